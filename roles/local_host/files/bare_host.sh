@@ -1,0 +1,23 @@
+#!/bin/sh
+# Does to a fresh Debian tree ($1) what an AMI and cloud-init do on EC2: the admin user, opened by the stack's
+# key pair; host keys and a machine id of its own at the first boot.
+set -eu
+root=$1
+
+chroot "$root" useradd --create-home --shell /bin/bash admin
+echo 'admin ALL=(ALL) NOPASSWD:ALL' >"$root/etc/sudoers.d/admin"
+chmod 0440 "$root/etc/sudoers.d/admin"
+echo 'AuthorizedKeysFile /etc/ssh/fleet_key.pub' >"$root/etc/ssh/sshd_config.d/fleet.conf"
+
+rm "$root"/etc/ssh/ssh_host_*
+: >"$root/etc/machine-id"
+mkdir "$root/etc/systemd/system/ssh.service.d"
+cat >"$root/etc/systemd/system/ssh.service.d/host-keys.conf" <<'UNIT'
+[Service]
+ExecStartPre=
+ExecStartPre=/usr/bin/ssh-keygen -A
+ExecStartPre=/usr/sbin/sshd -t
+UNIT
+
+# The kernel is the machine's: a host neither loads its modules nor sets its parameters.
+chroot "$root" systemctl mask --quiet systemd-modules-load.service systemd-sysctl.service

@@ -1,0 +1,47 @@
+"""The templates as the tests see them: parsed by cfn-lint, so that `!Ref X` reads `{"Ref": "X"}`."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cfnlint.decode import decode  # type: ignore[import-untyped]
+
+Template = dict[str, Any]
+Resources = Callable[..., dict[str, Any]]
+
+ORDER = ("network", "security", "access", "hosts")
+
+
+@pytest.fixture(scope="session")
+def folder() -> Path:
+    """Where the templates are."""
+    return Path(__file__).parents[2] / "cloudformation"
+
+
+@pytest.fixture(scope="session")
+def stacks(folder: Path) -> dict[str, Template]:
+    """Each stack's template by the stack's name, in the order they are created."""
+    return {name: _parse(folder / f"{name}.yml") for name in ORDER}
+
+
+@pytest.fixture(scope="session")
+def resources(stacks: dict[str, Template]) -> Resources:
+    """Gives the properties of the resources of these types (of all, without one), by `stack.LogicalId`."""
+
+    def of_types(*types: str) -> dict[str, Any]:
+        return {
+            f"{stack}.{name}": resource.get("Properties", {})
+            for stack, template in stacks.items()
+            for name, resource in template["Resources"].items()
+            if not types or resource["Type"] in types
+        }
+
+    return of_types
+
+
+def _parse(path: Path) -> Template:
+    template, problems = decode(str(path))
+    if template is None or problems:
+        raise ValueError(f"{path.name} is not a template: {problems}")
+    return dict(template)

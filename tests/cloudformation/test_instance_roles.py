@@ -1,0 +1,68 @@
+"""What the hosts may do with the AWS API, as written in the templates."""
+
+from collections.abc import Callable
+from typing import Any
+
+Resources = Callable[..., dict[str, Any]]
+
+# Statements that AWS cannot narrow down: (resource, action or "Resource") and the reason, none so far.
+WILDCARDS: dict[tuple[str, str], str] = {}
+# Policies written by AWS that a role may carry: ARN and the reason, none so far.
+MANAGED: dict[str, str] = {}
+
+HOLDERS = ("AWS::IAM::Role", "AWS::IAM::User", "AWS::IAM::Group")
+POLICIES = ("AWS::IAM::Policy", "AWS::IAM::ManagedPolicy", "AWS::IAM::RolePolicy")
+
+
+def as_list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def permissions(resources: Resources) -> list[tuple[str, dict[str, Any]]]:
+    """Every statement that grants something, with the resource it stands in."""
+    documents = [
+        (name, policy["PolicyDocument"])
+        for name, holder in resources(*HOLDERS).items()
+        for policy in holder.get("Policies", [])
+    ]
+    documents += [(name, policy["PolicyDocument"]) for name, policy in resources(*POLICIES).items()]
+    return [(name, statement) for name, document in documents for statement in as_list(document["Statement"])]
+
+
+def too_wide(name: str, statement: dict[str, Any]) -> list[tuple[str, str]]:
+    """The wildcards of a statement: an action with `*`, everything as the resource, or "all but these"."""
+    found = [(name, str(action)) for action in as_list(statement.get("Action", "*")) if "*" in str(action)]
+    if "*" in as_list(statement.get("Resource", "*")):
+        found.append((name, "Resource"))
+    return found
+
+
+def test_only_ec2_may_take_a_role_of_the_fleet(resources: Resources) -> None:
+    roles = resources("AWS::IAM::Role")
+    assert roles
+    trusted = {
+        (statement["Effect"], str(statement["Principal"]), statement["Action"])
+        for role in roles.values()
+        for statement in as_list(role["AssumeRolePolicyDocument"]["Statement"])
+    }
+    assert trusted == {("Allow", "{'Service': 'ec2.amazonaws.com'}", "sts:AssumeRole")}
+
+
+def test_no_permission_has_a_wildcard_without_a_listed_reason(resources: Resources) -> None:
+    found = [wide for name, statement in permissions(resources) for wide in too_wide(name, statement)]
+    assert [wide for wide in found if wide not in WILDCARDS] == []
+
+
+def test_a_host_that_uses_no_aws_api_may_do_nothing_with_it(resources: Resources) -> None:
+    assert [statement for name, statement in permissions(resources) if name == "access.HostRole"] == []
+
+
+def test_no_role_carries_a_policy_written_by_aws_without_a_listed_reason(resources: Resources) -> None:
+    attached = [
+        (name, arn) for name, holder in resources(*HOLDERS).items() for arn in holder.get("ManagedPolicyArns", [])
+    ]
+    assert [(name, arn) for name, arn in attached if arn not in MANAGED] == []
+
+
+def test_there_are_roles_but_no_users_keys_or_groups(resources: Resources) -> None:
+    assert resources("AWS::IAM::User", "AWS::IAM::AccessKey", "AWS::IAM::Group") == {}

@@ -1,0 +1,147 @@
+"""The four stacks are sound one by one and fit together: outputs, parameters, what the README says of them."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER  # type: ignore[import-untyped]
+
+Template = dict[str, Any]
+
+
+def parameters_of(template: Template) -> dict[str, Any]:
+    return dict(template.get("Parameters", {}))
+
+
+def outputs_of(template: Template) -> dict[str, Any]:
+    return dict(template.get("Outputs", {}))
+
+
+def not_handed_on(stacks: dict[str, Template]) -> set[tuple[str, str, str]]:
+    """Which parameters no earlier stack gives: (name, default or nothing, stack, or "all" for the fleet's name)."""
+    given: set[str] = set()
+    missing = set()
+    for stack, template in stacks.items():
+        for name, parameter in parameters_of(template).items():
+            if name not in given:
+                where = "all" if name == "FleetName" else f"`{stack}.yml`"
+                missing.add((name, str(parameter.get("Default", "")), where))
+        given |= set(outputs_of(template))
+    return missing
+
+
+def test_cfn_lint_finds_nothing(folder: Path) -> None:
+    templates = sorted(str(path) for path in folder.glob("*.yml"))
+    cfn_lint = Path(sys.executable).with_name("cfn-lint")
+    lint = subprocess.run([cfn_lint, *templates], capture_output=True, text=True, check=False)
+    assert templates
+    assert (lint.returncode, lint.stdout, lint.stderr) == (0, "", "")
+
+
+def test_the_folder_holds_these_stacks_and_the_readme_lists_them_in_order(
+    folder: Path, stacks: dict[str, Template]
+) -> None:
+    listed = re.findall(r"^\| `(\w+)\.yml` \|", (folder / "README.md").read_text(), re.MULTILINE)
+    assert listed == list(stacks)
+    assert {path.stem for path in folder.glob("*.yml")} == set(stacks)
+
+
+def test_no_template_is_longer_than_250_lines(folder: Path) -> None:
+    long = {path.name: len(path.read_text().splitlines()) for path in folder.glob("*.yml")}
+    assert {name: lines for name, lines in long.items() if lines > 250} == {}
+
+
+def test_every_parameter_comes_from_an_earlier_stack_or_is_in_the_readme_with_its_default(
+    folder: Path, stacks: dict[str, Template]
+) -> None:
+    row = re.compile(r"^\| `(\w+)` \| (\S+) \| (?:`(\S+)` )?\|", re.MULTILINE)
+    rows = row.findall((folder / "README.md").read_text())
+    assert {(name, default, stack) for name, stack, default in rows} == not_handed_on(stacks)
+
+
+def test_every_output_is_a_parameter_of_a_later_stack(stacks: dict[str, Template]) -> None:
+    names = list(stacks)
+    unused = [
+        f"{stack}.{output}"
+        for position, stack in enumerate(names)
+        for output in outputs_of(stacks[stack])
+        if not any(output in parameters_of(stacks[later]) for later in names[position + 1 :])
+    ]
+    assert unused == []
+
+
+def test_a_parameter_of_several_stacks_is_declared_the_same_in_each(stacks: dict[str, Template]) -> None:
+    declared: dict[str, list[Any]] = {}
+    for template in stacks.values():
+        for name, parameter in parameters_of(template).items():
+            declared.setdefault(name, []).append(parameter)
+    assert [name for name, copies in declared.items() if any(copy != copies[0] for copy in copies)] == []
+
+
+def test_every_parameter_is_text_so_that_an_unchanged_update_is_seen_as_one(stacks: dict[str, Template]) -> None:
+    text = re.compile(r"String|AWS::EC2::\w+::(Id|KeyName)")
+    other = [
+        f"{stack}.{name}: {parameter['Type']}"
+        for stack, template in stacks.items()
+        for name, parameter in parameters_of(template).items()
+        if not text.fullmatch(parameter["Type"])
+    ]
+    assert other == []
+
+
+def test_no_parameter_carries_a_secret_in_the_open(stacks: dict[str, Template]) -> None:
+    secret = re.compile("password|secret|token|credential|private", re.IGNORECASE)
+    shown = [
+        f"{stack}.{name}"
+        for stack, template in stacks.items()
+        for name, parameter in parameters_of(template).items()
+        if secret.search(name) and (str(parameter.get("NoEcho")).lower() != "true" or "Default" in parameter)
+    ]
+    assert shown == []
+
+
+def test_every_resource_that_takes_tags_says_which_fleet_it_belongs_to(stacks: dict[str, Template]) -> None:
+    untagged = [
+        f"{stack}.{name}"
+        for stack, template in stacks.items()
+        for name, resource in template["Resources"].items()
+        if takes_tags(resource["Type"]) and {"Key": "Fleet", "Value": {"Ref": "FleetName"}} not in tags_of(resource)
+    ]
+    assert untagged == []
+
+
+def takes_tags(resource_type: str) -> bool:
+    schema = PROVIDER_SCHEMA_MANAGER.get_resource_schema("us-east-1", resource_type).schema
+    return not {"Tags", "TagSpecifications"}.isdisjoint(schema["properties"])
+
+
+def tags_of(resource: dict[str, Any]) -> list[Any]:
+    properties = resource.get("Properties", {})
+    specified = [tag for part in properties.get("TagSpecifications", []) for tag in part["Tags"]]
+    return [*properties.get("Tags", []), *specified]
+
+
+@pytest.mark.parametrize(
+    ("action", "resource_type", "allowed"),
+    [
+        ("Update:Replace", "AWS::EC2::Instance", False),
+        ("Update:Modify", "AWS::EC2::Instance", True),
+        ("Update:Delete", "AWS::EC2::Instance", True),
+        ("Update:Replace", "AWS::EC2::LaunchTemplate", True),
+    ],
+)
+def test_the_stack_policy_refuses_nothing_but_the_replacement_of_a_host(
+    folder: Path, action: str, resource_type: str, allowed: bool
+) -> None:
+    policy = json.loads((folder / "stack_policy.json").read_text())
+    effects = {
+        statement["Effect"]
+        for statement in policy["Statement"]
+        if statement["Action"] in ("Update:*", action)
+        and resource_type in statement.get("Condition", {}).get("StringEquals", {}).get("ResourceType", [resource_type])
+    }
+    assert (effects == {"Allow"}) is allowed
