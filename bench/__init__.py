@@ -1,0 +1,1 @@
+"""Benchmarks: frota beside its peers, paired, in one run. See README.md."""

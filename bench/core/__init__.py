@@ -1,0 +1,1 @@
+"""What every benchmark needs and that knows the name of no system."""

@@ -1,0 +1,5 @@
+"""The sensor server beside the original's design and beside a plain epoll server in C."""
+
+from bench.sensors.scenarios import scenarios
+
+__all__ = ["scenarios"]

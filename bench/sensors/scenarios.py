@@ -1,0 +1,80 @@
+"""What is measured of the sensor server, and what it must reach."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+from bench.core.build import compile_c
+from bench.core.compare import Claim, Column, Scenario
+from bench.core.machine import cpus
+from bench.core.options import Options
+from bench.core.process import allow_open_files
+from bench.sensors import sides
+from bench.sensors.measure import Load, measure
+from bench.sensors.sides import Side
+
+HERE = Path(__file__).parent
+OPEN_FILES = 4096
+PIPELINED_WINDOW = 8192
+
+FROTA = "frota"
+ORIGINAL = "original's design"
+ORIGINAL_ONE_CPU = "original, one CPU"
+EPOLL = "epoll server in C"
+
+COLUMNS = (
+    Column("rate", "readings/s", ",.0f"),
+    Column("p50_ms", "p50 ms", ",.2f"),
+    Column("p99_ms", "p99 ms", ",.2f"),
+    Column("peak_mib", "peak MiB", ",.1f"),
+    Column("load_busy", "load CPU", ".0%"),
+)
+
+MANY_CLAIMS = (
+    Claim("readings/s ÷ original's design", "rate", FROTA, ORIGINAL, at_least=5),
+    Claim("readings/s ÷ original, one CPU", "rate", FROTA, ORIGINAL_ONE_CPU),
+    Claim("readings/s ÷ epoll server in C", "rate", FROTA, EPOLL, at_least=0.5),
+)
+THOUSAND_CLAIMS = (
+    *MANY_CLAIMS,
+    Claim("p99 ÷ original's design", "p99_ms", FROTA, ORIGINAL, at_most=0.1, shape=".3f"),
+    Claim("frota's peak memory, MiB", "peak_mib", FROTA, at_most=60, shape=".1f"),
+)
+PIPELINED_CLAIMS = (
+    Claim("readings/s", "rate", FROTA, at_least=150_000, shape=".0f"),
+    Claim("readings/s ÷ epoll server in C", "rate", FROTA, EPOLL, shape=".3f"),
+)
+
+
+def scenarios(options: Options) -> Sequence[Scenario]:
+    """Return what `python -m bench sensors` measures.
+
+    Raises CannotRunError where the compiler, frota, or leave to open enough files is missing.
+    """
+    allow_open_files(OPEN_FILES)
+    generator = compile_c(HERE / "load.c")
+    everywhere, first = cpus(), cpus()[:1]
+    pipelining = {
+        FROTA: sides.frota(options.frota, everywhere),
+        EPOLL: sides.epoll(compile_c(HERE / "epoll_server.c"), everywhere),
+    }
+    all_sides = {
+        FROTA: pipelining[FROTA],
+        ORIGINAL: sides.original(everywhere),
+        ORIGINAL_ONE_CPU: sides.original(first),
+        EPOLL: pipelining[EPOLL],
+    }
+
+    def scenario(title: str, compared: dict[str, Side], load: Load, claims: Sequence[Claim]) -> Scenario:
+        measured = {name: partial(measure, side, load, options.folder) for name, side in compared.items()}
+        return Scenario(title, measured, COLUMNS, claims)
+
+    def lock_step(connections: int) -> Load:
+        return Load(generator, connections, window=1, lines=False, seconds=options.seconds)
+
+    pipelined = Load(generator, 1, PIPELINED_WINDOW, lines=True, seconds=options.seconds)
+    return [
+        scenario("100 connections", all_sides, lock_step(100), MANY_CLAIMS),
+        scenario("1,000 connections", all_sides, lock_step(1000), THOUSAND_CLAIMS),
+        scenario("1 connection, pipelined", pipelining, pipelined, PIPELINED_CLAIMS),
+    ]
