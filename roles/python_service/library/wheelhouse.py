@@ -4,7 +4,6 @@
 import hashlib
 import os
 import subprocess
-import sys
 import tarfile
 import tempfile
 import tomllib
@@ -23,6 +22,7 @@ options:
   requirements: {type: path, required: true, description: Hash-locked requirements file.}
   project: {type: path, description: Folder of a Python project with a pyproject.toml; its wheel is added.}
   dest: {type: path, required: true, description: Folder of the archives.}
+  python: {type: path, required: true, description: The control node's Python with pip and the project's build backend.}
   python_version: {type: str, required: true, description: The hosts' Python, such as 3.13.}
   platforms: {type: list, elements: str, required: true, description: Wheel platform tags the hosts accept.}
 author: frota
@@ -33,6 +33,7 @@ EXAMPLES = """
     requirements: requirements/hosts.txt
     project: app
     dest: .local/wheelhouse
+    python: "{{ ansible_playbook_python }}"
     python_version: "3.13"
     platforms: [manylinux_2_28_x86_64]
   register: wheelhouse
@@ -42,8 +43,6 @@ RETURN = """
 release: {type: str, returned: always, description: Name of the release, VERSION-DIGEST or DIGEST.}
 archive: {type: path, returned: always, description: The archive.}
 """
-
-PIP = (sys.executable, "-m", "pip", "--disable-pip-version-check")
 
 
 def project_files(project: Path) -> list[Path]:
@@ -67,13 +66,14 @@ def release_name(params: dict) -> str:
 
 def gather(params: dict, folder: Path) -> None:
     """Put the wheels and the requirements file into the folder."""
+    pip = (params["python"], "-m", "pip", "--disable-pip-version-check")
     platforms = [f"--platform={platform}" for platform in params["platforms"]]
     python = f"--python-version={params['python_version']}"
-    download = (*PIP, "download", "--quiet", "--no-deps", "--only-binary=:all:", python, *platforms)
+    download = (*pip, "download", "--quiet", "--no-deps", "--only-binary=:all:", python, *platforms)
     run(*download, f"--dest={folder}", "--require-hashes", f"--requirement={params['requirements']}")
     (folder / "requirements.txt").write_bytes(Path(params["requirements"]).read_bytes())
     if params["project"]:
-        wheel = (*PIP, "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index")
+        wheel = (*pip, "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index")
         run(*wheel, f"--wheel-dir={folder / 'project'}", params["project"])
 
 
@@ -94,6 +94,7 @@ def main() -> None:
         argument_spec={
             "requirements": {"type": "path", "required": True},
             "project": {"type": "path"},
+            "python": {"type": "path", "required": True},
             "dest": {"type": "path", "required": True},
             "python_version": {"type": "str", "required": True},
             "platforms": {"type": "list", "elements": "str", "required": True},
