@@ -2,7 +2,6 @@
 """Build, on the control node, the one archive from which hosts install a release offline."""
 
 import hashlib
-import os
 import subprocess
 import tarfile
 import tempfile
@@ -86,7 +85,7 @@ def pack(folder: Path, archive: Path) -> None:
     unfinished = archive.with_suffix(".unfinished")
     with tarfile.open(unfinished, "w") as tar:
         tar.add(folder, arcname=archive.stem)
-    os.replace(unfinished, archive)
+    unfinished.replace(archive)
 
 
 def main() -> None:
