@@ -71,6 +71,13 @@ class CallbackModule(CallbackBase):
         if result.task.action in ("debug", "ansible.builtin.debug") and "msg" in result.result:
             self._message(result.result["msg"])
 
+    def v2_on_file_diff(self, result):
+        outcomes = result.result.get("results", [result.result]) if result.task.loop else [result.result]
+        for outcome in outcomes:
+            if outcome.get("diff") and outcome.get("changed"):
+                self._line(f"      {result.host.get_name()}: {result.task.get_name().strip()}")
+                self._message(self._get_diff(outcome["diff"]))
+
     def v2_runner_on_failed(self, result, ignore_errors=False):
         if ignore_errors or (result.task.loop and "results" in result.result):
             return
@@ -112,9 +119,10 @@ class CallbackModule(CallbackBase):
         outcome = result.result
         where = f"{result.host.get_name()}: {result.task.get_name().strip()}"
         self._line(f"{self._paint(RED, '✘')} {where}")
-        said = [str(outcome.get(key, "")).strip() for key in ("msg", "stderr", "module_stderr")]
+        said = [str(outcome.get(key, "")).strip() for key in ("msg", "stderr", "module_stderr", "stdout")]
         for text in dict.fromkeys(filter(None, said)):
-            self._message(text)
+            # The pty of the script module ends with a word from ssh that is about nothing.
+            self._message([line for line in text.splitlines()[-20:] if not line.startswith("Shared connection to")])
 
     def _message(self, message):
         for entry in message if isinstance(message, list) else [message]:
