@@ -1,0 +1,42 @@
+"""The `frota` command: finds the system, and imports nothing of the others."""
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from frota.core.settings import EXIT_CONFIG, SettingsError
+from frota.core.state import StateError
+
+SYSTEMS = {"sensors": "readings from sensors over TCP, kept on disk before they are acknowledged"}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status: 0, 1 for a failure, 2 for usage, 78 for wrong settings."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        args = _parse(words)
+        status: int = args.run(args)
+    except SettingsError as error:
+        print(f"frota: {error}", file=sys.stderr)
+        return EXIT_CONFIG
+    except (StateError, ConnectionError) as error:
+        print(f"frota: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return status
+
+
+def _parse(words: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="frota",
+        description="Five classic distributed systems as one fleet.",
+        epilog="example: frota sensors serve --port 5000 --state-dir readings",
+    )
+    systems = parser.add_subparsers(title="systems", metavar="SYSTEM", required=True)
+    for name, text in SYSTEMS.items():
+        system = systems.add_parser(name, help=text, description=text)
+        if words[:1] == [name]:
+            importlib.import_module(f"frota.{name}.cli").add_commands(system)
+    return parser.parse_args(words)

@@ -1,0 +1,57 @@
+"""What the commands of all systems share: one flag per setting, `--env-file`, `--check`, and an example in the help."""
+
+import argparse
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from frota.core import log, settings
+from frota.core.settings import SettingsError
+
+T = TypeVar("T")
+Handler = Callable[[argparse.Namespace], int]
+
+
+def add(commands: Any, name: str, run: Handler, text: str, example: str) -> argparse.ArgumentParser:
+    """Add a command that `run` carries out."""
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name, help=text, description=text, epilog=f"example: {example}", allow_abbrev=False
+    )
+    parser.set_defaults(run=run)
+    return parser
+
+
+def configurable(parser: argparse.ArgumentParser, cls: type, prefix: str) -> None:
+    """Give a command one flag per setting; a flag that is used wins over the env file and the environment."""
+    for key, field in settings.keys(cls, prefix).items():
+        unit = f", in {field.metadata['unit']}" if field.metadata["unit"] else ""
+        text = f"{field.metadata['text']}{unit} ({_shown(field.default)}; environment: {key})"
+        flag = "--" + field.name.replace("_", "-")
+        parser.add_argument(flag, dest=key, metavar=field.name.upper(), help=text.replace("%", "%%"))
+    parser.add_argument("--env-file", metavar="FILE", help="KEY=VALUE lines that win over the environment")
+    parser.add_argument("--check", action="store_true", help="only check the settings: exit 0, or 78 with the reason")
+
+
+def read(cls: type[T], prefix: str, args: argparse.Namespace, defaults: Mapping[str, Any] | None = None) -> T:
+    """Read the settings, the later winning: environment, env file (--env-file or FROTA_ENV_FILE), flags.
+
+    An unknown key is an error to --check, to a start only worth a warning: after a rollback, older code must run with
+    a newer configuration. Raises SettingsError.
+    """
+    file = args.env_file or os.environ.get("FROTA_ENV_FILE")
+    flags = {key: value for key, value in vars(args).items() if key.startswith(prefix) and value is not None}
+    environ = {**os.environ, **(settings.read_env_file(Path(file)) if file else {}), **flags}
+    config = settings.read(cls, prefix, environ, defaults)
+    unknown = ", ".join(settings.unknown(cls, prefix, environ))
+    if unknown and args.check:
+        raise SettingsError(f"{unknown}: no such setting; known are {', '.join(settings.keys(cls, prefix))}")
+    if unknown:
+        log.record("WARNING", "unknown_setting", f"{unknown}: no such setting, ignored")
+    return config
+
+
+def _shown(default: object) -> str:
+    if default is None or default in ("", ()):
+        return "not set"
+    return "default " + (",".join(map(str, default)) if isinstance(default, tuple) else str(default))

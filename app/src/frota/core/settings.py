@@ -1,0 +1,109 @@
+"""Settings: a frozen dataclass, read once from the environment or an env file."""
+
+import dataclasses
+import math
+import shlex
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+EXIT_CONFIG = 78  # EX_CONFIG of sysexits.h: systemd is told not to restart on it
+
+
+class SettingsError(Exception):
+    """A setting that cannot be used: names the key, its value and what would be right."""
+
+
+def setting(  # noqa: PLR0913 -- one keyword per property of a setting, all optional
+    default: T,
+    text: str,
+    *,
+    unit: str = "",
+    low: float | None = None,
+    high: float | None = None,
+    choices: tuple[str, ...] = (),
+    live: bool = False,
+    parse: Callable[[str], Any] | None = None,
+) -> T:
+    """Describe one field: its default, its meaning, its unit, its range and whether SIGHUP may change it.
+
+    `parse` turns the text of the environment into the field's value and raises ValueError saying what would be right.
+    """
+    meta = {"text": text, "unit": unit, "low": low, "high": high, "choices": choices, "live": live, "parse": parse}
+    return dataclasses.field(default=default, metadata=meta)
+
+
+def keys(cls: type, prefix: str) -> dict[str, "dataclasses.Field[Any]"]:
+    """Return the environment key of every field of a settings dataclass."""
+    return {prefix + field.name.upper(): field for field in dataclasses.fields(cls)}
+
+
+def read(cls: type[T], prefix: str, environ: Mapping[str, str], defaults: Mapping[str, Any] | None = None) -> T:
+    """Build settings from the environment; `defaults` replace the dataclass's own. Raises SettingsError."""
+    values = dict(defaults or {})
+    for key, field in keys(cls, prefix).items():
+        if key in environ:
+            values[field.name] = _cast(key, environ[key], field)
+    try:
+        return cls(**values)
+    except ValueError as error:  # a dataclass checks in __post_init__ what concerns two fields at once
+        raise SettingsError(str(error)) from None
+
+
+def unknown(cls: type, prefix: str, environ: Mapping[str, str]) -> list[str]:
+    """Return the keys that have the prefix but belong to no field: most likely typing errors."""
+    return sorted(key for key in environ if key.startswith(prefix) and key not in keys(cls, prefix))
+
+
+def read_env_file(path: Path) -> dict[str, str]:
+    """Read KEY=VALUE lines as systemd's EnvironmentFile= does (comments, quotes). Raises SettingsError."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: cannot be read: {error}") from None
+    pairs = {}
+    for number, line in enumerate(map(str.strip, lines), 1):
+        if not line or line[0] in "#;":
+            continue
+        key, equals, value = line.partition("=")
+        if not equals or not key.strip().isidentifier():
+            raise SettingsError(f"{path}:{number}: {line!r} is not KEY=VALUE")
+        pairs[key.strip()] = _unquote(value.strip(), f"{path}:{number}")
+    return pairs
+
+
+def _unquote(value: str, where: str) -> str:
+    if value[:1] not in ("'", '"'):
+        return value
+    try:
+        return "".join(shlex.split(value))
+    except ValueError as error:
+        raise SettingsError(f"{where}: {value!r}: {error}") from None
+
+
+def _cast(key: str, text: str, field: "dataclasses.Field[Any]") -> Any:
+    meta = field.metadata
+    try:
+        value = (meta["parse"] or _PARSERS[field.type])(text)
+    except ValueError as error:
+        reason = str(error) if meta["parse"] or field.type is bool else f"must be {_KINDS[field.type]}"
+        raise SettingsError(f"{key}={text!r}: {reason}") from None
+    if meta["choices"] and value not in meta["choices"]:
+        raise SettingsError(f"{key}={text!r}: must be one of {', '.join(meta['choices'])}")
+    low, high = meta["low"], meta["high"]
+    too_far = isinstance(value, float) and not math.isfinite(value)
+    if too_far or (low is not None and value < low) or (high is not None and value > high):
+        unit = f" {meta['unit']}" if meta["unit"] else ""
+        raise SettingsError(f"{key}={text!r}: must be from {low} to {high}{unit}")
+    return value
+
+
+def _flag(text: str) -> bool:
+    if text.lower() not in ("0", "1", "no", "yes", "false", "true"):
+        raise ValueError("must be yes or no")
+    return text.lower() in ("1", "yes", "true")
+
+
+_PARSERS: dict[Any, Callable[[str], Any]] = {int: int, float: float, str: str, Path: Path, bool: _flag}
+_KINDS: dict[Any, str] = {int: "a whole number", float: "a number", Path: "a path", str: "text"}

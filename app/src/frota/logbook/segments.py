@@ -1,0 +1,96 @@
+"""The format of a segment: a magic line, then commits, each all or nothing.
+
+A commit is `crc32 | length | records`, a record `length | kind | time | writer | number | payload`, all little-endian;
+the checksum covers all that follows it. A segment begins with a commit of one HEAD record: the last number of every
+known writer, so that deleting old segments forgets no number. A writer is 16 bytes (a UUID) that numbers its records;
+NOBODY does not number.
+"""
+
+import math
+import struct
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+from zlib import crc32
+
+MAGIC = b"frota logbook 1\n"
+NOBODY = bytes(16)
+HEAD, DATA = 0, 1
+
+_CRC = struct.Struct("<I")
+_LENGTH = struct.Struct("<I")
+_RECORD = struct.Struct("<IBQ16sQ")
+_MARK = struct.Struct("<16sQ")
+_FRAME = _CRC.size + _LENGTH.size
+
+
+class Record(NamedTuple):
+    """One record: kind, time of writing in µs since 1970, writer, the writer's number, payload."""
+
+    kind: int
+    time_us: int
+    writer: bytes
+    number: int
+    payload: bytes
+
+
+def encode_record(payload: bytes, time_us: int, writer: bytes, number: int, kind: int = DATA) -> bytes:
+    """Return one record's bytes in a commit."""
+    return _RECORD.pack(len(payload), kind, time_us, writer, number) + payload
+
+
+def encode_commit(records: Iterable[bytes]) -> bytes:
+    """Return the bytes on disk of records that are committed together."""
+    data = b"".join(records)
+    data = _LENGTH.pack(len(data)) + data
+    return _CRC.pack(crc32(data)) + data
+
+
+def scan(data: bytes, offset: int = len(MAGIC)) -> Iterator[tuple[int, list[Record]]]:
+    """Yield (end offset, records) of each commit until the data ends or a commit is cut off or damaged."""
+    size = len(data)
+    while offset + _FRAME <= size:
+        (crc,), (length,) = _CRC.unpack_from(data, offset), _LENGTH.unpack_from(data, offset + _CRC.size)
+        begin, end = offset + _FRAME, offset + _FRAME + length
+        if end > size or crc != crc32(memoryview(data)[offset + _CRC.size : end]):
+            return
+        yield end, list(_records(data, begin, end))
+        offset = end
+
+
+def _records(data: bytes, offset: int, end: int) -> Iterator[Record]:
+    while offset < end:
+        length, kind, time_us, writer, number = _RECORD.unpack_from(data, offset)
+        offset += _RECORD.size + length
+        yield Record(kind, time_us, writer, number, data[offset - length : offset])
+
+
+def encode_head(marks: Mapping[bytes, int], time_us: int) -> bytes:
+    """Return the beginning of a new segment: magic and HEAD."""
+    table = b"".join(_MARK.pack(*mark) for mark in marks.items())
+    return MAGIC + encode_commit([encode_record(table, time_us, NOBODY, 0, HEAD)])
+
+
+def decode_head(payload: bytes) -> dict[bytes, int]:
+    """Return the last number of every writer, the one that wrote longest ago first."""
+    return dict(_MARK.iter_unpack(payload))
+
+
+def opened(path: Path) -> float:
+    """Return when the segment was begun, in seconds since 1970; infinity if its head cannot be read."""
+    with path.open("rb") as file:
+        beginning = file.read(len(MAGIC) + _FRAME + _RECORD.size)
+    if len(beginning) < len(MAGIC) + _FRAME + _RECORD.size:
+        return math.inf
+    time_us: int = _RECORD.unpack_from(beginning, len(MAGIC) + _FRAME)[2]
+    return time_us / 1e6
+
+
+def path_of(directory: Path, number: int) -> Path:
+    """Return where segment `number` is."""
+    return directory / f"{number:08d}.segment"
+
+
+def listed(directory: Path) -> list[int]:
+    """Return the numbers of the segments in the folder, oldest first."""
+    return sorted(int(path.stem) for path in directory.glob("*.segment") if path.stem.isdigit())

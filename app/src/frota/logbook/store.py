@@ -1,0 +1,179 @@
+"""The files of a log: committed to, recovered, rotated and retired. One owner, no threads, blocking calls."""
+
+import errno
+import os
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from frota.core import log, state
+from frota.logbook import segments
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class Limits(NamedTuple):
+    """When a segment is full (bytes), and how much and how long is kept (bytes, seconds; 0 means for ever)."""
+
+    segment_bytes: int = 4 * 2**20
+    keep_bytes: int = 0
+    keep_seconds: float = 0
+    writers: int = 10_000  # whose last number is remembered; the one that wrote longest ago is forgotten first
+
+
+class NoRoom(Exception):
+    """Nothing of this commit was kept: the disk, the quota or the file size limit is exhausted."""
+
+
+class Position(NamedTuple):
+    """The end of what is durable."""
+
+    segment: int
+    offset: int
+
+
+class Store:
+    """The log's folder, claimed for this process. Raises state.StateError when another one holds it."""
+
+    def __init__(self, directory: Path, limits: Limits) -> None:
+        self._directory, self._limits = directory, limits
+        self._lock = state.lock(directory)
+        self._folder = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._fd = -1
+        self.marks: dict[bytes, int] = {}
+        numbers = segments.listed(directory)
+        self._kept = {number: segments.path_of(directory, number).stat().st_size for number in numbers}
+        if not (numbers and self._recover(numbers[-1])):
+            self._begin(numbers[-1] + 1 if numbers else 1)
+        self.retire()
+
+    @property
+    def position(self) -> Position:
+        """Where the next commit will begin."""
+        return Position(self._number, self._size)
+
+    def commit(self, data: bytes, marks: Iterable[tuple[bytes, int]] = ()) -> None:
+        """Make an encoded commit durable, all or nothing. Raises NoRoom; any other OSError leaves the file in doubt."""
+        if self._size >= self._limits.segment_bytes or self._aged():
+            self._rotate()
+        try:
+            _write(self._fd, data)
+        except OSError as error:
+            os.ftruncate(self._fd, self._size)  # half a commit must not be read back as the whole of one
+            _raise_no_room(error)
+        os.fdatasync(self._fd)
+        self._size += len(data)
+        self._kept[self._number] = self._size
+        for writer, number in marks:
+            self._mark(writer, number)
+
+    def retire(self) -> None:
+        """Delete whole segments, oldest first, that are beyond what is to be kept; never the newest."""
+        for number, following in zip(sorted(self._kept), sorted(self._kept)[1:], strict=False):
+            if not (self._too_much() or self._too_old(following)):
+                return
+            path = segments.path_of(self._directory, number)
+            path.unlink(missing_ok=True)
+            path.with_suffix(".damaged").unlink(missing_ok=True)
+            del self._kept[number]
+
+    def close(self) -> None:
+        """Give the files and the claim back."""
+        os.close(self._fd)
+        os.close(self._folder)
+        self._lock.close()
+
+    def _mark(self, writer: bytes, number: int) -> None:
+        self.marks.pop(writer, None)  # put in anew, so that the order is that of the last use
+        self.marks[writer] = number
+        if len(self.marks) > self._limits.writers:
+            del self.marks[next(iter(self.marks))]
+
+    def _recover(self, number: int) -> bool:
+        """Open the newest segment for appending, cut off behind its last whole commit; False if it has no head."""
+        path = segments.path_of(self._directory, number)
+        data = path.read_bytes()
+        end = 0
+        for commit_end, records in segments.scan(data) if data.startswith(segments.MAGIC) else ():
+            end = commit_end
+            self._remember(records)
+        if end < len(data):
+            self._set_aside(path, data[end:])
+        if not end:
+            return self._without_head(number)
+        self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        self._number, self._size = number, end
+        if end < len(data):
+            os.ftruncate(self._fd, end)
+        os.fsync(self._fd)  # what a killed process wrote but did not sync is about to be taken for durable
+        self._kept[number] = end
+        return True
+
+    def _remember(self, records: list[segments.Record]) -> None:
+        for record in records:
+            if record.kind == segments.HEAD:
+                self.marks, self._opened = segments.decode_head(record.payload), record.time_us / 1e6
+            elif record.writer != segments.NOBODY:
+                self._mark(record.writer, record.number)
+
+    def _without_head(self, number: int) -> bool:
+        """Drop a segment that was being begun at the moment of a crash; the one before it is the newest then."""
+        segments.path_of(self._directory, number).unlink()
+        del self._kept[number]
+        return bool(self._kept) and self._recover(max(self._kept))
+
+    def _set_aside(self, path: Path, tail: bytes) -> None:
+        damaged = path.with_suffix(".damaged")
+        damaged.write_bytes(tail)
+        text = f"{path.name}: the last {len(tail)} bytes are no whole commit (a crash while writing, or damage)"
+        log.record("WARNING", "log_recovered", f"{text}; cut off and kept in {damaged.name}", BYTES=len(tail))
+
+    def _begin(self, number: int) -> None:
+        path = segments.path_of(self._directory, number)
+        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+        now = time.time()
+        head = segments.encode_head(self.marks, int(now * 1e6))
+        try:
+            _write(fd, head)
+        except OSError as error:
+            os.close(fd)
+            path.unlink()
+            _raise_no_room(error)
+        os.fsync(fd)
+        os.fsync(self._folder)
+        if self._fd >= 0:
+            os.close(self._fd)
+        self._fd, self._number, self._size, self._opened = fd, number, len(head), now
+        self._kept[number] = self._size
+
+    def _rotate(self) -> None:
+        try:
+            self._begin(self._number + 1)
+        except OSError as error:
+            _raise_no_room(error)
+        self.retire()
+
+    def _aged(self) -> bool:
+        keep = self._limits.keep_seconds  # in eighths, so that what is kept is at most an eighth older than asked for
+        return keep > 0 and time.time() - self._opened > keep / 8
+
+    def _too_much(self) -> bool:
+        return 0 < self._limits.keep_bytes < sum(self._kept.values())
+
+    def _too_old(self, following: int) -> bool:
+        """Tell whether all before segment `following` is too old: what precedes it was written before its head."""
+        keep = self._limits.keep_seconds
+        return keep > 0 and time.time() - segments.opened(segments.path_of(self._directory, following)) > keep
+
+
+def _write(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def _raise_no_room(error: OSError) -> None:
+    if error.errno in _NO_ROOM:
+        raise NoRoom(error.strerror) from error
+    raise error

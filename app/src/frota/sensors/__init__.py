@@ -1,0 +1,1 @@
+"""Sensors: readings over TCP, acknowledged once they are on disk."""

@@ -1,0 +1,78 @@
+"""`frota sensors serve | simulate | tail | history`."""
+
+import argparse
+from functools import partial
+from pathlib import Path
+
+from frota import commands
+from frota.core import log
+from frota.core.state import default_directory
+from frota.sensors.settings import CLIENT_UNIT, KINDS, PREFIX, SERVER_UNIT, SYSTEM, ClientSettings, ServerSettings
+
+
+def add_commands(parser: argparse.ArgumentParser) -> None:
+    """Add this system's commands to its parser."""
+    group = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    example = "frota sensors serve --host 127.0.0.1 --port 5000 --state-dir readings"
+    serve = commands.add(group, "serve", _serve, "receive readings, keep them, acknowledge them", example)
+    commands.configurable(serve, ServerSettings, PREFIX)
+    example = "frota sensors simulate temperature --host 127.0.0.1 --port 5000 --interval 0.5"
+    simulate = commands.add(
+        group, "simulate", _simulate, "send simulated readings, for ever or --count of them", example
+    )
+    simulate.add_argument("kind", metavar="KIND", help=f"{', '.join(KINDS)}, or any other with its settings given")
+    commands.configurable(simulate, ClientSettings, PREFIX)
+    example = "frota sensors tail --host 127.0.0.1 --sensor Sensor1"
+    tail = commands.add(group, "tail", _tail, "print the last readings, then new ones as they come", example)
+    _asking(tail, last=10)
+    example = "frota sensors history --state-dir readings --last 100 --json"
+    history = commands.add(group, "history", _history, "print kept readings, oldest first", example)
+    _asking(history, last=100)
+    history.add_argument("--state-dir", type=Path, help="read this folder instead of asking a server")
+
+
+def _asking(parser: argparse.ArgumentParser, last: int) -> None:
+    parser.add_argument("--host", default="127.0.0.1", help="the server's host (%(default)s)")
+    parser.add_argument("--port", default=5000, type=int, help="the server's port (%(default)s)")
+    parser.add_argument("--last", default=last, type=int, metavar="N", help="how many at most (%(default)s)")
+    parser.add_argument("--sensor", help="only this sensor's")
+    parser.add_argument("--since", metavar="TIME", help="not before: 10m, 2h, or 2026-01-31T12:00:00Z")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line, for machines")
+
+
+def _serve(args: argparse.Namespace) -> int:
+    log.configure(SYSTEM, SERVER_UNIT)
+    reread = partial(commands.read, ServerSettings, PREFIX, args)
+    config = reread()
+    if args.check:
+        return 0
+    from frota.core import service
+    from frota.sensors.server import SensorServer
+
+    log.configure(SYSTEM, SERVER_UNIT, config.log_level)
+    return service.run(partial(SensorServer, config, reread))
+
+
+def _simulate(args: argparse.Namespace) -> int:
+    unit = f"{CLIENT_UNIT}@{args.kind}"
+    log.configure(SYSTEM, unit)
+    config = commands.read(ClientSettings, PREFIX, args, KINDS.get(args.kind))
+    if args.check:
+        return 0
+    from frota.core import service
+    from frota.sensors.client import SensorClient
+
+    log.configure(SYSTEM, unit, config.log_level)
+    return service.run(partial(SensorClient, config, config.state_dir or default_directory(unit)))
+
+
+def _history(args: argparse.Namespace) -> int:
+    from frota.sensors import looking
+
+    return looking.history(args)
+
+
+def _tail(args: argparse.Namespace) -> int:
+    from frota.sensors import looking
+
+    return looking.tail(args)

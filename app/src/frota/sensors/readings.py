@@ -1,0 +1,153 @@
+"""Readings as they are kept: what goes into a record of the log, and back. No I/O.
+
+A payload is one section or several: a line `HOST PORT COUNT OUTSIDE`, then COUNT readings' lines as they were sent.
+OUTSIDE lists which of them (from 0) were out of range when they came, `-` none. A record of a numbered client has one
+section, and carries the number of its last reading.
+"""
+
+import json
+import re
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from frota.logbook.segments import NOBODY, Record
+from frota.sensors import messages
+
+MOST = 1_000_000  # readings that may be asked for at once
+_AGO = re.compile(r"([0-9]{1,9})([smhd])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+class Kept(NamedTuple):
+    """One reading that is on disk."""
+
+    time_us: int
+    peer: str
+    text: str
+    in_range: bool
+    client: str | None
+    number: int | None
+
+    def fields(self) -> dict[str, Any]:
+        """Return what a reader of JSON gets; a time is ISO 8601, UTC, to the microsecond."""
+        match = messages.LINE.fullmatch(self.text)
+        sensor, kind, value, unit = match.groups() if match else ("", "", "nan", "")
+        numbered = {"client": self.client, "number": self.number} if self.client else {}
+        return {
+            "time": isoformat(self.time_us),
+            "sensor": sensor,
+            "kind": kind,
+            "value": float(value),
+            "unit": unit,
+            "text": self.text,
+            "peer": self.peer,
+            "in_range": self.in_range,
+            **numbered,
+        }
+
+
+class Query(NamedTuple):
+    """Which of the kept readings are asked for: the last so many, of one sensor, not before a time."""
+
+    last: int = 20
+    sensor: str | None = None
+    since_us: int = 0
+
+    @classmethod
+    def from_json(cls, text: str) -> "Query":
+        """Read what a control line carries. Raises ValueError saying what would be right."""
+        try:
+            asked = json.loads(text or "{}")
+            query = cls(**asked)
+        except (ValueError, TypeError, RecursionError):
+            raise ValueError('esperava {"last": 100, "sensor": "Sensor1", "since_us": 0}') from None
+        right = type(query.last) is int and type(query.since_us) is int and isinstance(query.sensor, str | None)
+        if not right or not 0 <= query.last <= MOST:
+            raise ValueError(f"last vai de 0 a {MOST}, sensor é um texto, since_us são microssegundos desde 1970")
+        return query
+
+    def to_json(self) -> str:
+        """Return what a control line carries."""
+        return json.dumps({name: value for name, value in self._asdict().items() if value})
+
+    def count(self, record: Record) -> int:
+        """Tell how many readings of a record are meant."""
+        if self.sensor is None:
+            return _count(record.payload) if record.time_us >= self.since_us else 0
+        return sum(1 for _ in self.select(record))
+
+    def select(self, record: Record) -> Iterator[Kept]:
+        """Yield the readings of a record that are meant."""
+        if record.time_us >= self.since_us and (self.sensor is None or self.sensor.encode() in record.payload):
+            for kept in decode(record):
+                if self.sensor is None or kept.text.startswith(f"{self.sensor} - "):
+                    yield kept
+
+
+def endpoint(host: str, port: int | str) -> str:
+    """Return an address as PEER fields and JSON have it."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def head(host: str, port: int, count: int, outside: Sequence[int] = ()) -> bytes:
+    """Return the first line of a section."""
+    return f"{host} {port} {count} {','.join(map(str, outside)) or '-'}\n".encode()
+
+
+def join(heads: Sequence[bytes], raw: Sequence[bytes]) -> bytes:
+    """Return the payload of many sections of one reading each, which no newline ended."""
+    return b"\n".join([head + reading for head, reading in zip(heads, raw, strict=True)])
+
+
+def decode(record: Record) -> Iterator[Kept]:
+    """Yield the readings of a record, in the order in which they came."""
+    client = None if record.writer == NOBODY else str(UUID(bytes=record.writer))
+    for host, port, outside, lines in _sections(record.payload):
+        flagged = set() if outside == "-" else set(map(int, outside.split(",")))
+        first = record.number - len(lines) + 1
+        for index, line in enumerate(lines):
+            number = first + index if client else None
+            text = line.removesuffix("\r")
+            yield Kept(record.time_us, endpoint(host, port), text, index not in flagged, client, number)
+
+
+def _sections(payload: bytes) -> Iterator[tuple[str, str, str, list[str]]]:
+    lines = payload.decode().split("\n")
+    position = 0
+    while position < len(lines) and lines[position]:
+        host, port, count, outside = lines[position].split(" ")
+        end = position + 1 + int(count)
+        yield host, port, outside, lines[position + 1 : end]
+        position = end
+
+
+def _count(payload: bytes) -> int:
+    lines = payload.split(b"\n")
+    position = count = 0
+    while position < len(lines) and lines[position]:
+        here = int(lines[position].split(b" ", 3)[2])
+        count += here
+        position += 1 + here
+    return count
+
+
+def isoformat(time_us: int) -> str:
+    """Return µs since 1970 as ISO 8601 in UTC, always with six decimals."""
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=time_us)
+    return moment.isoformat(timespec="microseconds")
+
+
+def parse_since(text: str, now: datetime) -> int:
+    """Return the µs since 1970 of `10m`, `2h`, `30s`, `7d` before now, or of an ISO 8601 time. Raises ValueError."""
+    if ago := _AGO.fullmatch(text):
+        try:
+            moment = now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+        except OverflowError:
+            return 0
+        return max(0, int(moment.timestamp() * 1e6))
+    try:
+        return int(datetime.fromisoformat(text).astimezone().timestamp() * 1e6)
+    except (ValueError, OverflowError):
+        raise ValueError(f"{text!r} is no time: expected 30s, 10m, 2h, 7d or 2026-01-31T12:00:00Z") from None

@@ -1,0 +1,160 @@
+"""The settings of the sensors' server and client; every key is SENSORS_ + the field's name in capitals."""
+
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+from frota.core import log
+from frota.core.log import LEVELS
+from frota.core.settings import setting
+from frota.core.state import default_directory
+from frota.sensors import messages
+from frota.sensors.watch import Range
+
+PREFIX = "SENSORS_"
+SYSTEM = "sensors"
+SERVER_UNIT, CLIENT_UNIT = "frota-sensor-server", "frota-sensor-client"
+
+# What the two original clients measure; any other kind is described by its settings alone.
+KINDS: dict[str, dict[str, Any]] = {
+    "temperature": {
+        "sensor": "Sensor1",
+        "label": "Temperatura",
+        "unit": "°C",
+        "low": 20.0,
+        "high": 30.0,
+        "interval": 2.0,
+    },
+    "humidity": {"sensor": "Sensor2", "label": "Umidade", "unit": "%", "low": 40.0, "high": 70.0, "interval": 3.0},
+}
+
+
+def parse_ranges(text: str) -> tuple[Range, ...]:
+    """Read `KIND:LOW:HIGH:UNIT,…`. Raises ValueError saying what would be right."""
+    ranges = []
+    for part in filter(None, text.split(",")):
+        try:
+            kind, low, high, unit = part.strip().split(":")
+            ranges.append(Range(kind, float(low), float(high), unit))
+        except ValueError:
+            raise ValueError(f"{part!r} must be KIND:LOW:HIGH:UNIT, for example Temperatura:-40:85:°C") from None
+        if not ranges[-1].low <= ranges[-1].high:
+            raise ValueError(f"{part!r}: LOW must not be above HIGH")
+    return tuple(ranges)
+
+
+def parse_units(text: str) -> tuple[str, ...]:
+    """Read `UNIT,…`. Raises ValueError saying what would be right."""
+    units = tuple(unit.strip() for unit in text.split(",") if unit.strip())
+    messages.open_pattern({*messages.KNOWN_UNITS, *units})
+    return units
+
+
+_RANGES = "plausible values per kind and unit, KIND:LOW:HIGH:UNIT,…; others are kept but flagged"
+_UNITS = "units, beside °C and %, that end a reading sent without a newline, separated by commas"
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """What `frota sensors serve` can be told."""
+
+    host: str = setting("0.0.0.0", "address to listen on")  # noqa: S104 -- sensors are on other hosts
+    port: int = setting(5000, "port to listen on, 0 for any free one", low=0, high=65535)
+    backlog: int = setting(1024, "connections the kernel holds until they are accepted", low=1, high=65535)
+    state_dir: Path | None = setting(None, "folder in which the readings are kept", parse=Path)
+    max_connections: int = setting(1000, "connections at the same time", low=1, high=100_000, live=True)
+    max_viewers: int = setting(16, "of them, how many may follow or list readings", low=0, high=1000, live=True)
+    max_errors: int = setting(10, "invalid lines after which a connection is closed", low=0, high=10**6, live=True)
+    incomplete_timeout: float = setting(
+        5.0, "how long the rest of a reading may take", unit="seconds", low=0.05, high=3600, live=True
+    )
+    idle_timeout: float = setting(
+        900.0, "a connection silent for so long is closed", unit="seconds", low=0.05, high=10**7, live=True
+    )
+    unread_timeout: float = setting(
+        30.0, "a peer that reads no answers for so long is cut off", unit="seconds", low=0.05, high=3600, live=True
+    )
+    max_backlog_bytes: int = setting(
+        8 * 2**20, "readings not yet on disk, above which no more are taken in", unit="bytes", low=65536, high=2**30
+    )
+    ranges: tuple[Range, ...] = setting(
+        parse_ranges("Temperatura:-40:85:°C,Umidade:0:100:%"), _RANGES, live=True, parse=parse_ranges
+    )
+    units: tuple[str, ...] = setting((), _UNITS, parse=parse_units)
+    stale_after: float = setting(
+        60.0, "a sensor silent for so long is reported, 0 for never", unit="seconds", low=0, high=10**8, live=True
+    )
+    keep_days: float = setting(30.0, "how long readings are kept, 0 for ever", unit="days", low=0, high=36500)
+    keep_bytes: int = setting(2**30, "how much is kept at most, 0 without limit", unit="bytes", low=0, high=2**50)
+    segment_bytes: int = setting(
+        4 * 2**20, "size of one file of readings; whole files are deleted", unit="bytes", low=4096, high=2**28
+    )
+    log_level: str = setting("INFO", "least severe level logged", choices=LEVELS, live=True)
+    log_readings_per_second: int = setting(
+        50, "readings logged one by one, 0 for none; the others are counted", low=0, high=10**6, live=True
+    )
+
+    def __post_init__(self) -> None:
+        try:
+            messages.open_pattern(self.known_units)
+        except ValueError as error:
+            raise ValueError(f"{PREFIX}RANGES, {PREFIX}UNITS: {error}") from None
+
+    @property
+    def known_units(self) -> set[str]:
+        """The units that end a reading sent without a newline."""
+        return {*messages.KNOWN_UNITS, *self.units, *(one.unit for one in self.ranges)}
+
+    @property
+    def directory(self) -> Path:
+        """Where the readings are kept."""
+        return self.state_dir or default_directory(SERVER_UNIT)
+
+
+@dataclass(frozen=True)
+class ClientSettings:
+    """What `frota sensors simulate KIND` can be told."""
+
+    host: str = setting("127.0.0.1", "the server's host")
+    port: int = setting(5000, "the server's port", low=1, high=65535)
+    protocol: str = setting(
+        "auto", "native, original, or auto: find out by the first answer", choices=("auto", "native", "original")
+    )
+    state_dir: Path | None = setting(None, "folder in which readings wait for the server", parse=Path)
+    sensor: str = setting("", "name of the sensor")
+    label: str = setting("", "what it measures, for example Temperatura")
+    unit: str = setting("", "unit of its values, for example °C")
+    low: float = setting(0.0, "lowest simulated value", low=-1e9, high=1e9)
+    high: float = setting(100.0, "highest simulated value", low=-1e9, high=1e9)
+    interval: float = setting(2.0, "time between two readings", unit="seconds", low=0.001, high=86400)
+    count: int = setting(0, "end after so many delivered readings, 0 for never", low=0, high=10**12)
+    spool_limit: int = setting(
+        100_000, "readings that may wait for the server; beyond it the oldest are dropped", low=1, high=10**7
+    )
+    answer_timeout: float = setting(10.0, "how long the server may take to answer", unit="seconds", low=0.05, high=3600)
+    retry_most: float = setting(
+        30.0, "longest pause between two attempts to connect", unit="seconds", low=0.01, high=3600
+    )
+    log_level: str = setting("INFO", "least severe level logged", choices=LEVELS)
+
+    def __post_init__(self) -> None:
+        for name in ("sensor", "label", "unit"):
+            if not getattr(self, name):
+                raise ValueError(f"{PREFIX}{name.upper()} is not set: a kind that is not built in needs it")
+        if not self.low <= self.high:
+            raise ValueError(f"{PREFIX}LOW={self.low} must not be above {PREFIX}HIGH={self.high}")
+        example = messages.Reading(self.sensor, self.label, "1.5", self.unit)
+        if not messages.LINE.fullmatch(str(example)):
+            raise ValueError(
+                f"{str(example)!r} would be no valid reading: {PREFIX}SENSOR, {PREFIX}LABEL or {PREFIX}UNIT"
+            )
+
+
+def take_live(old: ServerSettings, new: ServerSettings) -> ServerSettings:
+    """Return the old settings with what may change live taken from the new; name, in the log, what needs a restart."""
+    changed = [field for field in fields(old) if getattr(old, field.name) != getattr(new, field.name)]
+    for field in changed:
+        if not field.metadata["live"]:
+            key = PREFIX + field.name.upper()
+            log.record("WARNING", "restart_needed", f"{key} has changed, but takes effect only at the next restart")
+    return replace(old, **{field.name: getattr(new, field.name) for field in changed if field.metadata["live"]})

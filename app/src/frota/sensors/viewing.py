@@ -1,0 +1,90 @@
+"""Kept readings for those who look: the last ones from the log's files, then live ones as they become durable."""
+
+import asyncio
+import itertools
+import json
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from frota.logbook import reading
+from frota.logbook.logbook import Entry
+from frota.logbook.segments import DATA, Record
+from frota.logbook.store import Position
+from frota.sensors.readings import Kept, Query
+
+if TYPE_CHECKING:
+    from frota.sensors.connection import Connection
+    from frota.sensors.server import SensorServer
+
+_CHUNK = 200  # readings sent at once: little enough that other threads are not kept waiting
+_MOST_WAITING = 1 << 20  # bytes of records that may wait for a slow follower
+
+
+def history(directory: Path, query: Query, until: Position | None = None) -> Iterator[Kept]:
+    """Yield the readings that are asked for, oldest first."""
+    numbers, skip = reading.find_last(directory, query.last, query.count, query.since_us / 1e6, until)
+    records = itertools.chain.from_iterable(reading.records(directory, number, until) for number in numbers)
+    return itertools.islice(itertools.chain.from_iterable(map(query.select, records)), skip, None)
+
+
+def to_lines(kept: Iterator[Kept]) -> bytes:
+    """Return up to one chunk of readings as JSON lines, nothing at the end."""
+    some = itertools.islice(kept, _CHUNK)
+    return b"".join(json.dumps(one.fields(), ensure_ascii=False).encode() + b"\n" for one in some)
+
+
+class Follower:
+    """The live records one viewer has not been sent yet, bounded."""
+
+    def __init__(self, query: Query) -> None:
+        self._query = query
+        self._waiting: deque[Record] = deque()
+        self._selected: Iterator[Kept] = iter(())
+        self._bytes = 0
+        self._arrived = asyncio.Event()
+
+    def offer(self, group: list[Entry]) -> None:
+        """Take what has become durable; more than is allowed to wait ends the following instead."""
+        for payload, time_us, writer, number, *_ in group:
+            if payload is not None and self._bytes <= _MOST_WAITING:
+                self._waiting.append(Record(DATA, time_us, writer, number, payload))
+                self._bytes += len(payload)
+        self._arrived.set()
+
+    async def lines(self) -> bytes:
+        """Wait for the next readings that are asked for, as JSON lines. Raises OverflowError for a slow viewer."""
+        while not (lines := to_lines(self._selected)):
+            if self._bytes > _MOST_WAITING:
+                raise OverflowError
+            if self._waiting:
+                record = self._waiting.popleft()
+                self._bytes -= len(record.payload)
+                self._selected = self._query.select(record)
+            else:
+                self._arrived.clear()
+                await self._arrived.wait()
+        return lines
+
+
+async def show(server: "SensorServer", connection: "Connection", query: Query, follow: bool) -> None:
+    """Send what is kept, then, to a follower, what becomes durable from then on, without a gap or a repetition."""
+    follower = Follower(query._replace(last=0, since_us=0))
+    if follow:
+        server.followers.add(follower)
+    try:
+        # Nothing may be awaited between adding the follower and taking the position.
+        kept = history(server.directory, query, server.log.position)
+        loop = asyncio.get_running_loop()
+        while lines := await loop.run_in_executor(server.readers, to_lines, kept):
+            await connection.send(lines)
+        while follow:
+            await connection.send(await follower.lines())
+            await asyncio.sleep(0)  # sensors first
+        connection.write(b"frota end\n")
+    except OverflowError:
+        connection.write(b"frota end lento demais, conecte-se de novo\n")
+    finally:
+        server.followers.discard(follower)
+    connection.finish()

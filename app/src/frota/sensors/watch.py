@@ -1,0 +1,55 @@
+"""What the server knows about its sensors: which values are plausible, who has fallen silent. No I/O."""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from frota.sensors.messages import Parts
+
+
+class Range(NamedTuple):
+    """Which values of one kind of reading in one unit are plausible, both ends included."""
+
+    kind: str
+    low: float
+    high: float
+    unit: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.low:g}:{self.high:g}:{self.unit}"
+
+
+class Watch:
+    """Judges every reading and remembers when each sensor was last heard, at most `most` of them."""
+
+    def __init__(self, ranges: Iterable[Range], stale_after: float, most: int = 10_000) -> None:
+        self._seen: dict[str, float] = {}
+        self._stale: set[str] = set()
+        self._most = most
+        self.configure(ranges, stale_after)
+
+    def configure(self, ranges: Iterable[Range], stale_after: float) -> None:
+        """Take new ranges and a new time (seconds, 0 for never) after which a silent sensor is stale."""
+        self._ranges = {(one.kind, one.unit): (one.low, one.high) for one in ranges}
+        self._stale_after = stale_after
+
+    def check(self, readings: Sequence[Parts], now: float) -> list[int]:
+        """Note who was heard `now` (monotonic seconds); return which of the readings are out of range."""
+        limits_of = self._ranges.get
+        outside = []
+        for index, (_, kind, value, unit) in enumerate(readings):
+            limits = limits_of((kind, unit))
+            if limits is not None and not limits[0] <= float(value) <= limits[1]:
+                outside.append(index)
+        self._seen.update([(reading[0], now) for reading in readings])
+        while len(self._seen) > self._most:
+            self._seen.popitem()  # the newest: names that somebody makes up must not push out real sensors
+        return outside
+
+    def sweep(self, now: float) -> tuple[list[str], list[str]]:
+        """Return the sensors that have become stale since the last call, and those that are back."""
+        if not self._stale_after:
+            return [], []
+        silent = {sensor for sensor, heard in self._seen.items() if now - heard > self._stale_after}
+        stale, back = silent - self._stale, self._stale - silent
+        self._stale = silent
+        return sorted(stale), sorted(back)

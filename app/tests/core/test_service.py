@@ -1,0 +1,126 @@
+"""The life of a service, seen from outside: what systemd is told, and how it ends."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support import PATIENCE
+
+SERVICE = """
+import asyncio, sys
+from frota.core import service
+from frota.core.settings import SettingsError
+
+class Example:
+    health = True
+    def __init__(self, end): self.end = end
+    async def start(self):
+        if "broken" in sys.argv: raise OSError("the port is taken")
+        if "ends" in sys.argv: asyncio.get_running_loop().call_soon(self.end, 3)
+        return "started"
+    async def stop(self):
+        if "stuck" in sys.argv: await asyncio.sleep(60)
+        print("stopped", flush=True)
+    def healthy(self): return "ill" not in sys.argv
+    def reload(self):
+        if "unreadable" in sys.argv: raise SettingsError("X_PORT='a': must be a whole number")
+        print("reloaded", flush=True)
+
+service.STOP_SECONDS = 0.2
+sys.exit(service.run(Example))
+"""
+
+
+class Manager:
+    """Stands in for systemd: starts services and hears what they say."""
+
+    def __init__(self, folder: Path) -> None:
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.path = str(folder / "notify")
+        self.socket.bind(self.path)
+        self.socket.settimeout(PATIENCE)
+
+    def start(self, *words: str) -> "subprocess.Popen[str]":
+        environ = {**os.environ, "NOTIFY_SOCKET": self.path, "WATCHDOG_USEC": "100000"}
+        command = [sys.executable, "-c", SERVICE, *words]
+        pipe = subprocess.PIPE
+        return subprocess.Popen(command, env=environ, text=True, stdout=pipe, stderr=pipe)
+
+    def hear(self, beginning: str) -> str:
+        """Wait for a message; only those of the watchdog may come before it."""
+        while not (said := self.socket.recv(1024).decode()).startswith(beginning):
+            assert said == "WATCHDOG=1"
+        return said
+
+
+@pytest.fixture
+def manager(tmp_path: Path) -> Iterator[Manager]:
+    one = Manager(tmp_path)
+    yield one
+    one.socket.close()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_systemd_hears_of_readiness_of_life_and_of_the_end(manager: Manager, number: int) -> None:
+    process = manager.start()
+    assert manager.hear("READY=1") == "READY=1\nSTATUS=started"
+    manager.hear("WATCHDOG=1")
+    manager.hear("WATCHDOG=1")
+    process.send_signal(number)
+    manager.hear("STOPPING=1")
+    assert process.communicate(timeout=PATIENCE)[0] == "stopped\n"
+    assert process.returncode == 0
+
+
+def test_a_service_that_makes_no_progress_does_not_feed_the_watchdog(manager: Manager) -> None:
+    process = manager.start("ill")
+    manager.hear("READY=1")
+    manager.socket.settimeout(0.3)
+    with pytest.raises(TimeoutError):
+        manager.hear("WATCHDOG=1")
+    process.terminate()
+    process.communicate(timeout=PATIENCE)
+
+
+@pytest.mark.parametrize(
+    ("word", "said"), [("", "configuration read again"), ("unreadable", "left as it was: X_PORT='a': must be a")]
+)
+def test_a_reload_begins_and_ends_for_systemd_whether_it_succeeds_or_not(
+    manager: Manager, word: str, said: str
+) -> None:
+    process = manager.start(word)
+    manager.hear("READY=1")
+    process.send_signal(signal.SIGHUP)
+    assert "MONOTONIC_USEC=" in manager.hear("RELOADING=1")
+    manager.hear("READY=1")
+    process.terminate()
+    assert said in process.communicate(timeout=PATIENCE)[1]
+    assert process.returncode == 0
+
+
+def test_what_cannot_be_finished_in_time_is_not_waited_for(manager: Manager) -> None:
+    process = manager.start("stuck")
+    manager.hear("READY=1")
+    process.terminate()
+    assert "not everything was finished" in process.communicate(timeout=PATIENCE)[1]
+    assert process.returncode == 0
+
+
+def test_a_service_that_cannot_start_says_why_in_one_line_and_is_never_ready(manager: Manager) -> None:
+    process = manager.start("broken")
+    error = process.communicate(timeout=PATIENCE)[1]
+    assert "cannot start: the port is taken" in error
+    assert "Traceback" not in error
+    assert process.returncode == 1
+
+
+def test_a_service_may_end_itself_with_a_status(manager: Manager) -> None:
+    process = manager.start("ends")
+    process.communicate(timeout=PATIENCE)
+    assert process.returncode == 3

@@ -1,0 +1,198 @@
+"""The files of a log: what was committed comes back, in spite of crashes, rotation and retention."""
+
+import errno
+import os
+import time
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from frota.core.state import StateError
+from frota.logbook import reading, segments
+from frota.logbook.segments import NOBODY, encode_commit, encode_record
+from frota.logbook.store import Limits, NoRoom, Store
+
+
+def commit(store: Store, *payloads: bytes, writer: bytes = NOBODY, number: int = 0) -> None:
+    marks = [(writer, number)] if writer != NOBODY else []
+    store.commit(encode_commit([encode_record(one, 1, writer, number) for one in payloads]), marks)
+
+
+def kept(folder: Path) -> list[bytes]:
+    return [r.payload for number in segments.listed(folder) for r in reading.records(folder, number)]
+
+
+def reopened(folder: Path, limits: Limits | None = None) -> Store:
+    return Store(folder, limits or Limits())
+
+
+def test_what_is_committed_is_there_after_reopening_and_goes_on_behind_it(tmp_path: Path) -> None:
+    store = reopened(tmp_path)
+    commit(store, b"one", b"two")
+    store.close()
+    store = reopened(tmp_path)
+    commit(store, b"three")
+    assert kept(tmp_path) == [b"one", b"two", b"three"]
+    store.close()
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
+@given(cut=st.integers(0, 300))
+def test_a_crash_in_the_middle_of_a_write_costs_only_that_commit_and_its_bytes_are_set_aside(
+    tmp_path: Path, cut: int
+) -> None:
+    folder = tmp_path / str(uuid4())
+    store = reopened(folder)
+    for number in range(3):
+        commit(store, b"%d" % number * 30)
+    ends = [0] * 3
+    path = segments.path_of(folder, 1)
+    ends = [end for end, _ in segments.scan(path.read_bytes())][1:]
+    store.close()
+    os.truncate(path, min(cut, ends[-1]))
+    store = reopened(folder)
+    commit(store, b"next")
+    whole = sum(end <= cut for end in ends)
+    assert kept(folder) == [b"%d" % number * 30 for number in range(whole)] + [b"next"]
+    store.close()
+
+
+def test_damage_inside_the_newest_segment_keeps_the_bytes_behind_it_for_a_human(tmp_path: Path) -> None:
+    store = reopened(tmp_path)
+    commit(store, b"first")
+    good = store.position.offset
+    commit(store, b"second")
+    store.close()
+    path = segments.path_of(tmp_path, 1)
+    data = bytearray(path.read_bytes())
+    data[good + 20] ^= 1
+    path.write_bytes(data)
+    reopened(tmp_path).close()
+    assert kept(tmp_path) == [b"first"]
+    assert path.with_suffix(".damaged").read_bytes() == data[good:]
+
+
+def test_a_segment_without_a_head_is_as_if_it_had_never_been_begun(tmp_path: Path) -> None:
+    store = reopened(tmp_path)
+    commit(store, b"one")
+    store.close()
+    segments.path_of(tmp_path, 2).write_bytes(segments.MAGIC[:5])
+    store = reopened(tmp_path)
+    commit(store, b"two")
+    assert kept(tmp_path) == [b"one", b"two"]
+    assert segments.listed(tmp_path) == [1]
+    store.close()
+
+
+def test_retention_by_bytes_deletes_the_oldest_segments_and_no_last_number(tmp_path: Path) -> None:
+    limits = Limits(segment_bytes=300, keep_bytes=1000)
+    store = Store(tmp_path, limits)
+    writer = uuid4().bytes
+    commit(store, b"mine", writer=writer, number=41)
+    for number in range(40):
+        commit(store, b"%04d" % number * 20)
+    assert segments.listed(tmp_path)[0] > 1
+    assert b"mine" not in kept(tmp_path)
+    assert kept(tmp_path)[-1] == b"0039" * 20
+    store.close()
+    store = Store(tmp_path, limits)
+    assert store.marks[writer] == 41
+    store.close()
+
+
+def test_retention_by_age_deletes_what_was_followed_by_a_segment_that_is_old_enough(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path, Limits(keep_seconds=80))
+    commit(store, b"old")
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 50)
+    commit(store, b"new")
+    assert kept(tmp_path) == [b"old", b"new"]
+    monkeypatch.setattr(time, "time", lambda: now + 131)
+    commit(store, b"newest")
+    assert kept(tmp_path) == [b"new", b"newest"]
+    store.close()
+
+
+def test_only_so_many_writers_are_remembered_and_the_longest_silent_one_goes_first(tmp_path: Path) -> None:
+    store = Store(tmp_path, Limits(writers=2))
+    first, second, third = (uuid4().bytes for _ in range(3))
+    for writer, number in ((first, 1), (second, 1), (first, 2), (third, 1)):
+        commit(store, b"x", writer=writer, number=number)
+    assert store.marks == {first: 2, third: 1}
+    store.close()
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_half_a_commit_on_a_full_disk_is_taken_back_and_the_next_one_succeeds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    store = reopened(tmp_path)
+    commit(store, b"one")
+    write = os.write
+
+    def half(fd: int, data: memoryview) -> int:
+        if len(data) < 10:
+            raise OSError(code, os.strerror(code))
+        return write(fd, data[: len(data) // 2])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", half)
+        with pytest.raises(NoRoom):
+            commit(store, b"two")
+    assert kept(tmp_path) == [b"one"]
+    commit(store, b"three")
+    assert kept(tmp_path) == [b"one", b"three"]
+    store.close()
+
+
+def test_no_room_for_a_new_segment_fails_the_commit_and_leaves_no_file_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path, Limits(segment_bytes=1))
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        with pytest.raises(NoRoom):
+            commit(store, b"one")
+    assert segments.listed(tmp_path) == [1]
+    commit(store, b"two")
+    assert kept(tmp_path) == [b"two"]
+    store.close()
+
+
+def test_a_failed_sync_is_never_taken_for_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = reopened(tmp_path)
+
+    def broken(_: int) -> None:
+        raise OSError(errno.EIO, "broken")
+
+    monkeypatch.setattr(os, "fdatasync", broken)
+    with pytest.raises(OSError, match="broken"):
+        commit(store, b"one")
+    store.close()
+
+
+def test_a_second_owner_is_refused_with_the_first_one_named(tmp_path: Path) -> None:
+    store = reopened(tmp_path)
+    with pytest.raises(StateError, match=f"in use by process {os.getpid()}"):
+        reopened(tmp_path)
+    store.close()
+
+
+def test_the_last_items_are_found_from_the_end_and_across_segments(tmp_path: Path) -> None:
+    store = Store(tmp_path, Limits(segment_bytes=200))
+    for number in range(20):
+        commit(store, b"%02d" % number * 10)
+    store.close()
+    numbers, skip = reading.find_last(tmp_path, 7, lambda _: 1)
+    found = [r.payload[:2] for number in numbers for r in reading.records(tmp_path, number)][skip:]
+    assert found == [b"%02d" % number for number in range(13, 20)]
+    assert len(numbers) < len(segments.listed(tmp_path))

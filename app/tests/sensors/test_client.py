@@ -1,0 +1,120 @@
+"""The client against servers of both kinds."""
+
+import re
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support import ANSWER, PATIENCE, frota, server
+
+
+class Original(threading.Thread):
+    """A server as the original is: whatever one recv returns is a reading, the answer has no newline."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self.listener.getsockname()[1]
+        self.received: list[str] = []
+        self.start()
+
+    def run(self) -> None:
+        while True:
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            with connection:
+                while data := connection.recv(1024):
+                    self.received.append(data.decode())
+                    connection.sendall(ANSWER)
+
+
+@pytest.fixture
+def original() -> Iterator[Original]:
+    one = Original()
+    yield one
+    one.listener.close()
+
+
+def simulate(folder: Path, port: int, *flags: object, kind: str = "temperature") -> tuple[int, str]:
+    """Run a client to its end; return its status and its log."""
+    flags = ("--port", port, "--state-dir", folder / kind, "--interval", 0.01, "--retry-most", 0.05, *flags)
+    process = frota("sensors", "simulate", kind, *flags, stderr=-1)
+    _, log = process.communicate(timeout=PATIENCE)
+    return process.returncode, log.decode()
+
+
+def test_an_original_server_is_recognised_and_gets_pure_readings_one_at_a_time(
+    tmp_path: Path, original: Original
+) -> None:
+    status, log = simulate(tmp_path, original.port, "--count", 5)
+    assert status == 0
+    assert original.received[0].endswith("°C\n")
+    assert all(re.fullmatch(r"Sensor1 - Temperatura: 2\d\.\d{1,2}°C", text) for text in original.received[1:])
+    assert len(original.received) == 5
+    for text in ("Conectado ao servidor.", f"Enviado: {original.received[1]}", f"Resposta: {ANSWER.decode()}"):
+        assert text in log
+
+
+def test_the_original_protocol_never_sends_a_newline(tmp_path: Path, original: Original) -> None:
+    status, _ = simulate(tmp_path, original.port, "--count", 3, "--protocol", "original", kind="humidity")
+    assert status == 0
+    assert len(original.received) == 3
+    assert all(re.fullmatch(r"Sensor2 - Umidade: [4-7]\d\.\d{1,2}%", text) for text in original.received)
+
+
+def test_a_native_server_is_recognised_by_the_first_answer_and_greeted_at_once_the_next_time(tmp_path: Path) -> None:
+    with server(tmp_path) as running:
+        assert simulate(tmp_path, running.port, "--count", 3)[0] == 0
+        assert simulate(tmp_path, running.port, "--count", 2)[0] == 0
+        assert [one.get("number") for one in running.kept()] == [None, 2, 3, 4, 5]
+
+
+def test_a_client_that_learnt_native_finds_out_when_the_server_has_become_an_original(
+    tmp_path: Path, original: Original
+) -> None:
+    with server(tmp_path) as running:
+        assert simulate(tmp_path, running.port, "--count", 1)[0] == 0
+    assert simulate(tmp_path, original.port, "--count", 2)[0] == 0
+    assert [text for text in original.received if text.startswith("Sensor1")] == original.received[1:]
+
+
+def test_a_kind_of_ones_own_needs_no_code(tmp_path: Path) -> None:
+    own = ("--sensor", "Pátio 2", "--label", "Pressão", "--unit", "hPa", "--low", 990, "--high", 1030)
+    with server(tmp_path) as running:
+        assert simulate(tmp_path, running.port, "--count", 2, *own, kind="pressure")[0] == 0
+        (first, _) = running.kept()
+        assert (first["sensor"], first["kind"], first["unit"]) == ("Pátio 2", "Pressão", "hPa")
+        assert 990 <= first["value"] <= 1030
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        ((), "SENSORS_SENSOR is not set"),
+        (("--sensor", "S", "--label", "L", "--unit", "5"), "would be no valid reading"),
+        (("--sensor", "S", "--label", "L", "--unit", "m", "--low", 2, "--high", 1), "must not be above SENSORS_HIGH"),
+    ],
+)
+def test_a_kind_that_is_not_described_well_is_refused_with_the_reason(
+    tmp_path: Path, flags: tuple[object, ...], reason: str
+) -> None:
+    status, log = simulate(tmp_path, 1, *flags, kind="other")
+    assert status == 78
+    assert reason in log
+
+
+def test_a_second_client_in_the_same_folder_is_refused(tmp_path: Path, original: Original) -> None:
+    first = frota("sensors", "simulate", "humidity", "--port", original.port, "--state-dir", tmp_path, stderr=-1)
+    assert first.stderr
+    assert first.stderr.readline()
+    second = frota("sensors", "simulate", "humidity", "--port", original.port, "--state-dir", tmp_path, stderr=-1)
+    assert b"in use by process" in second.communicate(timeout=PATIENCE)[1]
+    assert second.returncode == 1
+    first.terminate()
+    first.communicate(timeout=PATIENCE)
+    assert first.returncode == 0

@@ -1,0 +1,176 @@
+"""Whatever ends the server, every acknowledged reading is there, and those of our own client exactly once."""
+
+import os
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from support import ANSWER, PATIENCE, Server, frota
+
+ANSWER_LINE = ANSWER + b"\n"
+
+
+class Load(threading.Thread):
+    """An original client in lock-step, each reading unlike all others; `acknowledged` are those with an answer."""
+
+    def __init__(self, name: int, port: int, again: bool = False) -> None:
+        super().__init__(daemon=True)
+        self.client, self.port, self.again = name, port, again
+        self.acknowledged: list[str] = []
+        self.refused = 0
+        self.enough, self.stop = threading.Event(), threading.Event()
+        self.start()
+
+    def run(self) -> None:
+        while not self.stop.is_set():
+            try:
+                with socket.create_connection(("127.0.0.1", self.port), PATIENCE) as connection:
+                    self.talk(connection)
+            except ConnectionRefusedError:
+                self.refused += 1
+            except OSError:
+                pass
+            if not self.again:
+                return
+
+    def talk(self, connection: socket.socket) -> None:
+        while not self.stop.is_set():
+            text = f"Load{self.client} - Umidade: {uuid4().int % 10**17}%"
+            connection.sendall(text.encode())
+            if connection.recv(100) != ANSWER:
+                return
+            self.acknowledged.append(text)
+            if len(self.acknowledged) % 100 == 0:
+                self.enough.set()
+
+
+def under_load(server: Server) -> list[Load]:
+    loads = [Load(number, server.port) for number in range(8)]
+    for load in loads:
+        assert load.enough.wait(PATIENCE)
+    return loads
+
+
+def assert_all_kept(server: Server, loads: list[Load]) -> None:
+    for load in loads:
+        load.stop.set()
+        load.join(PATIENCE)
+    acknowledged = [text for load in loads for text in load.acknowledged]
+    kept = [one["text"] for one in server.kept()]
+    assert len(set(kept)) == len(kept)
+    assert set(acknowledged) <= set(kept)
+
+
+@pytest.mark.parametrize("end", ["kill", "stop"])
+def test_every_reading_acknowledged_before_the_end_is_there_after_it(tmp_path: Path, end: str) -> None:
+    server = Server(tmp_path)
+    loads = under_load(server)
+    if end == "kill":
+        server.kill()
+    else:
+        assert server.stop() == 0
+    assert_all_kept(server, loads)
+    server.start()
+    assert len(server.kept()) >= 800
+    assert server.stop() == 0
+
+
+def test_a_restart_with_systemds_socket_refuses_no_connection_and_loses_nothing(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=1024) as listener:
+        port = listener.getsockname()[1]
+
+        def started() -> "subprocess.Popen[bytes]":
+            serve = [sys.executable, "-m", "frota", "sensors", "serve", "--state-dir", str(tmp_path / "state")]
+            # As systemd does it: the socket is descriptor 3, and the process is told that it is meant.
+            hand_over = f"import os, sys; os.dup2({listener.fileno()}, 3); os.environ['LISTEN_PID'] = str(os.getpid())"
+            script = f"{hand_over}; os.execv(sys.executable, sys.argv[1:])"
+            environ = {**os.environ, "LISTEN_FDS": "1"}
+            command = [sys.executable, "-c", script, *serve]
+            return subprocess.Popen(command, pass_fds=[listener.fileno()], env=environ, stderr=subprocess.DEVNULL)
+
+        process = started()
+        loads = [Load(number, port, again=True) for number in range(4)]
+        for _ in range(3):
+            for load in loads:
+                load.enough.clear()
+                assert load.enough.wait(PATIENCE)
+            process.terminate()
+            assert process.wait(PATIENCE) == 0
+            process = started()
+        server = Server.__new__(Server)
+        server.state = tmp_path / "state"
+        assert_all_kept(server, loads)
+        assert [load.refused for load in loads] == [0, 0, 0, 0]
+        process.terminate()
+        assert process.wait(PATIENCE) == 0
+
+
+def client(folder: Path, port: int, *flags: object) -> "subprocess.Popen[bytes]":
+    with (folder / "client.log").open("ab") as log:
+        where = ("--port", port, "--state-dir", folder / "client", "--retry-most", 0.1)
+        return frota("sensors", "simulate", "temperature", *where, *flags, stderr=log)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+    return port
+
+
+def test_our_client_delivers_each_reading_once_although_server_and_client_are_killed_again_and_again(
+    tmp_path: Path,
+) -> None:
+    port = free_port()
+    server = Server(tmp_path, "--port", port)
+    flags = ("--interval", 0.002, "--protocol", "native")
+    for killed in (False, True, True):
+        sender = client(tmp_path, port, *flags)
+        server.wait_for("Recebido de")
+        server.kill()
+        server.start()
+        server.wait_for("Recebido de")
+        sender.kill() if killed else sender.terminate()
+        sender.wait(PATIENCE)
+    assert client(tmp_path, port, *flags, "--count", 20).wait(PATIENCE) == 0
+    numbers = [one["number"] for one in server.kept()]
+    assert numbers == list(range(1, len(numbers) + 1))
+    assert len(numbers) > 20
+    assert server.stop() == 0
+
+
+def test_readings_made_while_the_server_is_away_arrive_in_order_once_it_is_there(tmp_path: Path) -> None:
+    port = free_port()
+    sender = client(tmp_path, port, "--interval", 0.01, "--count", 30)
+    log = tmp_path / "client.log"
+    while "30 readings wait" not in log.read_text(encoding="utf-8"):
+        assert sender.poll() is None
+        os.sched_yield()
+    assert "Erro ao conectar ao servidor." in log.read_text(encoding="utf-8")
+    server = Server(tmp_path, "--port", port)
+    assert sender.wait(PATIENCE) == 0
+    found = server.kept()
+    assert [one.get("number") for one in found] == [None, *range(2, 31)]
+    assert server.stop() == 0
+
+
+def test_a_full_spool_drops_the_oldest_and_the_server_is_told(tmp_path: Path) -> None:
+    port = free_port()
+    flags = ("--interval", 0.002, "--count", 40, "--spool-limit", 10, "--protocol", "native")
+    server = Server(tmp_path, "--port", port)
+    assert client(tmp_path, port, "--interval", 0.002, "--count", 1, "--protocol", "native").wait(PATIENCE) == 0
+    server.stop()
+    sender = client(tmp_path, port, *flags)
+    log = tmp_path / "client.log"
+    while log.read_text(encoding="utf-8").count("the oldest reading was dropped") < 30:
+        assert sender.poll() is None
+        os.sched_yield()
+    server.start()
+    assert sender.wait(PATIENCE) == 0
+    assert [one["number"] for one in server.kept()] == [1, *range(32, 42)]
+    server.wait_for("30 readings were dropped by the sensor's full spool")
+    server.stop()

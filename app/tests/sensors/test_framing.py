@@ -1,0 +1,111 @@
+"""The bytes of a connection become the same readings and answers, however the network cuts them."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from frota.sensors import messages
+from frota.sensors.framing import Bad, Batch, Framer, Newline
+from frota.sensors.messages import Command
+
+OPEN = messages.open_pattern(messages.KNOWN_UNITS)
+READINGS = [
+    "Sensor1 - Temperatura: 25.34°C",
+    "Sensor2 - Umidade: 57.96%",
+    "Sala 2 - Temperatura: -0.5°C",
+    "S - U: 1e-05%",
+]
+
+readings = st.sampled_from(READINGS)
+# Nothing that could be the rest of a unit: `5%` and `RH` are one reading or two, depending on a cut between them.
+junk = st.sampled_from(["", "(x)", "GET / HTTP/1.1", "(°)", "Sensor1 - Temperatura: °C", "frota hello x", "frota what"])
+line = st.tuples(st.one_of(readings, readings, junk), st.sampled_from(["\n", "\r\n"])).map("".join)
+streams = st.tuples(st.lists(readings, max_size=3), st.lists(line, max_size=5), st.sampled_from([*READINGS, "", "Sen"]))
+
+
+def run(pieces: list[bytes]) -> tuple[list[str], list[str]]:
+    """Return the readings, and what is answered, of a stream that arrives in these pieces."""
+    framer = Framer(OPEN)
+    found: list[str] = []
+    answers: list[str] = []
+    for piece in pieces:
+        for event in framer.feed(piece):
+            match event:
+                case Batch(parts, raw, native):
+                    found += [str(messages.Reading(*part)) for part in parts]
+                    assert raw.decode().replace("\r\n", "\n").removesuffix("\n").split("\n") == found[-len(parts) :]
+                    answers += ["ok\n" if native else "ok"] * len(parts)
+                case Newline():
+                    answers.append("\n")
+                case Bad(reason, fatal):
+                    answers.append(f"{reason} {fatal}\n")
+                    if fatal:
+                        return found, answers
+                case Command(name, argument):
+                    answers.append(f"{name} {argument}\n")
+    return found, answers
+
+
+@given(streams, st.data())
+def test_any_split_of_a_stream_gives_the_readings_and_answers_of_the_whole(
+    stream: tuple[list[str], list[str], str], data: st.DataObject
+) -> None:
+    unterminated, lines, rest = stream
+    whole = "".join([*unterminated, *lines, rest if lines else ""]).encode()
+    cuts = sorted(data.draw(st.sets(st.integers(0, len(whole)), max_size=12)))
+    pieces = [whole[begin:end] for begin, end in zip([0, *cuts], [*cuts, len(whole)], strict=True)]
+    found, answers = run(pieces)
+    found_whole, answers_whole = run([whole])
+    assert found == found_whole
+    assert "".join(answers) == "".join(answers_whole)
+
+
+@given(st.lists(st.binary(max_size=300), max_size=20))
+def test_arbitrary_bytes_never_raise_and_never_gather_beyond_the_limit(pieces: list[bytes]) -> None:
+    framer = Framer(OPEN)
+    for piece in pieces:
+        events = framer.feed(piece)
+        if any(isinstance(event, Bad) and event.fatal for event in events):
+            return
+        assert len(framer.rest) <= messages.LONGEST
+
+
+def test_a_reading_byte_by_byte_is_one_reading_although_its_sign_is_two_bytes() -> None:
+    raw = READINGS[0].encode()
+    assert run([raw[index : index + 1] for index in range(len(raw))]) == ([READINGS[0]], ["ok"])
+
+
+def test_readings_that_arrive_together_are_answered_one_by_one() -> None:
+    assert run(["".join(READINGS).encode()]) == (READINGS, ["ok"] * 4)
+
+
+def test_a_newline_that_comes_after_the_answer_completes_the_answer_and_makes_the_connection_native() -> None:
+    assert run([READINGS[0].encode(), b"\r", b"\n", READINGS[1].encode(), b"\n"]) == (
+        READINGS[:2],
+        ["ok", "\n", "ok\n"],
+    )
+
+
+def test_a_native_line_may_have_a_unit_that_the_server_does_not_know() -> None:
+    assert run([b"Patio - Pressao: 1013.2hPa\n"]) == (["Patio - Pressao: 1013.2hPa"], ["ok\n"])
+
+
+def test_a_bad_line_is_answered_in_its_place_and_spares_the_lines_around_it() -> None:
+    found, answers = run([f"{READINGS[0]}\nnada\n{READINGS[1]}\n{READINGS[2]}\n".encode()])
+    assert found == READINGS[:3]
+    assert answers == ["ok\n", f"{messages.INVALID} False\n", "ok\n", "ok\n"]
+
+
+def test_a_line_in_another_encoding_is_told_so() -> None:
+    assert run([b"frota\n", READINGS[0].encode("latin-1") + b"\n"])[1][1] == f"{messages.NOT_UTF8} False\n"
+
+
+def test_three_megabytes_without_an_end_are_refused_after_the_limit() -> None:
+    found, answers = run([b"x" * 65536] * 48)
+    assert found == []
+    assert answers == [f"{messages.TOO_LONG} True\n"]
+
+
+def test_control_lines_are_taken_apart_and_a_sensor_may_be_called_frota() -> None:
+    found, answers = run([b"frota hello a-b\nfrota skip 7\nfrota tail - U: 5%\n"])
+    assert answers == ["hello a-b\n", "skip 7\n", "ok\n"]
+    assert found == ["frota tail - U: 5%"]

@@ -1,0 +1,88 @@
+"""Readings into records of the log and back, and the questions one may ask about them."""
+
+from datetime import UTC, datetime
+from uuid import uuid4
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from frota.logbook.segments import DATA, NOBODY, Record
+from frota.sensors import readings
+from frota.sensors.readings import Query
+
+LINES = ["Sensor1 - Temperatura: 25.34°C", "Sensor2 - Umidade: 57.96%"]
+
+
+def record(payload: bytes, writer: bytes = NOBODY, number: int = 0) -> Record:
+    return Record(DATA, 1_700_000_000_123_456, writer, number, payload)
+
+
+def test_a_reading_comes_back_exactly_as_it_was_sent_with_peer_and_time() -> None:
+    payload = readings.head("10.0.2.135", 54812, 2, [1]) + "\r\n".join([*LINES, ""]).encode()
+    first, second = readings.decode(record(payload))
+    assert first.fields() == {
+        "time": "2023-11-14T22:13:20.123456+00:00",
+        "sensor": "Sensor1",
+        "kind": "Temperatura",
+        "value": 25.34,
+        "unit": "°C",
+        "text": LINES[0],
+        "peer": "10.0.2.135:54812",
+        "in_range": True,
+    }
+    assert (second.text, second.in_range) == (LINES[1], False)
+
+
+def test_a_round_of_many_connections_comes_back_as_one_reading_each() -> None:
+    heads = [readings.head("::1", 1, 1), readings.head("10.0.0.1", 2, 1, [0])]
+    found = list(readings.decode(record(readings.join(heads, [line.encode() for line in LINES]))))
+    assert [(one.peer, one.text, one.in_range) for one in found] == [
+        ("[::1]:1", LINES[0], True),
+        ("10.0.0.1:2", LINES[1], False),
+    ]
+
+
+def test_the_readings_of_a_numbered_client_carry_its_numbers() -> None:
+    client = uuid4()
+    payload = readings.head("h", 1, 2) + "\n".join([*LINES, ""]).encode()
+    found = [one.fields() for one in readings.decode(record(payload, client.bytes, 8))]
+    assert [(one["client"], one["number"]) for one in found] == [(str(client), 7), (str(client), 8)]
+
+
+@given(st.lists(st.lists(st.sampled_from(LINES), min_size=1, max_size=4), min_size=1, max_size=4))
+def test_counting_without_decoding_agrees_with_decoding(sections: list[list[str]]) -> None:
+    payload = b"".join(
+        readings.head("h", 1, len(lines)) + "".join(f"{line}\n" for line in lines).encode() for lines in sections
+    )
+    assert Query().count(record(payload)) == len(list(readings.decode(record(payload))))
+
+
+def test_a_query_selects_by_sensor_and_by_time() -> None:
+    one = record(readings.head("h", 1, 2) + "\n".join([*LINES, ""]).encode())
+    assert [kept.text for kept in Query(sensor="Sensor2").select(one)] == [LINES[1]]
+    assert Query(sensor="Sensor2").count(one) == 1
+    assert Query(sensor="Sensor").count(one) == 0
+    assert Query(since_us=one.time_us + 1).count(one) == 0
+
+
+@pytest.mark.parametrize(
+    "text", ["[]", "{", '{"last": -1}', '{"last": true}', '{"sensor": 1}', '{"other": 1}', "[" * 190]
+)
+def test_a_query_that_makes_no_sense_is_refused_with_a_reason(text: str) -> None:
+    with pytest.raises(ValueError, match=r"esperava|vai de"):
+        Query.from_json(text)
+
+
+def test_a_query_survives_its_journey() -> None:
+    query = Query(7, "Sensor1", 5)
+    assert Query.from_json(query.to_json()) == query
+
+
+def test_since_takes_a_span_or_a_moment() -> None:
+    now = datetime(2026, 1, 31, 12, tzinfo=UTC)
+    noon = int(now.timestamp() * 1e6)
+    assert readings.parse_since("10m", now) == noon - 600_000_000
+    assert readings.parse_since("2026-01-31T12:00:00Z", now) == noon
+    with pytest.raises(ValueError, match="expected 30s"):
+        readings.parse_since("yesterday", now)

@@ -1,0 +1,41 @@
+"""Values out of range are flagged, sensors that fall silent are noticed once."""
+
+from frota.sensors.watch import Range, Watch
+
+TEMPERATURE = Range("Temperatura", -40, 85, "°C")
+
+
+def reading(sensor: str = "S", value: str = "20", unit: str = "°C") -> tuple[str, str, str, str]:
+    return sensor, "Temperatura", value, unit
+
+
+def test_both_ends_of_a_range_are_in_it_and_what_has_no_range_is_never_out_of_it() -> None:
+    watch = Watch([TEMPERATURE], 0)
+    values = [reading(value="-40"), reading(value="85"), reading(value="85.01"), reading(value="99", unit="°F")]
+    assert watch.check(values, 0.0) == [2]
+
+
+def test_a_silent_sensor_is_reported_once_and_once_more_when_it_is_back() -> None:
+    watch = Watch([], stale_after=60)
+    watch.check([reading("a"), reading("b")], now=0)
+    watch.check([reading("b")], now=50)
+    assert watch.sweep(61) == (["a"], [])
+    assert watch.sweep(62) == ([], [])
+    watch.check([reading("a")], now=63)
+    assert watch.sweep(64) == ([], ["a"])
+
+
+def test_made_up_names_neither_fill_the_memory_nor_push_out_known_sensors() -> None:
+    watch = Watch([], stale_after=60, most=2)
+    watch.check([reading("real")], now=0)
+    for number in range(100):
+        watch.check([reading(f"made-up-{number}")], now=0)
+    stale, _ = watch.sweep(100)
+    assert len(stale) == 2
+    assert "real" in stale
+
+
+def test_zero_seconds_mean_that_nobody_is_ever_stale() -> None:
+    watch = Watch([], stale_after=0)
+    watch.check([reading()], now=0)
+    assert watch.sweep(1e9) == ([], [])

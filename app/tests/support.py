@@ -1,0 +1,127 @@
+"""What several tests need: a real server process, and sockets that speak to it."""
+
+import json
+import os
+import re
+import select
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+ANSWER = b"Dados recebidos com sucesso."
+READING = "Sensor1 - Temperatura: 25.34°C".encode()
+PATIENCE = 20.0  # seconds until a test gives up; none passes by waiting so long
+_STARTED = re.compile(r"Servidor iniciando em (\S+):(\d+)")
+
+
+def frota(*words: object, **options: Any) -> "subprocess.Popen[bytes]":
+    """Start a frota command in a process of its own."""
+    return subprocess.Popen([sys.executable, "-m", "frota", *map(str, words)], **options)
+
+
+def output(*words: object, **options: Any) -> str:
+    """Run a frota command to its end and return what it printed."""
+    command = [sys.executable, "-m", "frota", *map(str, words)]
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, timeout=PATIENCE, **options)
+    return bytes(done.stdout).decode()
+
+
+class Server:
+    """`frota sensors serve` in a process of its own, its log in a file."""
+
+    def __init__(self, folder: Path, *flags: object, **options: Any) -> None:
+        self.state = folder / "state"
+        self.log_path = folder / "server.log"
+        self.flags, self.options = flags, options
+        self.start()
+
+    def start(self) -> None:
+        """Start (again) and wait until it listens."""
+        words = ["sensors", "serve", "--host", "127.0.0.1", "--port", "0", "--state-dir", self.state, *self.flags]
+        with self.log_path.open("wb") as log:
+            self.process = frota(*words, stderr=log, **self.options)
+        self.port = int(self.wait_for(_STARTED)[2])
+
+    def wait_for(self, pattern: str | re.Pattern[str]) -> re.Match[str]:
+        """Wait until the log has something and return the match."""
+        deadline = time.monotonic() + PATIENCE
+        while not (match := re.search(pattern, self.log())):
+            assert time.monotonic() < deadline, f"no {pattern!r} in:\n{self.log()}"
+            assert self.process.poll() is None or re.search(pattern, self.log()), f"the server ended:\n{self.log()}"
+            select.select([], [], [], 0.01)
+        return match
+
+    def log(self) -> str:
+        """Return what the server has logged."""
+        return self.log_path.read_text(encoding="utf-8")
+
+    def connect(self) -> socket.socket:
+        """Open a connection."""
+        connection = socket.create_connection(("127.0.0.1", self.port), PATIENCE)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return connection
+
+    def ask(self, *pieces: bytes) -> bytes:
+        """Send pieces over a new connection, end our side, and return all that comes back."""
+        with self.connect() as connection:
+            for piece in pieces:
+                connection.sendall(piece)
+            connection.shutdown(socket.SHUT_WR)
+            return read_all(connection)
+
+    def kept(self) -> list[dict[str, Any]]:
+        """Return the readings on disk."""
+        lines = output("sensors", "history", "--state-dir", self.state, "--last", 1_000_000, "--json").splitlines()
+        return [json.loads(line) for line in lines]
+
+    def rss_kib(self) -> int:
+        """Return the memory it uses."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
+        return int(re.search(r"VmRSS:\s+(\d+)", status)[1])  # type: ignore[index]
+
+    def kill(self) -> None:
+        """Kill it as a power cut would."""
+        self.process.kill()
+        self.process.wait(PATIENCE)
+
+    def stop(self) -> int:
+        """Stop it as systemd does; return its exit status."""
+        if self.process.poll() is None:
+            os.kill(self.process.pid, signal.SIGTERM)
+        return self.process.wait(PATIENCE)
+
+
+@contextmanager
+def server(folder: Path, *flags: object, **options: Any) -> Iterator[Server]:
+    """Run a server for the time of a block; whatever happened, it must still be able to end properly."""
+    running = Server(folder, *flags, **options)
+    try:
+        yield running
+    finally:
+        status = running.stop()
+    assert status in (0, -signal.SIGKILL), running.log()
+
+
+def read_all(connection: socket.socket) -> bytes:
+    """Read until the peer ends."""
+    received = b""
+    try:
+        while piece := connection.recv(65536):
+            received += piece
+    except ConnectionResetError:
+        pass
+    return received
+
+
+def read_exactly(connection: socket.socket, count: int) -> bytes:
+    """Read so many bytes, or fewer at the end of the connection."""
+    received = b""
+    while len(received) < count and (piece := connection.recv(count - len(received))):
+        received += piece
+    return received

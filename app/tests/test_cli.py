@@ -1,0 +1,87 @@
+"""The command line: help with an example everywhere, checks that start nothing, exit statuses that mean something."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from frota import cli
+from support import output
+
+
+def run(*words: str) -> tuple[int, str]:
+    command = [sys.executable, "-m", "frota", *words]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=20)
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("command", ["serve", "simulate", "tail", "history"])
+def test_every_command_explains_itself_with_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["sensors", command, "--help"])
+    assert ended.value.code == 0
+    assert f"example: frota sensors {command} " in capsys.readouterr().out
+
+
+def test_asking_for_help_imports_no_system() -> None:
+    script = "import atexit, sys; from frota import cli; atexit.register(lambda: print(*sys.modules)); cli.main(['-h'])"
+    loaded = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout
+    assert "sensors" in loaded
+    assert "frota.sensors" not in loaded
+    assert "asyncio" not in loaded
+
+
+def test_check_accepts_good_settings_without_starting(tmp_path: Path) -> None:
+    file = tmp_path / "env"
+    file.write_text("SENSORS_PORT=1\nOTHER=x\n", encoding="utf-8")
+    assert run("sensors", "serve", "--env-file", str(file), "--state-dir", str(tmp_path / "s"), "--check") == (0, "")
+    assert not (tmp_path / "s").exists()
+    assert run("sensors", "simulate", "humidity", "--env-file", str(file), "--check")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("SENSORS_PORT=70000", "SENSORS_PORT='70000': must be from 0 to 65535"),
+        ("SENSORS_PROT=1", "SENSORS_PROT: no such setting"),
+        ("nonsense", "env:1: 'nonsense' is not KEY=VALUE"),
+    ],
+)
+def test_check_refuses_bad_settings_with_the_reason_and_status_78(tmp_path: Path, text: str, reason: str) -> None:
+    file = tmp_path / "env"
+    file.write_text(text, encoding="utf-8")
+    status, said = run("sensors", "serve", "--env-file", str(file), "--check")
+    assert status == 78
+    assert reason in said
+
+
+def test_a_flag_wins_over_the_env_file_and_the_env_file_over_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "env"
+    monkeypatch.setenv("SENSORS_PORT", "bad")
+    assert run("sensors", "serve", "--check")[0] == 78
+    file.write_text("SENSORS_PORT=1", encoding="utf-8")
+    monkeypatch.setenv("FROTA_ENV_FILE", str(file))
+    assert run("sensors", "serve", "--check")[0] == 0
+    assert run("sensors", "serve", "--port", "worse", "--check")[0] == 78
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "reason"),
+    [
+        (["history", "--port", "1"], 1, "no sensor server at 127.0.0.1:1: Connection refused"),
+        (["history", "--state-dir", "/nonexistent"], 1, "no such folder"),
+        (["history", "--since", "soon"], 78, "'soon' is no time"),
+    ],
+)
+def test_a_failure_is_one_sentence_and_a_status(words: list[str], status: int, reason: str) -> None:
+    found, said = run("sensors", *words)
+    assert found == status
+    assert reason in said
+    assert "Traceback" not in said
+
+
+def test_a_folder_without_readings_has_an_empty_history(tmp_path: Path) -> None:
+    assert output("sensors", "history", "--state-dir", tmp_path, "--json") == ""
