@@ -47,8 +47,8 @@ venv: .venv/ready ## The control node's tools, and .venv/bin/frota
 	@tools/prepare.sh venv
 	@echo "Preparing .venv (half a minute)"
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(BIN)/pip install --quiet --no-compile --require-hashes -r requirements/control.txt -r requirements/dev.txt
-	@$(BIN)/pip install --quiet --no-deps --no-build-isolation --no-index --editable app
+	@$(BIN)/pip install -qq --no-compile --require-hashes -r requirements/control.txt -r requirements/dev.txt
+	@$(BIN)/pip install -qq --no-deps --no-build-isolation --no-index --editable app
 	@touch $@
 
 lock: ## Lock the requirements anew

@@ -1,5 +1,6 @@
 """What several tests need: a real server process, and sockets that speak to it."""
 
+import errno
 import json
 import os
 import re
@@ -8,11 +9,14 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 ANSWER = b"Dados recebidos com sucesso."
 READING = "Sensor1 - Temperatura: 25.34°C".encode()
@@ -30,6 +34,37 @@ def output(*words: object, **options: Any) -> str:
     command = [sys.executable, "-m", "frota", *map(str, words)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, timeout=PATIENCE, **options)
     return bytes(done.stdout).decode()
+
+
+class Disk:
+    """Stands in for os.write and os.fdatasync of a log: can be made to wait, to have no room, to be broken."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.go, self.failed, self.syncing = threading.Event(), threading.Event(), threading.Event()
+        self.go.set()
+        self.failures = self.syncs = 0
+        self.broken = False
+        self._write, self._sync = os.write, os.fdatasync
+        monkeypatch.setattr(os, "write", self.write)
+        monkeypatch.setattr(os, "fdatasync", self.sync)
+
+    def write(self, fd: int, data: bytes) -> int:
+        """Write, unless there shall be no room for so many more times."""
+        if self.failures and threading.current_thread().name == "commit":
+            self.failures -= 1
+            self.failed.set()
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return self._write(fd, data)
+
+    def sync(self, fd: int) -> None:
+        """Sync, once it may."""
+        if not self.go.is_set():
+            self.syncing.set()
+        assert self.go.wait(PATIENCE)
+        if self.broken:
+            raise OSError(errno.EIO, "Input/output error")
+        self.syncs += 1
+        self._sync(fd)
 
 
 class Server:

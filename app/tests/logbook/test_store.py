@@ -2,6 +2,7 @@
 
 import errno
 import os
+import stat
 import time
 from pathlib import Path
 from uuid import uuid4
@@ -95,6 +96,7 @@ def test_retention_by_bytes_deletes_the_oldest_segments_and_no_last_number(tmp_p
     for number in range(40):
         commit(store, b"%04d" % number * 20)
     assert segments.listed(tmp_path)[0] > 1
+    assert 600 < sum(path.stat().st_size for path in tmp_path.glob("*.segment")) <= 1300
     assert b"mine" not in kept(tmp_path)
     assert kept(tmp_path)[-1] == b"0039" * 20
     store.close()
@@ -177,6 +179,20 @@ def test_a_failed_sync_is_never_taken_for_a_full_disk(tmp_path: Path, monkeypatc
     monkeypatch.setattr(os, "fdatasync", broken)
     with pytest.raises(OSError, match="broken"):
         commit(store, b"one")
+    store.close()
+
+
+def test_the_name_of_a_new_segment_is_durable_before_anything_in_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    monkeypatch.setattr(
+        os, "fsync", lambda fd: calls.append("folder" if stat.S_ISDIR(os.fstat(fd).st_mode) else "file")
+    )
+    monkeypatch.setattr(os, "fdatasync", lambda _: calls.append("commit"))
+    store = Store(tmp_path, Limits(segment_bytes=1))
+    commit(store, b"one")
+    assert calls == ["file", "folder"] * 2 + ["commit"]
     store.close()
 
 

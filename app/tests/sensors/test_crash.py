@@ -56,7 +56,7 @@ def under_load(server: Server) -> list[Load]:
     return loads
 
 
-def assert_all_kept(server: Server, loads: list[Load]) -> None:
+def assert_all_kept(server: Server, loads: list[Load], no_more: bool = False) -> None:
     for load in loads:
         load.stop.set()
         load.join(PATIENCE)
@@ -64,17 +64,20 @@ def assert_all_kept(server: Server, loads: list[Load]) -> None:
     kept = [one["text"] for one in server.kept()]
     assert len(set(kept)) == len(kept)
     assert set(acknowledged) <= set(kept)
+    assert not no_more or set(acknowledged) == set(kept)
 
 
 @pytest.mark.parametrize("end", ["kill", "stop"])
-def test_every_reading_acknowledged_before_the_end_is_there_after_it(tmp_path: Path, end: str) -> None:
+def test_what_was_acknowledged_is_there_after_the_end_and_a_stop_leaves_nothing_unanswered(
+    tmp_path: Path, end: str
+) -> None:
     server = Server(tmp_path)
     loads = under_load(server)
     if end == "kill":
         server.kill()
     else:
         assert server.stop() == 0
-    assert_all_kept(server, loads)
+    assert_all_kept(server, loads, no_more=end == "stop")
     server.start()
     assert len(server.kept()) >= 800
     assert server.stop() == 0

@@ -4,11 +4,10 @@ import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from uuid import uuid4
 
 import pytest
 
-from support import ANSWER, PATIENCE, READING, Server, frota, read_all, read_exactly, server
+from support import ANSWER, PATIENCE, READING, Server, frota, read_exactly, server
 
 LINE = READING + b"\n"
 ANSWER_LINE = ANSWER + b"\n"
@@ -135,21 +134,6 @@ def test_two_servers_do_not_share_a_folder_or_a_port_and_say_so(running: Server,
         _, error = other.communicate(timeout=PATIENCE)
         assert other.returncode == 1
         assert reason in error.decode()
-
-
-def test_a_second_connection_of_a_numbered_client_replaces_the_first(running: Server) -> None:
-    hello = b"frota hello %b\n" % str(uuid4()).encode()
-    with running.connect() as first, running.connect() as second:
-        first.sendall(hello + LINE * 2)
-        expected = b"frota numbered 0\n" + ANSWER_LINE * 2
-        assert read_exactly(first, len(expected)) == expected
-        second.sendall(hello)
-        assert read_exactly(second, len(b"frota numbered 2\n")) == b"frota numbered 2\n"
-        assert read_all(first) == b""
-        second.sendall(b"frota skip 7\n" + LINE)
-        assert read_exactly(second, len(ANSWER_LINE)) == ANSWER_LINE
-    assert [one["number"] for one in running.kept()] == [1, 2, 7]
-    running.wait_for("4 readings were dropped by the sensor's full spool")
 
 
 @pytest.mark.parametrize("line", [b"frota hello me", b"frota skip 3", b"frota history {", b"frota tail 7"])

@@ -1,12 +1,17 @@
 """Those who look: the same history everywhere, and a tail without gap or repetition."""
 
+import asyncio
 import json
 import time
+import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from frota.logbook.segments import NOBODY
+from frota.sensors.readings import Query
+from frota.sensors.viewing import Follower
 from support import ANSWER, READING, Server, output, read_all, read_exactly, server
 
 LINE = READING + b"\n"
@@ -70,3 +75,19 @@ def test_sigterm_ends_within_five_seconds_with_followers_and_idle_connections_op
         assert running.stop() == 0
         assert time.monotonic() - begin < 5  # the promise to systemd, not a measurement
         assert read_all(idle) == b""
+
+
+def test_what_waits_for_a_slow_follower_is_bounded() -> None:
+    async def offer() -> None:
+        follower = Follower(Query())
+        for _ in range(50):
+            follower.offer([(bytes(2**20), 0, NOBODY, 0, print, None)])
+        with pytest.raises(OverflowError):
+            await follower.lines()
+
+    tracemalloc.start()
+    try:
+        asyncio.run(offer())
+        assert tracemalloc.get_traced_memory()[1] < 8 * 2**20
+    finally:
+        tracemalloc.stop()

@@ -1,0 +1,49 @@
+"""The fleet for the tests, and the order of the tests: what destroys most comes last."""
+
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .fleet import Fleet
+from .hosts import NoFleetError
+
+_ORDER = (
+    "test_hosts",
+    "test_wire",
+    "test_journal",
+    "test_configuration",
+    "test_partition",
+    "test_crashes",
+    "test_releases",
+    "test_membership",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the tests of this folder in order, and bound each."""
+    here = Path(__file__).parent
+    ours = [item for item in items if item.path.parent == here]
+    for item in ours:
+        item.add_marker(pytest.mark.timeout(400))
+    places = [place for place, item in enumerate(items) if item in ours]
+    for place, item in zip(places, sorted(ours, key=lambda item: _ORDER.index(item.path.stem)), strict=True):
+        items[place] = item
+
+
+@pytest.fixture(scope="session")
+def fleet(root: Path) -> Iterator[Fleet]:
+    """Give the running fleet."""
+    with tempfile.TemporaryDirectory(prefix="frota-") as sockets:  # short: a socket's path may not exceed 108 bytes
+        try:
+            yield Fleet(root, Path(sockets))
+        except NoFleetError:
+            pytest.fail("There is no fleet to test: bring it up with `make up`.", pytrace=False)
+
+
+@pytest.fixture
+def start() -> float:
+    """Give the time at which the test began, in seconds since 1970."""
+    return time.time()

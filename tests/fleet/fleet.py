@@ -1,0 +1,156 @@
+"""The running fleet as a whole: who is in it, what it has kept, and playbooks that are played on it."""
+
+import json
+import os
+import subprocess
+from collections import defaultdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from .hosts import Host, NoFleetError, address_of_embedded_aws
+
+_PLAY_SECONDS = 300
+_Invocations = dict[tuple[str, str], str]
+
+
+class Outcome(NamedTuple):
+    """What one task did on one host."""
+
+    play: str
+    task: str
+    host: str
+    result: dict[str, Any]
+
+    @property
+    def changed(self) -> bool:
+        """Tell whether it changed something, or would have."""
+        return bool(self.result.get("changed"))
+
+    def diff(self) -> str:
+        """Return what it shows under --diff: everything before, then everything after."""
+        results = [self.result, *self.result.get("results", [])]
+        diffs = [diff for result in results for diff in _list(result.get("diff"))]
+        return "\n".join(f"{diff.get('before', '')}\n-->\n{diff.get('after', '')}" for diff in diffs)
+
+
+class Played(NamedTuple):
+    """A playbook that went through: every outcome, and every host that had one."""
+
+    outcomes: list[Outcome]
+    hosts: set[str]
+
+    def changes(self) -> list[str]:
+        """Return what changed, a line each."""
+        return [f"{one.host}: {one.play}, {one.task}" for one in self.outcomes if one.changed]
+
+
+class Fleet:
+    """The fleet of a checkout; `sockets` is a folder for SSH's shared connections. Raises NoFleetError."""
+
+    def __init__(self, root: Path, sockets: Path) -> None:
+        self.root, self._sockets = root, sockets
+        self.port = 5000
+        self.read_inventory()
+
+    def read_inventory(self) -> None:
+        """Learn who is in it now."""
+        embedded = address_of_embedded_aws(self.root)
+        command = [str(self.root / ".venv/bin/ansible-inventory"), "--list"]
+        listed = subprocess.run(command, cwd=self.root, capture_output=True, text=True, timeout=120, check=False)
+        inventory = json.loads(listed.stdout or "{}", object_hook=_plain)
+        names = inventory.get("fleet", {}).get("hosts", [])
+        if not names:
+            raise NoFleetError
+        known = {name: inventory["_meta"]["hostvars"][name] for name in names}
+        self.members = {
+            name: self._host(name, its["ansible_host"], its["ec2_instance_id"]) for name, its in known.items()
+        }
+        self.embedded_aws = self._host("embedded-aws", embedded, "embedded-aws")
+        self.server = self.members[inventory["sensor_server"]["hosts"][0]]
+        self.sensors = [self.members[name] for name in sorted(inventory["sensor_client"]["hosts"])]
+
+    def _host(self, name: str, address: str, instance: str) -> Host:
+        secrets = self.root / ".local" / "ssh"
+        options = {
+            "IdentityFile": secrets / "id_ed25519",
+            "IdentitiesOnly": "yes",
+            "UserKnownHostsFile": secrets / "known_hosts",
+            "HostKeyAlias": instance,
+            "StrictHostKeyChecking": "yes",
+            "BatchMode": "yes",
+            "ConnectTimeout": 5,
+            # A host that reboots takes its shared connection with it.
+            "ServerAliveInterval": 2,
+            "ServerAliveCountMax": 2,
+            "ControlMaster": "auto",
+            "ControlPersist": 60,
+            "ControlPath": self._sockets / instance,
+            "LogLevel": "ERROR",
+        }
+        words = [word for option, value in options.items() for word in ("-o", f"{option}={value}")]
+        return Host(name, address, instance, ("ssh", *words, f"admin@{address}"))
+
+    @property
+    def hosts(self) -> list[Host]:
+        """Every host that playbooks manage."""
+        return [*self.members.values(), self.embedded_aws]
+
+    def play(self, *words: str) -> Played:
+        """Play a playbook as `make` does; one that fails fails the test."""
+        environ = {**os.environ, "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json"}
+        command = [str(self.root / "tools" / "play"), *words]
+        done = subprocess.run(
+            command, cwd=self.root, env=environ, capture_output=True, text=True, timeout=_PLAY_SECONDS, check=False
+        )
+        assert done.returncode == 0, f"{words} failed:\n{done.stderr[-2000:]}\n{done.stdout[-6000:]}"
+        played = json.loads(done.stdout)
+        outcomes = [
+            Outcome(play["play"]["name"], task["task"]["name"], host, result)
+            for play in played["plays"]
+            for task in play["tasks"]
+            for host, result in task["hosts"].items()
+        ]
+        return Played(outcomes, set(played["stats"]))
+
+    def invocations(self) -> _Invocations:
+        """Return the invocation of every unit of ours on every host: another one means that it was started anew."""
+        return {
+            (host.name, unit): shown["InvocationID"]
+            for host in self.hosts
+            for unit, shown in host.show("InvocationID").items()
+        }
+
+    def restarted_since(self, before: _Invocations) -> set[tuple[str, str]]:
+        """Return the units that were started anew, are new or are gone."""
+        now = self.invocations()
+        return {unit for unit in before.keys() | now.keys() if before.get(unit) != now.get(unit)}
+
+    def instances_of_hosts(self) -> set[str]:
+        """Return the instances that have a host on this machine, running or not."""
+        shown = [str(self.root / ".local/bin/podman"), "ps", "--all", "--format", "{{.Labels.frota_instance}}"]
+        listed = subprocess.run(shown, capture_output=True, text=True, timeout=60, check=True)
+        return set(listed.stdout.split())
+
+    def history(self, since: float) -> list[dict[str, Any]]:
+        """Return the readings that the server has kept since a time, in the order in which it kept them."""
+        moment = datetime.fromtimestamp(since, UTC).isoformat()
+        printed = self.server.run(f"frota sensors history --port {self.port} --since {moment} --last 1000000 --json")
+        return [json.loads(line) for line in printed.splitlines()]
+
+    def numbers(self, since: float) -> dict[str, list[int]]:
+        """Return the numbers of the numbered readings kept since a time, by sensor."""
+        found: dict[str, list[int]] = defaultdict(list)
+        for reading in self.history(since):
+            if "number" in reading:
+                found[reading["sensor"]].append(reading["number"])
+        return found
+
+
+def _plain(mapping: dict[str, Any]) -> Any:
+    """Return the text that Ansible marks as coming from outside without the mark."""
+    return mapping.get("__ansible_unsafe", mapping)
+
+
+def _list(value: Any) -> list[dict[str, Any]]:
+    return value if isinstance(value, list) else [value] if isinstance(value, dict) else []

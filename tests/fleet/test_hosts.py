@@ -1,0 +1,82 @@
+"""Every unit of ours runs, shut in, and a host shows the network nothing but what is declared."""
+
+import re
+
+import pytest
+
+from .fleet import Fleet
+from .hosts import SERVICES, Host
+
+# The most that `systemd-analyze security` may say of a unit of ours, of 10.
+_EXPOSURE = 1.4
+_SSH = 22
+_EMBEDDED_AWS = 4566
+_SECRET = re.compile(r"secret|password|passwd|token|credential|private|access_?key|api_?key", re.IGNORECASE)
+
+
+def test_every_unit_runs_and_starts_at_boot(fleet: Fleet) -> None:
+    states = {
+        (host.name, unit): (state["ActiveState"], state["UnitFileState"])
+        for host in fleet.hosts
+        for unit, state in host.show("ActiveState", "UnitFileState").items()
+    }
+    assert {host for host, _ in states} == {host.name for host in fleet.hosts}
+    assert {unit: state for unit, state in states.items() if state != ("active", "enabled")} == {}
+
+
+def test_a_sensor_host_runs_a_sensor_of_each_kind(fleet: Fleet) -> None:
+    kinds = {"frota-sensor-client@temperature.service", "frota-sensor-client@humidity.service"}
+    assert fleet.sensors
+    assert {host.name: kinds - set(host.services()) for host in fleet.sensors} == {
+        host.name: set() for host in fleet.sensors
+    }
+
+
+def test_systemd_finds_nothing_to_say_about_our_unit_files(fleet: Fleet) -> None:
+    # It exits 0 on a misspelt key: any output is a fault.
+    said = {host.name: host.run(f"systemd-analyze verify {' '.join(host.services())} 2>&1") for host in fleet.hosts}
+    assert said == {host.name: "" for host in fleet.hosts}
+
+
+def test_every_service_is_shut_in(fleet: Fleet) -> None:
+    levels = {}
+    for host in fleet.hosts:
+        for unit in host.services():
+            table = host.run(f"systemd-analyze security --no-pager {unit}")
+            levels[host.name, unit] = float(re.findall(r"exposure level for .*: ([\d.]+)", table)[0])
+    assert len(levels) >= len(fleet.hosts)
+    assert {unit: level for unit, level in levels.items() if level > _EXPOSURE} == {}
+
+
+def test_nothing_listens_on_a_host_but_ssh_and_what_is_declared(fleet: Fleet) -> None:
+    declared = {host.name: {_SSH} for host in fleet.hosts}
+    declared[fleet.server.name] |= {fleet.port}
+    declared[fleet.embedded_aws.name] |= {_EMBEDDED_AWS}
+    assert {host.name: _listening(host) for host in fleet.hosts} == declared
+
+
+def _listening(host: Host) -> set[int]:
+    """Return the ports, TCP and UDP, at which other hosts could knock."""
+    addresses = [line.split()[4] for line in host.run("ss --no-header --listening --tcp --udp --numeric").splitlines()]
+    return {int(port) for address, port in (one.rsplit(":", 1) for one in addresses) if not address.startswith("127.")}
+
+
+def test_no_unit_is_given_a_secret_in_its_environment(fleet: Fleet) -> None:
+    for host in fleet.hosts:
+        shown = host.show("MainPID", "ActiveState", units=SERVICES)
+        for unit, state in shown.items():
+            names = re.findall(r"(?:^|\0)([^=\0]+)=", host.run(f"cat /proc/{state['MainPID']}/environ"))
+            assert "PATH" in names, f"{host.name}: {unit}"
+            assert [name for name in names if _SECRET.search(name)] == [], f"{host.name}: {unit}"
+
+
+def test_the_environment_files_hold_no_secret(fleet: Fleet) -> None:
+    written = {host.name: host.run("cat /etc/frota/*.env") for host in fleet.members.values()}
+    assert all("FROTA_RELEASE=" in text for text in written.values())
+    assert {host: _SECRET.findall(text) for host, text in written.items() if _SECRET.search(text)} == {}
+
+
+@pytest.mark.parametrize("field", ["NRestarts", "ExecMainStatus"])
+def test_no_service_has_failed_since_it_was_started(fleet: Fleet, field: str) -> None:
+    shown = {(host.name, unit): host.show(field, units=unit)[unit] for host in fleet.hosts for unit in host.services()}
+    assert {unit: state[field] for unit, state in shown.items() if state[field] != "0"} == {}

@@ -1,0 +1,43 @@
+"""The journal of a host can be asked by unit, by field and by priority, and nobody outside writes into its fields."""
+
+import time
+
+from .fleet import Fleet
+
+
+def test_the_journal_of_the_server_tells_every_reading_with_its_fields(fleet: Fleet, start: float) -> None:
+    unit = "frota-sensor-server.service"
+    record = fleet.server.wait_for_record(f"--unit={unit}", "SENSOR=Sensor1", since=start)
+    assert record["MESSAGE"].startswith("Recebido de ('")
+    expected = {"PRIORITY": "6", "_SYSTEMD_UNIT": unit, "FROTA_SYSTEM": "sensors", "FROTA_EVENT": "reading"}
+    assert {name: record[name] for name in expected} == expected
+    assert record["SYSLOG_IDENTIFIER"] == "frota-sensor-server"
+    assert record["PEER"].rpartition(":")[0] in {host.address for host in fleet.sensors}
+
+
+def test_the_journal_of_a_sensor_tells_what_it_sent_and_what_was_answered(fleet: Fleet, start: float) -> None:
+    unit = "--unit=frota-sensor-client@temperature.service"
+    for event, text in (("sent", "Enviado: Sensor1 - "), ("answer", "Resposta: Dados recebidos com sucesso.")):
+        record = fleet.sensors[0].wait_for_record(unit, f"FROTA_EVENT={event}", since=start)
+        assert record["MESSAGE"].startswith(text)
+        assert record["SENSOR"] == "Sensor1"
+
+
+def test_what_is_wrong_with_a_client_is_a_warning_that_names_it(fleet: Fleet, start: float) -> None:
+    with fleet.sensors[0].dial(fleet.server.address, fleet.port) as connection:
+        connection.ask(b"GET / HTTP/1.1\r\n\r\n")
+    record = fleet.server.wait_for_record("--priority=warning", "FROTA_EVENT=bad_input", since=start)
+    assert record["PRIORITY"] == "4"
+    assert record["PEER"].startswith(f"{fleet.sensors[0].address}:")
+
+
+def test_what_a_client_sends_never_becomes_a_field_or_a_record_of_its_own(fleet: Fleet, start: float) -> None:
+    mark = f"forged{time.time_ns()}"
+    lines = f"x\nFROTA_FORGED={mark}\nPRIORITY=0\n\nMESSAGE={mark}\x00\x1b[2J\n".encode()
+    with fleet.sensors[0].dial(fleet.server.address, fleet.port) as connection:
+        connection.ask(lines)
+    record = fleet.server.wait_for_record("FROTA_EVENT=bad_input", f"--grep={mark}", since=start)
+    assert "\x1b" not in record["MESSAGE"]
+    assert fleet.server.journal(f"FROTA_FORGED={mark}") == []
+    assert fleet.server.journal(f"MESSAGE={mark}") == []
+    assert fleet.server.journal(f"--since=@{start:.6f}", "--priority=emerg", "--unit=frota-sensor-server") == []

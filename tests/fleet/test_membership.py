@@ -1,0 +1,70 @@
+"""An instance that comes or goes is followed by the next site.yml, and by nothing else in the fleet."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import boto3  # type: ignore[import-untyped]
+import pytest
+
+from .fleet import Fleet
+from .hosts import until
+
+_NAME = "sensor-9"
+_SENSORS = {"Sensor17", "Sensor18"}
+
+
+@pytest.fixture(scope="module")
+def ec2(fleet: Fleet) -> Any:
+    """Give the EC2 API of the embedded AWS; it takes any credentials."""
+    return boto3.client(
+        "ec2",
+        region_name="us-east-1",
+        endpoint_url=f"http://{fleet.embedded_aws.address}:4566",
+        aws_access_key_id="embedded",
+        aws_secret_access_key="embedded",
+    )
+
+
+@pytest.fixture(scope="module")
+def ninth(fleet: Fleet, ec2: Any) -> Iterator[str]:
+    """Give the instance id of a ninth sensor host, launched as a sibling of the first; it is gone afterwards."""
+    like = ec2.describe_instances(InstanceIds=[fleet.sensors[0].instance])["Reservations"][0]["Instances"][0]
+    tags = {tag["Key"]: tag["Value"] for tag in like["Tags"] if not tag["Key"].startswith("aws:")} | {"Name": _NAME}
+    launched = ec2.run_instances(
+        MinCount=1,
+        MaxCount=1,
+        **{name: like[name] for name in ("ImageId", "InstanceType", "KeyName", "SubnetId")},
+        TagSpecifications=[
+            {"ResourceType": "instance", "Tags": [{"Key": key, "Value": value} for key, value in tags.items()]}
+        ],
+    )
+    instance: str = launched["Instances"][0]["InstanceId"]
+    yield instance
+    if _NAME in fleet.members:
+        ec2.terminate_instances(InstanceIds=[instance])
+        fleet.play("site.yml")
+        fleet.read_inventory()
+
+
+def test_an_instance_that_was_launched_becomes_a_sensor_host_and_the_others_go_on(
+    fleet: Fleet, ninth: str, start: float
+) -> None:
+    before = fleet.invocations()
+    fleet.play("site.yml")
+    fleet.read_inventory()
+    assert fleet.members[_NAME].instance == ninth
+    until(lambda: fleet.numbers(start).keys() >= _SENSORS, "readings of the new host's sensors")
+    assert {host for host, _ in fleet.restarted_since(before)} == {_NAME}
+
+
+def test_an_instance_that_was_terminated_takes_its_host_with_it_and_the_others_go_on(
+    fleet: Fleet, ec2: Any, ninth: str
+) -> None:
+    before = fleet.invocations()
+    assert ninth in fleet.instances_of_hosts()
+    ec2.terminate_instances(InstanceIds=[ninth])
+    fleet.play("site.yml")
+    fleet.read_inventory()
+    assert _NAME not in fleet.members
+    assert fleet.instances_of_hosts() == {host.instance for host in fleet.hosts}
+    assert {host for host, _ in fleet.restarted_since(before)} == {_NAME}

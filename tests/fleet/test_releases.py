@@ -1,0 +1,59 @@
+"""A release is one step forward and one step back, and nothing else of a host changes with it."""
+
+import re
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .fleet import Fleet
+from .hosts import SERVICES
+
+_CONFIGURE, _ROLLBACK = "playbooks/configure.yml", "playbooks/rollback.yml"
+
+
+def _releases(fleet: Fleet) -> set[str]:
+    """Return the releases that the units' processes were started from; on a whole fleet it is one."""
+    return {
+        re.findall(r"/opt/frota/releases/([^/]+)/", host.run(f"cat /proc/{state['MainPID']}/cmdline"))[0]
+        for host in fleet.members.values()
+        for state in host.show("MainPID", units=SERVICES).values()
+    }
+
+
+@pytest.fixture
+def another_application(fleet: Fleet, tmp_path: Path) -> Iterator[Path]:
+    """Give an application that differs from the checkout's in a comment; the fleet runs its own afterwards."""
+    application = tmp_path / "app"
+    shutil.copytree(fleet.root / "app", application, ignore=shutil.ignore_patterns(".*", "__pycache__", "tests"))
+    with (application / "src/frota/__init__.py").open("a", encoding="utf-8") as source:
+        source.write(f"\n# Made at {time.time_ns()}, for a release of its own.\n")
+    own = _releases(fleet)
+    yield application
+    if _releases(fleet) != own:
+        fleet.play(_CONFIGURE)
+
+
+def test_a_rollback_runs_the_release_before_and_configuring_goes_forward_again(
+    fleet: Fleet, another_application: Path, start: float
+) -> None:
+    own, units = _releases(fleet), fleet.invocations()
+    fleet.play(_CONFIGURE, "-e", f"python_service_project={another_application}")
+    new = _releases(fleet)
+    assert len(own) == len(new) == 1
+    assert own != new
+    ours = {(host, unit) for host, unit in units if unit.endswith(".service") and host != fleet.embedded_aws.name}
+    assert fleet.restarted_since(units) == ours
+
+    fleet.play(_ROLLBACK)
+    assert _releases(fleet) == own
+
+    fleet.play(_CONFIGURE, "-e", f"python_service_project={another_application}")
+    assert _releases(fleet) == new
+
+    fleet.play(_ROLLBACK, "-e", f"rollback_release={own.pop()}")
+    assert fleet.play("playbooks/verify.yml").hosts >= set(fleet.members)
+    for sensor, numbers in fleet.numbers(start).items():
+        assert numbers == list(range(numbers[0], numbers[0] + len(numbers))), sensor

@@ -1,0 +1,55 @@
+"""The original's clients are served from other hosts as they always were, whatever else arrives."""
+
+import time
+
+import pytest
+
+from .fleet import Fleet
+
+ANSWER = b"Dados recebidos com sucesso."
+_HTTP = b"GET / HTTP/1.1\r\nHost: sensor-server:5000\r\nUser-Agent: Mozilla/5.0\r\nAccept: */*\r\n\r\n"
+
+
+def _reading(value: int) -> bytes:
+    """Return a reading that is like no other of this test run."""
+    return f"Aceite{time.time_ns()} - Teste: {value}.0%".encode()
+
+
+def test_an_original_client_gets_the_original_answer_to_each_reading_and_not_a_byte_more(fleet: Fleet) -> None:
+    with fleet.sensors[0].dial(fleet.server.address, fleet.port) as connection:
+        for value in range(3):
+            connection.say(_reading(value))
+            assert connection.hear(len(ANSWER)) == ANSWER
+        assert connection.ask(b"") == b""
+
+
+def test_a_reading_that_was_answered_is_kept_once_with_the_address_of_its_host(fleet: Fleet, start: float) -> None:
+    reading = _reading(1)
+    with fleet.sensors[0].dial(fleet.server.address, fleet.port) as connection:
+        assert connection.ask(reading) == ANSWER
+    kept = [one for one in fleet.history(start) if one["text"] == reading.decode()]
+    assert [one["peer"].rpartition(":")[0] for one in kept] == [fleet.sensors[0].address]
+
+
+@pytest.mark.parametrize(
+    ("sent", "complaint"),
+    [
+        pytest.param(_HTTP, "Erro: isto não é um servidor HTTP", id="a browser"),
+        pytest.param(b"x" * 3_000_000, "Erro: leitura longa demais", id="3 MB without an end"),
+        pytest.param(b"\xff\xfe\x00\x01" * 100, "Erro: leitura não está em UTF-8", id="binary"),
+        pytest.param(b"Sensor1 - Temperatura: muito\n", "Erro: leitura inválida", id="no number"),
+    ],
+)
+def test_bad_input_is_told_what_is_wrong_is_not_kept_and_the_next_client_is_served(
+    fleet: Fleet, start: float, sent: bytes, complaint: str
+) -> None:
+    before, reading = fleet.invocations(), _reading(1)
+    with fleet.sensors[0].dial(fleet.server.address, fleet.port) as bad:
+        answer = bad.ask(sent).decode()
+    with fleet.sensors[0].dial(fleet.server.address, fleet.port) as good:
+        assert good.ask(reading) == ANSWER
+    assert complaint in answer
+    assert ANSWER.decode() not in answer
+    kept = [one["text"] for one in fleet.history(start) if not one.get("client")]
+    assert kept == [reading.decode()]
+    assert fleet.restarted_since(before) == set()
