@@ -7,7 +7,7 @@ BIN := .venv/bin
 .PHONY: help up down status check test unit molecule fleet bench venv lock
 
 help: ## This list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' $(MAKEFILE_LIST) | column -t -s '|'
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 up: ## Bring the fleet up on this machine, or up to date
 	@tools/prepare.sh up

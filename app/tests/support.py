@@ -21,12 +21,15 @@ import pytest
 ANSWER = b"Dados recebidos com sucesso."
 READING = "Sensor1 - Temperatura: 25.34°C".encode()
 PATIENCE = 20.0  # seconds until a test gives up; none passes by waiting so long
-_STARTED = re.compile(r"Servidor iniciando em (\S+):(\d+)")
+STARTED: list["subprocess.Popen[bytes]"] = []
+_LISTENS = re.compile(r"Servidor iniciando em (\S+):(\d+)")
 
 
 def frota(*words: object, **options: Any) -> "subprocess.Popen[bytes]":
-    """Start a frota command in a process of its own."""
-    return subprocess.Popen([sys.executable, "-m", "frota", *map(str, words)], **options)
+    """Start a frota command in a process of its own, which ends with the test at the latest."""
+    process = subprocess.Popen([sys.executable, "-m", "frota", *map(str, words)], **options)
+    STARTED.append(process)
+    return process
 
 
 def output(*words: object, **options: Any) -> str:
@@ -81,7 +84,7 @@ class Server:
         words = ["sensors", "serve", "--host", "127.0.0.1", "--port", "0", "--state-dir", self.state, *self.flags]
         with self.log_path.open("wb") as log:
             self.process = frota(*words, stderr=log, **self.options)
-        self.port = int(self.wait_for(_STARTED)[2])
+        self.port = int(self.wait_for(_LISTENS)[2])
 
     def wait_for(self, pattern: str | re.Pattern[str]) -> re.Match[str]:
         """Wait until the log has something and return the match."""
