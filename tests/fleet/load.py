@@ -63,7 +63,7 @@ class Client(threading.Thread):
             try:
                 self._exchange(number)
             except OSError as error:
-                self._tally.errors[type(error).__name__] += 1
+                self._tally.errors[str(error)] += 1
                 self._hang_up()
                 self._tally.over.wait(0.05)  # a host that is down refuses faster than anybody needs to know
 
@@ -76,7 +76,7 @@ class Client(threading.Thread):
         while len(answer) < len(_ANSWER) and (piece := self._connection.recv(1024)):
             answer += piece
         if answer != _ANSWER:
-            raise ConnectionAbortedError(answer)
+            raise ConnectionError(answer.decode(errors="replace") or "closed")
         self._tally.add(self._sensor, number)
         if not self._lasting:
             self._hang_up()
