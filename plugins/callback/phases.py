@@ -119,10 +119,14 @@ class CallbackModule(CallbackBase):
         outcome = result.result
         where = f"{result.host.get_name()}: {result.task.get_name().strip()}"
         self._line(f"{self._paint(RED, '✘')} {where}")
-        said = [str(outcome.get(key, "")).strip() for key in ("msg", "stderr", "module_stderr", "stdout")]
+        # A message is ours and said in full; of what a command printed, the end tells.
+        said = [str(outcome.get("msg", "")).strip()]
+        said += [
+            "\n".join(str(outcome.get(key, "")).splitlines()[-20:]) for key in ("stderr", "module_stderr", "stdout")
+        ]
         for text in dict.fromkeys(filter(None, said)):
             # The pty of the script module ends with a word from ssh that is about nothing.
-            self._message([line for line in text.splitlines()[-20:] if not line.startswith("Shared connection to")])
+            self._message([line for line in text.splitlines() if not line.startswith("Shared connection to")])
 
     def _message(self, message):
         for entry in message if isinstance(message, list) else [message]:

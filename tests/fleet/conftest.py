@@ -7,8 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from .fleet import Fleet
-from .hosts import NoFleetError
+from .fleet import Fleet, NoFleetError
 
 _ORDER = (
     "test_hosts",

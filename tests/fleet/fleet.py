@@ -2,13 +2,14 @@
 
 import json
 import os
+import re
 import subprocess
 from collections import defaultdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .hosts import Host, NoFleetError, address_of_embedded_aws
+from .hosts import Host
 
 _PLAY_SECONDS = 300
 _Invocations = dict[tuple[str, str], str]
@@ -45,39 +46,36 @@ class Played(NamedTuple):
         return [f"{one.host}: {one.play}, {one.task}" for one in self.outcomes if one.changed]
 
 
+class NoFleetError(Exception):
+    """There is no fleet that could be tested."""
+
+
 class Fleet:
     """The fleet of a checkout; `sockets` is a folder for SSH's shared connections. Raises NoFleetError."""
 
     def __init__(self, root: Path, sockets: Path) -> None:
-        self.root, self._sockets = root, sockets
-        self.port = 5000
+        self.root, self._sockets, self._ssh_config = root, sockets, root / ".local/ssh/config"
         self.read_inventory()
 
     def read_inventory(self) -> None:
         """Learn who is in it now."""
-        embedded = address_of_embedded_aws(self.root)
+        if not self._ssh_config.exists():
+            raise NoFleetError
         command = [str(self.root / ".venv/bin/ansible-inventory"), "--list"]
         listed = subprocess.run(command, cwd=self.root, capture_output=True, text=True, timeout=120, check=False)
         inventory = json.loads(listed.stdout or "{}", object_hook=_plain)
         names = inventory.get("fleet", {}).get("hosts", [])
         if not names:
             raise NoFleetError
-        known = {name: inventory["_meta"]["hostvars"][name] for name in names}
-        self.members = {
-            name: self._host(name, its["ansible_host"], its["ec2_instance_id"]) for name, its in known.items()
-        }
-        self.embedded_aws = self._host("embedded-aws", embedded, "embedded-aws")
+        variables = inventory["_meta"]["hostvars"]
+        self.members = {name: self._host(name, variables[name]["ec2_instance_id"]) for name in names}
+        self.port = int(variables[names[0]]["sensors_port"])
+        self.embedded_aws = self._host("embedded-aws", "embedded-aws")
         self.server = self.members[inventory["sensor_server"]["hosts"][0]]
         self.sensors = [self.members[name] for name in sorted(inventory["sensor_client"]["hosts"])]
 
-    def _host(self, name: str, address: str, instance: str) -> Host:
-        secrets = self.root / ".local" / "ssh"
+    def _host(self, name: str, instance: str) -> Host:
         options = {
-            "IdentityFile": secrets / "id_ed25519",
-            "IdentitiesOnly": "yes",
-            "UserKnownHostsFile": secrets / "known_hosts",
-            "HostKeyAlias": instance,
-            "StrictHostKeyChecking": "yes",
             "BatchMode": "yes",
             "ConnectTimeout": 5,
             # A host that reboots takes its shared connection with it.
@@ -89,7 +87,9 @@ class Fleet:
             "LogLevel": "ERROR",
         }
         words = [word for option, value in options.items() for word in ("-o", f"{option}={value}")]
-        return Host(name, address, instance, ("ssh", *words, f"admin@{address}"))
+        ssh = ("ssh", "-F", str(self._ssh_config), *words, name)
+        known = subprocess.run([*ssh, "-G"], capture_output=True, text=True, timeout=10, check=True).stdout
+        return Host(name, re.findall(r"^hostname (.*)", known, re.MULTILINE)[0], instance, ssh)
 
     @property
     def hosts(self) -> list[Host]:

@@ -1,6 +1,5 @@
 """The hosts of the running fleet, over SSH, and what their units, journals and readings say."""
 
-import ipaddress
 import json
 import os
 import select
@@ -10,17 +9,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 PATIENCE = 60.0  # seconds until a test gives up; none passes by waiting so long
 SERVICES = "'frota-*.service' 'embedded-aws*.service'"
 UNITS = f"{SERVICES} 'frota-*.socket'"
-
-
-class NoFleetError(Exception):
-    """There is no fleet that could be tested."""
 
 
 @dataclass(frozen=True)
@@ -126,12 +120,3 @@ def until(condition: Callable[[], T], what: str, seconds: float = PATIENCE) -> T
     while not (answer := condition()):
         assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
     return answer
-
-
-def address_of_embedded_aws(root: Path) -> str:
-    """Return where the embedded AWS of the checkout is, as the inventory puts it. Raises NoFleetError."""
-    try:
-        network = ipaddress.IPv4Network((root / ".local" / "fleet.cidr").read_text().strip())
-    except OSError:
-        raise NoFleetError from None
-    return str(network.broadcast_address - 5)

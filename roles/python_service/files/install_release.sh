@@ -5,6 +5,9 @@ home=$1 release=$2
 wheels=$home/wheels/$release
 target=$home/releases/$release
 
+# The release in use is the one that a rollback from the new one goes back to, whatever was installed between the two.
+[ ! -e "$home/current/ready" ] || touch "$home/current/ready"
+
 rm -rf "$target"
 python3 -m venv --without-pip "$target"
 install() {
