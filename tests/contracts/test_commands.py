@@ -1,0 +1,68 @@
+"""Every command says how it is used, with an example that works; every service command is deployed, once."""
+
+import argparse
+import importlib
+import re
+import shlex
+from collections import Counter
+
+import pytest
+
+from frota import cli
+
+from .checkout import ROOT, load, mappings, task_files
+
+
+def _commands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    choices: list[dict[str, argparse.ArgumentParser]] = [
+        dict(action.choices) for action in parser._actions if isinstance(action, argparse._SubParsersAction)
+    ]
+    return {name: command for group in choices for name, command in group.items()}
+
+
+def _all_commands() -> dict[str, argparse.ArgumentParser]:
+    found: dict[str, argparse.ArgumentParser] = {}
+    for system in cli.SYSTEMS:
+        parser = argparse.ArgumentParser()
+        importlib.import_module(f"frota.{system}.cli").add_commands(parser)
+        found |= {f"{system} {name}": command for name, command in _commands(parser).items()}
+    return found
+
+
+COMMANDS = _all_commands()
+SERVICES = {name for name, command in COMMANDS.items() if "--env-file" in command._option_string_actions}
+each_command = pytest.mark.parametrize("command", COMMANDS)
+
+
+def test_every_service_command_is_deployed_by_exactly_one_entry_point() -> None:
+    arguments = [
+        mapping["python_service_arguments"]
+        for path in task_files()
+        for mapping in mappings(load(path))
+        if "python_service_arguments" in mapping and "python_service_executable" not in mapping
+    ]
+    deployed = Counter(" ".join(text.split()[:2]) for text in arguments)
+    assert deployed == Counter(SERVICES)
+
+
+@each_command
+def test_a_command_can_be_asked_for_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main([*command.split(), "--help"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith(f"usage: frota {command}")
+
+
+@each_command
+def test_the_example_in_the_help_of_a_command_is_a_use_of_it(command: str) -> None:
+    example = re.fullmatch(rf"example: frota {command}( .+)?", COMMANDS[command].epilog or "")
+    assert example, f"frota {command} --help shows no example"
+    COMMANDS[command].parse_args(shlex.split(example[1] or ""))
+
+
+def test_the_core_knows_the_name_of_no_system() -> None:
+    core = ROOT / "app" / "src" / "frota" / "core"
+    systems = "|".join([*cli.SYSTEMS, "sensor", "logbook"])
+    telling = [path.name for path in core.glob("*.py") if re.search(rf"\bfrota\.({systems})\b", path.read_text())]
+    assert any(core.glob("*.py"))
+    assert telling == []

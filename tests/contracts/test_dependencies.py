@@ -1,0 +1,91 @@
+"""What is installed is pinned and checked, and where from is the user's own business."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from .checkout import ROOT, tracked_files
+
+LOCKS = sorted((ROOT / "requirements").glob("*.txt"))
+each_lock = pytest.mark.parametrize("lock", LOCKS, ids=lambda path: path.name)
+
+# In parts, or this file would name them.
+_REGISTRIES = [
+    ".".join(parts)
+    for parts in (
+        ("pypi", "org"),
+        ("pythonhosted", "org"),
+        ("npmjs", "org"),
+        ("npmjs", "com"),
+        ("docker", "com"),
+        ("quay", "io"),
+        ("ghcr", "io"),
+        ("gcr", "io"),
+        ("galaxy", "ansible", "com"),
+        ("crates", "io"),
+        ("rubygems", "org"),
+        ("proxy", "golang", "org"),
+    )
+]
+
+
+def _locked(lock: Path) -> dict[str, str]:
+    """Return the versions in a lock file, by normalised name."""
+    pins = re.findall(r"^([\w.-]+)(?:\[[\w,-]+\])?==([^\s;\\]+)", lock.read_text(encoding="utf-8"), re.MULTILINE)
+    return {_normal(name): version for name, version in pins}
+
+
+def _asked(text: str) -> list[str]:
+    """Return the names of the requirements in a text, one a line."""
+    lines = [line for line in text.splitlines() if line and line[0] not in "#-"]
+    return [_normal(re.match(r"[\w.-]+", line)[0]) for line in lines]  # type: ignore[index]
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+@each_lock
+def test_every_requirement_in_a_lock_file_is_one_version_with_its_hashes(lock: Path) -> None:
+    text = re.sub(r"^\s*#.*\n", "", lock.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    requirements = [part for part in re.sub(r"\s*\\\n\s*", " ", text).splitlines() if part.strip()]
+    pinned = re.compile(r"[\w.-]+(\[[\w,-]+\])?==\S+( ; .*?)?( --hash=sha256:[0-9a-f]{64})+")
+    assert requirements
+    assert [requirement for requirement in requirements if not pinned.fullmatch(requirement)] == []
+
+
+@each_lock
+def test_a_lock_file_says_nothing_of_where_packages_come_from(lock: Path) -> None:
+    assert re.findall(r"https?:|index|find-links|trusted-host", lock.read_text(encoding="utf-8")) == []
+
+
+@each_lock
+def test_everything_asked_for_is_locked(lock: Path) -> None:
+    asked = _asked(lock.with_suffix(".in").read_text(encoding="utf-8"))
+    assert asked
+    assert set(asked) - set(_locked(lock)) == set()
+
+
+@pytest.mark.parametrize("lock", ["hosts", "control"])
+def test_what_the_application_needs_is_locked(lock: str) -> None:
+    project = tomllib.loads((ROOT / "app" / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    needed = _asked("\n".join(project["dependencies"]))
+    assert needed
+    assert set(needed) - set(_locked(ROOT / "requirements" / f"{lock}.txt")) == set()
+
+
+@pytest.mark.parametrize("other", ["hosts", "dev"])
+def test_a_package_has_the_same_version_on_hosts_in_tests_and_on_the_control_node(other: str) -> None:
+    control, locked = (_locked(ROOT / "requirements" / f"{name}.txt") for name in ("control", other))
+    # pip is what installs, never what is imported.
+    shared = control.keys() & locked.keys() - {"pip"}
+    assert shared
+    assert {name: (control[name], locked[name]) for name in shared if control[name] != locked[name]} == {}
+
+
+def test_no_file_names_the_host_of_a_package_registry() -> None:
+    names = re.compile("|".join(rf"\b{re.escape(host)}\b" for host in _REGISTRIES).encode())
+    telling = [str(path.relative_to(ROOT)) for path in tracked_files() if names.search(path.read_bytes())]
+    assert telling == []

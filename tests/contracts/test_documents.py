@@ -1,0 +1,99 @@
+"""What the documents show can be typed: targets, commands, playbooks, units and files that they name exist."""
+
+import os
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from .checkout import DOCUMENTS, PLAYBOOKS, ROLES, ROOT, code_of, entry_points, load, mappings, task_files
+from .test_commands import COMMANDS
+
+each_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+TARGETS = set(re.findall(r"^([A-Za-z][\w-]*):(?!=)", MAKEFILE, re.MULTILINE))
+# Control lines between a sensor and its server begin like commands.
+_ON_THE_WIRE = {"hello", "numbered", "skip", "history", "tail", "end"}
+
+
+def _words(document: Path, program: str) -> list[list[str]]:
+    """Return the arguments of every use of a program that a document shows."""
+    pattern = re.compile(rf"(?:^|[|;&(]\s*|\bsudo )(?:[\w./-]*/)?{program}(?: |$)(?P<arguments>[^|;&)#]*)")
+    uses = (pattern.search(line) for line in code_of(document.read_text(encoding="utf-8")))
+    return [use["arguments"].replace("'", "").split() for use in uses if use]
+
+
+def _is_word(text: str) -> bool:
+    return bool(re.fullmatch(r"[a-z][a-z_-]*", text))
+
+
+def test_make_help_lists_every_target() -> None:
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    listed = subprocess.run(["make", "help"], cwd=ROOT, env=environ, capture_output=True, text=True, check=True).stdout
+    described = re.findall(r"^ +make ([\w-]+) +\S", listed, re.MULTILINE)
+    assert set(described) == TARGETS
+    assert set(re.findall(r"^\.PHONY: (.*)", MAKEFILE, re.MULTILINE)[0].split()) == TARGETS
+
+
+def test_the_makefile_names_playbooks_and_tools_that_exist() -> None:
+    named = re.findall(r"\b((?:playbooks|tools|inventory)/[\w./-]+|\w+\.yml)\b", MAKEFILE)
+    assert named
+    assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+@each_document
+def test_every_target_in_a_document_exists(document: Path) -> None:
+    typed = {word for words in _words(document, "make") for word in words if _is_word(word)}
+    assert typed - TARGETS == set()
+
+
+@each_document
+def test_every_playbook_in_a_document_exists(document: Path) -> None:
+    typed = {word for words in _words(document, "ansible-playbook") for word in words if word.endswith(".yml")}
+    named = set(re.findall(r"\bplaybooks/\w+\.yml\b", document.read_text(encoding="utf-8")))
+    assert {name for name in typed | named if not (ROOT / name).is_file()} == set()
+
+
+@each_document
+def test_every_frota_command_in_a_document_exists_and_takes_the_flags_shown(document: Path) -> None:
+    typed = [words for words in _words(document, "frota") if not _ON_THE_WIRE & set(words[:1])]
+    assert [" ".join(words) for words in typed if not _runs(words)] == []
+
+
+def _runs(words: list[str]) -> bool:
+    """Tell whether `frota …` exists so far as it is shown, and knows the flags."""
+    names = [word for word in words[:2] if _is_word(word)]
+    if len(names) < 2:
+        return not names or any(command.startswith(f"{names[0]} ") for command in COMMANDS)
+    command = COMMANDS.get(" ".join(names))
+    flags = {word.partition("=")[0].strip("[]") for word in words if word.lstrip("[").startswith("--")}
+    return command is not None and flags <= set(command._option_string_actions)
+
+
+@each_document
+def test_every_unit_in_a_document_is_one_of_ours(document: Path) -> None:
+    units = {
+        mapping["python_service_name"]
+        for path in task_files()
+        for mapping in mappings(load(path))
+        if "python_service_name" in mapping
+    }
+    text = "\n".join(code_of(document.read_text(encoding="utf-8")))
+    named = set(re.findall(r"\bfrota-[a-z]+(?:-[a-z]+)*\b(?=[@.\s]|$)", text))
+    assert {name for name in named if name not in units} == set()
+
+
+@each_document
+def test_every_link_in_a_document_leads_to_a_file(document: Path) -> None:
+    links = re.findall(r"\]\(([^)#\s]+)", document.read_text(encoding="utf-8"))
+    local = [link for link in links if not re.match(r"\w+:", link)]
+    assert [link for link in local if not (document.parent / link).exists()] == []
+
+
+@each_document
+def test_every_variable_set_in_a_document_is_an_input_of_a_role_or_used_by_a_playbook(document: Path) -> None:
+    inputs = {name for role in ROLES for options in entry_points(role).values() for name in options}
+    inputs |= {word for path in PLAYBOOKS for word in re.findall(r"\w+", path.read_text(encoding="utf-8"))}
+    shown = [" ".join(words) for words in _words(document, "ansible-playbook")]
+    assert {name for line in shown for name in re.findall(r"-e (\w+)=", line)} - inputs == set()

@@ -1,0 +1,40 @@
+"""A playbook is an operator's intent: site.yml is a table of contents, and the others can be found."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from .checkout import DOCUMENTS, PLAYBOOKS, ROOT, load
+
+_IMPORT = "import_playbook"
+each_playbook = pytest.mark.parametrize("playbook", PLAYBOOKS, ids=lambda path: path.name)
+
+
+def _imported(path: Path) -> set[Path]:
+    """Return what a playbook imports, at whatever depth."""
+    direct = {(path.parent / play[_IMPORT]).resolve() for play in load(path) or [] if _IMPORT in play}
+    return direct.union(*map(_imported, direct))
+
+
+def test_site_is_a_table_of_contents() -> None:
+    site = load(ROOT / "site.yml")
+    assert site
+    assert [play for play in site if set(play) - {"name"} != {_IMPORT}] == []
+
+
+@pytest.mark.parametrize("path", [ROOT / "site.yml", *PLAYBOOKS], ids=lambda path: path.name)
+def test_a_playbook_imports_playbooks_that_exist(path: Path) -> None:
+    assert [str(found) for found in _imported(path) if not found.is_file()] == []
+
+
+@each_playbook
+def test_a_playbook_is_part_of_site_or_named_where_an_operator_looks(playbook: Path) -> None:
+    places = [*DOCUMENTS, ROOT / "Makefile"]
+    named = any(f"playbooks/{playbook.name}" in place.read_text(encoding="utf-8") for place in places)
+    assert playbook in _imported(ROOT / "site.yml") or named
+
+
+@each_playbook
+def test_a_playbook_says_first_what_it_is_for(playbook: Path) -> None:
+    assert re.match(r"---\n# \S.*[.:]\n", re.sub(r"(?<=\w)\n# ", " ", playbook.read_text(encoding="utf-8")))

@@ -1,0 +1,81 @@
+"""Every role declares what it takes, has a test of its own, and is explained somewhere."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .checkout import DOCUMENTS, ROLES, ROOT, defaults, entry_points, inclusions, task_files
+
+_TYPES: dict[str, tuple[type, ...]] = {
+    "str": (str,),
+    "path": (str,),
+    "int": (int,),
+    "float": (int, float),
+    "bool": (bool,),
+    "list": (list,),
+    "dict": (dict,),
+}
+each_role = pytest.mark.parametrize("role", ROLES)
+
+
+@each_role
+def test_every_declared_entry_point_of_a_role_has_its_tasks(role: str) -> None:
+    declared = entry_points(role)
+    missing = [entry for entry in declared if not (ROOT / "roles" / role / "tasks" / f"{entry}.yml").is_file()]
+    assert declared, f"roles/{role}/meta/argument_specs.yml declares nothing"
+    assert missing == []
+
+
+def test_what_is_taken_from_a_role_is_a_declared_entry_point() -> None:
+    taken = list(inclusions())
+    undeclared = [f"{path}: {role}, {entry}" for path, role, entry in taken if entry not in entry_points(role)]
+    assert taken
+    assert undeclared == []
+
+
+@each_role
+def test_every_declared_entry_point_of_a_role_is_used(role: str) -> None:
+    assert set(entry_points(role)) - {entry for _, taken, entry in inclusions() if taken == role} == set()
+
+
+@each_role
+def test_a_role_has_defaults_for_exactly_what_is_not_required(role: str) -> None:
+    options = [item for entry in entry_points(role).values() for item in entry.items()]
+    required = {name for name, option in options if option.get("required")}
+    assert set(defaults(role)) == {name for name, _ in options} - required
+
+
+@each_role
+def test_a_default_is_of_its_declared_type_and_among_the_choices(role: str) -> None:
+    options = {name: option for entry in entry_points(role).values() for name, option in entry.items()}
+    wrong = [name for name, value in defaults(role).items() if name in options and not _fits(options[name], value)]
+    assert wrong == []
+
+
+def _fits(option: dict[str, Any], value: Any) -> bool:
+    if isinstance(value, str) and "{{" in value:
+        return True  # known only where it is used
+    right_type = isinstance(value, _TYPES[option["type"]]) and (option["type"] == "bool" or not isinstance(value, bool))
+    return right_type and value in option.get("choices", [value])
+
+
+@each_role
+def test_every_input_of_a_role_is_described_with_a_sentence(role: str) -> None:
+    options = {name: option for entry in entry_points(role).values() for name, option in entry.items()}
+    assert [name for name, option in options.items() if not str(option.get("description", "")).endswith(".")] == []
+
+
+@each_role
+def test_a_role_has_a_molecule_scenario_of_its_name(role: str) -> None:
+    assert (ROOT / "molecule" / role / "molecule.yml").is_file()
+
+
+@each_role
+def test_a_role_is_explained_in_the_documents(role: str) -> None:
+    assert any(f"`{role}`" in text or f"roles/{role}" in text for text in (path.read_text() for path in DOCUMENTS))
+
+
+@pytest.mark.parametrize("path", task_files(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_file_of_tasks_is_no_longer_than_60_lines(path: Path) -> None:
+    assert len(path.read_text().splitlines()) <= 60

@@ -1,0 +1,115 @@
+"""What the application can be told, its role tells it: each setting, by the entry point of its service, no other."""
+
+import dataclasses
+import importlib
+from typing import Any, NamedTuple
+
+import jinja2
+import pytest
+
+from frota.cli import SYSTEMS
+from frota.core import settings as core
+
+from .checkout import ROOT, defaults, entry_points, load, mappings
+
+# What systemd gives instead: the socket that it listens on, and StateDirectory=.
+_BY_SOCKET = {"host", "port", "backlog"}
+_BY_STATE_DIRECTORY = {"state_dir"}
+# A count is for people; a service never ends.
+_FOR_PEOPLE = {"count"}
+# The fleet's server is ours: its sensors need not find out how it speaks, and number their readings from the first on.
+_OF_THE_FLEET = {"sensors client protocol"}
+
+
+class Service(NamedTuple):
+    """A service of the application, and the variables that its role hands to python_service."""
+
+    system: str
+    entry: str
+    settings: type[Any]
+    module: Any
+    deployed: dict[str, Any]
+
+
+def _services() -> list[Service]:
+    found = []
+    for system in SYSTEMS:
+        module = importlib.import_module(f"frota.{system}.settings")
+        for name, settings in vars(module).items():
+            if name.endswith("Settings") and isinstance(settings, type) and dataclasses.is_dataclass(settings):
+                entry = name.removesuffix("Settings").lower()
+                found.append(Service(system, entry, settings, module, _deployed(system, entry)))
+    return found
+
+
+def _deployed(role: str, entry: str) -> dict[str, Any]:
+    tasks = load(ROOT / "roles" / role / "tasks" / f"{entry}.yml")
+    return next((mapping for mapping in mappings(tasks) if "python_service_settings" in mapping), {})
+
+
+SERVICES = _services()
+each_service = pytest.mark.parametrize("service", SERVICES, ids=lambda service: f"{service.system}-{service.entry}")
+
+
+def _kinds_own(service: Service) -> set[str]:
+    """Return the settings that belong to an instance, as those that are built in say."""
+    instances = service.deployed.get("python_service_instances")
+    return {name for kind in service.module.KINDS.values() for name in kind} if instances else set()
+
+
+def _names(settings: type) -> set[str]:
+    return {field.name for field in dataclasses.fields(settings)}
+
+
+def _by_default(service: Service) -> dict[str, str]:
+    """Return the env file's settings that the role's defaults alone decide, as text."""
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined)
+    found = {}
+    for name, value in service.deployed["python_service_settings"].items():
+        try:
+            found[name] = environment.from_string(str(value)).render(defaults(service.system))
+        except jinja2.UndefinedError:
+            continue  # required, so there is no default
+    return found
+
+
+@each_service
+def test_every_setting_comes_from_the_role_from_systemd_or_from_an_instance_and_no_other_key_does(
+    service: Service,
+) -> None:
+    elsewhere = _BY_STATE_DIRECTORY | _FOR_PEOPLE | _kinds_own(service)
+    if "python_service_listen" in service.deployed:
+        elsewhere |= _BY_SOCKET
+    assert set(service.deployed["python_service_settings"]) == _names(service.settings) - elsewhere
+
+
+@each_service
+def test_the_default_of_the_role_is_the_default_of_the_code(service: Service) -> None:
+    prefix = service.module.PREFIX
+    some_kind = next(iter(service.module.KINDS.values())) if _kinds_own(service) else {}
+    environ = {prefix + name.upper(): text for name, text in _by_default(service).items()}
+    told = core.read(service.settings, prefix, environ, some_kind)
+    own = core.read(service.settings, prefix, {}, some_kind)
+    different = {name for name in _names(service.settings) if getattr(told, name) != getattr(own, name)}
+    assert environ
+    assert {f"{service.system} {service.entry} {name}" for name in different} - _OF_THE_FLEET == set()
+
+
+@each_service
+def test_the_role_writes_the_prefix_and_the_name_that_the_code_knows(service: Service) -> None:
+    assert service.deployed["python_service_settings_prefix"] == service.module.PREFIX
+    assert service.deployed["python_service_name"] == getattr(service.module, f"{service.entry.upper()}_UNIT")
+
+
+@each_service
+def test_every_setting_of_the_role_is_an_input_of_its_own_entry_point(service: Service) -> None:
+    inputs = entry_points(service.system)[service.entry]
+    source = (ROOT / "roles" / service.system / "tasks" / f"{service.entry}.yml").read_text(encoding="utf-8")
+    assert [name for name in inputs if name not in source] == []
+
+
+def test_an_instance_is_told_only_what_its_service_can_be_told() -> None:
+    kinds = load(ROOT / "inventory" / "group_vars" / "sensor_client.yml")["sensors_kinds"]
+    client = next(service for service in SERVICES if (service.system, service.entry) == ("sensors", "client"))
+    assert kinds
+    assert {name for kind in kinds.values() for name in kind} - _kinds_own(client) == set()

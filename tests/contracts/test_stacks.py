@@ -1,0 +1,95 @@
+"""Templates, the role that deploys them, inventory and application agree on names, ports and groups."""
+
+import re
+from itertools import accumulate
+from typing import Any
+
+import pytest
+
+from frota.sensors.settings import ClientSettings, ServerSettings
+
+from .checkout import PLAYBOOKS, ROOT, defaults, load, mappings
+
+VARIABLES = load(ROOT / "roles" / "stacks" / "vars" / "main.yml")
+STACKS = {stack["name"]: stack["parameters"] for stack in VARIABLES["_stacks_in_order"]}
+TEMPLATES = {name: load(ROOT / "cloudformation" / f"{name}.yml") for name in STACKS}
+GROUP_VARS = ROOT / "inventory" / "group_vars"
+
+# Groups that the inventory files define beside those that come from the instances' tags.
+_OWN_GROUPS = {"all", "fleet", "local", "localhost", "embedded_aws", "remote"}
+
+
+def _roles_of_instances() -> set[str]:
+    tags = [tag for template in TEMPLATES.values() for mapping in mappings(template) for tag in mapping.get("Tags", [])]
+    return {role for tag in tags if tag.get("Key") == "FrotaRole" for role in tag["Value"].split()}
+
+
+@pytest.mark.parametrize("stack", STACKS)
+def test_the_role_gives_a_stack_exactly_the_parameters_of_its_template(stack: str) -> None:
+    assert STACKS[stack] == list(TEMPLATES[stack]["Parameters"])
+
+
+def test_the_role_deploys_every_template_there_is() -> None:
+    assert set(STACKS) == {path.stem for path in (ROOT / "cloudformation").glob("*.yml")}
+
+
+@pytest.mark.parametrize("stack", STACKS)
+def test_every_parameter_is_a_value_of_the_role_or_an_output_of_an_earlier_stack(stack: str) -> None:
+    outputs: list[set[str]] = [set(template.get("Outputs", {})) for template in TEMPLATES.values()]
+    earlier = list(accumulate(outputs, set.union, initial=set(VARIABLES["_stacks_values"])))
+    assert set(STACKS[stack]) - earlier[list(STACKS).index(stack)] == set()
+
+
+def test_no_value_of_the_role_is_without_a_parameter() -> None:
+    assert set(VARIABLES["_stacks_values"]) - {name for names in STACKS.values() for name in names} == set()
+
+
+def _ports() -> dict[str, Any]:
+    """Return the templates' ports by the name of the variable that means the same: SensorsPort is sensors_port."""
+    parameters = {name: value for template in TEMPLATES.values() for name, value in template["Parameters"].items()}
+    ports = {name: value["Default"] for name, value in parameters.items() if name.endswith("Port")}
+    return {re.sub(r"(?<!^)(?=[A-Z])", "_", name).lower(): port for name, port in ports.items()}
+
+
+@pytest.mark.parametrize("name", _ports())
+def test_a_port_is_the_same_in_template_inventory_and_roles(name: str) -> None:
+    inventory = load(GROUP_VARS / "all.yml")
+    system = name.removesuffix("_port")
+    assert str(_ports()[name]) == str(inventory[name]) == str(defaults(system)[name])
+    assert str(_ports()[name]) == str(defaults("stacks")[f"stacks_{name}"])
+    assert inventory[f"stacks_{name}"] == f"{{{{ {name} }}}}"
+
+
+def test_the_port_of_the_sensors_is_the_one_that_the_application_takes_by_itself() -> None:
+    assert {ServerSettings.port, ClientSettings.port} == {int(_ports()["sensors_port"])}
+
+
+def test_every_group_that_plays_are_for_is_a_role_of_some_instance() -> None:
+    plays = [play for path in PLAYBOOKS for play in load(path) or [] if "hosts" in play]
+    groups = {group for play in plays for group in re.findall(r"\w+", play["hosts"])}
+    assert groups
+    assert groups - _roles_of_instances() - _OWN_GROUPS == set()
+
+
+def test_every_role_of_an_instance_has_a_play() -> None:
+    plays = [play for path in PLAYBOOKS for play in load(path) or [] if "hosts" in play]
+    assert _roles_of_instances()
+    assert _roles_of_instances() - {play["hosts"] for play in plays} == set()
+
+
+def test_group_vars_are_of_groups_that_exist() -> None:
+    assert {path.stem for path in GROUP_VARS.glob("*.yml")} - _roles_of_instances() - _OWN_GROUPS == set()
+
+
+def test_both_inventories_share_the_groups_and_their_variables() -> None:
+    local, aws = (load(ROOT / "inventory" / name / "hosts.yml") for name in ("local", "aws"))
+    assert set(local) == set(aws) | {"local"}
+    assert local["remote"] == aws["remote"]
+    assert [(ROOT / "inventory" / name / "group_vars").resolve() for name in ("local", "aws")] == [GROUP_VARS] * 2
+
+
+def test_both_inventories_read_the_instances_alike() -> None:
+    differing = {"endpoint_url", "access_key", "secret_key", "regions", "compose"}
+    local, aws = (load(ROOT / "inventory" / name / "frota.aws_ec2.yml") for name in ("local", "aws"))
+    same = [{key: value for key, value in plugin.items() if key not in differing} for plugin in (local, aws)]
+    assert same[0] == same[1]
