@@ -2,8 +2,6 @@
 
 import re
 
-import pytest
-
 from .fleet import Fleet
 from .hosts import SERVICES, Host
 
@@ -74,9 +72,3 @@ def test_the_environment_files_hold_no_secret(fleet: Fleet) -> None:
     written = {host.name: host.run("cat /etc/frota/*.env") for host in fleet.members.values()}
     assert all("FROTA_RELEASE=" in text for text in written.values())
     assert {host: _SECRET.findall(text) for host, text in written.items() if _SECRET.search(text)} == {}
-
-
-@pytest.mark.parametrize("field", ["NRestarts", "ExecMainStatus"])
-def test_no_service_has_failed_since_it_was_started(fleet: Fleet, field: str) -> None:
-    shown = {(host.name, unit): host.show(field, units=unit)[unit] for host in fleet.hosts for unit in host.services()}
-    assert {unit: state[field] for unit, state in shown.items() if state[field] != "0"} == {}
