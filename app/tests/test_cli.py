@@ -1,5 +1,7 @@
 """The command line: help with an example everywhere, checks that start nothing, exit statuses that mean something."""
 
+import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -7,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from frota import cli
-from support import output
+from support import PATIENCE, READING, output, server
 
 
 def run(*words: str) -> tuple[int, str]:
@@ -74,9 +76,15 @@ def test_a_flag_wins_over_the_env_file_and_the_env_file_over_the_environment(
         (["history", "--port", "1"], 1, "no sensor server at 127.0.0.1:1: Connection refused"),
         (["history", "--state-dir", "/nonexistent"], 1, "no such folder"),
         (["history", "--since", "soon"], 78, "'soon' is no time"),
+        (["history", "--host", "a..b"], 1, "no sensor server at a..b:5000: "),
+        (["history", "--port", "70000"], 2, "70000: must be from 1 to 65535"),
+        (["serve", "--host", "a..b", "--port", "0"], 1, "cannot start: a..b:0: "),
     ],
 )
-def test_a_failure_is_one_sentence_and_a_status(words: list[str], status: int, reason: str) -> None:
+def test_a_failure_is_one_sentence_and_a_status(
+    words: list[str], status: int, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
     found, said = run("sensors", *words)
     assert found == status
     assert reason in said
@@ -85,3 +93,17 @@ def test_a_failure_is_one_sentence_and_a_status(words: list[str], status: int, r
 
 def test_a_folder_without_readings_has_an_empty_history(tmp_path: Path) -> None:
     assert output("sensors", "history", "--state-dir", tmp_path, "--json") == ""
+
+
+def test_readings_are_printed_whatever_the_terminal_can_show(tmp_path: Path) -> None:
+    with server(tmp_path) as running:
+        running.ask(READING)
+        words = [sys.executable, "-m", "frota", "sensors", "history", "--state-dir", str(running.state)]
+        ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii"}
+        assert b"25.34\\xb0C" in subprocess.check_output(words, env=ascii_only, timeout=PATIENCE)
+        line = subprocess.check_output([*words, "--json"], env=ascii_only, timeout=PATIENCE)
+        assert json.loads(line)["text"] == READING.decode()
+        with Path("/dev/full").open("wb") as full:
+            failed = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, timeout=PATIENCE, check=False)
+        assert failed.returncode == 1
+        assert failed.stderr.startswith(b"frota: [Errno 28] No space left on device")

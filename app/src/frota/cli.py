@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import io
 import sys
 from collections.abc import Sequence
 
@@ -14,13 +15,16 @@ SYSTEMS = {"sensors": "readings from sensors over TCP, kept on disk before they 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status: 0, 1 for a failure, 2 for usage, 78 for wrong settings."""
     words = list(sys.argv[1:] if argv is None else argv)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal without "°" is no reason to end
     try:
         args = _parse(words)
         status: int = args.run(args)
     except SettingsError as error:
         print(f"frota: {error}", file=sys.stderr)
         return EXIT_CONFIG
-    except (StateError, ConnectionError) as error:
+    except (StateError, OSError) as error:
         print(f"frota: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:

@@ -1,6 +1,7 @@
 """What a service tells systemd, and takes from it."""
 
 import os
+import resource
 import socket
 from pathlib import Path
 
@@ -25,6 +26,18 @@ def test_an_abstract_address_works_too(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("NOTIFY_SOCKET", "@" + manager.getsockname()[1:].decode())
         systemd.notify("READY=1")
         assert manager.recv(1024) == b"READY=1"
+
+
+def test_a_watchdog_is_not_left_unfed_for_ever_by_one_moment_without_descriptors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1, hard))
+    try:
+        systemd.notify("WATCHDOG=1")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @pytest.mark.parametrize("address", ["", "relative", "/nobody/listens/here"])

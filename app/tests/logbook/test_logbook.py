@@ -7,7 +7,7 @@ from pathlib import Path
 from frota.logbook import reading
 from frota.logbook.logbook import Logbook
 from frota.logbook.store import Limits, Store
-from support import Disk
+from support import PATIENCE, Disk
 
 Answers = list[tuple[str, bool]]
 
@@ -91,6 +91,15 @@ def test_a_failed_sync_answers_nobody_and_is_reported_once(tmp_path: Path, disk:
         disk.broken = True
         append(book, answers, "a")
         await book.drain()
+        assert not book.healthy()
+
+    assert run(tmp_path, use) == [("fatal", False)]
+
+
+def test_whatever_ends_the_committing_thread_is_reported_and_nobody_waits_for_it(tmp_path: Path) -> None:
+    async def use(book: Logbook, _: Answers) -> None:
+        book.append(b"a", lambda *_: None, None, bytes(range(16)), 2**64)  # a number that no record has room for
+        await asyncio.wait_for(book.drain(), PATIENCE)
         assert not book.healthy()
 
     assert run(tmp_path, use) == [("fatal", False)]

@@ -76,6 +76,27 @@ def test_damage_inside_the_newest_segment_keeps_the_bytes_behind_it_for_a_human(
     assert path.with_suffix(".damaged").read_bytes() == data[good:]
 
 
+def test_a_log_that_finds_no_room_to_begin_says_so_and_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(StateError, match="No space left on device; make room"):
+        Store(tmp_path, Limits())
+    assert segments.listed(tmp_path) == []
+
+
+def test_what_one_recovery_has_set_aside_the_next_one_keeps(tmp_path: Path) -> None:
+    reopened(tmp_path).close()
+    path = segments.path_of(tmp_path, 1)
+    for tail in (b"first", b"second"):
+        path.write_bytes(path.read_bytes() + tail)
+        reopened(tmp_path).close()
+    assert path.with_suffix(".damaged").read_bytes() == b"firstsecond"
+
+
 def test_a_segment_without_a_head_is_as_if_it_had_never_been_begun(tmp_path: Path) -> None:
     store = reopened(tmp_path)
     commit(store, b"one")
@@ -212,3 +233,22 @@ def test_the_last_items_are_found_from_the_end_and_across_segments(tmp_path: Pat
     found = [r.payload[:2] for number in numbers for r in reading.records(tmp_path, number)][skip:]
     assert found == [b"%02d" % number for number in range(13, 20)]
     assert len(numbers) < len(segments.listed(tmp_path))
+
+
+def test_a_full_segment_grows_on_while_no_file_can_be_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    store = Store(tmp_path, Limits(segment_bytes=100, keep_seconds=3600))
+    commit(store, b"one" * 50)
+    with monkeypatch.context() as flood:
+        flood.setattr(os, "open", refuse)
+        flood.setattr(segments, "opened", refuse)
+        commit(store, b"two")
+        store.retire()
+    assert segments.listed(tmp_path) == [1]
+    commit(store, b"three")
+    store.retire()
+    assert segments.listed(tmp_path) == [1, 2]
+    assert kept(tmp_path) == [b"one" * 50, b"two", b"three"]
+    store.close()

@@ -118,3 +118,36 @@ def test_a_second_client_in_the_same_folder_is_refused(tmp_path: Path, original:
     first.terminate()
     first.communicate(timeout=PATIENCE)
     assert first.returncode == 0
+
+
+def test_what_is_longer_than_any_answer_is_not_waited_for_the_end_of(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        flags = ("--port", listener.getsockname()[1], "--state-dir", tmp_path, "--answer-timeout", 3600)
+        process = frota("sensors", "simulate", "temperature", *flags, stderr=-1)
+        listener.settimeout(PATIENCE)
+        for _ in range(2):  # the second: it has given the first one up
+            connection, _ = listener.accept()
+            with connection:
+                connection.settimeout(PATIENCE)
+                connection.sendall(b"x" * 4096)
+                while connection.recv(1024):
+                    pass
+        process.terminate()
+        _, log = process.communicate(timeout=PATIENCE)
+    assert b"readings wait" in log
+
+
+def test_a_count_is_reached_although_the_last_answer_is_lost(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        flags = ("--port", listener.getsockname()[1], "--state-dir", tmp_path, "--count", 1, "--protocol", "native")
+        process = frota("sensors", "simulate", "temperature", *flags, stderr=-1)
+        listener.settimeout(PATIENCE)
+        for stored in range(2):
+            connection, _ = listener.accept()
+            connection.settimeout(PATIENCE)
+            with connection, connection.makefile("rb") as lines:
+                assert lines.readline().startswith(b"frota hello ")
+                connection.sendall(b"frota numbered %d\n" % stored)
+                lines.readline()  # the reading, once; the second time the client's end
+        process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0

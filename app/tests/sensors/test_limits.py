@@ -93,6 +93,22 @@ def test_of_five_thousand_connections_a_thousand_are_served_and_the_others_told_
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+def test_a_flood_of_connections_that_takes_all_descriptors_ends_neither_the_server_nor_its_log(tmp_path: Path) -> None:
+    def few() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (150, 150))
+
+    flags = ("--max-connections", 100, "--segment-bytes", 4096)
+    with server(tmp_path, *flags, preexec_fn=few) as running, running.connect() as sensor:
+        flood = [running.connect() for _ in range(300)]
+        for _ in range(100):  # each with enough for the log to want a new file
+            sensor.sendall(LINE * 200)
+            assert read_exactly(sensor, 200 * len(ANSWER_LINE)) == ANSWER_LINE * 200
+        for connection in flood:
+            connection.close()
+        assert running.wait_for("150 open files are allowed, too few for 100 connections")
+        assert len(running.kept()) == 20_000
+
+
 def test_who_never_reads_its_answers_is_held_back_and_then_cut_off(tmp_path: Path) -> None:
     flags = ("--unread-timeout", 0.5, "--log-readings-per-second", 0)
     with server(tmp_path, *flags) as running, running.connect() as connection:

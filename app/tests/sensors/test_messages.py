@@ -30,6 +30,7 @@ def test_whatever_a_sensor_may_print_is_a_reading(text: str) -> None:
         "Sensor1 - Temperatura: °C",
         "Sensor1 - Temperatura: 25.34",
         "Sensor1 - Temperatura: nan°C",
+        "Sensor1 - Temperatura: 1e999°C",
         "Sensor1 - Temperatura: 1_0°C",
         "Sensor1 - Temperatura: ٣°C",
         "Sensor1 - Temperatura: 1.2.3°C",

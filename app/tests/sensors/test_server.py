@@ -89,6 +89,15 @@ def test_a_sensor_that_falls_silent_is_reported_and_its_return_too(tmp_path: Pat
         running.wait_for(r"INFO .*Sensor1: readings again")
 
 
+def test_many_made_up_sensors_that_fall_silent_do_not_flood_the_log(tmp_path: Path) -> None:
+    with server(tmp_path, "--stale-after", 0.3) as running:
+        running.ask(b"".join(b"S%d - Umidade: 5%%\n" % number for number in range(1000)))
+        running.wait_for("no reading for more than")
+        running.stop()
+        assert running.log().count("no reading for more than") <= 60
+        assert re.search(r"9\d\d sensors fallen silent or back not logged one by one", running.log())
+
+
 def test_the_log_has_the_texts_of_the_original(running: Server) -> None:
     with running.connect() as connection:
         host, port = connection.getsockname()

@@ -1,18 +1,24 @@
 """Those who look: the same history everywhere, and a tail without gap or repetition."""
 
 import asyncio
+import errno
 import json
+import threading
 import time
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 
+from frota.logbook import segments
 from frota.logbook.segments import NOBODY
 from frota.sensors.readings import Query
-from frota.sensors.viewing import Follower
-from support import ANSWER, READING, Server, output, read_all, read_exactly, server
+from frota.sensors.server import SensorServer
+from frota.sensors.settings import ServerSettings
+from frota.sensors.viewing import Follower, history
+from support import ANSWER, PATIENCE, READING, Disk, Server, frota, output, read_all, read_exactly, server
 
 LINE = READING + b"\n"
 ANSWER_LINE = ANSWER + b"\n"
@@ -63,6 +69,86 @@ def test_a_follower_that_does_not_read_is_let_go_with_a_word_and_costs_little_me
                 assert read_exactly(sender, 1000 * len(ANSWER_LINE)) == ANSWER_LINE * 1000
         assert running.rss_kib() - before < 24 * 1024
         assert read_all(viewer).endswith(b"frota end lento demais, conecte-se de novo\n")
+
+
+@asynccontextmanager
+async def serving(folder: Path) -> AsyncIterator[tuple[SensorServer, asyncio.StreamReader, asyncio.StreamWriter]]:
+    config = ServerSettings(host="127.0.0.1", port=0, state_dir=folder)
+    one = SensorServer(config, lambda: config, lambda _: None)
+    address = (await one.start()).rpartition(" ")[2]
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(address.rpartition(":")[2]))
+    try:
+        yield one, reader, writer
+    finally:
+        writer.close()
+        await one.stop()
+
+
+def test_old_readings_are_looked_for_beside_the_loop_that_serves_the_sensors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = set()
+    listed = segments.listed
+
+    def noting(directory: Path) -> list[int]:
+        threads.add(threading.current_thread())
+        return listed(directory)
+
+    async def ask() -> None:
+        async with serving(tmp_path) as (_, reader, writer):
+            monkeypatch.setattr(segments, "listed", noting)
+            writer.write(LINE + b"frota history {}\n")
+            assert (await reader.read()).endswith(b"frota end\n")
+
+    asyncio.run(ask())
+    assert threads
+    assert threading.main_thread() not in threads
+
+
+def test_a_reading_before_a_question_is_answered_before_it_and_is_part_of_the_answer(
+    tmp_path: Path, disk: Disk
+) -> None:
+    async def ask() -> None:
+        async with serving(tmp_path) as (_, reader, writer):
+            disk.go.clear()
+            writer.write(LINE + b"frota history {}\n")
+            await asyncio.to_thread(disk.syncing.wait, PATIENCE)
+            disk.go.set()
+            answer, reading, end = (await reader.read()).splitlines(keepends=True)
+            assert (answer, json.loads(reading)["text"], end) == (ANSWER_LINE, READING.decode(), b"frota end\n")
+
+    asyncio.run(ask())
+
+
+def test_a_viewer_whose_answer_fails_is_told_and_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: Path) -> list[int]:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    async def ask() -> None:
+        async with serving(tmp_path) as (_, reader, writer):
+            monkeypatch.setattr(segments, "listed", broken)
+            writer.write(b"frota tail {}\n")
+            assert await reader.read() == b"frota end erro interno do servidor\n"
+
+    asyncio.run(ask())
+
+
+def test_a_sensor_whose_name_can_be_no_utf8_is_refused(running: Server, tmp_path: Path) -> None:
+    assert "sensor é um texto" in running.ask(b'frota history {"sensor": "\\ud800"}\n').decode()
+    asked = frota("sensors", "history", "--state-dir", tmp_path, "--sensor", "\udcff", stderr=-1)
+    assert b"--sensor '\\udcff': no sensor has such a name" in asked.communicate(timeout=PATIENCE)[1]
+
+
+def test_the_search_ends_with_the_interest_in_it(running: Server) -> None:
+    running.ask(LINE * 3)
+    asked: list[None] = []
+
+    def twice() -> bool:
+        asked.append(None)
+        return len(asked) <= 2
+
+    assert len(list(history(running.state, Query(), wanted=twice))) == 3
+    assert list(history(running.state, Query(), wanted=lambda: False)) == []
 
 
 def test_sigterm_ends_within_five_seconds_with_followers_and_idle_connections_open(tmp_path: Path) -> None:

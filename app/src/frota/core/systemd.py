@@ -3,6 +3,7 @@
 import os
 import socket
 import time
+from contextlib import suppress
 
 
 def notify(*lines: str) -> None:
@@ -10,12 +11,10 @@ def notify(*lines: str) -> None:
     address = os.environ.get("NOTIFY_SOCKET", "")
     if address[:1] not in ("/", "@"):
         return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
+    # A manager that does not listen is no reason to stop serving, nor is having no descriptor left at the moment.
+    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
         sender.setblocking(False)
-        try:
-            sender.sendto("\n".join(lines).encode(), address.replace("@", "\0", 1))
-        except OSError:
-            return  # a manager that does not listen is no reason to stop serving
+        sender.sendto("\n".join(lines).encode(), address.replace("@", "\0", 1))
 
 
 def reloading() -> None:

@@ -29,11 +29,11 @@ class Logbook:
     """The front of a store, which it owns. Use it from one event loop only.
 
     After a commit that found no room, everything appended before the loop heard of it fails too: a later record of
-    a writer is never durable without the earlier one. Any other failure of the disk is handed to `fatal` once, and
-    nothing is answered any more: after a failed sync nobody knows what the disk holds.
+    a writer is never durable without the earlier one. Any other failure is handed to `fatal` once, and nothing is
+    answered any more: after a failed sync nobody knows what the disk holds.
     """
 
-    def __init__(self, store: Store, loop: asyncio.AbstractEventLoop, fatal: Callable[[OSError], None]) -> None:
+    def __init__(self, store: Store, loop: asyncio.AbstractEventLoop, fatal: Callable[[Exception], None]) -> None:
         self._store, self._loop, self._fatal = store, loop, fatal
         self._gathered: Batch = []
         self._queue: SimpleQueue[Batch | NoRoom | None] = SimpleQueue()
@@ -93,7 +93,7 @@ class Logbook:
         try:
             while self._step():
                 pass
-        except OSError as error:
+        except Exception as error:  # noqa: BLE001 -- the edge of a thread: nobody else would hear that it is no more
             self._loop.call_soon_threadsafe(self._die, error)
 
     def _step(self) -> bool:
@@ -142,6 +142,6 @@ class Logbook:
         if self.on_commit:
             self.on_commit([] if failed else group)
 
-    def _die(self, error: OSError) -> None:
+    def _die(self, error: Exception) -> None:
         self._died.set_result(None)
         self._fatal(error)

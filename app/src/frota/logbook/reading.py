@@ -21,23 +21,30 @@ def records(directory: Path, number: int, until: Position | None = None) -> Iter
             yield from (record for record in found if record.kind == DATA)
 
 
-def find_last(
-    directory: Path, wanted: int, count: Callable[[Record], int], since: float = 0, until: Position | None = None
+def find_last(  # noqa: PLR0913 -- what to look for, how far, how long
+    directory: Path,
+    most: int,
+    count: Callable[[Record], int],
+    *,
+    since: float = 0,
+    until: Position | None = None,
+    wanted: Callable[[], bool] = lambda: True,
 ) -> tuple[list[int], int]:
-    """Find where the last `wanted` items begin: the segments that hold them, oldest first, and how many to skip.
+    """Find where the last items, `most` of them, begin: the segments that hold them, oldest first, how many to skip.
 
     `count` tells how many items of a record are meant. Reads backwards from the newest segment and no further than
-    needed, nor further than the segment that was being written at `since` (seconds since 1970).
+    needed, nor further than the segment that was being written at `since` (seconds since 1970), and gives up when the
+    answer is no longer `wanted`.
     """
     numbers = [number for number in segments.listed(directory) if not until or number <= until.segment]
     chosen: list[int] = []
     found = 0
-    while numbers and found < wanted:
+    while numbers and found < most and wanted():
         chosen.insert(0, numbers.pop())
         found += sum(map(count, records(directory, chosen[0], until)))
         if since and _begun_before(directory, chosen[0], since):
             break
-    return chosen, max(0, found - wanted)
+    return chosen, max(0, found - most)
 
 
 def _begun_before(directory: Path, number: int, since: float) -> bool:

@@ -3,7 +3,8 @@
 import errno
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +12,7 @@ from frota.core import log, state
 from frota.logbook import segments
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE)
 
 
 class Limits(NamedTuple):
@@ -45,7 +47,7 @@ class Store:
         numbers = segments.listed(directory)
         self._kept = {number: segments.path_of(directory, number).stat().st_size for number in numbers}
         if not (numbers and self._recover(numbers[-1])):
-            self._begin(numbers[-1] + 1 if numbers else 1)
+            self._begin_first(numbers[-1] + 1 if numbers else 1)
         self.retire()
 
     @property
@@ -70,13 +72,14 @@ class Store:
 
     def retire(self) -> None:
         """Delete whole segments, oldest first, that are beyond what is to be kept; never the newest."""
-        for number, following in zip(sorted(self._kept), sorted(self._kept)[1:], strict=False):
-            if not (self._too_much() or self._too_old(following)):
-                return
-            path = segments.path_of(self._directory, number)
-            path.unlink(missing_ok=True)
-            path.with_suffix(".damaged").unlink(missing_ok=True)
-            del self._kept[number]
+        with _put_off():
+            for number, following in zip(sorted(self._kept), sorted(self._kept)[1:], strict=False):
+                if not (self._too_much() or self._too_old(following)):
+                    return
+                path = segments.path_of(self._directory, number)
+                path.unlink(missing_ok=True)
+                path.with_suffix(".damaged").unlink(missing_ok=True)
+                del self._kept[number]
 
     def close(self) -> None:
         """Give the files and the claim back."""
@@ -125,9 +128,17 @@ class Store:
 
     def _set_aside(self, path: Path, tail: bytes) -> None:
         damaged = path.with_suffix(".damaged")
-        damaged.write_bytes(tail)
+        with damaged.open("ab") as file:  # behind what a former recovery of this segment has cut off
+            file.write(tail)
         text = f"{path.name}: the last {len(tail)} bytes are no whole commit (a crash while writing, or damage)"
         log.record("WARNING", "log_recovered", f"{text}; cut off and kept in {damaged.name}", BYTES=len(tail))
+
+    def _begin_first(self, number: int) -> None:
+        try:
+            self._begin(number)
+        except NoRoom as error:
+            reason = f"state folder {self._directory}: {error}; make room or choose another with --state-dir"
+            raise state.StateError(reason) from error
 
     def _begin(self, number: int) -> None:
         path = segments.path_of(self._directory, number)
@@ -149,7 +160,8 @@ class Store:
 
     def _rotate(self) -> None:
         try:
-            self._begin(self._number + 1)
+            with _put_off():
+                self._begin(self._number + 1)
         except OSError as error:
             _raise_no_room(error)
         self.retire()
@@ -165,6 +177,16 @@ class Store:
         """Tell whether all before segment `following` is too old: what precedes it was written before its head."""
         keep = self._limits.keep_seconds
         return keep > 0 and time.time() - segments.opened(segments.path_of(self._directory, following)) > keep
+
+
+@contextmanager
+def _put_off() -> Iterator[None]:
+    """Leave for later what needs a descriptor while a flood of connections holds all that this process may have."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_DESCRIPTOR:
+            raise
 
 
 def _write(fd: int, data: bytes) -> None:

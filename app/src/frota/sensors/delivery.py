@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from frota.core import log
-from frota.sensors.messages import ANSWER, ERROR, INVALID
+from frota.sensors.messages import ANSWER, ERROR, INVALID, LONGEST
 from frota.sensors.settings import ClientSettings
 from frota.sensors.spool import Spool
 
@@ -81,7 +81,8 @@ class Delivery:
             self._spool.learn("protocol", "")
             raise Refused(_shown(answer))
         last = int(numbered[1])
-        self._spool.delivered(1, last)
+        if self._spool.delivered(1, last):  # the server has them, only its answers were lost
+            self._delivered()
         self._spool.not_before(last)
         sent: asyncio.Queue[int] = asyncio.Queue(_WINDOW)
         async with asyncio.TaskGroup() as both:
@@ -106,14 +107,17 @@ class Delivery:
             self._take(number, line)
 
     async def _answer(self) -> bytes:
-        """Read until a newline, or the whole of the one answer that may come without. Raises Refused at the end."""
+        """Read until a newline, or the whole of the one answer that may come without.
+
+        Raises Refused at the connection's end, and for what is longer than any answer.
+        """
         answer = b""
         async with asyncio.timeout(self._config.answer_timeout):
             while answer != ANSWER and b"\n" not in answer:
                 piece = await self._reader.read(1024)
-                if not piece:
-                    raise Refused(_shown(answer))
                 answer += piece
+                if not piece or len(answer) > LONGEST:
+                    raise Refused(_shown(answer))
         return answer
 
     async def _next(self, number: int, most: int) -> list[tuple[int, str]]:

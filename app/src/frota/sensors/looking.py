@@ -61,6 +61,8 @@ def _query(args: argparse.Namespace) -> Query:
         since = readings.parse_since(args.since, datetime.now(UTC)) if args.since else 0
     except ValueError as error:
         raise SettingsError(f"--since {error}") from None
+    if not readings.is_name(args.sensor):
+        raise SettingsError(f"--sensor {args.sensor!a}: no sensor has such a name")
     if not 0 <= args.last <= readings.MOST:
         raise SettingsError(f"--last {args.last}: must be from 0 to {readings.MOST}")
     return Query(args.last, args.sensor, since)
@@ -71,8 +73,8 @@ def _ask(args: argparse.Namespace, command: str, query: Query) -> Iterator[dict[
     where = readings.endpoint(args.host, args.port)
     try:
         connection = socket.create_connection((args.host, args.port), _CONNECT_SECONDS)
-    except OSError as error:
-        raise Unreachable(f"no sensor server at {where}: {error.strerror or error}") from None
+    except (OSError, UnicodeError) as error:  # UnicodeError: no host can have such a name
+        raise Unreachable(f"no sensor server at {where}: {getattr(error, 'strerror', None) or error}") from None
     with connection, connection.makefile("r", encoding="utf-8") as lines:
         connection.settimeout(_ANSWER_SECONDS if command == "history" else None)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -91,11 +93,12 @@ def _ask(args: argparse.Namespace, command: str, query: Query) -> Iterator[dict[
 
 def _print(found: Iterable[dict[str, object]], as_json: bool) -> int:
     """Print readings; return 1 when nobody reads any more."""
+    escaped = sys.stdout.encoding.lower() != "utf-8"  # JSON has its own way to say what a terminal cannot
     try:
         for one in found:
             mark = "" if one["in_range"] else "  (out of range)"
             line = f"{one['time']}  {one['text']}  {one['peer']}{mark}"
-            print(json.dumps(one, ensure_ascii=False) if as_json else printable(line), flush=True)
+            print(json.dumps(one, ensure_ascii=escaped) if as_json else printable(line), flush=True)
     except BrokenPipeError:
         # Python flushes stdout once more at its end, which must find nothing to complain about.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

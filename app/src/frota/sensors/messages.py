@@ -27,7 +27,7 @@ KNOWN_UNITS = ("°C", "%")
 # Possessive throughout: nothing in a reading is ambiguous, so nothing is ever tried twice.
 _SENSOR = r"\w[\w./()#+-]{0,31}+(?: [\w./()#+][\w./()#+-]{0,15}+){0,3}+"
 _KIND = r"\w[\w ./()#+-]{0,63}+"
-_NUMBER = r"-?[0-9]{1,17}+(?:\.[0-9]{1,17}+)?(?:e[+-]?[0-9]{1,2}+)?"
+_NUMBER = r"-?[0-9]{1,17}+(?:\.[0-9]{1,17}+)?+(?:e[+-]?[0-9]{1,2}+)?+"
 _UNIT = r"(?:[^\W\d_]|[°%‰℃℉])[\w°%/.·^*-]{0,15}"
 _READING = rf"({_SENSOR}) - ({_KIND}): ({_NUMBER})"
 

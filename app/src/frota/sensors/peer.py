@@ -98,5 +98,6 @@ class Peer(asyncio.Protocol):
 
     def abort(self) -> None:
         """Cut the connection at once."""
+        self.closed = True  # what it has sent already must not be taken in behind this
         if transport := self._transport or self._finished:
             transport.abort()

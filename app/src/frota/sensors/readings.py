@@ -63,7 +63,7 @@ class Query(NamedTuple):
             query = cls(**asked)
         except (ValueError, TypeError, RecursionError):
             raise ValueError('esperava {"last": 100, "sensor": "Sensor1", "since_us": 0}') from None
-        right = type(query.last) is int and type(query.since_us) is int and isinstance(query.sensor, str | None)
+        right = type(query.last) is int and type(query.since_us) is int and is_name(query.sensor)
         if not right or not 0 <= query.last <= MOST:
             raise ValueError(f"last vai de 0 a {MOST}, sensor é um texto, since_us são microssegundos desde 1970")
         return query
@@ -84,6 +84,11 @@ class Query(NamedTuple):
             for kept in decode(record):
                 if self.sensor is None or kept.text.startswith(f"{self.sensor} - "):
                     yield kept
+
+
+def is_name(sensor: object) -> bool:
+    """Tell whether a sensor can be asked for: None, or text that can be UTF-8 (half a surrogate pair cannot)."""
+    return sensor is None or (isinstance(sensor, str) and sensor.isprintable())
 
 
 def endpoint(host: str, port: int | str) -> str:

@@ -25,6 +25,7 @@ from frota.sensors.watch import Watch
 _RECEIVE_BUFFER = 128 * 1024  # bytes of the kernel's per connection: what a thousand floods can make us hold at once
 _RECORDS_PER_SECOND = 20  # of each kind that strangers can provoke
 _REPORT_SECONDS = 10
+_OTHER_DESCRIPTORS = 128  # that are no connections: the log's, its readers', the event loop's, and some to spare
 
 
 class SensorServer:
@@ -49,9 +50,11 @@ class SensorServer:
         self._connections_log = Budget("connections_omitted", "connections opened or closed", _RECORDS_PER_SECOND)
         self._errors_log = Budget("errors_omitted", "errors of connections", _RECORDS_PER_SECOND)
         self._ranges_log = Budget("out_of_range_omitted", "readings out of range", 1)
+        self._sensors_log = Budget("sensors_omitted", "sensors fallen silent or back", _RECORDS_PER_SECOND)
         self._disk_log = Budget("not_stored_omitted", "answers that a reading is not stored", 1)
         self._budgets = (
-            self._readings_log, self._connections_log, self._errors_log, self._ranges_log, self._disk_log,
+            self._readings_log, self._connections_log, self._errors_log, self._ranges_log, self._sensors_log,
+            self._disk_log,
         )  # fmt: skip
 
     async def start(self) -> str:
@@ -59,7 +62,7 @@ class SensorServer:
         self.loop = loop = asyncio.get_running_loop()
         self.now = loop.time()
         self.round = Round(self, self.pattern)
-        _allow_descriptors(self.settings.max_connections)
+        self._most_refused = _allow_descriptors(self.settings.max_connections)
         keep = Limits(self.settings.segment_bytes, self.settings.keep_bytes, self.settings.keep_days * 86400)
         self.log = Logbook(Store(self.directory, keep), loop, self._disk_failed)
         self.log.on_commit = self._committed
@@ -103,6 +106,7 @@ class SensorServer:
         """Read the settings again and take those that may change live."""
         new = self._reread()
         self.settings = settings.take_live(self.settings, new)
+        self._most_refused = _allow_descriptors(self.settings.max_connections)
         self.watch.configure(self.settings.ranges, self.settings.stale_after)
         self._readings_log.rate = self.settings.log_readings_per_second
         log.configure(settings.SYSTEM, settings.SERVER_UNIT, self.settings.log_level)
@@ -112,7 +116,7 @@ class SensorServer:
         if len(self._connections) >= self.settings.max_connections:
             self._refused.add(connection)
             self.note_error(connection, messages.SERVER_FULL)
-            if len(self._refused) > self.settings.max_connections:
+            if len(self._refused) > self._most_refused:
                 connection.abort()  # no more time to read why: those who have it are as many as may be
             return False
         self._connections.add(connection)
@@ -139,6 +143,7 @@ class SensorServer:
         older = self._clients.get(writer)
         self._clients[writer] = connection
         if older:
+            self.note_error(older, "cut off, since the same client has connected anew")
             older.abort()
 
     def show(self, viewing: Coroutine[None, None, None]) -> asyncio.Task[None]:
@@ -203,9 +208,9 @@ class SensorServer:
             for connection in held:
                 connection.resume(BACKLOG)
 
-    def _disk_failed(self, error: OSError) -> None:
+    def _disk_failed(self, error: Exception) -> None:
         text = f"{self.directory}: {error}; what the disk holds is unknown now, so nothing more is acknowledged"
-        log.record("CRITICAL", "disk_failed", text)
+        log.record("CRITICAL", "disk_failed", text, error=None if isinstance(error, OSError) else error)
         self._end(1)
 
     async def _sweep_for_ever(self) -> None:
@@ -229,11 +234,14 @@ class SensorServer:
 
     def _sweep_sensors(self) -> None:
         stale, back = self.watch.sweep(self.now)
-        for sensor in stale:
+        for sensor in filter(self._may_log_sensor, stale):
             text = f"{sensor}: no reading for more than {self.settings.stale_after:g} s"
             log.record("WARNING", "sensor_stale", text, SENSOR=sensor)
-        for sensor in back:
+        for sensor in filter(self._may_log_sensor, back):
             log.record("INFO", "sensor_back", f"{sensor}: readings again", SENSOR=sensor)
+
+    def _may_log_sensor(self, _: str) -> bool:
+        return self._sensors_log.allow()
 
     def _report(self) -> None:
         for budget in self._budgets:
@@ -241,13 +249,13 @@ class SensorServer:
 
 
 def _listen(config: ServerSettings) -> socket.socket:
-    family, _, _, _, address = socket.getaddrinfo(
-        config.host, config.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
+    kind, passive = socket.SOCK_STREAM, socket.AI_PASSIVE
     try:
+        family, _, _, _, address = socket.getaddrinfo(config.host, config.port, type=kind, flags=passive)[0]
         sock = socket.create_server(address[:2], family=family, backlog=config.backlog)
-    except OSError as error:
-        raise OSError(error.errno, f"{endpoint(config.host, config.port)}: {error.strerror}") from error
+    except (OSError, UnicodeError) as error:  # UnicodeError: no host can have such a name
+        reason = getattr(error, "strerror", None) or error
+        raise OSError(f"{endpoint(config.host, config.port)}: {reason}") from error
     sock.setblocking(False)
     return sock
 
@@ -261,9 +269,15 @@ def _tune(sock: socket.socket) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 60_000)
 
 
-def _allow_descriptors(connections: int) -> None:
+def _allow_descriptors(connections: int) -> int:
+    """Raise the limit of descriptors as far as needed or possible; return how many refused connections may linger."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 2 * connections + 128
+    wanted = 2 * connections + _OTHER_DESCRIPTORS
     if soft < wanted:
         with suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, hard), hard))
+        soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < connections + _OTHER_DESCRIPTORS:
+        text = f"{soft} open files are allowed, too few for {connections} connections: raise the limit (LimitNOFILE=)"
+        log.record("WARNING", "few_descriptors", text)
+    return max(0, min(connections, soft - connections - _OTHER_DESCRIPTORS))

@@ -41,9 +41,11 @@ class Spool:
         query = "select number, text from reading where number > ? order by number limit ?"
         return self._db.execute(query, (number, most)).fetchall()
 
-    def delivered(self, first: int, last: int) -> None:
-        """Forget readings that the server has on disk (or has refused for good), both ends included."""
-        self.waiting -= self._db.execute("delete from reading where number between ? and ?", (first, last)).rowcount
+    def delivered(self, first: int, last: int) -> int:
+        """Forget readings that the server has (or has refused for good), both ends included; return how many."""
+        gone = self._db.execute("delete from reading where number between ? and ?", (first, last)).rowcount
+        self.waiting -= gone
+        return gone
 
     def not_before(self, number: int) -> None:
         """Give no number up to this one again: the server knows it, so this folder is older than what it knows."""

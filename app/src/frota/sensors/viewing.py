@@ -4,15 +4,16 @@ import asyncio
 import itertools
 import json
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from frota.core import log
 from frota.logbook import reading
 from frota.logbook.logbook import Entry
 from frota.logbook.segments import DATA, Record
 from frota.logbook.store import Position
-from frota.sensors.readings import Kept, Query
+from frota.sensors.readings import Kept, Query, endpoint
 
 if TYPE_CHECKING:
     from frota.sensors.connection import Connection
@@ -22,11 +23,19 @@ _CHUNK = 200  # readings sent at once: little enough that other threads are not 
 _MOST_WAITING = 1 << 20  # bytes of records that may wait for a slow follower
 
 
-def history(directory: Path, query: Query, until: Position | None = None) -> Iterator[Kept]:
-    """Yield the readings that are asked for, oldest first."""
-    numbers, skip = reading.find_last(directory, query.last, query.count, query.since_us / 1e6, until)
-    records = itertools.chain.from_iterable(reading.records(directory, number, until) for number in numbers)
-    return itertools.islice(itertools.chain.from_iterable(map(query.select, records)), skip, None)
+def history(
+    directory: Path, query: Query, until: Position | None = None, wanted: Callable[[], bool] = lambda: True
+) -> Iterator[Kept]:
+    """Yield the readings that are asked for, oldest first; end soon when they are no longer `wanted`.
+
+    Nothing is read before the first reading is taken, which may then take as long as reading the whole log.
+    """
+    numbers, skip = reading.find_last(
+        directory, query.last, query.count, since=query.since_us / 1e6, until=until, wanted=wanted
+    )
+    chosen = itertools.takewhile(lambda _: wanted(), numbers)
+    records = itertools.chain.from_iterable(reading.records(directory, number, until) for number in chosen)
+    yield from itertools.islice(itertools.chain.from_iterable(map(query.select, records)), skip, None)
 
 
 def to_lines(kept: Iterator[Kept]) -> bytes:
@@ -70,12 +79,13 @@ class Follower:
 
 async def show(server: "SensorServer", connection: "Connection", query: Query, follow: bool) -> None:
     """Send what is kept, then, to a follower, what becomes durable from then on, without a gap or a repetition."""
+    await server.log.drain()  # the answers to what this connection sent before come first
     follower = Follower(query._replace(last=0, since_us=0))
     if follow:
         server.followers.add(follower)
     try:
         # Nothing may be awaited between adding the follower and taking the position.
-        kept = history(server.directory, query, server.log.position)
+        kept = history(server.directory, query, server.log.position, lambda: not connection.closed)
         loop = asyncio.get_running_loop()
         while lines := await loop.run_in_executor(server.readers, to_lines, kept):
             await connection.send(lines)
@@ -85,6 +95,9 @@ async def show(server: "SensorServer", connection: "Connection", query: Query, f
         connection.write(b"frota end\n")
     except OverflowError:
         connection.write(b"frota end lento demais, conecte-se de novo\n")
+    except Exception as error:  # noqa: BLE001 -- the edge of a task: nobody else would hear of it, nor the viewer
+        log.record("ERROR", "internal", "a viewer was not served", error=error, PEER=endpoint(*connection.address))
+        connection.write(b"frota end erro interno do servidor\n")
     finally:
         server.followers.discard(follower)
     connection.finish()

@@ -1,0 +1,107 @@
+"""Connections in one process with their server, packet by packet, with a disk that waits when it is told to."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from uuid import uuid4
+
+from frota.sensors.connection import Connection
+from frota.sensors.server import SensorServer
+from frota.sensors.settings import ServerSettings
+from support import READING, Disk
+
+LINE = READING + b"\n"
+
+
+class Wire(asyncio.Transport):
+    """Stands in for a socket; tells of its end only when the test says so."""
+
+    def __init__(self) -> None:
+        super().__init__({"peername": ("127.0.0.1", 1)})
+        self.sent = b""
+        self.reading = True
+
+    def write(self, data: bytes) -> None:  # type: ignore[override]
+        self.sent += data
+
+    def is_closing(self) -> bool:
+        return False
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
+
+    def abort(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+@asynccontextmanager
+async def serving(folder: Path) -> AsyncIterator[SensorServer]:
+    config = ServerSettings(host="127.0.0.1", port=0, state_dir=folder, max_backlog_bytes=65536)
+    server = SensorServer(config, lambda: config, lambda _: None)
+    await server.start()
+    yield server
+    await server.stop()
+
+
+def connect(server: SensorServer) -> tuple[Connection, Wire]:
+    connection, wire = Connection(server), Wire()
+    connection.connection_made(wire)
+    return connection, wire
+
+
+def end(*connections: Connection) -> None:
+    for connection in connections:
+        connection.connection_lost(None)
+
+
+def test_a_sensor_that_does_not_wait_for_answers_is_held_back_while_the_disk_stands_still(
+    tmp_path: Path, disk: Disk
+) -> None:
+    async def send() -> None:
+        async with serving(tmp_path) as server:
+            connection, wire = connect(server)
+            disk.go.clear()
+            for _ in range(5000):
+                if not wire.reading:
+                    break
+                connection.data_received(READING)
+                await asyncio.sleep(0)
+            assert server.log.backlog < 2 * 65536
+            assert not wire.reading
+            disk.go.set()
+            await server.log.drain()
+            assert wire.reading
+            end(connection)
+
+    asyncio.run(send())
+
+
+def test_a_connection_that_a_newer_one_of_its_client_replaces_stores_nothing_more(tmp_path: Path, disk: Disk) -> None:
+    hello = f"frota hello {uuid4()}\n".encode()
+
+    async def send() -> None:
+        async with serving(tmp_path) as server:
+            disk.go.clear()
+            server.log.append(b"? 0 0 -\n", lambda *_: None, None)  # something for the hello to wait behind
+            (older, _), (newer, wire) = connect(server), connect(server)
+            older.data_received(hello + LINE)
+            newer.data_received(hello)
+            disk.go.set()
+            await server.log.drain()
+            await server.log.drain()  # what the first hello would have let through
+            newer.data_received(LINE)
+            await server.log.drain()
+            assert wire.sent.startswith(b"frota numbered 0\n")
+            assert server.log.last(next(iter(server._clients))) == 1
+            end(older, newer)
+
+    asyncio.run(send())
+    kept = [path.read_bytes().count(READING) for path in tmp_path.glob("*.segment")]
+    assert kept == [1]
