@@ -103,6 +103,8 @@ def test_readings_are_printed_whatever_the_terminal_can_show(tmp_path: Path) -> 
         assert b"25.34\\xb0C" in subprocess.check_output(words, env=ascii_only, timeout=PATIENCE)
         line = subprocess.check_output([*words, "--json"], env=ascii_only, timeout=PATIENCE)
         assert json.loads(line)["text"] == READING.decode()
+        closed = ["sh", "-c", '"$@" >&-', "sh", *words]
+        assert subprocess.run(closed, stderr=subprocess.PIPE, timeout=PATIENCE, check=True).stderr == b""
         with Path("/dev/full").open("wb") as full:
             failed = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, timeout=PATIENCE, check=False)
         assert failed.returncode == 1

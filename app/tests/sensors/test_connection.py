@@ -61,12 +61,12 @@ def end(*connections: Connection) -> None:
         connection.connection_lost(None)
 
 
-def test_a_sensor_that_does_not_wait_for_answers_is_held_back_while_the_disk_stands_still(
+def test_all_are_held_back_while_the_disk_stands_still_although_one_does_not_wait_for_answers(
     tmp_path: Path, disk: Disk
 ) -> None:
     async def send() -> None:
         async with serving(tmp_path) as server:
-            connection, wire = connect(server)
+            (connection, wire), (other, others) = connect(server), connect(server)
             disk.go.clear()
             for _ in range(5000):
                 if not wire.reading:
@@ -74,11 +74,14 @@ def test_a_sensor_that_does_not_wait_for_answers_is_held_back_while_the_disk_sta
                 connection.data_received(READING)
                 await asyncio.sleep(0)
             assert server.log.backlog < 2 * 65536
-            assert not wire.reading
+            assert (wire.reading, others.reading) == (False, False)
+            late, lates = connect(server)
+            await asyncio.sleep(0)
+            assert not lates.reading
             disk.go.set()
             await server.log.drain()
-            assert wire.reading
-            end(connection)
+            assert (wire.reading, others.reading, lates.reading) == (True, True, True)
+            end(connection, other, late)
 
     asyncio.run(send())
 

@@ -139,8 +139,8 @@ class Connection(Peer):
         payload = readings.head(*self.address, len(found), outside) + raw
         server.log.append(payload, self._stored, answer, self._writer, number)
         server.note_readings([self] * len(found), found, outside)
-        if server.log.backlog > server.settings.max_backlog_bytes:
-            server.hold_back(self)
+        if not self.paused:
+            server.limit_backlog()
 
     def _stored(self, answer: bytes, error: NoRoom | None) -> None:
         if error is not None:

@@ -93,7 +93,8 @@ def _ask(args: argparse.Namespace, command: str, query: Query) -> Iterator[dict[
 
 def _print(found: Iterable[dict[str, object]], as_json: bool) -> int:
     """Print readings; return 1 when nobody reads any more."""
-    escaped = sys.stdout.encoding.lower() != "utf-8"  # JSON has its own way to say what a terminal cannot
+    # JSON has its own way to say what a terminal cannot show; a closed standard output has no encoding.
+    escaped = getattr(sys.stdout, "encoding", "utf-8").lower() != "utf-8"
     try:
         for one in found:
             mark = "" if one["in_range"] else "  (out of range)"

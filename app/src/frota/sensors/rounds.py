@@ -57,9 +57,7 @@ class Round:
         payload = readings.join(heads, packets)
         server.log.append(payload, self._stored, connections)
         server.note_readings(connections, found, outside)
-        if server.log.backlog > server.settings.max_backlog_bytes:
-            for connection in connections:
-                server.hold_back(connection)
+        server.limit_backlog()
 
     def _parse(self, packets: list[bytes]) -> list[messages.Parts] | None:
         """Return one reading for each packet, None if not every packet is exactly one reading."""

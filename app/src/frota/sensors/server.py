@@ -120,6 +120,7 @@ class SensorServer:
                 connection.abort()  # no more time to read why: those who have it are as many as may be
             return False
         self._connections.add(connection)
+        self.loop.call_soon(self.limit_backlog)  # not at once: its transport begins to read only after this
         if self._connections_log.allow():
             log.record("INFO", "connected", f"Nova conexão de {connection.address}", PEER=endpoint(*connection.address))
             log.record("INFO", "connections", f"Conexões ativas: {len(self._connections)}")
@@ -156,10 +157,15 @@ class SensorServer:
         task.add_done_callback(self._viewers.discard)
         return task
 
-    def hold_back(self, connection: Connection) -> None:
-        """Read nothing more from it until the disk has caught up."""
-        self._held_back.add(connection)
-        connection.pause(BACKLOG)
+    def limit_backlog(self) -> None:
+        """Read nothing more from anybody until the disk has caught up, if too much waits for it.
+
+        All are held back at once: what a thousand connections may send before each has been heard is too much.
+        """
+        if self.log.backlog > self.settings.max_backlog_bytes:
+            for connection in self._connections - self._held_back:
+                connection.pause(BACKLOG)
+            self._held_back |= self._connections
 
     def note_readings(self, connections: Sequence[Connection], found: list[Parts], outside: list[int]) -> None:
         """Log readings as far as the budget goes, and warn of those out of range."""
