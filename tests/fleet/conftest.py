@@ -3,6 +3,7 @@
 import tempfile
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -36,10 +37,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def fleet(root: Path) -> Iterator[Fleet]:
     """Give the running fleet."""
     with tempfile.TemporaryDirectory(prefix="frota-") as sockets:  # short: a socket's path may not exceed 108 bytes
-        try:
-            yield Fleet(root, Path(sockets))
-        except NoFleetError:
+        running = None
+        with suppress(NoFleetError):
+            running = Fleet(root, Path(sockets))
+        if running is None:
             pytest.fail("There is no fleet to test: bring it up with `make up`.", pytrace=False)
+        yield running
 
 
 @pytest.fixture

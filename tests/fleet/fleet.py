@@ -3,13 +3,12 @@
 import json
 import os
 import re
-import subprocess
 from collections import defaultdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .hosts import Host
+from .hosts import Host, call
 
 _PLAY_SECONDS = 300
 _Invocations = dict[tuple[str, str], str]
@@ -62,7 +61,7 @@ class Fleet:
         if not self._ssh_config.exists():
             raise NoFleetError
         command = [str(self.root / ".venv/bin/ansible-inventory"), "--list"]
-        listed = subprocess.run(command, cwd=self.root, capture_output=True, text=True, timeout=120, check=False)
+        listed = call(command, cwd=self.root)
         inventory = json.loads(listed.stdout or "{}", object_hook=_plain)
         names = inventory.get("fleet", {}).get("hosts", [])
         if not names:
@@ -88,7 +87,7 @@ class Fleet:
         }
         words = [word for option, value in options.items() for word in ("-o", f"{option}={value}")]
         ssh = ("ssh", "-F", str(self._ssh_config), *words, name)
-        known = subprocess.run([*ssh, "-G"], capture_output=True, text=True, timeout=10, check=True).stdout
+        known = call([*ssh, "-G"]).stdout
         return Host(name, re.findall(r"^hostname (.*)", known, re.MULTILINE)[0], instance, ssh)
 
     @property
@@ -100,9 +99,7 @@ class Fleet:
         """Play a playbook as `make` does; one that fails fails the test."""
         environ = {**os.environ, "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json"}
         command = [str(self.root / "tools" / "play"), *words]
-        done = subprocess.run(
-            command, cwd=self.root, env=environ, capture_output=True, text=True, timeout=_PLAY_SECONDS, check=False
-        )
+        done = call(command, _PLAY_SECONDS, cwd=self.root, env=environ)
         assert done.returncode == 0, f"{words} failed:\n{done.stderr[-2000:]}\n{done.stdout[-6000:]}"
         played = json.loads(done.stdout)
         outcomes = [
@@ -129,7 +126,8 @@ class Fleet:
     def instances_of_hosts(self) -> set[str]:
         """Return the instances that have a host on this machine, running or not."""
         shown = [str(self.root / ".local/bin/podman"), "ps", "--all", "--format", "{{.Labels.frota_instance}}"]
-        listed = subprocess.run(shown, capture_output=True, text=True, timeout=60, check=True)
+        listed = call(shown)
+        assert listed.returncode == 0, listed.stderr
         return set(listed.stdout.split())
 
     def history(self, since: float) -> list[dict[str, Any]]:

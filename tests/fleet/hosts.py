@@ -9,12 +9,32 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 T = TypeVar("T")
 PATIENCE = 60.0  # seconds until a test gives up; none passes by waiting so long
 SERVICES = "'frota-*.service' 'embedded-aws*.service'"
 UNITS = f"{SERVICES} 'frota-*.socket'"
+
+
+def call(
+    command: list[str], seconds: float = PATIENCE, cwd: Path | None = None, env: dict[str, str] | None = None
+) -> "subprocess.CompletedProcess[str]":
+    """Run a command to its end and keep what it printed.
+
+    It has nothing to read: ssh would leave an inherited standard input non-blocking, which Ansible refuses.
+    """
+    return subprocess.run(
+        command,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+        cwd=cwd,
+        env=env,
+        check=False,
+    )
 
 
 @dataclass(frozen=True)
@@ -42,7 +62,7 @@ class Host:
         return subprocess.Popen(self._root(script), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
 
     def _run(self, script: str) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(self._root(script), capture_output=True, text=True, timeout=PATIENCE, check=False)
+        return call(self._root(script))
 
     def _root(self, script: str) -> list[str]:
         return [*self.ssh, f"sudo sh -euc {shlex.quote(script)}"]
