@@ -1,6 +1,6 @@
 """The least that the role expects of a service: checked settings, a handed over socket, readiness told to systemd.
 
-Environment: EXAMPLE_ANSWER, 0 to 100, is what every caller gets; EXAMPLE_MOOD, `well` or `ill`: an ill one never starts.
+Environment: EXAMPLE_ANSWER, 0 to 100, is what every caller gets; EXAMPLE_MOOD is `well`, or `ill`: never ready.
 Exits 78 when a setting is wrong.
 """
 
