@@ -58,7 +58,7 @@ _UNITS = "units, beside °C and %, that end a reading sent without a newline, se
 class ServerSettings:
     """What `frota sensors serve` can be told."""
 
-    host: str = setting("0.0.0.0", "address to listen on")  # noqa: S104 -- sensors are on other hosts
+    host: str = setting("127.0.0.1", "address to listen on")
     port: int = setting(5000, "port to listen on, 0 for any free one", low=0, high=65535)
     backlog: int = setting(1024, "connections the kernel holds until they are accepted", low=1, high=65535)
     state_dir: Path | None = setting(None, "folder in which the readings are kept", parse=Path)
