@@ -42,6 +42,7 @@ bench: venv ## Measure: ratios to the original's design and to a C server
 	@$(BIN)/python -m bench $(BENCH)
 
 venv: .venv/ready ## The control node's tools, and .venv/bin/frota
+	@:
 
 .venv/ready: requirements/control.txt requirements/dev.txt app/pyproject.toml
 	@tools/prepare.sh venv

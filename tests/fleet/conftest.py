@@ -19,6 +19,7 @@ _ORDER = (
     "test_crashes",
     "test_releases",
     "test_membership",
+    "test_machine",
 )
 
 

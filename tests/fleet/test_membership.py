@@ -57,6 +57,21 @@ def test_an_instance_that_was_launched_becomes_a_sensor_host_and_the_others_go_o
     assert {host for host, _ in fleet.restarted_since(before)} == {_NAME}
 
 
+def test_an_embedded_aws_that_was_killed_knows_every_instance_as_before(fleet: Fleet, ec2: Any, ninth: str) -> None:
+    known = _instances(ec2)
+    assert ninth in known
+    fleet.embedded_aws.run("systemctl kill --signal=KILL embedded-aws.service")
+    fleet.embedded_aws.run("systemctl restart embedded-aws.service")  # returns when it is ready
+    assert _instances(ec2) == known
+
+
+def _instances(ec2: Any) -> dict[str, tuple[str, str]]:
+    """Return each instance's private address and state."""
+    pages = ec2.get_paginator("describe_instances").paginate()
+    found = [one for page in pages for reservation in page["Reservations"] for one in reservation["Instances"]]
+    return {one["InstanceId"]: (one.get("PrivateIpAddress", ""), one["State"]["Name"]) for one in found}
+
+
 def test_an_instance_that_was_terminated_takes_its_host_with_it_and_the_others_go_on(
     fleet: Fleet, ec2: Any, ninth: str
 ) -> None:

@@ -1,0 +1,1 @@
+"""moto's server, with a memory on disk."""

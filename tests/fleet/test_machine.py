@@ -1,0 +1,22 @@
+"""The fleet when the machine that it runs on was restarted."""
+
+from .fleet import Fleet
+from .hosts import call, until
+
+
+def test_a_fleet_whose_machine_was_restarted_is_up_again_with_all_it_held(fleet: Fleet, start: float) -> None:
+    sensors = until(lambda: fleet.numbers(start).keys(), "a reading of a sensor")
+    held = fleet.numbers(0)
+    members = {host.instance: host.address for host in fleet.hosts}
+    fleet.switch_off()
+
+    up = call(["make", "up"], seconds=300, cwd=fleet.root)
+
+    assert up.returncode == 0, up.stdout[-3000:] + up.stderr[-3000:]
+    fleet.read_inventory()
+    assert {host.instance: host.address for host in fleet.hosts} == members
+    until(lambda: all(len(fleet.numbers(0)[sensor]) > len(held[sensor]) for sensor in sensors), "further readings")
+    kept = fleet.numbers(0)
+    for sensor in sensors:
+        assert kept[sensor][: len(held[sensor])] == held[sensor]
+        assert kept[sensor] == list(range(kept[sensor][0], kept[sensor][-1] + 1)), f"{sensor}: one is lost or twice"
