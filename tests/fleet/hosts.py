@@ -52,6 +52,12 @@ class Host:
         assert done.returncode == 0, f"{self.name}: {script!r} ended with {done.returncode}: {done.stderr}{done.stdout}"
         return done.stdout
 
+    def run_as_admin(self, script: str) -> str:
+        """Run a shell script as the person who logs in, and return what it printed; if it fails, so does the test."""
+        done = call([*self.ssh, script])
+        assert done.returncode == 0, f"{self.name}: {script!r} ended with {done.returncode}: {done.stderr}{done.stdout}"
+        return done.stdout
+
     def try_to_run(self, script: str) -> str:
         """Run a shell script as root and return what it printed, nothing if it failed or the host cannot be reached."""
         done = self._run(script)

@@ -15,6 +15,12 @@ def test_the_journal_of_the_server_tells_every_reading_with_its_fields(fleet: Fl
     assert record["PEER"].rpartition(":")[0] in {host.address for host in fleet.sensors}
 
 
+def test_who_logs_in_reads_the_journal_of_every_unit_without_more_ado(fleet: Fleet) -> None:
+    for host in fleet.hosts:
+        for unit in host.services():
+            assert host.run_as_admin(f"journalctl --lines=1 --output=cat --unit={unit}").strip(), f"{host.name}: {unit}"
+
+
 def test_the_journal_of_a_sensor_tells_what_it_sent_and_what_was_answered(fleet: Fleet, start: float) -> None:
     unit = "--unit=frota-sensor-client@temperature.service"
     for event, text in (("sent", "Enviado: Sensor1 - "), ("answer", "Resposta: Dados recebidos com sucesso.")):
