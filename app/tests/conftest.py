@@ -1,16 +1,24 @@
 """Fixtures that several folders of tests share."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from support import STARTED, Disk
+from support import STARTED, Disk, Server, server
 
 
 @pytest.fixture
 def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
     """Stand in for the disk under the logs of this process."""
     return Disk(monkeypatch)
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[Server]:
+    """Give a server with the defaults, in a process of its own."""
+    with server(tmp_path) as one:
+        yield one
 
 
 @pytest.fixture(autouse=True)

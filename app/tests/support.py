@@ -11,15 +11,19 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from frota.sensors.server import SensorServer
+from frota.sensors.settings import ServerSettings
+
 ANSWER = b"Dados recebidos com sucesso."
 READING = "Sensor1 - Temperatura: 25.34°C".encode()
+LINE, ANSWER_LINE = READING + b"\n", ANSWER + b"\n"
 PATIENCE = 20.0  # seconds until a test gives up; none passes by waiting so long
 STARTED: list["subprocess.Popen[bytes]"] = []
 _LISTENS = re.compile(r"Servidor iniciando em (\S+):(\d+)")
@@ -144,6 +148,29 @@ def server(folder: Path, *flags: object, **options: Any) -> Iterator[Server]:
     finally:
         status = running.stop()
     assert status in (0, -signal.SIGKILL), running.log()
+
+
+@asynccontextmanager
+async def serving(
+    folder: Path, end: Callable[[int], None] = lambda _: None, **settings: Any
+) -> AsyncIterator[tuple[SensorServer, int]]:
+    """Run a server inside this process for the time of a block; give it and its port."""
+    config = ServerSettings(host="127.0.0.1", port=0, state_dir=folder, **settings)
+    one = SensorServer(config, lambda: config, end)
+    port = int((await one.start()).rpartition(":")[2])
+    try:
+        yield one, port
+    finally:
+        await one.stop()
+
+
+@contextmanager
+def reserved_port() -> Iterator[int]:
+    """Give a port on which nobody listens, and that nobody gets who does not ask for just this one."""
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # so that a server may listen on it
+        holder.bind(("127.0.0.1", 0))
+        yield holder.getsockname()[1]
 
 
 def read_all(connection: socket.socket) -> bytes:

@@ -78,6 +78,7 @@ def test_a_flag_wins_over_the_env_file_and_the_env_file_over_the_environment(
         (["history", "--since", "soon"], 78, "'soon' is no time"),
         (["history", "--host", "a..b"], 1, "no sensor server at a..b:5000: "),
         (["history", "--port", "70000"], 2, "70000: must be from 1 to 65535"),
+        (["serve", "--max-viewers", "many"], 78, "--max-viewers 'many': must be a whole number"),
         (["serve", "--host", "a..b", "--port", "0"], 1, "cannot start: a..b:0: "),
     ],
 )

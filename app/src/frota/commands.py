@@ -40,15 +40,30 @@ def read(cls: type[T], prefix: str, args: argparse.Namespace, defaults: Mapping[
     a newer configuration. Raises SettingsError.
     """
     file = args.env_file or os.environ.get("FROTA_ENV_FILE")
+    pairs = settings.read_env_file(Path(file)) if file else {}
+    for key, value in pairs.items():
+        if os.environ.get(key) == value:  # it comes from this file (EnvironmentFile=), so it goes when its line goes
+            del os.environ[key]
     flags = {key: value for key, value in vars(args).items() if key.startswith(prefix) and value is not None}
-    environ = {**os.environ, **(settings.read_env_file(Path(file)) if file else {}), **flags}
-    config = settings.read(cls, prefix, environ, defaults)
+    environ = {**os.environ, **pairs, **flags}
+    try:
+        config = settings.read(cls, prefix, environ, defaults)
+    except SettingsError as error:
+        raise SettingsError(_as_typed(str(error), flags, prefix)) from None
     unknown = ", ".join(settings.unknown(cls, prefix, environ))
     if unknown and args.check:
         raise SettingsError(f"{unknown}: no such setting; known are {', '.join(settings.keys(cls, prefix))}")
     if unknown:
         log.record("WARNING", "unknown_setting", f"{unknown}: no such setting, ignored")
     return config
+
+
+def _as_typed(reason: str, flags: Mapping[str, str], prefix: str) -> str:
+    """Return the reason with the flag in place of its key, where it is about a flag."""
+    key, equals, rest = reason.partition("=")
+    if not equals or key not in flags:
+        return reason
+    return f"--{key.removeprefix(prefix).lower().replace('_', '-')} {rest}"
 
 
 def _shown(default: object) -> str:

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from frota.logbook import reading
 from frota.logbook.logbook import Logbook
+from frota.logbook.reading import Reader
 from frota.logbook.store import Limits, Store
 from support import PATIENCE, Disk
 
@@ -33,7 +33,7 @@ def append(book: Logbook, answers: Answers, name: str) -> None:
 
 
 def kept(folder: Path) -> list[bytes]:
-    return [record.payload for record in reading.records(folder, 1)]
+    return [record.payload for record in Reader(folder).records(1)]
 
 
 def test_nothing_is_answered_before_the_sync_and_everything_in_order_after_it(tmp_path: Path, disk: Disk) -> None:

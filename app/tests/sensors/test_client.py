@@ -1,5 +1,6 @@
 """The client against servers of both kinds."""
 
+import asyncio
 import re
 import socket
 import threading
@@ -8,6 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from frota.core import log
+from frota.sensors import delivery
+from frota.sensors.client import SensorClient
+from frota.sensors.settings import ClientSettings
+from frota.sensors.spool import Spool
 from support import ANSWER, PATIENCE, frota, server
 
 
@@ -122,7 +128,16 @@ def test_a_second_client_in_the_same_folder_is_refused(tmp_path: Path, original:
 
 def test_what_is_longer_than_any_answer_is_not_waited_for_the_end_of(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        flags = ("--port", listener.getsockname()[1], "--state-dir", tmp_path, "--answer-timeout", 3600)
+        flags = (
+            "--port",
+            listener.getsockname()[1],
+            "--state-dir",
+            tmp_path,
+            "--answer-timeout",
+            3600,
+            "--retry-most",
+            0.01,
+        )
         process = frota("sensors", "simulate", "temperature", *flags, stderr=-1)
         listener.settimeout(PATIENCE)
         for _ in range(2):  # the second: it has given the first one up
@@ -151,3 +166,87 @@ def test_a_count_is_reached_although_the_last_answer_is_lost(tmp_path: Path) -> 
                 lines.readline()  # the reading, once; the second time the client's end
         process.communicate(timeout=PATIENCE)
     assert process.returncode == 0
+
+
+def test_a_server_that_has_no_room_for_a_client_that_numbers_is_not_taken_for_another_kind(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        flags = ("--port", listener.getsockname()[1], "--state-dir", tmp_path, "--count", 2, "--interval", 0.01)
+        process = frota("sensors", "simulate", "temperature", *flags, "--protocol", "auto", stderr=-1)
+        listener.settimeout(PATIENCE)
+        first, _ = listener.accept()
+        with first, first.makefile("rb") as lines:
+            assert lines.readline().startswith(b"Sensor1")
+            first.sendall(ANSWER + b"\n")
+            assert lines.readline().startswith(b"frota hello ")
+            first.sendall("Erro: servidor cheio, conexões demais, tente mais tarde\n".encode())
+        second, _ = listener.accept()
+        with second, second.makefile("rb") as lines:
+            assert lines.readline().startswith(b"frota hello ")
+        process.terminate()
+        process.communicate(timeout=PATIENCE)
+
+
+@pytest.mark.parametrize("protocol", ["original", "auto"])
+@pytest.mark.parametrize("words", ["Erro: disco cheio, leitura não gravada, tente mais tarde", "Tente depois."])
+def test_an_error_without_a_newline_is_shown_and_the_reading_sent_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], protocol: str, words: str
+) -> None:
+    monkeypatch.setattr(delivery, "_GRACE_SECONDS", 0.01)
+    answers, received = [words.encode(), ANSWER], []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        received.append(await reader.read(1024))
+        writer.write(answers.pop(0))
+        await reader.read()
+        writer.close()
+
+    async def deliver() -> None:
+        server = await asyncio.start_server(answer, "127.0.0.1", 0)
+        host, port = server.sockets[0].getsockname()
+        config = ClientSettings(
+            host, port, protocol, None, "S", "L", "°C", interval=3600, count=1, answer_timeout=3600, retry_most=0.01
+        )
+        ended = asyncio.get_running_loop().create_future()
+        client = SensorClient(config, tmp_path, ended.set_result)
+        await client.start()
+        assert await asyncio.wait_for(ended, PATIENCE) == 0
+        await client.stop()
+        server.close()
+
+    log.configure("sensors", "test")
+    asyncio.run(deliver())
+    assert received[0] == received[1]
+    assert f"Resposta: {words}\n" in capfd.readouterr().err
+
+
+def test_an_answer_that_comes_in_two_halves_with_a_pause_between_them_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "_GRACE_SECONDS", 0.01)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil("°C".encode())
+        writer.write(ANSWER[:9])
+        more = asyncio.create_task(reader.read(1))
+        await asyncio.wait((more,), timeout=0.3)  # many times the client's grace
+        writer.write(ANSWER[9:])
+        await more
+        writer.close()
+
+    async def deliver() -> None:
+        server = await asyncio.start_server(answer, "127.0.0.1", 0)
+        host, port = server.sockets[0].getsockname()
+        config = ClientSettings(host, port, "original", sensor="S", label="L", unit="°C", answer_timeout=PATIENCE)
+        spool, delivered = Spool(tmp_path, 9), asyncio.Event()
+        spool.add("S - L: 5°C")
+        delivering = asyncio.create_task(delivery.Delivery(config, spool, asyncio.Event(), delivered.set).run())
+        done = asyncio.create_task(delivered.wait())
+        await asyncio.wait((delivering, done), return_when=asyncio.FIRST_COMPLETED, timeout=PATIENCE)
+        assert not delivering.done()
+        assert spool.waiting == 0
+        delivering.cancel()
+        await asyncio.wait((delivering,))
+        server.close()
+        spool.close()
+
+    asyncio.run(deliver())

@@ -1,17 +1,12 @@
 """Connections in one process with their server, packet by packet, with a disk that waits when it is told to."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import uuid4
 
 from frota.sensors.connection import Connection
 from frota.sensors.server import SensorServer
-from frota.sensors.settings import ServerSettings
-from support import READING, Disk
-
-LINE = READING + b"\n"
+from support import LINE, READING, Disk, serving
 
 
 class Wire(asyncio.Transport):
@@ -41,15 +36,6 @@ class Wire(asyncio.Transport):
         pass
 
 
-@asynccontextmanager
-async def serving(folder: Path) -> AsyncIterator[SensorServer]:
-    config = ServerSettings(host="127.0.0.1", port=0, state_dir=folder, max_backlog_bytes=65536)
-    server = SensorServer(config, lambda: config, lambda _: None)
-    await server.start()
-    yield server
-    await server.stop()
-
-
 def connect(server: SensorServer) -> tuple[Connection, Wire]:
     connection, wire = Connection(server), Wire()
     connection.connection_made(wire)
@@ -65,7 +51,7 @@ def test_all_are_held_back_while_the_disk_stands_still_although_one_does_not_wai
     tmp_path: Path, disk: Disk
 ) -> None:
     async def send() -> None:
-        async with serving(tmp_path) as server:
+        async with serving(tmp_path, max_backlog_bytes=65536) as (server, _):
             (connection, wire), (other, others) = connect(server), connect(server)
             disk.go.clear()
             for _ in range(5000):
@@ -90,7 +76,7 @@ def test_a_connection_that_a_newer_one_of_its_client_replaces_stores_nothing_mor
     hello = f"frota hello {uuid4()}\n".encode()
 
     async def send() -> None:
-        async with serving(tmp_path) as server:
+        async with serving(tmp_path, max_backlog_bytes=65536) as (server, _):
             disk.go.clear()
             server.log.append(b"? 0 0 -\n", lambda *_: None, None)  # something for the hello to wait behind
             (older, _), (newer, wire) = connect(server), connect(server)

@@ -5,14 +5,13 @@ import socket
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
-from support import ANSWER, PATIENCE, Server, frota
-
-ANSWER_LINE = ANSWER + b"\n"
+from support import ANSWER, PATIENCE, Server, frota, reserved_port
 
 
 class Load(threading.Thread):
@@ -119,16 +118,15 @@ def client(folder: Path, port: int, *flags: object) -> "subprocess.Popen[bytes]"
         return frota("sensors", "simulate", "temperature", *where, *flags, stderr=log)
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-    return port
+@pytest.fixture
+def port() -> Iterator[int]:
+    with reserved_port() as number:
+        yield number
 
 
 def test_our_client_delivers_each_reading_once_although_server_and_client_are_killed_again_and_again(
-    tmp_path: Path,
+    tmp_path: Path, port: int
 ) -> None:
-    port = free_port()
     server = Server(tmp_path, "--port", port)
     flags = ("--interval", 0.002, "--protocol", "native")
     for killed in (False, True, True):
@@ -146,8 +144,7 @@ def test_our_client_delivers_each_reading_once_although_server_and_client_are_ki
     assert server.stop() == 0
 
 
-def test_readings_made_while_the_server_is_away_arrive_in_order_once_it_is_there(tmp_path: Path) -> None:
-    port = free_port()
+def test_readings_made_while_the_server_is_away_arrive_in_order_once_it_is_there(tmp_path: Path, port: int) -> None:
     sender = client(tmp_path, port, "--interval", 0.01, "--count", 30)
     log = tmp_path / "client.log"
     while "30 readings wait" not in log.read_text(encoding="utf-8"):
@@ -161,8 +158,7 @@ def test_readings_made_while_the_server_is_away_arrive_in_order_once_it_is_there
     assert server.stop() == 0
 
 
-def test_a_full_spool_drops_the_oldest_and_the_server_is_told(tmp_path: Path) -> None:
-    port = free_port()
+def test_a_full_spool_drops_the_oldest_and_the_server_is_told(tmp_path: Path, port: int) -> None:
     flags = ("--interval", 0.002, "--count", 40, "--spool-limit", 10, "--protocol", "native")
     server = Server(tmp_path, "--port", port)
     assert client(tmp_path, port, "--interval", 0.002, "--count", 1, "--protocol", "native").wait(PATIENCE) == 0

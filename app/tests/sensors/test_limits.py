@@ -4,23 +4,13 @@ import re
 import resource
 import signal
 import socket
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 
-from support import ANSWER, PATIENCE, READING, Server, frota, read_all, read_exactly, server
-
-LINE = READING + b"\n"
-ANSWER_LINE = ANSWER + b"\n"
-
-
-@pytest.fixture
-def running(tmp_path: Path) -> Iterator[Server]:
-    with server(tmp_path) as one:
-        yield one
+from support import ANSWER, ANSWER_LINE, LINE, PATIENCE, READING, Server, frota, read_all, read_exactly, server
 
 
 @pytest.mark.parametrize("data", [b"\xff\xfe\x00", bytes(range(128, 256)) * 8, b"\x16\x03\x01\x02\x00\x01\xfc"])
@@ -110,7 +100,7 @@ def test_a_flood_of_connections_that_takes_all_descriptors_ends_neither_the_serv
 
 
 def test_who_never_reads_its_answers_is_held_back_and_then_cut_off(tmp_path: Path) -> None:
-    flags = ("--unread-timeout", 0.5, "--log-readings-per-second", 0)
+    flags = ("--unread-timeout", 0.5, "--log-readings-per-second", 0, "--max-backlog-bytes", 2**20)
     with server(tmp_path, *flags) as running, running.connect() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         before, sent = running.rss_kib(), 0

@@ -1,22 +1,15 @@
 """The server as sensors and operators meet it: a real process, real sockets."""
 
+import asyncio
+import os
 import re
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from support import ANSWER, PATIENCE, READING, Server, frota, read_exactly, server
-
-LINE = READING + b"\n"
-ANSWER_LINE = ANSWER + b"\n"
-
-
-@pytest.fixture
-def running(tmp_path: Path) -> Iterator[Server]:
-    with server(tmp_path) as one:
-        yield one
+from frota.core import log
+from support import ANSWER, ANSWER_LINE, LINE, PATIENCE, READING, Server, frota, read_exactly, server, serving
 
 
 def test_an_original_client_gets_the_original_answer_to_each_reading(running: Server) -> None:
@@ -136,6 +129,24 @@ def test_settings_that_may_change_live_do_so_on_a_signal(tmp_path: Path) -> None
         assert running.ask(READING) == ANSWER
 
 
+def test_a_setting_that_is_gone_from_the_env_file_has_its_default_again_after_a_signal(tmp_path: Path) -> None:
+    file = tmp_path / "env"
+    file.write_text('SENSORS_MAX_CONNECTIONS=1\nSENSORS_RANGES="Umidade:0:10:%"\n', encoding="utf-8")
+    # As systemd does it: the settings are in the environment too, by EnvironmentFile=.
+    given = {"SENSORS_MAX_CONNECTIONS": "1", "SENSORS_RANGES": "Umidade:0:10:%", "FROTA_ENV_FILE": str(file)}
+    with server(tmp_path, env={**os.environ, **given, "SENSORS_MAX_VIEWERS": "0"}) as running:
+        with running.connect() as first:
+            first.sendall(READING)
+            assert read_exactly(first, len(ANSWER)) == ANSWER
+            assert "servidor cheio" in running.ask().decode()
+            file.write_text("SENSORS_RANGES=Umidade:0:20:%\n", encoding="utf-8")
+            running.process.send_signal(signal.SIGHUP)
+            running.wait_for("configuration read again")
+            assert running.ask(b"Sensor2 - Umidade: 15%Sensor2 - Umidade: 25%") == ANSWER * 2
+        assert [one["in_range"] for one in running.kept()] == [True, True, False]
+        assert "leitores demais" in running.ask(b"frota history {}\n").decode()  # the environment's own remains
+
+
 def test_two_servers_do_not_share_a_folder_or_a_port_and_say_so(running: Server, tmp_path: Path) -> None:
     for folder, port, reason in ((running.state, 0, "in use by process"), (tmp_path / "x", running.port, "in use")):
         command = ["sensors", "serve", "--host", "127.0.0.1", "--port", port, "--state-dir", folder]
@@ -148,3 +159,21 @@ def test_two_servers_do_not_share_a_folder_or_a_port_and_say_so(running: Server,
 @pytest.mark.parametrize("line", [b"frota hello me", b"frota skip 3", b"frota history {", b"frota tail 7"])
 def test_a_control_line_that_makes_no_sense_is_answered_with_what_would(running: Server, line: bytes) -> None:
     assert re.search("Erro: .*(espera|vai de)", running.ask(line + b"\n").decode())
+
+
+def test_a_server_whose_limits_are_no_longer_enforced_is_ill_and_ends_with_a_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async def live() -> None:
+        ended = asyncio.get_running_loop().create_future()
+        async with serving(tmp_path, ended.set_result) as (one, _):
+            assert one.healthy()
+            monkeypatch.setattr(one.watch, "sweep", lambda _: 1 / 0)
+            assert await asyncio.wait_for(ended, PATIENCE) == 1
+            assert not one.healthy()
+
+    log.configure("sensors", "test")
+    asyncio.run(live())
+    said = capfd.readouterr().err
+    assert re.search(r"CRITICAL .*failed, so it ends\n", said)
+    assert "ZeroDivisionError" in said

@@ -6,7 +6,7 @@ import json
 import threading
 import time
 import tracemalloc
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -14,20 +14,24 @@ import pytest
 
 from frota.logbook import segments
 from frota.logbook.segments import NOBODY
+from frota.sensors import peer
 from frota.sensors.readings import Query
-from frota.sensors.server import SensorServer
-from frota.sensors.settings import ServerSettings
 from frota.sensors.viewing import Follower, history
-from support import ANSWER, PATIENCE, READING, Disk, Server, frota, output, read_all, read_exactly, server
-
-LINE = READING + b"\n"
-ANSWER_LINE = ANSWER + b"\n"
-
-
-@pytest.fixture
-def running(tmp_path: Path) -> Iterator[Server]:
-    with server(tmp_path) as one:
-        yield one
+from support import (
+    ANSWER,
+    ANSWER_LINE,
+    LINE,
+    PATIENCE,
+    READING,
+    Disk,
+    Server,
+    frota,
+    output,
+    read_all,
+    read_exactly,
+    server,
+    serving,
+)
 
 
 def test_history_is_the_same_from_the_folder_and_from_the_server(running: Server) -> None:
@@ -72,16 +76,11 @@ def test_a_follower_that_does_not_read_is_let_go_with_a_word_and_costs_little_me
 
 
 @asynccontextmanager
-async def serving(folder: Path) -> AsyncIterator[tuple[SensorServer, asyncio.StreamReader, asyncio.StreamWriter]]:
-    config = ServerSettings(host="127.0.0.1", port=0, state_dir=folder)
-    one = SensorServer(config, lambda: config, lambda _: None)
-    address = (await one.start()).rpartition(" ")[2]
-    reader, writer = await asyncio.open_connection("127.0.0.1", int(address.rpartition(":")[2]))
-    try:
-        yield one, reader, writer
-    finally:
+async def asking(folder: Path) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    async with serving(folder) as (_, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        yield reader, writer
         writer.close()
-        await one.stop()
 
 
 def test_old_readings_are_looked_for_beside_the_loop_that_serves_the_sensors(
@@ -95,7 +94,7 @@ def test_old_readings_are_looked_for_beside_the_loop_that_serves_the_sensors(
         return listed(directory)
 
     async def ask() -> None:
-        async with serving(tmp_path) as (_, reader, writer):
+        async with asking(tmp_path) as (reader, writer):
             monkeypatch.setattr(segments, "listed", noting)
             writer.write(LINE + b"frota history {}\n")
             assert (await reader.read()).endswith(b"frota end\n")
@@ -109,7 +108,7 @@ def test_a_reading_before_a_question_is_answered_before_it_and_is_part_of_the_an
     tmp_path: Path, disk: Disk
 ) -> None:
     async def ask() -> None:
-        async with serving(tmp_path) as (_, reader, writer):
+        async with asking(tmp_path) as (reader, writer):
             disk.go.clear()
             writer.write(LINE + b"frota history {}\n")
             await asyncio.to_thread(disk.syncing.wait, PATIENCE)
@@ -125,10 +124,32 @@ def test_a_viewer_whose_answer_fails_is_told_and_let_go(tmp_path: Path, monkeypa
         raise OSError(errno.EMFILE, "Too many open files")
 
     async def ask() -> None:
-        async with serving(tmp_path) as (_, reader, writer):
+        async with asking(tmp_path) as (reader, writer):
             monkeypatch.setattr(segments, "listed", broken)
             writer.write(b"frota tail {}\n")
             assert await reader.read() == b"frota end erro interno do servidor\n"
+
+    asyncio.run(ask())
+
+
+@pytest.mark.parametrize("ends_first", [True, False])
+def test_the_connection_of_a_viewer_that_has_ended_is_closed_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends_first: bool
+) -> None:
+    monkeypatch.setattr(peer, "LINGER_SECONDS", 3600)
+
+    async def ask() -> None:
+        async with serving(tmp_path) as (server, port):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            forgotten = asyncio.Event()
+            monkeypatch.setattr(server, "forget", lambda *_: forgotten.set())
+            writer.write(b"frota history {}\n")
+            if ends_first:
+                writer.write_eof()
+            assert await reader.read() == b"frota end\n"
+            writer.close()
+            await asyncio.wait_for(forgotten.wait(), 5)
+            server._connections.clear()
 
     asyncio.run(ask())
 
@@ -147,8 +168,8 @@ def test_the_search_ends_with_the_interest_in_it(running: Server) -> None:
         asked.append(None)
         return len(asked) <= 2
 
-    assert len(list(history(running.state, Query(), wanted=twice))) == 3
-    assert list(history(running.state, Query(), wanted=lambda: False)) == []
+    assert len(list(history(running.state, Query(), print, wanted=twice))) == 3
+    assert list(history(running.state, Query(), print, wanted=lambda: False)) == []
 
 
 def test_sigterm_ends_within_five_seconds_with_followers_and_idle_connections_open(tmp_path: Path) -> None:
@@ -177,3 +198,22 @@ def test_what_waits_for_a_slow_follower_is_bounded() -> None:
         assert tracemalloc.get_traced_memory()[1] < 8 * 2**20
     finally:
         tracemalloc.stop()
+
+
+def test_damage_in_the_log_is_told_once_and_what_can_be_read_is_shown(tmp_path: Path) -> None:
+    with server(tmp_path, "--segment-bytes", 4096) as running:
+        for number in range(3):  # each fills a segment
+            running.ask(b"S%d - Umidade: 5%%\n" % number * 250)
+        damaged = segments.path_of(running.state, 2)
+        data = bytearray(damaged.read_bytes())
+        data[200] ^= 1
+        damaged.write_bytes(data)
+        said = f"{damaged}: {len(data) - 61} bytes, from offset 61 to the end, are damaged and left out"
+        words = ("sensors", "history", "--sensor", "S0", "--last", 5)
+        for where in (("--state-dir", running.state), ("--port", running.port), ("--port", running.port)):
+            asked = frota(*words, *where, stdout=-1, stderr=-1)
+            shown, errors = asked.communicate(timeout=PATIENCE)
+            assert shown.count(b"S0 - Umidade: 5%") == 5
+            assert errors.decode() == (f"frota: {said}\n" if where[0] == "--state-dir" else "")
+            assert asked.returncode == 0
+        assert running.log().count(said) == 1

@@ -2,53 +2,79 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 from frota.logbook import segments
 from frota.logbook.segments import DATA, Record
 from frota.logbook.store import Position
 
 
-def records(directory: Path, number: int, until: Position | None = None) -> Iterator[Record]:
-    """Yield the data records of one segment, none beyond `until`; nothing if it has been retired meanwhile."""
-    path = segments.path_of(directory, number)
-    try:
-        with path.open("rb") as file:
-            data = file.read(until.offset if until and until.segment == number else -1)
-    except FileNotFoundError:
-        return
-    if data.startswith(segments.MAGIC):
-        for _, found in segments.scan(data):
-            yield from (record for record in found if record.kind == DATA)
+class Damage(NamedTuple):
+    """The part of a segment that cannot be read."""
+
+    path: Path
+    offset: int
+    length: int
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.length} bytes, from offset {self.offset} to the end, are damaged and left out"
 
 
-def find_last(  # noqa: PLR0913 -- what to look for, how far, how long
-    directory: Path,
-    most: int,
-    count: Callable[[Record], int],
-    *,
-    since: float = 0,
-    until: Position | None = None,
-    wanted: Callable[[], bool] = lambda: True,
-) -> tuple[list[int], int]:
-    """Find where the last items, `most` of them, begin: the segments that hold them, oldest first, how many to skip.
+class Reader:
+    """Reads the segments that are there now, none beyond `until`; tells `damaged` what it had to leave out, each time.
 
-    `count` tells how many items of a record are meant. Reads backwards from the newest segment and no further than
-    needed, nor further than the segment that was being written at `since` (seconds since 1970), and gives up when the
-    answer is no longer `wanted`.
+    Without `until`, the last bytes of the newest segment may be a commit that is being written, which is no damage.
     """
-    numbers = [number for number in segments.listed(directory) if not until or number <= until.segment]
-    chosen: list[int] = []
-    found = 0
-    while numbers and found < most and wanted():
-        chosen.insert(0, numbers.pop())
-        found += sum(map(count, records(directory, chosen[0], until)))
-        if since and _begun_before(directory, chosen[0], since):
-            break
-    return chosen, max(0, found - most)
 
+    def __init__(
+        self, directory: Path, until: Position | None = None, damaged: Callable[[Damage], None] = lambda _: None
+    ) -> None:
+        self._directory, self._until, self._damaged = directory, until, damaged
+        self._numbers = [number for number in segments.listed(directory) if not until or number <= until.segment]
 
-def _begun_before(directory: Path, number: int, since: float) -> bool:
-    try:
-        return segments.opened(segments.path_of(directory, number)) < since
-    except FileNotFoundError:
-        return True
+    def records(self, number: int) -> Iterator[Record]:
+        """Yield the data records of one segment; nothing if it has been retired meanwhile."""
+        path = segments.path_of(self._directory, number)
+        until = self._until
+        try:
+            with path.open("rb") as file:
+                data = file.read(until.offset if until and until.segment == number else -1)
+        except FileNotFoundError:
+            return
+        end = 0
+        if data.startswith(segments.MAGIC):
+            for end, found in segments.scan(data):  # noqa: B007 -- used below
+                yield from (record for record in found if record.kind == DATA)
+        being_written = not until and number == self._numbers[-1] and segments.is_cut_off(data, end)
+        if end < len(data) and not being_written:
+            self._damaged(Damage(path, end, len(data) - end))
+
+    def find_last(
+        self,
+        most: int,
+        count: Callable[[Record], int],
+        since: float = 0,
+        wanted: Callable[[], bool] = lambda: True,
+    ) -> tuple[list[int], int]:
+        """Find where the last items, `most` of them, begin: the segments with them, oldest first, how many to skip.
+
+        `count` tells how many items of a record are meant. Reads backwards from the newest segment and no further than
+        needed, nor further than the segment that was being written at `since` (seconds since 1970), and gives up when
+        the answer is no longer `wanted`.
+        """
+        chosen: list[int] = []
+        found = 0
+        for number in reversed(self._numbers):
+            if found >= most or not wanted():
+                break
+            chosen.insert(0, number)
+            found += sum(map(count, self.records(number)))
+            if since and self._begun_before(number, since):
+                break
+        return chosen, max(0, found - most)
+
+    def _begun_before(self, number: int, since: float) -> bool:
+        try:
+            return segments.opened(segments.path_of(self._directory, number)) < since
+        except FileNotFoundError:
+            return True

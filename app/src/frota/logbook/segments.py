@@ -6,7 +6,6 @@ known writer, so that deleting old segments forgets no number. A writer is 16 by
 NOBODY does not number.
 """
 
-import math
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -47,7 +46,10 @@ def encode_commit(records: Iterable[bytes]) -> bytes:
 
 
 def scan(data: bytes, offset: int = len(MAGIC)) -> Iterator[tuple[int, list[Record]]]:
-    """Yield (end offset, records) of each commit until the data ends or a commit is cut off or damaged."""
+    """Yield (end offset, records) of each commit until the data ends or a commit is cut off or damaged.
+
+    Nothing but its place marks the beginning of a commit, so what follows a damaged one cannot be told from it.
+    """
     size = len(data)
     while offset + _FRAME <= size:
         (crc,), (length,) = _CRC.unpack_from(data, offset), _LENGTH.unpack_from(data, offset + _CRC.size)
@@ -65,6 +67,13 @@ def _records(data: bytes, offset: int, end: int) -> Iterator[Record]:
         yield Record(kind, time_us, writer, number, data[offset - length : offset])
 
 
+def is_cut_off(data: bytes, offset: int) -> bool:
+    """Tell whether what begins at `offset` ends before the length that it has itself, as while it is being written."""
+    if offset + _FRAME > len(data):
+        return True
+    return offset + _FRAME + int(_LENGTH.unpack_from(data, offset + _CRC.size)[0]) > len(data)
+
+
 def encode_head(marks: Mapping[bytes, int], time_us: int) -> bytes:
     """Return the beginning of a new segment: magic and HEAD."""
     table = b"".join(_MARK.pack(*mark) for mark in marks.items())
@@ -77,13 +86,14 @@ def decode_head(payload: bytes) -> dict[bytes, int]:
 
 
 def opened(path: Path) -> float:
-    """Return when the segment was begun, in seconds since 1970; infinity if its head cannot be read."""
+    """Return when the segment was begun, in seconds since 1970; when it was last written, if its head is damaged."""
     with path.open("rb") as file:
-        beginning = file.read(len(MAGIC) + _FRAME + _RECORD.size)
-    if len(beginning) < len(MAGIC) + _FRAME + _RECORD.size:
-        return math.inf
-    time_us: int = _RECORD.unpack_from(beginning, len(MAGIC) + _FRAME)[2]
-    return time_us / 1e6
+        beginning = file.read(len(MAGIC) + _FRAME)
+        if len(beginning) == len(MAGIC) + _FRAME:
+            beginning += file.read(_LENGTH.unpack_from(beginning, len(MAGIC) + _CRC.size)[0])
+    for _, records in scan(beginning):
+        return records[0].time_us / 1e6
+    return path.stat().st_mtime
 
 
 def path_of(directory: Path, number: int) -> Path:

@@ -98,8 +98,7 @@ class Store:
         path = segments.path_of(self._directory, number)
         data = path.read_bytes()
         end = 0
-        for commit_end, records in segments.scan(data) if data.startswith(segments.MAGIC) else ():
-            end = commit_end
+        for end, records in segments.scan(data) if data.startswith(segments.MAGIC) else ():  # noqa: B007 -- used below
             self._remember(records)
         if end < len(data):
             self._set_aside(path, data[end:])
@@ -107,8 +106,7 @@ class Store:
             return self._without_head(number)
         self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
         self._number, self._size = number, end
-        if end < len(data):
-            os.ftruncate(self._fd, end)
+        os.ftruncate(self._fd, end)
         os.fsync(self._fd)  # what a killed process wrote but did not sync is about to be taken for durable
         self._kept[number] = end
         return True

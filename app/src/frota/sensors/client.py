@@ -11,6 +11,7 @@ from frota.sensors.delivery import Delivery
 from frota.sensors.messages import Reading
 from frota.sensors.settings import ClientSettings
 from frota.sensors.spool import Spool
+from frota.sensors.tasks import essential
 
 _FIRST_PAUSE_SECONDS = 0.25
 
@@ -30,10 +31,7 @@ class SensorClient:
             self._spool = Spool(self._directory, self._config.spool_limit)
         except sqlite3.Error as error:
             raise OSError(f"{self._directory / 'spool.sqlite'}: {error}; repair or remove it") from error
-        loop = asyncio.get_running_loop()
-        self._tasks = [loop.create_task(self._measure()), loop.create_task(self._deliver())]
-        for task in self._tasks:
-            task.add_done_callback(self._ended)
+        self._tasks = [essential(self._measure(), self._end), essential(self._deliver(), self._end)]
         return f"{self._config.sensor} to {self._config.host}:{self._config.port}"
 
     async def stop(self) -> None:
@@ -99,11 +97,6 @@ class SensorClient:
         """Return how long to wait, in seconds: doubling, with jitter, so that a fleet does not come back as one."""
         longest = min(self._config.retry_most, _FIRST_PAUSE_SECONDS * 2 ** min(self._failures, 20))
         return random.uniform(longest / 2, longest)
-
-    def _ended(self, task: "asyncio.Task[None]") -> None:
-        if not task.cancelled() and (error := task.exception()):
-            log.record("CRITICAL", "internal", "a task of the client failed", error=error)
-            self._end(1)
 
 
 def _first(group: BaseExceptionGroup) -> BaseException:

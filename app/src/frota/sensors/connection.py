@@ -5,11 +5,11 @@ Every answer, also that to a bad line, goes through the log's queue, and so come
 
 import asyncio
 from typing import TYPE_CHECKING
-from uuid import UUID
 
 from frota.logbook.segments import NOBODY
 from frota.logbook.store import NoRoom
-from frota.sensors import messages, readings, rounds, viewing
+from frota.sensors import messages, readings, rounds
+from frota.sensors.control import Control
 from frota.sensors.framing import Bad, Batch, Event, Framer, Newline
 from frota.sensors.messages import ANSWER, Command, Parts
 from frota.sensors.peer import BACKLOG, HELLO, Peer
@@ -28,10 +28,9 @@ class Connection(Peer):
         self._server = server
         self.framer = Framer(server.pattern)
         self.in_round = False
-        self._ended = False  # the peer sends nothing more
         self._held: list[Event] | None = None  # what came behind a hello that is not answered yet
-        self._viewer: asyncio.Task[None] | None = None
-        self._writer, self._next = NOBODY, 0
+        self.viewer: asyncio.Task[None] | None = None  # shows what is kept; nothing more is taken in then
+        self._control = Control(server)
         self._errors = 0
         self._progress = self._heard = server.now
 
@@ -50,7 +49,7 @@ class Connection(Peer):
 
     def data_received(self, data: bytes) -> None:
         """Put the packet into this turn's round if it may be just one reading, else take it the long way."""
-        if self.closed or self._viewer is not None:
+        if self.closed or self.viewer is not None:
             return
         self._heard = self._server.now
         if self.in_round:
@@ -74,19 +73,19 @@ class Connection(Peer):
 
     def eof_received(self) -> bool:
         """Answer what came before the peer's end, then close."""
-        self._ended = True
+        self.ended = True
         self._server.round.flush()
         if self.framer.rest and not self.closed:
-            self._refuse(Bad(messages.INCOMPLETE, fatal=True, text=repr(self.framer.rest[:80])))
+            self.refuse(Bad(messages.INCOMPLETE, fatal=True, text=repr(self.framer.rest[:80])))
         self._close_if_ended()
         return True  # or the transport would be closed before the last answers are there
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget the connection; what it sent is stored all the same."""
         super().connection_lost(exc)
-        if self._viewer:
-            self._viewer.cancel()
-        self._server.forget(self, self._writer)
+        if self.viewer:
+            self.viewer.cancel()
+        self._server.forget(self, self._control.writer)
 
     def check(self) -> None:
         """Enforce the time limits; called several times per shortest limit."""
@@ -94,14 +93,14 @@ class Connection(Peer):
         if self.lingers:
             self.abort()
         elif self.unread_since is not None and now - self.unread_since > limits.unread_timeout:
-            self._server.note_error(self, "does not read its answers")
+            self._server.notes.error(self, "does not read its answers")
             self.abort()
         elif self.closed:
             return
         elif self.framer.rest and now - self._progress > limits.incomplete_timeout and not self.paused:
-            self._refuse(Bad(messages.INCOMPLETE, fatal=True, text=repr(self.framer.rest[:80])))
-        elif now - self._heard > limits.idle_timeout and self._viewer is None:
-            self._server.note_error(self, f"silent for {limits.idle_timeout:g} s, closed")
+            self.refuse(Bad(messages.INCOMPLETE, fatal=True, text=repr(self.framer.rest[:80])))
+        elif now - self._heard > limits.idle_timeout and self.viewer is None:
+            self._server.notes.error(self, f"silent for {limits.idle_timeout:g} s, closed")
             self.finish()
 
     def stop(self) -> None:
@@ -112,6 +111,19 @@ class Connection(Peer):
             self.pause(BACKLOG)
             self._server.log.barrier(self._close, None)
 
+    def hold(self) -> None:
+        """Put off what comes, until the hello is answered."""
+        self._held = []
+        self.pause(HELLO)
+
+    def release(self) -> None:
+        """Go on with what was put off, unless that begins with another hello."""
+        held, self._held = self._held or [], None
+        self._handle(held)
+        if self._held is None:
+            self.resume(HELLO)
+            self._close_if_ended()
+
     def _handle(self, events: list[Event]) -> None:
         for index, event in enumerate(events):
             if type(event) is Batch:
@@ -120,10 +132,10 @@ class Connection(Peer):
             elif isinstance(event, Newline):
                 self._server.log.barrier(self._write_later, b"\n")
             elif isinstance(event, Bad):
-                self._refuse(event)
+                self.refuse(event)
             elif isinstance(event, Command):
-                self._obey(event)
-            if self.closed or self._viewer is not None:
+                self._control.obey(self, event)
+            if self.closed or self.viewer is not None:
                 return
             if self._held is not None:
                 self._held = events[index + 1 :]
@@ -131,14 +143,14 @@ class Connection(Peer):
 
     def _store(self, found: list[Parts], raw: bytes, answer: bytes) -> None:
         server = self._server
+        number = self._control.count(len(found))
+        if number > messages.GREATEST:
+            self.refuse(Bad(messages.NO_NUMBERS, fatal=True))
+            return
         outside = server.watch.check(found, server.now)
-        number = 0
-        if self._writer is not NOBODY:
-            number = self._next + len(found) - 1
-            self._next = number + 1
         payload = readings.head(*self.address, len(found), outside) + raw
-        server.log.append(payload, self._stored, answer, self._writer, number)
-        server.note_readings([self] * len(found), found, outside)
+        server.log.append(payload, self._stored, answer, self._control.writer, number)
+        server.notes.readings([self] * len(found), found, outside)
         if not self.paused:
             server.limit_backlog()
 
@@ -150,18 +162,18 @@ class Connection(Peer):
 
     def not_stored(self, count: int, error: NoRoom) -> None:
         """Refuse readings for which there is no room."""
-        self._server.note_not_stored(self, count, error)
+        self._server.notes.not_stored(self, count, error)
         self.write(self._line(messages.DISK_FULL) * count)
-        if self._writer is not NOBODY:
+        if self._control.writer is not NOBODY:
             # Its next readings would be stored under numbers that say that this one was.
             self.finish()
 
-    def _refuse(self, bad: Bad) -> None:
+    def refuse(self, bad: Bad) -> None:
         """Answer in its turn; the connection ends if it cannot go on or has erred too often."""
         server = self._server
-        server.note_error(self, bad.reason, bad.text)
+        server.notes.error(self, bad.reason, bad.text)
         self._errors += 1
-        self._next += 1  # a line that is refused has a number all the same: both sides count lines
+        self._control.count(1)  # a line that is refused has a number all the same: both sides count lines
         ending = bad.fatal or self._errors > server.settings.max_errors
         server.log.barrier(self._write_later, self._line(bad.reason))
         if ending:
@@ -169,58 +181,6 @@ class Connection(Peer):
             if not bad.fatal:
                 server.log.barrier(self._write_later, self._line(messages.TOO_MANY_ERRORS))
             server.log.barrier(self._end, None)
-
-    def _obey(self, command: Command) -> None:
-        if command.name == "hello":
-            self._hello(command.argument)
-        elif command.name == "skip":
-            self._skip(command.argument)
-        else:
-            self._view(command)
-
-    def _hello(self, argument: str) -> None:
-        try:
-            writer = UUID(argument).bytes
-        except ValueError:
-            writer = NOBODY
-        if writer == NOBODY or self._writer is not NOBODY:
-            self._refuse(Bad("hello espera um UUID, uma vez por conexão", fatal=True, text=argument))
-            return
-        self._server.claim(writer, self)
-        self._writer = writer
-        self._held = []
-        self.pause(HELLO)
-        # Behind everything a former connection of this client has sent: only then its last number is known.
-        self._server.log.barrier(self._numbered, writer)
-
-    def _numbered(self, writer: bytes, _: NoRoom | None) -> None:
-        if self.closed:
-            return
-        last = self._server.log.last(writer)
-        self._next = last + 1
-        self.write(f"frota numbered {last}\n".encode())
-        held, self._held = self._held or [], None
-        self._handle(held)
-        if self._held is None:
-            self.resume(HELLO)
-            self._close_if_ended()
-
-    def _skip(self, argument: str) -> None:
-        right = argument.isascii() and argument.isdigit() and len(argument) < 19
-        if not right or self._writer is NOBODY or int(argument) < self._next:
-            self._refuse(Bad("skip espera um número acima do último, depois de hello", fatal=True, text=argument))
-            return
-        missing = int(argument) - self._next
-        if missing and self._next > 1:  # a client that is new here may begin anywhere
-            self._server.note_skipped(self, missing)
-        self._next = int(argument)
-
-    def _view(self, command: Command) -> None:
-        try:
-            query = readings.Query.from_json(command.argument)
-            self._viewer = self._server.show(viewing.show(self._server, self, query, command.name == "tail"))
-        except ValueError as error:
-            self._refuse(Bad(str(error), fatal=True, text=command.argument))
 
     def _write_later(self, data: bytes, _: NoRoom | None) -> None:
         self.write(data)
@@ -232,7 +192,7 @@ class Connection(Peer):
         self.finish()
 
     def _close_if_ended(self) -> None:
-        if self._ended and self._held is None and self._viewer is None:
+        if self.ended and self._held is None and (self.viewer is None or self.viewer.done()):
             self._server.log.barrier(self._close, None)
 
     def _close(self, _argument: None, _: NoRoom | None) -> None:

@@ -10,13 +10,14 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from frota.core import log
-from frota.sensors.messages import ANSWER, ERROR, INVALID, LONGEST
+from frota.sensors.messages import ANSWER, ERROR, GREATEST, INVALID, LONGEST
 from frota.sensors.settings import ClientSettings
 from frota.sensors.spool import Spool
 
 _WINDOW = 500  # readings on their way without an answer
-_GRACE_SECONDS = 0.5  # between an answer and its newline, should the network part them
-_NUMBERED = re.compile(rb"frota numbered ([0-9]{1,18})\n")
+_GRACE_SECONDS = 0.5  # between the parts of an answer, should the network part them
+_NATIVE = b"frota "  # begins lines that end with a newline
+_NUMBERED = re.compile(rb"frota numbered ([0-9]{1,%d})\n" % len(str(GREATEST)))
 
 
 class Refused(ConnectionError):
@@ -65,7 +66,7 @@ class Delivery:
         """Send one reading and wait for its answer; tell whether the answer ended with a newline."""
         self._send(number, message)
         answer = await self._answer()
-        if not answer.endswith(b"\n") and message.endswith("\n"):
+        if answer == ANSWER and message.endswith("\n"):
             with suppress(TimeoutError):
                 async with asyncio.timeout(_GRACE_SECONDS):
                     answer += await self._reader.read(1)
@@ -78,7 +79,8 @@ class Delivery:
         answer = await self._answer()
         numbered = _NUMBERED.fullmatch(answer)
         if numbered is None:
-            self._spool.learn("protocol", "")
+            if not answer.startswith(ERROR.encode()):  # a server of ours that has no room now is one of ours still
+                self._spool.learn("protocol", "")
             raise Refused(_shown(answer))
         last = int(numbered[1])
         if self._spool.delivered(1, last):  # the server has them, only its answers were lost
@@ -107,17 +109,24 @@ class Delivery:
             self._take(number, line)
 
     async def _answer(self) -> bytes:
-        """Read until a newline, or the whole of the one answer that may come without.
+        """Read one answer: until a newline, or the whole of the one that may come without, or other words and silence.
 
-        Raises Refused at the connection's end, and for what is longer than any answer.
+        Raises Refused at the connection's end and for what is longer than any answer, TimeoutError for half an answer.
         """
-        answer = b""
-        async with asyncio.timeout(self._config.answer_timeout):
-            while answer != ANSWER and b"\n" not in answer:
-                piece = await self._reader.read(1024)
-                answer += piece
-                if not piece or len(answer) > LONGEST:
-                    raise Refused(_shown(answer))
+        answer, clock = b"", asyncio.get_running_loop().time
+        try:
+            async with asyncio.timeout(self._config.answer_timeout) as patience:
+                end = patience.when() or 0.0
+                while answer != ANSWER and b"\n" not in answer:
+                    if not _is_half(answer):
+                        patience.reschedule(min(end, clock() + _GRACE_SECONDS))
+                    piece = await self._reader.read(1024)
+                    answer += piece
+                    if not piece or len(answer) > LONGEST:
+                        raise Refused(_shown(answer))
+        except TimeoutError:
+            if _is_half(answer):
+                raise
         return answer
 
     async def _next(self, number: int, most: int) -> list[tuple[int, str]]:
@@ -150,6 +159,11 @@ class Delivery:
             raise Refused(text)
         self._spool.delivered(number, number)
         self._delivered()
+
+
+def _is_half(answer: bytes) -> bool:
+    """Tell whether the rest of an answer is still to come: of the one to a reading, or of one of the native mode."""
+    return ANSWER.startswith(answer) or answer.startswith(_NATIVE) or _NATIVE.startswith(answer)
 
 
 def _shown(answer: bytes) -> str:

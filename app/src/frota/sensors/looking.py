@@ -4,56 +4,91 @@ import argparse
 import json
 import os
 import random
-import socket
 import sys
 import time
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
+from functools import cache
+from typing import Any
 
 from frota.core.log import printable
 from frota.core.settings import SettingsError
 from frota.core.state import StateError
+from frota.logbook.reading import Damage
 from frota.sensors import readings, viewing
-from frota.sensors.messages import ERROR
+from frota.sensors.asking import Unreachable, ask
 from frota.sensors.readings import Query
 
-_CONNECT_SECONDS = 10.0
-_ANSWER_SECONDS = 60.0  # a long history is looked for before its first line
 
+class Seen:
+    """How far a tail has got: a time, and how many readings of that very time were shown.
 
-class Unreachable(ConnectionError):
-    """There is no server, or it ended the conversation: says which."""
+    A record gives all its readings one time, so the end of a connection may part readings of one time.
+    """
+
+    def __init__(self) -> None:
+        self._first: dict[str, Any] = {}  # of those of the last time, the first that was shown
+        self._count = 0
+
+    @property
+    def time(self) -> str:
+        """The time of the last reading that was shown, empty at first."""
+        return str(self._first.get("time", ""))
+
+    def note(self, reading: dict[str, Any]) -> None:
+        """Take note of a reading that is shown now."""
+        if reading["time"] != self.time:
+            self._first, self._count = reading, 0
+        self._count += 1
+
+    def unseen(self, found: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        """Yield, of the readings from `time` on, those behind the ones that were shown.
+
+        Readings before the first that was shown are left out too: they are more than was asked for.
+        """
+        left = self._count
+        for one in found:
+            if not left or one["time"] != self.time:
+                left = 0
+                yield one
+            elif left < self._count or one == self._first:
+                left -= 1
 
 
 def history(args: argparse.Namespace) -> int:
     """Print what is kept, from a folder or by asking a server."""
     query = _query(args)
     if args.state_dir is None:
-        return _print(_ask(args, "history", query), args.json)
+        return _print(ask(args.host, args.port, "history", query), args.json)
     if not args.state_dir.is_dir():
         raise StateError(f"no readings in {args.state_dir}: no such folder")
-    return _print((kept.fields() for kept in viewing.history(args.state_dir, query)), args.json)
+    return _print((kept.fields() for kept in viewing.history(args.state_dir, query, _tell)), args.json)
 
 
 def tail(args: argparse.Namespace) -> int:
     """Print the last readings, then new ones, for ever; connect anew when the server goes away."""
-    query, failures = _query(args), 0
+    query, seen, failures = _query(args), Seen(), 0
     try:
         while True:
             try:
-                for reading in _ask(args, "tail", query):
+                for reading in seen.unseen(ask(args.host, args.port, "tail", query)):
                     failures = 0
-                    # After a reconnection: all that came meanwhile, but nothing that is printed already.
-                    since = readings.parse_since(str(reading["time"]), datetime.now(UTC)) + 1
-                    query = query._replace(last=readings.MOST, since_us=since)
+                    seen.note(reading)
                     if _print([reading], args.json):
                         return 0
-            except (ConnectionError, TimeoutError) as error:
+            except (Unreachable, TimeoutError) as error:
                 print(f"frota: {error}; trying again", file=sys.stderr)
+            if seen.time:  # all that came meanwhile
+                query = query._replace(last=readings.MOST, since_us=readings.parse_since(seen.time, datetime.now(UTC)))
             failures += 1
             time.sleep(random.uniform(0.5, 1) * min(10, 0.25 * 2**failures))
     except KeyboardInterrupt:
         return 0
+
+
+@cache  # a segment may be read twice: to find the beginning, and to print
+def _tell(damage: Damage) -> None:
+    print(f"frota: {damage}", file=sys.stderr)
 
 
 def _query(args: argparse.Namespace) -> Query:
@@ -66,29 +101,6 @@ def _query(args: argparse.Namespace) -> Query:
     if not 0 <= args.last <= readings.MOST:
         raise SettingsError(f"--last {args.last}: must be from 0 to {readings.MOST}")
     return Query(args.last, args.sensor, since)
-
-
-def _ask(args: argparse.Namespace, command: str, query: Query) -> Iterator[dict[str, object]]:
-    """Ask a server and yield its answer. Raises Unreachable."""
-    where = readings.endpoint(args.host, args.port)
-    try:
-        connection = socket.create_connection((args.host, args.port), _CONNECT_SECONDS)
-    except (OSError, UnicodeError) as error:  # UnicodeError: no host can have such a name
-        raise Unreachable(f"no sensor server at {where}: {getattr(error, 'strerror', None) or error}") from None
-    with connection, connection.makefile("r", encoding="utf-8") as lines:
-        connection.settimeout(_ANSWER_SECONDS if command == "history" else None)
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        connection.sendall(f"frota {command} {query.to_json()}\n".encode())
-        try:
-            for line in lines:
-                if line.startswith(("frota end", ERROR)):
-                    if reason := line.removeprefix("frota end").strip():
-                        raise Unreachable(f"{where}: {printable(reason)}")
-                    return
-                yield json.loads(line)
-        except (OSError, ValueError) as error:
-            raise error if isinstance(error, Unreachable) else Unreachable(f"{where}: {error}") from None
-    raise Unreachable(f"{where}: the server closed the connection")
 
 
 def _print(found: Iterable[dict[str, object]], as_json: bool) -> int:

@@ -12,6 +12,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 LONGEST = 1024  # bytes of one line; no reading of the grammar below is longer
+GREATEST = 10**18 - 1  # number of a numbered client's reading; there is room for it in 8 bytes, and in SQLite
 ANSWER = b"Dados recebidos com sucesso."
 ERROR = "Erro: "
 INVALID = 'leitura inválida, esperava por exemplo "Sensor1 - Temperatura: 25.34°C"'
@@ -21,6 +22,7 @@ NOT_UTF8 = "leitura não está em UTF-8"
 INCOMPLETE = "leitura incompleta, o resto não chegou a tempo"
 DISK_FULL = "disco cheio, leitura não gravada, tente mais tarde"
 SERVER_FULL = "servidor cheio, conexões demais, tente mais tarde"
+NO_NUMBERS = f"não há número acima de {GREATEST}, comece de novo com outro UUID"
 TOO_MANY_ERRORS = "linhas inválidas demais, conexão encerrada"
 
 KNOWN_UNITS = ("°C", "%")

@@ -14,6 +14,7 @@ class Peer(asyncio.Protocol):
     def __init__(self) -> None:
         self.address: tuple[str, int] = ("?", 0)
         self.closed = False  # nothing more is taken in
+        self.ended = False  # the peer sends nothing more
         self.unread_since: float | None = None  # since when the peer does not read what we write
         self._transport: asyncio.Transport | None = None
         self._finished: asyncio.Transport | None = None  # the transport, once our side has ended
@@ -79,12 +80,17 @@ class Peer(asyncio.Protocol):
         await self._writable.wait()
 
     def finish(self) -> None:
-        """End our side and give the peer time to read why: closing at once would reset the connection instead."""
+        """End our side and give the peer time to read why: closing at once would reset the connection instead.
+
+        Not so if the peer has ended before: what it sent is all here, and it may not be heard of again.
+        """
         self.closed = True
         if self._transport and not self._transport.is_closing():
             self._transport.write_eof()
             self._finished, self._transport = self._transport, None
             self._finished_at = self.now
+            if self.ended:
+                self._finished.close()
 
     @property
     def lingers(self) -> bool:

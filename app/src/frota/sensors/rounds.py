@@ -56,7 +56,7 @@ class Round:
             heads[index] = connections[index].head_outside
         payload = readings.join(heads, packets)
         server.log.append(payload, self._stored, connections)
-        server.note_readings(connections, found, outside)
+        server.notes.readings(connections, found, outside)
         server.limit_backlog()
 
     def _parse(self, packets: list[bytes]) -> list[messages.Parts] | None:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from frota.core import log
-from frota.logbook import reading
 from frota.logbook.logbook import Entry
+from frota.logbook.reading import Damage, Reader
 from frota.logbook.segments import DATA, Record
 from frota.logbook.store import Position
 from frota.sensors.readings import Kept, Query, endpoint
@@ -24,17 +24,21 @@ _MOST_WAITING = 1 << 20  # bytes of records that may wait for a slow follower
 
 
 def history(
-    directory: Path, query: Query, until: Position | None = None, wanted: Callable[[], bool] = lambda: True
+    directory: Path,
+    query: Query,
+    damaged: Callable[[Damage], None],
+    until: Position | None = None,
+    wanted: Callable[[], bool] = lambda: True,
 ) -> Iterator[Kept]:
     """Yield the readings that are asked for, oldest first; end soon when they are no longer `wanted`.
 
-    Nothing is read before the first reading is taken, which may then take as long as reading the whole log.
+    Nothing is read before the first reading is taken, which may then take as long as reading the whole log. What
+    cannot be read goes to `damaged`, more than once if it is met more than once.
     """
-    numbers, skip = reading.find_last(
-        directory, query.last, query.count, since=query.since_us / 1e6, until=until, wanted=wanted
-    )
+    reader = Reader(directory, until, damaged)
+    numbers, skip = reader.find_last(query.last, query.count, query.since_us / 1e6, wanted)
     chosen = itertools.takewhile(lambda _: wanted(), numbers)
-    records = itertools.chain.from_iterable(reading.records(directory, number, until) for number in chosen)
+    records = itertools.chain.from_iterable(map(reader.records, chosen))
     yield from itertools.islice(itertools.chain.from_iterable(map(query.select, records)), skip, None)
 
 
@@ -85,7 +89,7 @@ async def show(server: "SensorServer", connection: "Connection", query: Query, f
         server.followers.add(follower)
     try:
         # Nothing may be awaited between adding the follower and taking the position.
-        kept = history(server.directory, query, server.log.position, lambda: not connection.closed)
+        kept = history(server.directory, query, server.notes.damage, server.log.position, lambda: not connection.closed)
         loop = asyncio.get_running_loop()
         while lines := await loop.run_in_executor(server.readers, to_lines, kept):
             await connection.send(lines)
