@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from .checkout import DOCUMENTS, ROLES, ROOT, defaults, entry_points, inclusions, task_files
+from .checkout import DOCUMENTS, ROLES, ROOT, defaults, entry_points, inclusions, load, mappings, task_files
 
 _TYPES: dict[str, tuple[type, ...]] = {
     "str": (str,),
@@ -54,8 +54,8 @@ def test_a_default_is_of_its_declared_type_and_among_the_choices(role: str) -> N
 
 
 def _fits(option: dict[str, Any], value: Any) -> bool:
-    if isinstance(value, str) and "{{" in value:
-        return True  # known only where it is used
+    if value is None or (isinstance(value, str) and "{{" in value):
+        return True  # not given, or known only where it is used
     right_type = isinstance(value, _TYPES[option["type"]]) and (option["type"] == "bool" or not isinstance(value, bool))
     return right_type and value in option.get("choices", [value])
 
@@ -79,3 +79,16 @@ def test_a_role_is_explained_in_the_documents(role: str) -> None:
 @pytest.mark.parametrize("path", task_files(), ids=lambda path: str(path.relative_to(ROOT)))
 def test_a_file_of_tasks_is_no_longer_than_60_lines(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 60
+
+
+def test_every_role_has_its_settings_checked_for_misspelling() -> None:
+    plays = load(ROOT / "playbooks" / "configure.yml")
+    checked = next(mapping["__roles"] for mapping in mappings(plays) if "__roles" in mapping)
+    assert checked == ROLES
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "inventory").glob("*/*.yml")), ids=lambda path: path.stem)
+def test_a_variable_of_the_inventory_that_begins_like_a_role_is_a_setting_of_it(path: Path) -> None:
+    known = {name for role in ROLES for options in entry_points(role).values() for name in options}
+    variables = {name for mapping in mappings(load(path)) for name in mapping}
+    assert {name for name in variables if name.startswith(tuple(f"{role}_" for role in ROLES))} - known == set()

@@ -55,6 +55,21 @@ def test_a_rollback_runs_what_ran_before_and_configuring_goes_forward_again(
         assert numbers == list(range(numbers[0], numbers[0] + len(numbers))), sensor
 
 
+def test_a_rollback_after_an_upgrade_that_broke_off_half_way_moves_only_who_had_moved(
+    fleet: Fleet, another_application: Path
+) -> None:
+    own, units = _releases(fleet), fleet.invocations()
+    with (another_application / "src/frota/sensors/server.py").open("a", encoding="utf-8") as source:
+        source.write("\n\nasync def _broken(_):\n    raise OSError('broken')\n\n\nSensorServer.start = _broken\n")
+    with pytest.raises(AssertionError, match=r"frota-sensor-server on .* does not become ready"):
+        fleet.play(_CONFIGURE, "-e", f"python_service_project={another_application}")
+
+    fleet.play(_ROLLBACK)
+
+    assert _releases(fleet) == own
+    assert {host for host, _ in fleet.restarted_since(units)} == {fleet.server.name}
+
+
 def test_a_rollback_to_a_release_that_is_not_there_says_which_are_and_changes_nothing(fleet: Fleet) -> None:
     own, units = _releases(fleet), fleet.invocations()
     with pytest.raises(AssertionError, match=f"There is no release none on this host.*{own.copy().pop()}"):

@@ -1,10 +1,10 @@
 #!/bin/sh
-# Does to a fresh Debian tree ($1) what an AMI and cloud-init do on EC2: the admin user, who may read the journal and is
-# let in by the stack's key pair; host keys and a machine id of its own at the first boot.
+# Does to a fresh Debian tree ($1) what an AMI and cloud-init do on EC2: the admin user, let in by the stack's key pair;
+# host keys and a machine id of its own at the first boot.
 set -eu
 root=$1
 
-chroot "$root" useradd --create-home --shell /bin/bash --groups adm admin
+chroot "$root" useradd --create-home --shell /bin/bash admin
 echo 'admin ALL=(ALL) NOPASSWD:ALL' >"$root/etc/sudoers.d/admin"
 chmod 0440 "$root/etc/sudoers.d/admin"
 echo 'AuthorizedKeysFile /etc/ssh/fleet_key.pub' >"$root/etc/ssh/sshd_config.d/fleet.conf"
@@ -19,5 +19,7 @@ ExecStartPre=/usr/bin/ssh-keygen -A
 ExecStartPre=/usr/sbin/sshd -t
 UNIT
 
-# The kernel is the machine's: a host neither loads its modules nor sets its parameters.
-chroot "$root" systemctl mask --quiet systemd-modules-load.service systemd-sysctl.service
+touch "$root/etc/default/locale" # or every login is an error in the journal
+
+# The kernel and the terminals are the machine's: a host loads no modules, sets no parameters, asks for no login there.
+chroot "$root" systemctl mask --quiet systemd-modules-load.service systemd-sysctl.service getty.target

@@ -11,9 +11,12 @@ routes() { { ip route show root "$1" table all; ip route show match "$1" table a
 
 if [ -e "$file" ]; then
   range=$(cat "$file")
-  if [ -z "$(ip route show type unreachable "$range")" ] && claim "$range"; then
-    echo "$range"
+  [ -z "$(ip route show type unreachable "$range")" ] || exit 0
+  if ! claim "$range"; then
+    echo "$range, the range of this checkout's hosts, is in use by now: see ip route show table all" >&2
+    exit 1
   fi
+  echo "$range"
   exit 0
 fi
 
