@@ -15,7 +15,7 @@ module: wheelhouse
 short_description: One content-addressed archive of wheels for the hosts' Python
 description:
   - Downloads the wheels of a hash-locked requirements file for another Python and architecture, builds the wheel of a
-    project besides, and packs both into C(DEST/RELEASE.tar).
+    project besides, and packs both into C(DEST/RELEASE.tar). The archives that were wanted last are kept.
   - The release's name holds a digest of all that goes into it, so what has not changed is not built again.
 options:
   requirements: {type: path, required: true, description: Hash-locked requirements file.}
@@ -42,6 +42,9 @@ RETURN = """
 release: {type: str, returned: always, description: Name of the release, VERSION-DIGEST or DIGEST.}
 archive: {type: path, returned: always, description: The archive.}
 """
+
+
+KEPT = 8  # archives; a fleet and its embedded AWS want one each, what is rolled back to is on the hosts
 
 
 def project_files(project: Path) -> list[Path]:
@@ -74,6 +77,14 @@ def gather(params: dict, folder: Path) -> None:
     if params["project"]:
         wheel = (*pip, "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index")
         run(*wheel, f"--wheel-dir={folder / 'project'}", params["project"])
+
+
+def prune(folder: Path, archive: Path) -> None:
+    """Keep the archives that were wanted last, this one among them."""
+    archive.touch()
+    archives = sorted(folder.glob("*.tar"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for old in archives[KEPT:]:
+        old.unlink()
 
 
 def run(*command: str) -> None:
@@ -111,6 +122,8 @@ def main() -> None:
             except subprocess.CalledProcessError as error:
                 module.fail_json(msg=f"{' '.join(error.cmd[2:5])} failed:\n{error.stderr.strip()}")
             pack(Path(folder), archive)
+    if not module.check_mode:
+        prune(archive.parent, archive)
     module.exit_json(changed=missing, release=release, archive=str(archive))
 
 
