@@ -2,6 +2,8 @@
 SHELL := /bin/sh
 PYTHON ?= $(firstword $(wildcard /usr/bin/python3 /usr/local/bin/python3) python3)
 export PYTHON
+# Our tools start many processes, each of which would compile its libraries anew.
+unexport PYTHONDONTWRITEBYTECODE
 BIN := .venv/bin
 .DEFAULT_GOAL := help
 .PHONY: help up down status check test molecule fleet bench venv lock
@@ -12,17 +14,17 @@ help: ## This list
 up: ## Bring the fleet up on this machine, or up to date
 	@tools/prepare.sh up
 	@$(MAKE) --no-print-directory venv
-	@# The inventory asks the embedded AWS: where that does not answer yet, it comes first.
-	@$(BIN)/ansible-inventory --graph 2>/dev/null | grep -q '@sensor_server' || \
-	  tools/play -i inventory/local/hosts.yml playbooks/embedded_aws.yml
-	@tools/play site.yml
-	@tools/next
+	@tools/up
 
-down: venv ## Remove the fleet, and every trace of it, from this machine
-	@tools/play -i inventory/local/hosts.yml playbooks/teardown.yml
+down: ## Remove the fleet, and every trace of it, from this machine
+	@tools/prepare.sh down
+	@$(MAKE) --no-print-directory venv
+	@tools/play --inventory inventory/local/hosts.yml playbooks/teardown.yml
 
-status: venv ## Show units and last readings of the fleet
-	@tools/play playbooks/status.yml
+status: ## Show units and last readings of the fleet
+	@tools/prepare.sh status
+	@$(MAKE) --no-print-directory venv
+	@tools/status
 
 check: venv ## Lint and unit tests, without a host (under a minute)
 	@tools/check
@@ -32,10 +34,14 @@ test: ## Everything that CI runs
 	@$(MAKE) --no-print-directory check molecule up fleet
 	@$(BIN)/python -m bench sensors --quick
 
-molecule: venv ## Every role on real systemd hosts; one of them: make molecule ROLE=sensors
+molecule: ## Every role on real systemd hosts; one of them: make molecule ROLE=sensors
+	@tools/prepare.sh molecule
+	@$(MAKE) --no-print-directory venv
 	@tools/molecule $(ROLE)
 
-fleet: venv ## The acceptance tests, on the fleet that is up
+fleet: ## The acceptance tests, on the fleet that is up
+	@tools/prepare.sh fleet
+	@$(MAKE) --no-print-directory venv
 	@$(BIN)/pytest tests/fleet
 
 bench: venv ## Measure: ratios to the original's design and to a C server

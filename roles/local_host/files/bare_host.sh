@@ -1,10 +1,10 @@
 #!/bin/sh
-# Does to a fresh Debian tree ($1) what an AMI and cloud-init do on EC2: the admin user, let in by the stack's key pair;
-# host keys and a machine id of its own at the first boot.
+# Does to a fresh Debian tree ($1) what an AMI and cloud-init do on EC2: the admin user, who may read the journal and is
+# let in by the stack's key pair; host keys and a machine id of its own at the first boot.
 set -eu
 root=$1
 
-chroot "$root" useradd --create-home --shell /bin/bash admin
+chroot "$root" useradd --create-home --shell /bin/bash --groups adm admin
 echo 'admin ALL=(ALL) NOPASSWD:ALL' >"$root/etc/sudoers.d/admin"
 chmod 0440 "$root/etc/sudoers.d/admin"
 echo 'AuthorizedKeysFile /etc/ssh/fleet_key.pub' >"$root/etc/ssh/sshd_config.d/fleet.conf"

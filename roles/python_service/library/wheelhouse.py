@@ -5,6 +5,7 @@ import hashlib
 import subprocess
 import tarfile
 import tempfile
+import time
 import tomllib
 from pathlib import Path
 
@@ -15,7 +16,7 @@ module: wheelhouse
 short_description: One content-addressed archive of wheels for the hosts' Python
 description:
   - Downloads the wheels of a hash-locked requirements file for another Python and architecture, builds the wheel of a
-    project besides, and packs both into C(DEST/RELEASE.tar). The archives that were wanted last are kept.
+    project besides, and packs both into C(DEST/RELEASE.tar). Archives that nobody wanted for a month are removed.
   - The release's name holds a digest of all that goes into it, so what has not changed is not built again.
 options:
   requirements: {type: path, required: true, description: Hash-locked requirements file.}
@@ -44,7 +45,7 @@ archive: {type: path, returned: always, description: The archive.}
 """
 
 
-KEPT = 8  # archives; a fleet and its embedded AWS want one each, what is rolled back to is on the hosts
+KEPT_SECONDS = 30 * 86400  # after an archive was last wanted; what is rolled back to is on the hosts
 
 
 def project_files(project: Path) -> list[Path]:
@@ -80,11 +81,11 @@ def gather(params: dict, folder: Path) -> None:
 
 
 def prune(folder: Path, archive: Path) -> None:
-    """Keep the archives that were wanted last, this one among them."""
+    """Note that the archive was wanted, and remove those that were not for long."""
     archive.touch()
-    archives = sorted(folder.glob("*.tar"), key=lambda path: path.stat().st_mtime, reverse=True)
-    for old in archives[KEPT:]:
-        old.unlink()
+    for path in folder.glob("*.tar"):
+        if path.stat().st_mtime < time.time() - KEPT_SECONDS:
+            path.unlink()
 
 
 def run(*command: str) -> None:
