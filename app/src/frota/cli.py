@@ -3,6 +3,7 @@
 import argparse
 import importlib
 import io
+import os
 import sys
 from collections.abc import Sequence
 
@@ -26,10 +27,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         return EXIT_CONFIG
     except (StateError, OSError) as error:
         print(f"frota: {error}", file=sys.stderr)
+        _give_up_output()
         return 1
     except KeyboardInterrupt:
         return 130
     return status
+
+
+def _give_up_output() -> None:
+    """Drop what standard output did not take: Python would try again at its end, and change the exit status."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _parse(words: list[str]) -> argparse.Namespace:
