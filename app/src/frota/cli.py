@@ -37,7 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _give_up_output() -> None:
     """Drop what standard output did not take: Python would try again at its end, and change the exit status."""
     try:
-        sys.stdout.flush()
+        if sys.stdout:  # there is none where it was closed
+            sys.stdout.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
