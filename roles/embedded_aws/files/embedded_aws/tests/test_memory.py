@@ -115,6 +115,14 @@ def test_a_request_whose_line_was_cut_off_never_happened(tmp_path: Path) -> None
     assert Started(tmp_path).recalled == 2
 
 
+def test_a_damaged_line_is_named_instead_of_being_left_out(tmp_path: Path) -> None:
+    first = Started(tmp_path)
+    first.ask("CreateVpc")
+    first.path.write_text(first.path.read_text().replace("environ", 'env"iron'))
+    with pytest.raises(ValueError, match=r"requests\.jsonl:2 is damaged"):
+        Started(tmp_path)
+
+
 def test_a_change_that_the_disk_does_not_take_has_no_answer(tmp_path: Path) -> None:
     started = Started(tmp_path)
     started.ask("CreateVpc")

@@ -4,6 +4,7 @@ import argparse
 import os
 import signal
 import socket
+import sys
 from pathlib import Path
 from threading import Thread
 
@@ -17,6 +18,8 @@ from werkzeug.serving import make_server  # type: ignore[import-not-found]
 
 from embedded_aws.journal import Journal
 from embedded_aws.memory import Memory
+
+_EXIT_CONFIG = 78  # EX_CONFIG of sysexits.h: systemd is told not to try again
 
 
 def main() -> None:
@@ -35,7 +38,11 @@ def main() -> None:
 
     application = DomainDispatcherApplication(create_backend_app)
     memory = Memory(application, mock_random.seed, Journal(arguments.state_dir / "requests.jsonl"), _give_up)
-    recalled = memory.recall()
+    try:
+        recalled = memory.recall()
+    except ValueError as error:
+        print(f"{error}; put it right, or remove the file to begin with an empty AWS", file=sys.stderr)
+        sys.exit(_EXIT_CONFIG)
     server = make_server(arguments.host, arguments.port, memory, threaded=True, request_handler=MotoRequestHandler)
     # In a thread of its own: it waits for the loop that the signal interrupts.
     signal.signal(signal.SIGTERM, lambda *_: Thread(target=server.shutdown).start())
