@@ -4,8 +4,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from support import STARTED, Disk, Server, server
+
+# How fast a machine makes up examples says nothing about the code, nor how fast it runs the first one.
+settings.register_profile("frota", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("frota")
 
 
 @pytest.fixture

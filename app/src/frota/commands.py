@@ -1,6 +1,7 @@
 """What the commands of all systems share: one flag per setting, `--env-file`, `--check`, and an example in the help."""
 
 import argparse
+import dataclasses
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -56,6 +57,21 @@ def read(cls: type[T], prefix: str, args: argparse.Namespace, defaults: Mapping[
     if unknown:
         log.record("WARNING", "unknown_setting", f"{unknown}: no such setting, ignored")
     return config
+
+
+def take_live(old: T, new: T, prefix: str) -> T:
+    """Return the old settings with what may change live taken from the new; name, in the log, what needs a restart."""
+    changes = {}
+    for field in dataclasses.fields(old):  # type: ignore[arg-type]  # a dataclass, as all settings are
+        value = getattr(new, field.name)
+        if value == getattr(old, field.name):
+            continue
+        if field.metadata["live"]:
+            changes[field.name] = value
+        else:
+            key = prefix + field.name.upper()
+            log.record("WARNING", "restart_needed", f"{key} has changed, but takes effect only at the next restart")
+    return dataclasses.replace(old, **changes)  # type: ignore[type-var]
 
 
 def _as_typed(reason: str, flags: Mapping[str, str], prefix: str) -> str:

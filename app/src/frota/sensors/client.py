@@ -11,7 +11,7 @@ from frota.sensors.delivery import Delivery
 from frota.sensors.messages import Reading
 from frota.sensors.settings import ClientSettings
 from frota.sensors.spool import Spool
-from frota.sensors.tasks import essential
+from frota.tasks import essential
 
 _FIRST_PAUSE_SECONDS = 0.25
 

@@ -3,10 +3,10 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from frota.budget import Budget
 from frota.core.log import printable, record
 from frota.logbook.reading import Damage
 from frota.logbook.store import NoRoom
-from frota.sensors.budget import Budget
 from frota.sensors.messages import DISK_FULL, Parts, Reading
 from frota.sensors.peer import Peer
 from frota.sensors.readings import endpoint

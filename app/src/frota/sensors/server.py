@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 
+from frota import commands
 from frota.core import log
 from frota.logbook.logbook import Batch as Group
 from frota.logbook.logbook import Logbook
@@ -16,9 +17,9 @@ from frota.sensors.peer import BACKLOG
 from frota.sensors.readings import endpoint
 from frota.sensors.rounds import Round
 from frota.sensors.settings import ServerSettings
-from frota.sensors.tasks import essential
 from frota.sensors.viewing import Follower
 from frota.sensors.watch import Watch
+from frota.tasks import essential
 
 
 class SensorServer:
@@ -87,7 +88,7 @@ class SensorServer:
     def reload(self) -> None:
         """Read the settings again and take those that may change live."""
         new = self._reread()
-        self.settings = settings.take_live(self.settings, new)
+        self.settings = commands.take_live(self.settings, new, settings.PREFIX)
         self._most_refused = allow_descriptors(self.settings.max_connections)
         self.watch.configure(self.settings.ranges, self.settings.stale_after)
         self.notes.configure(self.settings.log_readings_per_second)

@@ -1,10 +1,9 @@
 """The settings of the sensors' server and client; every key is SENSORS_ + the field's name in capitals."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from frota.core import log
 from frota.core.log import LEVELS
 from frota.core.settings import setting
 from frota.core.state import default_directory
@@ -148,13 +147,3 @@ class ClientSettings:
             raise ValueError(
                 f"{str(example)!r} would be no valid reading: {PREFIX}SENSOR, {PREFIX}LABEL or {PREFIX}UNIT"
             )
-
-
-def take_live(old: ServerSettings, new: ServerSettings) -> ServerSettings:
-    """Return the old settings with what may change live taken from the new; name, in the log, what needs a restart."""
-    changed = [field for field in fields(old) if getattr(old, field.name) != getattr(new, field.name)]
-    for field in changed:
-        if not field.metadata["live"]:
-            key = PREFIX + field.name.upper()
-            log.record("WARNING", "restart_needed", f"{key} has changed, but takes effect only at the next restart")
-    return replace(old, **{field.name: getattr(new, field.name) for field in changed if field.metadata["live"]})
