@@ -26,7 +26,7 @@ READING = "Sensor1 - Temperatura: 25.34°C".encode()
 LINE, ANSWER_LINE = READING + b"\n", ANSWER + b"\n"
 PATIENCE = 20.0  # seconds until a test gives up; none passes by waiting so long
 STARTED: list["subprocess.Popen[bytes]"] = []
-_LISTENS = re.compile(r"Servidor iniciando em (\S+):(\d+)")
+_LISTENS = re.compile(r"Servidor (?:iniciando|ZeroMQ iniciado) em (\S+):(\d+)")
 
 
 def frota(*words: object, **options: Any) -> "subprocess.Popen[bytes]":
@@ -75,7 +75,10 @@ class Disk:
 
 
 class Server:
-    """`frota sensors serve` in a process of its own, its log in a file."""
+    """`frota sensors serve` in a process of its own, its log in a file; `system` may name another one."""
+
+    system = "sensors"
+    port = 0  # any free one; started again, it listens where it did before
 
     def __init__(self, folder: Path, *flags: object, **options: Any) -> None:
         self.state = folder / "state"
@@ -85,7 +88,17 @@ class Server:
 
     def start(self) -> None:
         """Start (again) and wait until it listens."""
-        words = ["sensors", "serve", "--host", "127.0.0.1", "--port", "0", "--state-dir", self.state, *self.flags]
+        words = [
+            self.system,
+            "serve",
+            "--host",
+            "127.0.0.1",
+            "--port",
+            self.port,
+            "--state-dir",
+            self.state,
+            *self.flags,
+        ]
         with self.log_path.open("wb") as log:
             self.process = frota(*words, stderr=log, **self.options)
         self.port = int(self.wait_for(_LISTENS)[2])

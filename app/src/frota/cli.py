@@ -6,11 +6,23 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from frota.core.settings import EXIT_CONFIG, SettingsError
 from frota.core.state import StateError
 
-SYSTEMS = {"sensors": "readings from sensors over TCP, kept on disk before they are acknowledged"}
+
+class System(NamedTuple):
+    """A system: the package that holds it, and what it does."""
+
+    package: str
+    text: str
+
+
+SYSTEMS = {
+    "sensors": System("sensors", "readings from sensors over TCP, kept on disk before they are acknowledged"),
+    "list": System("remote_list", "lists that many share over ZeroMQ, every change on disk before it is answered"),
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -50,8 +62,8 @@ def _parse(words: list[str]) -> argparse.Namespace:
         epilog="example: frota sensors serve --port 5000 --state-dir readings",
     )
     systems = parser.add_subparsers(title="systems", metavar="SYSTEM", required=True)
-    for name, text in SYSTEMS.items():
+    for name, (package, text) in SYSTEMS.items():
         system = systems.add_parser(name, help=text, description=text)
         if words[:1] == [name]:
-            importlib.import_module(f"frota.{name}.cli").add_commands(system)
+            importlib.import_module(f"frota.{package}.cli").add_commands(system)
     return parser.parse_args(words)

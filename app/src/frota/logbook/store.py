@@ -70,22 +70,35 @@ class Store:
         for writer, number in marks:
             self._mark(writer, number)
 
+    def begin_segment(self) -> int:
+        """Let what follows be in a new segment; return its number. Raises NoRoom or OSError, having changed nothing."""
+        self._begin(self._number + 1)
+        return self._number
+
+    def drop(self, before: int) -> None:
+        """Delete the segments with lower numbers: what they hold is no longer needed."""
+        for number in [number for number in sorted(self._kept) if number < before]:
+            self._delete(number)
+
     def retire(self) -> None:
         """Delete whole segments, oldest first, that are beyond what is to be kept; never the newest."""
         with _put_off():
             for number, following in zip(sorted(self._kept), sorted(self._kept)[1:], strict=False):
                 if not (self._too_much() or self._too_old(following)):
                     return
-                path = segments.path_of(self._directory, number)
-                path.unlink(missing_ok=True)
-                path.with_suffix(".damaged").unlink(missing_ok=True)
-                del self._kept[number]
+                self._delete(number)
 
     def close(self) -> None:
         """Give the files and the claim back."""
         os.close(self._fd)
         os.close(self._folder)
         self._lock.close()
+
+    def _delete(self, number: int) -> None:
+        path = segments.path_of(self._directory, number)
+        path.unlink(missing_ok=True)
+        path.with_suffix(".damaged").unlink(missing_ok=True)
+        del self._kept[number]
 
     def _mark(self, writer: bytes, number: int) -> None:
         self.marks.pop(writer, None)  # put in anew, so that the order is that of the last use

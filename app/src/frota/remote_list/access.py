@@ -1,0 +1,68 @@
+"""How a client gets to the server; every key is REMOTE_LIST_ + the field's name in capitals."""
+
+import argparse
+import dataclasses
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from frota import commands
+from frota.core import settings
+from frota.core.settings import SettingsError, setting
+from frota.remote_list import keys
+from frota.remote_list.messages import DEFAULT_LIST
+from frota.remote_list.settings import PREFIX
+
+# Where a host of the fleet says how its people get to the server.
+FLEET_FILE = Path("/etc/frota/frota-list-client.env")
+
+
+def _path(text: str) -> Path | None:
+    return Path(text) if text else None
+
+
+@dataclass(frozen=True)
+class Access:
+    """What every client command of the list can be told."""
+
+    host: str = setting("127.0.0.1", "the server's host")
+    port: int = setting(1234, "the server's port", low=1, high=65535)
+    list: str = setting(DEFAULT_LIST, "which of the server's lists")
+    key_file: Path | None = setting(None, "file with our secret key; with none, we speak in clear text", parse=_path)
+    server_key: str = setting("", "the server's public key, 64 hexadecimal digits", parse=keys.hexadecimal)
+    patience: float = setting(
+        30.0, "how long to try before giving up when the server does not answer", unit="seconds", low=0.1, high=86400
+    )
+
+    def __post_init__(self) -> None:
+        if (self.key_file is None) != (not self.server_key):
+            raise ValueError(
+                f"{PREFIX}KEY_FILE (--key-file) and {PREFIX}SERVER_KEY (--server-key): both, or neither for clear text"
+            )
+
+    @property
+    def address(self) -> str:
+        """The server as people write it."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def read(args: argparse.Namespace) -> Access:
+    """Read the settings as every command does; the fleet's own file, where it is there, is the weakest of all.
+
+    It is read only where no other file is named. Raises SettingsError.
+    """
+    if args.env_file or os.environ.get("FROTA_ENV_FILE"):
+        return commands.read(Access, PREFIX, args)
+    return commands.read(Access, PREFIX, args, _of_the_fleet())
+
+
+def _of_the_fleet() -> dict[str, Any]:
+    if not os.access(FLEET_FILE, os.R_OK):
+        return {}
+    pairs = settings.read_env_file(FLEET_FILE)
+    try:
+        found = settings.read(Access, PREFIX, pairs)
+    except SettingsError as error:
+        raise SettingsError(f"{FLEET_FILE}: {error}") from None
+    return {field.name: getattr(found, field.name) for field in dataclasses.fields(found)}

@@ -1,0 +1,141 @@
+"""`frota list serve`, and the commands of those who use the lists."""
+
+import argparse
+import re
+from functools import partial
+from pathlib import Path
+
+from frota import commands
+from frota.core import log
+from frota.remote_list.access import Access
+from frota.remote_list.messages import ORDERS
+from frota.remote_list.settings import PREFIX, SERVER_UNIT, SYSTEM, ServerSettings
+
+_WHERE = "frota list {} --host 127.0.0.1 --port 1234"
+
+
+def add_commands(parser: argparse.ArgumentParser) -> None:
+    """Add this system's commands to its parser."""
+    group = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    example = "frota list serve --host 127.0.0.1 --port 1234 --state-dir lists"
+    serve = commands.add(group, "serve", _serve, "keep lists and answer their clients", example)
+    commands.configurable(serve, ServerSettings, PREFIX)
+    example = "frota list keygen client.key"
+    keygen = commands.add(
+        group, "keygen", _keygen, "make a secret key, print the public one that belongs to it", example
+    )
+    keygen.add_argument("file", type=Path, metavar="FILE", help="where the secret key is written; never overwritten")
+    keygen.add_argument(
+        "--public", action="store_true", help="only print the public key of FILE, which is there already"
+    )
+    menu = commands.add(group, "menu", _menu, "the original's menu, in Portuguese", _WHERE.format("menu"))
+    commands.configurable(menu, Access, PREFIX)
+    watch = commands.add(group, "watch", _watch, "print changes as they are made", "frota list watch --last 10")
+    watch.add_argument(
+        "--last", default=0, type=_count, metavar="N", help="begin with the last N changes (%(default)s)"
+    )
+    _client(watch)
+    _reading(group)
+    _changing(group)
+
+
+def _reading(group: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    show = _asking(group, "show", "print the elements, one a line", "frota list show -3: --json")
+    show._negative_number_matcher = re.compile(r"-\d+(:(-\d+|\d*))?$")  # "-3:" is no flag
+    text = "only these, as in Python's slices: 0:10, -3: (all)"
+    show.add_argument("slice", nargs="?", default=(None, None), type=_slice, metavar="START:STOP", help=text)
+    search = _asking(group, "search", "print the positions of an element", "frota list search 'two words'")
+    search.add_argument("value", type=_value, metavar="VALUE", help="the whole element")
+    _asking(group, "lists", "print all lists of the server with their lengths", "frota list lists --json")
+
+
+def _changing(group: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    append = _asking(group, "append", "add elements at the end", "frota list append 3 'two words' -- -x")
+    text = "elements; - for the lines of standard input; those that begin with - come behind --"
+    append.add_argument("values", nargs="+", type=_value, metavar="VALUE", help=text)
+    insert = _asking(group, "insert", "insert an element before a position", "frota list insert -1 'two words'")
+    insert.add_argument("position", type=int, metavar="POSITION", help="from 0; negative: from the end")
+    insert.add_argument("value", type=_value, metavar="VALUE", help="the element")
+    remove = _asking(group, "remove", "remove the first element like this", "frota list remove 'two words'")
+    remove.add_argument("value", type=_value, metavar="VALUE", help="the whole element")
+    sort = _asking(group, "sort", "sort the list", "frota list sort --by number --descending")
+    sort.add_argument("--by", choices=ORDERS, default=ORDERS[0], help="what decides (%(default)s)")
+    sort.add_argument("--descending", action="store_true", help="the greatest first")
+    _asking(group, "clear", "remove all elements", "frota list clear --list shopping")
+    _asking(group, "undo", "take the last change back", "frota list undo --list shopping")
+
+
+def _asking(
+    group: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, text: str, example: str
+) -> argparse.ArgumentParser:
+    """Add a command that prints the server's answer."""
+    parser = commands.add(group, name, _ask, text, example)
+    parser.set_defaults(command=name)
+    _client(parser)
+    return parser
+
+
+def _client(parser: argparse.ArgumentParser) -> None:
+    commands.configurable(parser, Access, PREFIX)
+    parser.add_argument("--json", action="store_true", help="one JSON object a line, for machines")
+
+
+def _slice(text: str) -> tuple[int | None, int | None]:
+    found = re.fullmatch(r"(-?\d{1,18})?:(-?\d{1,18})?", text, re.ASCII)
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r}: must be START:STOP, either of which may be left out")
+    start, stop = (int(one) if one else None for one in found.groups())
+    return start, stop
+
+
+def _value(text: str) -> str:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise argparse.ArgumentTypeError(f"{text!a}: no UTF-8") from None
+    return text
+
+
+def _count(text: str) -> int:
+    count = int(text)
+    if count < 0:
+        raise argparse.ArgumentTypeError(f"{count}: must not be negative")
+    return count
+
+
+def _serve(args: argparse.Namespace) -> int:
+    log.configure(SYSTEM, SERVER_UNIT)
+    reread = partial(commands.read, ServerSettings, PREFIX, args)
+    config = reread()
+    if args.check:
+        return 0
+    from frota.core import service
+    from frota.remote_list.server import ListServer
+
+    log.configure(SYSTEM, SERVER_UNIT, config.log_level)
+    return service.run(partial(ListServer, config, reread))
+
+
+def _keygen(args: argparse.Namespace) -> int:
+    from frota.remote_list import keys
+
+    print(keys.public_of(keys.read_secret(args.file)).hex() if args.public else keys.generate(args.file))
+    return 0
+
+
+def _ask(args: argparse.Namespace) -> int:
+    from frota.remote_list import asking
+
+    return asking.run(args)
+
+
+def _menu(args: argparse.Namespace) -> int:
+    from frota.remote_list import asking, menu
+
+    return asking.connected(args, menu.run)
+
+
+def _watch(args: argparse.Namespace) -> int:
+    from frota.remote_list import asking, following
+
+    return asking.connected(args, lambda client: following.watch(client, args.last, args.json))

@@ -1,0 +1,82 @@
+"""CURVE keys as 64 hexadecimal digits: what env files, Ansible and shells leave as it is, unlike ZeroMQ's own Z85."""
+
+import os
+import re
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+
+from frota.core.settings import SettingsError
+
+_KEY = re.compile(r"[0-9a-f]{64}")
+_MOST = 1024  # bytes that are read of a key file; whatever is longer is none
+
+
+def hexadecimal(text: str) -> str:
+    """Return a key in the form that is compared and passed on; "" stands for none. Raises ValueError."""
+    key = text.strip().lower()
+    if key and not _KEY.fullmatch(key):
+        raise ValueError("must be 64 hexadecimal digits, as `frota list keygen` prints them")
+    return key
+
+
+def read_secret(path: Path) -> bytes:
+    """Return the 32 bytes of the secret key in a file. Raises SettingsError, which never shows what the file holds."""
+    try:
+        with path.open("rb") as file:
+            text = file.read(_MOST)
+    except OSError as error:
+        hint = "; the key is for a group or user that you are not" if isinstance(error, PermissionError) else ""
+        raise SettingsError(f"key file {path}: {error.strerror}{hint}") from None
+    key = text.strip().lower().decode("ascii", "replace")
+    if not _KEY.fullmatch(key):
+        raise SettingsError(f"key file {path}: no secret key: must be one line of 64 hexadecimal digits")
+    return bytes.fromhex(key)
+
+
+def public_of(secret: bytes) -> bytes:
+    """Return the public key that belongs to a secret one, 32 bytes each."""
+    import zmq
+    from zmq.utils import z85
+
+    return bytes(z85.decode(zmq.curve_public(z85.encode(secret))))
+
+
+def generate(path: Path) -> str:
+    """Make a new secret key, write it to a file that is not there yet, and return the public key in hexadecimal.
+
+    The file appears whole, on disk, and readable by its owner alone, or not at all. Raises FileExistsError, OSError.
+    """
+    import zmq
+    from zmq.utils import z85
+
+    public, secret = (bytes(z85.decode(key)) for key in zmq.curve_keypair())
+    handle, unfinished = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600, O_EXCL
+    try:
+        with open(handle, "w", encoding="ascii") as file:  # noqa: PTH123 -- a descriptor, no path
+            file.write(secret.hex() + "\n")
+            file.flush()
+            os.fsync(handle)
+        _put(unfinished, path)
+    finally:
+        with suppress(OSError):
+            os.unlink(unfinished)  # noqa: PTH108 -- mkstemp gives text
+    _sync_folder(path.parent)
+    return public.hex()
+
+
+def _put(unfinished: str, path: Path) -> None:
+    try:
+        os.link(unfinished, path)  # unlike a rename, it never takes the place of another file
+    except FileExistsError:
+        raise FileExistsError(
+            f"{path} exists, and no key is overwritten; `frota list keygen --public {path}` prints its public key"
+        ) from None
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

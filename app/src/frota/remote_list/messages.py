@@ -1,0 +1,262 @@
+"""What travels between the list's clients and its server: bytes to a request, an outcome to bytes. No I/O.
+
+There are two ways to speak. The *original's* clients send a command of words in Portuguese, and are answered by a
+sentence. *Native* clients send a JSON object and are answered by one; a server of the original's answers that as it
+does any nonsense, `Comando inválido.`, and takes no harm.
+"""
+
+import re
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+DEFAULT_LIST = "default"
+CHANGES = frozenset({"append", "insert", "remove", "sort", "clear", "undo"})
+READS = frozenset({"show", "search", "info", "changes", "lists"})
+ORDERS = ("text", "number")
+INVALID = "Comando inválido"
+GREATEST = 2**63 - 1  # of numbers on the wire
+_SHOWN = 200  # characters of an element in the text of a native answer: answers are remembered
+
+_NAME = re.compile(r"[\w.-]{1,64}")
+_ID = re.compile(r"([0-9a-f]{32}):([1-9][0-9]{0,18})")
+_TRACE = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")  # W3C Trace Context, traceparent
+_ORIGINAL = {
+    "mostrar": "show",
+    "append": "append",
+    "insert": "insert",
+    "remover": "remove",
+    "pesquisar": "search",
+    "ordenar_cresc": "sort",
+    "ordenar_desc": "sort",
+    "limpar": "clear",
+}
+_USAGE = {"append": "append X", "insert": "insert POS X", "remover": "remover X", "pesquisar": "pesquisar X"}
+
+
+class Refused(Exception):
+    """Why a request is not carried out: a code for programs, a sentence for people."""
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(text)
+        self.code, self.text = code, text
+
+
+@dataclass(init=False)
+class Request:
+    """What a client wants; `client` and `number` are its id, empty where there is none to tell a repetition by."""
+
+    op: str
+    list: str = DEFAULT_LIST
+    value: str = ""
+    position: int = 0
+    start: int | None = None
+    stop: int | None = None
+    by: str = "text"
+    descending: bool = False
+    since: int = 0
+    id: str = ""
+    client: str = ""
+    number: int = 0
+    trace: str = ""
+    native: bool = False
+
+    def __init__(self, op: str, **fields: Any) -> None:
+        self.op = op
+        self.__dict__.update(fields)  # most are not given, and stay those of the class: there are very many requests
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a request led to; `more` holds what belongs to its operation alone."""
+
+    text: str
+    list: str = DEFAULT_LIST
+    length: int = 0
+    version: int = 0
+    error: str = ""
+    more: dict[str, Any] = field(default_factory=dict)
+
+
+def opened(frames: list[bytes]) -> tuple[list[bytes], list[bytes]]:
+    """Part what a ROUTER socket receives into envelope and body.
+
+    The envelope goes before the answer again: who sent it, then, from a REQ socket, an empty delimiter.
+    """
+    if b"" in frames[1:]:
+        end = frames.index(b"", 1) + 1
+        return frames[:end], frames[end:]
+    return frames[:1], frames[1:]
+
+
+def parse(body: list[bytes]) -> Request:
+    """Read one message. Raises Refused with what is wrong with it."""
+    if len(body) > 1:
+        raise Refused("invalid", f"{INVALID}: a mensagem tem {len(body)} partes; deve ter uma só.")
+    message = body[0] if body else b""
+    if message[:1] == b"{":
+        return _native(message)
+    try:
+        return _original(message.decode())
+    except UnicodeDecodeError:
+        raise Refused("invalid", f"{INVALID}: a mensagem não é UTF-8.") from None
+
+
+def refused(body: list[bytes]) -> Request:
+    """Return what is known of a message that cannot be read: how its sender expects to be answered, and its id."""
+    message = body[0] if body else b""
+    request = Request("", native=message[:1] == b"{")
+    with suppress(ValueError, AttributeError):
+        found = orjson.loads(message).get("id")
+        if isinstance(found, str) and _ID.fullmatch(found):
+            request.id = found
+    return request
+
+
+def print_original(outcome: Outcome) -> bytes:
+    """Return the sentence for a client of the original's."""
+    return outcome.text.encode()
+
+
+def print_native(outcome: Outcome, id_: str) -> bytes:
+    """Return the object for a native client."""
+    return encoded(fields(outcome, id_))
+
+
+def encoded(told: dict[str, Any]) -> bytes:
+    """Return an object as it travels."""
+    return orjson.dumps(told)
+
+
+def fields(outcome: Outcome, id_: str) -> dict[str, Any]:
+    """Return what a native answer tells."""
+    head: dict[str, Any] = {"id": id_} if id_ else {}
+    head["ok"] = not outcome.error
+    if outcome.error:
+        head["error"] = outcome.error
+    head |= {"text": outcome.text, "list": outcome.list, "length": outcome.length, "version": outcome.version}
+    return head | outcome.more
+
+
+def shown(value: str) -> str:
+    """Return an element as it appears in the sentence of a native answer; the original's clients get all of it."""
+    return value if len(value) <= _SHOWN else value[:_SHOWN] + "…"
+
+
+def _original(text: str) -> Request:
+    words = text.split()
+    if not words:
+        raise Refused("invalid", f"{INVALID}: a mensagem está vazia.")
+    command, arguments = words[0], words[1:]
+    op = _ORIGINAL.get(command)
+    if op is None:
+        raise Refused("invalid", f"{INVALID}.")
+    if len(arguments) < _USAGE.get(command, "").count(" "):
+        raise Refused("invalid", f"{INVALID}: uso: {_USAGE[command]}")
+    request = Request(op)
+    if op == "insert":
+        request.position = _position(arguments.pop(0))
+    if op == "sort":
+        request.descending = command == "ordenar_desc"
+    elif arguments:
+        request.value = arguments[0]  # as the original does: a native client can send elements with spaces
+    return request
+
+
+def _position(word: str) -> int:
+    try:
+        position = int(word[:20])
+    except ValueError:
+        position = -1
+    if position < 0 or len(word) > 20:  # what is below zero is a native client's way to count from the end
+        raise Refused("position", f"Posição inválida: {word[:40]}")
+    return position
+
+
+def _native(message: bytes) -> Request:
+    try:
+        given = orjson.loads(message)
+    except ValueError as error:
+        raise Refused("invalid", f"{INVALID}: JSON inválido ({str(error)[:100]}).") from None
+    op = given.pop("op", None)
+    if not isinstance(op, str) or op not in _FIELDS:
+        raise Refused("invalid", f"{INVALID}: 'op' deve ser uma de {', '.join(_FIELDS)}.")
+    request = Request(op, native=True)
+    allowed = _FIELDS[op]
+    for name, value in given.items():
+        check = allowed.get(name)
+        if check is None:
+            raise Refused("invalid", f"{INVALID}: '{name[:40]}' não existe em '{op}'.")
+        check(request, name, value)
+    for name in _REQUIRED.get(op, ()):
+        if name not in given:
+            raise Refused("invalid", f"{INVALID}: falta '{name}' em '{op}'.")
+    return request
+
+
+def _text(request: Request, name: str, value: Any) -> None:
+    if not isinstance(value, str):
+        raise Refused("invalid", f"{INVALID}: '{name}' deve ser um texto.")
+    request.value = value
+
+
+def _name(request: Request, name: str, value: Any) -> None:
+    if not isinstance(value, str) or not _NAME.fullmatch(value):
+        raise Refused("invalid", f"{INVALID}: '{name}' deve ter de 1 a 64 letras, algarismos, '_', '.' ou '-'.")
+    request.list = value
+
+
+def _id(request: Request, name: str, value: Any) -> None:
+    found = _ID.fullmatch(value) if isinstance(value, str) else None
+    if found is None or int(found[2]) > GREATEST:
+        raise Refused("invalid", f"{INVALID}: '{name}' deve ser UUID:NÚMERO, o UUID em 32 algarismos hexadecimais.")
+    request.id, request.client, request.number = value, found[1], int(found[2])
+
+
+def _whole(request: Request, name: str, value: Any) -> None:
+    # JSON's true would be a number to Python.
+    if type(value) is not int or abs(value) > GREATEST:
+        raise Refused("invalid", f"{INVALID}: '{name}' deve ser um número inteiro.")
+    setattr(request, name, value)
+
+
+def _whole_or_none(request: Request, name: str, value: Any) -> None:
+    if value is not None:
+        _whole(request, name, value)
+
+
+def _flag(request: Request, name: str, value: Any) -> None:
+    if not isinstance(value, bool):
+        raise Refused("invalid", f"{INVALID}: '{name}' deve ser true ou false.")
+    request.descending = value
+
+
+def _order(request: Request, name: str, value: Any) -> None:
+    if value not in ORDERS:
+        raise Refused("invalid", f"{INVALID}: '{name}' deve ser {' ou '.join(ORDERS)}.")
+    request.by = value
+
+
+def _traceparent(request: Request, _name: str, value: Any) -> None:
+    # A wrong one is no reason to refuse the request: whoever traces sees that the trace ends here.
+    found = _TRACE.fullmatch(value) if isinstance(value, str) else None
+    request.trace = found[1] if found else ""
+
+
+_COMMON = {"list": _name, "id": _id, "traceparent": _traceparent}
+_FIELDS: dict[str, dict[str, Any]] = {
+    "append": {**_COMMON, "value": _text},
+    "insert": {**_COMMON, "position": _whole, "value": _text},
+    "remove": {**_COMMON, "value": _text},
+    "sort": {**_COMMON, "by": _order, "descending": _flag},
+    "clear": _COMMON,
+    "undo": _COMMON,
+    "show": {**_COMMON, "start": _whole_or_none, "stop": _whole_or_none},
+    "search": {**_COMMON, "value": _text},
+    "changes": {**_COMMON, "since": _whole},
+    "info": _COMMON,
+    "lists": _COMMON,
+}
+_REQUIRED = {"append": ("value",), "insert": ("position", "value"), "remove": ("value",), "search": ("value",)}

@@ -1,0 +1,97 @@
+"""What the list's server logs about its clients and their requests, as far as the budgets go."""
+
+import os
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from frota.budget import Budget
+from frota.core.log import printable, record
+from frota.logbook.store import NoRoom
+from frota.remote_list.messages import Request
+
+_RECORDS_PER_SECOND = 20  # of each kind that strangers can provoke
+_REPORT_SECONDS = 10
+_LONGEST = 200  # characters of a message in the log
+
+
+@dataclass(slots=True)
+class Note:
+    """What is known of a request that is logged: where it comes from, when it came, and what is logged with both."""
+
+    peer: str
+    client: str
+    began: float = field(default_factory=time.perf_counter)
+    fields: dict[str, Any] = field(default_factory=dict)
+
+
+class Notes:
+    """Writes the log's records."""
+
+    def __init__(self, requests_per_second: int) -> None:
+        self._second = self._due = 0.0
+        self._requests = Budget("requests_omitted", "requests", requests_per_second)
+        self._strangers = Budget("strangers_omitted", "attempts to connect without an allowed key", _RECORDS_PER_SECOND)
+        self._unread = Budget("unread_omitted", "answers that nobody read", 1)
+        self._disk = Budget("not_stored_omitted", "rounds of changes that were not kept", 1)
+        self._budgets = (self._requests, self._strangers, self._unread, self._disk)
+
+    def configure(self, requests_per_second: int) -> None:
+        """Take a new budget for requests."""
+        self._requests.rate = requests_per_second
+
+    def sweep(self) -> None:
+        """Begin a new second when it is time to, and report what was left out."""
+        now = time.monotonic()
+        if now >= self._second:
+            self._second = now + 1
+            for budget in self._budgets:
+                budget.refill()
+        if now >= self._due:
+            self._due = now + _REPORT_SECONDS
+            self.report()
+
+    def report(self) -> None:
+        """Tell how much was left out."""
+        for budget in self._budgets:
+            budget.report()
+
+    def wants_request(self) -> bool:
+        """Tell whether a request that came now would be logged."""
+        return self._requests.left > 0
+
+    def request(self, note: Note | None, request: Request, body: list[bytes]) -> None:
+        """Log a request that has come, or count it."""
+        if not self._requests.allow() or note is None:
+            return
+        note.fields = {"PEER": note.peer, "LIST": request.list, "TRACE_ID": request.trace or os.urandom(16).hex()}
+        if note.client:
+            note.fields["CLIENT"] = note.client
+        record("INFO", "request", f"Mensagem recebida: {_shown(b' '.join(body))}", **note.fields)
+
+    def answer(self, note: Note, answer: bytes) -> None:
+        """Log the answer to a request that was logged."""
+        milliseconds = f"{(time.perf_counter() - note.began) * 1e3:.3f}"
+        text = f"Enviando resposta ao cliente: {_shown(answer)}"
+        record("INFO", "answer", text, **note.fields, DURATION_MS=milliseconds)
+
+    def stranger(self, key: str) -> None:
+        """Log that somebody was not let in."""
+        if self._strangers.allow():
+            record("WARNING", "stranger", f"refused a client whose key is not on the allow-list: {key}", KEY=key)
+
+    def unread(self, count: int) -> None:
+        """Log that answers were thrown away."""
+        if self._unread.allow():
+            text = f"{count} answers thrown away: their client does not read what it asked for, or is gone"
+            record("WARNING", "unread", text, COUNT=count)
+
+    def no_room(self, error: NoRoom) -> None:
+        """Log that changes were refused for want of room."""
+        if self._disk.allow():
+            record("ERROR", "not_stored", f"changes refused, nothing was changed: {error}")
+
+
+def _shown(message: bytes) -> str:
+    text = printable(message[: 4 * _LONGEST].decode(errors="replace"))
+    return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"

@@ -1,0 +1,101 @@
+"""What can be asked without changing anything: the answers to show, search, changes, lists and info."""
+
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+from frota.remote_list.changing import printed
+from frota.remote_list.lists import LONG, Change, List, Lists
+from frota.remote_list.messages import Outcome, Refused, Request, fields
+
+_LARGE = 64 * 1024  # bytes of a list
+_MOST_POSITIONS = 10_000  # that an answer to a search tells; how many there are, it tells as well
+_PIECE = 4096  # elements that are printed in one go, where it is done beside other work
+
+
+def may_be_large(request: Request, one: List) -> bool:
+    """Tell whether it matters how many such answers are under way."""
+    return request.op == "changes" or (request.op == "show" and one.size > _LARGE)
+
+
+def takes_long(request: Request, one: List) -> bool:
+    """Tell whether others should not wait until a list has been printed."""
+    return request.op == "show" and len(_wanted(request, one)) > LONG
+
+
+def answer(request: Request, lists: Lists, info: dict[str, Any]) -> bytes:
+    """Return the answer to a request that changes nothing; `info` is what it tells of the server. Raises Refused."""
+    one = lists.get(request.list)
+    outcome = outcome_of(one, "")
+    if request.op == "show":
+        return b"".join(show(request, one))
+    if request.op == "search":
+        return printed(request, _search(request, one))
+    if request.op == "changes":
+        found, complete = lists.since(one.name, request.since)
+        outcome.more = {"changes": [published(change) for change in found], "complete": complete}
+    elif request.op == "lists":
+        outcome.more = {"lists": {name: len(other.elements) for name, other in lists.all.items()}}
+    else:
+        outcome.more = info
+    return printed(request, outcome)
+
+
+def outcome_of(one: List, text: str, error: str = "") -> Outcome:
+    """Return an outcome that tells length and version of a list."""
+    return Outcome(text, one.name, len(one.elements), one.version, error)
+
+
+def show(request: Request, one: List) -> Iterator[bytes]:
+    """Yield the parts of the answer to a show: Python's repr for the original's clients, JSON for native ones."""
+    wanted, elements = _wanted(request, one), one.elements
+    pieces = (elements[start : min(start + _PIECE, wanted.stop)] for start in range(wanted.start, wanted.stop, _PIECE))
+    if not request.native:
+        yield from _joined(b"[", b", ", (repr(piece)[1:-1].encode() for piece in pieces), b"]")
+        return
+    outcome = outcome_of(one, "")
+    outcome.more = {"start": wanted.start}
+    head = orjson.dumps(fields(outcome, request.id))[:-1] + b',"elements":['
+    yield from _joined(head, b",", (orjson.dumps(piece)[1:-1] for piece in pieces), b"]}")
+
+
+def published(change: Change) -> dict[str, Any]:
+    """Return a change as those who watch the list are told of it."""
+    time = datetime.fromtimestamp(change.time_us / 1e6, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    told: dict[str, Any] = {"list": change.list, "version": change.version, "length": change.length}
+    told |= {"op": change.op, "text": change.text, "time": time}
+    if change.value is not None:
+        told["value"] = change.value
+    if change.position is not None:
+        told["position"] = change.position
+    return told
+
+
+def _wanted(request: Request, one: List) -> range:
+    wanted = range(len(one.elements))[request.start : request.stop]
+    return wanted or range(0)
+
+
+def _joined(head: bytes, comma: bytes, pieces: Iterable[bytes], tail: bytes) -> Iterator[bytes]:
+    yield head
+    for number, piece in enumerate(pieces):
+        if number:
+            yield comma
+        yield piece
+    yield tail
+
+
+def _search(request: Request, one: List) -> Outcome:
+    if not request.native:
+        return outcome_of(one, "Encontrado" if request.value in one.elements else "Não encontrado")
+    found = one.elements.count(request.value)
+    if not found:
+        raise Refused("not_found", "Não encontrado")
+    positions = [-1]
+    while len(positions) <= min(found, _MOST_POSITIONS):
+        positions.append(one.elements.index(request.value, positions[-1] + 1))
+    outcome = outcome_of(one, "Encontrado")
+    outcome.more = {"found": found, "positions": positions[1:]}
+    return outcome

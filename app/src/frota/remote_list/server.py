@@ -1,0 +1,226 @@
+"""The list's server: ZeroMQ sockets read in rounds, on one event loop."""
+
+import asyncio
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import zmq
+
+from frota import commands
+from frota.core import log
+from frota.logbook.store import NoRoom
+from frota.remote_list import messages, reading, security, settings, sockets
+from frota.remote_list.answering import Answers, Token
+from frota.remote_list.engine import Engine
+from frota.remote_list.farewell import Connections
+from frota.remote_list.journal import Journal, Memory
+from frota.remote_list.lists import Change, Limits
+from frota.remote_list.notes import Note, Notes
+from frota.remote_list.settings import ServerSettings
+from frota.remote_list.sockets import Socket
+from frota.tasks import essential
+
+_MOST_MESSAGES, _MOST_BYTES = 256, 16 * 2**20  # of one socket in one round
+# At the end, how long nobody may have asked anything before all are answered, and how long that is waited for at most.
+_QUIET_SECONDS, _LONGEST_WAIT = 0.15, 0.6
+_SWITCH_SECONDS = 0.0005  # how long a thread that sorts may keep the interpreter while requests wait
+
+
+class ListServer:
+    """The service behind `frota list serve`; `reread` returns the settings anew, `end` stops the process."""
+
+    def __init__(
+        self, config: ServerSettings, reread: Callable[[], ServerSettings], end: Callable[[int], None]
+    ) -> None:
+        self.settings, self._reread, self._end = config, reread, end
+        self._secret = security.secret_key(config)
+        self._notes = Notes(config.log_requests_per_second)
+        self._allowed = security.AllowList(config.clients, self._notes)
+        self._scheduled = self._stopping = False
+        self._long: set[asyncio.Task[None]] = set()
+        self._watchers = 0
+
+    async def start(self) -> str:
+        """Bring back what was kept, then listen."""
+        sys.setswitchinterval(_SWITCH_SECONDS)
+        self._loop = asyncio.get_running_loop()
+        self._answers = Answers(self._notes, self._schedule)
+        self._worker = ThreadPoolExecutor(1, "long")
+        config = self.settings
+        limits = Limits(config.max_lists, config.max_elements, config.max_bytes, config.max_element_bytes)
+        kept = Journal(config.directory, config.snapshot_bytes) if config.durable else Memory()
+        self._engine = Engine(limits, config.remembered_clients, kept, self)
+        self._context: zmq.Context[Socket] = zmq.Context()
+        if self._secret:
+            self._authenticator = security.start(self._context, self._allowed)
+        self._sockets = sockets.open_all(self._context, config, self._guard)
+        self._engine.info = {"watch_port": self._sockets.watch_port, "security": "curve" if self._secret else "clear"}
+        for socket in self._sockets.all:
+            self._loop.add_reader(sockets.descriptor(socket), self._turn)
+        self._sweeper = essential(self._sweep(), self._end)
+        self._schedule()  # what came before anybody looked
+        return self._introduce()
+
+    async def stop(self) -> None:
+        """Answer what was asked, then close.
+
+        A client that waits for its answer sends nothing more until it has it. So nothing is answered until all who are
+        about to ask have asked; then all are answered at once, and the answer takes the end of the connection along: no
+        request is lost in a connection that nobody reads any more.
+        """
+        self._sweeper.cancel()
+        self._stopping = True
+        for socket in self._sockets.all:
+            self._loop.remove_reader(sockets.descriptor(socket))
+        await asyncio.gather(*self._long)
+        await self._all_have_asked()
+        connections = Connections({int(address.rpartition(":")[2]) for address in self._sockets.addresses})
+        connections.cork()
+        while self._round():
+            pass
+        await asyncio.gather(*self._long)
+        if self._secret:
+            self._authenticator.stop()
+        for socket in self._sockets.all:
+            socket.close()
+        await self._loop.run_in_executor(None, self._context.term)  # until the answers are written
+        connections.end()
+        self._engine.journal.close()
+        self._notes.report()
+        log.record("INFO", "stopped", "stopped; everything answered is on disk" if self.settings.durable else "stopped")
+
+    def healthy(self) -> bool:
+        """Tell whether the limits are enforced; that the loop turns is seen by this being asked."""
+        return not self._sweeper.done()
+
+    def reload(self) -> None:
+        """Read the settings again and take those that may change live."""
+        self.settings = commands.take_live(self.settings, self._reread(), settings.PREFIX)
+        self._allowed.take(self.settings.clients)
+        self._notes.configure(self.settings.log_requests_per_second)
+        log.configure(settings.SYSTEM, settings.SERVER_UNIT, self.settings.log_level)
+
+    def send(self, token: Token, answer: bytes) -> None:
+        """Send an answer."""
+        self._answers.send(token, answer)
+
+    def may_be_large(self, token: Token) -> bool:
+        """Tell whether there is room for a further large answer to a client."""
+        return self._answers.may_be_large(token)
+
+    def changed(self, change: Change) -> None:
+        """Publish a change, if anybody watches."""
+        if self._watchers > 0:
+            told = messages.encoded(reading.published(change))
+            self._sockets.changes.send_multipart([f"{change.list}\0".encode(), told], zmq.NOBLOCK)
+
+    def no_room(self, error: NoRoom) -> None:
+        """Log that changes were refused."""
+        self._notes.no_room(error)
+
+    def elsewhere(self, work: Callable[[], Any], done: Callable[[Any], None]) -> None:
+        """Do what takes long in a thread."""
+
+        async def carry_out() -> None:
+            done(await self._loop.run_in_executor(self._worker, work))
+            self._schedule()
+
+        task = essential(carry_out(), self._end)
+        self._long.add(task)
+        task.add_done_callback(self._long.discard)
+
+    def _guard(self, socket: Socket) -> None:
+        if self._secret:
+            security.guard(socket, self._secret)
+
+    def _introduce(self) -> str:
+        for address in self._sockets.addresses:
+            log.record("INFO", "starting", f"Servidor ZeroMQ iniciado em {address}", ADDRESS=address)
+        if not self._secret:
+            log.record("WARNING", "clear_text", "no key: requests travel in clear text, and anybody here may send some")
+        elif not self.settings.clients:
+            log.record("WARNING", "nobody_allowed", f"{settings.PREFIX}CLIENTS is empty: nobody may connect with curve")
+        lists = self._engine.lists
+        text = f"{len(lists.all)} lists with {lists.elements} elements, {self._engine.recovered} changes read back"
+        log.record("INFO", "recovered", text, LISTS=len(lists.all), ELEMENTS=lists.elements)
+        return f"listening on {', '.join(self._sockets.addresses)}"
+
+    def _schedule(self) -> None:
+        if not self._scheduled and not self._stopping:
+            self._scheduled = True
+            self._loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        """Do a round, and see that there is another one if there is more.
+
+        The descriptor of a ZeroMQ socket tells only of changes, which sending takes note of too: without asking for
+        its events after every round, a message might wait for the next one.
+        """
+        self._scheduled = False
+        if not self._stopping and self._round():
+            self._schedule()
+
+    def _round(self) -> bool:
+        """Take what is there, answer it, and tell whether there is more."""
+        try:
+            for socket in self._sockets.requests:
+                self._take(socket)
+            self._engine.finish()
+        except OSError as error:
+            log.record("CRITICAL", "disk_failed", f"the journal cannot be written, so nobody is answered: {error}")
+            self._end(1)
+            return False
+        self._count_watchers()
+        return any(map(sockets.has_message, self._sockets.all))
+
+    async def _all_have_asked(self) -> None:
+        """Take what comes, without answering it, until nothing comes any more."""
+        deadline = self._loop.time() + _LONGEST_WAIT
+        quiet = self._loop.time() + _QUIET_SECONDS
+        while (now := self._loop.time()) < min(quiet, deadline):
+            if sum(map(self._take, self._sockets.requests)):
+                quiet = now + _QUIET_SECONDS
+            await asyncio.sleep(0.01)
+
+    def _take(self, socket: Socket) -> int:
+        """Have the engine carry out what has come; return how many messages it was."""
+        size = 0
+        for count in range(_MOST_MESSAGES):
+            try:
+                frames, note = self._received(socket)
+            except zmq.Again:
+                return count
+            envelope, body = messages.opened(frames)
+            self._notes.request(note, self._engine.take(body, Token(socket, envelope, note)), body)
+            size += sum(map(len, body))
+            if size > _MOST_BYTES:
+                return count + 1
+        return _MOST_MESSAGES
+
+    def _received(self, socket: Socket) -> tuple[list[bytes], Note | None]:
+        """Return a message, with what is known of its sender if it is to be logged: that costs."""
+        if not self._notes.wants_request():
+            return sockets.receive(socket), None
+        frames = socket.recv_multipart(zmq.NOBLOCK, copy=False)
+        client = self._allowed.names.get(_property(frames[-1], "User-Id").encode(), "")
+        return [frame.bytes for frame in frames], Note(_property(frames[-1], "Peer-Address"), client)
+
+    def _count_watchers(self) -> None:
+        changes = self._sockets.changes
+        while sockets.has_message(changes):
+            message = changes.recv(zmq.NOBLOCK)
+            self._watchers += {b"\1": 1, b"\0": -1}.get(message[:1], 0)
+
+    async def _sweep(self) -> None:
+        while True:
+            self._notes.sweep()
+            await asyncio.sleep(0.2)
+
+
+def _property(frame: zmq.Frame, name: str) -> str:
+    try:
+        return str(frame.get(name))
+    except zmq.ZMQError:
+        return ""

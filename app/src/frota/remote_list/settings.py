@@ -1,0 +1,101 @@
+"""The settings of the list's server; every key is REMOTE_LIST_ + the field's name in capitals."""
+
+import os
+import re
+from dataclasses import dataclass
+from ipaddress import ip_address
+from pathlib import Path
+
+from frota.core.log import LEVELS
+from frota.core.settings import setting
+from frota.core.state import default_directory
+
+PREFIX = "REMOTE_LIST_"
+SYSTEM = "remote_list"
+SERVER_UNIT = "frota-list-server"
+SECURITY = ("auto", "curve", "clear")
+_KEY = re.compile(r"[0-9a-f]{64}")
+_CLIENT = re.compile(r"([\w.-]{1,64})=([0-9a-f]{64})")
+
+
+def parse_clients(text: str) -> tuple[tuple[str, str], ...]:
+    """Read `NAME=KEY,…`, each KEY 64 hexadecimal digits. Raises ValueError saying what would be right."""
+    clients = []
+    for part in filter(None, map(str.strip, text.split(","))):
+        found = _CLIENT.fullmatch(part)
+        if found is None:
+            raise ValueError(f"{part[:80]!r} must be NAME=KEY, the KEY as `frota list keygen` prints it")
+        clients.append((found[1], found[2]))
+    return tuple(clients)
+
+
+def parse_key(text: str) -> str:
+    """Read a public key: 64 hexadecimal digits, or nothing. Raises ValueError saying what would be right."""
+    if text and not _KEY.fullmatch(text):
+        raise ValueError("must be 64 hexadecimal digits, as `frota list keygen` prints them")
+    return text
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """What `frota list serve` can be told."""
+
+    host: str = setting("127.0.0.1", "address to listen on")
+    port: int = setting(1234, "port for requests, 0 for any free one", low=0, high=65535)
+    watch_port: int = setting(0, "port that changes are published on, 0 for any free one", low=0, high=65535)
+    clear_port: int = setting(
+        0, "further port for requests in clear text, for the original's clients, 0 for none", low=0, high=65535
+    )
+    backlog: int = setting(1024, "connections the kernel holds until they are accepted", low=1, high=65535)
+    state_dir: Path | None = setting(None, "folder in which the lists are kept", parse=Path)
+    security: str = setting(
+        "auto", "curve, clear, or auto: curve where there is a key, else clear, on loopback only", choices=SECURITY
+    )
+    key_file: Path | None = setting(None, "the server's secret key, as `frota list keygen` makes it", parse=Path)
+    public_key: str = setting("", "the public key that must belong to it", parse=parse_key)
+    clients: tuple[tuple[str, str], ...] = setting(
+        (), "who may connect with curve, NAME=PUBLICKEY,…", live=True, parse=parse_clients
+    )
+    durable: bool = setting(True, "whether changes are on disk before they are answered; no keeps them in memory only")
+    max_lists: int = setting(1000, "named lists", low=1, high=10**6)
+    max_elements: int = setting(2_000_000, "elements in all lists together", low=1, high=10**9)
+    max_bytes: int = setting(64 * 2**20, "size of all elements together", unit="bytes", low=1, high=2**40)
+    max_element_bytes: int = setting(65536, "size of one element", unit="bytes", low=1, high=4 * 2**20)
+    remembered_clients: int = setting(
+        10_000, "clients whose last answer is remembered, so that a repeated request changes nothing", low=1, high=10**7
+    )
+    snapshot_bytes: int = setting(
+        16 * 2**20, "growth of the journal after which a snapshot is made", unit="bytes", low=4096, high=2**30
+    )
+    log_requests_per_second: int = setting(
+        50, "requests logged one by one, 0 for none; the others are counted", low=0, high=10**6, live=True
+    )
+    log_level: str = setting("INFO", "least severe level logged", choices=LEVELS, live=True)
+
+    def __post_init__(self) -> None:
+        ports = [port for port in (self.port, self.watch_port, self.clear_port) if port]
+        if len(set(ports)) < len(ports):
+            raise ValueError(f"{PREFIX}PORT, {PREFIX}WATCH_PORT and {PREFIX}CLEAR_PORT must differ")
+        if len({name for name, _ in self.clients}) < len(self.clients):
+            raise ValueError(f"{PREFIX}CLIENTS: every name must be there once")
+
+    @property
+    def directory(self) -> Path:
+        """Where the lists are kept."""
+        return self.state_dir or default_directory(SERVER_UNIT)
+
+    @property
+    def secret_key_file(self) -> Path | None:
+        """The file of the secret key: the one that is set, else systemd's credential `key`, else none."""
+        if self.key_file:
+            return self.key_file
+        credential = Path(os.environ.get("CREDENTIALS_DIRECTORY", "/nowhere")) / "key"
+        return credential if credential.exists() else None
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether nobody but this machine can reach an address."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,248 @@
+"""What is kept comes back, whatever happened to the process, and what is damaged is never taken for whole."""
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from loguru import logger
+
+from frota.core.state import StateError
+from frota.remote_list import journal, snapshot
+from frota.remote_list.changing import carry_out
+from frota.remote_list.journal import Journal
+from frota.remote_list.lists import Limits, Lists
+from frota.remote_list.messages import Refused, Request
+from frota.remote_list.remembered import Remembered
+
+CLIENT = "cd" * 16
+
+
+class Kept:
+    """Lists with a journal in a folder."""
+
+    def __init__(self, folder: Path, snapshot_bytes: int = 2**20, limits: Limits | None = None) -> None:
+        self.folder = folder
+        self.journal = Journal(folder, snapshot_bytes)
+        self.lists, self.remembered = Lists(limits or Limits()), Remembered(1000)
+        try:
+            self.count = self.journal.recover(self.lists, self.remembered)
+        except StateError:
+            self.journal.close()
+            raise
+
+    def change(self, op: str, number: int = 0, **fields: object) -> bytes:
+        client = {"client": CLIENT, "number": number, "id": f"{CLIENT}:{number}", "native": True} if number else {}
+        request = Request(op, **client, **fields)
+        done = carry_out(request, 7, self.lists, self.remembered)
+        self.journal.commit([journal.encode(request, 7)])
+        return done.answer
+
+    def state(self) -> object:
+        lists = {one.name: (list(one.elements), one.version, one.size, one.undo) for one in self.lists.all.values()}
+        return lists, dict(self.remembered.all), self.lists.elements, self.lists.size
+
+    def snapshot(self) -> None:
+        async def make() -> None:
+            self.journal.snapshot_if_due(self.lists, self.remembered)
+            await written_down(self.journal)
+
+        self.journal._written = 2**40
+        asyncio.run(make())
+
+
+async def written_down(journal_: Journal) -> None:
+    while journal_._writer:  # noqa: ASYNC110 -- the journal tells nobody else
+        await asyncio.sleep(0)
+
+
+def some_changes(kept: Kept) -> None:
+    kept.change("append", value="b")
+    kept.change("append", 1, value="a ç")
+    kept.change("insert", value="x", position=-1)
+    kept.change("append", list="other", value="1")
+    kept.change("remove", 2, value="b")
+    kept.change("sort", by="number", descending=True)
+    kept.change("undo")
+    kept.change("clear", list="other")
+
+
+def reopened(kept: Kept, **options: object) -> Kept:
+    kept.journal.close()
+    return Kept(kept.folder, **options)  # type: ignore[arg-type]
+
+
+def test_everything_comes_back_with_versions_answers_and_what_can_be_undone(tmp_path: Path) -> None:
+    kept = Kept(tmp_path)
+    some_changes(kept)
+    before = kept.state()
+    again = reopened(kept)
+    assert again.state() == before
+    assert again.count == 8
+    again.change("undo", list="other")
+    assert again.lists.get("other").elements == ["1"]
+    assert [change.op for change in again.lists.recent][-2:] == ["clear", "undo"]
+
+
+def test_a_snapshot_takes_the_place_of_the_journal_before_it(tmp_path: Path) -> None:
+    kept = Kept(tmp_path)
+    some_changes(kept)
+    kept.snapshot()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["00000002.segment", "00000002.snapshot", "lock"]
+    kept.change("append", 3, value="after")
+    before = kept.state()
+    again = reopened(kept)
+    assert again.state() == before
+    assert again.count == 1
+    again.snapshot()
+    assert snapshot.newest(tmp_path) == 3
+    before = again.state()
+    assert reopened(again).state() == before
+
+
+def test_a_sorted_list_that_was_never_undone_comes_back_from_a_snapshot_with_its_undo(tmp_path: Path) -> None:
+    kept = Kept(tmp_path)
+    for value in "cab":
+        kept.change("append", value=value)
+    kept.change("sort")
+    kept.snapshot()
+    again = reopened(kept)
+    again.change("undo")
+    assert again.lists.get("default").elements == list("cab")
+
+
+def test_what_is_changed_while_a_snapshot_is_written_is_not_in_it_twice(tmp_path: Path) -> None:
+    kept = Kept(tmp_path)
+    for number in range(2000):
+        kept.change("append", value=str(number))
+    kept.change("clear")
+
+    async def make() -> None:
+        kept.journal._written = 2**40
+        kept.journal.snapshot_if_due(kept.lists, kept.remembered)
+        kept.change("undo")
+        for number in range(500):
+            kept.change("append", value=f"later {number}")
+        await written_down(kept.journal)
+
+    asyncio.run(make())
+    assert snapshot.newest(tmp_path) == 2
+    before = kept.state()
+    assert reopened(kept).state() == before
+
+
+def test_a_snapshot_that_was_never_finished_is_nothing(tmp_path: Path) -> None:
+    kept = Kept(tmp_path)
+    some_changes(kept)
+    before = kept.state()
+    kept.journal._store.begin_segment()
+    (tmp_path / "00000002.unfinished").write_bytes(b"frota logbook 1\nhalf")
+    assert reopened(kept).state() == before
+    assert not (tmp_path / "00000002.unfinished").exists()
+
+
+def test_segments_that_outlived_their_snapshot_are_deleted_and_not_applied_again(tmp_path: Path) -> None:
+    kept = Kept(tmp_path)
+    some_changes(kept)
+    old = (tmp_path / "00000001.segment").read_bytes()
+    kept.snapshot()
+    before = kept.state()
+    kept.journal.close()
+    (tmp_path / "00000001.segment").write_bytes(old)
+    assert Kept(tmp_path).state() == before
+    assert not (tmp_path / "00000001.segment").exists()
+
+
+@pytest.fixture
+def log() -> Iterator[list[str]]:
+    told: list[str] = []
+    sink = logger.add(lambda message: told.append(message.record["message"]))
+    yield told
+    logger.remove(sink)
+
+
+def test_a_torn_end_is_cut_off_and_told_of(tmp_path: Path, log: list[str]) -> None:
+    kept = Kept(tmp_path)
+    some_changes(kept)
+    before = kept.state()
+    kept.change("append", value="torn")
+    path = tmp_path / "00000001.segment"
+    path.write_bytes(path.read_bytes()[:-3])
+    assert reopened(kept).state() == before
+    assert [line for line in log if "bytes are no whole commit" in line]
+
+
+@pytest.mark.parametrize("position", range(0, 400, 13))
+def test_a_flipped_bit_of_a_snapshot_is_never_taken_for_an_element(tmp_path: Path, position: int) -> None:
+    kept = Kept(tmp_path)
+    some_changes(kept)
+    kept.snapshot()
+    kept.journal.close()
+    path = tmp_path / "00000002.snapshot"
+    data = bytearray(path.read_bytes())
+    data[position % len(data)] ^= 4
+    path.write_bytes(data)
+    with pytest.raises(StateError, match=r"00000002\.snapshot is damaged; put a backup"):
+        Kept(tmp_path)
+
+
+def test_a_journal_that_lacks_a_segment_is_refused(tmp_path: Path) -> None:
+    kept = Kept(tmp_path)
+    some_changes(kept)
+    kept.snapshot()
+    kept.journal._store.begin_segment()
+    kept.change("append", value="x")
+    kept.journal.close()
+    (tmp_path / "00000002.segment").unlink()
+    with pytest.raises(StateError, match="a segment is missing"):
+        Kept(tmp_path)
+
+
+def test_a_snapshot_whose_journal_is_gone_is_refused(tmp_path: Path) -> None:
+    kept = Kept(tmp_path)
+    some_changes(kept)
+    kept.snapshot()
+    kept.journal.close()
+    (tmp_path / "00000002.segment").unlink()
+    with pytest.raises(StateError, match="a segment is missing"):
+        Kept(tmp_path)
+
+
+def test_damage_in_the_middle_of_the_journal_is_refused_not_skipped(tmp_path: Path) -> None:
+    kept = Kept(tmp_path)
+    some_changes(kept)
+    kept.journal._store.begin_segment()
+    kept.change("append", value="x")
+    kept.journal.close()
+    path = tmp_path / "00000001.segment"
+    data = bytearray(path.read_bytes())
+    data[-2] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(StateError, match="are damaged and left out; put a backup"):
+        Kept(tmp_path)
+
+
+def test_lower_limits_take_nothing_away_that_is_there(tmp_path: Path) -> None:
+    kept = Kept(tmp_path)
+    some_changes(kept)
+    before = kept.state()
+    again = reopened(kept, limits=Limits(elements=1, bytes=1, element_bytes=1))
+    assert again.state() == before
+    with pytest.raises(Refused, match="Limite"):
+        again.change("append", value="y")
+
+
+def test_a_disk_without_room_for_a_snapshot_leaves_the_journal_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: list[str]
+) -> None:
+    kept = Kept(tmp_path)
+    some_changes(kept)
+
+    def fails(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(snapshot, "write", fails)
+    kept.snapshot()
+    assert [line for line in log if line.startswith("no snapshot made, the journal goes on: ")]
+    before = kept.state()
+    assert reopened(kept).state() == before

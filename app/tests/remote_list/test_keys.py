@@ -1,0 +1,102 @@
+"""Key files: there whole and for their owner alone, or not at all; and no message shows what one holds."""
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+import zmq
+from hypothesis import given
+from hypothesis import strategies as st
+from zmq.utils import z85
+
+from frota import cli
+from frota.core.settings import SettingsError
+from frota.remote_list import keys
+
+
+def test_a_new_key_is_one_line_of_hexadecimal_for_its_owner_alone_whatever_the_umask_is(tmp_path: Path) -> None:
+    for mask in (0o000, 0o022, 0o077):
+        former = os.umask(mask)
+        try:
+            public = keys.generate(tmp_path / f"{mask}.key")
+        finally:
+            os.umask(former)
+        path = tmp_path / f"{mask}.key"
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        assert len(path.read_bytes()) == 65
+        assert keys.public_of(keys.read_secret(path)).hex() == public
+    assert len(list(tmp_path.iterdir())) == 3
+
+
+def test_a_key_is_never_readable_by_others_nor_incomplete_under_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, int, bool]] = []
+    sync = os.fsync
+
+    def look(handle: int) -> None:
+        found = os.fstat(handle)
+        seen.append((stat.S_IMODE(found.st_mode), found.st_size, (tmp_path / "key").exists()))
+        sync(handle)
+
+    monkeypatch.setattr(os, "fsync", look)
+    keys.generate(tmp_path / "key")
+    assert seen[0] == (0o600, 65, False)
+    assert seen[1][2]
+    assert len(seen) == 2
+
+
+def test_a_key_that_could_not_be_put_on_disk_leaves_nothing_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        keys.generate(tmp_path / "key")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_key_is_never_overwritten(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "key"
+    assert cli.main(["list", "keygen", str(path)]) == 0
+    public, secret = capsys.readouterr().out, path.read_bytes()
+    assert cli.main(["list", "keygen", str(path)]) == 1
+    assert f"frota: {path} exists, and no key is overwritten" in capsys.readouterr().err
+    assert path.read_bytes() == secret
+    assert list(tmp_path.iterdir()) == [path]
+    assert cli.main(["list", "keygen", "--public", str(path)]) == 0
+    assert capsys.readouterr().out == public
+
+
+def test_a_folder_that_is_not_there_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["list", "keygen", str(tmp_path / "none" / "key")]) == 1
+    assert "No such file or directory" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("text", [b"", b"abc", b"g" * 64, b"ab" * 33, b"ab" * 4096, b"\xff\xfe", b"ab cd" * 13])
+def test_a_file_that_holds_no_key_is_said_without_showing_what_it_holds(text: bytes, tmp_path: Path) -> None:
+    (tmp_path / "key").write_bytes(text)
+    with pytest.raises(SettingsError, match="no secret key: must be one line of 64 hexadecimal digits") as told:
+        keys.read_secret(tmp_path / "key")
+    assert not text or text.decode(errors="replace") not in str(told.value)
+
+
+def test_a_key_file_that_cannot_be_read_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for path, reason in ((tmp_path / "none", "No such file"), (tmp_path, "Is a directory")):
+        assert cli.main(["list", "keygen", "--public", str(path)]) == 78
+        assert f"frota: key file {path}: {reason}" in capsys.readouterr().err
+
+
+@given(st.binary(min_size=32, max_size=32))
+def test_keys_are_the_ones_that_zeromq_knows_in_its_own_writing(secret: bytes) -> None:
+    assert z85.encode(keys.public_of(secret)) == zmq.curve_public(z85.encode(secret))
+    assert keys.hexadecimal(f" {secret.hex().upper()}\n") == secret.hex()
+
+
+@pytest.mark.parametrize("text", ["x", "ab" * 31, "ab" * 33, "-" * 64, "٣" * 64])
+def test_what_is_no_key_is_refused_as_one(text: str) -> None:
+    with pytest.raises(ValueError, match="must be 64 hexadecimal digits"):
+        keys.hexadecimal(text)

@@ -1,0 +1,167 @@
+"""What the operations make of lists, within limits, and how each is undone."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from frota.remote_list.lists import UNLIMITED, Carried, Limits, Lists
+from frota.remote_list.messages import Refused, Request
+
+
+def change(lists: Lists, op: str, **fields: object) -> str:
+    """Change a list and return the answer, or the code of the refusal."""
+    try:
+        return lists.change(Request(op, **fields), 0).change.text
+    except Refused as error:
+        return error.code
+
+
+def filled(*elements: str, limits: Limits = UNLIMITED) -> Lists:
+    lists = Lists(limits)
+    for element in elements:
+        change(lists, "append", value=element)
+    return lists
+
+
+def test_the_recorded_session_of_the_original() -> None:
+    lists = filled(*"3357935")
+    assert lists.get("default").elements == list("3357935")
+    assert change(lists, "insert", position=4, value="5") == "Elemento '5' inserido na posição 4."
+    assert change(lists, "remove", value="5") == "Elemento '5' removido."
+    assert change(lists, "sort") == "Lista ordenada crescentemente."
+    assert lists.get("default").elements == list("3335579")
+    assert change(lists, "sort", descending=True) == "Lista ordenada decrescentemente."
+    assert lists.get("default").elements == list("9755333")
+    assert change(lists, "clear") == "Lista limpa."
+    assert lists.get("default").elements == []
+
+
+@pytest.mark.parametrize(("position", "result"), [(0, "xabc"), (3, "abcx"), (-1, "abxc"), (-3, "xabc")])
+def test_an_insert_goes_where_python_would_put_it(position: int, result: str) -> None:
+    lists = filled(*"abc")
+    change(lists, "insert", position=position, value="x")
+    assert lists.get("default").elements == list(result)
+
+
+@pytest.mark.parametrize("position", [4, -4, 10**12])
+def test_an_insert_beyond_the_ends_is_refused(position: int) -> None:
+    lists = filled(*"abc")
+    assert change(lists, "insert", position=position, value="x") == "position"
+    assert lists.get("default").version == 3
+
+
+def test_what_is_not_there_cannot_be_removed() -> None:
+    assert change(filled(*"abc"), "remove", value="x") == "not_found"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"op": "append", "value": "x"},
+        {"op": "insert", "value": "x", "position": 1},
+        {"op": "remove", "value": "b"},
+        {"op": "sort", "descending": True},
+        {"op": "clear"},
+    ],
+    ids=lambda fields: str(fields["op"]),
+)
+def test_the_last_change_is_undone_once(fields: dict[str, object]) -> None:
+    lists = filled(*"abcb")
+    change(lists, **fields)  # type: ignore[arg-type]
+    assert change(lists, "undo") == "Última alteração desfeita."
+    assert lists.get("default").elements == list("abcb")
+    assert change(lists, "undo") == "nothing_to_undo"
+    assert lists.get("default").version == 6
+
+
+def test_lists_of_different_names_know_nothing_of_each_other() -> None:
+    lists = filled("a")
+    change(lists, "append", value="b", list="other")
+    assert [lists.get(name).elements for name in ("default", "other", "third")] == [["a"], ["b"], []]
+    assert set(lists.all) == {"default", "other"}
+
+
+@pytest.mark.parametrize(
+    ("limits", "refused"),
+    [
+        (Limits(elements=3), {"op": "append", "value": "x"}),
+        (Limits(bytes=4), {"op": "append", "value": "çç"}),
+        (Limits(lists=1), {"op": "append", "value": "x", "list": "second"}),
+        (Limits(element_bytes=3), {"op": "insert", "value": "çç"}),
+    ],
+)
+def test_what_is_beyond_a_limit_is_refused_and_changes_nothing(limits: Limits, refused: dict[str, object]) -> None:
+    lists = filled(*"abc", limits=limits)
+    assert change(lists, **refused) in ("full", "too_large")  # type: ignore[arg-type]
+    assert lists.all["default"].version == 3
+    assert (lists.elements, lists.size) == (3, 3)
+    assert change(lists, "remove", value="a") == "Elemento 'a' removido."
+
+
+def test_what_an_undo_could_bring_back_is_forgotten_where_the_room_is_needed() -> None:
+    lists = filled(*"abc", limits=Limits(elements=3))
+    change(lists, "clear")
+    change(lists, "append", list="other", value="x")
+    assert change(lists, "undo") == "nothing_to_undo"
+    assert lists.elements == 1
+
+
+changes = st.one_of(
+    st.builds(Request, st.just("append"), value=st.text(max_size=2)),
+    st.builds(Request, st.just("insert"), value=st.text(max_size=2), position=st.integers(-5, 5)),
+    st.builds(Request, st.just("remove"), value=st.text(max_size=1)),
+    st.builds(Request, st.just("sort"), by=st.sampled_from(["text", "number"]), descending=st.booleans()),
+    st.builds(Request, st.sampled_from(["clear", "undo"])),
+)
+
+
+@given(st.lists(changes, max_size=30), st.lists(changes, max_size=10))
+def test_changes_that_are_taken_back_were_never_there(kept: list[Request], doomed: list[Request]) -> None:
+    lists = Lists(Limits(elements=12, bytes=20))
+    for request in kept:
+        change_or_nothing(lists, request)
+    before = snapshot(lists)
+    done = [found for request in doomed if (found := change_or_nothing(lists, request))]
+    for one in reversed(done):
+        lists.take_back(one)
+    after = snapshot(lists)
+    # What an undo could bring back may have been forgotten meanwhile.
+    assert after == before or [one[:3] for one in after[0]] == [one[:3] for one in before[0]]
+    assert after[1:] == before[1:]
+
+
+def change_or_nothing(lists: Lists, request: Request) -> Carried | None:
+    try:
+        return lists.change(request, 0)
+    except Refused:
+        return None
+
+
+def snapshot(lists: Lists) -> tuple[list[tuple[Any, ...]], int, int]:
+    each = [(one.name, list(one.elements), one.version, one.size, one.undo) for one in lists.all.values()]
+    return each, lists.elements, lists.size
+
+
+@given(st.lists(changes, max_size=40))
+def test_the_count_of_elements_and_bytes_is_that_of_the_lists(requests: list[Request]) -> None:
+    lists = Lists(Limits())
+    for request in requests:
+        change_or_nothing(lists, request)
+        elements = [element for one in lists.all.values() for element in one.elements]
+        assert (lists.elements, lists.size) == (len(elements), len("".join(elements).encode()))
+        undos = [one.undo for one in lists.all.values() if one.undo and one.undo.elements]
+        assert lists._held_elements == sum(len(undo.elements) for undo in undos)
+
+
+def test_recent_changes_are_given_from_a_version_on_and_it_is_told_whether_these_are_all() -> None:
+    lists = filled()
+    for number in range(5):
+        lists.change(Request("append", value=str(number)), 0)
+    found, complete = lists.since("default", 2)
+    assert ([one.value for one in found], complete) == (["2", "3", "4"], True)
+    lists.recent.popleft()
+    assert lists.since("default", 0)[1] is False
+    assert lists.since("default", 1)[1] is True
+    assert lists.since("other", 0) == ([], True)

@@ -1,0 +1,165 @@
+"""What is understood of what travels, and what is answered to the rest."""
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from frota.remote_list import messages
+from frota.remote_list.messages import Outcome, Refused, Request
+
+CLIENT = "0123456789abcdef" * 2
+
+
+@pytest.mark.parametrize(
+    ("text", "request_"),
+    [
+        ("mostrar", Request("show")),
+        ("append 3", Request("append", value="3")),
+        ("  append\t3  ", Request("append", value="3")),
+        ("append a b", Request("append", value="a")),
+        ("insert 4 5", Request("insert", value="5", position=4)),
+        ("remover 5", Request("remove", value="5")),
+        ("pesquisar 6", Request("search", value="6")),
+        ("ordenar_cresc", Request("sort")),
+        ("ordenar_desc", Request("sort", descending=True)),
+        ("limpar", Request("clear")),
+        ("limpar tudo", Request("clear", value="tudo")),
+    ],
+)
+def test_the_commands_of_the_original_are_understood(text: str, request_: Request) -> None:
+    assert messages.parse([text.encode()]) == request_
+
+
+@pytest.mark.parametrize(
+    ("body", "sentence"),
+    [
+        ([], "Comando inválido: a mensagem está vazia."),
+        ([b""], "Comando inválido: a mensagem está vazia."),
+        ([b" \n"], "Comando inválido: a mensagem está vazia."),
+        ([b"\xff\xfe"], "Comando inválido: a mensagem não é UTF-8."),
+        ([b"mostrar", b"append 3"], "Comando inválido: a mensagem tem 2 partes; deve ter uma só."),
+        ([b"append"], "Comando inválido: uso: append X"),
+        ([b"insert 1"], "Comando inválido: uso: insert POS X"),
+        ([b"insert x y"], "Posição inválida: x"),
+        ([b"insert -1 y"], "Posição inválida: -1"),
+        ([b"insert 1" + b"0" * 5000 + b" y"], f"Posição inválida: 1{'0' * 39}"),
+        ([b"GET / HTTP/1.1"], "Comando inválido."),
+    ],
+)
+def test_what_makes_no_sense_is_refused_with_what_is_wrong(body: list[bytes], sentence: str) -> None:
+    with pytest.raises(Refused) as caught:
+        messages.parse(body)
+    assert caught.value.text == sentence
+
+
+def test_a_native_request_may_say_everything_that_its_operation_takes() -> None:
+    given_ = {"op": "insert", "list": "compras", "value": "a b", "position": -1, "id": f"{CLIENT}:7"}
+    trace = f"00-{'ab' * 16}-{'cd' * 8}-01"
+    found = messages.parse([json.dumps({**given_, "traceparent": trace}).encode()])
+    wanted = Request("insert", list="compras", value="a b", position=-1, id=f"{CLIENT}:7")
+    wanted.client, wanted.number, wanted.trace, wanted.native = CLIENT, 7, "ab" * 16, True
+    assert found == wanted
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        "{}",
+        '{"op": 1}',
+        '{"op": "drop"}',
+        '{"op": "append"}',
+        '{"op": "append", "value": 3}',
+        '{"op": "append", "value": "\\ud800"}',
+        '{"op": "append", "value": "x", "id": "1"}',
+        f'{{"op": "append", "value": "x", "id": "{CLIENT}:0"}}',
+        f'{{"op": "append", "value": "x", "id": "{CLIENT}:9999999999999999999"}}',
+        '{"op": "append", "value": "x", "list": ""}',
+        '{"op": "append", "value": "x", "list": "a\\nb"}',
+        '{"op": "append", "value": "x", "position": 1}',
+        '{"op": "insert", "value": "x"}',
+        '{"op": "insert", "value": "x", "position": true}',
+        '{"op": "insert", "value": "x", "position": 1.0}',
+        '{"op": "insert", "value": "x", "position": 10000000000000000000}',
+        '{"op": "sort", "by": "length"}',
+        '{"op": "sort", "descending": 1}',
+        '{"op": "show", "start": "1"}',
+        '{"op": "changes", "since": null}',
+        '{"op": "show", "stop": NaN}',
+        '{"op": "show", "stop": ' + "9" * 5000 + "}",
+        '{"op": ' + "[" * 100_000,
+    ],
+)
+def test_a_native_request_that_is_wrong_is_refused_and_answered_as_one(text: str) -> None:
+    with pytest.raises(Refused) as caught:
+        messages.parse([text.encode()])
+    assert caught.value.text.startswith("Comando inválido: ")
+    assert len(caught.value.text) < 300
+    assert messages.refused([text.encode()]).native
+
+
+def test_a_wrong_request_that_has_an_id_is_answered_with_it() -> None:
+    assert messages.refused([f'{{"op": "drop", "id": "{CLIENT}:1"}}'.encode()]).id == f"{CLIENT}:1"
+
+
+def test_a_trace_that_is_none_is_no_reason_to_refuse_a_request() -> None:
+    assert messages.parse([b'{"op": "show", "traceparent": "x"}']).trace == ""
+
+
+def understood_or_refused(body: list[bytes]) -> str:
+    """Return the operation, or the sentence that is answered."""
+    try:
+        return messages.parse(body).op
+    except Refused as error:
+        messages.refused(body)
+        return error.text
+
+
+@given(st.lists(st.binary(max_size=60), max_size=3))
+def test_whatever_comes_is_understood_or_refused(body: list[bytes]) -> None:
+    assert understood_or_refused(body)
+
+
+@given(st.dictionaries(st.sampled_from(["op", "id", "list", "value", "position", "by"]), st.text() | st.integers()))
+def test_whatever_object_comes_is_understood_or_refused(fields: dict[str, object]) -> None:
+    assert understood_or_refused([json.dumps(fields).encode()])
+
+
+@pytest.mark.parametrize(
+    ("frames", "envelope", "body"),
+    [
+        ([b"id", b"", b"mostrar"], [b"id", b""], [b"mostrar"]),
+        ([b"id", b"mostrar"], [b"id"], [b"mostrar"]),
+        ([b"id", b""], [b"id", b""], []),
+        ([b"id", b"", b""], [b"id", b""], [b""]),
+        ([b"id", b"hop", b"", b"a", b"b"], [b"id", b"hop", b""], [b"a", b"b"]),
+        ([b"id"], [b"id"], []),
+    ],
+)
+def test_the_envelope_goes_to_the_first_empty_frame(
+    frames: list[bytes], envelope: list[bytes], body: list[bytes]
+) -> None:
+    assert messages.opened(frames) == (envelope, body)
+
+
+def test_a_native_answer_tells_whether_it_was_done_and_how_the_list_is_now() -> None:
+    outcome = Outcome("Elemento 'ç' adicionado.", "default", 3, 8, more={"start": 0})
+    assert json.loads(messages.print_native(outcome, "x:1")) == {
+        "id": "x:1",
+        "ok": True,
+        "text": "Elemento 'ç' adicionado.",
+        "list": "default",
+        "length": 3,
+        "version": 8,
+        "start": 0,
+    }
+    assert json.loads(messages.print_native(Outcome("não", error="full"), "")) == {
+        "ok": False,
+        "error": "full",
+        "text": "não",
+        "list": "default",
+        "length": 0,
+        "version": 0,
+    }
