@@ -32,7 +32,7 @@ check: venv ## Lint and unit tests, without a host (under a minute)
 test: ## Everything that CI runs
 	@tools/prepare.sh test
 	@$(MAKE) --no-print-directory check molecule up fleet
-	@$(BIN)/python -m bench sensors --quick
+	@$(BIN)/python -m bench --quick
 
 molecule: ## Every role on real systemd hosts; one of them: make molecule ROLE=sensors
 	@tools/prepare.sh molecule
@@ -44,7 +44,9 @@ fleet: ## The acceptance tests, on the fleet that is up
 	@$(MAKE) --no-print-directory venv
 	@$(BIN)/pytest tests/fleet
 
-bench: venv ## Measure: ratios to the original's design and to a C server
+bench: ## Measure: ratios to the originals' designs, to C servers and to Redis
+	@tools/prepare.sh bench
+	@$(MAKE) --no-print-directory venv
 	@$(BIN)/python -m bench $(BENCH)
 
 venv: .venv/ready ## The control node's tools, and .venv/bin/frota

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bench import sensors
+from bench import remote_list, sensors
 from bench.core import machine, report
 from bench.core.build import BUILD
 from bench.core.compare import Scenario, Spread, measure_pairs, step_names
@@ -17,7 +17,10 @@ from bench.core.errors import CannotRunError, InvalidRunError
 from bench.core.options import Options
 from bench.core.progress import Progress
 
-SYSTEMS: dict[str, Callable[[Options], Sequence[Scenario]]] = {"sensors": sensors.scenarios}
+SYSTEMS: dict[str, Callable[[Options], Sequence[Scenario]]] = {
+    "sensors": sensors.scenarios,
+    "remote_list": remote_list.scenarios,
+}
 
 EPILOG = """\
 example:
@@ -85,7 +88,7 @@ def positive_float(text: str) -> float:
 def run(arguments: argparse.Namespace, folder: Path) -> None:
     """Measure what was asked for, with state in `folder`, and print it."""
     machine.require_disk(folder)
-    options = Options(arguments.frota, folder, arguments.seconds)
+    options = Options(arguments.frota, folder, arguments.seconds, arguments.quick)
     names = arguments.systems or list(SYSTEMS)
     scenarios = [scenario for name in names for scenario in SYSTEMS[name](options)]
     progress = Progress([step for scenario in scenarios for step in step_names(scenario, arguments.pairs)])

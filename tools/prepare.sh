@@ -1,6 +1,6 @@
 #!/bin/sh
 # prepare.sh TARGET: what a target of the Makefile needs of this machine. Packages that are missing are installed where
-# we may, otherwise named. `venv` alone needs no root, and little more than Python.
+# we may, otherwise named. `venv` and `bench` need no root.
 set -eu
 target=${1:-up}
 python=${PYTHON:-python3}
@@ -20,7 +20,7 @@ command_of() { PATH=$PATH:/usr/sbin:/sbin command -v "$1"; }
 case $PWD in
 *[[:space:]]*) refuse "Ansible cannot work in a folder with a space in its path. Move this one: $PWD" ;;
 esac
-if [ "$target" != venv ] && [ "$(id -u)" != 0 ]; then
+if [ "$target" != venv ] && [ "$target" != bench ] && [ "$(id -u)" != 0 ]; then
   refuse "hosts with addresses of their own take root. Run: sudo make $target"
 fi
 
@@ -37,8 +37,13 @@ up | test | molecule)
   need debian-archive-keyring test -e /usr/share/keyrings/debian-archive-keyring.gpg -o -e /usr/share/keyrings/debian-archive-keyring.pgp
   need iproute2 command_of ip
   need openssh-client command_of ssh
+  ;;
+esac
+case $target in
+test | bench)
   need gcc command_of cc
   need libc6-dev test -e /usr/include/stdio.h
+  need redis-tools command_of redis-benchmark
   ;;
 esac
 

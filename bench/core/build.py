@@ -24,7 +24,8 @@ def compile_c(source: Path) -> Path:
             "install one (Debian: apt-get install gcc libc6-dev) or name it in $CC"
         )
     BUILD.mkdir(exist_ok=True)
-    program = BUILD / source.stem
+    # Two systems may have a source of the same name.
+    program = BUILD / f"{source.parent.name}-{source.stem}"
     command = [compiler, *FLAGS, "-o", str(program), str(source)]
     done = subprocess.run(command, check=False, capture_output=True, text=True)
     if done.returncode != 0:

@@ -3,6 +3,8 @@
 import os
 import platform
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from bench.core.errors import CannotRunError
@@ -18,6 +20,17 @@ def cpus() -> list[int]:
 def load_cpus() -> list[int]:
     """Return where the load runs: the last CPU, alone, so that it never moves."""
     return cpus()[-1:]
+
+
+@contextmanager
+def on_load_cpus() -> Iterator[None]:
+    """Keep this thread, and threads and processes that it starts, where the load runs."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, load_cpus())
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
 
 
 def placement() -> str:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from bench.core.errors import CannotRunError, InvalidRunError
 
-START_SECONDS = 20.0
+START_SECONDS = 60.0
 LOOK_AGAIN_SECONDS = 0.02
 
 
