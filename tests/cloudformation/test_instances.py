@@ -124,7 +124,9 @@ def test_no_two_instances_have_the_same_name(instances: dict[str, Any]) -> None:
     assert [name for name, times in names.items() if times > 1] == []
 
 
-def test_there_is_one_sensor_server_and_at_least_two_hosts_with_sensors(instances: dict[str, Any]) -> None:
+def test_there_is_one_server_of_each_kind_and_at_least_two_hosts_that_use_it(instances: dict[str, Any]) -> None:
     roles = Counter(role for instance in instances.values() for role in tag(instance, "FrotaRole").split())
-    assert roles["sensor_server"] == 1
-    assert roles["sensor_client"] >= 2
+    kinds = {role.rpartition("_")[0] for role in roles}
+    assert kinds == {"sensor", "list"}
+    assert {kind: roles[f"{kind}_server"] for kind in kinds} == dict.fromkeys(kinds, 1)
+    assert [kind for kind in kinds if roles[f"{kind}_client"] < 2] == []

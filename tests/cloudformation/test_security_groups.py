@@ -13,6 +13,14 @@ ADMIN = {"Ref": "AdminCidr"}
 WORLD = ("0.0.0.0/0", "::/0")
 NOWHERE = "127.0.0.1/32"
 
+# Who may knock at whom, and at which port, by the names of their groups and of the parameter. Nobody may at the port
+# where the remote list speaks clear text.
+INSIDE = {
+    ("SensorClient", "SensorServer", "SensorsPort"),
+    ("ListClient", "ListServer", "RemoteListPort"),
+    ("ListClient", "ListServer", "RemoteListWatchPort"),
+}
+
 # What any host may reach in the world, each with its reason.
 OUTWARD = {
     ("tcp", 80): "Debian's mirrors",
@@ -85,14 +93,14 @@ def test_a_range_that_opens_the_fleet_to_the_world_is_refused(stacks: dict[str, 
     assert not re.fullmatch(stacks["security"]["Parameters"]["AdminCidr"]["AllowedPattern"], bad)
 
 
-def test_readings_come_only_from_the_hosts_with_sensors(ingress: list[Rule]) -> None:
-    port = {"Ref": "SensorsPort"}
-    to_server = [
-        (ports(rule), rule.get("SourceSecurityGroupId"))
-        for rule in ingress
-        if rule["GroupId"] == {"Ref": "SensorServerSecurityGroup"}
+def test_a_server_is_reached_only_by_the_hosts_that_use_it_and_only_at_its_ports(ingress: list[Rule]) -> None:
+    inside = [rule for rule in ingress if "SourceSecurityGroupId" in rule]
+    found = [
+        (*(rule[end]["Ref"].removesuffix("SecurityGroup") for end in ("SourceSecurityGroupId", "GroupId")), ports(rule))
+        for rule in inside
     ]
-    assert to_server == [(("tcp", port, port), {"Ref": "SensorClientSecurityGroup"})]
+    wanted = [(source, target, ("tcp", {"Ref": port}, {"Ref": port})) for source, target, port in INSIDE]
+    assert sorted(found, key=str) == sorted(wanted, key=str)
 
 
 def test_every_group_has_a_rule_for_what_goes_out_since_none_means_everything(resources: Resources) -> None:

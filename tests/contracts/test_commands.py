@@ -22,27 +22,39 @@ def _commands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentPar
 
 def _all_commands() -> dict[str, argparse.ArgumentParser]:
     found: dict[str, argparse.ArgumentParser] = {}
-    for system in cli.SYSTEMS:
+    for name_of_system, system in cli.SYSTEMS.items():
         parser = argparse.ArgumentParser()
-        importlib.import_module(f"frota.{system}.cli").add_commands(parser)
-        found |= {f"{system} {name}": command for name, command in _commands(parser).items()}
+        importlib.import_module(f"frota.{system.package}.cli").add_commands(parser)
+        found |= {f"{name_of_system} {name}": command for name, command in _commands(parser).items()}
     return found
 
 
 COMMANDS = _all_commands()
-SERVICES = {name for name, command in COMMANDS.items() if "--env-file" in command._option_string_actions}
+# A service has settings and keeps something; what only asks a service has settings too.
+SERVICES = {
+    name for name, command in COMMANDS.items() if {"--env-file", "--state-dir"} <= set(command._option_string_actions)
+}
 each_command = pytest.mark.parametrize("command", COMMANDS)
 
 
-def test_every_service_command_is_deployed_by_exactly_one_entry_point() -> None:
-    arguments = [
-        mapping["python_service_arguments"]
+def _deployed() -> list[tuple[str, str]]:
+    """Return the role and the command of every service that a role deploys."""
+    return [
+        (path.parts[-3], " ".join(mapping["python_service_arguments"].split()[:2]))
         for path in task_files()
         for mapping in mappings(load(path))
         if "python_service_arguments" in mapping and "python_service_executable" not in mapping
     ]
-    deployed = Counter(" ".join(text.split()[:2]) for text in arguments)
-    assert deployed == Counter(SERVICES)
+
+
+def test_every_service_command_is_deployed_by_exactly_one_entry_point() -> None:
+    assert Counter(command for _, command in _deployed()) == Counter(SERVICES)
+
+
+def test_a_service_is_deployed_by_the_role_that_has_the_name_of_its_package() -> None:
+    assert {role: cli.SYSTEMS[command.split()[0]].package for role, command in _deployed()} == {
+        role: role for role, _ in _deployed()
+    }
 
 
 @each_command
@@ -62,7 +74,7 @@ def test_the_example_in_the_help_of_a_command_is_a_use_of_it(command: str) -> No
 
 def test_the_core_knows_the_name_of_no_system() -> None:
     core = ROOT / "app" / "src" / "frota" / "core"
-    systems = "|".join([*cli.SYSTEMS, "sensor", "logbook"])
+    systems = "|".join([*(system.package for system in cli.SYSTEMS.values()), "sensor", "logbook"])
     telling = [path.name for path in core.glob("*.py") if re.search(rf"\bfrota\.({systems})\b", path.read_text())]
     assert any(core.glob("*.py"))
     assert telling == []

@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import re
 from typing import Any, NamedTuple
 
 import jinja2
@@ -9,16 +10,21 @@ import pytest
 
 from frota.cli import SYSTEMS
 from frota.core import settings as core
+from frota.remote_list.access import FLEET_FILE, Access
+from frota.remote_list.settings import PREFIX
 
 from .checkout import ROOT, defaults, entry_points, load, mappings
 
-# What systemd gives instead: the socket that it listens on, and StateDirectory=.
-_BY_SOCKET = {"host", "port", "backlog"}
+# What systemd gives instead: StateDirectory=, LoadCredential=, and the sockets that it listens on, whose ports are to
+# be known to a service that has several.
 _BY_STATE_DIRECTORY = {"state_dir"}
+_BY_CREDENTIAL = {"key_file"}
+_BY_SOCKET = {"sensors": {"host", "port", "backlog"}, "remote_list": {"host", "backlog"}}
 # A count is for people; a service never ends.
 _FOR_PEOPLE = {"count"}
-# The fleet's server is ours: its sensors need not find out how it speaks, and number their readings from the first on.
-_OF_THE_FLEET = {"sensors client protocol"}
+# The fleet's sensor server is ours: its sensors need not find out how it speaks, and number their readings from the
+# first on. Its list is never without a key, and has the port for who watches where the security groups expect it.
+_OF_THE_FLEET = {"sensors client protocol", "remote_list server security", "remote_list server watch_port"}
 
 
 class Service(NamedTuple):
@@ -33,7 +39,7 @@ class Service(NamedTuple):
 
 def _services() -> list[Service]:
     found = []
-    for system in SYSTEMS:
+    for system in (one.package for one in SYSTEMS.values()):
         module = importlib.import_module(f"frota.{system}.settings")
         for name, settings in vars(module).items():
             if name.endswith("Settings") and isinstance(settings, type) and dataclasses.is_dataclass(settings):
@@ -68,8 +74,8 @@ def _by_default(service: Service) -> dict[str, str]:
     for name, value in service.deployed["python_service_settings"].items():
         try:
             found[name] = environment.from_string(str(value)).render(defaults(service.system))
-        except jinja2.UndefinedError:
-            continue  # required, so there is no default
+        except (jinja2.UndefinedError, jinja2.TemplateAssertionError):
+            continue  # required, so there is no default; or made by a filter, of what is required
     return found
 
 
@@ -79,7 +85,9 @@ def test_every_setting_comes_from_the_role_from_systemd_or_from_an_instance_and_
 ) -> None:
     elsewhere = _BY_STATE_DIRECTORY | _FOR_PEOPLE | _kinds_own(service)
     if "python_service_listen" in service.deployed:
-        elsewhere |= _BY_SOCKET
+        elsewhere |= _BY_SOCKET[service.system]
+    if "python_service_credentials" in service.deployed:
+        elsewhere |= _BY_CREDENTIAL
     assert set(service.deployed["python_service_settings"]) == _names(service.settings) - elsewhere
 
 
@@ -113,3 +121,15 @@ def test_an_instance_is_told_only_what_its_service_can_be_told() -> None:
     client = next(service for service in SERVICES if (service.system, service.entry) == ("sensors", "client"))
     assert kinds
     assert {name for kind in kinds.values() for name in kind} - _kinds_own(client) == set()
+
+
+def test_what_people_of_a_host_are_given_for_the_remote_list_is_known_to_its_commands() -> None:
+    template = (ROOT / "roles" / "remote_list" / "templates" / "client.env.j2").read_text(encoding="utf-8")
+    written = set(re.findall(r"^(\w+)=", template, re.MULTILINE))
+    assert written == {PREFIX + name.upper() for name in ("host", "port", "key_file", "server_key")}
+    assert written <= set(core.keys(Access, PREFIX))
+
+
+def test_the_commands_of_the_remote_list_look_for_that_file_where_the_role_puts_it() -> None:
+    tasks = load(ROOT / "roles" / "remote_list" / "tasks" / "client.yml")
+    assert str(FLEET_FILE) in [mapping.get("dest") for mapping in mappings(tasks)]

@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
+from frota.remote_list.access import Access
+from frota.remote_list.settings import ServerSettings as ListServerSettings
 from frota.sensors.settings import ClientSettings, ServerSettings
 
-from .checkout import PLAYBOOKS, ROOT, defaults, load, mappings
+from .checkout import PLAYBOOKS, ROLES, ROOT, defaults, load, mappings
 
 VARIABLES = load(ROOT / "roles" / "stacks" / "vars" / "main.yml")
 STACKS = {stack["name"]: stack["parameters"] for stack in VARIABLES["_stacks_in_order"]}
@@ -54,14 +56,27 @@ def _ports() -> dict[str, Any]:
 @pytest.mark.parametrize("name", _ports())
 def test_a_port_is_the_same_in_template_inventory_and_roles(name: str) -> None:
     inventory = load(GROUP_VARS / "all.yml")
-    system = name.removesuffix("_port")
+    system = next(role for role in ROLES if name.startswith(f"{role}_"))
     assert str(_ports()[name]) == str(inventory[name]) == str(defaults(system)[name])
     assert str(_ports()[name]) == str(defaults("stacks")[f"stacks_{name}"])
     assert inventory[f"stacks_{name}"] == f"{{{{ {name} }}}}"
 
 
-def test_the_port_of_the_sensors_is_the_one_that_the_application_takes_by_itself() -> None:
-    assert {ServerSettings.port, ClientSettings.port} == {int(_ports()["sensors_port"])}
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [("sensors_port", (ServerSettings, ClientSettings)), ("remote_list_port", (ListServerSettings, Access))],
+)
+def test_the_port_of_a_system_is_the_one_that_the_application_takes_by_itself(
+    name: str, settings: tuple[type[Any], ...]
+) -> None:
+    assert {one.port for one in settings} == {int(_ports()[name])}
+
+
+def test_clear_text_is_served_on_this_machine_alone() -> None:
+    everywhere = {**defaults("remote_list"), **load(GROUP_VARS / "all.yml"), **load(GROUP_VARS / "list_server.yml")}
+    aws, local = (load(ROOT / "inventory" / name / "hosts.yml")["all"]["vars"] for name in ("aws", "local"))
+    assert {**everywhere, **aws}["remote_list_clear_port"] == 0
+    assert local["remote_list_clear_port"] not in (0, *map(int, _ports().values()))
 
 
 def test_every_group_that_plays_are_for_is_a_role_of_some_instance() -> None:

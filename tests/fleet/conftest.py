@@ -13,10 +13,12 @@ from .fleet import Fleet, NoFleetError
 _ORDER = (
     "test_hosts",
     "test_wire",
+    "test_remote_list",
     "test_journal",
     "test_configuration",
     "test_partition",
     "test_crashes",
+    "test_remote_list_under_load",
     "test_releases",
     "test_membership",
     "test_machine",

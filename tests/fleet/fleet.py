@@ -69,10 +69,16 @@ class Fleet:
             raise NoFleetError
         variables = inventory["_meta"]["hostvars"]
         self.members = {name: self._host(name, variables[name]["ec2_instance_id"]) for name in names}
-        self.port = int(variables[names[0]]["sensors_port"])
+        ports = ("sensors_port", "remote_list_port", "remote_list_watch_port", "remote_list_clear_port")
+        self.port, self.list_port, self.watch_port, self.clear_port = (int(variables[names[0]][port]) for port in ports)
         self.embedded_aws = self._host("embedded-aws", "embedded-aws")
         self.server = self.members[inventory["sensor_server"]["hosts"][0]]
         self.sensors = [self.members[name] for name in sorted(inventory["sensor_client"]["hosts"])]
+        self.list_server = self.members[inventory["list_server"]["hosts"][0]]
+        # One that only uses the list.
+        self.list_client = next(
+            self.members[name] for name in inventory["list_client"]["hosts"] if name != self.list_server.name
+        )
 
     def _host(self, name: str, instance: str) -> Host:
         options = {

@@ -7,6 +7,7 @@ from .hosts import call, until
 def test_a_fleet_whose_machine_was_restarted_is_up_again_with_all_it_held(fleet: Fleet, start: float) -> None:
     sensors = until(lambda: fleet.numbers(start).keys(), "a reading of a sensor")
     held = fleet.numbers(0)
+    fleet.list_client.run_as_admin("frota list clear --list aceite; frota list append --list aceite antes")
     members = {host.instance: host.address for host in fleet.hosts}
     fleet.switch_off()
 
@@ -15,6 +16,7 @@ def test_a_fleet_whose_machine_was_restarted_is_up_again_with_all_it_held(fleet:
     assert up.returncode == 0, up.stdout[-3000:] + up.stderr[-3000:]
     fleet.read_inventory()
     assert {host.instance: host.address for host in fleet.hosts} == members
+    assert fleet.list_client.run_as_admin("frota list show --list aceite") == "antes\n"
     until(lambda: all(len(fleet.numbers(0)[sensor]) > len(held[sensor]) for sensor in sensors), "further readings")
     kept = fleet.numbers(0)
     for sensor in sensors:

@@ -19,6 +19,22 @@ ExecStartPre=/usr/bin/ssh-keygen -A
 ExecStartPre=/usr/sbin/sshd -t
 UNIT
 
+# The engine begins a host with mounts that nobody else in it sees; systemd hands over credentials as a mount.
+cat >"$root/etc/systemd/system/shared-mounts.service" <<'UNIT'
+[Unit]
+Description=Mounts are shared, as on a machine
+DefaultDependencies=no
+Before=sysinit.target
+
+[Service]
+Type=oneshot
+ExecStart=mount --make-rshared /
+
+[Install]
+WantedBy=sysinit.target
+UNIT
+chroot "$root" systemctl enable --quiet shared-mounts.service
+
 touch "$root/etc/default/locale" # or every login is an error in the journal
 
 # The kernel and the terminals are the machine's: a host loads no modules, sets no parameters, asks for no login there.

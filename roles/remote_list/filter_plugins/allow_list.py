@@ -1,0 +1,21 @@
+"""Who may use the remote list."""
+
+SUFFIXES = ("", ".next")  # of the names of a client's key and of the one that is to follow it
+
+
+def allow_list(clients: dict[str, list[str]], former: str) -> str:
+    """Return NAME=KEY,NAME.next=KEY,… for the one or two keys of every client.
+
+    A client of which no key is known at the moment, such as a host that is down, keeps those that it has in `former`.
+    """
+    before = dict(entry.split("=") for entry in former.split(",") if "=" in entry)
+    now = {}
+    for client, keys in sorted(clients.items()):
+        names = [client + suffix for suffix in SUFFIXES]
+        now |= dict(zip(names, keys, strict=False)) or {name: before[name] for name in names if name in before}
+    return ",".join(f"{name}={key}" for name, key in now.items())
+
+
+class FilterModule:
+    def filters(self) -> dict:
+        return {"allow_list": allow_list}

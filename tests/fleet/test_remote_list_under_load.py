@@ -1,0 +1,75 @@
+"""Whatever happens to the remote list under load, its clients see a pause, and every answered change is there, once."""
+
+import json
+from collections.abc import Callable
+
+import pytest
+
+from .blows import kill, reboot, restart
+from .fleet import Fleet
+from .hosts import Host
+from .loads import ENOUGH, load
+
+_UNIT = "frota-list-server.service"
+_KEY = "/etc/frota/credentials/frota-list-client.key"
+_OWN = "carga"
+_WAITS = "does not answer, trying again"
+
+
+def _prove(fleet: Fleet, happen: Callable[[], object], times: int) -> None:
+    """Let something happen under load, and see that nobody was told of more than a pause, and that nothing is lost."""
+    fleet.list_client.run_as_admin(f"frota list clear --list {_OWN}")
+    with load(fleet.list_client, "list_load.py", _OWN) as running:
+        running.wait_for_more()
+        for _ in range(times):
+            happen()
+            running.wait_for_more()
+        report = running.stop()
+    kept = json.loads(fleet.list_client.run_as_admin(f"frota list show --list {_OWN} --json"))["elements"]
+    fleet.list_client.run_as_admin(f"frota list clear --list {_OWN}")
+    assert [line for line in report["said"] if not line.endswith(_WAITS)] == []
+    assert len(kept) > (times + 1) * ENOUGH
+    for client, acknowledged in enumerate(report["acknowledged"]):
+        of_client = [element for element in kept if element.startswith(f"{client}-")]
+        assert of_client == [f"{client}-{number}" for number in range(acknowledged)]
+
+
+@pytest.mark.parametrize(
+    ("blow", "times"),
+    [
+        pytest.param(restart, 3, id="a restart"),
+        pytest.param(kill, 3, id="kill -9"),
+        pytest.param(reboot, 1, id="a reboot"),
+    ],
+)
+def test_no_client_sees_more_than_a_pause_and_nothing_answered_is_lost_or_there_twice_after(
+    fleet: Fleet, blow: Callable[[Host, str], None], times: int
+) -> None:
+    _prove(fleet, lambda: blow(fleet.list_server, _UNIT), times)
+
+
+def _public(host: Host) -> str:
+    return host.run(f"frota list keygen --public {_KEY}; grep SERVER_KEY /etc/frota/frota-list-client.env")
+
+
+def test_no_client_sees_more_than_a_pause_while_all_keys_are_rotated_and_the_old_ones_open_nothing(
+    fleet: Fleet,
+) -> None:
+    hosts = (fleet.list_server, fleet.list_client)
+    before = [_public(host) for host in hosts]
+    fleet.list_client.run(f"install --mode=600 {_KEY} /run/former.key")
+
+    _prove(fleet, lambda: fleet.play("playbooks/rotate_list_keys.yml", "-e", "rotate=all"), 1)
+
+    assert not {line for text in before for line in text.split()} & {
+        line for host in hosts for line in _public(host).split()
+    }
+    refused = fleet.list_client.run(
+        "! frota list show --key-file /run/former.key --patience 2 2>&1; rm /run/former.key"
+    )
+    assert "does not accept our key" in refused
+
+
+def test_rotating_nobodys_keys_says_whose_could_be(fleet: Fleet) -> None:
+    with pytest.raises(AssertionError, match="Whose keys"):
+        fleet.play("playbooks/rotate_list_keys.yml")
