@@ -79,7 +79,7 @@ static int body(char *out, uint32_t client, uint64_t number) {
     element(name, client, number);
     if (dialect != NATIVE)
         return sprintf(out, "append %s", name);
-    return sprintf(out, "{\"op\": \"append\", \"id\": \"%032x:%llu\", \"value\": \"%s\"}", client,
+    return sprintf(out, "{\"op\": \"append\", \"id\": \"%032x:%llu\", \"value\": \"%s\"}", client + 1,
                    (unsigned long long)number, name);
 }
 
@@ -97,7 +97,7 @@ static bool is_right(const struct client *c, uint32_t client, const char *answer
     char wanted[LONGEST], name[64];
     element(name, client, c->acknowledged + 1);
     if (dialect == NATIVE) {
-        sprintf(wanted, "\"%032x:%llu\"", client, (unsigned long long)c->acknowledged + 1);
+        sprintf(wanted, "\"%032x:%llu\"", client + 1, (unsigned long long)c->acknowledged + 1);
         return memmem(answer, length, wanted, strlen(wanted)) && memmem(answer, length, "\"ok\":true", 9);
     }
     size_t expected = (size_t)(dialect == ECHO ? body(wanted, client, c->acknowledged + 1)

@@ -35,15 +35,22 @@ def main(argv: Sequence[str] | None = None) -> int:
         args = _parse(words)
         status: int = args.run(args)
     except SettingsError as error:
-        print(f"frota: {error}", file=sys.stderr)
+        _complain(error)
         return EXIT_CONFIG
     except (StateError, OSError) as error:
-        print(f"frota: {error}", file=sys.stderr)
+        _complain(error)
         _give_up_output()
         return 1
     except KeyboardInterrupt:
         return 130
     return status
+
+
+def _complain(error: Exception) -> None:
+    """Say what went wrong; what a server said may be part of it, and must not be obeyed by a terminal."""
+    from frota.core.log import printable
+
+    print(f"frota: {printable(str(error))}", file=sys.stderr)
 
 
 def _give_up_output() -> None:

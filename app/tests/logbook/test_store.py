@@ -259,3 +259,63 @@ def test_a_full_segment_grows_on_while_no_file_can_be_opened(tmp_path: Path, mon
     assert segments.listed(tmp_path) == [1, 2]
     assert kept(tmp_path) == [b"one" * 50, b"two", b"three"]
     store.close()
+
+
+AHEAD = Limits(segment_bytes=1000, ahead_bytes=4096)
+
+
+def test_a_segment_that_is_longer_than_what_it_holds_is_no_damage_after_a_crash(tmp_path: Path) -> None:
+    store = reopened(tmp_path, AHEAD)
+    commit(store, b"one")
+    path = segments.path_of(tmp_path, 1)
+    crashed = path.read_bytes()
+    assert len(crashed) > store.position.offset + 3000
+    store.close()
+    assert path.stat().st_size == store.position.offset
+    path.write_bytes(crashed)
+    store = reopened(tmp_path, AHEAD)
+    commit(store, b"two")
+    assert [record.payload for record in Reader(tmp_path, store.position).records(1)] == [b"one", b"two"]
+    assert list(tmp_path.glob("*.damaged")) == []
+    store.close()
+    assert kept(tmp_path) == [b"one", b"two"]
+
+
+def test_half_a_commit_in_a_longer_segment_is_set_aside_without_the_zeros_behind_it(tmp_path: Path) -> None:
+    store = reopened(tmp_path, AHEAD)
+    commit(store, b"one")
+    path, end = segments.path_of(tmp_path, 1), store.position.offset
+    torn = encode_commit([encode_record(b"two", 1, NOBODY, 0)])[:20]
+    crashed = path.read_bytes()
+    store.close()
+    path.write_bytes(crashed[:end] + torn + crashed[end + 20 :])
+    store = reopened(tmp_path, AHEAD)
+    assert path.with_suffix(".damaged").read_bytes() == torn.rstrip(b"\0")
+    store.close()
+    assert kept(tmp_path) == [b"one"]
+
+
+def test_only_the_newest_segment_is_longer_than_what_it_holds(tmp_path: Path) -> None:
+    store = reopened(tmp_path, AHEAD)
+    for _ in range(20):
+        commit(store, b"x" * 100)
+    numbers = segments.listed(tmp_path)
+    assert len(numbers) > 2
+    for number in numbers[:-1]:
+        data = segments.path_of(tmp_path, number).read_bytes()
+        assert [end for end, _ in segments.scan(data)][-1] == len(data)
+    store.close()
+
+
+def test_without_room_to_be_longer_a_segment_grows_as_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    store = reopened(tmp_path, AHEAD)
+    commit(store, b"one")
+    commit(store, b"two")
+    store.close()
+    assert kept(tmp_path) == [b"one", b"two"]

@@ -22,16 +22,17 @@ class World:
         self.answers: dict[Any, bytes] = {}
         self.published: list[tuple[str, int]] = []
         self.commits: list[list[bytes]] = []
-        self.full = False
+        self.full = self.broken = False
         self.large = True
         self.later: list[tuple[Callable[[], Any], Callable[[Any], None]]] = []
         self.engine = Engine(Limits(), 100, Disk(self), self)
+        self.engine.watched = True
 
     def send(self, token: Any, answer: bytes) -> None:
         assert token not in self.answers, "answered twice"
         self.answers[token] = answer
 
-    def may_be_large(self, _token: object) -> bool:
+    def room_for_large(self, _token: object) -> bool:
         return self.large
 
     def changed(self, change: Change) -> None:
@@ -46,6 +47,12 @@ class World:
     def do_later(self) -> None:
         work, done = self.later.pop(0)
         done(work())
+        self.go_on()
+
+    def go_on(self) -> None:
+        while self.engine.resume(lambda: True):
+            self.engine.finish()
+        self.engine.finish()
 
     def ask(self, *messages: str) -> list[str]:
         """Send messages in one round; return the answers that there are after it, "" for none."""
@@ -53,6 +60,7 @@ class World:
         for message, token in zip(messages, tokens, strict=True):
             self.engine.take([message.encode()], token)
         self.engine.finish()
+        self.go_on()
         return [self.answers.get(token, b"").decode() for token in tokens]
 
     def elements(self, name: str = "default") -> list[str]:
@@ -65,9 +73,11 @@ class Disk(Memory):
     def __init__(self, world: World) -> None:
         self._world = world
 
-    def commit(self, records: list[bytes]) -> None:
+    def commit(self, records: list[bytes], _weight: int = 0) -> None:
         if self._world.full:
             raise NoRoom("No space left on device")
+        if self._world.broken:
+            raise OSError(5, "Input/output error")
         self._world.commits.append(records)
 
 
@@ -141,6 +151,42 @@ def test_who_has_been_silent_longest_is_forgotten(world: World) -> None:
     assert f"{0:032x}" not in world.engine.remembered.all
 
 
+def test_the_same_id_twice_in_a_round_without_room_is_refused_twice(world: World) -> None:
+    world.full = True
+    answers = world.ask(native("append", 1, value="a"), native("append", 1, value="a"))
+    assert [json.loads(answer)["error"] for answer in answers] == ["no_room", "no_room"]
+
+
+def test_what_was_answered_before_a_round_without_room_stays_answered(world: World) -> None:
+    before = world.ask(native("append", 1, value="a"))
+    world.full = True
+    assert world.ask("append b", native("append", 1, value="a"))[1:] == before
+
+
+def test_a_refusal_that_relied_on_what_was_not_kept_is_not_given(world: World) -> None:
+    world.ask("append x")
+    world.full = True
+    answers = world.ask("remover x", "remover x")
+    assert answers == ["Erro: o servidor não tem espaço em disco; nada foi alterado."] * 2
+
+
+def test_who_was_to_be_forgotten_for_what_was_not_kept_is_not(world: World) -> None:
+    for number in range(1, 101):
+        world.ask(json.dumps({"op": "append", "value": "x", "id": f"{number:032x}:1"}))
+    world.full = True
+    world.ask(native("append", 1, value="a"))
+    assert f"{1:032x}" in world.engine.remembered.all
+    assert len(world.engine.remembered.all) == 100
+
+
+def test_after_a_failed_sync_nothing_is_answered_any_more(world: World) -> None:
+    world.broken = True
+    with pytest.raises(OSError, match="Input/output error"):
+        world.ask(native("append", 1, value="a"))
+    assert world.answers == {}
+    assert world.engine.failed
+
+
 @pytest.fixture
 def everything_is_long(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (engine, lists, reading):
@@ -180,6 +226,33 @@ def test_sorts_of_one_list_follow_each_other(world: World) -> None:
         world.do_later()
     assert world.elements() == ["a", "b", "c", "d"]
     assert len(world.answers) == 7
+
+
+@pytest.mark.usefixtures("everything_is_long")
+def test_a_long_list_that_is_shown_in_a_round_without_room_is_shown_as_it_is(world: World) -> None:
+    world.ask("append c", "append a", "append b")
+    world.full = True
+    assert world.ask("limpar", "mostrar")[1] == ""
+    world.do_later()
+    assert b"['c', 'a', 'b']" in world.answers.values()
+
+
+@pytest.mark.usefixtures("everything_is_long")
+def test_what_waits_for_a_sort_goes_on_a_little_at_a_time_and_in_order(world: World) -> None:
+    world.ask("append c", "append a", "append b")
+    world.ask("ordenar_cresc", *[f"append {number}" for number in range(5)])
+    work, done = world.later.pop(0)
+    done(work())
+    steps = 0
+    while world.engine.resume(iter([True, False]).__next__):
+        if steps < 3:
+            world.engine.take([b"append last"], f"last {steps}")
+        world.engine.finish()
+        steps += 1
+    world.go_on()
+    assert steps >= 5
+    assert world.elements()[:8] == ["a", "b", "c", "0", "1", "2", "3", "4"]
+    assert set(world.elements()[8:]) == {"last"}
 
 
 @pytest.mark.usefixtures("everything_is_long")
@@ -229,13 +302,19 @@ def test_a_long_list_is_shown_as_it_was_when_it_was_asked_for(world: World) -> N
 
 
 @pytest.mark.usefixtures("everything_is_long")
-def test_who_asks_for_more_long_lists_than_can_be_sent_is_told_so(world: World) -> None:
+def test_who_asks_for_more_long_lists_than_can_be_sent_is_told_so(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     world.ask("append c", "append a", "append b")
     world.large = False
     assert world.ask("mostrar") == ["Servidor ocupado: muitas respostas longas ao mesmo tempo."]
     world.large = True
+    monkeypatch.setattr(engine, "_MOST_LARGE", 10)
     answers = world.ask(*["mostrar"] * 20)
-    assert sum(answer.startswith("Servidor ocupado") for answer in answers) == 12
+    assert sum(answer.startswith("Servidor ocupado") for answer in answers) == 17  # three bytes each
+    for _ in range(3):
+        world.do_later()
+    assert world.ask("mostrar") == [""]
 
 
 def test_a_show_in_pieces_is_python_s_repr_and_json(monkeypatch: pytest.MonkeyPatch, world: World) -> None:
@@ -248,6 +327,16 @@ def test_a_show_in_pieces_is_python_s_repr_and_json(monkeypatch: pytest.MonkeyPa
     part = json.loads(world.ask(native("show", start=-5, stop=-1))[0])
     assert (part["start"], part["elements"]) == (3, values[-5:-1])
     assert json.loads(world.ask(native("show", start=7, stop=2))[0])["elements"] == []
+
+
+def test_many_changes_are_told_in_several_answers(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "_LARGE", 5)
+    for value in "abcdefgh":
+        world.ask(f"append {value * 2}")
+    first = json.loads(world.ask(native("changes", since=1))[0])
+    assert ([one["version"] for one in first["changes"]], first["more"]) == ([2, 3, 4], True)
+    rest = json.loads(world.ask(native("changes", since=6))[0])
+    assert ([one["version"] for one in rest["changes"]], rest["more"]) == ([7, 8], False)
 
 
 def test_a_native_search_tells_every_position(world: World) -> None:

@@ -35,7 +35,7 @@ class Kept:
         client = {"client": CLIENT, "number": number, "id": f"{CLIENT}:{number}", "native": True} if number else {}
         request = Request(op, **client, **fields)
         done = carry_out(request, 7, self.lists, self.remembered)
-        self.journal.commit([journal.encode(request, 7)])
+        self.journal.commit([journal.encode(done, 7)], journal.weight(done))
         return done.answer
 
     def state(self) -> object:
@@ -167,7 +167,7 @@ def test_a_torn_end_is_cut_off_and_told_of(tmp_path: Path, log: list[str]) -> No
     before = kept.state()
     kept.change("append", value="torn")
     path = tmp_path / "00000001.segment"
-    path.write_bytes(path.read_bytes()[:-3])
+    path.write_bytes(path.read_bytes().rstrip(b"\0")[:-3])
     assert reopened(kept).state() == before
     assert [line for line in log if "bytes are no whole commit" in line]
 
@@ -220,6 +220,40 @@ def test_damage_in_the_middle_of_the_journal_is_refused_not_skipped(tmp_path: Pa
     path.write_bytes(data)
     with pytest.raises(StateError, match="are damaged and left out; put a backup"):
         Kept(tmp_path)
+
+
+def test_a_crash_at_the_very_first_start_is_no_obstacle(tmp_path: Path) -> None:
+    (tmp_path / "00000001.segment").touch()
+    kept = Kept(tmp_path)
+    kept.change("append", value="x")
+    before = kept.state()
+    assert reopened(kept).state() == before
+
+
+def test_a_segment_that_cannot_be_begun_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = Kept(tmp_path)
+    some_changes(kept)
+    with monkeypatch.context() as patch:
+
+        def fails(_: int) -> None:
+            raise OSError(5, "Input/output error")
+
+        patch.setattr("os.fsync", fails)
+        kept.snapshot()
+    assert [path.name for path in tmp_path.glob("*.segment")] == ["00000001.segment"]
+    kept.snapshot()
+    assert snapshot.newest(tmp_path) == 2
+
+
+def test_what_takes_long_to_do_again_makes_a_snapshot_due(tmp_path: Path) -> None:
+    kept = Kept(tmp_path, snapshot_bytes=4096)
+    kept.change("append", value="x" * 1000)
+    for _ in range(5):
+        kept.change("sort")
+    assert kept.journal._written > 5000
+    again = reopened(kept)
+    assert again.journal._written >= kept.journal._written
+    assert again.lists.discarded == []
 
 
 def test_lower_limits_take_nothing_away_that_is_there(tmp_path: Path) -> None:

@@ -89,6 +89,8 @@ def test_lists_of_different_names_know_nothing_of_each_other() -> None:
         (Limits(elements=3), {"op": "append", "value": "x"}),
         (Limits(bytes=4), {"op": "append", "value": "çç"}),
         (Limits(lists=1), {"op": "append", "value": "x", "list": "second"}),
+        (Limits(lists=1), {"op": "clear", "list": "second"}),
+        (Limits(lists=1), {"op": "sort", "list": "second"}),
         (Limits(element_bytes=3), {"op": "insert", "value": "çç"}),
     ],
 )

@@ -10,6 +10,7 @@ from frota.remote_list import messages
 from frota.remote_list.messages import Outcome, Refused, Request
 
 CLIENT = "0123456789abcdef" * 2
+MOST = 1000
 
 
 @pytest.mark.parametrize(
@@ -29,7 +30,7 @@ CLIENT = "0123456789abcdef" * 2
     ],
 )
 def test_the_commands_of_the_original_are_understood(text: str, request_: Request) -> None:
-    assert messages.parse([text.encode()]) == request_
+    assert messages.parse([text.encode()], MOST) == request_
 
 
 @pytest.mark.parametrize(
@@ -50,14 +51,14 @@ def test_the_commands_of_the_original_are_understood(text: str, request_: Reques
 )
 def test_what_makes_no_sense_is_refused_with_what_is_wrong(body: list[bytes], sentence: str) -> None:
     with pytest.raises(Refused) as caught:
-        messages.parse(body)
+        messages.parse(body, MOST)
     assert caught.value.text == sentence
 
 
 def test_a_native_request_may_say_everything_that_its_operation_takes() -> None:
     given_ = {"op": "insert", "list": "compras", "value": "a b", "position": -1, "id": f"{CLIENT}:7"}
     trace = f"00-{'ab' * 16}-{'cd' * 8}-01"
-    found = messages.parse([json.dumps({**given_, "traceparent": trace}).encode()])
+    found = messages.parse([json.dumps({**given_, "traceparent": trace}).encode()], MOST)
     wanted = Request("insert", list="compras", value="a b", position=-1, id=f"{CLIENT}:7")
     wanted.client, wanted.number, wanted.trace, wanted.native = CLIENT, 7, "ab" * 16, True
     assert found == wanted
@@ -75,6 +76,7 @@ def test_a_native_request_may_say_everything_that_its_operation_takes() -> None:
         '{"op": "append", "value": "\\ud800"}',
         '{"op": "append", "value": "x", "id": "1"}',
         f'{{"op": "append", "value": "x", "id": "{CLIENT}:0"}}',
+        f'{{"op": "append", "value": "x", "id": "{"0" * 32}:1"}}',
         f'{{"op": "append", "value": "x", "id": "{CLIENT}:9999999999999999999"}}',
         '{"op": "append", "value": "x", "list": ""}',
         '{"op": "append", "value": "x", "list": "a\\nb"}',
@@ -94,8 +96,8 @@ def test_a_native_request_may_say_everything_that_its_operation_takes() -> None:
 )
 def test_a_native_request_that_is_wrong_is_refused_and_answered_as_one(text: str) -> None:
     with pytest.raises(Refused) as caught:
-        messages.parse([text.encode()])
-    assert caught.value.text.startswith("Comando inválido: ")
+        messages.parse([text.encode()], MOST)
+    assert caught.value.text.startswith(("Comando inválido: ", "Elemento longo demais: "))
     assert len(caught.value.text) < 300
     assert messages.refused([text.encode()]).native
 
@@ -105,13 +107,13 @@ def test_a_wrong_request_that_has_an_id_is_answered_with_it() -> None:
 
 
 def test_a_trace_that_is_none_is_no_reason_to_refuse_a_request() -> None:
-    assert messages.parse([b'{"op": "show", "traceparent": "x"}']).trace == ""
+    assert messages.parse([b'{"op": "show", "traceparent": "x"}'], MOST).trace == ""
 
 
 def understood_or_refused(body: list[bytes]) -> str:
     """Return the operation, or the sentence that is answered."""
     try:
-        return messages.parse(body).op
+        return messages.parse(body, MOST).op
     except Refused as error:
         messages.refused(body)
         return error.text
@@ -136,6 +138,8 @@ def test_whatever_object_comes_is_understood_or_refused(fields: dict[str, object
         ([b"id", b"", b""], [b"id", b""], [b""]),
         ([b"id", b"hop", b"", b"a", b"b"], [b"id", b"hop", b""], [b"a", b"b"]),
         ([b"id"], [b"id"], []),
+        ([b"id", b"x" * 2000, b"", b"a"], [b"id"], [b"x" * 2000, b"", b"a"]),
+        ([b"id", *[b"x"] * 20, b"", b"a"], [b"id"], [*[b"x"] * 20, b"", b"a"]),
     ],
 )
 def test_the_envelope_goes_to_the_first_empty_frame(

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import zmq
 
-from support import PATIENCE, STARTED, frota
+from support import PATIENCE, STARTED, frota, reserved_port
 from zmq_support import CONTEXT, ListServer, connected, list_server
 
 GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00NULL" + bytes(48)  # rfc.zeromq.org/spec/23
@@ -61,6 +61,8 @@ def test_the_recorded_session_of_the_original(server: ListServer) -> None:
         [b"append 1", b""],
         [b""] * 50,
         [b"{" + b"[" * 100_000],
+        [b'{"op": "append", "value": ' + b"[]," * 100_000 + b"[]}"],
+        [b"append " + b"a " * 300_000],
         [b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"],
     ],
     ids=lambda frames: repr(b"|".join(frames)[:20]),
@@ -131,6 +133,83 @@ def test_a_client_that_never_reads_its_answers_costs_bounded_memory_and_keeps_no
                 break
             assert other.ask(b"pesquisar x") == "Não encontrado".encode()
         assert server.rss_kib() - before < 400 * 1024
+
+
+READY_AS = b"\x04%c\x05READY\x0bSocket-Type\x00\x00\x00\x03REQ\x07User-Id\x00\x00\x00%c%b"
+
+
+@pytest.mark.parametrize("name", [b"\xff", b"ana"])
+def test_what_a_client_says_of_itself_neither_stops_the_server_nor_names_it(server: ListServer, name: bytes) -> None:
+    with server.connect() as client:
+        client.sendall(GREETING + READY_AS % (37 + len(name), len(name), name))
+        read_until(client, b"Identity\x00\x00\x00\x00")
+        client.sendall(request(b"append 1"))
+        read_until(client, b"Elemento '1' adicionado.")
+    assert server.ask("mostrar") == "['1']"
+
+
+def test_a_long_envelope_is_not_sent_back(server: ListServer) -> None:
+    with server.asking(zmq.DEALER) as asker:
+        asker.socket.send_multipart([b"x" * 5000, b"", b"mostrar"])
+        assert asker.socket.recv_multipart() == ["Comando inválido: a mensagem tem 3 partes; deve ter uma só.".encode()]
+
+
+def test_slow_requests_that_are_sent_at_once_take_turns_with_others(tmp_path: Path) -> None:
+    flags = ("--log-requests-per-second", 0, "--durable", "no")
+    with list_server(tmp_path, *flags) as server, server.asking(zmq.DEALER) as one, server.asking() as other:
+        one.socket.sndhwm = one.socket.rcvhwm = 0
+        for number in range(60_000):
+            one.socket.send_multipart([b"", f"append {number}".encode()])
+        for _ in range(60_000):
+            one.socket.recv_multipart()
+        for _ in range(400):
+            one.socket.send_multipart([b"", b"pesquisar x"])
+        assert other.ask(b"limpar") == b"Lista limpa."
+        answered = 0
+        while one.socket.poll(0):
+            assert one.socket.recv_multipart()[-1] == "Não encontrado".encode()
+            answered += 1
+        assert answered < 400, "the others had to wait for all of them"
+
+
+def test_who_floods_the_port_for_watchers_costs_bounded_memory(server: ListServer) -> None:
+    with server.asking() as other, CONTEXT.socket(zmq.XSUB) as flooder:
+        flooder.linger = 0
+        flooder.connect(f"tcp://127.0.0.1:{other.native('info')['watch_port']}")
+        before = server.rss_kib()
+        for _ in range(200_000):
+            flooder.send(b"x")
+        assert other.ask(b"append 1") == b"Elemento '1' adicionado."
+        assert server.rss_kib() - before < 50 * 1024
+
+
+def test_a_broken_disk_ends_the_server_and_nothing_is_answered_any_more(tmp_path: Path) -> None:
+    code = """
+import errno, os, sys
+real, left = os.fdatasync, [2]
+def fdatasync(fd):
+    left[0] -= 1
+    if left[0] == 0:
+        raise OSError(errno.EIO, "Input/output error")
+    real(fd)
+os.fdatasync = fdatasync
+from frota.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+    log = tmp_path / "log"
+    with reserved_port() as port, log.open("wb") as output_:
+        words = ["list", "serve", "--port", port, "--state-dir", tmp_path / "state"]
+        process = subprocess.Popen([sys.executable, "-c", code, *map(str, words)], stderr=output_)
+        STARTED.append(process)
+        with connected(port) as asker, connected(port) as other:
+            assert asker.ask(b"append kept") == b"Elemento 'kept' adicionado."
+            for one in (asker, other):
+                one.socket.send(b"append lost")
+            assert process.wait(PATIENCE) == 1
+            assert not asker.socket.poll(100)
+            assert not other.socket.poll(100)
+    assert "the journal cannot be written, so nobody is answered: [Errno 5]" in log.read_text()
+    assert "everything answered is on disk" not in log.read_text()
 
 
 def test_ten_thousand_connections_do_not_keep_the_next_client_waiting(server: ListServer) -> None:

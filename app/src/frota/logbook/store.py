@@ -4,7 +4,7 @@ import errno
 import os
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,6 +22,7 @@ class Limits(NamedTuple):
     keep_bytes: int = 0
     keep_seconds: float = 0
     writers: int = 10_000  # whose last number is remembered; the one that wrote longest ago is forgotten first
+    ahead_bytes: int = 0  # that a segment is longer than what it holds: to sync then takes no change of its length
 
 
 class NoRoom(Exception):
@@ -47,7 +48,7 @@ class Store:
         numbers = segments.listed(directory)
         self._kept = {number: segments.path_of(directory, number).stat().st_size for number in numbers}
         if not (numbers and self._recover(numbers[-1])):
-            self._begin_first(numbers[-1] + 1 if numbers else 1)
+            self._begin_first(numbers[0] if numbers else 1)
         self.retire()
 
     @property
@@ -59,10 +60,12 @@ class Store:
         """Make an encoded commit durable, all or nothing. Raises NoRoom; any other OSError leaves the file in doubt."""
         if self._size >= self._limits.segment_bytes or self._aged():
             self._rotate()
+        if self._size + len(data) > self._allocated:
+            self._allocate(len(data))
         try:
             _write(self._fd, data)
         except OSError as error:
-            os.ftruncate(self._fd, self._size)  # half a commit must not be read back as the whole of one
+            self._cut()  # half a commit must not be read back as the whole of one
             _raise_no_room(error)
         os.fdatasync(self._fd)
         self._size += len(data)
@@ -72,6 +75,7 @@ class Store:
 
     def begin_segment(self) -> int:
         """Let what follows be in a new segment; return its number. Raises NoRoom or OSError, having changed nothing."""
+        self._cut()  # only the newest segment may be longer than what it holds
         self._begin(self._number + 1)
         return self._number
 
@@ -90,6 +94,8 @@ class Store:
 
     def close(self) -> None:
         """Give the files and the claim back."""
+        if self._limits.ahead_bytes:
+            self._cut()
         os.close(self._fd)
         os.close(self._folder)
         self._lock.close()
@@ -113,13 +119,13 @@ class Store:
         end = 0
         for end, records in segments.scan(data) if data.startswith(segments.MAGIC) else ():  # noqa: B007 -- used below
             self._remember(records)
-        if end < len(data):
-            self._set_aside(path, data[end:])
+        if tail := data[end:].rstrip(b"\0"):  # zeros were only there ahead of what was to come
+            self._set_aside(path, tail)
         if not end:
             return self._without_head(number)
-        self._fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        self._fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         self._number, self._size = number, end
-        os.ftruncate(self._fd, end)
+        self._cut()
         os.fsync(self._fd)  # what a killed process wrote but did not sync is about to be taken for durable
         self._kept[number] = end
         return True
@@ -141,6 +147,8 @@ class Store:
         damaged = path.with_suffix(".damaged")
         with damaged.open("ab") as file:  # behind what a former recovery of this segment has cut off
             file.write(tail)
+            file.flush()
+            os.fsync(file.fileno())
         text = f"{path.name}: the last {len(tail)} bytes are no whole commit (a crash while writing, or damage)"
         log.record("WARNING", "log_recovered", f"{text}; cut off and kept in {damaged.name}", BYTES=len(tail))
 
@@ -153,26 +161,40 @@ class Store:
 
     def _begin(self, number: int) -> None:
         path = segments.path_of(self._directory, number)
-        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
         now = time.time()
         head = segments.encode_head(self.marks, int(now * 1e6))
         try:
             _write(fd, head)
+            os.fsync(fd)
+            os.fsync(self._folder)
         except OSError as error:
             os.close(fd)
             path.unlink()
             _raise_no_room(error)
-        os.fsync(fd)
-        os.fsync(self._folder)
         if self._fd >= 0:
             os.close(self._fd)
         self._fd, self._number, self._size, self._opened = fd, number, len(head), now
+        self._allocated = self._size
         self._kept[number] = self._size
+
+    def _allocate(self, length: int) -> None:
+        """Make the segment longer ahead of what is to come; without room for that, it grows as it is written."""
+        wanted = length + self._limits.ahead_bytes
+        if self._limits.ahead_bytes:
+            with suppress(OSError):
+                os.posix_fallocate(self._fd, self._size, wanted)
+        self._allocated = self._size + wanted  # asked for again only then, in either case
+
+    def _cut(self) -> None:
+        os.ftruncate(self._fd, self._size)
+        os.lseek(self._fd, self._size, os.SEEK_SET)
+        self._allocated = self._size
 
     def _rotate(self) -> None:
         try:
             with _put_off():
-                self._begin(self._number + 1)
+                self.begin_segment()
         except OSError as error:
             _raise_no_room(error)
         self.retire()

@@ -14,15 +14,13 @@ _LARGE = 64 * 1024  # bytes from which on an answer is not copied, and watched u
 _MOST_LARGE_OF_ONE, _MOST_LARGE = 32 * 2**20, 256 * 2**20
 _MOST_KEPT = 16 * 2**20  # bytes of answers that wait here, since ZeroMQ takes no more for their clients
 _FIRST_RETRY, _LAST_RETRY = 0.001, 0.05  # seconds: ZeroMQ does not tell when one client of many can take more
+_send = zmq.backend.Socket.send  # what Socket.send comes to, without its parameters for other kinds of sockets
 _NOW, _NOW_AND_MORE = int(zmq.NOBLOCK), int(zmq.NOBLOCK | zmq.SNDMORE)
 
 
-class Token(NamedTuple):
-    """Where an answer goes: the socket, the frames before it, and what is logged of the request."""
-
-    socket: "zmq.Socket[bytes]"
-    envelope: list[bytes]
-    note: Note | None
+# Where an answer goes: the socket, the frames before it, and what is logged of the request. A plain tuple: there is one
+# for each of very many requests.
+Token = tuple["zmq.Socket[bytes]", list[bytes], Note | None]
 
 
 class Large(NamedTuple):
@@ -40,29 +38,31 @@ class Answers:
         self._notes, self._sent = notes, sent
         self._kept: dict[tuple[zmq.Socket[bytes], bytes], deque[tuple[list[bytes], bytes]]] = {}
         self._size, self._pause = 0, _FIRST_RETRY
+        self._timer: asyncio.TimerHandle | None = None
         self._large: list[Large] = []
 
     def send(self, token: Token, answer: bytes) -> None:
         """Send an answer, or keep it until its client reads."""
-        if token.note:
-            self._notes.answer(token.note, answer)
-        client = (token.socket, token.envelope[0])
-        if client in self._kept or not self._took(token.socket, token.envelope, answer):
-            self._keep(client, token.envelope, answer)
+        socket, envelope, note = token
+        if note:
+            self._notes.answer(note, answer)
+        slow = self._kept and (socket, envelope[0]) in self._kept
+        if slow or not self._took(socket, envelope, answer):
+            self._keep((socket, envelope[0]), envelope, answer)
 
-    def may_be_large(self, token: Token) -> bool:
+    def room_for_large(self, token: Token) -> bool:
         """Tell whether a further large answer to a client can be begun."""
         self._large = [one for one in self._large if not one.tracker.done]
-        own = sum(one.size for one in self._large if one.client == token.envelope[0])
+        own = sum(one.size for one in self._large if one.client == token[1][0])
         return own < _MOST_LARGE_OF_ONE and sum(one.size for one in self._large) < _MOST_LARGE
 
     def _took(self, socket: "zmq.Socket[bytes]", envelope: list[bytes], answer: bytes) -> bool:
         """Hand an answer to ZeroMQ; False where it has too many for this client already."""
         try:
             for frame in envelope:
-                socket.send(frame, _NOW_AND_MORE)
+                _send(socket, frame, _NOW_AND_MORE)
             if len(answer) < _LARGE:
-                socket.send(answer, _NOW)
+                _send(socket, answer, _NOW)
             else:
                 tracker = socket.send(answer, _NOW, copy=False, track=True)
                 self._large.append(Large(tracker, envelope[0], len(answer)))
@@ -83,9 +83,15 @@ class Answers:
         self._kept.setdefault(client, deque()).append((envelope, answer))
         self._size += len(answer)
 
+    def close(self) -> None:
+        """Try no more: what has not been sent will not be."""
+        if self._timer:
+            self._timer.cancel()
+        self._kept.clear()
+
     def _retry_later(self, pause: float) -> None:
         self._pause = pause
-        asyncio.get_running_loop().call_later(pause, self._retry)
+        self._timer = asyncio.get_running_loop().call_later(pause, self._retry)
 
     def _retry(self) -> None:
         before = self._size

@@ -18,6 +18,10 @@ _LONGEST_LINE = 2**20  # bytes of an element on standard input; servers take far
 Requests = Iterable[tuple[str, dict[str, Any]]]
 
 
+# What terminals obey or are confused by, and JSON leaves as it is.
+_OBEYED = {code: f"\\u{code:04x}" for code in map(ord, map(chr, range(127, 0x2070))) if not chr(code).isprintable()}
+
+
 class BadInput(OSError):
     """Standard input holds what is no element: says in which line."""
 
@@ -58,9 +62,9 @@ def write(fields: dict[str, Any] | None, lines: Iterable[str]) -> None:
         for line in lines:  # in one piece, Python would not tell that the rest of it could not be written
             print(printable(line))
     else:
-        # JSON has its own way to say what a terminal cannot show; a closed standard output has no encoding.
+        # JSON can say what a terminal cannot show, or would obey. A closed standard output has no encoding.
         escaped = getattr(sys.stdout, "encoding", "utf-8").lower() != "utf-8"
-        print(json.dumps(fields, ensure_ascii=escaped))
+        print(json.dumps(fields, ensure_ascii=escaped).translate(_OBEYED))
     if sys.stdout:
         sys.stdout.flush()
 
@@ -71,7 +75,9 @@ def _lines(op: str, answer: Answer) -> Iterable[str]:
     if answer.ok and op == "lists":
         return (f"{length:>9}  {name}" for name, length in answer.fields["lists"].items())
     if answer.ok and op == "search" and "positions" in answer.fields:
-        return [f"{answer.text} ({', '.join(map(str, answer.fields['positions']))})"]
+        positions, found = answer.fields["positions"], answer.fields.get("found", 0)
+        rest = f", … {found} no total" if found > len(positions) else ""
+        return [f"{answer.text} ({', '.join(map(str, positions))}{rest})"]
     return [answer.text]
 
 

@@ -3,7 +3,7 @@
 from typing import NamedTuple
 
 from frota.remote_list.lists import Carried, Lists, sentence
-from frota.remote_list.messages import Outcome, Request, print_native, print_original
+from frota.remote_list.messages import SHOWN, Outcome, Request, print_native, print_original
 from frota.remote_list.remembered import Remembered
 
 
@@ -21,9 +21,10 @@ def carry_out(
 ) -> Done:
     """Change a list and remember the answer; `elements` are those of a sort that was done elsewhere. Raises Refused."""
     carried = lists.change(request, time_us, elements)
-    if not request.native:
-        return Done(request, carried, sentence(request, request.value).encode(), None)
     change = carried.change
+    if not request.native:
+        text = change.text if len(request.value) <= SHOWN else sentence(request, request.value)
+        return Done(request, carried, text.encode(), None)
     return remember(request, carried, Outcome(change.text, change.list, change.length, change.version), remembered)
 
 

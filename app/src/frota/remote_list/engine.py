@@ -18,8 +18,8 @@ from frota.remote_list.lists import LONG, Change, Limits, List, Lists
 from frota.remote_list.messages import CHANGES, Refused, Request
 from frota.remote_list.remembered import Remembered
 
-_MOST_WAITING = 10_000  # requests that wait for a list that is being sorted
-_MOST_LONG = 8  # answers that are being printed at the same time
+_MOST_WAITING = 1000  # requests that wait for a list that is being sorted
+_MOST_LARGE = 128 * 2**20  # bytes of large answers that are being made
 
 _NOT_KEPT = "Erro: o servidor não tem espaço em disco; nada foi alterado."
 
@@ -30,8 +30,8 @@ class Edge(Protocol):
     def send(self, token: Any, answer: bytes) -> None:
         """Hand an answer to whom `token` stands for."""
 
-    def may_be_large(self, token: Any) -> bool:
-        """Tell whether there is room for a further large answer to whom `token` stands for."""
+    def room_for_large(self, token: Any) -> bool:
+        """Tell whether a further large answer to whom `token` stands for may be begun."""
 
     def changed(self, change: Change) -> None:
         """Hear of a change that is on disk."""
@@ -57,132 +57,160 @@ class Engine:
         self.lists, self.remembered, self.journal, self._edge = Lists(limits), Remembered(remembered), kept, edge
         self.info: dict[str, Any] = {}
         self.recovered = kept.recover(self.lists, self.remembered)
+        self.watched = False  # since somebody asked where changes are published
+        self.failed = False  # nobody knows what the disk holds: nothing is done or answered any more
         self._answers: list[tuple[Asked, bytes]] = []
         self._done: list[Done] = []
         self._records: list[bytes] = []
+        self._weight = 0
         self._late: list[Asked] = []  # what takes long begins after the commit
-        self._waiting: dict[str, deque[Asked]] = {}  # requests for lists that are being sorted
-        self._long = 0
+        self._waiting: dict[str, deque[Asked]] = {}  # changes of lists that are being sorted, or were
+        self._sorted_lists: deque[str] = deque()  # whose turn to go on it is
+        self._printing = self._printed = 0  # bytes of large answers that are made elsewhere, and in this round
 
     def take(self, body: list[bytes], token: Any) -> Request:
         """Carry out one message; its answer is sent by the next `finish` or later. Returns what it was taken for."""
         try:
-            request = messages.parse(body)
+            request = messages.parse(body, self.lists.limits.element_bytes)
         except Refused as error:
             request = messages.refused(body)
             self._refuse(Asked(request, token), error)
-        else:
-            self._carry_out(Asked(request, token))
+            return request
+        self._carry_out(Asked(request, token))
         return request
+
+    def resume(self, in_time: Callable[[], bool]) -> bool:
+        """Carry out, while there is time, what has waited for a sort that is done; tell whether more is left."""
+        while self._sorted_lists and in_time():
+            name = self._sorted_lists[0]
+            waiting = self._waiting[name]
+            if waiting and not self.lists.get(name).sorting:
+                self._change_or_refuse(waiting.popleft())
+                continue
+            self._sorted_lists.popleft()
+            if not self.lists.get(name).sorting:
+                del self._waiting[name]
+        return bool(self._sorted_lists)
 
     def finish(self) -> None:
         """Commit what has been carried out, then answer. Raises OSError where the disk is in an unknown state."""
-        answers, done, late = self._answers, self._done, self._late
-        self._answers, self._done, self._late = [], [], []
+        answers, done = self._answers, self._done
+        self._answers, self._done = [], []
         if self._records:
-            records, self._records = self._records, []
             try:
-                self.journal.commit(records)
+                self._commit()
             except NoRoom as error:
                 self._edge.no_room(error)
-                answers = self._taken_back(done, answers)
-                done = []
+                answers, done = self._taken_back(done, answers), []
+        self._printed = 0
+        self.remembered.trim()
         for asked, answer in answers:
             self._edge.send(asked.token, answer)
         for one in done:
-            if one.carried:
+            if one.carried and self.watched:
                 self._edge.changed(one.carried.change)
+        late, self._late = self._late, []
         for asked in late:
             self._begin(asked)
         while self.lists.discarded:
             self._edge.elsewhere(partial(_discard, self.lists.discarded.pop()), lambda _: None)
         self.journal.snapshot_if_due(self.lists, self.remembered)
 
-    def _carry_out(self, asked: Asked) -> None:
-        request = asked.request
-        one = self.lists.get(request.list)
+    def _commit(self) -> None:
+        records, weight = self._records, self._weight
+        self._records, self._weight = [], 0
         try:
-            if request.op not in CHANGES:
-                self._read(asked, one)
-            elif one.sorting:
-                self._wait(asked, one)
+            self.journal.commit(records, weight)
+        except OSError:
+            self.failed = True
+            raise
+
+    def _carry_out(self, asked: Asked) -> None:
+        try:
+            if asked.request.op not in CHANGES:
+                self._read(asked)
+            elif asked.request.list in self._waiting:
+                self._wait(asked)
             else:
-                self._change(asked, one)
+                self._change(asked)
         except Refused as error:
             self._refuse(asked, error)
 
-    def _read(self, asked: Asked, one: List) -> None:
-        large = reading.may_be_large(asked.request, one)
-        if large and (self._long >= _MOST_LONG or not self._edge.may_be_large(asked.token)):
-            raise Refused("busy", "Servidor ocupado: muitas respostas longas ao mesmo tempo.")
-        if reading.takes_long(asked.request, one):
-            self._long += 1
-            self._late.append(asked)
-            return
-        self._answers.append((asked, reading.answer(asked.request, self.lists, self.info)))
+    def _read(self, asked: Asked) -> None:
+        request, one = asked.request, self.lists.get(asked.request.list)
+        self.watched = self.watched or request.op == "info"
+        size = reading.large_size(request, one)
+        if size:
+            under_way = self._printing + self._printed
+            if (under_way and under_way + size > _MOST_LARGE) or not self._edge.room_for_large(asked.token):
+                raise Refused("busy", "Servidor ocupado: muitas respostas longas ao mesmo tempo.")
+            if reading.takes_long(request, one):
+                self._printing += size
+                self._late.append(asked)
+                return
+            self._printed += size
+        self._answers.append((asked, reading.answer(request, self.lists, self.info)))
 
-    def _wait(self, asked: Asked, one: List) -> None:
-        waiting = self._waiting.setdefault(one.name, deque())
+    def _wait(self, asked: Asked) -> None:
+        waiting = self._waiting[asked.request.list]
         if len(waiting) >= _MOST_WAITING:
             raise Refused("busy", "Servidor ocupado: a lista está sendo ordenada.")
         waiting.append(asked)
 
-    def _change(self, asked: Asked, one: List, elements: list[str] | None = None) -> None:
+    def _change(self, asked: Asked, elements: list[str] | None = None) -> None:
         request = asked.request
-        now = time.time_ns() // 1000
         known = self.remembered.find(request) if request.client else None
         if known is not None:
             self._answers.append((asked, known))
             return
+        one = self.lists.get(request.list)
         if request.op == "sort" and elements is None and len(one.elements) > LONG:
             one.sorting = True
+            self._waiting.setdefault(one.name, deque())
             self._late.append(asked)
             return
+        now = time.time_ns() // 1000
         try:
             done = carry_out(request, now, self.lists, self.remembered, elements)
         except Refused as error:
             if not request.client:
                 raise
-            outcome = reading.outcome_of(one, error.text, error.code)
-            done = remember(request, None, outcome, self.remembered)
+            done = remember(request, None, reading.outcome_of(one, error.text, error.code), self.remembered)
         self._done.append(done)
-        if self.journal.keeps:
-            refused = done.carried is None
-            self._records.append(
-                journal.encode_refusal(request, done.answer, now) if refused else journal.encode(request, now)
-            )
         self._answers.append((asked, done.answer))
+        if self.journal.keeps:
+            self._records.append(journal.encode(done, now))
+            self._weight += journal.weight(done)
+
+    def _change_or_refuse(self, asked: Asked, elements: list[str] | None = None) -> None:
+        try:
+            self._change(asked, elements)
+        except Refused as error:
+            self._refuse(asked, error)
 
     def _begin(self, asked: Asked) -> None:
         """Do elsewhere what takes long."""
         request, one = asked.request, self.lists.get(asked.request.list)
-        elements = one.elements.copy()
+        copy = List(one.name, one.elements.copy(), one.size, one.version)
         if request.op == "sort":
             self._edge.elsewhere(
-                lambda: sorting.in_pieces(elements, request.by, request.descending),
+                lambda: sorting.in_pieces(copy.elements, request.by, request.descending),
                 lambda result: self._sorted(asked, one, result),
             )
-            return
-        copy = List(one.name, elements, version=one.version)
-        self._edge.elsewhere(lambda: b"".join(reading.show(request, copy)), lambda result: self._shown(asked, result))
+        else:
+            self._edge.elsewhere(
+                lambda: b"".join(reading.show(request, copy)),
+                lambda result: self._shown(asked, reading.large_size(request, copy), result),
+            )
 
-    def _shown(self, asked: Asked, result: bytes) -> None:
-        self._long -= 1
+    def _shown(self, asked: Asked, size: int, result: bytes) -> None:
+        self._printing -= size
         self._edge.send(asked.token, result)
 
     def _sorted(self, asked: Asked, one: List, elements: list[str]) -> None:
         one.sorting = False
-        try:
-            self._change(asked, one, elements)
-        except Refused as error:
-            self._refuse(asked, error)
-        self.finish()
-        waiting = self._waiting.pop(one.name, deque())
-        while waiting and not one.sorting:
-            self._carry_out(waiting.popleft())
-        if waiting:  # one of them was a sort
-            self._waiting[one.name] = waiting + self._waiting.get(one.name, deque())
-        self.finish()
+        self._change_or_refuse(asked, elements)
+        self._sorted_lists.append(one.name)
 
     def _refuse(self, asked: Asked, error: Refused) -> None:
         outcome = reading.outcome_of(self.lists.get(asked.request.list), error.text, error.code)
@@ -193,20 +221,26 @@ class Engine:
         for one in reversed(done):
             take_back(one, self.lists, self.remembered)
         self.lists.discarded.clear()
-        undone = {id(one.request) for one in done}
-        true = []
+        true: list[tuple[Asked, bytes]] = []
         for asked, answer in answers:
-            if id(asked.request) in undone:
-                outcome = reading.outcome_of(self.lists.get(asked.request.list), _NOT_KEPT, "no_room")
-                true.append((asked, printed(asked.request, outcome)))
-            elif asked.request.op in messages.READS:
-                self._answers = []
+            op = asked.request.op
+            if op in CHANGES:
+                true.append((asked, self._not_kept(asked.request)))
+            elif op in messages.READS:
                 self._carry_out(asked)
                 true += self._answers
+                self._answers = []
             else:
                 true.append((asked, answer))
-        self._answers = []
         return true
+
+    def _not_kept(self, request: Request) -> bytes:
+        """Return the answer to a change of a round that found no room: what was answered before stays so."""
+        try:
+            known = self.remembered.find(request) if request.client else None
+        except Refused as error:
+            return printed(request, reading.outcome_of(self.lists.get(request.list), error.text, error.code))
+        return known or printed(request, reading.outcome_of(self.lists.get(request.list), _NOT_KEPT, "no_room"))
 
 
 def _discard(elements: list[str]) -> None:

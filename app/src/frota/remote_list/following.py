@@ -39,7 +39,8 @@ class Sequence:
     def answered(self, answer: Answer) -> Iterator[Change]:
         """Yield what is to be shown of an answer to `changes`, and say what can no longer be."""
         yield from self._shown(sorted(filter(_is_change, answer.fields["changes"]), key=lambda one: one["version"]))
-        self._skip_to(answer.version)
+        if not answer.fields.get("more"):
+            self._skip_to(answer.version)
 
     def restarted(self, answer: Answer) -> bool:
         """Tell whether the list is another one by the same name, whose versions began anew; then begin anew, too."""
@@ -111,6 +112,9 @@ def _missing(client: Client, sequence: Sequence) -> Iterator[Change]:
     if sequence.restarted(answer):
         answer = _ask(client, "changes", since=0)
     yield from sequence.answered(answer)
+    while answer.fields.get("more"):  # so many that one answer does not hold them
+        answer = _ask(client, "changes", since=sequence.version)
+        yield from sequence.answered(answer)
 
 
 def _ask(client: Client, op: str, **fields: Any) -> Answer:

@@ -17,13 +17,13 @@ from frota.logbook import segments
 from frota.logbook.reading import Damage, Reader
 from frota.logbook.store import Limits, NoRoom, Store
 from frota.remote_list import snapshot
-from frota.remote_list.changing import carry_out
+from frota.remote_list.changing import Done, carry_out
 from frota.remote_list.lists import UNLIMITED, Lists
 from frota.remote_list.messages import Request
 from frota.remote_list.remembered import Remembered
 from frota.remote_list.snapshot import Copy
 
-_SEGMENT_BYTES = 64 * 2**20
+_SEGMENT_BYTES, _AHEAD_BYTES = 64 * 2**20, 2**20
 
 
 class Journal:
@@ -33,7 +33,7 @@ class Journal:
 
     def __init__(self, directory: Path, snapshot_bytes: int) -> None:
         self._directory, self._snapshot_bytes = directory, snapshot_bytes
-        self._store = Store(directory, Limits(_SEGMENT_BYTES, writers=0))
+        self._store = Store(directory, Limits(_SEGMENT_BYTES, writers=0, ahead_bytes=_AHEAD_BYTES))
         self._written = self._snapshot_size = 0  # bytes of the journal since the last snapshot, bytes of that
         self._writer: ThreadPoolExecutor | None = None
         self._wanted = True
@@ -45,12 +45,12 @@ class Journal:
             self._snapshot_size = snapshot.read(snapshot.path_of(self._directory, first), lists, remembered)
         for path in self._directory.glob("*.unfinished"):
             path.unlink()
-        last = self._store.position.segment
-        numbers = [number for number in segments.listed(self._directory) if number >= max(first, 1)]
-        if not numbers or numbers != list(range(max(first, 1), last + 1)):
-            missing = f"a segment is missing: there are {numbers or 'none'} from {max(first, 1)} on"
+        begin, last = max(first, 1), self._store.position.segment
+        numbers = [number for number in segments.listed(self._directory) if number >= begin]
+        if not numbers or numbers != list(range(begin, last + 1)):
+            missing = f"a segment is missing: there are {numbers or 'none'} from {begin} on"
             raise StateError(f"state folder {self._directory}: {missing}; put a backup in its place, or move it away")
-        self._store.drop(max(first, 1))  # left behind where a process ended between a snapshot and this
+        self._store.drop(begin)  # left behind where a process ended between a snapshot and this
         limits, lists.limits = lists.limits, UNLIMITED  # what was taken in under other limits stays
         count = self._replay(numbers, lists, remembered)
         lists.limits = limits
@@ -61,16 +61,21 @@ class Journal:
         count = 0
         for number in numbers:
             for record in reader.records(number):
-                apply(record, lists, remembered)
+                self._written += apply(record, lists, remembered)
+                lists.discarded.clear()
+                remembered.trim()
                 count += 1
             self._written += segments.path_of(self._directory, number).stat().st_size
         return count
 
-    def commit(self, records: list[bytes]) -> None:
-        """Make records durable, all or none. Raises NoRoom for none; after any other error nobody knows."""
+    def commit(self, records: list[bytes], weight: int = 0) -> None:
+        """Make records durable, all or none; `weight` is what they cost at the next start beyond their length.
+
+        Raises NoRoom for none; after any other error nobody knows.
+        """
         data = segments.encode_commit(records)
         self._store.commit(data)
-        self._written += len(data)
+        self._written += len(data) + weight
 
     def snapshot_if_due(self, lists: Lists, remembered: Remembered) -> None:
         """Begin a snapshot in a thread when the journal has grown enough; what is given is copied at once."""
@@ -116,7 +121,7 @@ class Memory:
         """Bring back nothing."""
         return 0
 
-    def commit(self, _records: list[bytes]) -> None:
+    def commit(self, _records: list[bytes], _weight: int = 0) -> None:
         """Keep nothing."""
 
     def snapshot_if_due(self, _lists: Lists, _remembered: Remembered) -> None:
@@ -130,34 +135,33 @@ class Memory:
 _ARGUMENTS = {"append": ("value",), "insert": ("value", "position"), "remove": ("value",), "sort": ("by", "descending")}
 
 
-def encode(request: Request, time_us: int) -> bytes:
-    """Return the record of a change that is carried out."""
-    arguments = [getattr(request, name) for name in _ARGUMENTS.get(request.op, ())]
-    return _record(request, [request.op, request.list, *arguments], time_us)
-
-
-def encode_refusal(request: Request, answer: bytes, time_us: int) -> bytes:
-    """Return the record of a change that was refused, whose answer is to be given again."""
-    return _record(request, ["refused", answer.decode()], time_us)
-
-
-def _record(request: Request, content: list[Any], time_us: int) -> bytes:
+def encode(done: Done, time_us: int) -> bytes:
+    """Return the record of a change, or of one that was refused: then it is its answer that is to be given again."""
+    request = done.request
+    content: list[Any] = ["refused", done.answer.decode()]
+    if done.carried:
+        content = [request.op, request.list, *[getattr(request, name) for name in _ARGUMENTS.get(request.op, ())]]
     client = bytes.fromhex(request.client) if request.client else segments.NOBODY
     return segments.encode_record(orjson.dumps(content), time_us, client, request.number)
 
 
-def apply(record: segments.Record, lists: Lists, remembered: Remembered) -> None:
-    """Do again what a record says."""
+def weight(done: Done) -> int:
+    """Return what it costs to do a change again, in bytes of a journal that costs as much to read."""
+    return done.carried.list.size if done.carried and done.request.op == "sort" else 0
+
+
+def apply(record: segments.Record, lists: Lists, remembered: Remembered) -> int:
+    """Do again what a record says; return its weight."""
     op, first, *rest = orjson.loads(record.payload)
     client = "" if record.writer == segments.NOBODY else record.writer.hex()
     if op == "refused":
         remembered.note(client, record.number, first.encode())
-        return
+        return 0
     request = Request(op, list=first, **dict(zip(_ARGUMENTS.get(op, ()), rest, strict=True)))
     if client:
         request.id, request.client, request.number = f"{client}:{record.number}", client, record.number
         request.native = True
-    carry_out(request, record.time_us, lists, remembered)
+    return weight(carry_out(request, record.time_us, lists, remembered))
 
 
 def _refuse(damage: Damage) -> None:

@@ -102,8 +102,10 @@ class Lists:
         """Carry out a change; `elements` are those of a sort that was done elsewhere. Raises Refused."""
         one = self.get(request.list)
         edit = _planned(one, request, elements)
+        if not one.version and len(self.all) >= self.limits.lists:
+            raise Refused("full", f"Limite atingido: já há {len(self.all)} listas.")
         if edit.kind == "insert" and request.op != "undo":
-            self._require_room(one, edit.size)
+            self._require_room(edit.size)
         if not one.version:
             self.all[request.list] = one
         former = one.undo
@@ -158,12 +160,10 @@ class Lists:
             self.discarded.append(one.undo.elements)
         one.undo = edit
 
-    def _require_room(self, one: List, size: int) -> None:
+    def _require_room(self, size: int) -> None:
         most = self.limits
         if size > most.element_bytes:
             raise Refused("too_large", f"Elemento longo demais: {size} bytes; o máximo é {most.element_bytes}.")
-        if one.name not in self.all and len(self.all) >= most.lists:
-            raise Refused("full", f"Limite atingido: já há {len(self.all)} listas.")
         elements, total = self.elements + 1, self.size + size
         if elements > most.elements or total > most.bytes:
             raise Refused("full", f"Limite atingido: as listas têm {self.elements} elementos, {self.size} bytes.")

@@ -6,7 +6,6 @@ does any nonsense, `Comando inválido.`, and takes no harm.
 """
 
 import re
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,10 +17,13 @@ READS = frozenset({"show", "search", "info", "changes", "lists"})
 ORDERS = ("text", "number")
 INVALID = "Comando inválido"
 GREATEST = 2**63 - 1  # of numbers on the wire
-_SHOWN = 200  # characters of an element in the text of a native answer: answers are remembered
+_MOST_HOPS, _LONGEST_ENVELOPE = 16, 1024  # frames and bytes of an envelope: what is sent back for every answer
+_ESCAPED, _LONGEST_REST = 6, 4096  # bytes of a character as JSON may write it, and of all but the element
+SHOWN = 200  # characters of an element in the text of a native answer: answers are remembered
 
 _NAME = re.compile(r"[\w.-]{1,64}")
 _ID = re.compile(r"([0-9a-f]{32}):([1-9][0-9]{0,18})")
+_WRITTEN_ID = re.compile(rb'"id"\s*:\s*"([0-9a-f]{32}:[0-9]{1,19})"')
 _TRACE = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")  # W3C Trace Context, traceparent
 _ORIGINAL = {
     "mostrar": "show",
@@ -85,33 +87,41 @@ def opened(frames: list[bytes]) -> tuple[list[bytes], list[bytes]]:
 
     The envelope goes before the answer again: who sent it, then, from a REQ socket, an empty delimiter.
     """
-    if b"" in frames[1:]:
+    if len(frames) == 3 and not frames[1]:  # nearly always
+        return frames[:2], frames[2:]
+    if b"" in frames[1:_MOST_HOPS]:
         end = frames.index(b"", 1) + 1
-        return frames[:end], frames[end:]
+        if sum(map(len, frames[:end])) <= _LONGEST_ENVELOPE:
+            return frames[:end], frames[end:]
     return frames[:1], frames[1:]
 
 
-def parse(body: list[bytes]) -> Request:
-    """Read one message. Raises Refused with what is wrong with it."""
+def parse(body: list[bytes], element_bytes: int) -> Request:
+    """Read one message, whose element may have so many bytes. Raises Refused with what is wrong with it."""
     if len(body) > 1:
         raise Refused("invalid", f"{INVALID}: a mensagem tem {len(body)} partes; deve ter uma só.")
     message = body[0] if body else b""
+    if len(message) > _ESCAPED * element_bytes + _LONGEST_REST:  # not even looked at: that alone would take long
+        raise Refused("too_large", f"Elemento longo demais: a mensagem tem {len(message)} bytes.")
     if message[:1] == b"{":
-        return _native(message)
-    try:
-        return _original(message.decode())
-    except UnicodeDecodeError:
-        raise Refused("invalid", f"{INVALID}: a mensagem não é UTF-8.") from None
+        request = _native(message)
+    else:
+        try:
+            request = _original(message.decode())
+        except UnicodeDecodeError:
+            raise Refused("invalid", f"{INVALID}: a mensagem não é UTF-8.") from None
+    if len(request.value) > element_bytes:
+        told = f"{len(request.value)} caracteres; o máximo é {element_bytes} bytes"
+        raise Refused("too_large", f"Elemento longo demais: {told}.")
+    return request
 
 
 def refused(body: list[bytes]) -> Request:
     """Return what is known of a message that cannot be read: how its sender expects to be answered, and its id."""
     message = body[0] if body else b""
     request = Request("", native=message[:1] == b"{")
-    with suppress(ValueError, AttributeError):
-        found = orjson.loads(message).get("id")
-        if isinstance(found, str) and _ID.fullmatch(found):
-            request.id = found
+    if found := _WRITTEN_ID.search(message, 0, _LONGEST_REST):
+        request.id = found[1].decode()
     return request
 
 
@@ -142,11 +152,11 @@ def fields(outcome: Outcome, id_: str) -> dict[str, Any]:
 
 def shown(value: str) -> str:
     """Return an element as it appears in the sentence of a native answer; the original's clients get all of it."""
-    return value if len(value) <= _SHOWN else value[:_SHOWN] + "…"
+    return value if len(value) <= SHOWN else value[:SHOWN] + "…"
 
 
 def _original(text: str) -> Request:
-    words = text.split()
+    words = text.split(None, 3)
     if not words:
         raise Refused("invalid", f"{INVALID}: a mensagem está vazia.")
     command, arguments = words[0], words[1:]
@@ -210,7 +220,7 @@ def _name(request: Request, name: str, value: Any) -> None:
 
 def _id(request: Request, name: str, value: Any) -> None:
     found = _ID.fullmatch(value) if isinstance(value, str) else None
-    if found is None or int(found[2]) > GREATEST:
+    if found is None or int(found[2]) > GREATEST or not int(found[1], 16):
         raise Refused("invalid", f"{INVALID}: '{name}' deve ser UUID:NÚMERO, o UUID em 32 algarismos hexadecimais.")
     request.id, request.client, request.number = value, found[1], int(found[2])
 

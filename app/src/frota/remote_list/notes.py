@@ -60,10 +60,13 @@ class Notes:
         """Tell whether a request that came now would be logged."""
         return self._requests.left > 0
 
-    def request(self, note: Note | None, request: Request, body: list[bytes]) -> None:
-        """Log a request that has come, or count it."""
-        if not self._requests.allow() or note is None:
-            return
+    def omit_requests(self, count: int) -> None:
+        """Count requests that are not logged."""
+        self._requests.omitted += count
+
+    def request(self, note: Note, request: Request, body: list[bytes]) -> None:
+        """Log a request that has come."""
+        self._requests.left -= 1
         note.fields = {"PEER": note.peer, "LIST": request.list, "TRACE_ID": request.trace or os.urandom(16).hex()}
         if note.client:
             note.fields["CLIENT"] = note.client

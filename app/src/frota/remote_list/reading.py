@@ -10,19 +10,21 @@ from frota.remote_list.changing import printed
 from frota.remote_list.lists import LONG, Change, List, Lists
 from frota.remote_list.messages import Outcome, Refused, Request, fields
 
-_LARGE = 64 * 1024  # bytes of a list
+_LARGE, _LONG_BYTES = 256 * 1024, 4 * 2**20  # bytes from which on an answer is large, or a list takes long to print
 _MOST_POSITIONS = 10_000  # that an answer to a search tells; how many there are, it tells as well
-_PIECE = 4096  # elements that are printed in one go, where it is done beside other work
+_PIECE, _PIECE_BYTES = 4096, 2**18  # that are printed in one go, where it is done beside other work
 
 
-def may_be_large(request: Request, one: List) -> bool:
-    """Tell whether it matters how many such answers are under way."""
-    return request.op == "changes" or (request.op == "show" and one.size > _LARGE)
+def large_size(request: Request, one: List) -> int:
+    """Return about how many bytes an answer has, where it may have many; else 0."""
+    if request.op == "changes":
+        return _LARGE
+    return one.size if request.op == "show" and one.size > _LARGE else 0
 
 
 def takes_long(request: Request, one: List) -> bool:
     """Tell whether others should not wait until a list has been printed."""
-    return request.op == "show" and len(_wanted(request, one)) > LONG
+    return request.op == "show" and (one.size > _LONG_BYTES or len(_wanted(request, one)) > LONG)
 
 
 def answer(request: Request, lists: Lists, info: dict[str, Any]) -> bytes:
@@ -34,8 +36,7 @@ def answer(request: Request, lists: Lists, info: dict[str, Any]) -> bytes:
     if request.op == "search":
         return printed(request, _search(request, one))
     if request.op == "changes":
-        found, complete = lists.since(one.name, request.since)
-        outcome.more = {"changes": [published(change) for change in found], "complete": complete}
+        outcome.more = _changes(lists, one, request.since)
     elif request.op == "lists":
         outcome.more = {"lists": {name: len(other.elements) for name, other in lists.all.items()}}
     else:
@@ -51,7 +52,8 @@ def outcome_of(one: List, text: str, error: str = "") -> Outcome:
 def show(request: Request, one: List) -> Iterator[bytes]:
     """Yield the parts of the answer to a show: Python's repr for the original's clients, JSON for native ones."""
     wanted, elements = _wanted(request, one), one.elements
-    pieces = (elements[start : min(start + _PIECE, wanted.stop)] for start in range(wanted.start, wanted.stop, _PIECE))
+    step = min(_PIECE, max(1, _PIECE_BYTES * len(elements) // max(1, one.size)))
+    pieces = (elements[start : min(start + step, wanted.stop)] for start in range(wanted.start, wanted.stop, step))
     if not request.native:
         yield from _joined(b"[", b", ", (repr(piece)[1:-1].encode() for piece in pieces), b"]")
         return
@@ -85,6 +87,18 @@ def _joined(head: bytes, comma: bytes, pieces: Iterable[bytes], tail: bytes) -> 
             yield comma
         yield piece
     yield tail
+
+
+def _changes(lists: Lists, one: List, since: int) -> dict[str, Any]:
+    """Return the changes after a version, oldest first; `more` says that there are others, to be asked for next."""
+    found, complete = lists.since(one.name, since)
+    told, size = [], 0
+    for change in found:
+        told.append(published(change))
+        size += len(change.value or "")
+        if size > _LARGE:
+            break
+    return {"changes": told, "complete": complete, "more": len(told) < len(found)}
 
 
 def _search(request: Request, one: List) -> Outcome:

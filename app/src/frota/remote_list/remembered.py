@@ -26,9 +26,12 @@ class Remembered:
         """Remember an answer; return the one that it takes the place of."""
         former = self.all.pop(client, None)  # put in anew, so that the order is that of the last use
         self.all[client] = (number, answer)
-        if len(self.all) > self._most:
-            del self.all[next(iter(self.all))]
         return former
+
+    def trim(self) -> None:
+        """Forget those who are too many; not before what was remembered last is sure to stay."""
+        while len(self.all) > self._most:
+            del self.all[next(iter(self.all))]
 
     def take_back(self, client: str, former: tuple[int, bytes] | None) -> None:
         """Forget the newest answer to a client as if it had never been."""

@@ -14,7 +14,7 @@ _DOMAIN = b"frota"  # sockets without a domain are not asked about
 
 
 def secret_key(config: ServerSettings) -> bytes | None:
-    """Return the server's secret key, None for clear text. Raises SettingsError for what is missing or too open."""
+    """Return the server's secret key, None for clear text. Raises SettingsError for what is missing or wrong."""
     path = config.secret_key_file
     if config.security == "clear" or (config.security == "auto" and path is None):
         if config.security == "auto" and not is_loopback(config.host):

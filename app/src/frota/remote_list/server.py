@@ -2,8 +2,10 @@
 
 import asyncio
 import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any
 
 import zmq
@@ -22,7 +24,10 @@ from frota.remote_list.settings import ServerSettings
 from frota.remote_list.sockets import Socket
 from frota.tasks import essential
 
-_MOST_MESSAGES, _MOST_BYTES = 256, 16 * 2**20  # of one socket in one round
+_MOST_BYTES, _ROUND_SECONDS = 2 * 2**20, 0.005  # of one socket in one round
+# Messages of one socket in one round: as many as may share a sync; where there is none, so few that the answers to some
+# leave while the next are carried out.
+_MOST_TO_KEEP, _MOST_ELSE = 256, 4
 # At the end, how long nobody may have asked anything before all are answered, and how long that is waited for at most.
 _QUIET_SECONDS, _LONGEST_WAIT = 0.15, 0.6
 _SWITCH_SECONDS = 0.0005  # how long a thread that sorts may keep the interpreter while requests wait
@@ -38,9 +43,9 @@ class ListServer:
         self._secret = security.secret_key(config)
         self._notes = Notes(config.log_requests_per_second)
         self._allowed = security.AllowList(config.clients, self._notes)
+        self._most = _MOST_TO_KEEP if config.durable else _MOST_ELSE
         self._scheduled = self._stopping = False
         self._long: set[asyncio.Task[None]] = set()
-        self._watchers = 0
 
     async def start(self) -> str:
         """Bring back what was kept, then listen."""
@@ -57,7 +62,7 @@ class ListServer:
             self._authenticator = security.start(self._context, self._allowed)
         self._sockets = sockets.open_all(self._context, config, self._guard)
         self._engine.info = {"watch_port": self._sockets.watch_port, "security": "curve" if self._secret else "clear"}
-        for socket in self._sockets.all:
+        for socket in self._sockets.requests:
             self._loop.add_reader(sockets.descriptor(socket), self._turn)
         self._sweeper = essential(self._sweep(), self._end)
         self._schedule()  # what came before anybody looked
@@ -72,7 +77,7 @@ class ListServer:
         """
         self._sweeper.cancel()
         self._stopping = True
-        for socket in self._sockets.all:
+        for socket in self._sockets.requests:
             self._loop.remove_reader(sockets.descriptor(socket))
         await asyncio.gather(*self._long)
         await self._all_have_asked()
@@ -81,6 +86,7 @@ class ListServer:
         while self._round():
             pass
         await asyncio.gather(*self._long)
+        self._answers.close()
         if self._secret:
             self._authenticator.stop()
         for socket in self._sockets.all:
@@ -89,7 +95,8 @@ class ListServer:
         connections.end()
         self._engine.journal.close()
         self._notes.report()
-        log.record("INFO", "stopped", "stopped; everything answered is on disk" if self.settings.durable else "stopped")
+        kept = self.settings.durable and not self._engine.failed
+        log.record("INFO", "stopped", "stopped; everything answered is on disk" if kept else "stopped")
 
     def healthy(self) -> bool:
         """Tell whether the limits are enforced; that the loop turns is seen by this being asked."""
@@ -106,15 +113,14 @@ class ListServer:
         """Send an answer."""
         self._answers.send(token, answer)
 
-    def may_be_large(self, token: Token) -> bool:
+    def room_for_large(self, token: Token) -> bool:
         """Tell whether there is room for a further large answer to a client."""
-        return self._answers.may_be_large(token)
+        return self._answers.room_for_large(token)
 
     def changed(self, change: Change) -> None:
-        """Publish a change, if anybody watches."""
-        if self._watchers > 0:
-            told = messages.encoded(reading.published(change))
-            self._sockets.changes.send_multipart([f"{change.list}\0".encode(), told], zmq.NOBLOCK)
+        """Publish a change."""
+        told = messages.encoded(reading.published(change))
+        self._sockets.changes.send_multipart([f"{change.list}\0".encode(), told], zmq.NOBLOCK)
 
     def no_room(self, error: NoRoom) -> None:
         """Log that changes were refused."""
@@ -153,74 +159,75 @@ class ListServer:
             self._loop.call_soon(self._turn)
 
     def _turn(self) -> None:
-        """Do a round, and see that there is another one if there is more.
+        """Do rounds as long as there is more; but others who use this loop have their turn, too.
 
         The descriptor of a ZeroMQ socket tells only of changes, which sending takes note of too: without asking for
         its events after every round, a message might wait for the next one.
         """
         self._scheduled = False
-        if not self._stopping and self._round():
-            self._schedule()
+        end = time.monotonic() + _ROUND_SECONDS
+        while not self._stopping and self._round():
+            if time.monotonic() > end:
+                self._schedule()
+                return
 
     def _round(self) -> bool:
         """Take what is there, answer it, and tell whether there is more."""
+        if self._engine.failed:
+            return False
         try:
+            end = time.monotonic() + _ROUND_SECONDS  # nobody is to wait for long, whatever others ask for
+            left = self._engine.resume(lambda: time.monotonic() < end)
             for socket in self._sockets.requests:
                 self._take(socket)
             self._engine.finish()
         except OSError as error:
             log.record("CRITICAL", "disk_failed", f"the journal cannot be written, so nobody is answered: {error}")
-            self._end(1)
-            return False
-        self._count_watchers()
-        return any(map(sockets.has_message, self._sockets.all))
+        except Exception as error:  # noqa: BLE001 -- nobody else would hear that the loop's callback is no more
+            log.record("CRITICAL", "internal", "a request has failed for a reason that is ours", error=error)
+        else:
+            return left or any(map(sockets.has_message, self._sockets.requests))
+        self._engine.failed = True
+        self._end(1)
+        return False
 
     async def _all_have_asked(self) -> None:
         """Take what comes, without answering it, until nothing comes any more."""
         deadline = self._loop.time() + _LONGEST_WAIT
         quiet = self._loop.time() + _QUIET_SECONDS
-        while (now := self._loop.time()) < min(quiet, deadline):
+        while (now := self._loop.time()) < min(quiet, deadline) and not self._engine.failed:
             if sum(map(self._take, self._sockets.requests)):
                 quiet = now + _QUIET_SECONDS
             await asyncio.sleep(0.01)
 
     def _take(self, socket: Socket) -> int:
         """Have the engine carry out what has come; return how many messages it was."""
-        size = 0
-        for count in range(_MOST_MESSAGES):
-            try:
-                frames, note = self._received(socket)
-            except zmq.Again:
-                return count
-            envelope, body = messages.opened(frames)
-            self._notes.request(note, self._engine.take(body, Token(socket, envelope, note)), body)
-            size += sum(map(len, body))
-            if size > _MOST_BYTES:
-                return count + 1
-        return _MOST_MESSAGES
+        count = size = 0
+        end = time.monotonic() + _ROUND_SECONDS
+        with suppress(zmq.Again):
+            while count < self._most and size < _MOST_BYTES and time.monotonic() < end:
+                if self._notes.wants_request():
+                    size += self._take_and_log(socket)
+                else:
+                    envelope, body = messages.opened(sockets.receive(socket))
+                    self._engine.take(body, (socket, envelope, None))
+                    size += len(body[0]) if body else 0
+                    self._notes.omit_requests(1)
+                count += 1
+        return count
 
-    def _received(self, socket: Socket) -> tuple[list[bytes], Note | None]:
-        """Return a message, with what is known of its sender if it is to be logged: that costs."""
-        if not self._notes.wants_request():
-            return sockets.receive(socket), None
+    def _take_and_log(self, socket: Socket) -> int:
+        """Do the same with one message, and log it with what is known of its sender; return its size."""
         frames = socket.recv_multipart(zmq.NOBLOCK, copy=False)
-        client = self._allowed.names.get(_property(frames[-1], "User-Id").encode(), "")
-        return [frame.bytes for frame in frames], Note(_property(frames[-1], "Peer-Address"), client)
-
-    def _count_watchers(self) -> None:
-        changes = self._sockets.changes
-        while sockets.has_message(changes):
-            message = changes.recv(zmq.NOBLOCK)
-            self._watchers += {b"\1": 1, b"\0": -1}.get(message[:1], 0)
+        client = ""
+        if self._secret and socket is self._sockets.requests[0]:  # elsewhere a client could say that it is another
+            client = self._allowed.names.get(sockets.told(frames[-1], "User-Id").encode(), "")
+        note = Note(sockets.told(frames[-1], "Peer-Address"), client)
+        envelope, body = messages.opened([frame.bytes for frame in frames])
+        self._notes.request(note, self._engine.take(body, (socket, envelope, note)), body)
+        return sum(map(len, body))
 
     async def _sweep(self) -> None:
         while True:
             self._notes.sweep()
             await asyncio.sleep(0.2)
-
-
-def _property(frame: zmq.Frame, name: str) -> str:
-    try:
-        return str(frame.get(name))
-    except zmq.ZMQError:
-        return ""

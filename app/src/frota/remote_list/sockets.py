@@ -10,7 +10,10 @@ from frota.core import systemd
 from frota.remote_list.settings import ServerSettings
 
 Socket = zmq.Socket[bytes]
-_MOST_BYTES = 8 * 2**20  # of a message; a longer one ends its connection, since ZeroMQ takes no part of a message
+# Bytes of a frame; a longer one ends its connection. How many frames a message has, ZeroMQ does not limit: there the
+# memory that the unit may use is the limit.
+_MOST_BYTES = 8 * 2**20
+_UNREAD_MS = 30_000  # a connection whose other end reads nothing for so long is given up by the kernel
 _NOW = int(zmq.NOBLOCK)  # a plain number: ZeroMQ's own type costs some time for each of very many messages
 _LINGER_MS = 100  # for the last answers to be written; clients that do not read are waited for no longer
 _HANDSHAKE_MS = 5000
@@ -34,9 +37,9 @@ class Sockets:
 def open_all(context: "zmq.Context[Socket]", config: ServerSettings, guard: Callable[[Socket], None]) -> Sockets:
     """Open the sockets; `guard` secures the ones that are to be. Raises OSError naming the address."""
     handed = systemd.listening_sockets()
-    requests, changes = _router(context, config), context.socket(zmq.XPUB)
-    # Who watches has nothing to say but what it subscribes to.
-    _common(changes, config, most_bytes=1024)
+    requests, changes = _router(context, config), context.socket(zmq.PUB)
+    # Who watches has nothing to say but what it subscribes to: the name of a list.
+    _common(changes, config, most_bytes=512)
     guard(requests)
     guard(changes)
     addresses = _bind(requests, config.host, config.port, handed)
@@ -65,6 +68,14 @@ def receive(socket: Socket) -> list[bytes]:
     return frames
 
 
+def told(frame: zmq.Frame, name: str) -> str:
+    """Return what ZeroMQ tells of a message's sender; nothing where it is no text, as a client may have it."""
+    try:
+        return str(frame.get(name))
+    except (zmq.ZMQError, UnicodeDecodeError):
+        return ""
+
+
 def descriptor(socket: Socket) -> int:
     """Return the descriptor that can be read when something has happened to a socket."""
     return int(socket.getsockopt(zmq.FD))
@@ -84,6 +95,7 @@ def _common(socket: Socket, config: ServerSettings, most_bytes: int) -> None:
     socket.backlog = config.backlog
     socket.maxmsgsize = most_bytes
     socket.handshake_ivl = _HANDSHAKE_MS
+    socket.tcp_maxrt = _UNREAD_MS
     socket.tcp_keepalive = 1  # a client whose host is gone holds no descriptor for ever
     socket.tcp_keepalive_idle, socket.tcp_keepalive_intvl, socket.tcp_keepalive_cnt = 60, 10, 3
 
