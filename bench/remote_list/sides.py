@@ -8,10 +8,11 @@ from typing import Any
 
 from bench.core.errors import CannotRunError
 from bench.core.load import account_of
+from bench.core.machine import cpus
 from bench.remote_list import elements, redis
 from bench.remote_list.client import connected
 
-ECHO = Path(__file__).with_name("echo.py")
+ECHO, CLIENTS = (Path(__file__).with_name(name) for name in ("echo.py", "clients.py"))
 DEFAULT_LIST = "default"
 MOST_APPENDS = 400_000  # measured at most, so that reading back a store does not take longer than filling it
 
@@ -31,6 +32,19 @@ class Load:
         """Return the load's account. Raises InvalidRunError where the server broke the contract."""
         numbers = (port, self.clients, self.seconds, MOST_APPENDS)
         return account_of([str(self.program), *map(str, numbers), dialect], self.seconds)
+
+
+@dataclass(frozen=True)
+class Originals:
+    """The same from processes with a pyzmq socket each, as the original's clients are; they run on every CPU."""
+
+    clients: int
+    seconds: float
+
+    def run(self, port: int, dialect: str) -> Account:
+        """Return the load's account. Raises InvalidRunError where the server broke the contract."""
+        numbers = (port, self.clients, self.seconds)
+        return account_of([sys.executable, str(CLIENTS), *map(str, numbers), dialect], self.seconds, cpus())
 
 
 @dataclass(frozen=True)
@@ -55,7 +69,7 @@ def serve(program: Path, *flags: str) -> Callable[[int, Path], list[str]]:
     return command
 
 
-def frota(program: Path, load: Load, dialect: str, durable: bool = True) -> Side:
+def frota(program: Path, load: Load | Originals, dialect: str, durable: bool = True) -> Side:
     """Return our own server, asked in the `original` or the `native` way."""
 
     def complaint(port: int, acknowledged: Sequence[int]) -> str | None:
@@ -80,7 +94,7 @@ def redis_side(load: Load) -> Side:
     return Side(programs.serve, benchmark, complaint, durable=True)
 
 
-def echo(load: Load) -> Side:
+def echo(load: Load | Originals) -> Side:
     """Return the bare echo, which keeps nothing."""
 
     def command(port: int, _state: Path) -> list[str]:

@@ -182,5 +182,5 @@ class RemoteListMachine(RuleBasedStateMachine):
         assert self.asker.ask(b"mostrar").decode() == repr(self.models["default"].elements)
 
 
-RemoteListMachine.TestCase.settings = settings(max_examples=12, stateful_step_count=40, deadline=None)
+RemoteListMachine.TestCase.settings = settings(max_examples=8, stateful_step_count=30, deadline=None)
 TestRemoteList = RemoteListMachine.TestCase
