@@ -269,6 +269,12 @@ def test_a_long_list_is_sorted_and_shown_while_others_are_served(tmp_path: Path)
         assert [answer[:9] for answer in answers[:2]] == [b'{"ok":tru', b"Encontrad"]
         assert b"Lista ordenada crescentemente." in answers[2:]
         assert server.elements() == sorted(str(number) for number in range(count))
+        # A sort that the end of the server meets is done, kept and answered.
+        filler.socket.send_multipart([b"", b"ordenar_desc"])
+        assert server.stop() == 0
+        assert filler.socket.recv_multipart()[-1] == b"Lista ordenada decrescentemente."
+        server.start()
+        assert server.elements() == sorted((str(number) for number in range(count)), reverse=True)
 
 
 def test_a_watcher_hears_of_every_change_of_its_list_after_it_is_kept(server: ListServer) -> None:

@@ -79,13 +79,11 @@ class ListServer:
         self._stopping = True
         for socket in self._sockets.requests:
             self._loop.remove_reader(sockets.descriptor(socket))
-        await asyncio.gather(*self._long)
         await self._all_have_asked()
         connections = Connections({int(address.rpartition(":")[2]) for address in self._sockets.addresses})
         connections.cork()
-        while self._round():
-            pass
-        await asyncio.gather(*self._long)
+        while self._round() or self._long:
+            await asyncio.gather(*self._long, return_exceptions=True)
         self._answers.close()
         if self._secret:
             self._authenticator.stop()
