@@ -26,7 +26,7 @@ status: ## Show units and last readings of the fleet
 	@$(MAKE) --no-print-directory venv
 	@tools/status
 
-check: venv ## Lint and unit tests, without a host (under a minute)
+check: venv ## Lint and unit tests, without a host (a minute or two)
 	@tools/check
 
 test: ## Everything that CI runs
