@@ -5,12 +5,16 @@ import dataclasses
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from frota.core import log, settings
 from frota.core.settings import SettingsError
 
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
 T = TypeVar("T")
+Settings = TypeVar("Settings", bound="DataclassInstance")
 Handler = Callable[[argparse.Namespace], int]
 
 
@@ -59,10 +63,10 @@ def read(cls: type[T], prefix: str, args: argparse.Namespace, defaults: Mapping[
     return config
 
 
-def take_live(old: T, new: T, prefix: str) -> T:
+def take_live(old: Settings, new: Settings, prefix: str) -> Settings:
     """Return the old settings with what may change live taken from the new; name, in the log, what needs a restart."""
     changes = {}
-    for field in dataclasses.fields(old):  # type: ignore[arg-type]  # a dataclass, as all settings are
+    for field in dataclasses.fields(old):
         value = getattr(new, field.name)
         if value == getattr(old, field.name):
             continue
@@ -71,7 +75,7 @@ def take_live(old: T, new: T, prefix: str) -> T:
         else:
             key = prefix + field.name.upper()
             log.record("WARNING", "restart_needed", f"{key} has changed, but takes effect only at the next restart")
-    return dataclasses.replace(old, **changes)  # type: ignore[type-var]
+    return dataclasses.replace(old, **changes)
 
 
 def _as_typed(reason: str, flags: Mapping[str, str], prefix: str) -> str:

@@ -22,6 +22,7 @@ class Load(threading.Thread):
         self.answered: list[str] = []
         self.under_way = ""
         self.stop = threading.Event()
+        self.changed = threading.Condition()
         self.error: Exception | None = None
         self.start()
 
@@ -32,18 +33,24 @@ class Load(threading.Thread):
                 while not self.stop.is_set():
                     self.under_way = f"{self.client}.{len(self.answered)}"
                     assert client.ask("append", value=self.under_way).ok
-                    self.answered.append(self.under_way)
+                    with self.changed:
+                        self.answered.append(self.under_way)
+                        self.changed.notify()
         except Exception as error:  # noqa: BLE001 -- told by whoever looks at the result
-            self.error = error
+            with self.changed:
+                self.error = error
+                self.changed.notify()
+
+    def wait_for(self, least: int) -> None:
+        """Wait until there have been so many answers, or an error."""
+        with self.changed:
+            assert self.changed.wait_for(lambda: len(self.answered) >= least or self.error, PATIENCE)
 
 
 def progressed(loads: list[Load], count: int) -> None:
     """Wait until every client has had so many answers more."""
-    wanted = [(load, len(load.answered) + count) for load in loads]
-    deadline = time.monotonic() + PATIENCE
-    while not all(len(load.answered) >= least or load.error for load, least in wanted):
-        assert time.monotonic() < deadline
-        time.sleep(0.002)  # a poll of counters: nobody could tell of them without slowing the load
+    for load, least in [(load, len(load.answered) + count) for load in loads]:
+        load.wait_for(least)
 
 
 def assert_kept_once(server: ListServer, loads: list[Load]) -> None:

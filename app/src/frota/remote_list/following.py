@@ -75,7 +75,7 @@ def watch(client: Client, last: int, as_json: bool) -> int:
                 subscription = _subscribed(context, client, info)
             except (SettingsError, socket.gaierror) as error:  # both were right for the question before
                 tell(f"{error}; trying again")
-                time.sleep(1)
+                time.sleep(1)  # nothing tells when a key file or a name is there again
                 continue
             with subscription:
                 _follow(client, subscription, sequence, as_json)

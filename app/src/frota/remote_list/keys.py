@@ -51,21 +51,22 @@ def generate(path: Path) -> str:
     from zmq.utils import z85
 
     public, secret = (bytes(z85.decode(key)) for key in zmq.curve_keypair())
-    handle, unfinished = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600, O_EXCL
+    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600, O_EXCL
+    unfinished = Path(name)
     try:
-        with open(handle, "w", encoding="ascii") as file:  # noqa: PTH123 -- a descriptor, no path
+        with os.fdopen(handle, "w", encoding="ascii") as file:
             file.write(secret.hex() + "\n")
             file.flush()
             os.fsync(handle)
         _put(unfinished, path)
     finally:
         with suppress(OSError):
-            os.unlink(unfinished)  # noqa: PTH108 -- mkstemp gives text
+            unfinished.unlink()
     _sync_folder(path.parent)
     return public.hex()
 
 
-def _put(unfinished: str, path: Path) -> None:
+def _put(unfinished: Path, path: Path) -> None:
     try:
         os.link(unfinished, path)  # unlike a rename, it never takes the place of another file
     except FileExistsError:

@@ -2,7 +2,8 @@
 
 import io
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from frota.core.log import printable
@@ -22,7 +23,7 @@ class Choice(NamedTuple):
     text: str
     op: str
     prompts: tuple[tuple[str, str], ...] = ()
-    fields: dict[str, Any] = {}  # noqa: RUF012 -- never changed
+    fields: Mapping[str, Any] = MappingProxyType({})
 
 
 CHOICES = {

@@ -5,13 +5,12 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from frota.budget import Budget
+from frota.budget import Budget, Budgets
 from frota.core.log import printable, record
 from frota.logbook.store import NoRoom
 from frota.remote_list.messages import Request
 
 _RECORDS_PER_SECOND = 20  # of each kind that strangers can provoke
-_REPORT_SECONDS = 10
 _LONGEST = 200  # characters of a message in the log
 
 
@@ -29,32 +28,23 @@ class Notes:
     """Writes the log's records."""
 
     def __init__(self, requests_per_second: int) -> None:
-        self._second = self._due = 0.0
         self._requests = Budget("requests_omitted", "requests", requests_per_second)
         self._strangers = Budget("strangers_omitted", "attempts to connect without an allowed key", _RECORDS_PER_SECOND)
         self._unread = Budget("unread_omitted", "answers that nobody read", 1)
         self._disk = Budget("not_stored_omitted", "rounds of changes that were not kept", 1)
-        self._budgets = (self._requests, self._strangers, self._unread, self._disk)
+        self._budgets = Budgets(self._requests, self._strangers, self._unread, self._disk)
 
     def configure(self, requests_per_second: int) -> None:
         """Take a new budget for requests."""
         self._requests.rate = requests_per_second
 
     def sweep(self) -> None:
-        """Begin a new second when it is time to, and report what was left out."""
-        now = time.monotonic()
-        if now >= self._second:
-            self._second = now + 1
-            for budget in self._budgets:
-                budget.refill()
-        if now >= self._due:
-            self._due = now + _REPORT_SECONDS
-            self.report()
+        """Let the budgets go on with the time."""
+        self._budgets.sweep(time.monotonic())
 
     def report(self) -> None:
         """Tell how much was left out."""
-        for budget in self._budgets:
-            budget.report()
+        self._budgets.report()
 
     def wants_request(self) -> bool:
         """Tell whether a request that came now would be logged."""

@@ -9,12 +9,12 @@ from pathlib import Path
 from frota.core.log import LEVELS
 from frota.core.settings import setting
 from frota.core.state import default_directory
+from frota.remote_list import keys
 
 PREFIX = "REMOTE_LIST_"
 SYSTEM = "remote_list"
 SERVER_UNIT = "frota-list-server"
 SECURITY = ("auto", "curve", "clear")
-_KEY = re.compile(r"[0-9a-f]{64}")
 _CLIENT = re.compile(r"([\w.-]{1,64})=([0-9a-f]{64})")
 
 
@@ -27,13 +27,6 @@ def parse_clients(text: str) -> tuple[tuple[str, str], ...]:
             raise ValueError(f"{part[:80]!r} must be NAME=KEY, the KEY as `frota list keygen` prints it")
         clients.append((found[1], found[2]))
     return tuple(clients)
-
-
-def parse_key(text: str) -> str:
-    """Read a public key: 64 hexadecimal digits, or nothing. Raises ValueError saying what would be right."""
-    if text and not _KEY.fullmatch(text):
-        raise ValueError("must be 64 hexadecimal digits, as `frota list keygen` prints them")
-    return text
 
 
 @dataclass(frozen=True)
@@ -52,7 +45,7 @@ class ServerSettings:
         "auto", "curve, clear, or auto: curve where there is a key, else clear, on loopback only", choices=SECURITY
     )
     key_file: Path | None = setting(None, "the server's secret key, as `frota list keygen` makes it", parse=Path)
-    public_key: str = setting("", "the public key that must belong to it", parse=parse_key)
+    public_key: str = setting("", "the public key that must belong to it", parse=keys.hexadecimal)
     clients: tuple[tuple[str, str], ...] = setting(
         (), "who may connect with curve, NAME=PUBLICKEY,…", live=True, parse=parse_clients
     )

@@ -63,7 +63,8 @@ def write(directory: Path, number: int, copy: Copy, wanted: Callable[[], bool]) 
     with temporary.open("wb") as file:
         file.write(segments.MAGIC)
         synced = count = 0
-        for count, record in enumerate(copy.records(), 1):  # noqa: B007 -- used below
+        for record in copy.records():
+            count += 1
             file.write(_encoded(record))
             if file.tell() - synced > _SYNCED:
                 file.flush()

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from frota.budget import Budget
+from frota.budget import Budget, Budgets
 from frota.core.log import printable, record
 from frota.logbook.reading import Damage
 from frota.logbook.store import NoRoom
@@ -12,7 +12,6 @@ from frota.sensors.peer import Peer
 from frota.sensors.readings import endpoint
 
 _RECORDS_PER_SECOND = 20  # of each kind that strangers can provoke
-_REPORT_SECONDS = 10
 
 
 class Notes:
@@ -21,33 +20,27 @@ class Notes:
     def __init__(self, directory: Path, readings_per_second: int) -> None:
         self._directory = directory
         self._damaged: set[Path] = set()  # the segments that were told of
-        self._second = self._due = 0.0  # when the budgets are next refilled, and what was left out is next told
         self._readings = Budget("readings_omitted", "readings", readings_per_second)
         self._connections = Budget("connections_omitted", "connections opened or closed", _RECORDS_PER_SECOND)
         self._errors = Budget("errors_omitted", "errors of connections", _RECORDS_PER_SECOND)
         self._ranges = Budget("out_of_range_omitted", "readings out of range", 1)
         self._sensors = Budget("sensors_omitted", "sensors fallen silent or back", _RECORDS_PER_SECOND)
         self._disk = Budget("not_stored_omitted", "answers that a reading is not stored", 1)
-        self._budgets = (self._readings, self._connections, self._errors, self._ranges, self._sensors, self._disk)
+        self._budgets = Budgets(
+            self._readings, self._connections, self._errors, self._ranges, self._sensors, self._disk
+        )
 
     def configure(self, readings_per_second: int) -> None:
         """Take a new budget for readings."""
         self._readings.rate = readings_per_second
 
     def sweep(self, now: float) -> None:
-        """Begin a new second when it is time to, and report what was left out (`now` in monotonic seconds)."""
-        if now >= self._second:
-            self._second = now + 1
-            for budget in self._budgets:
-                budget.refill()
-        if now >= self._due:
-            self._due = now + _REPORT_SECONDS
-            self.report()
+        """Let the budgets go on with the time (`now` in monotonic seconds)."""
+        self._budgets.sweep(now)
 
     def report(self) -> None:
         """Tell how much was left out."""
-        for budget in self._budgets:
-            budget.report()
+        self._budgets.report()
 
     def connected(self, peer: Peer, count: int) -> None:
         """Log a new connection, one of so many."""
