@@ -6,7 +6,7 @@ export PYTHON
 unexport PYTHONDONTWRITEBYTECODE
 BIN := .venv/bin
 .DEFAULT_GOAL := help
-.PHONY: help up down status check test molecule fleet bench venv lock
+.PHONY: help up down status check test pipeline molecule fleet bench venv lock
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,13 +26,20 @@ status: ## Show units and last readings of the fleet
 	@$(MAKE) --no-print-directory venv
 	@tools/status
 
-check: venv ## Lint and unit tests, without a host (a minute or two)
+check: ## Lint and unit tests, without a host (a minute or two)
+	@tools/prepare.sh check
+	@$(MAKE) --no-print-directory venv
 	@tools/check
 
 test: ## Everything that CI runs
 	@tools/prepare.sh test
-	@$(MAKE) --no-print-directory check molecule up fleet
+	@$(MAKE) --no-print-directory check pipeline molecule up fleet
 	@$(BIN)/python -m bench --quick
+
+pipeline: ## The image pipeline with a real RabbitMQ on loopback, without a host
+	@tools/prepare.sh pipeline
+	@$(MAKE) --no-print-directory venv
+	@$(BIN)/pytest app/tests/images/broker --timeout 200
 
 molecule: ## Every role on real systemd hosts; one of them: make molecule ROLE=sensors
 	@tools/prepare.sh molecule

@@ -1,6 +1,6 @@
 #!/bin/sh
 # prepare.sh TARGET: what a target of the Makefile needs of this machine. Packages that are missing are installed where
-# we may, otherwise named. `venv` and `bench` need no root.
+# we may, otherwise named. `venv`, `check` and `bench` need no root.
 set -eu
 target=${1:-up}
 python=${PYTHON:-python3}
@@ -20,9 +20,10 @@ command_of() { PATH=$PATH:/usr/sbin:/sbin command -v "$1"; }
 case $PWD in
 *[[:space:]]*) refuse "Ansible cannot work in a folder with a space in its path. Move this one: $PWD" ;;
 esac
-if [ "$target" != venv ] && [ "$target" != bench ] && [ "$(id -u)" != 0 ]; then
-  refuse "hosts with addresses of their own take root. Run: sudo make $target"
-fi
+case $target in
+venv | check | bench) ;;
+*) [ "$(id -u)" = 0 ] || refuse "hosts with addresses of their own take root. Run: sudo make $target" ;;
+esac
 
 need python3-venv "$python" -c 'import ensurepip, venv'
 case $target in
@@ -32,11 +33,20 @@ up | test | molecule)
   need netavark test -x /usr/lib/podman/netavark -o -x /usr/libexec/podman/netavark
   need aardvark-dns test -x /usr/lib/podman/aardvark-dns -o -x /usr/libexec/podman/aardvark-dns
   need iptables command_of iptables
+  need iproute2 command_of ip
+  need openssh-client command_of ssh
+  ;;
+esac
+case $target in
+up | test | molecule | pipeline)
   need mmdebstrap command_of mmdebstrap
   # Where the machine is not Debian, mmdebstrap has to be told whom to trust.
   need debian-archive-keyring test -e /usr/share/keyrings/debian-archive-keyring.gpg -o -e /usr/share/keyrings/debian-archive-keyring.pgp
-  need iproute2 command_of ip
-  need openssh-client command_of ssh
+  ;;
+esac
+case $target in
+check | test | pipeline | bench)
+  need libturbojpeg0 "$python" -c 'import ctypes; ctypes.CDLL("libturbojpeg.so.0")'
   ;;
 esac
 case $target in
@@ -44,6 +54,8 @@ test | bench)
   need gcc command_of cc
   need libc6-dev test -e /usr/include/stdio.h
   need redis-tools command_of redis-benchmark
+  # Images are published to, and worked on from, a broker in a tree of its own, which takes root to make and to run.
+  [ "$(id -u)" != 0 ] || need mmdebstrap command_of mmdebstrap
   ;;
 esac
 

@@ -21,6 +21,7 @@ class System(NamedTuple):
 
 SYSTEMS = {
     "sensors": System("sensors", "readings from sensors over TCP, kept on disk before they are acknowledged"),
+    "images": System("images", "images over gRPC, queued, turned grey by workers and kept in S3, none lost"),
     "list": System("remote_list", "lists that many share over ZeroMQ, every change on disk before it is answered"),
 }
 

@@ -63,6 +63,20 @@ def read(cls: type[T], prefix: str, args: argparse.Namespace, defaults: Mapping[
     return config
 
 
+def read_as_people(cls: type[Settings], prefix: str, args: argparse.Namespace, fleet_file: Path) -> Settings:
+    """Read the settings of a command for people; the fleet's own file, where it is there, is the weakest of all.
+
+    It is read only where no other file is named. Raises SettingsError.
+    """
+    if args.env_file or os.environ.get("FROTA_ENV_FILE") or not os.access(fleet_file, os.R_OK):
+        return read(cls, prefix, args)
+    try:
+        found = settings.read(cls, prefix, settings.read_env_file(fleet_file))
+    except SettingsError as error:
+        raise SettingsError(f"{fleet_file}: {error}") from None
+    return read(cls, prefix, args, vars(found))
+
+
 def take_live(old: Settings, new: Settings, prefix: str) -> Settings:
     """Return the old settings with what may change live taken from the new; name, in the log, what needs a restart."""
     changes = {}
@@ -89,4 +103,9 @@ def _as_typed(reason: str, flags: Mapping[str, str], prefix: str) -> str:
 def _shown(default: object) -> str:
     if default is None or default in ("", ()):
         return "not set"
-    return "default " + (",".join(map(str, default)) if isinstance(default, tuple) else str(default))
+    return "default " + _joined(default, ",")
+
+
+def _joined(value: object, by: str) -> str:
+    """Return a value as it is typed: of a tuple its members, of tuples in it theirs, as HOST:PORT,HOST:PORT."""
+    return by.join(_joined(one, ":") for one in value) if isinstance(value, tuple) else str(value)

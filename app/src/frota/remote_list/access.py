@@ -1,15 +1,11 @@
 """How a client gets to the server; every key is REMOTE_LIST_ + the field's name in capitals."""
 
 import argparse
-import dataclasses
-import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from frota import commands
-from frota.core import settings
-from frota.core.settings import SettingsError, setting
+from frota.core.settings import setting
 from frota.remote_list import keys
 from frota.remote_list.messages import DEFAULT_LIST
 from frota.remote_list.settings import PREFIX
@@ -48,21 +44,5 @@ class Access:
 
 
 def read(args: argparse.Namespace) -> Access:
-    """Read the settings as every command does; the fleet's own file, where it is there, is the weakest of all.
-
-    It is read only where no other file is named. Raises SettingsError.
-    """
-    if args.env_file or os.environ.get("FROTA_ENV_FILE"):
-        return commands.read(Access, PREFIX, args)
-    return commands.read(Access, PREFIX, args, _of_the_fleet())
-
-
-def _of_the_fleet() -> dict[str, Any]:
-    if not os.access(FLEET_FILE, os.R_OK):
-        return {}
-    pairs = settings.read_env_file(FLEET_FILE)
-    try:
-        found = settings.read(Access, PREFIX, pairs)
-    except SettingsError as error:
-        raise SettingsError(f"{FLEET_FILE}: {error}") from None
-    return {field.name: getattr(found, field.name) for field in dataclasses.fields(found)}
+    """Read the settings as every command does. Raises SettingsError."""
+    return commands.read_as_people(Access, PREFIX, args, FLEET_FILE)

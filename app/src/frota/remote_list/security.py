@@ -6,9 +6,10 @@ from zmq.auth.asyncio import AsyncioAuthenticator
 from zmq.utils import z85
 
 from frota.core.settings import SettingsError
+from frota.net import is_loopback
 from frota.remote_list import keys
 from frota.remote_list.notes import Notes
-from frota.remote_list.settings import PREFIX, ServerSettings, is_loopback
+from frota.remote_list.settings import PREFIX, ServerSettings
 
 _DOMAIN = b"frota"  # sockets without a domain are not asked about
 

@@ -3,7 +3,6 @@
 import os
 import re
 from dataclasses import dataclass
-from ipaddress import ip_address
 from pathlib import Path
 
 from frota.core.log import LEVELS
@@ -84,11 +83,3 @@ class ServerSettings:
             return self.key_file
         credential = Path(os.environ.get("CREDENTIALS_DIRECTORY", "/nowhere")) / "key"
         return credential if credential.exists() else None
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether nobody but this machine can reach an address."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

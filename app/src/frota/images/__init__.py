@@ -1,0 +1,1 @@
+"""Images sent over gRPC, queued in RabbitMQ, turned grey by workers, kept in S3."""

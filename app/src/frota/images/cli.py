@@ -1,0 +1,173 @@
+"""`frota images serve` and `work`, and the commands of those who send images and look after dead ones."""
+
+import argparse
+import os
+import re
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from frota import commands
+from frota.core import log
+from frota.core.settings import SettingsError
+from frota.images import settings
+from frota.images.access import Access, Operator
+from frota.images.messages import check_id
+from frota.images.settings import PREFIX, PRODUCER_UNIT, SYSTEM, WORKER_UNIT, ProducerSettings, WorkerSettings
+
+_AMQP_PORT = 5672
+_ID = "0123456789abcdef0123456789abcdef"  # in examples
+Group = Any  # argparse has no public name for what add_subparsers returns
+
+
+def add_commands(parser: argparse.ArgumentParser) -> None:
+    """Add this system's commands to its parser."""
+    group = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    example = "frota images serve --port 50051 --brokers 127.0.0.1:5672 --state-dir images"
+    serve = commands.add(group, "serve", _serve, "take images from clients and queue them", example)
+    commands.configurable(serve, ProducerSettings, PREFIX)
+    example = "frota images work --brokers 127.0.0.1:5672 --bucket results"
+    text = "turn queued images grey and keep them in S3; RABBIT_HOST and BUCKET_NAME of the environment are taken, too"
+    work = commands.add(group, "work", _work, text, example)
+    commands.configurable(work, WorkerSettings, PREFIX)
+    _sending(group)
+    _status(group)
+    _dead(group)
+
+
+def _sending(group: Group) -> None:
+    text = "send images, wait until each is done or dead; exit 0 only if all are done"
+    example = "frota images send a.jpg b.png holidays/ 127.0.0.1:50051"
+    send = commands.add(group, "send", _send, text, example)
+    text = "images, and folders of them (all below, hidden ones left out); the last word may be the server, HOST:PORT"
+    send.add_argument("files", nargs="+", metavar="FILE", help=text)
+    text = "images under way at a time, 1 to 64 (%(default)s)"
+    send.add_argument("--parallel", type=_parallel, default=8, metavar="N", help=text)
+    text = "end when all are accepted, and print their ids; exit 0 only if all were"
+    send.add_argument("--no-wait", action="store_true", help=text)
+    _client(send)
+
+
+def _status(group: Group) -> None:
+    text = "say what became of images; exit 1 if one is dead or unknown, with --watch also if the end is not known"
+    example = f"frota images status {_ID} --json"
+    status = commands.add(group, "status", _ask_status, text, example)
+    status.add_argument("ids", nargs="+", type=_id, metavar="ID", help="as `frota images send` printed it")
+    text = "print every change too, until all are done or dead"
+    status.add_argument("--watch", action="store_true", help=text)
+    _client(status)
+
+
+def _dead(group: Group) -> None:
+    text = "list, retry or drop the images that no worker could do (operators only)"
+    group = group.add_parser("dead", help=text, description=text, allow_abbrev=False)
+    group = group.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    listing = commands.add(group, "list", _operate, "print the dead images and why", "frota images dead list --json")
+    retry = commands.add(
+        group, "retry", _operate, "put dead images back into the queue", f"frota images dead retry {_ID}"
+    )
+    drop = commands.add(group, "drop", _operate, "delete dead images for ever", "frota images dead drop --all --yes")
+    for name, parser in ("retry", retry), ("drop", drop):
+        parser.add_argument("ids", nargs="*", type=_id, metavar="ID", help="as `frota images dead list` prints it")
+        _intermixed(parser)
+        parser.add_argument("--all", action="store_true", help=f"{name} every image that is dead now")
+    drop.add_argument("--yes", action="store_true", help="do not ask whether it is meant")
+    for name, parser in ("list", listing), ("retry", retry), ("drop", drop):
+        parser.set_defaults(command=name, usage=parser.error)
+        commands.configurable(parser, Operator, PREFIX)
+        parser.add_argument("--json", action="store_true", help="one JSON object a line, for machines")
+
+
+def _intermixed(parser: argparse.ArgumentParser) -> None:
+    """Let flags stand between words, too: `send a.jpg --no-wait HOST:PORT`."""
+    plain = parser.parse_known_args
+
+    def parse(args: Sequence[str] | None = None, namespace: Any = None) -> tuple[Any, list[str]]:
+        setattr(parser, name, plain)  # which argparse calls in its turn
+        try:
+            return parser.parse_known_intermixed_args(args, namespace)
+        finally:
+            setattr(parser, name, parse)
+
+    name = "parse_known_args"
+    setattr(parser, name, parse)
+
+
+def _client(parser: argparse.ArgumentParser) -> None:
+    _intermixed(parser)
+    commands.configurable(parser, Access, PREFIX)
+    parser.add_argument("--json", action="store_true", help="one JSON object a line, for machines")
+
+
+def _id(text: str) -> str:
+    try:
+        return check_id(text.lower())
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text[:80]!a}: must be 32 hexadecimal digits") from None
+
+
+def _parallel(text: str) -> int:
+    if not re.fullmatch(r"\d{1,2}", text, re.ASCII) or not 0 < int(text) <= 64:
+        raise argparse.ArgumentTypeError(f"{text[:80]!a}: must be from 1 to 64")
+    return int(text)
+
+
+def _serve(args: argparse.Namespace) -> int:
+    log.configure(SYSTEM, PRODUCER_UNIT)
+    reread = partial(commands.read, ProducerSettings, PREFIX, args)
+    config = reread()
+    if args.check:
+        return 0
+    from frota.core import service
+    from frota.images.producer import Producer
+
+    log.configure(SYSTEM, PRODUCER_UNIT, config.log_level)
+    return service.run(partial(Producer, config, reread))
+
+
+def _work(args: argparse.Namespace) -> int:
+    log.configure(SYSTEM, WORKER_UNIT)
+    reread = partial(_worker_settings, args)
+    config = reread()
+    if args.check:
+        return 0
+    from frota.core import service
+    from frota.images.worker import Worker
+
+    log.configure(SYSTEM, WORKER_UNIT, config.log_level)
+    return service.run(partial(Worker, config, reread))
+
+
+def _worker_settings(args: argparse.Namespace) -> WorkerSettings:
+    """Read the worker's settings; what the original's worker is told by the environment is the weakest source.
+
+    Raises SettingsError.
+    """
+    weakest: dict[str, Any] = {"bucket": os.environ.get("BUCKET_NAME", "")}
+    if host := os.environ.get("RABBIT_HOST"):
+        try:
+            weakest["brokers"] = settings.parse_brokers(host if re.search(r":\d+$", host) else f"{host}:{_AMQP_PORT}")
+        except ValueError:
+            raise SettingsError(f"RABBIT_HOST={host!r}: must be the broker's host") from None
+    config = commands.read(WorkerSettings, PREFIX, args, weakest)
+    if not config.bucket:
+        raise SettingsError(f"{PREFIX}BUCKET (--bucket) is missing: a worker needs a bucket for its results")
+    return config
+
+
+def _send(args: argparse.Namespace) -> int:
+    from frota.images import sending
+
+    return sending.run(args)
+
+
+def _ask_status(args: argparse.Namespace) -> int:
+    from frota.images import asking
+
+    return asking.run(args)
+
+
+def _operate(args: argparse.Namespace) -> int:
+    from frota.images import dead
+
+    return dead.run(args)

@@ -1,0 +1,109 @@
+"""A decoded image's pixels as grey ones: profiles, transparency, deep and inverted channels, whatever the mode."""
+
+import io
+import math
+from functools import lru_cache
+
+from PIL import Image, ImageChops, ImageCms
+from PIL.ImageFile import ImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+
+_STRIP = 1 << 20  # pixels that are turned grey at once: in the CPU's cache, and little memory beside the image itself
+_LONGEST_PROFILE = 4 << 20  # bytes; printers' take up to 3 MB
+_PHOTOMETRIC, _BITS = 262, 258  # tags of TIFF
+
+
+def grey(image: ImageFile) -> Image.Image:
+    """Return the image in mode L, made in strips so that no other copy of the whole is ever in memory."""
+    image.load()
+    transform, scale, inverted = transform_of(image), _scale(image), _inverted(image)
+    result = Image.new("L", image.size)
+    rows = max(1, _STRIP // image.width)
+    for top in range(0, image.height, rows):
+        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
+        if scale:
+            factor, offset = scale
+            strip = strip.convert("F").point(lambda value: value * factor + offset).convert("L")  # noqa: B023
+        if inverted:
+            strip = ImageChops.invert(strip)
+        result.paste(_on_white(strip, transform), (0, top))
+    return result
+
+
+def transform_of(image: Image.Image) -> ImageCms.ImageCmsTransform | None:
+    """Return what turns the image's colours into sRGB; None where they are, as far as can be told."""
+    if image.mode == "LAB":
+        return _transform(None, "LAB")
+    profile = image.info.get("icc_profile")
+    if not isinstance(profile, bytes) or not 0 < len(profile) <= _LONGEST_PROFILE:
+        return None
+    mode = {"CMYK": "CMYK", "1": "L", "L": "L", "LA": "L", "I": "L", "F": "L"}.get(image.mode.partition(";")[0], "RGB")
+    return _transform(profile, mode)
+
+
+@lru_cache(maxsize=8)
+def _transform(profile: bytes | None, mode: str) -> ImageCms.ImageCmsTransform | None:
+    """Return the transform from a profile; None where it is broken, for other channels, or as good as sRGB."""
+    try:
+        source = ImageCms.ImageCmsProfile(io.BytesIO(profile)) if profile else ImageCms.createProfile("LAB")
+        transform = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
+    except (ImageCms.PyCMSError, OSError):
+        return None
+    # There are many profiles of sRGB, and not one way to tell them by name: what acts like it is it.
+    if mode in ("RGB", "L"):
+        levels = range(0, 256, 15)
+        colours = [(r, g, b) for r in levels for g in levels for b in levels]
+        probe = Image.frombytes("RGB", (len(colours), 1), bytes(level for colour in colours for level in colour))
+        probe = probe.convert(mode)
+        changed = ImageChops.difference(_applied(transform, probe).convert("L"), probe.convert("L"))
+        if changed.getextrema()[1] <= 1:  # type: ignore[operator] # one channel, one pair
+            return None
+    return transform
+
+
+def _applied(transform: ImageCms.ImageCmsTransform, image: Image.Image) -> Image.Image:
+    return transform.apply(image)
+
+
+def _on_white(strip: Image.Image, transform: ImageCms.ImageCmsTransform | None) -> Image.Image:
+    alpha = None
+    if strip.has_transparency_data:
+        strip = strip.convert("LA" if strip.mode in ("1", "L", "LA", "La") else "RGBA")
+        alpha = strip.getchannel("A")
+    if strip.mode not in ("L", "CMYK", "LAB"):
+        strip = strip.convert("L" if strip.mode in ("1", "LA") else "RGB")
+    result = (_applied(transform, strip) if transform else strip).convert("L")
+    if alpha is None:
+        return result
+    white = Image.new("L", strip.size, 255)
+    white.paste(result, mask=alpha)
+    return white
+
+
+def _scale(image: ImageFile) -> tuple[float, float] | None:
+    """Return factor and offset from a channel of more than 8 bits to one of 8.
+
+    16 bits say what is white, and so do 12. Of longer numbers nothing does: the least customary range that holds all
+    values is taken, 0 to 1 (fractions only), 255 or 65,535; beyond these, from the least value to the greatest.
+    """
+    if image.mode.startswith("I;16"):
+        bits = image.tag_v2.get(_BITS, (16,))[0] if isinstance(image, TiffImageFile) else 16
+        return 255 / (2**bits - 1), 0.5
+    if image.mode not in ("I", "F"):
+        return None
+    low, high = image.getextrema()
+    if not isinstance(low, int | float) or not isinstance(high, int | float) or not math.isfinite(high - low):
+        return 1, 0.5
+    for white in (1, 255, 65_535) if image.mode == "F" else (255, 65_535):
+        if low >= 0 and high <= white:
+            return 255 / white, 0.5
+    factor = 255 / (high - low or 1)
+    return factor, 0.5 - low * factor
+
+
+def _inverted(image: ImageFile) -> bool:
+    """Tell whether zero is white in what Pillow has decoded: it inverts neither of these itself."""
+    if isinstance(image, TiffImageFile):
+        return image.mode.startswith("I;16") and image.tag_v2.get(_PHOTOMETRIC) == 0
+    # Only Adobe's CMYK is written inverted, but Pillow takes every JPEG's for Adobe's.
+    return image.format == "JPEG" and image.mode == "CMYK" and "adobe" not in image.info

@@ -1,0 +1,226 @@
+"""What an image is, told from a few of its bytes: format and size. Nothing is decoded, nothing is copied, no I/O.
+
+A server does this to every image it is sent, so it must stay cheap for the most hostile of them. That is why no
+decoder is asked: opening alone makes Pillow allocate a WebP's whole canvas, copy the data of each of a TIFF's tags, and
+read as many markers as somebody put in front of a JPEG.
+"""
+
+import mmap
+import re
+import struct
+from collections.abc import Callable
+from typing import NamedTuple
+
+Source = bytes | mmap.mmap
+
+LONGEST_SIDE = 65_500  # libjpeg makes no longer one
+_MOST_MARKERS = 5_000  # before a JPEG's first scan; an ICC profile and extended XMP may take some hundreds
+_MOST_STRIPS = 1 << 17  # of a TIFF
+_MOST_TAGS = 1_000  # of its directory, ascending: ours are among the first 326
+_TYPES = {3: "H", 4: "I", 16: "Q"}  # TIFF's SHORT, LONG and BigTIFF's LONG8
+_WIDTH, _HEIGHT, _STRIP_OFFSETS, _STRIP_SIZES, _TILE_OFFSETS, _TILE_SIZES = 256, 257, 273, 279, 324, 325
+
+# What people send and what is no image that we take, so that the answer can name it.
+_OTHERS = (
+    (re.compile(rb"....ftyp(?:hei|hev|mif1|msf1)", re.DOTALL), "HEIC"),
+    (re.compile(rb"....ftypavi", re.DOTALL), "AVIF"),
+    (re.compile(rb"....ftyp", re.DOTALL), "vídeo MP4"),
+    (re.compile(rb"\0\0\0\x0cJXL |\xff\x0a"), "JPEG XL"),
+    (re.compile(rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51"), "JPEG 2000"),
+    (re.compile(rb"BM....\0\0\0\0", re.DOTALL), "BMP"),
+    (re.compile(rb"\0\0\x01\0"), "ICO"),
+    (re.compile(rb"8BPS"), "PSD"),
+    (re.compile(rb"%PDF"), "PDF"),
+    (re.compile(rb"PK\x03\x04"), "ZIP"),
+    (re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:<[?!][^\0]*?)?<svg[\s>]"), "SVG"),
+    (re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype html|html)", re.IGNORECASE), "HTML"),
+    (re.compile(rb"(?:\xef\xbb\xbf)?(?:[\t\n\f\r -~]|[\xc2-\xf4][\x80-\xbf]{1,3}){4,}+.{0,3}\Z", re.DOTALL), "texto"),
+)
+
+
+class BadImage(Exception):
+    """An image that cannot be turned grey, now or later: `code` for programs, `text` in Portuguese for people.
+
+    Codes: empty, unsupported, truncated, damaged, too_large; when it is converted, also unreadable (a file), timeout,
+    memory, crashed.
+    """
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(code, text)
+        self.code, self.text = code, text
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class Limits(NamedTuple):
+    """What is too large, however few bytes it takes."""
+
+    pixels: int = 65_000_000
+    side: int = LONGEST_SIDE
+
+
+DEFAULT = Limits()
+
+
+class Look(NamedTuple):
+    """An image's format as Pillow calls it, and its size in pixels (of an animation, of its canvas)."""
+
+    format: str
+    width: int
+    height: int
+
+
+class Grey(NamedTuple):
+    """A grey image of 8 bits a pixel, its media type, and its size in pixels."""
+
+    data: bytes
+    media_type: str
+    width: int
+    height: int
+
+
+def makes_png(extension: str) -> bool:
+    """Tell whether a result is a PNG, by the extension of the file that was sent."""
+    return extension.lower() == ".png"
+
+
+def look(data: Source, limits: Limits = DEFAULT) -> Look:
+    """Return format and size. Raises BadImage: empty, unsupported, truncated, damaged or too_large."""
+    if not len(data):
+        raise BadImage("empty", "imagem vazia: o arquivo tem zero bytes")
+    name, measure = _recognise(data)
+    try:
+        width, height = measure(data)
+    except (struct.error, IndexError, OverflowError):  # something is said to be where the file has ended
+        raise _truncated(name) from None
+    check(width, height, limits)
+    return Look(name, width, height)
+
+
+def check(width: int, height: int, limits: Limits) -> None:
+    """Raise BadImage where a size is none, or beyond the limits."""
+    if not width or not height:
+        raise BadImage("damaged", f"imagem inválida: {width} x {height} pixels")
+    if max(width, height) > limits.side:
+        text = f"imagem grande demais: {width} x {height} pixels, o lado pode ter no máximo {limits.side}"
+        raise BadImage("too_large", text)
+    if width * height > limits.pixels:
+        text = f"imagem grande demais: {width} x {height} pixels, o máximo é {limits.pixels} ao todo"
+        raise BadImage("too_large", text)
+
+
+def _recognise(data: Source) -> tuple[str, Callable[[Source], tuple[int, int]]]:
+    head = data[:1024]
+    for beginning, name, measure in _FORMATS:
+        if beginning.match(head):
+            return name, measure
+    found = next((f" ({name})" for beginning, name in _OTHERS if beginning.match(head)), "")
+    raise BadImage("unsupported", f"formato não suportado{found}: envie JPEG, PNG, WebP, TIFF ou GIF")
+
+
+def _truncated(name: str) -> BadImage:
+    return BadImage("truncated", f"imagem {name} truncada: falta o fim do arquivo")
+
+
+def _damaged(name: str, what: str) -> BadImage:
+    return BadImage("damaged", f"imagem {name} danificada: {what}")
+
+
+def _jpeg(data: Source) -> tuple[int, int]:
+    """Walk the markers to the first scan (ITU-T T.81, B.1.1.2)."""
+    at, size = 2, None
+    for _ in range(_MOST_MARKERS):
+        while data[at] != 0xFF:  # readers skip what is between two segments
+            at = data.find(b"\xff", at)
+            if at < 0:
+                raise _truncated("JPEG")
+        code = data[at + 1]
+        if code == 0xDA:
+            if not size:
+                raise _damaged("JPEG", "sem tamanho")
+            if data.rfind(b"\xff\xd9", at) < 0:
+                raise _truncated("JPEG")
+            return size
+        if code == 0xFF:  # fill byte
+            at += 1
+        elif code in (0x00, 0x01) or 0xD0 <= code <= 0xD9:  # stands alone
+            at += 2
+        else:
+            if 0xC0 <= code <= 0xCF and code not in (0xC4, 0xC8, 0xCC):  # start of frame
+                height, width = struct.unpack_from(">HH", data, at + 5)
+                size = width, height
+            at += 2 + struct.unpack_from(">H", data, at + 2)[0]
+    raise _damaged("JPEG", "segmentos demais")
+
+
+def _png(data: Source) -> tuple[int, int]:
+    if data[12:16] != b"IHDR":
+        raise _damaged("PNG", "sem cabeçalho")
+    if data.rfind(b"\0\0\0\0IEND") < 0:
+        raise _truncated("PNG")
+    width, height = struct.unpack_from(">II", data, 16)
+    return width, height
+
+
+def _webp(data: Source) -> tuple[int, int]:
+    """Read the canvas, or else the only frame (RFC 9649; RFC 6386, 9.1)."""
+    if struct.unpack_from("<I", data, 4)[0] + 8 > len(data):
+        raise _truncated("WebP")
+    kind = data[12:16]
+    if kind == b"VP8X":
+        return int.from_bytes(data[24:27], "little") + 1, int.from_bytes(data[27:30], "little") + 1
+    if kind == b"VP8L" and data[20] == 0x2F:
+        bits = struct.unpack_from("<I", data, 21)[0]
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    if kind == b"VP8 " and data[23:26] == b"\x9d\x01\x2a":
+        width, height = struct.unpack_from("<HH", data, 26)
+        return width & 0x3FFF, height & 0x3FFF
+    raise _damaged("WebP", "sem imagem")
+
+
+def _gif(data: Source) -> tuple[int, int]:
+    width, height = struct.unpack_from("<HH", data, 6)
+    if not data[-64:].rstrip(b"\0\r\n ").endswith(b";"):  # some writers pad
+        raise _truncated("GIF")
+    return width, height
+
+
+def _tiff(data: Source) -> tuple[int, int]:
+    """Read the first directory, and whether its strips or tiles are within the file (TIFF 6.0; BigTIFF)."""
+    tags = _tiff_tags(data)
+    offsets = tags.get(_STRIP_OFFSETS) or tags.get(_TILE_OFFSETS)
+    if not offsets or not tags.get(_WIDTH) or not tags.get(_HEIGHT):
+        raise _damaged("TIFF", "sem imagem")
+    sizes = tags.get(_STRIP_SIZES) or tags.get(_TILE_SIZES) or (1,)  # one strip may leave its size to be known
+    if max(offsets) >= len(data) or max(map(sum, zip(offsets, sizes, strict=False))) > len(data):
+        raise _truncated("TIFF")
+    return tags[_WIDTH][0], tags[_HEIGHT][0]
+
+
+def _tiff_tags(data: Source) -> dict[int, tuple[int, ...]]:
+    order = "<" if data[:1] == b"I" else ">"
+    big = struct.unpack_from(order + "H", data, 2)[0] == 43
+    (at,) = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)
+    (entries,) = struct.unpack_from(order + ("Q" if big else "H"), data, at)
+    at += 8 if big else 2
+    tags = {}
+    for place in range(at, at + min(entries, _MOST_TAGS) * (20 if big else 12), 20 if big else 12):
+        tag, kind, count = struct.unpack_from(order + ("HHQ" if big else "HHI"), data, place)
+        if kind in _TYPES and tag in (_WIDTH, _HEIGHT, _STRIP_OFFSETS, _STRIP_SIZES, _TILE_OFFSETS, _TILE_SIZES):
+            if count > _MOST_STRIPS or tag in tags:
+                raise _damaged("TIFF", "diretório inválido")
+            values, value = struct.Struct(f"{order}{count}{_TYPES[kind]}"), place + (12 if big else 8)
+            if values.size > (8 if big else 4):
+                (value,) = struct.unpack_from(order + ("Q" if big else "I"), data, value)
+            tags[tag] = values.unpack_from(data, value)
+    return tags
+
+
+_FORMATS = (
+    (re.compile(rb"\xff\xd8\xff"), "JPEG", _jpeg),
+    (re.compile(rb"\x89PNG\r\n\x1a\n"), "PNG", _png),
+    (re.compile(rb"RIFF....WEBP", re.DOTALL), "WEBP", _webp),
+    (re.compile(rb"GIF8[79]a"), "GIF", _gif),
+    (re.compile(rb"II\*\0|MM\0\*|II\+\0\x08\0\0\0|MM\0\+\0\x08\0\0"), "TIFF", _tiff),
+)

@@ -1,0 +1,200 @@
+"""How an image is taken in: checked without decoding it, put where workers find it, and only then accepted."""
+
+import asyncio
+import hashlib
+import mmap
+import tempfile
+import time
+import uuid
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from enum import Enum
+from typing import IO
+
+import pika
+
+from frota.core import log
+from frota.images import messages
+from frota.images.broker import AwayError
+from frota.images.formats import BadImage, Limits, look
+from frota.images.messages import BadMessage, Ticket
+from frota.images.objects import Objects, StorageError
+from frota.images.publishing import FullError, Publisher, UnroutableError
+from frota.images.settings import ProducerSettings
+from frota.images.statuses import State, Status, Statuses
+
+_UPLOADS_AT_ONCE = 4  # each is on disk in whole before S3 has it
+
+
+class Kind(Enum):
+    """Why an image is refused, as far as what to do about it goes."""
+
+    INVALID, TOO_LARGE, FULL, AWAY = range(4)
+
+
+class RefusedError(Exception):
+    """The image is not accepted: says in Portuguese why."""
+
+    def __init__(self, kind: Kind, text: str) -> None:
+        super().__init__(text)
+        self.kind = kind
+
+
+class Room:
+    """So many bytes, for everybody in the order in which they come."""
+
+    def __init__(self, size: int) -> None:
+        self._left = size
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    @asynccontextmanager
+    async def of(self, size: int) -> AsyncIterator[None]:
+        """Have room for so many bytes while the block runs."""
+        if self._waiting or self._left < size:
+            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append((size, turn))
+            try:
+                await turn
+            except asyncio.CancelledError:
+                if turn.done() and not turn.cancelled():
+                    self._give_back(size)
+                raise
+        else:
+            self._left -= size
+        try:
+            yield
+        finally:
+            self._give_back(size)
+
+    def _give_back(self, size: int) -> None:
+        self._left += size
+        while self._waiting and (self._waiting[0][1].done() or self._left >= self._waiting[0][0]):
+            size, turn = self._waiting.popleft()
+            if not turn.done():
+                self._left -= size
+                turn.set_result(None)
+
+
+@dataclass(frozen=True)
+class Offer:
+    """What a client says of the image that it sends: an id and a trace, where it brings them."""
+
+    filename: str
+    id: str
+    trace: str
+
+    @classmethod
+    def of(cls, filename: str, image: str, traceparent: str) -> "Offer":
+        """Check what a client says; the edge of the fleet makes what is missing. Raises RefusedError."""
+        try:
+            messages.check_name(filename)
+            if image:
+                messages.check_id(image)
+        except BadMessage as error:
+            raise RefusedError(Kind.INVALID, str(error)) from None
+        return cls(filename, image or uuid.uuid4().hex, messages.trace_of(traceparent) or uuid.uuid4().hex)
+
+
+class Intake:
+    """Accepts images: what `accept` and `accept_upload` returned for is on the broker's disk."""
+
+    def __init__(
+        self, config: ProducerSettings, publisher: Publisher, statuses: Statuses, objects: Objects | None
+    ) -> None:
+        self.settings = config
+        self._publisher, self._statuses, self._objects = publisher, statuses, objects
+        self._lookers = ThreadPoolExecutor(2, "look")
+        self._uploads = asyncio.Semaphore(_UPLOADS_AT_ONCE)
+
+    def close(self) -> None:
+        """Look at no further image."""
+        self._lookers.shutdown(wait=False, cancel_futures=True)
+
+    async def accept(self, offer: Offer, data: bytes, patience: float) -> Ticket:
+        """Take an image in, within so many seconds for the broker. Raises RefusedError."""
+        if len(data) > self.settings.max_bytes:
+            raise RefusedError(Kind.TOO_LARGE, messages.TOO_LARGE.format(len(data), self.settings.max_bytes))
+        sha256 = await self._looked(data)
+        ticket = Ticket(offer.id, offer.filename, offer.trace, sha256, len(data))
+        await self._queue(ticket, data, patience)
+        return ticket
+
+    async def accept_upload(
+        self, offer: Offer, size: int, parts: AsyncIterator[bytes], patience: Callable[[], float]
+    ) -> Ticket:
+        """Take an image in that comes in parts and is too large for the queue: only its key travels there."""
+        if not (self._objects and self.settings.uploads_bucket):
+            raise RefusedError(Kind.TOO_LARGE, messages.NO_UPLOADS)
+        if size > self.settings.max_upload_bytes:
+            raise RefusedError(Kind.TOO_LARGE, messages.TOO_LARGE.format(size, self.settings.max_upload_bytes))
+        async with self._uploads:
+            with tempfile.TemporaryFile(dir=self.settings.directory) as file:
+                await self._receive(file, size, parts)
+                with mmap.mmap(file.fileno(), size, prot=mmap.PROT_READ) as data:
+                    sha256 = await self._looked(data)
+                file.seek(0)
+                key = messages.UPLOADS + offer.id
+                try:
+                    await self._objects.upload(self.settings.uploads_bucket, key, file)
+                except StorageError:
+                    raise RefusedError(Kind.AWAY, messages.STORAGE_AWAY) from None
+        ticket = Ticket(offer.id, offer.filename, offer.trace, sha256, size, key)
+        await self._queue(ticket, b"", patience())
+        return ticket
+
+    async def _receive(self, file: IO[bytes], size: int, parts: AsyncIterator[bytes]) -> None:
+        """Write the parts to the file; exactly `size` bytes, more than none."""
+        loop, received = asyncio.get_running_loop(), 0
+        async for part in parts:
+            received += len(part)
+            if received > size:
+                break
+            await loop.run_in_executor(None, file.write, part)
+        if received != size or not size:
+            raise RefusedError(Kind.INVALID, messages.UPLOAD_SIZE.format(size, received))
+        await loop.run_in_executor(None, file.flush)
+
+    async def _looked(self, data: bytes | mmap.mmap) -> str:
+        """Look at an image, and return the SHA-256 of its bytes. Raises RefusedError."""
+
+        def work() -> str:
+            look(data, Limits(self.settings.max_pixels))
+            return hashlib.sha256(data).hexdigest()
+
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._lookers, work)
+        except BadImage as error:
+            raise RefusedError(Kind.INVALID, str(error)) from None
+
+    async def _queue(self, ticket: Ticket, body: bytes, patience: float) -> None:
+        """Publish, and keep that the image is queued. Raises RefusedError."""
+        known = (await self._statuses.get([ticket.id]))[0]
+        if known.state is not State.UNKNOWN and known.sha256 != ticket.sha256:
+            raise RefusedError(Kind.INVALID, messages.USED_ID)
+        try:
+            async with asyncio.timeout(patience):
+                await self._publish(ticket, body)
+        except (TimeoutError, UnroutableError):
+            raise RefusedError(Kind.AWAY, messages.BROKER_AWAY) from None
+        except FullError:
+            raise RefusedError(Kind.FULL, messages.BROKER_FULL) from None
+        queued = Status(ticket.id, State.QUEUED, time.time(), ticket.filename, ticket.trace, ticket.sha256)
+        try:
+            await self._statuses.note(queued)
+        except OSError as error:  # the image is where it should be all the same
+            text = f"that image {ticket.id} is queued cannot be kept: {error}"
+            log.record("ERROR", "not_noted", text, IMAGE_ID=ticket.id)
+
+    async def _publish(self, ticket: Ticket, body: bytes) -> None:
+        """Publish until it is confirmed: a second copy is the same image, and makes no second result."""
+        properties = pika.BasicProperties(
+            message_id=ticket.id, delivery_mode=2, timestamp=int(time.time()), headers=ticket.headers()
+        )
+        while True:
+            try:
+                return await self._publisher.publish("", messages.QUEUE, body, properties)
+            except AwayError:
+                continue  # the next try waits until there is a connection

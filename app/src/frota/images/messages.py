@@ -1,0 +1,199 @@
+"""What travels between client, producer, broker, workers and S3. No I/O.
+
+From, to, what, and how:
+
+    client → producer      ImageRequest                      gRPC (cloudimg.proto, images.proto)
+    producer → broker      the image, with `Ticket.headers`  default exchange, routing key `images`
+    worker → broker        `Event` as JSON                   exchange `images.events`
+    worker → broker        the image, with header `reason`   exchange `images.dead`
+    worker → S3            the grey image, with `metadata`   key `result_keys`
+"""
+
+import dataclasses
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+import orjson
+
+QUEUE, DEAD, EVENTS = "images", "images.dead", "images.events"  # DEAD is a queue and an exchange, EVENTS an exchange
+LONGEST_NAME = 255  # bytes of a file name in UTF-8, as in common file systems
+UPLOADS = "uploads/"  # what keys of uploaded images begin with
+NATIVE_SERVICE, ORIGINAL_SERVICE = "frota.images.Images", "cloudimg.ImageService"
+
+RECEIVED = "Imagem {} recebida, processamento iniciado."
+NO_NAME = "nome do arquivo vazio"
+LONG_NAME = f"nome do arquivo longo demais, o máximo é {LONGEST_NAME} bytes"
+PATH_NAME = "nome do arquivo não pode conter pasta, envie só o nome, por exemplo foto.jpg"
+ODD_NAME = "nome do arquivo contém caracteres de controle"
+BAD_ID = "id inválido, esperava 32 dígitos hexadecimais"
+TOO_LARGE = "imagem grande demais: {} bytes, o máximo é {}"
+BROKER_AWAY = "fila indisponível, tente mais tarde"
+BROKER_FULL = "fila cheia, tente mais tarde"
+NO_UPLOADS = "este servidor não aceita imagens tão grandes"
+UPLOAD_SIZE = "foram anunciados {} bytes, chegaram {}"
+NO_HEADER = "a primeira mensagem deve trazer o cabeçalho"
+STORAGE_AWAY = "armazenamento indisponível, tente mais tarde"
+LATE = "a imagem não chegou inteira a tempo"
+USED_ID = "id já usado para outra imagem"
+INTERNAL = "erro interno, tente mais tarde"
+BUSY = "servidor ocupado, tente mais tarde"
+STOPPING = "servidor encerrando, tente de novo"
+TOO_MANY_IDS = "ids demais, o máximo é 1000"
+
+_ID = re.compile(r"[0-9a-f]{32}")
+_TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+class BadMessage(ValueError):
+    """What came does not keep to the contract: says in Portuguese what is wrong."""
+
+
+def check_name(name: str) -> str:
+    """Return the file name as it is. Raises BadMessage for one that is no plain name."""
+    if not name:
+        raise BadMessage(NO_NAME)
+    if _CONTROL.search(name):
+        raise BadMessage(ODD_NAME)
+    if "/" in name or "\\" in name or name in (".", ".."):
+        raise BadMessage(PATH_NAME)
+    if len(name.encode()) > LONGEST_NAME:
+        raise BadMessage(LONG_NAME)
+    return name
+
+
+def check_id(text: str) -> str:
+    """Return the id as it is. Raises BadMessage for one that is none."""
+    if not _ID.fullmatch(text):
+        raise BadMessage(BAD_ID)
+    return text
+
+
+def trace_of(traceparent: str) -> str:
+    """Return the trace id of a W3C traceparent, nothing for one that is not valid."""
+    found = _TRACEPARENT.fullmatch(traceparent)
+    return found[1] if found and int(found[1], 16) and int(found[2], 16) else ""
+
+
+def extension(filename: str) -> str:
+    """Return the extension as the original's os.path.splitext finds it: from the last dot on, but not a leading one."""
+    stem, dot, rest = filename.rpartition(".")
+    return dot + rest if stem.strip(".") else ""
+
+
+def result_keys(filename: str, sha256: str) -> tuple[str, str]:
+    """Return the key of the result as the original has it, and the one where that is another image's already."""
+    end = extension(filename)
+    base = filename.removesuffix(end) if end else filename
+    return f"{base}_gray{end}", f"{base}_gray-{sha256[:16]}{end}"
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """What is known of an image besides its bytes; travels with it from the producer on."""
+
+    id: str  # 32 hexadecimal digits
+    filename: str
+    trace: str  # W3C trace id
+    sha256: str  # of the bytes, hexadecimal
+    size: int  # bytes
+    upload: str = ""  # key in the uploads bucket, where the bytes are not in the message
+
+    def headers(self) -> dict[str, Any]:
+        """Return the AMQP headers."""
+        found = {
+            "filename": self.filename,
+            "traceparent": f"00-{self.trace}-{self.id[:16]}-01",
+            "sha256": self.sha256,
+            "size": self.size,
+        }
+        return found | ({"upload": self.upload} if self.upload else {})
+
+    @classmethod
+    def read(cls, message_id: str | None, headers: Mapping[str, Any] | None) -> "Ticket":
+        """Read what `headers` wrote. Raises BadMessage."""
+        found = headers or {}
+        try:
+            ticket = cls(
+                check_id(message_id or ""),
+                check_name(str(found["filename"])),
+                trace_of(str(found["traceparent"])),
+                str(found["sha256"]),
+                int(found["size"]),
+                str(found.get("upload", "")),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise BadMessage(f"not one of our messages: {error}") from None
+        if not (ticket.trace and re.fullmatch("[0-9a-f]{64}", ticket.sha256)):
+            raise BadMessage("not one of our messages: traceparent or sha256 is none")
+        return ticket
+
+
+def metadata(ticket: Ticket, width: int, height: int) -> dict[str, str]:
+    """Return the metadata of a result in S3: ASCII only, so the name is percent-encoded."""
+    return {
+        "image-id": ticket.id,
+        "trace-id": ticket.trace,
+        "source-filename": quote(ticket.filename, safe=" "),
+        "source-sha256": ticket.sha256,
+        "source-size": str(ticket.size),
+        "width": str(width),
+        "height": str(height),
+    }
+
+
+@dataclass(frozen=True)
+class Event:
+    """What a worker tells of an image."""
+
+    id: str
+    state: str  # "working" or "done"
+    filename: str
+    trace: str
+    sha256: str
+    worker: str
+    key: str = ""  # of the result
+    bucket: str = ""
+
+    def encode(self) -> bytes:
+        """Return the event as JSON."""
+        return orjson.dumps(self)
+
+    @classmethod
+    def read(cls, body: bytes) -> "Event":
+        """Read what `encode` wrote. Raises BadMessage."""
+        try:
+            fields = orjson.loads(body)
+            event = cls(**{field.name: fields.get(field.name, "") for field in dataclasses.fields(cls)})
+            if event.state not in ("working", "done") or not all(isinstance(one, str) for one in vars(event).values()):
+                raise BadMessage("not one of our events")
+            check_id(event.id)
+        except (ValueError, AttributeError, TypeError) as error:
+            raise BadMessage(f"not one of our events: {error}") from None
+        return event
+
+
+class Death(NamedTuple):
+    """Why an image is in `images.dead`: a name for machines, a sentence for people."""
+
+    code: str
+    text: str
+
+
+def death_of(headers: Mapping[str, Any] | None) -> Death:
+    """Return why a message is dead, as its worker said or, where a worker could not, the broker."""
+    found = headers or {}
+    if reason := found.get("reason"):
+        return Death(str(found.get("reason-code", "refused")), str(reason))
+    for death in _deaths(found.get("x-death")):
+        if death.get("reason") == "delivery_limit":
+            return Death("delivery_limit", "entregue vezes demais: todo trabalhador que a recebeu caiu com ela")
+        return Death(str(death.get("reason")), f"o broker a descartou: {death.get('reason')}")
+    return Death("unknown", "motivo desconhecido")
+
+
+def _deaths(header: Any) -> Iterator[Mapping[str, Any]]:
+    yield from (one for one in header or () if isinstance(one, dict))

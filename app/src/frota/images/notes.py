@@ -1,0 +1,83 @@
+"""What producer and worker log of images, as far as the budgets go."""
+
+import time
+from typing import Any
+from urllib.parse import unquote
+
+from frota.budget import Budget, Budgets
+from frota.core.log import printable, record
+from frota.images.messages import RECEIVED, Death, Ticket
+
+_RECORDS_PER_SECOND = 20  # of each kind that strangers can provoke
+
+
+def _fields(ticket: Ticket, began: float, **more: Any) -> dict[str, Any]:
+    """Return the fields of a record; `began` is a time of time.perf_counter()."""
+    milliseconds = f"{(time.perf_counter() - began) * 1e3:.3f}"
+    named = {"IMAGE_ID": ticket.id, "TRACE_ID": ticket.trace, "FILENAME": printable(ticket.filename)}
+    return named | {"BYTES": ticket.size, "DURATION_MS": milliseconds} | more
+
+
+class ProducerNotes:
+    """Writes the producer's records."""
+
+    def __init__(self, per_second: int) -> None:
+        self._queued = Budget("images_omitted", "images taken in", per_second)
+        self._refused = Budget("refused_omitted", "images refused", _RECORDS_PER_SECOND)
+        self._budgets = Budgets(self._queued, self._refused)
+
+    def configure(self, per_second: int) -> None:
+        """Take a new budget for images."""
+        self._queued.rate = per_second
+
+    def sweep(self) -> None:
+        """Let the budgets go on with the time."""
+        self._budgets.sweep(time.monotonic())
+
+    def report(self) -> None:
+        """Tell how much was left out."""
+        self._budgets.report()
+
+    def queued(self, peer: str, ticket: Ticket, began: float) -> None:
+        """Log an image that was accepted."""
+        if self._queued.allow():
+            text = RECEIVED.format(printable(ticket.filename))
+            record("INFO", "image_queued", text, **_fields(ticket, began, PEER=unquote(peer)))
+
+    def refused(self, peer: str, reason: Exception) -> None:
+        """Log an image that was refused."""
+        if self._refused.allow():
+            text = f"Imagem recusada: {printable(str(reason))}"
+            record("WARNING", "image_refused", text, PEER=unquote(peer))
+
+
+class WorkerNotes:
+    """Writes the worker's records."""
+
+    def __init__(self, per_second: int) -> None:
+        self._done = Budget("images_omitted", "images worked on", per_second)
+        self._budgets = Budgets(self._done)
+
+    def configure(self, per_second: int) -> None:
+        """Take a new budget for images."""
+        self._done.rate = per_second
+
+    def sweep(self) -> None:
+        """Let the budgets go on with the time."""
+        self._budgets.sweep(time.monotonic())
+
+    def report(self) -> None:
+        """Tell how much was left out."""
+        self._budgets.report()
+
+    def done(self, ticket: Ticket, began: float, bucket: str, key: str) -> None:
+        """Log an image whose result is in S3."""
+        if self._done.allow():
+            text = f"Imagem {printable(ticket.filename)} processada: s3://{bucket}/{printable(key)}"
+            record("INFO", "image_done", text, **_fields(ticket, began, KEY=printable(key)))
+
+    @staticmethod
+    def dead(ticket: Ticket, began: float, death: Death) -> None:
+        """Log an image that cannot be worked on."""
+        text = f"Imagem {printable(ticket.filename)} descartada: {printable(death.text)}"
+        record("WARNING", "image_dead", text, **_fields(ticket, began, REASON=death.code))

@@ -1,0 +1,78 @@
+"""What a worker tells the others through the broker: what it works on, what is done, what is dead."""
+
+import asyncio
+import random
+from collections.abc import Mapping
+from typing import Any
+
+import pika
+
+from frota.core import log
+from frota.images.broker import AwayError
+from frota.images.consuming import Delivery
+from frota.images.messages import DEAD, EVENTS, Death, Event, Ticket
+from frota.images.publishing import FullError, Publisher, UnroutableError
+
+_PAUSE = 5.0  # seconds until the dead are tried again where the broker does not take them
+
+
+class Reporter:
+    """Publishes in the name of a worker."""
+
+    def __init__(self, publisher: Publisher, worker: str, bucket: str) -> None:
+        self._publisher, self._worker, self._bucket = publisher, worker, bucket
+        self._later: set[asyncio.Task[None]] = set()
+
+    def working(self, ticket: Ticket) -> None:
+        """Tell that work has begun; nobody waits for it."""
+        self._begin(self._event(ticket, "working"))
+
+    async def done(self, ticket: Ticket, key: str) -> None:
+        """Tell that a result is in S3; return when the broker has it on disk.
+
+        A broker without room takes nothing until the queue is shorter: then the image is let go of first.
+        """
+        telling = self._begin(self._event(ticket, "done", key, self._bucket))
+        full = asyncio.ensure_future(self._publisher.no_room.wait())
+        try:
+            await asyncio.wait({telling, full}, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            full.cancel()
+
+    async def dead(self, delivery: Delivery, death: Death) -> None:
+        """Put an image among the dead, with the reason; return when the broker has it on disk."""
+        given: Mapping[str, Any] = delivery.properties.headers or {}
+        headers = {**given, "reason": death.text, "reason-code": death.code, "worker": self._worker}
+        properties = pika.BasicProperties(
+            message_id=delivery.properties.message_id or "?", delivery_mode=2, headers=headers
+        )
+        while True:
+            try:
+                return await self._publisher.publish(DEAD, "", delivery.body, properties)
+            except AwayError:
+                continue
+            except (FullError, UnroutableError) as error:
+                log.record("ERROR", "dead_refused", f"the broker does not take a dead image, trying again: {error!r}")
+                await asyncio.sleep(random.uniform(0.5, 1) * _PAUSE)  # the back-off itself
+
+    def _event(self, ticket: Ticket, state: str, key: str = "", bucket: str = "") -> Event:
+        return Event(ticket.id, state, ticket.filename, ticket.trace, ticket.sha256, self._worker, key, bucket)
+
+    def _begin(self, event: Event) -> "asyncio.Task[None]":
+        task = asyncio.get_running_loop().create_task(self._tell(event))
+        self._later.add(task)
+        task.add_done_callback(self._later.discard)
+        return task
+
+    async def _tell(self, event: Event) -> None:
+        properties = pika.BasicProperties(
+            message_id=f"{event.id}-{event.state}", delivery_mode=2, content_type="application/json"
+        )
+        while True:
+            try:
+                return await self._publisher.publish(EVENTS, "", event.encode(), properties)
+            except AwayError:
+                continue
+            except (FullError, UnroutableError) as error:  # there is no producer that would listen
+                log.record("DEBUG", "event_unheard", f"{event.state} of image {event.id}: {error!r}")
+                return None

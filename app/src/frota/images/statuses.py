@@ -1,0 +1,175 @@
+"""What became of each image: a table on the producer's disk, written in groups, and those who watch it."""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+T = TypeVar("T")
+_MOST_AT_ONCE = 500  # changes written with one sync
+_PRUNE_EVERY = 1000  # changes between two looks for images that are to be forgotten
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS images (
+    number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, state INTEGER NOT NULL, changed REAL NOT NULL,
+    filename TEXT NOT NULL, trace TEXT NOT NULL, sha256 TEXT NOT NULL, worker TEXT NOT NULL, bucket TEXT NOT NULL,
+    key TEXT NOT NULL, reason TEXT NOT NULL)
+"""
+_COLUMNS = "id, state, changed, filename, trace, sha256, worker, bucket, key, reason"
+_UPSERT = f"""INSERT INTO images ({_COLUMNS}) VALUES ({", ".join("?" * 10)}) ON CONFLICT (id) DO UPDATE SET
+    state = excluded.state, changed = excluded.changed, worker = excluded.worker, bucket = excluded.bucket,
+    key = excluded.key, reason = excluded.reason"""  # noqa: S608 -- made of constants
+
+
+class State(IntEnum):
+    """What an image is at, as in images.proto."""
+
+    UNKNOWN, QUEUED, WORKING, DONE, DEAD = range(5)
+
+
+FINAL = frozenset((State.UNKNOWN, State.DONE, State.DEAD))
+# A message may come twice, and late: what was done stays done; a dead one may be tried again.
+_FOLLOWS = {
+    State.UNKNOWN: frozenset((State.QUEUED, State.WORKING, State.DONE, State.DEAD)),
+    State.QUEUED: frozenset((State.WORKING, State.DONE, State.DEAD)),
+    State.WORKING: frozenset((State.WORKING, State.DONE, State.DEAD)),
+    State.DONE: frozenset[State](),
+    State.DEAD: frozenset((State.WORKING, State.DONE, State.DEAD)),
+}
+
+
+@dataclass(frozen=True)
+class Status:
+    """What is known of one image; `changed` is when it got to its state, in seconds since 1970."""
+
+    id: str
+    state: State
+    changed: float
+    filename: str = ""
+    trace: str = ""
+    sha256: str = ""
+    worker: str = ""
+    bucket: str = ""
+    key: str = ""
+    reason: str = ""
+
+
+class Statuses:
+    """The table in `directory`; remembers the last `remembered` images. One writer, in a thread of its own."""
+
+    def __init__(self, directory: Path, remembered: int) -> None:
+        self._thread = ThreadPoolExecutor(1, "statuses")
+        self._file, self._remembered = directory / "statuses.sqlite", remembered
+        self._pending: list[tuple[Status, asyncio.Future[None]]] = []
+        self._writer: asyncio.Task[None] | None = None
+        self._watchers: dict[str, set[asyncio.Queue[Status]]] = {}
+        self._written = 0
+
+    async def open(self) -> None:
+        """Open the table. Raises OSError."""
+        await self._in_thread(self._open)
+
+    async def close(self) -> None:
+        """Write what is pending, and close."""
+        while self._writer:
+            await self._writer
+        await self._in_thread(self._close)
+        self._thread.shutdown()
+
+    async def note(self, status: Status) -> None:
+        """Return when the change is on disk, or found to be none. Raises OSError."""
+        noted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._pending.append((status, noted))
+        if self._writer is None:
+            self._writer = asyncio.create_task(self._write())
+        await noted
+
+    async def get(self, ids: Sequence[str]) -> list[Status]:
+        """Return what is known of images, in the same order."""
+        return await self._in_thread(lambda: [self._read(image) for image in ids])
+
+    def watch(self, ids: Iterable[str]) -> "asyncio.Queue[Status]":
+        """Return a queue that gets every change of these images from now on, until `unwatch`."""
+        changes: asyncio.Queue[Status] = asyncio.Queue()
+        for image in ids:
+            self._watchers.setdefault(image, set()).add(changes)
+        return changes
+
+    def unwatch(self, ids: Iterable[str], changes: "asyncio.Queue[Status]") -> None:
+        """Put no further change into the queue."""
+        for image in ids:
+            watchers = self._watchers.get(image, set())
+            watchers.discard(changes)
+            if not watchers:
+                self._watchers.pop(image, None)
+
+    async def _write(self) -> None:
+        """Write what is pending, in groups, until nothing is."""
+        while self._pending:
+            group, self._pending = self._pending[:_MOST_AT_ONCE], self._pending[_MOST_AT_ONCE:]
+            changed: list[Status] = []
+            error: Exception | None = None
+            try:
+                changed = await self._in_thread(partial(self._apply, [status for status, _ in group]))
+            except OSError as problem:
+                error = problem
+            for status in changed:
+                for changes in self._watchers.get(status.id, ()):
+                    changes.put_nowait(status)
+            for _, noted in group:
+                if not noted.done():
+                    noted.set_exception(error) if error else noted.set_result(None)
+        self._writer = None
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        def guarded() -> T:
+            try:
+                return work()
+            except sqlite3.Error as error:
+                raise OSError(f"{self._file}: {error}") from error
+
+        return await asyncio.get_running_loop().run_in_executor(self._thread, guarded)
+
+    # What follows runs in the thread.
+
+    def _open(self) -> None:
+        self._table = sqlite3.connect(self._file, isolation_level=None, check_same_thread=False)
+        self._table.execute("PRAGMA journal_mode = WAL")
+        self._table.execute("PRAGMA synchronous = FULL")
+        self._table.execute(_SCHEMA)
+
+    def _close(self) -> None:
+        self._table.close()
+
+    def _apply(self, group: list[Status]) -> list[Status]:
+        """Write one group with one sync; return what it changed."""
+        changed = []
+        self._table.execute("BEGIN IMMEDIATE")
+        try:
+            for status in group:
+                former = self._read(status.id)
+                if status.state not in _FOLLOWS[former.state]:
+                    continue
+                self._table.execute(_UPSERT, [getattr(status, name) for name in _COLUMNS.split(", ")])
+                changed.append(status)
+            self._prune(len(changed))
+        except BaseException:
+            self._table.execute("ROLLBACK")
+            raise
+        self._table.execute("COMMIT")
+        return changed
+
+    def _prune(self, more: int) -> None:
+        self._written += more
+        if self._written >= _PRUNE_EVERY:
+            self._written = 0
+            last = "SELECT max(number) FROM images"
+            self._table.execute(f"DELETE FROM images WHERE number <= ({last}) - ?", [self._remembered])  # noqa: S608 -- a constant
+
+    def _read(self, image: str) -> Status:
+        row = self._table.execute(f"SELECT {_COLUMNS} FROM images WHERE id = ?", [image]).fetchone()  # noqa: S608 -- a constant
+        return Status(row[0], State(row[1]), *row[2:]) if row else Status(image, State.UNKNOWN, 0.0)

@@ -1,0 +1,188 @@
+"""The worker: turns queued images grey, puts them into S3, and lets the broker forget them only then."""
+
+import asyncio
+import os
+import socket
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from functools import partial
+from pathlib import Path
+
+from frota import commands
+from frota.core import log, state
+from frota.images import queues, settings
+from frota.images.broker import Session
+from frota.images.consuming import Consumer, Delivery
+from frota.images.converter import Pool
+from frota.images.formats import BadImage, Grey
+from frota.images.messages import QUEUE, BadMessage, Death, Ticket, extension, metadata, result_keys
+from frota.images.notes import WorkerNotes
+from frota.images.objects import MissingError, Objects, StorageError
+from frota.images.publishing import Publisher
+from frota.images.reporting import Reporter
+from frota.images.retrying import Outage
+from frota.images.settings import WorkerSettings
+from frota.tasks import essential
+
+_AHEAD = 4  # images a converter has waiting, so that neither broker nor S3 makes it wait
+_THREADS = 4  # requests to S3 for each converter
+_FINISH_SECONDS = 4.0  # for what is in flight when the worker stops; the rest is handed back
+_GONE = Death("gone", "o original não está mais no armazenamento")
+_TAKEN = Death("taken", "o nome do resultado já é de um objeto que não veio daqui")
+
+
+class DeadError(Exception):
+    """An image that cannot be worked on, however often it is tried."""
+
+    def __init__(self, death: Death) -> None:
+        super().__init__(death.text)
+        self.death = death
+
+
+class Worker:
+    """The service behind `frota images work`; `reread` returns the settings anew, `end` stops the process."""
+
+    def __init__(
+        self, config: WorkerSettings, reread: Callable[[], WorkerSettings], end: Callable[[int], None]
+    ) -> None:
+        self.settings, self._reread, self._end = config, reread, end
+        self._name = config.name or socket.gethostname()
+        self._notes = WorkerNotes(config.log_requests_per_second)
+        self._working: set[asyncio.Task[None]] = set()
+        self._outage = Outage()
+        self._held = AsyncExitStack()
+
+    async def start(self) -> str:
+        """Start the converters, and connect; the broker may come later."""
+        config = self.settings
+        self._lock = state.lock(config.directory)
+        for left in config.directory.glob("*.image"):
+            left.unlink()
+        count = config.converters or len(os.sched_getaffinity(0))
+        pool = Pool(count, config.convert_seconds, config.convert_bytes, config.max_pixels)
+        self._pool = await self._held.enter_async_context(pool)
+        self._objects = Objects(config, threads=count * _THREADS)
+        publisher = Publisher(config, self._declare)
+        self._reporter = Reporter(publisher, self._name, config.bucket)
+        self._consumer = Consumer(config, QUEUE, count * (1 + _AHEAD), self._take, self._declare)
+        self._tasks = [essential(work, self._end) for work in (publisher.run(), self._consumer.run(), self._sweep())]
+        log.record("INFO", "starting", f"Trabalhador {self._name} iniciado, {count} conversões por vez")
+        return f"working with {count} converters, results into {config.bucket}"
+
+    async def stop(self) -> None:
+        """Take nothing new, finish what is in flight, hand the rest back."""
+        await self._consumer.cancel()
+        if self._working:
+            await asyncio.wait(self._working, timeout=_FINISH_SECONDS)
+        handed_back = len(self._working)
+        for task in [*self._working, *self._tasks]:
+            task.cancel()
+        await asyncio.gather(*self._working, *self._tasks, return_exceptions=True)
+        self._objects.close()
+        await self._held.aclose()
+        self._notes.report()
+        log.record("INFO", "stopped", f"stopped; {handed_back} images handed back", COUNT=handed_back)
+
+    def healthy(self) -> bool:
+        """Tell whether the loop and what it cannot be without are alive."""
+        return not any(task.done() for task in self._tasks)
+
+    def reload(self) -> None:
+        """Read the settings again and take those that may change live."""
+        self.settings = commands.take_live(self.settings, self._reread(), settings.PREFIX)
+        self._notes.configure(self.settings.log_requests_per_second)
+        log.configure(settings.SYSTEM, settings.WORKER_UNIT, self.settings.log_level)
+
+    async def _declare(self, session: Session) -> None:
+        if self.settings.declare:
+            await queues.declare(session)
+
+    async def _sweep(self) -> None:
+        while True:
+            self._notes.sweep()
+            await asyncio.sleep(1)
+
+    def _take(self, delivery: Delivery) -> None:
+        task = asyncio.get_running_loop().create_task(self._work(delivery))
+        self._working.add(task)
+        task.add_done_callback(self._finished)
+
+    def _finished(self, task: "asyncio.Task[None]") -> None:
+        """Forget a task; an error of ours ends the process, and what is not acknowledged comes again."""
+        self._working.discard(task)
+        if not task.cancelled() and (error := task.exception()):
+            log.record("CRITICAL", "internal", "work on an image failed in a way that nobody foresaw", error=error)
+            self._end(1)
+
+    async def _work(self, delivery: Delivery) -> None:
+        """See one message through: result in S3, or the image among the dead; only then the broker may forget it."""
+        began = time.perf_counter()
+        try:
+            ticket = Ticket.read(delivery.properties.message_id, delivery.properties.headers)
+        except BadMessage as error:
+            log.record("WARNING", "foreign_message", f"a message that is no image is put among the dead: {error}")
+            await self._reporter.dead(delivery, Death("foreign", str(error)))
+            delivery.ack()
+            return
+        self._reporter.working(ticket)
+        try:
+            key = await self._result(ticket, delivery.body)
+        except DeadError as error:
+            await self._reporter.dead(delivery, error.death)
+            self._notes.dead(ticket, began, error.death)
+        else:
+            await self._reporter.done(ticket, key)
+            self._notes.done(ticket, began, self.settings.bucket, key)
+            if ticket.upload:
+                await self._drop_upload(ticket)
+        delivery.ack()
+
+    async def _result(self, ticket: Ticket, body: bytes) -> str:
+        """Put the grey image into S3 and return its key. Raises DeadError."""
+        try:
+            if not ticket.upload:
+                return await self._store(ticket, await self._pool.convert(body, extension(ticket.filename)))
+            with tempfile.NamedTemporaryFile(dir=self.settings.directory, suffix=".image") as file:
+                path = Path(file.name)
+                bucket = self.settings.uploads_bucket
+                await self._outage.retry(lambda: self._objects.download(bucket, ticket.upload, path))
+                return await self._store(ticket, await self._pool.convert(path, extension(ticket.filename)))
+        except BadImage as error:
+            raise DeadError(Death(error.code, str(error))) from None
+        except MissingError:
+            if key := await self._key_of(ticket):  # the upload is deleted when its result is there
+                return key
+            raise DeadError(_GONE) from None
+
+    async def _store(self, ticket: Ticket, grey: Grey) -> str:
+        """Put the result where there is none; the same image that is there already is as good. Raises DeadError."""
+        about = metadata(ticket, grey.width, grey.height)
+        bucket = self.settings.bucket
+        for key in result_keys(ticket.filename, ticket.sha256):
+            put = partial(self._objects.put_new, bucket, key, grey.data, grey.media_type, about)
+            if await self._outage.retry(put) or await self._holds(key, ticket):
+                return key
+        raise DeadError(_TAKEN)
+
+    async def _key_of(self, ticket: Ticket) -> str:
+        """Return the key of the result if it is there, else nothing."""
+        for key in result_keys(ticket.filename, ticket.sha256):
+            if await self._holds(key, ticket):
+                return key
+        return ""
+
+    async def _holds(self, key: str, ticket: Ticket) -> bool:
+        """Tell whether an object is the grey of these very bytes."""
+        try:
+            about = await self._outage.retry(lambda: self._objects.metadata(self.settings.bucket, key))
+        except MissingError:
+            return False
+        return about.get("source-sha256") == ticket.sha256
+
+    async def _drop_upload(self, ticket: Ticket) -> None:
+        try:
+            await self._objects.delete(self.settings.uploads_bucket, ticket.upload)
+        except StorageError as error:
+            log.record("INFO", "upload_left", f"{ticket.upload} is left for the bucket to expire: {error}")

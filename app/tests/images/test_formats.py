@@ -1,0 +1,176 @@
+"""Looking at an image without decoding it."""
+
+import mmap
+import struct
+import time
+import tracemalloc
+import zlib
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from frota.images.formats import DEFAULT, BadImage, Limits, Look, look
+from images.pictures import encode, photo, png, png_bomb, samples, tiff
+
+GOOD = list(samples())
+SIZE, STRIPS = ((256, 4, 1, 8), (257, 4, 1, 8)), 273
+
+
+def refusal(data: bytes, limits: Limits = DEFAULT) -> BadImage:
+    with pytest.raises(BadImage) as caught:
+        look(data, limits)
+    return caught.value
+
+
+@pytest.mark.parametrize("kind", GOOD)
+def test_format_and_size_are_told(kind: str) -> None:
+    assert look(samples()[kind]) == Look(kind.partition(" ")[0], 90, 60)
+
+
+@pytest.mark.parametrize("kind", GOOD)
+def test_a_mapped_file_is_looked_at_like_bytes(kind: str, tmp_path: Path) -> None:
+    path = tmp_path / "image"
+    path.write_bytes(samples()[kind])
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        assert look(mapped) == look(samples()[kind])
+
+
+def test_tiles_of_a_tiff_are_found() -> None:
+    data = tiff(*SIZE, (324, 4, 1, 62), (325, 4, 1, 64), after=bytes(64))
+    assert look(data) == Look("TIFF", 8, 8)
+    assert refusal(data[:-1]).code == "truncated"
+
+
+def test_an_empty_image_is_refused() -> None:
+    assert refusal(b"").code == "empty"
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        (b"Isto \xc3\xa9 um texto.\n", "texto"),
+        (b'<?xml version="1.0"?>\n<svg xmlns="http://www.w3.org/2000/svg"/>', "SVG"),
+        (b"<svg width='9'>", "SVG"),
+        (b"<!DOCTYPE html><p>", "HTML"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "HEIC"),
+        (b"\0\0\0\x18ftypavif\0\0\0\0", "AVIF"),
+        (b"\0\0\0\x18ftypisom\0\0\0\0", "vídeo MP4"),
+        (b"\xff\x0a\x00\x10", "JPEG XL"),
+        (encode(photo(8, 8), "BMP"), "BMP"),
+        (b"%PDF-1.7\n", "PDF"),
+    ],
+)
+def test_what_is_no_image_of_ours_is_named(data: bytes, name: str) -> None:
+    assert refusal(data).code == "unsupported"
+    assert f"({name})" in refusal(data).text
+
+
+def test_noise_is_refused_without_a_name() -> None:
+    assert refusal(b"\xfe\xdc\xba\x98" * 9).text.startswith("formato não suportado: envie")
+
+
+@pytest.mark.parametrize("kind", [kind for kind in GOOD if kind not in ("JPEG MPO", "TIFF JPEG")])
+def test_a_file_that_was_cut_anywhere_is_refused(kind: str) -> None:
+    data = samples()[kind]
+    for end in range(4, len(data) - 2, max(1, len(data) // 200)):
+        if kind.startswith("GIF") and data[end - 1 : end] == b";":  # looks like the end; whoever decodes it will see
+            continue
+        assert refusal(data[:end]).code in ("truncated", "unsupported", "damaged"), end
+    assert refusal(data[: len(data) // 2]).code == "truncated"
+
+
+def test_of_several_photographs_in_a_file_the_first_must_be_whole() -> None:
+    several = samples()["JPEG MPO"]
+    first = several.index(b"\xff\xd9") + 2
+    assert look(several[: first + 100]).width == 90
+    assert refusal(several[: first - 1]).code == "truncated"
+
+
+@pytest.mark.parametrize(
+    ("kind", "padding"), [("JPEG", bytes(999)), ("PNG", b"more"), ("WEBP lossy", b"?"), ("GIF", bytes(9))]
+)
+def test_what_comes_after_the_end_does_no_harm(kind: str, padding: bytes) -> None:
+    assert look(samples()[kind] + padding) == look(samples()[kind])
+
+
+def test_a_bomb_is_refused_by_its_size_in_pixels() -> None:
+    bomb = refusal(png_bomb(50_000))
+    assert bomb.code == "too_large"
+    assert "50000 x 50000" in bomb.text
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "code"),
+    [(0, 5, "damaged"), (5, 0, "damaged"), (65_501, 1, "too_large"), (1, 2**31, "too_large")],
+)
+def test_impossible_sides_are_refused(width: int, height: int, code: str) -> None:
+    assert refusal(png(width, height)).code == code
+
+
+def test_the_limit_of_pixels_is_inclusive() -> None:
+    assert look(png(1000, 10), Limits(10_000)).width == 1000
+    assert refusal(png(1000, 10), Limits(9_999)).code == "too_large"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\xff\xd8\xff\xfe" + b"\0\x02\xff\xfe" * 2_000_000,
+        b"\xff\xd8" + b"\xff" * 4_000_000,
+        b"\xff\xd8\xff" + bytes(4_000_000),
+        # as many tags as there is room for, each of which is said to hold the whole file
+        b"II+\0\x08\0\0\0" + struct.pack("<QQ", 16, 2**60) + struct.pack("<HHQQ", 256, 1, 16_000_000, 0) * 800_000,
+        tiff(*SIZE, (STRIPS, 4, 4_000_000, 8), (279, 4, 4_000_000, 8), after=bytes(16_000_000)),
+        tiff(*SIZE, (STRIPS, 4, 2**32 - 1, 8)),
+        # the directory that follows is the same again
+        tiff(*SIZE, (STRIPS, 4, 1, 2**31), following=8),
+    ],
+    ids=["segments", "fill bytes", "no marker", "tags", "strips", "absurd strips", "circle"],
+)
+def test_a_hostile_file_costs_little(data: bytes) -> None:
+    start = time.process_time()
+    assert refusal(data).code in ("damaged", "truncated")
+    assert time.process_time() - start < 0.05
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "TIFF"])
+def test_looking_copies_nothing(kind: str) -> None:
+    picture = photo(900, 700)
+    data = encode(picture.quantize(64) if kind == "GIF" else picture, kind)
+    look(data)
+    tracemalloc.start()
+    look(data)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 16_384 < len(data)
+
+
+@given(st.sampled_from(GOOD), st.data())
+def test_a_damaged_file_is_told_or_refused_and_nothing_else(kind: str, data: st.DataObject) -> None:
+    changed = bytearray(samples()[kind])
+    for _ in range(data.draw(st.integers(1, 8))):
+        changed[data.draw(st.integers(0, min(len(changed), 600) - 1))] = data.draw(
+            st.sampled_from([0, 1, 127, 128, 255])
+        )
+    told_or_refused(bytes(changed[: data.draw(st.integers(1, len(changed)))]))
+
+
+@given(st.sampled_from(GOOD), st.integers(0, 40), st.binary(max_size=200))
+def test_noise_behind_a_beginning_is_told_or_refused(kind: str, length: int, noise: bytes) -> None:
+    told_or_refused(samples()[kind][:length] + noise)
+
+
+def told_or_refused(data: bytes) -> None:
+    try:
+        found = look(data)
+    except BadImage as bad:
+        code = bad.code
+    else:
+        code = "" if found.width * found.height <= DEFAULT.pixels else "too many"
+    assert code in ("", "empty", "unsupported", "truncated", "damaged", "too_large")
+
+
+def test_text_chunks_are_not_unpacked() -> None:
+    assert look(png(9, 9, (b"zTXt", b"Comment\0\0" + zlib.compress(bytes(50_000_000))))).width == 9

@@ -1,0 +1,64 @@
+"""Room for images: everybody in turn, never more than there is."""
+
+import asyncio
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from frota.images.intake import Kind, Offer, RefusedError, Room
+
+
+@given(st.lists(st.tuples(st.integers(1, 10), st.booleans()), max_size=30))
+def test_no_more_room_is_given_than_there_is_and_all_of_it_comes_back(wishes: list[tuple[int, bool]]) -> None:
+    async def run() -> None:
+        room, taken = Room(10), [0]
+
+        async def use(size: int) -> None:
+            async with room.of(size):
+                taken[0] += size
+                try:
+                    assert taken[0] <= 10
+                    await asyncio.sleep(0)
+                finally:
+                    taken[0] -= size
+
+        tasks = []
+        for size, cancelled in wishes:
+            tasks.append(asyncio.ensure_future(use(size)))
+            if cancelled:
+                await asyncio.sleep(0)
+                tasks[-1].cancel()
+        results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert all(one is None or isinstance(one, asyncio.CancelledError) for one in results)
+        async with asyncio.timeout(1), room.of(10):
+            pass
+
+    asyncio.run(run())
+
+
+def test_who_wants_much_is_not_passed_by_for_ever_by_those_who_want_little() -> None:
+    async def run() -> list[str]:
+        room, order = Room(10), list[str]()
+
+        async def use(name: str, size: int) -> None:
+            async with room.of(size):
+                order.append(name)
+                await asyncio.sleep(0)
+
+        await asyncio.gather(use("first", 6), use("much", 10), use("little", 1))
+        return order
+
+    assert asyncio.run(run()) == ["first", "much", "little"]
+
+
+def test_an_offer_gets_the_id_and_the_trace_that_its_client_did_not_bring() -> None:
+    offer, other = Offer.of("a.jpg", "", ""), Offer.of("a.jpg", "", "00-nonsense")
+    assert len({offer.id, offer.trace, other.id, other.trace}) == 4
+
+
+@pytest.mark.parametrize(("name", "image"), [("../a.jpg", ""), ("a.jpg", "7"), ("a.jpg", "A" * 32)])
+def test_an_offer_with_a_path_or_a_wrong_id_is_refused_as_invalid(name: str, image: str) -> None:
+    with pytest.raises(RefusedError) as error:
+        Offer.of(name, image, "")
+    assert error.value.kind is Kind.INVALID

@@ -1,0 +1,118 @@
+"""What became of images: in order whatever comes late or twice, on disk, and told to those who watch."""
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from frota.images.statuses import FINAL, State, Status, Statuses
+
+QUEUED = Status("a" * 32, State.QUEUED, 1.0, "photo.jpg", "b" * 32, "c" * 64)
+
+
+@asynccontextmanager
+async def opened(folder: Path, remembered: int = 100) -> AsyncIterator[Statuses]:
+    statuses = Statuses(folder, remembered)
+    await statuses.open()
+    try:
+        yield statuses
+    finally:
+        await statuses.close()
+
+
+def after(*states: State) -> State:
+    """Return the state after several were noted one after the other, each in a group of its own."""
+
+    async def run() -> State:
+        import tempfile
+
+        with tempfile.TemporaryDirectory() as folder:
+            async with opened(Path(folder)) as statuses:
+                for state in states:
+                    await statuses.note(replace(QUEUED, state=state))
+                return (await statuses.get([QUEUED.id]))[0].state
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("states", "end"),
+    [
+        ([], State.UNKNOWN),
+        ([State.QUEUED, State.WORKING, State.DONE], State.DONE),
+        ([State.WORKING, State.QUEUED], State.WORKING),
+        ([State.DONE, State.QUEUED, State.WORKING, State.DEAD], State.DONE),
+        ([State.QUEUED, State.DEAD], State.DEAD),
+        ([State.DEAD, State.QUEUED], State.DEAD),
+        ([State.DEAD, State.WORKING, State.DONE], State.DONE),
+    ],
+)
+def test_what_comes_late_or_twice_does_not_turn_a_status_back(states: list[State], end: State) -> None:
+    assert after(*states) == end
+
+
+@given(st.lists(st.sampled_from([State.QUEUED, State.WORKING, State.DEAD]), max_size=5))
+def test_a_done_image_stays_done_whatever_follows(states: list[State]) -> None:
+    assert after(State.DONE, *states) == State.DONE
+
+
+def test_what_is_noted_is_there_after_the_process_has_gone_without_closing(tmp_path: Path) -> None:
+    async def run() -> None:
+        statuses = Statuses(tmp_path, 100)
+        await statuses.open()
+        await asyncio.gather(*(statuses.note(replace(QUEUED, id=f"{number:032x}")) for number in range(50)))
+
+    asyncio.run(run())
+    with sqlite3.connect(tmp_path / "statuses.sqlite") as table:
+        assert table.execute("SELECT count(*) FROM images").fetchone() == (50,)
+
+
+def test_the_oldest_images_are_forgotten_and_the_newest_remembered(tmp_path: Path) -> None:
+    async def run() -> tuple[list[Status], int]:
+        async with opened(tmp_path, remembered=100) as statuses:
+            await asyncio.gather(*(statuses.note(replace(QUEUED, id=f"{number:032x}")) for number in range(3000)))
+            newest = await statuses.get([f"{number:032x}" for number in range(2900, 3000)])
+        with sqlite3.connect(tmp_path / "statuses.sqlite") as table:
+            return newest, table.execute("SELECT count(*) FROM images").fetchone()[0]
+
+    newest, count = asyncio.run(run())
+    assert {status.state for status in newest} == {State.QUEUED}
+    assert count < 1200
+
+
+def test_who_watches_an_image_is_told_of_each_change_once_and_of_no_other_image(tmp_path: Path) -> None:
+    async def run() -> list[State]:
+        async with opened(tmp_path) as statuses:
+            changes = statuses.watch([QUEUED.id])
+            for state in (State.QUEUED, State.WORKING, State.QUEUED, State.DONE, State.WORKING):
+                await statuses.note(replace(QUEUED, state=state))
+                await statuses.note(replace(QUEUED, id="d" * 32, state=state))
+            statuses.unwatch([QUEUED.id], changes)
+            await statuses.note(replace(QUEUED, id=QUEUED.id, state=State.DEAD))
+            return [changes.get_nowait().state for _ in range(changes.qsize())]
+
+    assert asyncio.run(run()) == [State.QUEUED, State.WORKING, State.DONE]
+
+
+def test_a_disk_that_takes_nothing_is_told_to_who_notes(tmp_path: Path) -> None:
+    async def run() -> None:
+        async with opened(tmp_path) as statuses:
+            with sqlite3.connect(tmp_path / "statuses.sqlite") as table:
+                table.execute("DROP TABLE images")
+            with pytest.raises(OSError, match="no such table"):
+                await statuses.note(QUEUED)
+
+    asyncio.run(run())
+
+
+def test_the_states_are_those_of_the_contract_and_the_final_ones_are_left_only_by_a_retry() -> None:
+    from frota.images import images_pb2 as native
+
+    assert {state.name: state.value for state in State} == dict(native.State.items())
+    assert {state.name for state in FINAL} == {"UNKNOWN", "DONE", "DEAD"}
