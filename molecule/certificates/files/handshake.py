@@ -1,0 +1,47 @@
+"""Shake hands on loopback as the server and as a person of the host; print whom the server saw, or why it failed."""
+
+import socket
+import ssl
+import threading
+
+FOLDER = "/etc/frota"
+AUTHORITY = f"{FOLDER}/certificates/ca.crt"
+
+
+def context(name: str, purpose: ssl.Purpose) -> ssl.SSLContext:
+    """Show the certificate of that name, if there is a name, and ask the other side for one of the authority's."""
+    made = ssl.create_default_context(purpose, cafile=AUTHORITY)
+    made.verify_mode = ssl.CERT_REQUIRED
+    if name:
+        made.load_cert_chain(f"{FOLDER}/certificates/{name}.crt", f"{FOLDER}/credentials/{name}.key")
+    return made
+
+
+def answer(listener: socket.socket) -> None:
+    """Tell one client who it is."""
+    connection, _ = listener.accept()
+    try:
+        with context("server", ssl.Purpose.CLIENT_AUTH).wrap_socket(connection, server_side=True) as client:
+            client.sendall(dict(pair for (pair,) in client.getpeercert()["subject"])["commonName"].encode())
+    except (ssl.SSLError, ConnectionError):
+        connection.close()
+
+
+def ask(name: str, host: str) -> str:
+    """Return what the server says to the client with the certificate of that name, which knows it as `host`."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        server = threading.Thread(target=answer, args=(listener,))
+        server.start()
+        try:
+            with (
+                socket.create_connection(listener.getsockname(), timeout=10) as plain,
+                context(name, ssl.Purpose.SERVER_AUTH).wrap_socket(plain, server_hostname=host) as client,
+            ):
+                return client.recv(100).decode()
+        except ssl.SSLError as error:
+            return error.reason
+        finally:
+            server.join()
+
+
+print(ask("person", "localhost"), ask("", "localhost"), ask("person", "elsewhere"), sep="\n")

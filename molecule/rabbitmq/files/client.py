@@ -1,0 +1,161 @@
+"""A client of the brokers, on Debian's pika.
+
+client.py rights BROKER         what each user may and may not do: a line for each try
+client.py publish FILE BROKER…  numbers into `work`, one after the other, for ever; what was confirmed goes to FILE
+client.py fill COUNT BROKER     so many messages into `work`
+client.py empty BROKER          every message of `work`, acknowledged, one a line
+client.py certificate BROKER    the digest of the certificate that the broker shows
+"""
+
+import contextlib
+import hashlib
+import itertools
+import socket
+import ssl
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pika
+from pika.adapters.blocking_connection import BlockingChannel
+from pika.credentials import ExternalCredentials, PlainCredentials
+from pika.exceptions import AMQPError
+
+PORT = 5671
+PERSISTENT = pika.BasicProperties(delivery_mode=2)
+
+
+def tls(user: str) -> ssl.SSLContext:
+    """Show the certificate of a user, or none."""
+    context = ssl.create_default_context(cafile="/etc/frota/certificates/ca.crt")
+    if user:
+        context.load_cert_chain(f"/etc/frota/certificates/{user}.crt", f"/etc/frota/credentials/{user}.key")
+    return context
+
+
+def connect(user: str, broker: str, password: str = "") -> BlockingChannel:
+    """Open a channel as a user."""
+    parameters = pika.ConnectionParameters(
+        broker,
+        PORT,
+        "frota",
+        PlainCredentials("guest", password) if password else ExternalCredentials(),
+        ssl_options=pika.SSLOptions(tls(user), broker),
+        socket_timeout=5,
+        blocked_connection_timeout=20,
+        retry_delay=0,
+    )
+    channel = pika.BlockingConnection(parameters).channel()
+    channel.confirm_delivery()
+    return channel
+
+
+def publish(exchange: str, key: str = "") -> Callable[[BlockingChannel], object]:
+    """Return the act of publishing there."""
+    return lambda channel: channel.basic_publish(exchange, key, b"0", PERSISTENT, mandatory=bool(key))
+
+
+def get(queue: str) -> Callable[[BlockingChannel], object]:
+    """Return the act of reading a message of a queue."""
+    return lambda channel: channel.basic_get(queue, auto_ack=True)
+
+
+def declare(channel: BlockingChannel) -> object:
+    """Make a queue."""
+    return channel.queue_declare("mine", durable=True, arguments={"x-queue-type": "quorum"})
+
+
+RIGHTS = {
+    "producer": {
+        "publishes work": publish("", "work"),
+        "publishes to the exchange of the dead": publish("dead"),
+        "reads work": get("work"),
+        "reads events": get("events.one"),
+        "declares a queue": declare,
+        "deletes a queue": lambda channel: channel.queue_delete("work"),
+    },
+    "worker": {
+        "reads work": get("work"),
+        "reads the dead": get("dead"),
+        "publishes an event": publish("events"),
+        "publishes to the dead": publish("dead"),
+        "publishes work": publish("", "work"),
+        "binds a queue": lambda channel: channel.queue_bind("work", "events"),
+    },
+}
+
+
+def attempt(name: str, act: Callable[[], object]) -> None:
+    """Print how something ended."""
+    try:
+        act()
+        print(f"{name}: yes")
+    except (AMQPError, OSError) as error:
+        code = getattr(error, "reply_code", "") or type(error).__name__
+        print(f"{name}: {code}")
+
+
+def rights(broker: str) -> None:
+    """Let everybody try everything."""
+    for user, acts in RIGHTS.items():
+        for name, act in acts.items():
+            attempt(f"{user} {name}", lambda user=user, act=act: act(connect(user, broker)))
+    attempt("stranger connects", lambda: connect("stranger", broker))
+    attempt("nobody connects", lambda: connect("", broker))
+    attempt("guest connects", lambda: connect("producer", broker, password="guest"))  # noqa: S106 - that everybody knows
+    for address in (broker, "127.0.0.1"):
+        attempt("clear text connects", lambda address=address: socket.create_connection((address, 5672), 5))
+
+
+def publish_for_ever(file: str, brokers: list[str]) -> None:
+    """Go from one broker to the next when one is away; a number that was not confirmed is published again."""
+    numbers = itertools.count()
+    number = next(numbers)
+    with Path(file).open("w", encoding="utf-8") as confirmed:
+        for broker in itertools.cycle(brokers):
+            with contextlib.suppress(AMQPError, OSError):
+                channel = connect("producer", broker)
+                while True:
+                    channel.basic_publish("", "work", str(number).encode(), PERSISTENT, mandatory=True)
+                    print(number, file=confirmed, flush=True)
+                    number = next(numbers)
+
+
+def fill(count: str, broker: str) -> None:
+    """Publish so many messages, each confirmed."""
+    channel = connect("producer", broker)
+    for number in range(int(count)):
+        channel.basic_publish("", "work", str(number).encode(), PERSISTENT, mandatory=True)
+
+
+def empty(broker: str) -> None:
+    """Read until there is nothing more for some seconds."""
+    channel = connect("worker", broker)
+    channel.basic_qos(prefetch_count=500)
+    for method, _, body in channel.consume("work", inactivity_timeout=3):
+        if method is None:
+            break
+        channel.basic_ack(method.delivery_tag)
+        print(body.decode())
+
+
+def certificate(broker: str) -> None:
+    """Print the digest of the broker's certificate as a file."""
+    with (
+        socket.create_connection((broker, PORT), 5) as plain,
+        tls("producer").wrap_socket(plain, server_hostname=broker) as encrypted,
+    ):
+        shown = ssl.DER_cert_to_PEM_cert(encrypted.getpeercert(binary_form=True))
+    print(hashlib.sha256(shown.encode()).hexdigest())
+
+
+def main(command: str, *arguments: str) -> None:
+    """Do what the arguments say."""
+    if command == "publish":
+        publish_for_ever(arguments[0], list(arguments[1:]))
+    else:
+        {"rights": rights, "fill": fill, "empty": empty, "certificate": certificate}[command](*arguments)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

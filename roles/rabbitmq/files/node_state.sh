@@ -1,0 +1,19 @@
+#!/bin/sh
+# node_state.sh NAME: print what the node is: bare (not installed), blank (has stored nothing yet), stopped, running, or
+# outdated (was started before its settings last changed). Looks at what is, so that a restart that an interrupted run
+# owed is still owed.
+set -eu
+unit=rabbitmq-server.service
+if [ ! -e "/usr/lib/systemd/system/$unit" ]; then
+  echo bare
+elif [ ! -e "/var/lib/rabbitmq/mnesia/rabbit@$1" ]; then
+  echo blank
+elif ! systemctl --quiet is-active "$unit"; then
+  echo stopped
+else
+  started=$(systemctl show --property=InactiveExitTimestamp --timestamp=us --value "$unit")
+  newer=$(find /etc/rabbitmq "/etc/systemd/system/$unit.d" /etc/systemd/system/epmd.socket.d \
+    /etc/frota/credentials/rabbitmq.key -type f ! -name definitions.json -newermt "$started")
+  [ -n "$newer" ] && echo outdated || echo running
+  echo "$newer"
+fi
