@@ -10,7 +10,7 @@ from cfnlint.decode import decode  # type: ignore[import-untyped]
 Template = dict[str, Any]
 Resources = Callable[..., dict[str, Any]]
 
-ORDER = ("network", "security", "access", "hosts")
+ORDER = ("network", "security", "security-images", "storage", "access", "hosts", "workers")
 
 
 @pytest.fixture(scope="session")

@@ -1,5 +1,6 @@
 """What the hosts may do with the AWS API, as written in the templates."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -55,6 +56,42 @@ def test_no_permission_has_a_wildcard_without_a_listed_reason(resources: Resourc
 
 def test_a_host_that_uses_no_aws_api_may_do_nothing_with_it(resources: Resources) -> None:
     assert [statement for name, statement in permissions(resources) if name == "access.HostRole"] == []
+
+
+# What each role may do: on what of which bucket, and on what condition. Nothing else.
+RESULTS, UPLOADS = ("arn:${AWS::Partition}:s3:::${" + bucket + "}" for bucket in ("ResultsBucket", "UploadsBucket"))
+NOT_OVER = '{"Null": {"s3:if-none-match": "false"}}'
+ALLOWED = {
+    ("ImageProducerRole", "s3:PutObject", f"{UPLOADS}/uploads/*", ""),
+    ("ImageProducerRole", "s3:AbortMultipartUpload", f"{UPLOADS}/uploads/*", ""),
+    ("ImageWorkerRole", "s3:PutObject", f"{RESULTS}/*", NOT_OVER),
+    ("ImageWorkerRole", "s3:GetObject", f"{RESULTS}/*", ""),
+    ("ImageWorkerRole", "s3:GetObject", f"{UPLOADS}/uploads/*", ""),
+    ("ImageWorkerRole", "s3:DeleteObject", f"{UPLOADS}/uploads/*", ""),
+    ("ImageWorkerRole", "s3:ListBucket", UPLOADS, ""),
+}
+
+
+def test_each_role_may_do_what_its_system_does_and_nothing_else(resources: Resources) -> None:
+    found = [
+        (
+            name.partition(".")[2],
+            action,
+            resource["Fn::Sub"],
+            json.dumps(statement["Condition"]) if "Condition" in statement else "",
+        )
+        for name, statement in permissions(resources)
+        for action in as_list(statement["Action"])
+        for resource in as_list(statement["Resource"])
+        if statement["Effect"] == "Allow"
+    ]
+    assert sorted(found) == sorted(ALLOWED)
+
+
+def test_a_role_has_a_profile_of_its_own(resources: Resources) -> None:
+    profiles = {name: profile["Roles"] for name, profile in resources("AWS::IAM::InstanceProfile").items()}
+    roles = {name: [{"Ref": name.partition(".")[2]}] for name in resources("AWS::IAM::Role")}
+    assert profiles == {name.replace("Role", "Profile"): role for name, role in roles.items()}
 
 
 def test_no_role_carries_a_policy_written_by_aws_without_a_listed_reason(resources: Resources) -> None:

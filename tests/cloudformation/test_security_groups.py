@@ -13,12 +13,17 @@ ADMIN = {"Ref": "AdminCidr"}
 WORLD = ("0.0.0.0/0", "::/0")
 NOWHERE = "127.0.0.1/32"
 
-# Who may knock at whom, and at which port, by the names of their groups and of the parameter. Nobody may at the port
-# where the remote list speaks clear text.
-INSIDE = {
+# Who may knock at whom, and at which port, by the names of their groups and of the parameter (ports of Erlang's are
+# none). Nobody may at the ports where the remote list and the image producer speak clear text.
+INSIDE: set[tuple[str, str, str | int]] = {
     ("SensorClient", "SensorServer", "SensorsPort"),
     ("ListClient", "ListServer", "RemoteListPort"),
     ("ListClient", "ListServer", "RemoteListWatchPort"),
+    ("ImageClient", "ImageProducer", "ImagesPort"),
+    ("ImageProducer", "Broker", "RabbitmqPort"),
+    ("ImageWorker", "Broker", "RabbitmqPort"),
+    ("Broker", "Broker", 4369),
+    ("Broker", "Broker", 25672),
 }
 
 # What any host may reach in the world, each with its reason.
@@ -99,7 +104,8 @@ def test_a_server_is_reached_only_by_the_hosts_that_use_it_and_only_at_its_ports
         (*(rule[end]["Ref"].removesuffix("SecurityGroup") for end in ("SourceSecurityGroupId", "GroupId")), ports(rule))
         for rule in inside
     ]
-    wanted = [(source, target, ("tcp", {"Ref": port}, {"Ref": port})) for source, target, port in INSIDE]
+    numbers = {port: {"Ref": port} if isinstance(port, str) else port for _, _, port in INSIDE}
+    wanted = [(source, target, ("tcp", numbers[port], numbers[port])) for source, target, port in INSIDE]
     assert sorted(found, key=str) == sorted(wanted, key=str)
 
 

@@ -1,4 +1,4 @@
-"""The four stacks are sound one by one and fit together: outputs, parameters, what the README says of them."""
+"""The stacks are sound one by one and fit together: outputs, parameters, what the README says of them."""
 
 import json
 import re
@@ -22,16 +22,19 @@ def outputs_of(template: Template) -> dict[str, Any]:
 
 
 def not_handed_on(stacks: dict[str, Template]) -> set[tuple[str, str, str]]:
-    """Which parameters no earlier stack gives: (name, default or nothing, stack, or "all" for the fleet's name)."""
+    """Which parameters no earlier stack gives: (name, default or nothing, stacks, or "all" for the fleet's name)."""
     given: set[str] = set()
-    missing = set()
+    missing: dict[tuple[str, str], list[str]] = {}
     for stack, template in stacks.items():
         for name, parameter in parameters_of(template).items():
             if name not in given:
-                where = "all" if name == "FleetName" else f"`{stack}.yml`"
-                missing.add((name, str(parameter.get("Default", "")), where))
+                missing.setdefault((name, str(parameter.get("Default", ""))), []).append(f"`{stack}.yml`")
         given |= set(outputs_of(template))
-    return missing
+    everywhere = len(stacks)
+    return {
+        (name, default, "all" if len(where) == everywhere else ", ".join(where))
+        for (name, default), where in missing.items()
+    }
 
 
 def test_cfn_lint_finds_nothing(folder: Path) -> None:
@@ -45,7 +48,7 @@ def test_cfn_lint_finds_nothing(folder: Path) -> None:
 def test_the_folder_holds_these_stacks_and_the_readme_lists_them_in_order(
     folder: Path, stacks: dict[str, Template]
 ) -> None:
-    listed = re.findall(r"^\| `(\w+)\.yml` \|", (folder / "README.md").read_text(), re.MULTILINE)
+    listed = re.findall(r"^\| `([\w-]+)\.yml` \|", (folder / "README.md").read_text(), re.MULTILINE)
     assert listed == list(stacks)
     assert {path.stem for path in folder.glob("*.yml")} == set(stacks)
 
@@ -58,7 +61,7 @@ def test_no_template_is_longer_than_250_lines(folder: Path) -> None:
 def test_every_parameter_comes_from_an_earlier_stack_or_is_in_the_readme_with_its_default(
     folder: Path, stacks: dict[str, Template]
 ) -> None:
-    row = re.compile(r"^\| `(\w+)` \| (\S+) \| (?:`(\S+)` )?\|", re.MULTILINE)
+    row = re.compile(r"^\| `(\w+)` \| ([^|]+) \| (?:`(\S+)` )?\|", re.MULTILINE)
     rows = row.findall((folder / "README.md").read_text())
     assert {(name, default, stack) for name, stack, default in rows} == not_handed_on(stacks)
 
@@ -122,7 +125,9 @@ def takes_tags(resource_type: str) -> bool:
 def tags_of(resource: dict[str, Any]) -> list[Any]:
     properties = resource.get("Properties", {})
     specified = [tag for part in properties.get("TagSpecifications", []) for tag in part["Tags"]]
-    return [*properties.get("Tags", []), *specified]
+    tags = [*properties.get("Tags", []), *specified]
+    # Those of a group are for its hosts too, or they would belong to no fleet.
+    return [{key: value for key, value in tag.items() if (key, value) != ("PropagateAtLaunch", True)} for tag in tags]
 
 
 @pytest.mark.parametrize(

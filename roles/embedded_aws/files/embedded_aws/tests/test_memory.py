@@ -7,6 +7,7 @@ from typing import Any
 from urllib.parse import parse_qs
 
 import pytest
+from embedded_aws.bodies import Bodies
 from embedded_aws.journal import Journal
 from embedded_aws.memory import Environ, Memory
 
@@ -36,7 +37,8 @@ class Started:
     def __init__(self, folder: Path) -> None:
         self.path = folder / "requests.jsonl"
         self.aws, self.gave_up = Aws(), list[OSError]()
-        self.memory = Memory(self.aws, self.aws.random.seed, Journal(self.path), self.gave_up.append)
+        bodies = Bodies(folder / "bodies")
+        self.memory = Memory(self.aws, self.aws.random.seed, Journal(self.path), bodies, self.gave_up.append)
         self.recalled = self.memory.recall()
 
     def ask(self, action: str, **environ: Any) -> str:

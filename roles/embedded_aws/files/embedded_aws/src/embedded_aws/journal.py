@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,18 +13,21 @@ class Journal:
     """The file at `path`, made if there is none. Has one owner."""
 
     def __init__(self, path: Path) -> None:
-        self._path, self._file = path, path.open("a+b", buffering=0)
+        self._path, self._file = path, path.open("ab", buffering=0)
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
         os.fsync(folder)  # a file that is new is not there for good before its folder says so
         os.close(folder)
 
-    def read(self) -> list[Line]:
-        """Return all lines. Raises ValueError for one that is none; one that was cut off is cleared away."""
-        self._file.seek(0)
-        data = self._file.read()
-        whole = data.rfind(b"\n") + 1
-        self._file.truncate(whole)
-        return [self._parse(number, line) for number, line in enumerate(data[:whole].splitlines(), 1)]
+    def read(self) -> Iterator[Line]:
+        """Give all lines, one after another. Raises ValueError for one that is none; one that was cut off goes."""
+        whole = 0
+        with self._path.open("rb") as file:
+            for number, line in enumerate(file, 1):
+                if not line.endswith(b"\n"):
+                    self._file.truncate(whole)
+                    break
+                whole += len(line)
+                yield self._parse(number, line)
 
     def _parse(self, number: int, line: bytes) -> Line:
         try:

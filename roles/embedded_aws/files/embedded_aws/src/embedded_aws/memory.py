@@ -6,7 +6,6 @@ seeded before each of them, from the journal's name and the request's number: id
 """
 
 import base64
-import io
 import re
 import secrets
 import sys
@@ -15,7 +14,9 @@ from threading import Lock
 from typing import Any
 from urllib.parse import parse_qs
 
-from embedded_aws.journal import Journal
+from embedded_aws.bodies import BadBodyError, Bodies, Body
+from embedded_aws.journal import Journal, Line
+from embedded_aws.objects import Objects
 
 Environ = dict[str, Any]
 Headers = list[tuple[str, str]]
@@ -37,66 +38,120 @@ class Memory:
         application: Application,
         seed: Callable[[str], None],
         journal: Journal,
+        bodies: Bodies,
         give_up: Callable[[OSError], None],
     ) -> None:
         self._application, self._seed, self._give_up = application, seed, give_up
-        self._journal = journal
+        self._journal, self._bodies = journal, bodies
         self._name = ""  # of the journal: another one brings forth other identifiers
         self._count = 0
         self._scopes: set[str] = set()
+        self._objects = Objects()
+        self._held: dict[int, Body] = {}  # by the number of its request
         self._one_at_a_time = Lock()  # or nobody would know their order
 
-    def recall(self) -> int:
-        """Do again what the journal holds; return how many requests that were. Raises ValueError for damage."""
+    def recall(self, step: Callable[[], None] = lambda: None) -> int:
+        """Do again what the journal holds, save what is undone later on; return how many requests it holds.
+
+        Calls `step` at each. Raises ValueError for damage.
+        """
+        undone: set[int] = set()
+        for number, line in enumerate(self._journal.read(), -1):
+            if number < 0:
+                self._name = line["name"]
+            else:
+                undone.update(self._objects.note(number, _scope(line["environ"]), line["environ"], line["status"]))
+        if not self._name:
+            self._name = secrets.token_hex(8)
+            self._journal.append({"name": self._name})
         lines = self._journal.read()
-        if not lines:
-            lines = [{"name": secrets.token_hex(8)}]
-            self._journal.append(lines[0])
-        self._name = lines[0]["name"]
-        for line in lines[1:]:
-            environ, body = line["environ"], base64.b64decode(line["body"])
-            status, _, _ = self._do(environ, body)
-            if status != line["status"]:
-                text = f"request {self._count} ({_action(environ, body)}): {line['status']} once, {status} now"
-                print(text, file=sys.stderr)
-            self._note(environ)
+        next(lines)
+        for line in lines:
+            if self._count not in undone:
+                self._redo(line)
+            self._note(line["environ"])
+            step()
+        self._bodies.sweep()
         return self._count
+
+    def _redo(self, line: Line) -> None:
+        environ = line["environ"]
+        try:
+            body = self._parse(line)
+        except FileNotFoundError as error:
+            raise ValueError(f"the body of request {self._count} is gone: {error.filename}") from error
+        if body.digest:
+            self._held[self._count] = body
+        status, _, _ = self._do(environ, body)
+        if status != line["status"]:
+            text = f"request {self._count} ({_action(environ, body)}): {line['status']} once, {status} now"
+            print(text, file=sys.stderr)
+
+    def _parse(self, line: Line) -> Body:
+        if "file" in line:
+            return self._bodies.known(line["file"], line["size"])
+        data = base64.b64decode(line["body"])
+        return Body(data, size=len(data))
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> list[bytes]:
         """Answer one request (PEP 3333)."""
-        body = _take_body(environ)
+        try:
+            body = self._take_body(environ)
+        except BadBodyError as error:
+            start_response("400 Bad Request", [("Content-Type", "application/xml"), ("Connection", "close")])
+            return [f"<Error><Code>{error}</Code><Message>{error}</Message></Error>".encode()]
         kept = {key: value for key, value in environ.items() if isinstance(value, str | dict)}
         with self._one_at_a_time:
             status, headers, answer = self._do(kept, body)
             # The first request of a scope counts whatever it is: default networks and the like are made then.
             if not _is_question(kept, body) or _scope(kept) not in self._scopes:
-                try:
-                    body64 = base64.b64encode(body).decode()
-                    self._journal.append({"environ": kept, "body": body64, "status": status})
-                except OSError as error:
-                    self._give_up(error)
-                    raise
-                self._note(kept)
+                self._keep(kept, body, status)
+            else:
+                self._bodies.release(body)
         start_response(status, headers)
         return [answer]
 
-    def _do(self, kept: Environ, body: bytes) -> tuple[str, Headers, bytes]:
+    def _take_body(self, environ: Environ) -> Body:
+        """Read the whole body; afterwards the request says how long it is, even if it came in chunks."""
+        chunked = environ.pop("HTTP_TRANSFER_ENCODING", "") and environ.get("wsgi.input_terminated")
+        body = self._bodies.take(environ["wsgi.input"], None if chunked else int(environ.get("CONTENT_LENGTH") or 0))
+        if chunked:
+            environ["CONTENT_LENGTH"] = str(body.size)
+        return body
+
+    def _keep(self, environ: Environ, body: Body, status: str) -> None:
+        small = {"body": base64.b64encode(body.head).decode()}
+        line = {"environ": environ, **({"file": body.digest, "size": body.size} if body.digest else small)}
+        try:
+            self._journal.append({**line, "status": status})
+        except OSError as error:
+            self._give_up(error)
+            raise
+        if body.digest:
+            self._held[self._count] = body
+        for number in self._objects.note(self._count, _scope(environ), environ, status):
+            if number in self._held:
+                self._bodies.release(self._held.pop(number))
+        self._note(environ)
+
+    def _do(self, kept: Environ, body: Body) -> tuple[str, Headers, bytes]:
         """Let the application answer, in the same way the first time and every other time."""
         self._seed(f"{self._name} {self._count}")
-        environ = kept | {
-            "wsgi.version": (1, 0),
-            "wsgi.input": io.BytesIO(body),
-            "wsgi.errors": sys.stderr,
-            "wsgi.multithread": False,
-            "wsgi.multiprocess": False,
-            "wsgi.run_once": False,
-        }
         begun: list[Any] = []
-        chunks = self._application(environ, lambda *arguments: begun.extend(arguments))
-        try:
-            answer = b"".join(chunks)
-        finally:
-            getattr(chunks, "close", lambda: None)()
+        with self._bodies.open(body) as stream:
+            environ = kept | {
+                "wsgi.version": (1, 0),
+                "wsgi.input": stream,
+                "wsgi.errors": sys.stderr,
+                "wsgi.multithread": False,
+                "wsgi.multiprocess": False,
+                "wsgi.run_once": False,
+            }
+            chunks = self._application(environ, lambda *arguments: begun.extend(arguments))
+            try:
+                answer = b"".join(chunks)
+            finally:
+                getattr(chunks, "close", lambda: None)()
         return begun[0], begun[1], answer
 
     def _note(self, environ: Environ) -> None:
@@ -104,28 +159,18 @@ class Memory:
         self._scopes.add(_scope(environ))
 
 
-def _take_body(environ: Environ) -> bytes:
-    """Read the whole body; afterwards the request says how long it is, even if it came in chunks."""
-    chunked = environ.pop("HTTP_TRANSFER_ENCODING", "") and environ.get("wsgi.input_terminated")
-    length = -1 if chunked else int(environ.get("CONTENT_LENGTH") or 0)
-    body: bytes = environ["wsgi.input"].read(length)
-    if chunked:
-        environ["CONTENT_LENGTH"] = str(len(body))
-    return body
-
-
-def _action(environ: Environ, body: bytes) -> str:
+def _action(environ: Environ, body: Body) -> str:
     """Return what is asked for: an action of the JSON or query protocols, a method of REST."""
     if target := environ.get("HTTP_X_AMZ_TARGET"):
         return str(target).rpartition(".")[2]
-    form = body.decode(errors="replace") if "x-www-form-urlencoded" in environ.get("CONTENT_TYPE", "") else ""
+    form = body.head.decode(errors="replace") if "x-www-form-urlencoded" in environ.get("CONTENT_TYPE", "") else ""
     for fields in (form, environ.get("QUERY_STRING", "")):
         if actions := parse_qs(fields).get("Action"):
             return str(actions[0])
     return str(environ["REQUEST_METHOD"])
 
 
-def _is_question(environ: Environ, body: bytes) -> bool:
+def _is_question(environ: Environ, body: Body) -> bool:
     """Tell whether a request can change nothing."""
     action = _action(environ, body)
     return action in ("GET", "HEAD", "OPTIONS") or _QUESTION.match(action) is not None

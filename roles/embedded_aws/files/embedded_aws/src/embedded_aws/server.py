@@ -8,18 +8,25 @@ import sys
 from pathlib import Path
 from threading import Thread
 
-from moto.moto_api._internal import mock_random  # type: ignore[import-not-found] # the control node has no moto
-from moto.moto_server.werkzeug_app import (  # type: ignore[import-not-found]
+from moto.moto_api._internal import mock_random
+from moto.moto_server.werkzeug_app import (
     DomainDispatcherApplication,
     MotoRequestHandler,
     create_backend_app,
 )
-from werkzeug.serving import make_server  # type: ignore[import-not-found]
+from werkzeug.serving import make_server
 
+from embedded_aws import gaps, values
+from embedded_aws.bodies import Bodies
 from embedded_aws.journal import Journal
 from embedded_aws.memory import Memory
 
 _EXIT_CONFIG = 78  # EX_CONFIG of sysexits.h: systemd is told not to try again
+_PATIENCE = 60  # seconds for a request to be recalled, and for a peer that falls silent
+
+
+class _Handler(MotoRequestHandler):
+    timeout = _PATIENCE
 
 
 def main() -> None:
@@ -31,19 +38,24 @@ def main() -> None:
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
     parser.add_argument("--port", type=int, default=4566, help="port to listen on (4566)")
-    state = os.environ.get("STATE_DIRECTORY", "")
-    parser.add_argument("--state-dir", type=Path, default=state, required=not state, help="folder of its journal")
+    folder = os.environ.get("STATE_DIRECTORY", "")
+    parser.add_argument("--state-dir", type=Path, default=folder, required=not folder, help="folder of its journal")
     arguments = parser.parse_args()
-    arguments.state_dir.mkdir(parents=True, exist_ok=True)
+    state = arguments.state_dir
+    state.mkdir(parents=True, exist_ok=True)
 
+    gaps.fill()
+    values.keep_in(state / "values")
     application = DomainDispatcherApplication(create_backend_app)
-    memory = Memory(application, mock_random.seed, Journal(arguments.state_dir / "requests.jsonl"), _give_up)
+    journal, bodies = Journal(state / "requests.jsonl"), Bodies(state / "bodies")
+    memory = Memory(application, mock_random.seed, journal, bodies, _give_up)
     try:
-        recalled = memory.recall()
+        # Systemd does not wait for ever, but for as long as there is something to recall.
+        recalled = memory.recall(step=lambda: _notify(f"EXTEND_TIMEOUT_USEC={_PATIENCE * 1_000_000}"))
     except ValueError as error:
-        print(f"{error}; put it right, or remove the file to begin with an empty AWS", file=sys.stderr)
+        print(f"{error}; put it right, or remove {state}/requests.jsonl to begin with an empty AWS", file=sys.stderr)
         sys.exit(_EXIT_CONFIG)
-    server = make_server(arguments.host, arguments.port, memory, threaded=True, request_handler=MotoRequestHandler)
+    server = make_server(arguments.host, arguments.port, memory, threaded=True, request_handler=_Handler)
     # In a thread of its own: it waits for the loop that the signal interrupts.
     signal.signal(signal.SIGTERM, lambda *_: Thread(target=server.shutdown).start())
     _notify(f"READY=1\nSTATUS=recalled {recalled} requests")

@@ -1,0 +1,35 @@
+"""Requests on objects of S3 that a later request undoes: they need not be done again, nor their bodies be kept."""
+
+from collections import defaultdict
+from typing import Any
+from urllib.parse import parse_qs
+
+
+class Objects:
+    """What was asked of each object since it was last deleted, by the requests' numbers."""
+
+    def __init__(self) -> None:
+        self._asked: dict[str, list[tuple[int, str]]] = defaultdict(list)
+        self._nothing_is_undone = False
+
+    def note(self, number: int, scope: str, environ: dict[str, Any], status: str) -> list[int]:
+        """Take note of a request that was answered; return the numbers of those that it undoes."""
+        if not scope.endswith("/s3"):
+            return []
+        method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
+        query = parse_qs(environ.get("QUERY_STRING", ""), keep_blank_values=True)
+        query.pop("x-id", None)  # only names the action
+        # A copy is made from what an object was, and a version outlives its deletion.
+        self._nothing_is_undone |= "HTTP_X_AMZ_COPY_SOURCE" in environ or "versioning" in query
+        if "/" not in path.strip("/"):
+            return []  # a bucket
+        upload = query.pop("uploadId", [""])[0]
+        if method in ("PUT", "POST"):
+            self._asked[path].append((number, upload))
+        if method != "DELETE" or query or not status.startswith("204") or self._nothing_is_undone:
+            return []
+        former = self._asked.pop(path, [])
+        if upload:  # given up, whose parts nobody will see
+            self._asked[path] = [one for one in former if one[1] != upload]
+            former = [one for one in former if one[1] == upload]
+        return [number for number, _ in former]

@@ -1,0 +1,210 @@
+"""Objects in the embedded AWS itself, as its clients use it: killed and started again, it knows every one of them."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import boto3  # type: ignore[import-untyped]
+import pytest
+from botocore.config import Config  # type: ignore[import-untyped]
+from botocore.exceptions import ClientError  # type: ignore[import-untyped]
+
+SOURCE = Path(__file__).parents[1] / "src"
+RUN = [sys.executable, "-c", "from embedded_aws.server import main; main()"]
+BUCKET = "results"
+MEGABYTE = bytes(range(256)) * 4096
+
+
+class Server:
+    """The command, with its client."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self._process = folder, None
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        self.start()
+        self.s3: Any = boto3.client(
+            "s3",
+            endpoint_url=f"http://127.0.0.1:{self.port}",
+            region_name="us-east-1",
+            aws_access_key_id="x",
+            aws_secret_access_key="x",
+            config=Config(retries={"max_attempts": 0}, read_timeout=20, max_pool_connections=20),
+        )
+        self.s3.create_bucket(Bucket=BUCKET)
+
+    _process: "subprocess.Popen[str] | None"
+
+    def start(self) -> None:
+        """Start it, and wait until it says that it listens."""
+        words = [*RUN, "--port", str(self.port), "--state-dir", str(self.folder)]
+        log = (self.folder / "log").open("a")
+        environ = {**os.environ, "PYTHONPATH": str(SOURCE)}
+        self._process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=log, text=True, env=environ)
+        assert self._process.stdout is not None
+        said = self._process.stdout.readline()
+        assert "listening on" in said, (self.folder / "log").read_text()
+
+    def stop(self, how: signal.Signals) -> int:
+        """End it, and return how."""
+        assert self._process is not None
+        self._process.send_signal(how)
+        with self._process:
+            return self._process.wait(20)
+
+    def kill(self) -> None:
+        """Kill it, and start it again. It does not remember anything otherwise than it was."""
+        self.stop(signal.SIGKILL)
+        self.start()
+        assert " now" not in (self.folder / "log").read_text()
+
+    def memory(self) -> int:
+        """Return the megabytes that it takes."""
+        assert self._process is not None
+        status = Path(f"/proc/{self._process.pid}/status").read_text()
+        return int(status.split("VmRSS:")[1].split()[0]) // 1024
+
+    def everything(self) -> dict[str, Any]:
+        """Return each object's bytes, and what is said of it."""
+        keys = [found["Key"] for found in self.s3.list_objects_v2(Bucket=BUCKET).get("Contents", [])]
+        found = {key: self.s3.get_object(Bucket=BUCKET, Key=key) for key in keys}
+        return {
+            key: (one["Body"].read(), one["ETag"], one["ContentType"], one["Metadata"]) for key, one in found.items()
+        }
+
+    def bodies(self) -> set[bytes]:
+        """Return the bodies that are kept as files."""
+        return {path.read_bytes() for path in (self.folder / "bodies").iterdir()}
+
+    def send(self, key: str, length: int, data: bytes) -> socket.socket:
+        """Begin to put an object, unsigned and as slowly as one likes."""
+        connection = socket.create_connection(("127.0.0.1", self.port), 20)
+        scope = "Credential=x/20260131/us-east-1/s3/aws4_request"
+        head = f"PUT /{BUCKET}/{key} HTTP/1.1\r\nHost: x\r\nAuthorization: AWS4-HMAC-SHA256 {scope}\r\n"
+        connection.sendall(f"{head}Content-Length: {length}\r\n\r\n".encode() + data)
+        return connection
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    started = Server(tmp_path)
+    yield started
+    with suppress(ProcessLookupError):
+        started.stop(signal.SIGKILL)
+
+
+def refused(call: Any, **arguments: Any) -> str:
+    with pytest.raises(ClientError) as raised:
+        call(Bucket=BUCKET, **arguments)
+    return str(raised.value.response["Error"]["Code"])
+
+
+def test_what_was_answered_is_there_after_a_kill_with_bytes_types_and_metadata(server: Server) -> None:
+    metadata = {"image-id": "0f" * 16, "source-filename": "fa%C3%A7ade.jpg"}
+    server.s3.put_object(Bucket=BUCKET, Key="small.png", Body=b"x", ContentType="image/png", Metadata=metadata)
+    server.s3.put_object(Bucket=BUCKET, Key="large é.jpg", Body=MEGABYTE, ContentType="image/jpeg", IfNoneMatch="*")
+    upload = {"Bucket": BUCKET, "Key": "parts"}
+    upload["UploadId"] = server.s3.create_multipart_upload(**upload)["UploadId"]
+    parts = [
+        {"PartNumber": number, "ETag": server.s3.upload_part(**upload, PartNumber=number, Body=body)["ETag"]}
+        for number, body in enumerate((MEGABYTE * 5, MEGABYTE), 1)
+    ]
+    server.kill()  # between the parts and their end
+    server.s3.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
+    before = server.everything()
+    assert {key: one[0] for key, one in before.items()} == {
+        "small.png": b"x",
+        "large é.jpg": MEGABYTE,
+        "parts": MEGABYTE * 6,
+    }
+    assert before["small.png"][2:] == ("image/png", metadata)
+    server.kill()
+    assert server.everything() == before
+    head = server.s3.head_object(Bucket=BUCKET, Key="small.png")
+    assert (head["Metadata"], head["ContentLength"]) == (metadata, 1)
+
+
+def test_what_is_there_is_not_overwritten_even_after_a_kill(server: Server) -> None:
+    put = {"Key": "k", "IfNoneMatch": "*"}
+    server.s3.put_object(Bucket=BUCKET, **put, Body=MEGABYTE)
+    assert refused(server.s3.put_object, **put, Body=b"other") == "PreconditionFailed"
+    server.kill()
+    assert refused(server.s3.put_object, **put, Body=b"other") == "PreconditionFailed"
+    assert server.everything()["k"][0] == MEGABYTE
+
+
+def test_the_body_of_a_deleted_object_goes_and_what_is_written_in_its_place_stays(server: Server) -> None:
+    for body in (MEGABYTE, MEGABYTE * 2):
+        server.s3.put_object(Bucket=BUCKET, Key="k", Body=body)
+        server.s3.put_object(Bucket=BUCKET, Key="other", Body=body)
+    server.s3.delete_object(Bucket=BUCKET, Key="k")
+    server.s3.delete_object(Bucket=BUCKET, Key="other")
+    assert server.bodies() == set()
+    server.s3.put_object(Bucket=BUCKET, Key="k", Body=MEGABYTE)
+    server.kill()
+    assert server.bodies() == {MEGABYTE}
+    assert refused(server.s3.get_object, Key="other") == "NoSuchKey"
+    assert {key: one[0] for key, one in server.everything().items()} == {"k": MEGABYTE}
+
+
+def test_versions_of_an_object_outlive_its_deletion_and_a_kill(server: Server) -> None:
+    server.s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
+    version = server.s3.put_object(Bucket=BUCKET, Key="k", Body=MEGABYTE)["VersionId"]
+    server.s3.delete_object(Bucket=BUCKET, Key="k")
+    server.kill()
+    assert server.s3.get_object(Bucket=BUCKET, Key="k", VersionId=version)["Body"].read() == MEGABYTE
+    assert refused(server.s3.get_object, Key="k") == "NoSuchKey"
+
+
+def test_who_sends_slowly_holds_up_nobody(server: Server) -> None:
+    with server.send("slow", len(MEGABYTE), MEGABYTE[:-1]) as slow:
+        server.s3.put_object(Bucket=BUCKET, Key="quick", Body=MEGABYTE)
+        assert set(server.everything()) == {"quick"}
+        slow.sendall(MEGABYTE[-1:])
+        assert slow.recv(12) == b"HTTP/1.1 200"
+    assert server.everything()["slow"][0] == MEGABYTE
+
+
+def test_what_did_not_arrive_whole_is_refused_and_not_there(server: Server) -> None:
+    with server.send("half", len(MEGABYTE), MEGABYTE[:-1]) as half:
+        half.shutdown(socket.SHUT_WR)
+        assert half.recv(12) == b"HTTP/1.1 400"
+    assert refused(server.s3.get_object, Key="half") == "NoSuchKey"
+    assert server.bodies() == set()
+
+
+def test_objects_are_not_held_in_memory(server: Server) -> None:
+    server.s3.put_object(Bucket=BUCKET, Key="first", Body=MEGABYTE)
+    before = server.memory()
+    for number in range(100):
+        server.s3.put_object(Bucket=BUCKET, Key=str(number), Body=number.to_bytes() + MEGABYTE)
+    assert server.memory() - before < 70
+    server.kill()
+    assert server.memory() - before < 70
+
+
+def test_of_many_who_put_the_same_key_at_once_one_is_told_that_it_did(server: Server) -> None:
+    def put(number: int) -> str:
+        try:
+            server.s3.put_object(Bucket=BUCKET, Key="k", Body=number.to_bytes() + MEGABYTE, IfNoneMatch="*")
+        except ClientError as error:
+            return str(error.response["Error"]["Code"])
+        return str(number)
+
+    with ThreadPoolExecutor(8) as pool:
+        said = list(pool.map(put, range(16)))
+    done = [one for one in said if one != "PreconditionFailed"]
+    assert len(done) == 1
+    server.kill()
+    assert server.everything()["k"][0][0] == int(done[0])
+
+
+def test_sigterm_ends_it_in_peace(server: Server) -> None:
+    assert server.stop(signal.SIGTERM) == 0
