@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bench import remote_list, sensors
+from bench import images, remote_list, sensors
 from bench.core import machine, report
 from bench.core.build import BUILD
 from bench.core.compare import Scenario, Spread, measure_pairs, step_names
@@ -20,6 +20,7 @@ from bench.core.progress import Progress
 SYSTEMS: dict[str, Callable[[Options], Sequence[Scenario]]] = {
     "sensors": sensors.scenarios,
     "remote_list": remote_list.scenarios,
+    "images": images.scenarios,
 }
 
 EPILOG = """\
@@ -86,20 +87,26 @@ def positive_float(text: str) -> float:
 
 
 def run(arguments: argparse.Namespace, folder: Path) -> None:
-    """Measure what was asked for, with state in `folder`, and print it."""
+    """Measure with state in `folder`; what lasts for the run ends with it."""
     machine.require_disk(folder)
     options = Options(arguments.frota, folder, arguments.seconds, arguments.quick)
+    with options.held:
+        measure(arguments, options)
+
+
+def measure(arguments: argparse.Namespace, options: Options) -> None:
+    """Measure what was asked for, and print it."""
     names = arguments.systems or list(SYSTEMS)
     scenarios = [scenario for name in names for scenario in SYSTEMS[name](options)]
     progress = Progress([step for scenario in scenarios for step in step_names(scenario, arguments.pairs)])
     results, fdatasyncs = [], []
     try:
         for scenario in scenarios:
-            fdatasyncs.append(machine.fdatasync_rate(folder))
+            fdatasyncs.append(machine.fdatasync_rate(options.folder))
             results.append(report.Result(scenario, measure_pairs(scenario, arguments.pairs, progress.tell)))
     finally:
         progress.end()
-    fdatasyncs.append(machine.fdatasync_rate(folder))
+    fdatasyncs.append(machine.fdatasync_rate(options.folder))
     present(arguments, results, Spread.of(fdatasyncs))
 
 

@@ -1,6 +1,7 @@
 """What a person may choose for a run, and every system's benchmark is given."""
 
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 
 
@@ -8,10 +9,12 @@ from pathlib import Path
 class Options:
     """`frota` is the command to measure, `folder` is on the disk to measure, `seconds` is for one measurement.
 
-    `quick` asks whether the benchmark works: what it works on may be smaller.
+    `quick` asks whether the benchmark works: what it works on may be smaller. `held` takes what lasts for
+    the whole run and must then be ended.
     """
 
     frota: Path
     folder: Path
     seconds: float
     quick: bool = False
+    held: ExitStack = field(default_factory=ExitStack)

@@ -111,6 +111,14 @@ def peak_memory(pid: int) -> int:
     return total + sum(peak_memory(child) for child in children(process))
 
 
+def cpu_seconds(pid: int) -> float:
+    """Return the CPU time so far of a process and its children that are still there (`utime`, `stime` of proc(5))."""
+    process = Path("/proc") / str(pid)
+    fields = (process / "stat").read_text().rpartition(")")[2].split()
+    own = (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+    return own + sum(cpu_seconds(child) for child in children(process))
+
+
 def children(process: Path) -> list[int]:
     """Return the ids of the child processes of all threads that are still there (`process` is a folder of proc)."""
     found: list[int] = []

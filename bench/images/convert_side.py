@@ -1,0 +1,75 @@
+"""`python -m bench.images.convert_side SIDE FILE SECONDS`: turn a JPEG grey again and again; print figures as JSON."""
+
+import io
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+
+from PIL import Image, ImageChops
+
+LEAST_ROUNDS = 3
+
+
+def original(data: bytes) -> bytes:
+    """Convert as the original's worker does."""
+    result = io.BytesIO()
+    Image.open(io.BytesIO(data)).convert("L").save(result, "JPEG")
+    return result.getvalue()
+
+
+def draft(data: bytes) -> bytes:
+    """Convert as the original's worker could: the decoder leaves the colours out."""
+    image, result = Image.open(io.BytesIO(data)), io.BytesIO()
+    image.draft("L", image.size)
+    image.convert("L").save(result, "JPEG")
+    return result.getvalue()
+
+
+def frota(data: bytes) -> bytes:
+    """Convert as our worker does."""
+    from frota.images import grayscale
+
+    return grayscale.convert(data, ".jpg").data
+
+
+SIDES: dict[str, Callable[[bytes], bytes]] = {"frota": frota, "draft": draft, "original": original}
+
+
+def differences(source: bytes, result: bytes) -> tuple[int, float]:
+    """Return how far the result is from the source's own grey: the largest difference, and the share within 2 levels.
+
+    The first leaves out what has a colour at an end of its range: decoded, that was cut off, and its grey with it.
+    """
+    colours = Image.open(io.BytesIO(source)).convert("RGB")
+    difference = ImageChops.difference(colours.convert("L"), Image.open(io.BytesIO(result)))
+    inside = [band.point(lambda level: 255 * (0 < level < 255)) for band in colours.split()]
+    whole = ImageChops.multiply(ImageChops.multiply(inside[0], inside[1]), inside[2])
+    counts = difference.histogram(whole)
+    within = difference.histogram()[:3]
+    return max(level for level, count in enumerate(counts) if count), sum(within) / (colours.width * colours.height)
+
+
+def measure(convert: Callable[[bytes], bytes], data: bytes, seconds: float) -> dict[str, float]:
+    """Convert for so many seconds; the time that counts is this process's CPU time."""
+    result = convert(data)
+    times: list[float] = []
+    until = time.monotonic() + seconds
+    while len(times) < LEAST_ROUNDS or time.monotonic() < until:
+        start = time.process_time()
+        convert(data)
+        times.append(time.process_time() - start)
+    largest, within = differences(data, result)
+    return {
+        "cpu_ms": median(times) * 1000,
+        "rate": 1 / median(times),
+        "bytes": len(result),
+        "largest": largest,
+        "within_2": within,
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(measure(SIDES[sys.argv[1]], Path(sys.argv[2]).read_bytes(), float(sys.argv[3]))))

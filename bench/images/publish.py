@@ -1,0 +1,90 @@
+"""How many images a second are taken in for good: our producer, and pika alone."""
+
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from bench.core.build import compile_c
+from bench.core.compare import Claim, Column, Figures, Scenario
+from bench.core.errors import InvalidRunError
+from bench.core.load import account_of
+from bench.core.machine import cpus
+from bench.core.options import Options
+from bench.core.process import free_port, on_cpus, peak_memory, running
+from bench.images.broker import EVENTS_QUEUE, Broker
+from bench.images.photos import jpeg
+from bench.remote_list.measure import MEBIBYTE, fresh
+from frota.images.messages import DEAD, QUEUE
+
+HERE = Path(__file__).parent
+WIDTH, HEIGHT, QUALITY = 1152, 864, 84  # about 200 KB
+CLIENTS = 32  # connections with one image each, as an original client has
+WINDOW = 64
+MOST = 20_000  # images measured at most: 4 GB
+FIGURES = ("count", "seconds", "rate", "p50_ms", "p99_ms", "load_busy")
+
+NATIVE, ORIGINAL = "frota (native)", "frota (original's)"
+PIKA, ONE_BY_ONE = "pika, confirms async", "pika, one by one"
+
+COLUMNS = (
+    Column("rate", "images/s", ",.0f"),
+    Column("p50_ms", "p50 ms", ",.2f"),
+    Column("p99_ms", "p99 ms", ",.2f"),
+    Column("peak_mib", "peak MiB", ",.1f"),
+    Column("load_busy", "load CPU", ".0%"),
+)
+CLAIMS = (
+    Claim("native ÷ pika, confirms async", "rate", NATIVE, PIKA, at_least=0.7),
+    Claim("original's ÷ pika, confirms async", "rate", ORIGINAL, PIKA, at_least=0.7),
+    Claim("native ÷ pika, one by one", "rate", NATIVE, ONE_BY_ONE),
+)
+
+
+def scenario(options: Options, broker: Broker) -> Scenario:
+    """Return the scenario, its image ready on disk. Raises CannotRunError where there is no compiler."""
+    image = options.folder / "published.jpg"
+    image.write_bytes(jpeg(WIDTH, HEIGHT, QUALITY))
+    generator = compile_c(HERE / "load.c")
+    producer = partial(measure_producer, options, broker, generator, image)
+    peer = partial(measure_pika, options, broker, image)
+    sides: dict[str, Callable[[], Figures]] = {
+        NATIVE: partial(producer, "native"),
+        ORIGINAL: partial(producer, "original"),
+        PIKA: partial(peer, WINDOW),
+        ONE_BY_ONE: partial(peer, 1),
+    }
+    return Scenario(f"publish {image.stat().st_size / 1000:.0f} KB", sides, COLUMNS, CLAIMS)
+
+
+def measure_producer(options: Options, broker: Broker, generator: Path, image: Path, dialect: str) -> Figures:
+    """Return the figures of the running producer. Raises InvalidRunError."""
+    broker.fresh(cpus())
+    with fresh(options.folder) as (state, log):
+        port = free_port()
+        where = ["--host", "127.0.0.1", "--port", str(port), "--state-dir", str(state)]
+        serve = [str(options.frota), "images", "serve", *where, "--brokers", f"127.0.0.1:{broker.port}"]
+        with running(on_cpus(serve, cpus()), port, log) as server:
+            numbers = (port, CLIENTS, options.seconds, MOST)
+            account = account_of([str(generator), *map(str, numbers), dialect, str(image)], options.seconds)
+            peak = peak_memory(server)
+    return figures(broker, account, peak)
+
+
+def measure_pika(options: Options, broker: Broker, image: Path, window: int) -> Figures:
+    """Return the figures of pika, which needs nobody to send it images. Raises InvalidRunError."""
+    broker.fresh(cpus())
+    numbers = (broker.port, options.seconds, window, MOST)
+    command = [sys.executable, str(HERE / "peer.py"), *map(str, numbers), str(image)]
+    account = account_of(command, options.seconds, cpus())
+    return figures(broker, account, account["peak"])
+
+
+def figures(broker: Broker, account: dict[str, Any], peak: int) -> Figures:
+    """Return the figures of an account, once the queue holds every confirmed image and nothing else."""
+    try:
+        broker.require({QUEUE: account["acknowledged"], DEAD: 0, EVENTS_QUEUE: 0})
+    except InvalidRunError as error:
+        raise InvalidRunError(f"not what was confirmed: {error}") from error
+    return {**{name: account[name] for name in FIGURES}, "peak_mib": peak / MEBIBYTE}
