@@ -20,12 +20,20 @@ def _commands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentPar
     return {name: command for group in choices for name, command in group.items()}
 
 
+def _below(name: str, parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """Return the commands of a parser by their whole name, those of groups included."""
+    found: dict[str, argparse.ArgumentParser] = {}
+    for word, command in _commands(parser).items():
+        found |= _below(f"{name} {word}", command) or {f"{name} {word}": command}
+    return found
+
+
 def _all_commands() -> dict[str, argparse.ArgumentParser]:
     found: dict[str, argparse.ArgumentParser] = {}
-    for name_of_system, system in cli.SYSTEMS.items():
+    for name, system in cli.SYSTEMS.items():
         parser = argparse.ArgumentParser()
         importlib.import_module(f"frota.{system.package}.cli").add_commands(parser)
-        found |= {f"{name_of_system} {name}": command for name, command in _commands(parser).items()}
+        found |= _below(name, parser)
     return found
 
 

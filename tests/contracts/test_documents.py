@@ -63,12 +63,14 @@ def test_every_frota_command_in_a_document_exists_and_takes_the_flags_shown(docu
 
 def _runs(words: list[str]) -> bool:
     """Tell whether `frota …` exists so far as it is shown, and knows the flags."""
-    names = [word for word in words[:2] if _is_word(word)]
-    if len(names) < 2:
-        return not names or any(command.startswith(f"{names[0]} ") for command in COMMANDS)
-    command = COMMANDS.get(" ".join(names))
+    names = [word for word in words[:3] if _is_word(word)]
+    typed = [" ".join(names[:count]) for count in range(len(names), 0, -1)]
+    name = next((name for name in typed if name in COMMANDS), "")
+    command = COMMANDS.get(name)
+    if command is None:  # a system or a group of commands alone
+        return not names or any(known.startswith(f"{typed[0]} ") for known in COMMANDS)
     flags = {word.partition("=")[0].strip("[]") for word in words if word.lstrip("[").startswith("--")}
-    return command is not None and flags <= set(command._option_string_actions)
+    return flags <= set(command._option_string_actions)
 
 
 @each_document

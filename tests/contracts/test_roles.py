@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from .checkout import DOCUMENTS, ROLES, ROOT, defaults, entry_points, inclusions, load, mappings, task_files
+from .checkout import DOCUMENTS, PLAYBOOKS, ROLES, ROOT, defaults, entry_points, inclusions, load, mappings, task_files
 
 _TYPES: dict[str, tuple[type, ...]] = {
     "str": (str,),
@@ -82,9 +82,8 @@ def test_a_file_of_tasks_is_no_longer_than_60_lines(path: Path) -> None:
 
 
 def test_every_role_has_its_settings_checked_for_misspelling() -> None:
-    plays = load(ROOT / "playbooks" / "configure.yml")
-    checked = next(mapping["__roles"] for mapping in mappings(plays) if "__roles" in mapping)
-    assert checked == ROLES
+    plays = [load(path) for path in PLAYBOOKS]
+    assert [mapping["__roles"] for mapping in mappings(plays) if "__roles" in mapping] == [ROLES]
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "inventory").glob("*/*.yml")), ids=lambda path: path.stem)

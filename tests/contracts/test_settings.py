@@ -18,13 +18,20 @@ from .checkout import ROOT, defaults, entry_points, load, mappings
 # What systemd gives instead: StateDirectory=, LoadCredential=, and the sockets that it listens on, whose ports are to
 # be known to a service that has several.
 _BY_STATE_DIRECTORY = {"state_dir"}
-_BY_CREDENTIAL = {"key_file"}
+_BY_CREDENTIAL = {"remote_list": {"key_file"}, "images": set[str]()}
 _BY_SOCKET = {"sensors": {"host", "port", "backlog"}, "remote_list": {"host", "backlog"}}
+# The broker knows the fleet's services by their certificates.
+_BY_CERTIFICATE = {"user", "password_file"}
 # A count is for people; a service never ends.
 _FOR_PEOPLE = {"count"}
 # The fleet's sensor server is ours: its sensors need not find out how it speaks, and number their readings from the
 # first on. Its list is never without a key, and has the port for who watches where the security groups expect it.
 _OF_THE_FLEET = {"sensors client protocol", "remote_list server security", "remote_list server watch_port"}
+# Its images' services have certificates, their keys handed over by systemd; the queues are the broker's own.
+_OF_THE_FLEET |= {
+    f"images producer {name}" for name in ("security", "cert_file", "key_file", "ca_file", "vhost", "declare")
+}
+_OF_THE_FLEET |= {f"images worker {name}" for name in ("cert_file", "key_file", "ca_file", "vhost", "declare")}
 
 
 class Service(NamedTuple):
@@ -87,7 +94,9 @@ def test_every_setting_comes_from_the_role_from_systemd_or_from_an_instance_and_
     if "python_service_listen" in service.deployed:
         elsewhere |= _BY_SOCKET[service.system]
     if "python_service_credentials" in service.deployed:
-        elsewhere |= _BY_CREDENTIAL
+        elsewhere |= _BY_CREDENTIAL[service.system]
+    if "cert_file" in service.deployed["python_service_settings"]:
+        elsewhere |= _BY_CERTIFICATE
     assert set(service.deployed["python_service_settings"]) == _names(service.settings) - elsewhere
 
 
@@ -112,7 +121,8 @@ def test_the_role_writes_the_prefix_and_the_name_that_the_code_knows(service: Se
 @each_service
 def test_every_setting_of_the_role_is_an_input_of_its_own_entry_point(service: Service) -> None:
     inputs = entry_points(service.system)[service.entry]
-    source = (ROOT / "roles" / service.system / "tasks" / f"{service.entry}.yml").read_text(encoding="utf-8")
+    files = [ROOT / "roles" / service.system / name for name in (f"tasks/{service.entry}.yml", "vars/main.yml")]
+    source = "".join(file.read_text(encoding="utf-8") for file in files if file.is_file())
     assert [name for name in inputs if name not in source] == []
 
 

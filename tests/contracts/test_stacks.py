@@ -4,6 +4,7 @@ import re
 from itertools import accumulate
 from typing import Any
 
+import jinja2
 import pytest
 
 from frota.remote_list.access import Access
@@ -79,9 +80,14 @@ def test_clear_text_is_served_on_this_machine_alone() -> None:
     assert local["remote_list_clear_port"] not in (0, *map(int, _ports().values()))
 
 
+def _hosts_of(play: dict[str, Any]) -> str:
+    """Return whom a play is for; where a playbook that imports it may say so, whom it is for by itself."""
+    return str(jinja2.Template(play["hosts"]).render())
+
+
 def test_every_group_that_plays_are_for_is_a_role_of_some_instance() -> None:
     plays = [play for path in PLAYBOOKS for play in load(path) or [] if "hosts" in play]
-    groups = {group for play in plays for group in re.findall(r"\w+", play["hosts"])}
+    groups = {group for play in plays for group in re.findall(r"\w+", _hosts_of(play))}
     assert groups
     assert groups - _roles_of_instances() - _OWN_GROUPS == set()
 
@@ -89,7 +95,7 @@ def test_every_group_that_plays_are_for_is_a_role_of_some_instance() -> None:
 def test_every_role_of_an_instance_has_a_play() -> None:
     plays = [play for path in PLAYBOOKS for play in load(path) or [] if "hosts" in play]
     assert _roles_of_instances()
-    assert _roles_of_instances() - {play["hosts"] for play in plays} == set()
+    assert _roles_of_instances() - {_hosts_of(play) for play in plays} == set()
 
 
 def test_group_vars_are_of_groups_that_exist() -> None:

@@ -69,8 +69,12 @@ class Fleet:
             raise NoFleetError
         variables = inventory["_meta"]["hostvars"]
         self.members = {name: self._host(name, variables[name]["ec2_instance_id"]) for name in names}
-        ports = ("sensors_port", "remote_list_port", "remote_list_watch_port", "remote_list_clear_port")
-        self.port, self.list_port, self.watch_port, self.clear_port = (int(variables[names[0]][port]) for port in ports)
+        told = variables[names[0]]
+        self.port = int(told["sensors_port"])
+        list_ports = ("remote_list_port", "remote_list_watch_port", "remote_list_clear_port")
+        self.list_port, self.watch_port, self.clear_port = (int(told[port]) for port in list_ports)
+        image_ports = ("images_port", "images_clear_port", "rabbitmq_port")
+        self.images_port, self.images_clear_port, self.rabbitmq_port = (int(told[port]) for port in image_ports)
         self.embedded_aws = self._host("embedded-aws", "embedded-aws")
         self.server = self.members[inventory["sensor_server"]["hosts"][0]]
         self.sensors = [self.members[name] for name in sorted(inventory["sensor_client"]["hosts"])]
@@ -78,6 +82,13 @@ class Fleet:
         # One that only uses the list.
         self.list_client = next(
             self.members[name] for name in inventory["list_client"]["hosts"] if name != self.list_server.name
+        )
+        self.brokers = [self.members[name] for name in sorted(inventory["broker"]["hosts"])]
+        self.image_producer = self.members[inventory["image_producer"]["hosts"][0]]
+        self.image_workers = [self.members[name] for name in sorted(inventory["image_worker"].get("hosts", []))]
+        # One that only sends.
+        self.image_client = next(
+            self.members[name] for name in inventory["image_client"]["hosts"] if name != self.image_producer.name
         )
 
     def _host(self, name: str, instance: str) -> Host:

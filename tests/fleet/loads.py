@@ -14,16 +14,16 @@ ENOUGH = 200  # acknowledged requests, on each host, between two blows
 
 
 class Load:
-    """Clients as `load.py` or `list_load.py` runs them on one host."""
+    """Clients as `load.py`, `list_load.py` or `image_load.py` runs them on one host."""
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self._process = process
 
-    def wait_for_more(self) -> None:
+    def wait_for_more(self, more: int = ENOUGH) -> None:
         """Wait until requests are being acknowledged (again)."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(f"{ENOUGH}\n")
+        self._process.stdin.write(f"{more}\n")
         assert self._process.stdout.readline(), "the load ended: see its error above"
 
     def stop(self) -> dict[str, Any]:
@@ -33,10 +33,10 @@ class Load:
 
 
 @contextmanager
-def load(host: Host, script: str, *words: str) -> Iterator[Load]:
+def load(host: Host, script: str, *words: str, python: str = "python3") -> Iterator[Load]:
     """Run a script of this folder on a host until the block ends."""
     text = shlex.quote((Path(__file__).parent / script).read_text(encoding="utf-8"))
-    with host.start(f"exec timeout 200 python3 -c {text} {shlex.join(words)}") as process:
+    with host.start(f"exec timeout 300 {python} -c {text} {shlex.join(words)}") as process:
         try:
             yield Load(process)
         finally:

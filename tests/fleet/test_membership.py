@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from typing import Any
 
-import boto3  # type: ignore[import-untyped]
 import pytest
 
+from .aws import client
 from .fleet import Fleet
 from .hosts import until
 
@@ -15,14 +15,8 @@ _SENSORS = {"Sensor17", "Sensor18"}
 
 @pytest.fixture(scope="module")
 def ec2(fleet: Fleet) -> Any:
-    """Give the EC2 API of the embedded AWS; it takes any credentials."""
-    return boto3.client(
-        "ec2",
-        region_name="us-east-1",
-        endpoint_url=f"http://{fleet.embedded_aws.address}:4566",
-        aws_access_key_id="embedded",
-        aws_secret_access_key="embedded",
-    )
+    """Give the EC2 API of the embedded AWS."""
+    return client(fleet, "ec2")
 
 
 @pytest.fixture(scope="module")

@@ -74,10 +74,7 @@ def _over_tls(where: tuple[str, int], access: Access, secure: ssl.SSLContext) ->
 
 
 def _in_clear(where: tuple[str, int]) -> str:
-    try:
-        said = _greeted(where, None)
-    except ConnectionResetError:
-        said = b""
+    said = _greeted(where, None)
     if said or said is None:
         return "" if said is None else _recognised(said)
     anyone = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # only to see whether it speaks TLS; nothing is told it
@@ -101,6 +98,8 @@ def _greeted(where: tuple[str, int], secure: ssl.SSLContext | None) -> bytes | N
                 return connection.recv(64)
             except TimeoutError:
                 return None
+            except (BrokenPipeError, ConnectionResetError):  # it hung up while we spoke
+                return b""
 
 
 def _recognised(said: bytes) -> str:

@@ -1,0 +1,28 @@
+"""A client like the original's, in clear text: original.py HOST:PORT FILE NAME prints what it is answered."""
+
+import sys
+from pathlib import Path
+
+import grpc
+
+from frota.images import cloudimg_pb2
+
+
+def main(address: str, file: str, name: str) -> None:
+    """Send a file under a name of any kind."""
+    with grpc.insecure_channel(address) as channel:
+        send = channel.unary_unary(
+            "/cloudimg.ImageService/SendImage",
+            request_serializer=cloudimg_pb2.ImageRequest.SerializeToString,
+            response_deserializer=cloudimg_pb2.ImageResponse.FromString,
+        )
+        try:
+            reply = send(cloudimg_pb2.ImageRequest(filename=name, image_data=Path(file).read_bytes()), timeout=10)
+        except grpc.RpcError as error:
+            print(error.code().name)
+        else:
+            print("✔" if reply.success else "✘", reply.message)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

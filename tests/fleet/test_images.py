@@ -1,0 +1,107 @@
+"""Images from other hosts: grey, in S3, told of on the way, for people with a certificate and for the original's."""
+
+import io
+import json
+import secrets
+import shlex
+from typing import Any
+
+from PIL import Image
+
+from .aws import Results
+from .fleet import Fleet
+from .hosts import until
+
+# What the tests here put into S3 begins so, and is gone when they end.
+_OWN = "aceite"
+_PRODUCER, _WORKER = "--unit=frota-image-producer", "--unit=frota-image-worker"
+_UNHEX = "'import sys; sys.stdout.buffer.write(bytes.fromhex(sys.stdin.read()))'"
+_PYTHON = "/opt/frota/current/bin/python"
+
+
+def _jpeg() -> bytes:
+    """Return an image that there never was before: an upper half of one colour, a lower of another."""
+    picture = Image.new("RGB", (64, 64), tuple(secrets.token_bytes(3)))
+    picture.paste(tuple(secrets.token_bytes(3)), (0, 32, 64, 64))
+    file = io.BytesIO()
+    picture.save(file, "JPEG", quality=90)
+    return file.getvalue()
+
+
+def _put(fleet: Fleet, name: str, data: bytes) -> str:
+    """Write an image on the host of clients, for whoever logs in there; return its path."""
+    path = f"/tmp/{_OWN}/{name}"
+    fleet.image_client.run(f"install -d -m 755 /tmp/{_OWN}; echo {data.hex()} | python3 -c {_UNHEX} >{path}")
+    return path
+
+
+def _send(fleet: Fleet, *words: str, environ: str = "") -> list[dict[str, Any]]:
+    """Send as the people of the host do, and return what was said of every image at last."""
+    said = fleet.image_client.run_as_admin(f"{environ} timeout 60 frota images send --json {shlex.join(words)} || true")
+    told = [json.loads(line) for line in said.splitlines()]
+    return [one for one in told if one["state"] != "accepted"]
+
+
+def test_an_image_sent_from_another_host_is_grey_in_s3_and_its_trace_tells_the_whole_way(fleet: Fleet) -> None:
+    results, trace, data = Results(fleet), secrets.token_hex(16), _jpeg()
+    name = f"{_OWN}-{trace[:8]}.jpg"
+    (done,) = _send(fleet, _put(fleet, name, data), environ=f"TRACEPARENT=00-{trace}-{secrets.token_hex(8)}-01")
+    key = f"{_OWN}-{trace[:8]}_gray.jpg"
+    about, grey = results.metadata(key), Image.open(io.BytesIO(results.body(key)))
+    expected = Image.open(io.BytesIO(data)).convert("L")
+    results.drop(key)
+
+    assert (done["state"], done["url"].rpartition("/")[2]) == ("done", key)
+    assert (about["trace-id"], about["image-id"], about["source-filename"]) == (trace, done["id"], name)
+    assert (grey.mode, grey.size) == ("L", expected.size)
+    assert max(abs(one - other) for one, other in zip(grey.tobytes(), expected.tobytes(), strict=True)) <= 2
+    (queued,) = fleet.image_producer.journal(f"TRACE_ID={trace}", _PRODUCER)
+    (worked,) = [record for host in fleet.image_workers for record in host.journal(f"TRACE_ID={trace}", _WORKER)]
+    assert [(one["FROTA_EVENT"], one["IMAGE_ID"]) for one in (queued, worked)] == [
+        ("image_queued", done["id"]),
+        ("image_done", done["id"]),
+    ]
+    assert fleet.image_client.address in queued["PEER"]
+
+
+def test_a_client_of_the_originals_is_served_in_clear_text_on_its_own_port_alone(fleet: Fleet) -> None:
+    script = (fleet.root / "molecule/images/files/original.py").read_text(encoding="utf-8")
+    path, results = _put(fleet, "foto.jpg", _jpeg()), Results(fleet)
+    name = f"{_OWN}-{secrets.token_hex(4)}.jpg"
+    said = [
+        fleet.image_client.run(
+            f"timeout 60 {_PYTHON} -c {shlex.quote(script)} {fleet.image_producer.address}:{port} {path} {name}"
+        )
+        for port in (fleet.images_clear_port, fleet.images_port)
+    ]
+    assert said == [f"✔ Imagem {name} recebida, processamento iniciado.\n", "UNAVAILABLE\n"]
+    until(lambda: results.keys(name.removesuffix(".jpg")), "the grey image in S3")
+    results.drop(name.removesuffix(".jpg"))
+
+
+def test_what_is_no_image_is_answered_in_words_and_what_no_worker_can_do_is_dead_with_its_reason(fleet: Fleet) -> None:
+    before = fleet.invocations()
+    words = _put(fleet, "palavras.jpg", b"so palavras\n")
+    broken = _put(fleet, "quebrada.jpg", _without_its_middle(_jpeg()))
+    good = _put(fleet, f"{_OWN}-depois.jpg", _jpeg())
+    told = {one["filename"]: one for one in _send(fleet, words, broken, good)}
+    assert {name: one["state"] for name, one in told.items()} == {
+        "palavras.jpg": "refused",
+        "quebrada.jpg": "dead",
+        f"{_OWN}-depois.jpg": "done",
+    }
+    assert told["palavras.jpg"]["reason"].startswith("formato não suportado")
+    dead = [
+        json.loads(line) for line in fleet.image_producer.run_as_admin("frota images dead list --json").splitlines()
+    ]
+    assert [one["reason"] for one in dead if one["id"] == told["quebrada.jpg"]["id"]] == [
+        told["quebrada.jpg"]["reason"]
+    ]
+    fleet.image_producer.run_as_admin(f"frota images dead drop --yes {told['quebrada.jpg']['id']}")
+    Results(fleet).drop(f"{_OWN}-depois")
+    assert fleet.restarted_since(before) == set()
+
+
+def _without_its_middle(jpeg: bytes) -> bytes:
+    scan = jpeg.index(b"\xff\xda")
+    return jpeg[: scan + 20] + jpeg[-2:]
