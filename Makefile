@@ -51,7 +51,7 @@ fleet: ## The acceptance tests, on the fleet that is up
 	@$(MAKE) --no-print-directory venv
 	@$(BIN)/pytest tests/fleet
 
-bench: ## Measure: ratios to the originals' designs, to C servers and to Redis
+bench: ## Measure: ratios to the originals' designs, to C servers, Redis, pika and Pillow
 	@tools/prepare.sh bench
 	@$(MAKE) --no-print-directory venv
 	@$(BIN)/python -m bench $(BENCH)
