@@ -11,6 +11,7 @@ if [ "$1" = restart ] && rabbitmqctl --quiet await_startup --timeout 60; then
 fi
 systemctl daemon-reload
 systemctl stop rabbitmq-server.service epmd.service epmd.socket
+epmd -kill >/dev/null 2>&1 || true # one that a command has started, before the settings were there
 systemctl start epmd.socket
 systemctl enable --quiet rabbitmq-server.service epmd.socket
 if ! systemctl start rabbitmq-server.service; then
