@@ -15,7 +15,7 @@ NOWHERE = "127.0.0.1/32"
 
 # Who may knock at whom, and at which port, by the names of their groups and of the parameter (ports of Erlang's are
 # none). Nobody may at the ports where the remote list and the image producer speak clear text.
-INSIDE: set[tuple[str, str, str | int]] = {
+INSIDE: set[tuple[str, str, str | int | tuple[int, int]]] = {
     ("SensorClient", "SensorServer", "SensorsPort"),
     ("ListClient", "ListServer", "RemoteListPort"),
     ("ListClient", "ListServer", "RemoteListWatchPort"),
@@ -24,6 +24,7 @@ INSIDE: set[tuple[str, str, str | int]] = {
     ("ImageWorker", "Broker", "RabbitmqPort"),
     ("Broker", "Broker", 4369),
     ("Broker", "Broker", 25672),
+    ("Broker", "Broker", (35672, 35682)),  # a command takes one of these
 }
 
 # What any host may reach in the world, each with its reason.
@@ -70,9 +71,11 @@ def test_nothing_comes_in_but_from_the_administrator_or_a_group_of_the_fleet(ing
     assert strangers == []
 
 
-def test_every_rule_that_lets_in_names_one_protocol_and_one_port(ingress: list[Rule]) -> None:
-    wide = [rule for rule in ingress if rule["IpProtocol"] not in ("tcp", "udp") or rule["FromPort"] != rule["ToPort"]]
-    assert wide == []
+def test_every_rule_that_lets_in_names_one_protocol_and_one_port_or_a_range_that_is_known(ingress: list[Rule]) -> None:
+    known = {port for _, _, port in INSIDE if isinstance(port, tuple)}
+    ranges = {(rule["FromPort"], rule["ToPort"]) for rule in ingress if rule["FromPort"] != rule["ToPort"]}
+    assert {rule["IpProtocol"] for rule in ingress} <= {"tcp", "udp"}
+    assert ranges == known
 
 
 def test_the_administrator_reaches_every_host_by_ssh_and_nothing_else_does(ingress: list[Rule]) -> None:
@@ -104,9 +107,16 @@ def test_a_server_is_reached_only_by_the_hosts_that_use_it_and_only_at_its_ports
         (*(rule[end]["Ref"].removesuffix("SecurityGroup") for end in ("SourceSecurityGroupId", "GroupId")), ports(rule))
         for rule in inside
     ]
-    numbers = {port: {"Ref": port} if isinstance(port, str) else port for _, _, port in INSIDE}
-    wanted = [(source, target, ("tcp", numbers[port], numbers[port])) for source, target, port in INSIDE]
+    wanted = [(source, target, ("tcp", *_ends(port))) for source, target, port in INSIDE]
     assert sorted(found, key=str) == sorted(wanted, key=str)
+
+
+def _ends(port: str | int | tuple[int, int]) -> tuple[Any, Any]:
+    """Return the first and the last port as a rule has them."""
+    if isinstance(port, tuple):
+        return port
+    one = {"Ref": port} if isinstance(port, str) else port
+    return one, one
 
 
 def test_every_group_has_a_rule_for_what_goes_out_since_none_means_everything(resources: Resources) -> None:
