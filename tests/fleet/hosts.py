@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 PATIENCE = 60.0  # seconds until a test gives up; none passes by waiting so long
+RECALL = 300.0  # the same for an embedded AWS that starts: it does again all that it ever did
 SERVICES = "'frota-*.service' 'embedded-aws*.service'"
 UNITS = f"{SERVICES} 'frota-*.socket'"
 
@@ -46,9 +47,9 @@ class Host:
     instance: str
     ssh: tuple[str, ...]
 
-    def run(self, script: str) -> str:
+    def run(self, script: str, seconds: float = PATIENCE) -> str:
         """Run a shell script as root and return what it printed; if it fails, so does the test."""
-        done = self._run(script)
+        done = self._run(script, seconds)
         assert done.returncode == 0, f"{self.name}: {script!r} ended with {done.returncode}: {done.stderr}{done.stdout}"
         return done.stdout
 
@@ -67,8 +68,8 @@ class Host:
         """Start a shell script as root that is spoken with over its standard input and output."""
         return subprocess.Popen(self._root(script), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
 
-    def _run(self, script: str) -> "subprocess.CompletedProcess[str]":
-        return call(self._root(script))
+    def _run(self, script: str, seconds: float = PATIENCE) -> "subprocess.CompletedProcess[str]":
+        return call(self._root(script), seconds)
 
     def _root(self, script: str) -> list[str]:
         return [*self.ssh, f"sudo sh -euc {shlex.quote(script)}"]

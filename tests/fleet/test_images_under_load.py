@@ -11,6 +11,7 @@ import pytest
 from .aws import Results
 from .blows import kill, reboot
 from .fleet import Fleet
+from .hosts import RECALL
 from .loads import Load, load
 
 _PYTHON = "/opt/frota/current/bin/python"
@@ -60,7 +61,7 @@ def _dead(fleet: Fleet, prefix: str) -> list[dict[str, Any]]:
 
 def _without_s3(fleet: Fleet) -> None:
     # The outage is what is tested, not waited for.
-    fleet.embedded_aws.run(f"systemctl stop embedded-aws; sleep {_OUTAGE}; systemctl start embedded-aws")
+    fleet.embedded_aws.run(f"systemctl stop embedded-aws; sleep {_OUTAGE}; systemctl start embedded-aws", RECALL)
 
 
 def test_a_thousand_images_outlast_killed_workers_a_killed_producer_a_broker_that_reboots_and_an_s3_that_is_away(

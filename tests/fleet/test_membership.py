@@ -7,7 +7,7 @@ import pytest
 
 from .aws import client
 from .fleet import Fleet
-from .hosts import until
+from .hosts import RECALL, until
 
 _NAME = "sensor-9"
 _SENSORS = {"Sensor17", "Sensor18"}
@@ -55,7 +55,7 @@ def test_an_embedded_aws_that_was_killed_knows_every_instance_as_before(fleet: F
     known = _instances(ec2)
     assert ninth in known
     fleet.embedded_aws.run("systemctl kill --signal=KILL embedded-aws.service")
-    fleet.embedded_aws.run("systemctl restart embedded-aws.service")  # returns when it is ready
+    fleet.embedded_aws.run("systemctl restart embedded-aws.service", RECALL)  # returns when it is ready
     assert _instances(ec2) == known
 
 
