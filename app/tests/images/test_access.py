@@ -55,7 +55,7 @@ def test_the_fleets_own_file_is_the_weakest_source(
     read = access.read
 
     def spy(*arguments: object) -> access.Access:
-        seen.append(read(*arguments))  # type: ignore[arg-type]
+        seen.append(read(*arguments))  # type: ignore[arg-type] # what the command hands over
         return seen[-1]
 
     monkeypatch.setattr(access, "read", spy)

@@ -45,7 +45,7 @@ async def refusal(conversion: Coroutine[Any, Any, Grey] | asyncio.Task[Grey]) ->
 
 async def until(condition: Callable[[], bool]) -> None:
     """Wait for what only looking can tell: what another process has come to."""
-    while not condition():  # noqa: ASYNC110
+    while not condition():  # noqa: ASYNC110 -- a process tells nobody
         await asyncio.sleep(0.01)
 
 

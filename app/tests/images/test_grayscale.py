@@ -42,7 +42,7 @@ def grey(data: bytes, extension: str = ".png") -> Image.Image:
 
 def apart(one: Image.Image, other: Image.Image) -> int:
     assert one.size == other.size
-    return int(ImageChops.difference(one, other.convert("L")).getextrema()[1])  # type: ignore[arg-type]
+    return int(ImageChops.difference(one, other.convert("L")).getextrema()[1])  # type: ignore[arg-type] # one channel, one pair
 
 
 def refusal(data: bytes, extension: str = ".jpg", limits: Limits = DEFAULT) -> BadImage:
@@ -95,7 +95,7 @@ def stored(upright: Image.Image, value: int) -> Image.Image:
     result = Image.new("RGB", size)
     for row, column in itertools.product(range(size[1]), range(size[0])):
         spot = dict([place[rows](row), place[columns](column)])
-        result.putpixel((column, row), upright.getpixel((spot[0], spot[1])))  # type: ignore[arg-type]
+        result.putpixel((column, row), upright.getpixel((spot[0], spot[1])))  # type: ignore[arg-type] # never outside
     return result
 
 

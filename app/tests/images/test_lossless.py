@@ -14,7 +14,7 @@ needs_library = pytest.mark.skipif(not lossless.available(), reason="libturbojpe
 
 
 def levels_apart(one: Image.Image, other: Image.Image) -> int:
-    return int(ImageChops.difference(one, other).getextrema()[1])  # type: ignore[arg-type]
+    return int(ImageChops.difference(one, other).getextrema()[1])  # type: ignore[arg-type] # one channel, one pair
 
 
 @needs_library

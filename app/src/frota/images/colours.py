@@ -23,7 +23,7 @@ def grey(image: ImageFile) -> Image.Image:
         strip = image.crop((0, top, image.width, min(top + rows, image.height)))
         if scale:
             factor, offset = scale
-            strip = strip.convert("F").point(lambda value: value * factor + offset).convert("L")  # noqa: B023
+            strip = strip.convert("F").point(lambda value: value * factor + offset).convert("L")  # noqa: B023 -- used at once
         if inverted:
             strip = ImageChops.invert(strip)
         result.paste(_on_white(strip, transform), (0, top))
