@@ -18,17 +18,15 @@ def _fields(ticket: Ticket, began: float, **more: Any) -> dict[str, Any]:
     return named | {"BYTES": ticket.size, "DURATION_MS": milliseconds} | more
 
 
-class ProducerNotes:
-    """Writes the producer's records."""
+class _Notes:
+    """The budgets: one for what is logged of each image, and others."""
 
-    def __init__(self, per_second: int) -> None:
-        self._queued = Budget("images_omitted", "images taken in", per_second)
-        self._refused = Budget("refused_omitted", "images refused", _RECORDS_PER_SECOND)
-        self._budgets = Budgets(self._queued, self._refused)
+    def __init__(self, images: Budget, *others: Budget) -> None:
+        self._images, self._budgets = images, Budgets(images, *others)
 
     def configure(self, per_second: int) -> None:
         """Take a new budget for images."""
-        self._queued.rate = per_second
+        self._images.rate = per_second
 
     def sweep(self) -> None:
         """Let the budgets go on with the time."""
@@ -38,9 +36,17 @@ class ProducerNotes:
         """Tell how much was left out."""
         self._budgets.report()
 
+
+class ProducerNotes(_Notes):
+    """Writes the producer's records."""
+
+    def __init__(self, per_second: int) -> None:
+        self._refused = Budget("refused_omitted", "images refused", _RECORDS_PER_SECOND)
+        super().__init__(Budget("images_omitted", "images taken in", per_second), self._refused)
+
     def queued(self, peer: str, ticket: Ticket, began: float) -> None:
         """Log an image that was accepted."""
-        if self._queued.allow():
+        if self._images.allow():
             text = RECEIVED.format(printable(ticket.filename))
             record("INFO", "image_queued", text, **_fields(ticket, began, PEER=unquote(peer)))
 
@@ -51,28 +57,15 @@ class ProducerNotes:
             record("WARNING", "image_refused", text, PEER=unquote(peer))
 
 
-class WorkerNotes:
+class WorkerNotes(_Notes):
     """Writes the worker's records."""
 
     def __init__(self, per_second: int) -> None:
-        self._done = Budget("images_omitted", "images worked on", per_second)
-        self._budgets = Budgets(self._done)
-
-    def configure(self, per_second: int) -> None:
-        """Take a new budget for images."""
-        self._done.rate = per_second
-
-    def sweep(self) -> None:
-        """Let the budgets go on with the time."""
-        self._budgets.sweep(time.monotonic())
-
-    def report(self) -> None:
-        """Tell how much was left out."""
-        self._budgets.report()
+        super().__init__(Budget("images_omitted", "images worked on", per_second))
 
     def done(self, ticket: Ticket, began: float, bucket: str, key: str) -> None:
         """Log an image whose result is in S3."""
-        if self._done.allow():
+        if self._images.allow():
             text = f"Imagem {printable(ticket.filename)} processada: s3://{bucket}/{printable(key)}"
             record("INFO", "image_done", text, **_fields(ticket, began, KEY=printable(key)))
 
