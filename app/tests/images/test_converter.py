@@ -267,7 +267,7 @@ def test_whoever_does_not_wait_any_more_is_not_answered() -> None:
 def test_a_child_that_cannot_start_is_told_at_once() -> None:
     async def test() -> None:
         with pytest.raises(OSError, match="cannot start: status 1"):
-            async with Pool(2, 10, 30 << 20):
+            async with Pool(2, 10, 8 << 20):  # less than any Python needs, however little its libraries take
                 pass
 
     run(test)
