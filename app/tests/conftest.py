@@ -1,5 +1,6 @@
 """Fixtures that several folders of tests share."""
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from support import STARTED, Disk, Server, server
 # How fast a machine makes up examples says nothing about the code, nor how fast it runs the first one.
 settings.register_profile("frota", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("frota")
+
+# A shell starts what runs in its background with Ctrl+C ignored, and processes inherit that: `make test &`.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
