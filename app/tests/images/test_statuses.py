@@ -4,7 +4,6 @@ import asyncio
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -35,7 +34,7 @@ def after(*states: State) -> State:
         with tempfile.TemporaryDirectory() as folder:
             async with opened(Path(folder)) as statuses:
                 for state in states:
-                    await statuses.note(replace(QUEUED, state=state))
+                    await statuses.note(QUEUED._replace(state=state))
                 return (await statuses.get([QUEUED.id]))[0].state
 
     return asyncio.run(run())
@@ -66,7 +65,7 @@ def test_what_is_noted_is_there_after_the_process_has_gone_without_closing(tmp_p
     async def run() -> None:
         statuses = Statuses(tmp_path, 100)
         await statuses.open()
-        await asyncio.gather(*(statuses.note(replace(QUEUED, id=f"{number:032x}")) for number in range(50)))
+        await asyncio.gather(*(statuses.note(QUEUED._replace(id=f"{number:032x}")) for number in range(50)))
 
     asyncio.run(run())
     with sqlite3.connect(tmp_path / "statuses.sqlite") as table:
@@ -76,7 +75,7 @@ def test_what_is_noted_is_there_after_the_process_has_gone_without_closing(tmp_p
 def test_the_oldest_images_are_forgotten_and_the_newest_remembered(tmp_path: Path) -> None:
     async def run() -> tuple[list[Status], int]:
         async with opened(tmp_path, remembered=100) as statuses:
-            await asyncio.gather(*(statuses.note(replace(QUEUED, id=f"{number:032x}")) for number in range(3000)))
+            await asyncio.gather(*(statuses.note(QUEUED._replace(id=f"{number:032x}")) for number in range(3000)))
             newest = await statuses.get([f"{number:032x}" for number in range(2900, 3000)])
         with sqlite3.connect(tmp_path / "statuses.sqlite") as table:
             return newest, table.execute("SELECT count(*) FROM images").fetchone()[0]
@@ -91,10 +90,10 @@ def test_who_watches_an_image_is_told_of_each_change_once_and_of_no_other_image(
         async with opened(tmp_path) as statuses:
             changes = statuses.watch([QUEUED.id])
             for state in (State.QUEUED, State.WORKING, State.QUEUED, State.DONE, State.WORKING):
-                await statuses.note(replace(QUEUED, state=state))
-                await statuses.note(replace(QUEUED, id="d" * 32, state=state))
+                await statuses.note(QUEUED._replace(state=state))
+                await statuses.note(QUEUED._replace(id="d" * 32, state=state))
             statuses.unwatch([QUEUED.id], changes)
-            await statuses.note(replace(QUEUED, id=QUEUED.id, state=State.DEAD))
+            await statuses.note(QUEUED._replace(id=QUEUED.id, state=State.DEAD))
             return [changes.get_nowait().state for _ in range(changes.qsize())]
 
     assert asyncio.run(run()) == [State.QUEUED, State.WORKING, State.DONE]

@@ -27,6 +27,7 @@ from frota.images.settings import ProducerSettings
 from frota.images.statuses import State, Status, Statuses
 
 _UPLOADS_AT_ONCE = 4  # each is on disk in whole before S3 has it
+_SMALL = 256 * 1024  # bytes; to look at so many takes no longer than to hand them to another thread
 
 
 class Kind(Enum):
@@ -165,13 +166,15 @@ class Intake:
             return hashlib.sha256(data).hexdigest()
 
         try:
+            if len(data) <= _SMALL:
+                return work()
             return await asyncio.get_running_loop().run_in_executor(self._lookers, work)
         except BadImage as error:
             raise RefusedError(Kind.INVALID, str(error)) from None
 
     async def _queue(self, ticket: Ticket, body: bytes, patience: float) -> None:
         """Publish, and keep that the image is queued. Raises RefusedError."""
-        known = (await self._statuses.get([ticket.id]))[0]
+        known = self._statuses.known(ticket.id)
         if known.state is not State.UNKNOWN and known.sha256 != ticket.sha256:
             raise RefusedError(Kind.INVALID, messages.USED_ID)
         try:

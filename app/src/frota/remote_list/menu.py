@@ -83,6 +83,9 @@ def _typed(prompt: str) -> str:
     """Return what is typed at a prompt. Raises EOFError."""
     if not sys.stdin:  # it was closed
         raise EOFError
+    if not sys.stdin.isatty():  # input() forgets a Ctrl+C that comes while it writes the prompt
+        print(prompt, end="", flush=True)
+        prompt = ""
     return input(prompt).strip()
 
 
