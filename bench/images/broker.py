@@ -7,7 +7,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
@@ -72,13 +72,17 @@ class Broker:
         channel.connection.close()
         return found
 
-    def require(self, counts: dict[str, int]) -> None:
-        """Raise InvalidRunError unless the queues come to hold just so many messages."""
+    def require(self, counts: Mapping[str, int | range]) -> None:
+        """Raise InvalidRunError unless the queues come to hold just so many messages, or one of so many."""
+        wanted = {queue: count if isinstance(count, range) else (count,) for queue, count in counts.items()}
         deadline = time.monotonic() + PATIENCE_SECONDS
-        while (found := {queue: self.count(queue) for queue in counts}) != counts:
+        while not all(count in wanted[queue] for queue, count in self._counts(wanted).items()):
             if time.monotonic() > deadline:
-                raise InvalidRunError(f"in the queues are {found} messages, should be {counts}")
+                raise InvalidRunError(f"in the queues are {self._counts(wanted)} messages, should be {counts}")
             time.sleep(LOOK_AGAIN_SECONDS)  # what was handed back by a consumer that ended is counted a little later
+
+    def _counts(self, queues: Iterable[str]) -> dict[str, int]:
+        return {queue: self.count(queue) for queue in queues}
 
     async def _declare(self) -> None:
         session = await connect(parameters(Address(brokers=(("127.0.0.1", self.port),)))[0])

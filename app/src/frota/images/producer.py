@@ -38,6 +38,8 @@ _OPTIONS = [
     ("grpc.so_reuseport", 0),  # a second producer on the same port is a mistake, and told
     ("grpc.max_receive_message_length", 2 * settings.ProducerSettings.max_bytes),  # a larger one is told so in words
     ("grpc.max_concurrent_streams", 100),  # of one connection
+    ("grpc.experimental.tcp_min_read_chunk_size", 64 * 1024),  # a tenth of an image's cost was in reads of 8 KiB
+    ("grpc.experimental.tcp_read_chunk_size", 64 * 1024),
     ("grpc.http2.bdp_probe", 0),  # windows stay small: what is not read yet is to stay with the client
     ("grpc.keepalive_time_ms", 60_000),  # a client that is gone without a word is found out
     ("grpc.keepalive_timeout_ms", 20_000),

@@ -161,12 +161,9 @@ class Statuses:
 
     def _apply(self, group: list[Status]) -> list[Status]:
         """Write one group with one sync; return what it changed."""
-        changed = []
         self._table.execute("BEGIN IMMEDIATE")
         try:
-            for status in group:
-                if self._table.execute(_UPSERT, status).rowcount:
-                    changed.append(status)
+            changed = [status for status in group if self._table.execute(_UPSERT, status).rowcount]
             self._prune(len(changed))
         except BaseException:
             self._table.execute("ROLLBACK")

@@ -28,6 +28,7 @@ from frota.tasks import essential
 
 _AHEAD = 4  # images a converter has waiting, so that neither broker nor S3 makes it wait
 _THREADS = 4  # requests to S3 for each converter
+_TELL_AFTER = 0.5  # seconds until others are told that an image is worked on: most are done before anybody could look
 _FINISH_SECONDS = 4.0  # for what is in flight when the worker stops; the rest is handed back
 _GONE = Death("gone", "o original não está mais no armazenamento")
 _TAKEN = Death("taken", "o nome do resultado já é de um objeto que não veio daqui")
@@ -126,7 +127,7 @@ class Worker:
             await self._reporter.dead(delivery, Death("foreign", str(error)))
             delivery.ack()
             return
-        self._reporter.working(ticket)
+        telling = asyncio.get_running_loop().call_later(_TELL_AFTER, self._reporter.working, ticket)
         try:
             key = await self._result(ticket, delivery.body)
         except DeadError as error:
@@ -137,6 +138,8 @@ class Worker:
             self._notes.done(ticket, began, self.settings.bucket, key)
             if ticket.upload:
                 await self._drop_upload(ticket)
+        finally:
+            telling.cancel()
         delivery.ack()
 
     async def _result(self, ticket: Ticket, body: bytes) -> str:

@@ -123,6 +123,7 @@ def test_while_s3_is_away_images_wait_and_nothing_is_dead(pipeline: Pipeline) ->
     pipeline.s3.kill()
     images = [pipeline.send(f"{colour}.jpg", picture(colour)) for colour in range(12)]
     worker.wait_for("trying again until it answers")
+    until(lambda: pipeline.status(images[0]).state == native.WORKING, "nobody was told that the image is worked on")
     pipeline.s3.start()
     assert {one.state for one in pipeline.finals(*images).values()} == {native.DONE}
     assert worker.log().count("trying again until it answers") == 1
