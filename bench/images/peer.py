@@ -1,4 +1,4 @@
-"""The publisher that ours is measured against: `python peer.py PORT SECONDS WINDOW LIMIT FILE`.
+"""The publisher that ours is measured against: `python -m bench.images.peer PORT SECONDS WINDOW LIMIT FILE`.
 
 pika with asynchronous confirms, on the event loop that is its fastest: publishes a file to the queue `images` with at
 most WINDOW messages unconfirmed, and does nothing else: nobody sends it the images, and it looks at none. A quarter of
@@ -7,7 +7,6 @@ SECONDS warms up. Prints the account that load.c prints.
 
 import asyncio
 import json
-import resource
 import sys
 import time
 from collections import OrderedDict
@@ -19,6 +18,8 @@ import pika  # type: ignore[import-untyped]
 import uvloop
 from pika.adapters.asyncio_connection import AsyncioConnection  # type: ignore[import-untyped]
 from pika.channel import Channel  # type: ignore[import-untyped]
+
+from bench.images.account import account
 
 
 class Peer:
@@ -55,13 +56,11 @@ class Peer:
 
     def account(self) -> dict[str, Any]:
         """Return what was measured."""
-        latencies, seconds = sorted(self.latencies), self._until - self._from
-        quantile = {name: latencies[int((len(latencies) - 1) * part)] * 1e3 for name, part in _PARTS.items()}
-        busy = (time.process_time() - self._busy_from) / seconds
-        counts = {"count": len(latencies), "errors": self.errors, "unanswered": len(self._open)}
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-        rate = {"seconds": seconds, "rate": len(latencies) / seconds, "load_busy": busy}
-        return {**counts, **rate, **quantile, "acknowledged": self.acknowledged, "peak": peak}
+        seconds, busy = self._until - self._from, time.process_time() - self._busy_from
+        return {
+            **account(self.latencies, seconds, self.acknowledged, self.errors, busy),
+            "unanswered": len(self._open),
+        }
 
     def _confirmed(self, published: float, now: float) -> None:
         self.acknowledged += 1
@@ -81,9 +80,6 @@ class Peer:
             message_id=uuid4().hex, delivery_mode=2, timestamp=int(time.time()), headers=headers
         )
         self._channel.basic_publish("", "images", self._body, properties, mandatory=True)
-
-
-_PARTS = {"p50_ms": 0.5, "p99_ms": 0.99}
 
 
 async def main(port: int, seconds: float, window: int, limit: int, body: bytes) -> None:

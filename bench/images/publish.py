@@ -1,7 +1,7 @@
-"""How many images a second are taken in for good: our producer, and pika alone."""
+"""How many images a second are taken in for good: our producer, what it cannot be faster than, and pika alone."""
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,17 @@ from frota.images.messages import DEAD, QUEUE
 
 HERE = Path(__file__).parent
 WIDTH, HEIGHT, QUALITY = 1152, 864, 84  # about 200 KB
-CLIENTS = 32  # connections with one image each, as an original client has
-WINDOW = 64
+WINDOW = 64  # messages that wait for their confirm
+CLIENTS = WINDOW  # connections with one image each, as an original client has
 MOST = 20_000  # images measured at most: 4 GB
 FIGURES = ("count", "seconds", "rate", "p50_ms", "p99_ms", "load_busy")
 
 NATIVE, ORIGINAL = "frota (native)", "frota (original's)"
+EDGE, PUBLISHER = "gRPC and our publisher, no more", "our publisher alone"
 PIKA, ONE_BY_ONE = "pika, confirms async", "pika, one by one"
+
+Command = Callable[[Options, Broker, int, Path], Sequence[str]]
+"""Gives the command of a server on a port, with its state in a folder."""
 
 COLUMNS = (
     Column("rate", "images/s", ",.0f"),
@@ -36,8 +40,11 @@ COLUMNS = (
     Column("load_busy", "load CPU", ".0%"),
 )
 CLAIMS = (
+    Claim("our publisher alone ÷ pika, confirms async", "rate", PUBLISHER, PIKA, at_least=0.7),
     Claim("native ÷ pika, confirms async", "rate", NATIVE, PIKA, at_least=0.7),
     Claim("original's ÷ pika, confirms async", "rate", ORIGINAL, PIKA, at_least=0.7),
+    Claim("gRPC and our publisher, no more ÷ pika, confirms async", "rate", EDGE, PIKA),
+    Claim("native ÷ gRPC and our publisher, no more", "rate", NATIVE, EDGE),
     Claim("native ÷ pika, one by one", "rate", NATIVE, ONE_BY_ONE),
 )
 
@@ -47,36 +54,50 @@ def scenario(options: Options, broker: Broker) -> Scenario:
     image = options.folder / "published.jpg"
     image.write_bytes(jpeg(WIDTH, HEIGHT, QUALITY))
     generator = compile_c(HERE / "load.c")
-    producer = partial(measure_producer, options, broker, generator, image)
-    peer = partial(measure_pika, options, broker, image)
+    served = partial(measure_served, options, broker, (generator, image))
+    alone = partial(measure_alone, options, broker, image)
     sides: dict[str, Callable[[], Figures]] = {
-        NATIVE: partial(producer, "native"),
-        ORIGINAL: partial(producer, "original"),
-        PIKA: partial(peer, WINDOW),
-        ONE_BY_ONE: partial(peer, 1),
+        NATIVE: partial(served, producer, "native"),
+        ORIGINAL: partial(served, producer, "original"),
+        EDGE: partial(served, edge, "native"),
+        PUBLISHER: partial(alone, "publisher", WINDOW),
+        PIKA: partial(alone, "peer", WINDOW),
+        ONE_BY_ONE: partial(alone, "peer", 1),
     }
     return Scenario(f"publish {image.stat().st_size / 1000:.0f} KB", sides, COLUMNS, CLAIMS)
 
 
-def measure_producer(options: Options, broker: Broker, generator: Path, image: Path, dialect: str) -> Figures:
-    """Return the figures of the running producer. Raises InvalidRunError."""
+def producer(options: Options, broker: Broker, port: int, state: Path) -> Sequence[str]:
+    """Return the command of the producer."""
+    where = ["--host", "127.0.0.1", "--port", str(port), "--state-dir", str(state)]
+    return [str(options.frota), "images", "serve", *where, "--brokers", f"127.0.0.1:{broker.port}"]
+
+
+def edge(_options: Options, broker: Broker, port: int, _state: Path) -> Sequence[str]:
+    """Return the command of edge.py."""
+    return [sys.executable, "-m", "bench.images.edge", str(port), str(broker.port)]
+
+
+def measure_served(
+    options: Options, broker: Broker, load: Sequence[str | Path], command: Command, dialect: str
+) -> Figures:
+    """Return the figures of a server that takes images in. Raises InvalidRunError."""
+    generator, image = map(str, load)
     broker.fresh(cpus())
     with fresh(options.folder) as (state, log):
         port = free_port()
-        where = ["--host", "127.0.0.1", "--port", str(port), "--state-dir", str(state)]
-        serve = [str(options.frota), "images", "serve", *where, "--brokers", f"127.0.0.1:{broker.port}"]
-        with running(on_cpus(serve, cpus()), port, log) as server:
+        with running(on_cpus(command(options, broker, port, state), cpus()), port, log) as server:
             numbers = (port, CLIENTS, options.seconds, MOST)
-            account = account_of([str(generator), *map(str, numbers), dialect, str(image)], options.seconds)
+            account = account_of([generator, *map(str, numbers), dialect, image], options.seconds)
             peak = peak_memory(server)
     return figures(broker, account, peak)
 
 
-def measure_pika(options: Options, broker: Broker, image: Path, window: int) -> Figures:
-    """Return the figures of pika, which needs nobody to send it images. Raises InvalidRunError."""
+def measure_alone(options: Options, broker: Broker, image: Path, module: str, window: int) -> Figures:
+    """Return the figures of a publisher that nobody needs to send images. Raises InvalidRunError."""
     broker.fresh(cpus())
     numbers = (broker.port, options.seconds, window, MOST)
-    command = [sys.executable, str(HERE / "peer.py"), *map(str, numbers), str(image)]
+    command = [sys.executable, "-m", f"bench.images.{module}", *map(str, numbers), str(image)]
     account = account_of(command, options.seconds, cpus())
     return figures(broker, account, account["peak"])
 

@@ -1,0 +1,48 @@
+"""What no producer of this kind can be faster than: `python -m bench.images.edge PORT BROKER_PORT`.
+
+gRPC's own server and our publisher, and nothing in between: no look at the image, no hash, no status, no log.
+"""
+
+import asyncio
+import signal
+import sys
+
+import grpc
+import grpc.aio
+import pika  # type: ignore[import-untyped]
+import uvloop
+
+from frota.core import log
+from frota.images import images_pb2 as native
+from frota.images import messages, queues, settings
+from frota.images.publishing import Publisher
+from frota.images.settings import Broker
+
+
+async def main(port: int, broker_port: int) -> None:
+    """Serve until SIGTERM."""
+    publisher = Publisher(Broker(brokers=(("127.0.0.1", broker_port),)), queues.declare)
+    connecting = asyncio.create_task(publisher.run())
+    await publisher.session()
+
+    async def send(request: native.SendRequest, _context: object) -> native.Accepted:
+        properties = pika.BasicProperties(message_id=request.id, delivery_mode=2)
+        await publisher.publish("", messages.QUEUE, request.image_data, properties)
+        return native.Accepted(id=request.id)
+
+    method = grpc.unary_unary_rpc_method_handler(send, native.SendRequest.FromString, native.Accepted.SerializeToString)
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler(messages.NATIVE_SERVICE, {"Send": method})])
+    server.add_insecure_port(f"127.0.0.1:{port}")
+    await server.start()
+    stopping = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
+    await stopping.wait()
+    await server.stop(0)
+    connecting.cancel()
+    await asyncio.wait([connecting])
+
+
+if __name__ == "__main__":
+    log.configure(settings.SYSTEM, messages.QUEUE, "WARNING")
+    uvloop.run(main(int(sys.argv[1]), int(sys.argv[2])))
