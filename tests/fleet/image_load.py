@@ -36,13 +36,13 @@ def _jpeg() -> bytes:
 
 
 def _broken_png() -> bytes:
-    """Return a PNG whose rows are noise."""
+    """Return a PNG whose rows are noise, from the first one on: 255 is no filter."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
     header = struct.pack(">IIBBBBB", 64, 64, 8, 0, 0, 0, 0)
-    parts = (chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(os.urandom(100))), chunk(b"IEND", b""))
+    parts = (chunk(b"IHDR", header), chunk(b"IDAT", zlib.compress(b"\xff" + os.urandom(100))), chunk(b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
 
 
