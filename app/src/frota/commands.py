@@ -27,6 +27,14 @@ def add(commands: Any, name: str, run: Handler, text: str, example: str) -> argp
     return parser
 
 
+def port(text: str) -> int:
+    """Return a port that is typed. Raises argparse.ArgumentTypeError."""
+    number = int(text)
+    if not 1 <= number <= 65535:
+        raise argparse.ArgumentTypeError(f"{number}: must be from 1 to 65535")
+    return number
+
+
 def configurable(parser: argparse.ArgumentParser, cls: type, prefix: str) -> None:
     """Give a command one flag per setting; a flag that is used wins over the env file and the environment."""
     for key, field in settings.keys(cls, prefix).items():

@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from frota.core.log import printable
+from frota.net import endpoint
 from frota.sensors.messages import ERROR
-from frota.sensors.readings import Query, endpoint, parse_since
+from frota.sensors.readings import Query, parse_since
 
 _CONNECT_SECONDS = 10.0
 _ANSWER_SECONDS = 60.0  # a long history is looked for before its first line

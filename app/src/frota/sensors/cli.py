@@ -33,18 +33,11 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
 
 def _asking(parser: argparse.ArgumentParser, last: int) -> None:
     parser.add_argument("--host", default="127.0.0.1", help="the server's host (%(default)s)")
-    parser.add_argument("--port", default=5000, type=_port, help="the server's port (%(default)s)")
+    parser.add_argument("--port", default=5000, type=commands.port, help="the server's port (%(default)s)")
     parser.add_argument("--last", default=last, type=int, metavar="N", help="how many at most (%(default)s)")
     parser.add_argument("--sensor", help="only this sensor's")
     parser.add_argument("--since", metavar="TIME", help="not before: 10m, 2h, or 2026-01-31T12:00:00Z")
     parser.add_argument("--json", action="store_true", help="one JSON object a line, for machines")
-
-
-def _port(text: str) -> int:
-    port = int(text)
-    if not 1 <= port <= 65535:
-        raise argparse.ArgumentTypeError(f"{port}: must be from 1 to 65535")
-    return port
 
 
 def _serve(args: argparse.Namespace) -> int:

@@ -7,9 +7,9 @@ from frota.budget import Budget, Budgets
 from frota.core.log import printable, record
 from frota.logbook.reading import Damage
 from frota.logbook.store import NoRoom
+from frota.net import endpoint
 from frota.sensors.messages import DISK_FULL, Parts, Reading
 from frota.sensors.peer import Peer
-from frota.sensors.readings import endpoint
 
 _RECORDS_PER_SECOND = 20  # of each kind that strangers can provoke
 

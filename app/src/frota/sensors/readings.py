@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from frota.logbook.segments import NOBODY, Record
+from frota.net import endpoint
 from frota.sensors import messages
 
 MOST = 1_000_000  # readings that may be asked for at once
@@ -89,11 +90,6 @@ class Query(NamedTuple):
 def is_name(sensor: object) -> bool:
     """Tell whether a sensor can be asked for: None, or text that can be UTF-8 (half a surrogate pair cannot)."""
     return sensor is None or (isinstance(sensor, str) and sensor.isprintable())
-
-
-def endpoint(host: str, port: int | str) -> str:
-    """Return an address as PEER fields and JSON have it."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def head(host: str, port: int, count: int, outside: Sequence[int] = ()) -> bytes:

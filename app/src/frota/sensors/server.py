@@ -6,15 +6,15 @@ from concurrent.futures import ThreadPoolExecutor
 
 from frota import commands
 from frota.core import log
+from frota.listening import allow_descriptors, listening_sockets
 from frota.logbook.logbook import Batch as Group
 from frota.logbook.logbook import Logbook
 from frota.logbook.store import Limits, Store
+from frota.net import endpoint
 from frota.sensors import messages, settings
 from frota.sensors.connection import Connection
-from frota.sensors.listening import allow_descriptors, listening_sockets
 from frota.sensors.notes import Notes
 from frota.sensors.peer import BACKLOG
-from frota.sensors.readings import endpoint
 from frota.sensors.rounds import Round
 from frota.sensors.settings import ServerSettings
 from frota.sensors.viewing import Follower
@@ -51,7 +51,7 @@ class SensorServer:
         self.log = Logbook(Store(self.directory, keep), loop, self._disk_failed)
         self.log.on_commit = self._committed
         self.readers = ThreadPoolExecutor(2, "history")
-        sockets = listening_sockets(self.settings)
+        sockets = listening_sockets(self.settings.host, self.settings.port, self.settings.backlog)
         backlog = self.settings.backlog
         self._listeners = [await loop.create_server(self._connect, sock=sock, backlog=backlog) for sock in sockets]
         self._sweeper = essential(self._sweep(), self._end)

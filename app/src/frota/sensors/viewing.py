@@ -13,7 +13,8 @@ from frota.logbook.logbook import Entry
 from frota.logbook.reading import Damage, Reader
 from frota.logbook.segments import DATA, Record
 from frota.logbook.store import Position
-from frota.sensors.readings import Kept, Query, endpoint
+from frota.net import endpoint
+from frota.sensors.readings import Kept, Query
 
 if TYPE_CHECKING:
     from frota.sensors.connection import Connection

@@ -1,33 +1,32 @@
-"""The server's sockets before anybody is connected: where it listens, and how many connections it can have."""
+"""A TCP server's sockets before anybody is connected: where it listens, and how many connections it can have."""
 
 import resource
 import socket
 from contextlib import suppress
 
 from frota.core import log, systemd
-from frota.sensors.readings import endpoint
-from frota.sensors.settings import ServerSettings
+from frota.net import endpoint
 
 _RECEIVE_BUFFER = 128 * 1024  # bytes of the kernel's per connection: what a thousand floods can make us hold at once
 _OTHER_DESCRIPTORS = 128  # that are no connections: the log's, its readers', the event loop's, and some to spare
 
 
-def listening_sockets(config: ServerSettings) -> list[socket.socket]:
-    """Return the sockets that systemd handed over, else one at the configured address. Raises OSError."""
-    sockets = systemd.listening_sockets() or [_listen(config)]
+def listening_sockets(host: str, port: int, backlog: int) -> list[socket.socket]:
+    """Return the sockets that systemd handed over, else one at this address. Raises OSError."""
+    sockets = systemd.listening_sockets() or [_listen(host, port, backlog)]
     for sock in sockets:
         _tune(sock)
     return sockets
 
 
-def _listen(config: ServerSettings) -> socket.socket:
+def _listen(host: str, port: int, backlog: int) -> socket.socket:
     kind, passive = socket.SOCK_STREAM, socket.AI_PASSIVE
     try:
-        family, _, _, _, address = socket.getaddrinfo(config.host, config.port, type=kind, flags=passive)[0]
-        sock = socket.create_server(address[:2], family=family, backlog=config.backlog)
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=kind, flags=passive)[0]
+        sock = socket.create_server(address[:2], family=family, backlog=backlog)
     except (OSError, UnicodeError) as error:  # UnicodeError: no host can have such a name
         reason = getattr(error, "strerror", None) or error
-        raise OSError(f"{endpoint(config.host, config.port)}: {reason}") from error
+        raise OSError(f"{endpoint(host, port)}: {reason}") from error
     sock.setblocking(False)
     return sock
 
