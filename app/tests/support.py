@@ -26,7 +26,7 @@ READING = "Sensor1 - Temperatura: 25.34°C".encode()
 LINE, ANSWER_LINE = READING + b"\n", ANSWER + b"\n"
 PATIENCE = 20.0  # seconds until a test gives up; none passes by waiting so long
 STARTED: list["subprocess.Popen[bytes]"] = []
-_LISTENS = re.compile(r"Servidor (?:iniciando|ZeroMQ iniciado|gRPC iniciado) em (\S+):(\d+)")
+_LISTENS = re.compile(r"(?:Servidor (?:iniciando|ZeroMQ iniciado|gRPC iniciado)|\[SERVIDOR\] Rodando) em (\S+):(\d+)")
 
 
 def frota(*words: object, **options: Any) -> "subprocess.Popen[bytes]":

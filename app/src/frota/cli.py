@@ -23,6 +23,7 @@ SYSTEMS = {
     "sensors": System("sensors", "readings from sensors over TCP, kept on disk before they are acknowledged"),
     "images": System("images", "images over gRPC, queued, turned grey by workers and kept in S3, none lost"),
     "list": System("remote_list", "lists that many share over ZeroMQ, every change on disk before it is answered"),
+    "cpu": System("cpu_metrics", "metrics of every computer in near real time, with their history"),
 }
 
 

@@ -1,0 +1,86 @@
+"""`frota cpu serve | agent | top | history`."""
+
+import argparse
+from functools import partial
+
+from frota import commands
+from frota.core import log
+from frota.cpu_metrics import messages
+from frota.cpu_metrics.settings import AGENT_UNIT, PREFIX, SERVER_UNIT, SYSTEM, AgentSettings, ServerSettings
+
+SORT_KEYS = ("name", "cpu", "memory", "disk", "network", "state")
+
+
+def add_commands(parser: argparse.ArgumentParser) -> None:
+    """Add this system's commands to its parser."""
+    group = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    example = "frota cpu serve --host 127.0.0.1 --port 5001 --state-dir metrics"
+    serve = commands.add(group, "serve", _serve, "receive the agents' samples, keep and show them", example)
+    commands.configurable(serve, ServerSettings, PREFIX)
+    example = "frota cpu agent --host 127.0.0.1 --port 5001 --interval 5"
+    agent = commands.add(group, "agent", _agent, "measure this computer and send it to a server, for ever", example)
+    commands.configurable(agent, AgentSettings, PREFIX)
+    example = "frota cpu top --host 127.0.0.1 --sort cpu"
+    top = commands.add(group, "top", _top, "show all hosts as they are now, until q is pressed", example)
+    _asking(top)
+    top.add_argument("--once", action="store_true", help="print the list once and end")
+    top.add_argument("--interval", default=2.0, type=_seconds, metavar="SECONDS", help="between looks (%(default)g)")
+    top.add_argument("--sort", default="name", choices=SORT_KEYS, metavar="KEY", help=", ".join(SORT_KEYS))
+    top.add_argument("--filter", default="", metavar="TEXT", help="only hosts with this in their name")
+    example = "frota cpu history web-1 --seconds 600"
+    history = commands.add(group, "history", _history, "print the samples of a host, oldest first", example)
+    history.add_argument("name", metavar="HOST", help="the host, as `frota cpu top` names it")
+    _asking(history)
+    history.add_argument(
+        "--seconds", default=3600.0, type=_seconds, metavar="N", help="how far back (%(default)g, an hour)"
+    )
+
+
+def _asking(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--host", default="127.0.0.1", help="the server's host (%(default)s)")
+    parser.add_argument("--port", default=messages.PORT, type=commands.port, help="the server's port (%(default)s)")
+    parser.add_argument("--json", action="store_true", help="one JSON object a line, for machines")
+
+
+def _seconds(text: str) -> float:
+    seconds = float(text)
+    if not 0.1 <= seconds <= 1e9:
+        raise argparse.ArgumentTypeError(f"{text}: must be at least 0.1 seconds")
+    return seconds
+
+
+def _serve(args: argparse.Namespace) -> int:
+    log.configure(SYSTEM, SERVER_UNIT)
+    reread = partial(commands.read, ServerSettings, PREFIX, args)
+    config = reread()
+    if args.check:
+        return 0
+    from frota.core import service
+    from frota.cpu_metrics.server import Server
+
+    log.configure(SYSTEM, SERVER_UNIT, config.log_level)
+    return service.run(partial(Server, config, reread))
+
+
+def _agent(args: argparse.Namespace) -> int:
+    log.configure_direct(SYSTEM, AGENT_UNIT)
+    reread = partial(commands.read, AgentSettings, PREFIX, args)
+    config = reread()
+    if args.check:
+        return 0
+    from frota.cpu_metrics import agent
+
+    log.configure_direct(SYSTEM, AGENT_UNIT, config.log_level)
+    return agent.run(config, reread)
+
+
+def _top(args: argparse.Namespace) -> int:
+    from frota.cpu_metrics import top
+
+    return top.run(args)
+
+
+def _history(args: argparse.Namespace) -> int:
+    from frota.cpu_metrics import looking
+
+    return looking.history(args)

@@ -1,0 +1,180 @@
+"""One connection: an agent of either kind, a viewer, or one who collects metrics."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from typing import TYPE_CHECKING, cast
+
+import orjson
+
+from frota.core.log import printable
+from frota.cpu_metrics import messages
+from frota.cpu_metrics.framing import Ask, BadMessage, Event, Framer, Hello, Http, Reading
+from frota.cpu_metrics.hosts import Host
+from frota.net import endpoint
+
+if TYPE_CHECKING:
+    from frota.cpu_metrics.server import Server
+
+_FIRST_SECONDS = 10.0  # until the first message, or an agent's hello
+_VIEWER_SECONDS = 600.0  # between two questions
+_MOST_BAD = 20  # messages of an original agent that make no sense
+
+
+class Connection(asyncio.Protocol):
+    """The protocol of one connection; `server` holds what they share."""
+
+    def __init__(self, server: "Server") -> None:
+        self.server = server
+        self.framer = Framer()
+        self.host: Host | None = None
+        self.closed = self._ended = False
+        self.heard = server.now
+        self._bad = self._taken = 0  # `_taken` in this second
+        self._events: Iterator[Event | BadMessage] | None = None  # that came, and are not taken yet
+        self._viewing: asyncio.Task[None] | None = None
+        self._room: asyncio.Event | None = None  # of a viewer, who may read more slowly than we write
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Take the connection, or refuse it with the reason."""
+        self._transport = cast("asyncio.Transport", transport)
+        self.address = (transport.get_extra_info("peername") or ("?", 0))[:2]
+        self.name = endpoint(*self.address)
+        if not self.server.admit(self):
+            self.refuse(messages.FULL)
+
+    def data_received(self, data: bytes) -> None:
+        """Take what came; whoever sends more than a connection may is read from later."""
+        if self.closed:
+            return
+        self.heard = self.server.now
+        self._events = self.framer.feed(data)
+        self._take_events()
+        if self._events and not self.closed:
+            self.server.notes.hasty(self)
+            self._transport.pause_reading()
+
+    def eof_received(self) -> bool:
+        """End with the other side, a viewer's answer first."""
+        self._ended = True
+        return self._viewing is not None and not self._viewing.done()
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        """Forget the connection, not what it sent."""
+        self.closed = True
+        if self._viewing:
+            self._viewing.cancel()
+        if self._room:
+            self._room.set()
+        self.server.forget(self)
+
+    def pause_writing(self) -> None:
+        """Wait with what viewers have not read yet; an agent that reads no answer is of no use."""
+        if self._room is None:
+            self.abort("does not read its answers")
+        else:
+            self._room.clear()
+
+    def resume_writing(self) -> None:
+        """Go on."""
+        if self._room:
+            self._room.set()
+
+    def write(self, data: bytes) -> None:
+        """Write, unless the connection is over."""
+        if not self.closed:
+            self._transport.write(data)
+
+    def acknowledge(self, kind: str, number: int) -> None:
+        """Tell a native agent up to where its samples are on disk."""
+        self.write(b'{"frota":1,"%b":%d}\n' % (kind.encode(), number))
+
+    def refuse(self, reason: str) -> None:
+        """Tell why this ends, to whoever can read it, and end it."""
+        if self.framer.dialect == "http":
+            self.write(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
+        elif self.framer.dialect != "original":
+            self.write(orjson.dumps({"frota": messages.VERSION, "error": reason}) + b"\n")
+        self.close()
+
+    def close(self) -> None:
+        """Send what is written, then close."""
+        self.closed = True
+        self._transport.close()
+
+    def abort(self, reason: str) -> None:
+        """Cut the connection off."""
+        self.server.notes.cut(self, reason)
+        self.closed = True
+        self._transport.abort()
+
+    def sweep(self) -> None:
+        """Give the connection its share of the next second, and end it where nothing comes any more."""
+        self._taken = 0
+        if self._events and not self.closed:
+            self.heard = self.server.now
+            self._take_events()
+            if not self._events and not self.closed:
+                self._transport.resume_reading()
+        silent = self.server.now - self.heard
+        if self.host:
+            if silent > self.server.settings.dead_intervals * self.host.kept.interval:
+                self.abort(f"nothing has come for {silent:.0f} s")
+        elif silent > (_VIEWER_SECONDS if self._room else _FIRST_SECONDS):
+            self.abort(f"said nothing for {silent:.0f} s")
+
+    def _take_events(self) -> None:
+        """Take what came, as far as this second's share goes; the rest stays in `_events`."""
+        try:
+            for event in self._events or ():
+                self._take(event)
+                if self._taken >= self.server.settings.samples_per_second:
+                    return
+        except BadMessage as bad:
+            self.server.notes.bad(self, str(bad))
+            self.refuse(str(bad))
+        self._events = None
+
+    def _take(self, event: Event | BadMessage) -> None:
+        if isinstance(event, Reading):
+            self._taken += 1
+            if self.host is None:
+                if self.framer.dialect != "original":
+                    raise BadMessage(messages.NO_HELLO)
+                self.server.greet_original(self)
+            self.server.take(self, event)
+        elif isinstance(event, Hello):
+            self.server.greet(self, event)
+        elif isinstance(event, Ask):
+            self._show(self.server.replies.to(event))
+        elif isinstance(event, Http):
+            self._show(self.server.web.answer(event.data), last=True)
+        else:
+            self._taken += 1
+            self._bad += 1
+            self.server.notes.bad(self, str(event))
+            if self._bad >= _MOST_BAD:
+                raise event
+
+    def _show(self, pieces: AsyncIterator[bytes], *, last: bool = False) -> None:
+        """Answer a viewer, one question at a time."""
+        if self._viewing and not self._viewing.done():
+            raise BadMessage(messages.ONE_AT_A_TIME)
+        if self._room is None:
+            self._room = asyncio.Event()
+            self._room.set()
+        self._viewing = self.server.show(self._send(pieces, last=last))
+
+    async def _send(self, pieces: AsyncIterator[bytes], *, last: bool) -> None:
+        try:
+            async for piece in pieces:
+                if self._room:
+                    await self._room.wait()
+                if self.closed:
+                    return
+                self.write(piece)
+        except (BadMessage, OSError) as error:
+            self.refuse(printable(str(error)))
+            return
+        self.heard = self.server.now
+        if last or self._ended:
+            self.close()

@@ -1,0 +1,205 @@
+"""Bytes into messages: whoever sends is known by the first of them, and what is too long or makes no sense ends it."""
+
+import re
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import orjson
+
+from frota.cpu_metrics import messages
+from frota.cpu_metrics.messages import Disk, Memory, Network, Own, Sample
+
+_ORIGINAL = re.compile(rb"\s*CPU -> N\xc3\xbacleos: \[([0-9., ]*)\] \| M\xc3\xa9dia: ([0-9.]{1,8})%")
+_BEGINNING = b"CPU -> "
+_GREATEST = 2**53
+_LONGEST_AGE = 30 * 86400.0  # seconds; an older sample is no sample
+_MOST_BYTES = 2**63
+_HTTP = (b"GET ", b"HEAD ")
+
+
+class BadMessage(ValueError):
+    """What came is no message: says in Portuguese what is wrong."""
+
+
+class Hello(NamedTuple):
+    """Who sends native samples, and how often (s)."""
+
+    host: str
+    run: str
+    interval: float
+
+
+class Reading(NamedTuple):
+    """A sample, its number (0 for one of the original's) and its age (s)."""
+
+    number: int
+    age: float
+    sample: Sample
+
+
+class Ask(NamedTuple):
+    """What a viewer wants: hosts or history, of which host, and how far back (s)."""
+
+    what: str
+    host: str
+    seconds: float
+
+
+class Http(NamedTuple):
+    """Bytes of HTTP."""
+
+    data: bytes
+
+
+Event = Hello | Reading | Ask | Http
+
+
+class Framer:
+    """One connection's bytes; `dialect` is empty until the first have come."""
+
+    __slots__ = ("_rest", "dialect")
+
+    def __init__(self) -> None:
+        self.dialect = ""
+        self._rest = b""
+
+    def feed(self, data: bytes) -> Iterator[Event | BadMessage]:
+        """Yield what is complete; a BadMessage in between is of an original agent, which goes on after it.
+
+        Raises BadMessage where the connection cannot go on.
+        """
+        self._rest = data = self._rest + data if self._rest else data
+        if not self.dialect:
+            self.dialect = _dialect(data)
+        if self.dialect == "http":
+            if b"\r\n\r\n" in data:
+                self._rest = b""
+                yield Http(data)
+        elif self.dialect == "native":
+            yield from self._native(data)
+        elif self.dialect == "original":
+            yield from self._original(data)
+        if len(self._rest) > messages.LONGEST:
+            raise BadMessage(messages.TOO_LONG)
+
+    def _native(self, data: bytes) -> Iterator[Event]:
+        *lines, self._rest = data.split(b"\n")
+        for one in lines:
+            if len(one) > messages.LONGEST:
+                raise BadMessage(messages.TOO_LONG)
+            yield _event(one)
+
+    def _original(self, data: bytes) -> Iterator[Event | BadMessage]:
+        """Messages end with a percent sign, and nothing stands between them."""
+        *parts, self._rest = data.split(b"%")
+        for part in parts:
+            found = _ORIGINAL.fullmatch(part + b"%")
+            begins = part.rfind(_BEGINNING)
+            if not found and begins > 0:  # something stands before a message that may be whole
+                yield BadMessage(messages.NO_MESSAGE)
+                found = _ORIGINAL.fullmatch(part[begins:] + b"%")
+            yield _reading_of(found) if found else BadMessage(messages.NO_MESSAGE)
+
+
+def _dialect(data: bytes) -> str:
+    """Return how the other side speaks, empty while that is open. Raises BadMessage."""
+    start = data[:8].lstrip()
+    if start.startswith(b"{"):
+        return "native"
+    for beginnings, name in ((_HTTP, "http"), ((_BEGINNING,), "original")):
+        if start.startswith(beginnings):
+            return name
+        if any(one.startswith(start) for one in beginnings):
+            return ""
+    raise BadMessage(messages.NO_MESSAGE)
+
+
+def _reading_of(found: re.Match[bytes]) -> Reading | BadMessage:
+    try:
+        cores = tuple(float(one) for one in found[1].split(b",")) if found[1].strip() else ()
+        return Reading(0, 0.0, Sample(_percentages(cores), _number("mean", float(found[2]), 100)))
+    except ValueError:
+        return BadMessage(messages.NO_MESSAGE)
+
+
+def _event(one: bytes) -> Event:
+    """Read a line of a native agent or a viewer. Raises BadMessage."""
+    try:
+        fields = orjson.loads(one)
+    except orjson.JSONDecodeError:
+        raise BadMessage(messages.NO_MESSAGE) from None
+    if type(fields) is not dict or fields.get("frota") != messages.VERSION:
+        raise BadMessage(messages.NO_MESSAGE)
+    if "n" in fields:
+        return _native_reading(fields)
+    if "hello" in fields:
+        return _hello(fields["hello"])
+    return _ask(fields)
+
+
+def _hello(fields: Any) -> Hello:
+    try:
+        host, run, interval = fields["host"], fields["run"], _number("interval", fields["interval"], 86400)
+    except (TypeError, KeyError, BadMessage):
+        raise BadMessage(messages.BAD_HELLO) from None
+    if not (messages.is_host(host) and messages.is_run(run) and interval > 0):
+        raise BadMessage(messages.BAD_HELLO)
+    return Hello(host, run, interval)
+
+
+def _ask(fields: dict[str, Any]) -> Ask:
+    what, host = fields.get("ask"), fields.get("host", "")
+    if what not in ("hosts", "history") or (what == "history" and not messages.is_host(host)):
+        raise BadMessage(messages.NO_MESSAGE)
+    return Ask(what, host, _number("seconds", fields.get("seconds", 3600), _GREATEST))
+
+
+def _native_reading(fields: dict[str, Any]) -> Reading:
+    """Read a sample; what is not there is not measured. Raises BadMessage."""
+    number = fields["n"]
+    if type(number) is not int or not 1 <= number <= _GREATEST:
+        raise BadMessage(messages.BAD_SAMPLE.format("n"))
+    cores, load = fields.get("cpu"), fields.get("load")
+    if type(cores) is not list:
+        raise BadMessage(messages.BAD_SAMPLE.format("cpu"))
+    if load is not None and (type(load) is not list or len(load) != 3):
+        raise BadMessage(messages.BAD_SAMPLE.format("load"))
+    sample = Sample(
+        _percentages(tuple(cores)),
+        _number("mean", fields.get("mean"), 100),
+        (_number("load", load[0]), _number("load", load[1]), _number("load", load[2])) if load else None,
+        _part(fields, "memory", Memory),
+        _part(fields, "disk", Disk),
+        _part(fields, "network", Network),
+        _part(fields, "own", Own),
+    )
+    return Reading(number, _number("age", fields.get("age", 0), _LONGEST_AGE), sample)
+
+
+def _part(fields: dict[str, Any], name: str, kind: Any) -> Any:
+    """Return one group of figures, None where there is none; a counter is a whole number."""
+    found = fields.get(name)
+    if found is None:
+        return None
+    if type(found) is not dict:
+        raise BadMessage(messages.BAD_SAMPLE.format(name))
+    wholes = kind.__annotations__
+    return kind(*(_figure(name, found.get(one), wholes[one]) for one in kind._fields))
+
+
+def _figure(name: str, value: Any, kind: type) -> float:
+    number = _number(name, value, _MOST_BYTES - 1025)  # the greatest float below it, so that a sum still fits
+    return int(number) if kind is int else number
+
+
+def _percentages(cores: tuple[Any, ...]) -> tuple[float, ...]:
+    if not 1 <= len(cores) <= messages.MOST_CORES:
+        raise BadMessage(messages.BAD_SAMPLE.format("cpu"))
+    return tuple(_number("cpu", one, 100) for one in cores)
+
+
+def _number(name: str, value: Any, most: float = 1e9) -> float:
+    """Return a number from 0 to `most`. Raises BadMessage."""
+    if type(value) not in (int, float) or not 0 <= value <= most:  # what is not a number is not between any
+        raise BadMessage(messages.BAD_SAMPLE.format(name))
+    return value  # type: ignore[no-any-return] # it is an int or a float, as was just found

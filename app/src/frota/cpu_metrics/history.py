@@ -1,0 +1,144 @@
+"""What is kept of all hosts, in one SQLite file: who they are, their newest samples one by one, the others in chunks.
+
+A new sample costs one row at the end of a table, whatever the number of hosts. As soon as a host has enough of them
+they become one row of `chunks`; rows of `recent` that are all in chunks are deleted. Every method runs in whatever
+thread calls it, one at a time for each object.
+"""
+
+import sqlite3
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+from frota.cpu_metrics import records
+
+_FILE = "history.sqlite"
+_SCHEMA = (
+    """CREATE TABLE IF NOT EXISTS hosts (
+        id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, dialect TEXT NOT NULL, run TEXT NOT NULL,
+        last INTEGER NOT NULL, first_seen REAL NOT NULL, last_seen REAL NOT NULL, interval REAL NOT NULL,
+        samples INTEGER NOT NULL, missing INTEGER NOT NULL, duplicates INTEGER NOT NULL, ordinal INTEGER NOT NULL,
+        chunked INTEGER NOT NULL)""",
+    "CREATE TABLE IF NOT EXISTS recent (sequence INTEGER PRIMARY KEY, host INTEGER NOT NULL, sample BLOB NOT NULL)",
+    """CREATE TABLE IF NOT EXISTS chunks (
+        host INTEGER NOT NULL, ordinal INTEGER NOT NULL, ended REAL NOT NULL, columns BLOB NOT NULL,
+        PRIMARY KEY (host, ordinal)) WITHOUT ROWID""",
+)
+_PUT_HOST = f"INSERT OR REPLACE INTO hosts VALUES ({', '.join('?' * 13)})"  # noqa: S608 -- made of constants
+
+
+class Kept(NamedTuple):
+    """A host as it is kept; `chunked` is the sequence number of its last sample that is in a chunk."""
+
+    id: int
+    name: str
+    dialect: str
+    run: str
+    last: int
+    first_seen: float
+    last_seen: float
+    interval: float
+    samples: int
+    missing: int
+    duplicates: int
+    ordinal: int
+    chunked: int
+
+
+class Chunk(NamedTuple):
+    """Samples of a host, its `ordinal`th chunk; the last was taken at `ended` (seconds since 1970)."""
+
+    host: int
+    ordinal: int
+    ended: float
+    samples: Sequence[bytes]
+
+
+@dataclass
+class Changes:
+    """What is written at once; `recent` are sequence numbers, hosts' ids and packed samples."""
+
+    recent: list[tuple[int, int, bytes]] = field(default_factory=list)
+    hosts: list[Kept] = field(default_factory=list)
+    chunks: list[Chunk] = field(default_factory=list)
+    forgotten: list[int] = field(default_factory=list)
+    needed_from: int = 0  # rows of `recent` below this are in chunks
+    most_chunks: int = 1  # of each host
+
+
+class History:
+    """The file in `directory`, for one who writes or one who reads."""
+
+    def __init__(self, directory: Path) -> None:
+        self.file = directory / _FILE
+        self._table: sqlite3.Connection | None = None
+
+    def open(self) -> None:
+        """Open the file, and make what is not there. Raises OSError."""
+        try:
+            self._table = sqlite3.connect(self.file, isolation_level=None, check_same_thread=False)
+            self._table.execute("PRAGMA journal_mode = WAL")
+            self._table.execute("PRAGMA synchronous = FULL")
+            for statement in _SCHEMA:
+                self._table.execute(statement)
+        except sqlite3.Error as error:
+            raise self._explained(error) from error
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._table:
+            self._table.close()
+
+    def load(self) -> tuple[list[Kept], list[tuple[int, int, bytes]], int]:
+        """Return all hosts, the samples that are in no chunk in their order, and the last sequence number of all.
+
+        Raises OSError.
+        """
+        try:
+            hosts = [Kept(*row) for row in self._opened.execute("SELECT * FROM hosts")]
+            chunked = {host.id: host.chunked for host in hosts}
+            rows = self._opened.execute("SELECT sequence, host, sample FROM recent ORDER BY sequence").fetchall()
+            last = max(rows[-1][0] if rows else 0, max(chunked.values(), default=0))
+            return hosts, [row for row in rows if row[0] > chunked.get(row[1], last)], last
+        except sqlite3.Error as error:
+            raise self._explained(error) from error
+
+    def write(self, changes: Changes) -> None:
+        """Write, and return when it is on disk. Raises OSError: then what is on disk is unknown."""
+        try:
+            self._write(changes)
+        except sqlite3.Error as error:
+            raise self._explained(error) from error
+
+    def chunks(self, host: int, since: float) -> list[bytes]:
+        """Return a host's chunks that ended at `since` or later, oldest first, compressed. Raises OSError."""
+        query = "SELECT columns FROM chunks WHERE host = ? AND ended >= ? ORDER BY ordinal"
+        try:
+            return [row[0] for row in self._opened.execute(query, (host, since))]
+        except sqlite3.Error as error:
+            raise self._explained(error) from error
+
+    def _write(self, changes: Changes) -> None:
+        table = self._opened
+        chunks = [(one.host, one.ordinal, one.ended, records.compress(one.samples)) for one in changes.chunks]
+        old = [(one.host, one.ordinal - changes.most_chunks) for one in changes.chunks]
+        gone = [(host,) for host in changes.forgotten]
+        table.execute("BEGIN IMMEDIATE")
+        table.executemany("INSERT INTO recent VALUES (?, ?, ?)", changes.recent)
+        table.executemany(_PUT_HOST, changes.hosts)
+        table.executemany("INSERT OR REPLACE INTO chunks VALUES (?, ?, ?, ?)", chunks)
+        table.executemany("DELETE FROM chunks WHERE host = ? AND ordinal <= ?", old)
+        table.executemany("DELETE FROM chunks WHERE host = ?", gone)
+        table.executemany("DELETE FROM hosts WHERE id = ?", gone)
+        table.execute("DELETE FROM recent WHERE sequence < ?", (changes.needed_from,))
+        table.execute("COMMIT")
+
+    @property
+    def _opened(self) -> sqlite3.Connection:
+        if self._table is None:
+            raise OSError(f"{self.file} is not open")
+        return self._table
+
+    def _explained(self, error: sqlite3.Error) -> OSError:
+        return OSError(f"{self.file}: {error}; repair the file, or remove it to begin anew")

@@ -1,0 +1,126 @@
+"""What travels between agents, server and viewers. No I/O, and nothing imported that an agent could not afford.
+
+The original's agent sends, without a newline and without an answer:
+
+    CPU -> Núcleos: [37.3, 31.5, 25.8] | Média: 10.6%
+
+A native agent sends lines of JSON, each with the protocol's version, and reads lines:
+
+    → {"frota": 1, "hello": {"host": "web-1", "run": "<32 hexadecimal digits>", "interval": 5.0}}
+    ← {"frota": 1, "last": 41}          the highest number of this run that is on the server's disk, 0 for none
+    → {"frota": 1, "n": 42, "age": 0.0, "cpu": [37.3, 31.5], "mean": 34.4, …}     see `Sample`
+    ← {"frota": 1, "ack": 42}           everything up to this number is on the server's disk
+    ← {"frota": 1, "error": "…"}        what was wrong, in Portuguese; the connection ends
+
+Numbers count the samples of a run from 1; a number that is left out is a sample that was lost. `age` is how many
+seconds ago a sample was taken, by a clock that nobody sets: the server's clock says when that was, whatever the
+agent's shows.
+
+A viewer asks, as often as it likes over one connection, and gets lines of JSON and an end:
+
+    → {"frota": 1, "ask": "hosts"}                                   ← a line for each agent, see agents.py
+    → {"frota": 1, "ask": "history", "host": "web-1", "seconds": 3600}   ← samples in columns, see history.py
+    ← {"frota": 1, "end": true}
+"""
+
+import json
+import re
+from typing import Any, NamedTuple
+
+VERSION = 1
+PORT = 5001
+LONGEST = 64 * 1024  # bytes of one message: 4,096 cores take 25,000
+MOST_CORES = 4096
+_HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,252}")  # a DNS name (RFC 1123), or an address
+_RUN = re.compile(r"[0-9a-f]{32}")
+
+CONNECTED = "[CLIENTE] Conectado ao servidor {}"  # the original's texts
+RUNNING, NEW, STATUS = (
+    "[SERVIDOR] Rodando em {}",
+    "[NOVA CONEXÃO] Cliente {} conectado.",
+    "[STATUS] Clientes conectados: {}",
+)
+RECEIVED = "[DADOS RECEBIDOS de {}]{}"
+
+NO_MESSAGE = "mensagem inválida: esperava uma linha de JSON da versão 1, ou o texto do agente original"
+NO_HELLO = "a primeira mensagem deve ser hello"
+BAD_HELLO = "hello inválido: esperava host, run (32 dígitos hexadecimais) e interval (segundos)"
+BAD_SAMPLE = "amostra inválida: {}"
+TOO_LONG = f"mensagem longa demais, o máximo é {LONGEST} bytes"
+FULL = "servidor cheio, tente mais tarde"
+REPLACED = "outra conexão do mesmo host tomou o lugar desta"
+ONE_AT_A_TIME = "uma pergunta por vez: espere o fim da resposta"
+UNKNOWN_HOST = "host desconhecido: {}"
+
+
+class Memory(NamedTuple):
+    """Bytes, as psutil.virtual_memory() has them."""
+
+    total: int
+    used: int
+    available: int
+
+
+class Disk(NamedTuple):
+    """The root filesystem's bytes; what all disks read and wrote since the last sample, in bytes a second."""
+
+    total: int
+    used: int
+    read: float
+    write: float
+
+
+class Network(NamedTuple):
+    """Of all interfaces but loopback, since the last sample: bytes a second; dropped and wrong packets a second."""
+
+    received: float
+    sent: float
+    drops: float
+    errors: float
+
+
+class Own(NamedTuple):
+    """What the agent itself costs: CPU seconds since its start, resident bytes."""
+
+    cpu: float
+    memory: int
+
+
+class Sample(NamedTuple):
+    """What was measured at one moment; percentages are from 0 to 100, `load` is that of 1, 5 and 15 minutes."""
+
+    cpu: tuple[float, ...]  # of each core
+    mean: float  # of the cores of this very sample
+    load: tuple[float, float, float] | None = None
+    memory: Memory | None = None
+    disk: Disk | None = None
+    network: Network | None = None
+    own: Own | None = None
+
+    def original(self) -> str:
+        """Return the message of the original's agent."""
+        cores = ", ".join(f"{one:.1f}" for one in self.cpu)
+        return f"CPU -> Núcleos: [{cores}] | Média: {self.mean:.1f}%"
+
+    def native(self, number: int, age: float) -> bytes:
+        """Return the line of a native agent."""
+        fields: dict[str, Any] = {"frota": VERSION, "n": number, "age": round(age, 3)}
+        fields |= {"cpu": self.cpu, "mean": self.mean, "load": self.load}
+        parts = {"memory": self.memory, "disk": self.disk, "network": self.network, "own": self.own}
+        fields |= {name: part and part._asdict() for name, part in parts.items()}
+        return json.dumps({name: value for name, value in fields.items() if value is not None}).encode() + b"\n"
+
+
+def hello(host: str, run: str, interval: float) -> bytes:
+    """Return a native agent's first line."""
+    return json.dumps({"frota": VERSION, "hello": {"host": host, "run": run, "interval": interval}}).encode() + b"\n"
+
+
+def is_host(text: object) -> bool:
+    """Tell whether a value can be a host's name."""
+    return isinstance(text, str) and _HOST.fullmatch(text) is not None
+
+
+def is_run(text: object) -> bool:
+    """Tell whether a value can be a run's id."""
+    return isinstance(text, str) and _RUN.fullmatch(text) is not None

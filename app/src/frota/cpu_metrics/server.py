@@ -1,0 +1,235 @@
+"""The metrics' server: what its connections share, the writing to disk, and the limits that are kept."""
+
+import asyncio
+import resource
+import time
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+from frota import commands
+from frota.core import log, state
+from frota.cpu_metrics import messages, settings
+from frota.cpu_metrics.connection import Connection
+from frota.cpu_metrics.framing import BadMessage, Hello, Reading
+from frota.cpu_metrics.history import History
+from frota.cpu_metrics.hosts import Host, Hosts
+from frota.cpu_metrics.notes import Notes
+from frota.cpu_metrics.replies import Replies
+from frota.cpu_metrics.settings import ServerSettings
+from frota.cpu_metrics.web import Web
+from frota.listening import allow_descriptors, listening_sockets
+from frota.net import endpoint
+from frota.tasks import essential
+
+_SWEEP_SECONDS = 1.0
+_BACKLOG = 4096  # connections that are not accepted yet: after a restart all agents come at once
+_MOST_UNWRITTEN = 50_000  # samples; more come in only when the disk has caught up
+_STUCK_SECONDS = 20.0  # for one write; then the disk is no disk any more
+
+
+class Server:
+    """The service behind `frota cpu serve`; `reread` returns the settings anew, `end` stops the process."""
+
+    def __init__(
+        self, config: ServerSettings, reread: Callable[[], ServerSettings], end: Callable[[int], None]
+    ) -> None:
+        self.settings, self._reread, self._end = config, reread, end
+        self.notes = Notes(config.log_samples_per_second)
+        self.hosts = Hosts()
+        self.replies = Replies(self.hosts, config.directory)
+        self.web = Web(self.hosts, self._own)
+        self._connections: set[Connection] = set()
+        self._answers: dict[Connection, tuple[str, int]] = {}  # what is told as soon as all is on disk
+        self._viewers: set[asyncio.Task[None]] = set()
+        self._thread = ThreadPoolExecutor(1, "history")
+        self._writing_since = 0.0
+        self._failed = False
+
+    async def start(self) -> str:
+        """Open the history and listen."""
+        config, loop = self.settings, asyncio.get_running_loop()
+        self.now = loop.time()
+        self._lock = state.lock(config.directory)
+        self._history = History(config.directory)
+        await loop.run_in_executor(self._thread, self._history.open)
+        self.hosts.restore(*await loop.run_in_executor(self._thread, self._history.load))
+        await self.replies.open()
+        allow_descriptors(config.max_connections)
+        sockets = listening_sockets(config.host, config.port, _BACKLOG)
+        self._listeners = [await loop.create_server(self._connect, sock=sock, backlog=_BACKLOG) for sock in sockets]
+        self._tasks = [essential(work, self._end) for work in (self._sweep(), self._write())]
+        addresses = [endpoint(*sock.getsockname()[:2]) for sock in sockets]
+        for address in addresses:
+            log.record("INFO", "starting", messages.RUNNING.format(address), ADDRESS=address)
+        return f"listening on {', '.join(addresses)}, {len(self.hosts)} hosts known"
+
+    async def stop(self) -> None:
+        """Accept nothing new, put on disk and acknowledge what came, close."""
+        for listener in self._listeners:
+            listener.close()
+        for task in [*self._tasks, *self._viewers]:
+            task.cancel()
+        await asyncio.gather(*self._tasks, *self._viewers, return_exceptions=True)
+        if not self._failed:
+            await self._commit()
+        for connection in list(self._connections):
+            connection.close()
+        self.replies.close()
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._history.close)
+        self._thread.shutdown()
+        self.notes.report()
+        log.record("INFO", "stopped", "stopped; everything that came is on disk")
+
+    def healthy(self) -> bool:
+        """Tell whether the disk keeps up and the limits are enforced."""
+        stuck = self._writing_since and time.monotonic() - self._writing_since > _STUCK_SECONDS
+        return not stuck and not any(task.done() for task in self._tasks)
+
+    def reload(self) -> None:
+        """Read the settings again and take those that may change live."""
+        self.settings = commands.take_live(self.settings, self._reread(), settings.PREFIX)
+        self.notes.configure(self.settings.log_samples_per_second)
+        log.configure(settings.SYSTEM, settings.SERVER_UNIT, self.settings.log_level)
+
+    def admit(self, connection: Connection) -> bool:
+        """Count a new connection in, unless there are too many."""
+        if len(self._connections) >= self.settings.max_connections:
+            return False
+        self._connections.add(connection)
+        self.notes.connected(connection, len(self._connections))
+        return True
+
+    def forget(self, connection: Connection) -> None:
+        """Count a connection out; its host is away then."""
+        self._connections.discard(connection)
+        self._answers.pop(connection, None)
+        host = connection.host
+        if host and host.connection is connection:
+            host.connection = None
+            self.notes.changed(host, "away")
+
+    def greet(self, connection: Connection, hello: Hello) -> None:
+        """Know who sends; an older connection of the same host is most likely half-open, and is cut off."""
+        self._require_room(hello.host)
+        host = self.hosts.greet(hello)
+        if connection.host not in (None, host):
+            raise BadMessage(messages.BAD_HELLO)
+        self._attach(connection, host)
+        self._answers[connection] = ("last", host.kept.last)
+
+    def greet_original(self, connection: Connection) -> None:
+        """Know an agent of the original's by its address; those of one address are told apart by a number."""
+        number, address = 1, connection.address[0]
+        name = address
+        while (host := self.hosts.get(name)) and host.connection:
+            number += 1
+            name = f"{address}:{number}"
+        self._require_room(name)
+        self._attach(connection, self.hosts.known(name, "original", self.settings.default_interval))
+
+    def take(self, connection: Connection, reading: Reading) -> None:
+        """Take a sample in; it is acknowledged when it is on disk."""
+        host = connection.host
+        if host is None or host.connection is not connection:
+            return
+        self.notes.sample(connection, reading)
+        host.heard = self.now
+        if host.stale:
+            host.stale = False
+            self.notes.changed(host, "connected")
+        if self.hosts.take(host, reading):
+            config = self.settings
+            for crossing in host.crossings.take(reading.sample, config.thresholds, config.threshold_samples):
+                self.notes.crossed(host, crossing)
+        if reading.number:
+            self._answers.setdefault(connection, ("ack", 0))
+            kind, _ = self._answers[connection]
+            self._answers[connection] = (kind, host.kept.last)
+
+    def show(self, viewing: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        """Answer a viewer beside everything else."""
+        task = asyncio.get_running_loop().create_task(viewing)
+        self._viewers.add(task)
+        task.add_done_callback(self._viewers.discard)
+        return task
+
+    def _connect(self) -> Connection:
+        return Connection(self)
+
+    def _attach(self, connection: Connection, host: Host) -> None:
+        former = host.connection
+        if former is connection:
+            return
+        host.connection = connection.host = None
+        if former:
+            former.abort(messages.REPLACED)
+        host.connection, connection.host = connection, host
+        host.heard, host.stale = self.now, False
+        self.notes.changed(host, "connected")
+
+    def _require_room(self, name: str) -> None:
+        if self.hosts.get(name) is None and len(self.hosts) >= self.settings.max_hosts:
+            raise BadMessage(messages.FULL)
+
+    async def _sweep(self) -> None:
+        while True:
+            self.now = asyncio.get_running_loop().time()
+            if len(self.hosts.changes.recent) < _MOST_UNWRITTEN:
+                for connection in list(self._connections):
+                    connection.sweep()
+            self._look_at_hosts()
+            self.notes.sweep()
+            await asyncio.sleep(_SWEEP_SECONDS)
+
+    def _look_at_hosts(self) -> None:
+        oldest = time.time() - self.settings.forget_days * 86400
+        for host in self.hosts:
+            if host.connection is None:
+                if host.kept.last_seen < oldest:
+                    self.notes.changed(host, "forgotten")
+                    self.hosts.forget(host)
+            elif not host.stale and self.now - host.heard > self.settings.stale_intervals * host.kept.interval:
+                host.stale = True
+                self.notes.changed(host, "stale")
+
+    async def _write(self) -> None:
+        while True:
+            await asyncio.sleep(self.settings.commit_seconds)
+            try:
+                await self._commit()
+            except OSError as error:
+                text = f"{error}; what the disk holds is unknown now, so nothing more is acknowledged"
+                log.record("CRITICAL", "disk_failed", text)
+                self._failed = True
+                self._end(1)
+                return
+
+    async def _commit(self) -> None:
+        """Put on disk what came, then tell those who wait for that. Raises OSError."""
+        changes, answers = self.hosts.take_changes(self.settings.history_samples), self._answers
+        self._answers = {}
+        if changes.recent or changes.hosts or changes.chunks or changes.forgotten:
+            self._writing_since = time.monotonic()
+            await asyncio.get_running_loop().run_in_executor(self._thread, self._history.write, changes)
+            self._writing_since = 0.0
+        for connection, (kind, number) in answers.items():
+            connection.acknowledge(kind, number)
+
+    def _own(self) -> Iterator[tuple[str, str, str, float]]:
+        states = [host.state for host in self.hosts]
+        for name in ("connected", "stale", "away"):
+            yield f"frota_cpu_server_hosts_{name}", "gauge", f"Hosts that are {name}.", states.count(name)
+        yield "frota_cpu_server_connections", "gauge", "Connections now.", len(self._connections)
+        notes, usage = self.notes, resource.getrusage(resource.RUSAGE_SELF)
+        yield "frota_cpu_server_connections_total", "counter", "Connections that were made.", notes.connected_total
+        yield "frota_cpu_server_bad_messages_total", "counter", "Messages that made no sense.", notes.bad_total
+        yield (
+            "frota_cpu_server_hasty_total",
+            "counter",
+            "Seconds in which a connection sent too much.",
+            notes.hasty_total,
+        )
+        yield "frota_cpu_server_cut_total", "counter", "Connections that were cut off.", notes.cut_total
+        yield "process_cpu_seconds_total", "counter", "CPU time of the server.", usage.ru_utime + usage.ru_stime
+        yield "process_resident_memory_bytes", "gauge", "Most memory of the server.", usage.ru_maxrss * 1024

@@ -1,0 +1,120 @@
+"""The settings of the metrics' server and agent; every key is CPU_ + the field's name in capitals."""
+
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from frota.core.settings import setting
+from frota.core.state import default_directory
+from frota.cpu_metrics import messages
+
+PREFIX = "CPU_"
+SYSTEM = "cpu"
+SERVER_UNIT, AGENT_UNIT = "frota-cpu-server", "frota-cpu-agent"
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")  # core.log's, which an agent does without
+METRICS = ("cpu", "memory", "disk")
+
+
+class Threshold(NamedTuple):
+    """A metric, in percent: told when it gets to `high`, and over when it is down to `low`."""
+
+    metric: str
+    high: float
+    low: float
+
+
+def parse_thresholds(text: str) -> tuple[Threshold, ...]:
+    """Read `METRIC:HIGH:LOW,…`. Raises ValueError saying what would be right."""
+    found = []
+    for part in filter(None, map(str.strip, text.split(","))):
+        try:
+            metric, high, low = part.split(":")
+            found.append(Threshold(metric, float(high), float(low)))
+        except ValueError:
+            raise ValueError(f"{part!r} must be METRIC:HIGH:LOW in percent, for example cpu:90:75") from None
+        if metric not in METRICS:
+            raise ValueError(f"{part!r}: METRIC must be one of {', '.join(METRICS)}")
+        if not 0 <= found[-1].low < found[-1].high <= 100:
+            raise ValueError(f"{part!r}: must be 0 <= LOW < HIGH <= 100")
+    return tuple(found)
+
+
+@dataclass(frozen=True)
+class ServerSettings:
+    """What `frota cpu serve` can be told."""
+
+    host: str = setting("127.0.0.1", "address to listen on")
+    port: int = setting(messages.PORT, "TCP port to listen on, 0 for any", low=0, high=65535)
+    state_dir: Path | None = setting(None, "folder that keeps the history", parse=Path)
+    max_connections: int = setting(10_000, "connections at a time", low=1, high=100_000)
+    max_hosts: int = setting(10_000, "hosts remembered; a further one is refused", low=1, high=100_000, live=True)
+    forget_days: float = setting(
+        7.0, "after which a host that sends nothing is forgotten", unit="days", low=0.01, live=True
+    )
+    history_samples: int = setting(
+        17_280, "samples kept of each host; these are 24 h at 5 s", low=60, high=1_000_000, live=True
+    )
+    commit_seconds: float = setting(
+        1.0, "between two writes to the disk, after which samples are acknowledged", unit="seconds", low=0.01, high=10.0
+    )
+    default_interval: float = setting(
+        5.0, "interval of agents that do not tell theirs", unit="seconds", low=0.1, high=3600.0, live=True
+    )
+    stale_intervals: float = setting(
+        3.0, "intervals without a sample until a host is stale", low=1.5, high=100.0, live=True
+    )
+    dead_intervals: float = setting(
+        12.0, "intervals without a sample until a connection is given up", low=2.0, high=1000.0, live=True
+    )
+    samples_per_second: int = setting(
+        500, "taken of each connection; a faster one is read more slowly", low=1, high=10_000, live=True
+    )
+    thresholds: tuple[Threshold, ...] = setting(
+        parse_thresholds("cpu:90:75,memory:90:85,disk:90:85"),
+        "percentages that are logged when crossed, METRIC:HIGH:LOW,…",
+        parse=parse_thresholds,
+        live=True,
+    )
+    threshold_samples: int = setting(3, "samples in a row that make a crossing", low=1, high=1000, live=True)
+    log_samples_per_second: int = setting(
+        0, "samples logged one by one, as the original does", low=0, high=1000, live=True
+    )
+    log_level: str = setting("INFO", "least severe level that is logged", choices=LEVELS, live=True)
+
+    @property
+    def directory(self) -> Path:
+        """The folder that keeps the history."""
+        return self.state_dir or default_directory(SERVER_UNIT)
+
+
+@dataclass(frozen=True)
+class AgentSettings:
+    """What `frota cpu agent` can be told."""
+
+    host: str = setting("127.0.0.1", "the server's host")
+    port: int = setting(messages.PORT, "the server's TCP port", low=1, high=65535)
+    state_dir: Path | None = setting(None, "folder that keeps what is not delivered when the agent stops", parse=Path)
+    name: str = setting("", "this computer's name; without one, its host name")
+    interval: float = setting(5.0, "between two samples", unit="seconds", low=0.1, high=3600.0, live=True)
+    protocol: str = setting("native", "native, or the original's text", choices=("native", "original"))
+    keep_samples: int = setting(
+        720, "samples kept while the server is away; the oldest go first", low=1, high=100_000, live=True
+    )
+    log_level: str = setting("INFO", "least severe level that is logged", choices=LEVELS, live=True)
+
+    @property
+    def directory(self) -> Path:
+        """The folder for what is not delivered yet."""
+        return self.state_dir or default_directory(AGENT_UNIT)
+
+    def __post_init__(self) -> None:
+        """Check the name. Raises ValueError."""
+        if not messages.is_host(self.called):
+            allowed = "must be a host name: letters, digits, '.', '_', ':' and '-'"
+            raise ValueError(f"{PREFIX}NAME={self.called!r}{'' if self.name else ' (the host name)'}: {allowed}")
+
+    @property
+    def called(self) -> str:
+        """The name that the server knows this computer by."""
+        return self.name or socket.gethostname()

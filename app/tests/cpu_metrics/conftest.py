@@ -1,0 +1,15 @@
+"""A metrics server in a process of its own, and the agents and viewers that the tests play."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from metrics_support import MetricsServer, metrics
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[MetricsServer]:
+    """Give a server that writes to its disk several times a second."""
+    with metrics(tmp_path) as one:
+        yield one

@@ -1,0 +1,220 @@
+"""What tests of the metrics' viewers need: a server that says what it is told to, and a terminal that can be read."""
+
+import fcntl
+import json
+import os
+import re
+import select
+import signal
+import socket
+import struct
+import subprocess
+import termios
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from support import PATIENCE, frota
+
+END = b'{"frota": 1, "end": true}\n'
+_ROW = re.compile(r"\x1b\[(\d+);1H\x1b\[2K")
+_STYLE = re.compile(r"\x1b\[[\d;]*m")
+ENTERED, LEFT = b"\x1b[?1049h", b"\x1b[?1049l"
+
+
+def host(name: str, cores: int = 2, **fields: Any) -> dict[str, Any]:
+    """Return what a server says of a host."""
+    cpu = [round((7.3 * core) % 100, 1) for core in range(cores)]
+    sample = {
+        "cpu": cpu,
+        "mean": round(sum(cpu) / cores, 1),
+        "load": [0.1, 0.2, 0.3],
+        "memory": {"total": 16 << 30, "used": 4 << 30, "available": 8 << 30},
+        "disk": {"total": 100 << 30, "used": 25 << 30, "read": 1_258_291.0, "write": 348_160.0},
+        "network": {"received": 2_097_152.0, "sent": 1024.0, "drops": 0.0, "errors": 0.5},
+        "own": {"cpu": 12.5, "memory": 14 << 20},
+    }
+    return {
+        "host": name,
+        "dialect": "native",
+        "peer": "10.0.1.5:43210",
+        "state": "connected",
+        "first_seen": "2026-01-31T12:00:00.000Z",
+        "last_seen": "2026-01-31T13:00:00.000Z",
+        "age": 1.2,
+        "interval": 5.0,
+        "samples": 17280,
+        "missing": 0,
+        "duplicates": 0,
+        "over": [],
+        "means": [10.0, 50.0, 99.0],
+        "sample": sample,
+    } | fields
+
+
+def lines(*objects: object) -> bytes:
+    """Return an answer with its end."""
+    return b"".join(json.dumps(one).encode() + b"\n" for one in objects) + END
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Wait until something is so."""
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline
+        select.select([], [], [], 0.01)
+
+
+class Fake:
+    """Answers each request with `answer`, or with what that returns for it; None hangs up."""
+
+    def __init__(self, answer: bytes | Callable[[dict[str, Any]], bytes | None]) -> None:
+        self.answer = answer
+        self.asked: list[dict[str, Any]] = []
+        self.connections = 0
+        self.hangs_up = False  # after an answer
+        self.port = 0
+        self._open: list[socket.socket] = []
+        self.start()
+
+    def start(self) -> None:
+        """Listen, where it did before if it did."""
+        self._listener = socket.create_server(("127.0.0.1", self.port))
+        self.port = self._listener.getsockname()[1]
+        threading.Thread(target=self._accept, args=[self._listener], daemon=True).start()
+
+    def stop(self, *, reset: bool = False) -> None:
+        """Hang up everywhere, or break all connections as a crash of the machine does."""
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for connection in self._open:
+            with suppress(OSError):
+                if reset:
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("2i", 1, 0))
+                connection.shutdown(socket.SHUT_RD if reset else socket.SHUT_RDWR)
+        self._open.clear()
+
+    def _accept(self, listener: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                self.connections += 1
+                self._open.append(connection)
+                threading.Thread(target=self._serve, args=[connection], daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with suppress(OSError), connection, connection.makefile("rb") as requests:
+            for line in requests:
+                self.asked.append(json.loads(line))
+                answer = self.answer if isinstance(self.answer, bytes) else self.answer(self.asked[-1])
+                if answer is None:
+                    return
+                connection.sendall(answer)
+                if self.hangs_up:
+                    return
+
+
+@contextmanager
+def fake(answer: bytes | Callable[[dict[str, Any]], bytes | None]) -> Iterator[Fake]:
+    """Run a fake server for the time of a block."""
+    server = Fake(answer)
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
+class Terminal:
+    """A command on a terminal of its own, whose screen is read and whose keys are typed."""
+
+    def __init__(
+        self, *words: object, columns: int = 80, rows: int = 24, controlling: bool = True, **environment: str
+    ) -> None:
+        self.data = b""
+        self._ours, self.theirs = os.openpty()
+        self.resize(columns, rows)
+        self.before = termios.tcgetattr(self.theirs)
+        self.process = frota(
+            *words,
+            stdin=self.theirs,
+            stdout=self.theirs,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "TERM": "xterm-256color", "LC_ALL": "C.UTF-8", **environment},
+            # With a session of its own Ctrl+C gets there, but nobody is left who could let it go on after Ctrl+Z.
+            start_new_session=controlling,
+            process_group=None if controlling else 0,
+            preexec_fn=(lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0)) if controlling else None,
+        )
+
+    def resize(self, columns: int, rows: int) -> None:
+        """Give the window another size, as dragging its edge does."""
+        fcntl.ioctl(self._ours, termios.TIOCSWINSZ, struct.pack("4H", rows, columns, 0, 0))
+
+    def type(self, keys: str) -> None:
+        """Type."""
+        os.write(self._ours, keys.encode())
+
+    @property
+    def screen(self) -> list[str]:
+        """The lines that are drawn now, without colours."""
+        shown: dict[int, str] = {}
+        # What the last piece holds may be half a frame: only rows whose successor has begun are whole.
+        pieces = _ROW.split(self.data.decode(errors="replace"))
+        for row, text in zip(pieces[1::2], pieces[2::2], strict=True):
+            shown[int(row)] = _STYLE.sub("", text).partition("\x1b")[0].rstrip()
+        return [shown.get(row, "") for row in range(1, max(shown, default=0) + 1)]
+
+    def wait_for(self, pattern: str) -> re.Match[str]:
+        """Wait until the screen shows something."""
+        deadline = time.monotonic() + PATIENCE
+        while not (match := re.search(pattern, "\n".join(self.screen))):
+            assert time.monotonic() < deadline, f"no {pattern!r} on:\n" + "\n".join(self.screen)
+            self._read(0.1)
+        return match
+
+    def end(self) -> int:
+        """Wait for the command's end and return its exit status; all that it wrote is in `data`."""
+        deadline = time.monotonic() + PATIENCE
+        while self.process.poll() is None:
+            assert time.monotonic() < deadline, "it does not end"
+            self._read(0.05)
+        self.read_rest()
+        assert self.process.stderr
+        self.errors = self.process.stderr.read().decode()
+        return int(self.process.returncode)
+
+    def read_rest(self) -> None:
+        """Read what the command has written before it ended or stopped."""
+        self._read(0)
+
+    def is_as_before(self) -> bool:
+        """Tell whether the terminal is as it was before the command."""
+        return self.data.endswith(LEFT) and termios.tcgetattr(self.theirs) == self.before
+
+    def close(self) -> None:
+        """Take the terminal away."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGKILL)
+        self.process.wait(PATIENCE)
+        assert self.process.stderr
+        self.process.stderr.close()
+        for end in (self._ours, self.theirs):
+            os.close(end)
+
+    def _read(self, patience: float) -> None:
+        while select.select([self._ours], [], [], patience)[0]:
+            self.data += os.read(self._ours, 65536)
+            patience = 0
+
+
+@contextmanager
+def terminal(*words: object, **options: Any) -> Iterator[Terminal]:
+    """Run a command on a terminal for the time of a block."""
+    one = Terminal(*words, **options)
+    try:
+        yield one
+    finally:
+        one.close()
