@@ -51,9 +51,10 @@ fleet: ## The acceptance tests, on the fleet that is up
 	@$(MAKE) --no-print-directory venv
 	@$(BIN)/pytest tests/fleet
 
-bench: ## Measure: ratios to the originals' designs, to C servers, Redis, pika and Pillow
+bench: ## Measure: ratios to the originals' designs, to C servers, Redis, pika, Pillow and node-exporter
 	@tools/prepare.sh bench
 	@$(MAKE) --no-print-directory venv
+	@tools/peers
 	@$(BIN)/python -m bench $(BENCH)
 
 venv: .venv/ready ## The control node's tools, and .venv/bin/frota

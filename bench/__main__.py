@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bench import images, remote_list, sensors
+from bench import cpu_metrics, images, remote_list, sensors
 from bench.core import machine, report
 from bench.core.build import BUILD
 from bench.core.compare import Scenario, Spread, measure_pairs, step_names
@@ -21,6 +21,7 @@ SYSTEMS: dict[str, Callable[[Options], Sequence[Scenario]]] = {
     "sensors": sensors.scenarios,
     "remote_list": remote_list.scenarios,
     "images": images.scenarios,
+    "cpu_metrics": cpu_metrics.scenarios,
 }
 
 EPILOG = """\

@@ -1,0 +1,28 @@
+"""A server of the original's design: `python original_server.py PORT`, a thread for each agent, nothing kept."""
+
+import socket
+import sys
+import threading
+
+
+def serve(connection: socket.socket, clients: dict[socket.socket, str]) -> None:
+    """Take each packet for a message, as the original does, and print it."""
+    with connection:
+        while data := connection.recv(1024):
+            clients[connection] = data.decode()
+            print(f"[DADOS RECEBIDOS]{clients[connection]}")
+    del clients[connection]
+
+
+def main(port: int) -> None:
+    """Accept for ever."""
+    threading.stack_size(256 * 1024)
+    clients: dict[socket.socket, str] = {}
+    with socket.create_server(("127.0.0.1", port), backlog=4096) as listener:
+        while True:
+            connection, _ = listener.accept()
+            threading.Thread(target=serve, args=(connection, clients), daemon=True).start()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
