@@ -13,13 +13,28 @@ from frota.cpu_metrics.thresholds import Crossings
 
 CHUNK = 60  # samples of a chunk: five minutes at 5 s
 _MEANS = 60  # that are shown as a line
+_OLDEST_TAIL = (
+    900.0  # seconds; an older one becomes a chunk too, however short: what is new is not to pile up behind it
+)
 _SPREAD = 30  # first chunks are up to so many samples shorter, so that not all hosts' end at once
 
 
 class Host:
     """One host; `heard` is when its last sample came, in monotonic seconds, 0 for never since the server's start."""
 
-    __slots__ = ("_room", "before_tail", "connection", "crossings", "heard", "kept", "latest", "means", "stale", "tail")
+    __slots__ = (
+        "_room",
+        "before_tail",
+        "connection",
+        "crossings",
+        "heard",
+        "kept",
+        "latest",
+        "means",
+        "stale",
+        "tail",
+        "tail_since",
+    )
 
     def __init__(self, kept: Kept) -> None:
         self.kept = self.before_tail = kept
@@ -30,6 +45,7 @@ class Host:
         self.latest = b""
         self.means = array("H")  # in tenths of a percent
         self.tail: list[bytes] = []  # packed samples that are in no chunk yet
+        self.tail_since = 0.0  # monotonic seconds
         self._room = CHUNK - kept.id % _SPREAD
 
     def is_new(self, number: int) -> bool:
@@ -47,6 +63,8 @@ class Host:
         taken, number, mean = records.moment(packed)
         self.kept = self.kept._replace(last=number, last_seen=taken, samples=self.kept.samples + 1)
         self.latest = packed
+        if not self.tail:
+            self.tail_since = time.monotonic()
         self.tail.append(packed)
         self.means.append(round(mean * 10))
         if len(self.means) > _MEANS:
@@ -137,8 +155,7 @@ class Hosts:
         host = self.known(hello.host, "native", hello.interval)
         if host.kept.run != hello.run:
             # What came before is numbered otherwise: in a chunk, it is not counted again after a restart.
-            if chunk := host.chunk(self._sequence, all_of_it=True):
-                self.changes.chunks.append(chunk)
+            self._chunk(host, all_of_it=True)
             host.kept = host.before_tail = host.kept._replace(run=hello.run, last=0, chunked=self._sequence)
         return host
 
@@ -151,10 +168,19 @@ class Hosts:
         self._sequence += 1
         self.changes.recent.append((self._sequence, host.kept.id, packed))
         host.add(packed)
-        if chunk := host.chunk(self._sequence):
+        self._chunk(host)
+        return packed
+
+    def settle(self, now: float) -> None:
+        """Put into chunks what has waited for more for too long (`now` in monotonic seconds)."""
+        for host in self._by_name.values():
+            if host.tail and now - host.tail_since > _OLDEST_TAIL:
+                self._chunk(host, all_of_it=True)
+
+    def _chunk(self, host: Host, *, all_of_it: bool = False) -> None:
+        if chunk := host.chunk(self._sequence, all_of_it=all_of_it):
             self.changes.chunks.append(chunk)
             self._touched[host.kept.name] = host
-        return packed
 
     def forget(self, host: Host) -> None:
         """Forget a host and its history."""

@@ -178,6 +178,7 @@ class Server:
             if len(self.hosts.changes.recent) < _MOST_UNWRITTEN:
                 for connection in list(self._connections):
                     connection.sweep()
+            self.hosts.settle(time.monotonic())
             self._look_at_hosts()
             self.notes.sweep()
             await asyncio.sleep(_SWEEP_SECONDS)

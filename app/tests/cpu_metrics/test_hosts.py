@@ -1,0 +1,88 @@
+"""What is known of hosts, and what of it is written: bounded, and the same after a restart."""
+
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from frota.cpu_metrics.framing import Hello, Reading
+from frota.cpu_metrics.history import History
+from frota.cpu_metrics.hosts import CHUNK, Hosts
+from metrics_support import RUN, SAMPLE
+
+DAY = 17_280
+
+
+def take(hosts: Hosts, name: str, *numbers: int, run: str = RUN) -> None:
+    host = hosts.greet(Hello(name, run, 5.0))
+    for number in numbers:
+        hosts.take(host, Reading(number, 0.0, SAMPLE))
+
+
+def restored(history: History) -> Hosts:
+    hosts = Hosts()
+    hosts.restore(*history.load())
+    return hosts
+
+
+def test_one_silent_host_does_not_make_the_samples_of_all_others_pile_up(tmp_path: Path) -> None:
+    hosts, history = Hosts(), History(tmp_path)
+    history.open()
+    take(hosts, "silent", 1, 2, 3)
+    for start in range(1, 2000, 20):
+        take(hosts, "busy", *range(start, start + 20))
+        history.write(hosts.take_changes(DAY))
+    assert len(history.load()[1]) < CHUNK + 3
+    before = rows(history)
+    hosts.settle(hosts_since(hosts) + 899)
+    history.write(hosts.take_changes(DAY))
+    assert rows(history) == before
+    hosts.settle(hosts_since(hosts) + 901)
+    history.write(hosts.take_changes(DAY))
+    assert rows(history) == 0
+    assert {host.kept.name: host.kept.samples for host in restored(history)} == {"silent": 3, "busy": 2000}
+    history.close()
+
+
+def hosts_since(hosts: Hosts) -> float:
+    return max(host.tail_since for host in hosts)
+
+
+def rows(history: History) -> int:
+    return int(history._opened.execute("SELECT count(*) FROM recent").fetchone()[0])
+
+
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from([RUN, "cd" * 16]), st.integers(1, 90)), max_size=40))
+def test_after_a_restart_all_is_known_as_it_was(events: list[tuple[str, str, int]]) -> None:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as folder:
+        hosts, history = Hosts(), History(Path(folder))
+        history.open()
+        for name, run, count in events:
+            known = hosts.get(name)
+            last = known.kept.last if known and known.kept.run == run else 0
+            take(hosts, name, *range(last + 2, last + 2 + count), run=run)
+            history.write(hosts.take_changes(DAY))
+        again = restored(history)
+        assert {host.kept.name: host.kept for host in again} == {host.kept.name: host.kept for host in hosts}
+        assert {host.kept.name: host.tail for host in again} == {host.kept.name: host.tail for host in hosts}
+        history.close()
+
+
+def test_a_forgotten_host_leaves_nothing_and_its_name_begins_anew(tmp_path: Path) -> None:
+    hosts, history = Hosts(), History(tmp_path)
+    history.open()
+    take(hosts, "a", *range(1, 200))
+    history.write(hosts.take_changes(DAY))
+    host = hosts.get("a")
+    assert host
+    hosts.forget(host)
+    history.write(hosts.take_changes(DAY))
+    assert history.chunks(host.kept.id, 0.0) == []
+    again = restored(history)
+    assert len(again) == 0
+    take(again, "a", 1)
+    history.write(again.take_changes(DAY))
+    assert [one.kept.samples for one in restored(history)] == [1]
+    history.close()
