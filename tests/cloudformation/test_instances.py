@@ -238,7 +238,7 @@ def test_there_is_one_server_of_each_kind_and_at_least_two_hosts_that_use_it(
     instances: dict[str, Any], pools: dict[str, Any]
 ) -> None:
     roles = Counter(role for host in (*instances.values(), *pools.values()) for role in tag(host, "FrotaRole").split())
-    servers = ("sensor_server", "list_server", "image_producer", "broker")
+    servers = ("sensor_server", "list_server", "cpu_server", "image_producer", "broker")
     users = ("sensor_client", "list_client", "image_client")
     assert {role: roles[role] for role in servers} == dict.fromkeys(servers, 1)
     assert [role for role in users if roles[role] < 2] == []

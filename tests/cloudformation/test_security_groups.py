@@ -19,6 +19,7 @@ INSIDE: set[tuple[str, str, str | int | tuple[int, int]]] = {
     ("SensorClient", "SensorServer", "SensorsPort"),
     ("ListClient", "ListServer", "RemoteListPort"),
     ("ListClient", "ListServer", "RemoteListWatchPort"),
+    ("Host", "CpuServer", "CpuMetricsPort"),
     ("ImageClient", "ImageProducer", "ImagesPort"),
     ("ImageProducer", "Broker", "RabbitmqPort"),
     ("ImageWorker", "Broker", "RabbitmqPort"),

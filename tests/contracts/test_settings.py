@@ -19,7 +19,11 @@ from .checkout import ROOT, defaults, entry_points, load, mappings
 # be known to a service that has several.
 _BY_STATE_DIRECTORY = {"state_dir"}
 _BY_CREDENTIAL = {"remote_list": {"key_file"}, "images": set[str]()}
-_BY_SOCKET = {"sensors": {"host", "port", "backlog"}, "remote_list": {"host", "backlog"}}
+_BY_SOCKET = {
+    "sensors": {"host", "port", "backlog"},
+    "remote_list": {"host", "backlog"},
+    "cpu_metrics": {"host", "port"},
+}
 # The broker knows the fleet's services by their certificates.
 _BY_CERTIFICATE = {"user", "password_file"}
 # A count is for people; a service never ends.

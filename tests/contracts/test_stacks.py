@@ -7,6 +7,8 @@ from typing import Any
 import jinja2
 import pytest
 
+from frota.cpu_metrics.settings import AgentSettings
+from frota.cpu_metrics.settings import ServerSettings as CpuServerSettings
 from frota.remote_list.access import Access
 from frota.remote_list.settings import ServerSettings as ListServerSettings
 from frota.sensors.settings import ClientSettings, ServerSettings
@@ -65,7 +67,11 @@ def test_a_port_is_the_same_in_template_inventory_and_roles(name: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "settings"),
-    [("sensors_port", (ServerSettings, ClientSettings)), ("remote_list_port", (ListServerSettings, Access))],
+    [
+        ("sensors_port", (ServerSettings, ClientSettings)),
+        ("remote_list_port", (ListServerSettings, Access)),
+        ("cpu_metrics_port", (CpuServerSettings, AgentSettings)),
+    ],
 )
 def test_the_port_of_a_system_is_the_one_that_the_application_takes_by_itself(
     name: str, settings: tuple[type[Any], ...]

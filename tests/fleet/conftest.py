@@ -15,6 +15,7 @@ _ORDER = (
     "test_wire",
     "test_remote_list",
     "test_images",
+    "test_cpu_metrics",
     "test_journal",
     "test_configuration",
     "test_partition",

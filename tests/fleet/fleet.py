@@ -75,6 +75,7 @@ class Fleet:
         self.list_port, self.watch_port, self.clear_port = (int(told[port]) for port in list_ports)
         image_ports = ("images_port", "images_clear_port", "rabbitmq_port")
         self.images_port, self.images_clear_port, self.rabbitmq_port = (int(told[port]) for port in image_ports)
+        self.cpu_port = int(told["cpu_metrics_port"])
         self.embedded_aws = self._host("embedded-aws", "embedded-aws")
         self.server = self.members[inventory["sensor_server"]["hosts"][0]]
         self.sensors = [self.members[name] for name in sorted(inventory["sensor_client"]["hosts"])]
@@ -83,6 +84,7 @@ class Fleet:
         self.list_client = next(
             self.members[name] for name in inventory["list_client"]["hosts"] if name != self.list_server.name
         )
+        self.cpu_server = self.members[inventory["cpu_server"]["hosts"][0]]
         self.brokers = [self.members[name] for name in sorted(inventory["broker"]["hosts"])]
         self.image_producer = self.members[inventory["image_producer"]["hosts"][0]]
         self.image_workers = [self.members[name] for name in sorted(inventory["image_worker"].get("hosts", []))]

@@ -14,7 +14,7 @@ ENOUGH = 200  # acknowledged requests, on each host, between two blows
 
 
 class Load:
-    """Clients as `load.py`, `list_load.py` or `image_load.py` runs them on one host."""
+    """Clients as `load.py`, `list_load.py`, `image_load.py` or `knock.py` runs them on one host."""
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self._process = process

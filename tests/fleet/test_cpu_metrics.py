@@ -1,0 +1,145 @@
+"""Every host is measured, and what was measured is there whatever happens to agents, hosts and server."""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from .blows import kill, reboot, restart
+from .fleet import Fleet
+from .hosts import Host, until
+from .loads import load
+
+_SERVER, _AGENT = "frota-cpu-server.service", "frota-cpu-agent.service"
+_ORIGINAL = "CPU -> Núcleos: [37.3, 31.5] | Média: 34.4%"
+
+
+def _hosts(fleet: Fleet) -> dict[str, dict[str, Any]]:
+    """Return what the server tells of every host that it knows, by name; nothing while it is away."""
+    printed = fleet.cpu_server.try_to_run(f"frota cpu top --port {fleet.cpu_port} --once --json")
+    return {host["host"]: host for host in map(json.loads, printed.splitlines())}
+
+
+def _numbers(fleet: Fleet, host: Host) -> list[int]:
+    """Return the numbers of the samples that are kept of a host, oldest first."""
+    printed = fleet.cpu_server.run(f"frota cpu history {host.name} --port {fleet.cpu_port} --seconds 1000000 --json")
+    return [json.loads(line)["number"] for line in printed.splitlines()]
+
+
+def _state(fleet: Fleet, name: str) -> str:
+    return str(_hosts(fleet).get(name, {}).get("state"))
+
+
+def _wait_for_more(fleet: Fleet) -> None:
+    """Wait until there are two more samples of every host."""
+    until(lambda: fleet.members.keys() <= _hosts(fleet).keys(), "every host")
+    before = _hosts(fleet)
+
+    def grown() -> bool:
+        now = _hosts(fleet)
+        return bool(now) and all(now[name]["samples"] >= before[name]["samples"] + 2 for name in fleet.members)
+
+    until(grown, "two more samples of every host")
+
+
+def _missing(fleet: Fleet) -> dict[str, int]:
+    hosts = _hosts(fleet)
+    return {name: hosts[name]["missing"] for name in fleet.members if hosts[name]["missing"]}
+
+
+@pytest.fixture
+def _agent_runs_afterwards(fleet: Fleet) -> Iterator[None]:
+    yield
+    fleet.sensors[0].run(f"systemctl kill --signal=CONT {_AGENT} || true; systemctl start {_AGENT}")
+
+
+def test_every_host_is_there_and_was_heard_within_two_intervals(fleet: Fleet) -> None:
+    hosts = _hosts(fleet)
+    assert fleet.members.keys() - hosts.keys() == set()
+    seen = {name: hosts[name] for name in fleet.members}
+    assert {name: one["state"] for name, one in seen.items() if one["state"] != "connected"} == {}
+    assert {name: one["age"] for name, one in seen.items() if one["age"] > 2 * one["interval"]} == {}
+    assert {name: one["peer"].rpartition(":")[0] for name, one in seen.items()} == {
+        name: host.address for name, host in fleet.members.items()
+    }
+
+
+def test_a_sample_tells_every_core_the_memory_the_disk_and_the_network_of_its_host(fleet: Fleet) -> None:
+    hosts = _hosts(fleet)
+    for name, host in fleet.members.items():
+        cores, memory = host.run("grep --count '^cpu[0-9]' /proc/stat; grep MemTotal /proc/meminfo").split()[::2]
+        sample = hosts[name]["sample"]
+        assert len(sample["cpu"]) == int(cores), name
+        assert sample["memory"]["total"] == 1024 * int(memory), name
+        assert sample.keys() >= {"load", "disk", "network", "own"}, name
+
+
+def test_an_original_agent_is_known_by_its_address_for_as_long_as_it_stays(fleet: Fleet) -> None:
+    host = fleet.sensors[0]
+    with host.dial(fleet.cpu_server.address, fleet.cpu_port) as connection:
+        connection.say(_ORIGINAL.encode())
+        until(lambda: _state(fleet, host.address) == "connected", "the original agent")
+        seen = _hosts(fleet)[host.address]
+        assert (seen["dialect"], seen["sample"]) == ("original", {"cpu": [37.3, 31.5], "mean": 34.4})
+    until(lambda: _state(fleet, host.address) == "away", "the original agent away")
+
+
+def test_prometheus_gets_the_metrics_of_every_host_at_the_same_port(fleet: Fleet) -> None:
+    with fleet.sensors[0].dial(fleet.cpu_server.address, fleet.cpu_port) as connection:
+        answer = connection.ask(b"GET /metrics HTTP/1.1\r\nHost: cpu-server\r\n\r\n").decode()
+    assert answer.startswith("HTTP/1.1 200 ")
+    up = set(re.findall(r'^frota_cpu_up\{host="(.+)"\} 1$', answer, re.MULTILINE))
+    assert fleet.members.keys() - up == set()
+
+
+def test_the_journals_tell_who_is_connected_with_whom(fleet: Fleet) -> None:
+    for name, host in fleet.members.items():
+        [told, *_] = fleet.cpu_server.journal(f"--unit={_SERVER}", "FROTA_EVENT=host_connected", f"HOST={name}")
+        assert told["FROTA_SYSTEM"] == "cpu"
+        [told, *_] = host.journal(f"--unit={_AGENT}", "FROTA_EVENT=connected")
+        assert told["MESSAGE"] == f"[CLIENTE] Conectado ao servidor {fleet.cpu_server.address}:{fleet.cpu_port}"
+
+
+def test_a_server_that_starts_again_misses_no_sample_and_refuses_nobody(fleet: Fleet) -> None:
+    with load(fleet.sensors[0], "knock.py", fleet.cpu_server.address, str(fleet.cpu_port)) as knocking:
+        for blow in (restart, kill, restart):
+            knocking.wait_for_more(50)
+            blow(fleet.cpu_server, _SERVER)
+        knocking.wait_for_more(50)
+        report = knocking.stop()
+    assert report["errors"] == {}
+    _wait_for_more(fleet)
+    assert _missing(fleet) == {}
+
+
+@pytest.mark.usefixtures("_agent_runs_afterwards")
+def test_a_host_whose_agent_hangs_is_stale_one_whose_agent_is_stopped_is_away_and_both_come_back(
+    fleet: Fleet, start: float
+) -> None:
+    host = fleet.sensors[0]
+    host.run(f"systemctl kill --signal=STOP {_AGENT}")
+    until(lambda: _state(fleet, host.name) == "stale", "the host stale")
+    record = fleet.cpu_server.wait_for_record("FROTA_EVENT=host_stale", f"HOST={host.name}", since=start)
+    assert record["PRIORITY"] == "4"
+    host.run(f"systemctl kill --signal=CONT {_AGENT}")
+    until(lambda: _state(fleet, host.name) == "connected", "the host again")
+    host.run(f"systemctl stop {_AGENT}")
+    until(lambda: _state(fleet, host.name) == "away", "the host away")
+    host.run(f"systemctl start {_AGENT}")
+    _wait_for_more(fleet)
+    assert _missing(fleet) == {}
+
+
+@pytest.mark.parametrize("which", ["a measured host", "the server's host"])
+def test_a_host_that_was_rebooted_is_back_and_so_is_the_history(fleet: Fleet, which: str) -> None:
+    measured = fleet.sensors[1]
+    kept = _numbers(fleet, measured)
+    reboot(measured if which == "a measured host" else fleet.cpu_server, _AGENT)
+    _wait_for_more(fleet)
+    assert _missing(fleet) == {}
+    now = _numbers(fleet, measured)
+    assert len(kept) > 1
+    assert now[: len(kept)] == kept
+    assert len(now) > len(kept)
