@@ -28,7 +28,7 @@ async def main(port: int, broker_port: int) -> None:
     async def send(request: native.SendRequest, _context: object) -> native.Accepted:
         properties = pika.BasicProperties(message_id=request.id, delivery_mode=2)
         await publisher.publish("", messages.QUEUE, request.image_data, properties)
-        return native.Accepted(id=request.id)
+        return native.Accepted(id=request.id, trace_id=request.id)
 
     method = grpc.unary_unary_rpc_method_handler(send, native.SendRequest.FromString, native.Accepted.SerializeToString)
     server = grpc.aio.server()
