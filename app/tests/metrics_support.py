@@ -29,9 +29,9 @@ class MetricsServer(Server):
 
     system = "cpu"
 
-    def agent(self, host: str = "web-1", run: str = RUN, interval: float = 5.0) -> "Agent":
+    def agent(self, host: str = "web-1", run: str = RUN, interval: float = 5.0, acked: int = 0) -> "Agent":
         """Connect as a native agent, and say hello."""
-        return Agent(self.connect(), host, run, interval)
+        return Agent(self.connect(), hello(host, run, interval, acked))
 
     def told(self, **question: Any) -> list[dict[str, Any]]:
         """Ask as a viewer, and return the lines up to the end."""
@@ -63,10 +63,10 @@ class MetricsServer(Server):
 class Agent:
     """A native agent's side of a connection."""
 
-    def __init__(self, connection: socket.socket, host: str, run: str, interval: float) -> None:
+    def __init__(self, connection: socket.socket, greeting: bytes) -> None:
         connection.settimeout(PATIENCE)
         self.connection, self.lines = connection, connection.makefile("rb")
-        connection.sendall(hello(host, run, interval))
+        connection.sendall(greeting)
         self.last: int = json.loads(self.lines.readline())["last"]
 
     def send(self, *numbers: int, age: float = 0.0, sample: Sample = SAMPLE) -> None:

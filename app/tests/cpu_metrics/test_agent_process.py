@@ -100,7 +100,8 @@ def test_after_a_stop_run_and_numbers_go_on_and_nothing_is_missing(
     assert "samples wait for the next start" in agent.log()
     Agent(tmp_path, server.port, "--interval", 0.1)
     peer = server.accept()
-    assert peer.hello(last=seen[-1])["run"] == run
+    greeting = peer.hello(last=seen[-1])
+    assert (greeting["run"], greeting["acked"]) == (run, seen[-1])
     first = [peer.sample() for _ in range(6)]
     assert [one["n"] for one in first] == list(range(4, 10))
     assert unacknowledged == [4, 5, 6]

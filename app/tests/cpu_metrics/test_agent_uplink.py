@@ -123,7 +123,8 @@ def test_a_hello_says_who_it_is_and_which_run(server: FakeServer) -> None:
     driver.step()
     peer = server.accept()
     driver.readable(peer)
-    assert peer.line() == {"frota": 1, "hello": {"host": "web-1", "run": driver.spool.run, "interval": 2.5}}
+    hello = {"host": "web-1", "run": driver.spool.run, "interval": 2.5, "acked": 0}
+    assert peer.line() == {"frota": 1, "hello": hello}
 
 
 def test_nothing_is_sent_before_the_server_has_said_what_it_has(server: FakeServer) -> None:

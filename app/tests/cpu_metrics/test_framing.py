@@ -24,7 +24,7 @@ def fed(data: bytes, cuts: list[int]) -> list[object]:
 
 @given(st.lists(st.integers(0, len(NATIVE)), max_size=8))
 def test_native_lines_are_the_same_wherever_they_are_cut(cuts: list[int]) -> None:
-    assert fed(NATIVE, cuts) == [Hello("web-1", RUN, 5.0), Reading(1, 0.5, SAMPLE), Reading(2, 0.0, SAMPLE)]
+    assert fed(NATIVE, cuts) == [Hello("web-1", RUN, 5.0, 0), Reading(1, 0.5, SAMPLE), Reading(2, 0.0, SAMPLE)]
 
 
 @given(st.lists(st.integers(0, 3 * len(TEXT)), max_size=8))

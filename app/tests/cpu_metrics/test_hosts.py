@@ -14,7 +14,7 @@ DAY = 17_280
 
 
 def take(hosts: Hosts, name: str, *numbers: int, run: str = RUN) -> None:
-    host = hosts.greet(Hello(name, run, 5.0))
+    host = hosts.greet(Hello(name, run, 5.0, 0))
     for number in numbers:
         hosts.take(host, Reading(number, 0.0, SAMPLE))
 

@@ -140,6 +140,15 @@ def test_a_new_run_of_an_agent_numbers_anew_and_misses_nothing(running: MetricsS
     assert (host["samples"], host["missing"], host["duplicates"]) == (4, 0, 0)
 
 
+def test_a_server_that_lost_its_history_does_not_miss_what_it_had_acknowledged(running: MetricsServer) -> None:
+    with running.agent(acked=41) as agent:
+        assert agent.last == 41
+        agent.send(42, 44)
+        agent.wait(44)
+    host = running.hosts()["web-1"]
+    assert (host["samples"], host["missing"]) == (2, 1)
+
+
 def test_what_is_acknowledged_survives_a_kill_and_the_rest_is_sent_again(running: MetricsServer) -> None:
     agent = running.agent()
     agent.send(*range(1, 201))

@@ -22,11 +22,12 @@ class BadMessage(ValueError):
 
 
 class Hello(NamedTuple):
-    """Who sends native samples, and how often (s)."""
+    """Who sends native samples, how often (s), and up to which number they were acknowledged."""
 
     host: str
     run: str
     interval: float
+    acked: int
 
 
 class Reading(NamedTuple):
@@ -140,11 +141,12 @@ def _event(one: bytes) -> Event:
 def _hello(fields: Any) -> Hello:
     try:
         host, run, interval = fields["host"], fields["run"], _number("interval", fields["interval"], 86400)
+        acked = int(_number("acked", fields.get("acked", 0), _GREATEST))
     except (TypeError, KeyError, BadMessage):
         raise BadMessage(messages.BAD_HELLO) from None
     if not (messages.is_host(host) and messages.is_run(run) and interval > 0):
         raise BadMessage(messages.BAD_HELLO)
-    return Hello(host, run, interval)
+    return Hello(host, run, interval, acked)
 
 
 def _ask(fields: dict[str, Any]) -> Ask:

@@ -156,7 +156,7 @@ class Hosts:
         if host.kept.run != hello.run:
             # What came before is numbered otherwise: in a chunk, it is not counted again after a restart.
             self._chunk(host, all_of_it=True)
-            host.kept = host.before_tail = host.kept._replace(run=hello.run, last=0, chunked=self._sequence)
+            host.kept = host.before_tail = host.kept._replace(run=hello.run, last=hello.acked, chunked=self._sequence)
         return host
 
     def take(self, host: Host, reading: Reading) -> bytes | None:

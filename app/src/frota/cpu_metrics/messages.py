@@ -6,20 +6,21 @@ The original's agent sends, without a newline and without an answer:
 
 A native agent sends lines of JSON, each with the protocol's version, and reads lines:
 
-    → {"frota": 1, "hello": {"host": "web-1", "run": "<32 hexadecimal digits>", "interval": 5.0}}
+    → {"frota": 1, "hello": {"host": "web-1", "run": "<32 hexadecimal digits>", "interval": 5.0, "acked": 41}}
     ← {"frota": 1, "last": 41}          the highest number of this run that is on the server's disk, 0 for none
     → {"frota": 1, "n": 42, "age": 0.0, "cpu": [37.3, 31.5], "mean": 34.4, …}     see `Sample`
     ← {"frota": 1, "ack": 42}           everything up to this number is on the server's disk
     ← {"frota": 1, "error": "…"}        what was wrong, in Portuguese; the connection ends
 
-Numbers count the samples of a run from 1; a number that is left out is a sample that was lost. `age` is how many
-seconds ago a sample was taken, by a clock that nobody sets: the server's clock says when that was, whatever the
-agent's shows.
+Numbers count the samples of a run from 1; a number that is left out is a sample that was lost. `acked`, where it is
+there, is the highest that a server has acknowledged: one that has lost its history does not miss those before. `age` is
+how many seconds ago a sample was taken, by a clock that nobody sets: the server's clock says when that was, whatever
+the agent's shows.
 
 A viewer asks, as often as it likes over one connection, and gets lines of JSON and an end:
 
-    → {"frota": 1, "ask": "hosts"}                                   ← a line for each agent, see agents.py
-    → {"frota": 1, "ask": "history", "host": "web-1", "seconds": 3600}   ← samples in columns, see history.py
+    → {"frota": 1, "ask": "hosts"}                                   ← a line for each agent, see hosts.py
+    → {"frota": 1, "ask": "history", "host": "web-1", "seconds": 3600}   ← samples in columns, see records.py
     ← {"frota": 1, "end": true}
 """
 
@@ -111,9 +112,10 @@ class Sample(NamedTuple):
         return json.dumps({name: value for name, value in fields.items() if value is not None}).encode() + b"\n"
 
 
-def hello(host: str, run: str, interval: float) -> bytes:
+def hello(host: str, run: str, interval: float, acked: int = 0) -> bytes:
     """Return a native agent's first line."""
-    return json.dumps({"frota": VERSION, "hello": {"host": host, "run": run, "interval": interval}}).encode() + b"\n"
+    fields = {"host": host, "run": run, "interval": interval, "acked": acked}
+    return json.dumps({"frota": VERSION, "hello": fields}).encode() + b"\n"
 
 
 def is_host(text: object) -> bool:

@@ -94,8 +94,8 @@ class Uplink:
             self._delivery = Native(link, self._spool, self._hello(), self._config.interval, now)
 
     def _hello(self) -> bytes:
-        run = self._spool.run if self._spool is not None else ""
-        return messages.hello(self._config.called, run, self._config.interval)
+        run, acked = (self._spool.run, self._spool.acked) if self._spool is not None else ("", 0)
+        return messages.hello(self._config.called, run, self._config.interval, acked)
 
     def _look(self, delivery: Native | Original) -> None:
         """See whether the connection has got further."""
