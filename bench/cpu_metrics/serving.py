@@ -38,9 +38,9 @@ def scenarios(options: Options) -> Sequence[Scenario]:
     sides: dict[str, Callable[[], Figures]] = {}
     for count in counts:
         sides[_native(count)] = partial(measure, options, count, "native", _frota)
-        sides[_original(count)] = partial(measure, options, count, "original", _frota)
-        sides[_threads(count)] = partial(measure, options, count, "original", _threaded)
     most, least = counts[-1], counts[0]
+    sides[_original(most)] = partial(measure, options, most, "original", _frota)
+    sides[_threads(most)] = partial(measure, options, most, "original", _threaded)
     claims = (
         Claim(f"{most:,} native agents: share of a core", "share", _native(most), at_most=0.5),
         Claim(f"{most:,} native agents: MiB", "mib", _native(most), at_most=200, shape=".0f"),
