@@ -25,8 +25,8 @@ COUNTS = (100, 300, 1000, 3000, 5000)
 DAY = 17_280  # samples: one every five seconds
 
 COLUMNS = (
-    Column("share", "of a core", ".1%"),
-    Column("sample_us", "CPU µs a sample", ",.0f"),
+    Column("share", "a core", ".1%"),
+    Column("sample_us", "CPU µs", ",.0f"),
     Column("mib", "MiB", ",.0f"),
 )
 
@@ -48,7 +48,7 @@ def scenarios(options: Options) -> Sequence[Scenario]:
         Claim(f"{most:,} original agents ÷ threads", "share", _original(most), _threads(most)),
     )
     day = {"frota": partial(measure_day, options)}
-    told = (Column("ms", "ms", ".1f"), Column("mib", "MiB of answer", ".1f"))
+    told = (Column("ms", "ms", ".1f"), Column("mib", "MiB", ".1f"))
     soon = Claim("24 h of one host: ms", "ms", "frota", at_most=50, shape=".1f")
     return [
         Scenario("agents at 5 s", sides, COLUMNS, claims),
