@@ -351,7 +351,7 @@ def test_a_cpu_that_cannot_be_read_for_a_while_costs_samples_not_the_agent(
     monkeypatch.setattr("frota.core.log.record", lambda *words, **_: told.append(words[1]))
     config = AgentSettings(port=1, state_dir=tmp_path, interval=10.0)
     wakeups, sampler = SimpleNamespace(awaken=lambda: None), Sampler()
-    agent = agent_module.Agent(config, lambda: config, sampler, wakeups, Spool(10))  # type: ignore[arg-type]
+    agent = agent_module.Agent(config, lambda: config, sampler, wakeups, Spool(10))  # type: ignore[arg-type] # all it asks of them
     now = agent._due
     with monkeypatch.context() as broken:
         broken.setattr("psutil.cpu_times", lambda **_: [])

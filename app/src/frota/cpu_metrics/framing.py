@@ -202,6 +202,8 @@ def _percentages(cores: tuple[Any, ...]) -> tuple[float, ...]:
 
 def _number(name: str, value: Any, most: float = 1e9) -> float:
     """Return a number from 0 to `most`. Raises BadMessage."""
-    if type(value) not in (int, float) or not 0 <= value <= most:  # what is not a number is not between any
+    if (
+        isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most
+    ):  # nan is not between any
         raise BadMessage(messages.BAD_SAMPLE.format(name))
-    return value  # type: ignore[no-any-return] # it is an int or a float, as was just found
+    return value

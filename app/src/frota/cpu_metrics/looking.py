@@ -59,10 +59,13 @@ class _Samples:
                 yield dict(zip(_COLUMNS, (self._time(values[0]), *values[1:]), strict=True))
 
     def _time(self, value: object) -> str:
+        seconds = number(value)
         try:
-            moment = datetime.fromtimestamp(number(value), UTC)  # type: ignore[arg-type]
-        except (TypeError, ValueError, OverflowError, OSError):
-            raise self._strange() from None
+            moment = datetime.fromtimestamp(seconds, UTC) if seconds is not None else None
+        except (ValueError, OverflowError, OSError):
+            moment = None
+        if moment is None:
+            raise self._strange()
         return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
     def _strange(self) -> NoServer:

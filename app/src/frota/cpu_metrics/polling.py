@@ -61,7 +61,7 @@ class Poller:
             now = time.monotonic()
             due = max(due + self._interval, now)
             wait = min(0.25 * 2 ** min(failures, 10), _LONGEST_WAIT) * random.uniform(0.5, 1)
-            time.sleep(wait if failures else due - now)
+            time.sleep(wait if failures else due - now)  # the interval itself, or the back-off
             try:
                 self.answer = self._asked()
                 self.reason, failures = "", 0

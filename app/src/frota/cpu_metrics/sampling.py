@@ -40,7 +40,7 @@ class Sampler:
         if len(now.cores) != len(before.cores):
             # Cores came or went, and psutil's list has no numbers: nobody knows which is which.
             before = now
-            time.sleep(FIRST_SECONDS)
+            time.sleep(FIRST_SECONDS)  # the time that is measured
             now = self._read()
         self._before = now
         seconds = max(now.at - before.at, 1e-3)

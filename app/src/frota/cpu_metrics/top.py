@@ -81,7 +81,7 @@ def _json(args: argparse.Namespace, view: View) -> Iterator[str]:
                 yield from map(_line, view.shown)
             if args.once:
                 return
-            time.sleep(args.interval)
+            time.sleep(args.interval)  # what was asked for: a look at an interval
 
 
 def _line(host: Host) -> str:
