@@ -6,8 +6,8 @@
  * a window of 1 that is the original client, which blocks until it has its answer; with `lines` the native client.
  * Connection N speaks for Sensor<N>; its reading number K is known from N and K alone (`hundredths`), so that
  * whoever knows how many were acknowledged knows which. First each connection has one reading answered; then a
- * quarter of SECONDS warms up and SECONDS are measured; LIMIT readings end either earlier. Then nothing more is
- * sent, and all answers are waited for.
+ * quarter of SECONDS warms up and SECONDS are measured, or more, until there is an answer; LIMIT readings end either
+ * earlier. Then nothing more is sent, and all answers are waited for.
  *
  * Prints one JSON object. Exit status 1, with a sentence, where the load could not be made at all;
  * what the server did wrong is counted in "errors", and the first such thing is told on standard error. */
@@ -270,6 +270,10 @@ static double measure(double seconds, uint64_t limit, double *busy) {
     measured_from = now_ns();
     measured_until = measured_from + length;
     send_until(measured_until, limit);
+    while (in_time == 0 && errors == 0 && now_ns() < measured_from + PATIENCE) {
+        measured_until = now_ns() + length; /* a rate of nothing says nothing: who is that slow is measured for longer */
+        run_until(measured_until);
+    }
     uint64_t end = now_ns();
     if (end < measured_until)
         measured_until = end;
