@@ -1,6 +1,7 @@
 """Answers on their way: kept for a client that is slow to read, within bounds, and thrown away beyond them."""
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable
 from typing import NamedTuple
@@ -83,10 +84,14 @@ class Answers:
         self._kept.setdefault(client, deque()).append((envelope, answer))
         self._size += len(answer)
 
-    def close(self) -> None:
-        """Try no more: what has not been sent will not be."""
+    async def close(self, seconds: float) -> None:
+        """Hand over what is kept, for so long at most: then what a client does not read is thrown away."""
         if self._timer:
             self._timer.cancel()
+        end = time.monotonic() + seconds
+        while self._kept and time.monotonic() < end:
+            self._offer()
+            await asyncio.sleep(_FIRST_RETRY)
         self._kept.clear()
 
     def _retry_later(self, pause: float) -> None:
@@ -95,11 +100,15 @@ class Answers:
 
     def _retry(self) -> None:
         before = self._size
+        self._offer()
+        if self._kept:
+            self._retry_later(_FIRST_RETRY if self._size < before else min(2 * self._pause, _LAST_RETRY))
+        self._sent()
+
+    def _offer(self) -> None:
+        """Hand over as much of what is kept as ZeroMQ takes now."""
         for client, waiting in list(self._kept.items()):
             while waiting and self._took(client[0], *waiting[0]):
                 self._size -= len(waiting.popleft()[1])
             if not waiting:
                 del self._kept[client]
-        if self._kept:
-            self._retry_later(_FIRST_RETRY if self._size < before else min(2 * self._pause, _LAST_RETRY))
-        self._sent()

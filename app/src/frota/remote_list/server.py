@@ -30,6 +30,7 @@ _MOST_BYTES, _ROUND_SECONDS = 2 * 2**20, 0.005  # of one socket in one round
 _MOST_TO_KEEP, _MOST_ELSE = 256, 4
 # At the end, how long nobody may have asked anything before all are answered, and how long that is waited for at most.
 _QUIET_SECONDS, _LONGEST_WAIT = 0.15, 0.6
+_UNREAD_SECONDS = 1.0  # then, how long a client may take to read answers that ZeroMQ has no room for
 _SWITCH_SECONDS = 0.0005  # how long a thread that sorts may keep the interpreter while requests wait
 
 
@@ -84,7 +85,7 @@ class ListServer:
         connections.cork()
         while self._round() or self._long:
             await asyncio.gather(*self._long, return_exceptions=True)
-        self._answers.close()
+        await self._answers.close(_UNREAD_SECONDS)
         if self._secret:
             self._authenticator.stop()
         for socket in self._sockets.all:
