@@ -45,6 +45,8 @@ def test_a_rollback_runs_what_ran_before_and_configuring_goes_forward_again(
     assert own != new
     ours = {(host, unit) for host, unit in units if unit.endswith(".service") and host != fleet.embedded_aws.name}
     assert fleet.restarted_since(units) == ours
+    libraries = {name: host.run("ls /opt/frota/libraries").split() for name, host in fleet.members.items()}
+    assert libraries == dict.fromkeys(fleet.members, [own.copy().pop().split("-")[-2]])  # shared, not sent again
 
     fleet.play(_ROLLBACK)
     assert _releases(fleet) == own

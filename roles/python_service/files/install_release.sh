@@ -1,31 +1,45 @@
 #!/bin/sh
-# install_release.sh HOME RELEASE: make HOME/releases/RELEASE from the wheels in HOME/wheels/RELEASE, offline.
+# install_release.sh HOME RELEASE LIBRARIES: make HOME/releases/RELEASE from the wheel in HOME/wheels/RELEASE, offline, on
+# top of HOME/libraries/LIBRARIES, which is made from HOME/wheels/LIBRARIES unless an earlier release has brought it.
 set -eu
 home=$1 release=$2
-wheels=$home/wheels/$release
-target=$home/releases/$release
+target=$home/releases/$release wheels=$home/wheels/$release
+libraries=$home/libraries/$3 library_wheels=$home/wheels/$3
+
+# Ready means whole and on disk, whatever happens to the host next.
+ready() {
+  sync --file-system "$1"
+  touch "$1/ready"
+}
 
 # The release in use is the one that a rollback from the new one goes back to, whatever was installed between the two.
 [ ! -e "$home/current/ready" ] || touch "$home/current/ready"
 
+if [ ! -e "$libraries/ready" ]; then
+  rm -rf "$libraries"
+  python3 -m venv --without-pip "$libraries"
+  # Debian's Python has no pip of its own; pip runs from its wheel.
+  "$libraries/bin/python" "$(echo "$library_wheels"/pip-*.whl)/pip" install --quiet --no-index --no-cache-dir \
+    --find-links "$library_wheels" --require-hashes --requirement "$library_wheels/requirements.txt"
+  ready "$libraries"
+fi
+
 rm -rf "$target"
 python3 -m venv --without-pip "$target"
-install() {
-  # Debian's Python has no pip of its own; pip runs from its wheel.
-  "$target/bin/python" "$(echo "$wheels"/pip-*.whl)/pip" install --quiet --no-index --no-cache-dir "$@"
-}
-install --find-links "$wheels" --require-hashes --requirement "$wheels/requirements.txt"
-if [ -d "$wheels/project" ]; then
-  install --no-deps "$wheels"/project/*.whl
-fi
-rm -rf "$wheels"
-
-# Ready means whole and on disk, whatever happens to the host next.
-sync --file-system "$target"
-touch "$target/ready"
+packages=$("$target/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+# site(7) of Python: a folder named in such a file is searched as well.
+echo "$libraries/${packages#"$target/"}" >"$packages/libraries.pth"
+"$target/bin/python" -m pip install --quiet --no-index --no-cache-dir --no-deps "$wheels"/*.whl
+ready "$target"
+rm -rf "$wheels" "$library_wheels"
 
 # The last three stay, and the one in use.
-ls -dt "$home"/releases/*/ready | tail -n +4 | while read -r ready; do
-  old=$(dirname "$ready")
+ls -dt "$home"/releases/*/ready | tail -n +4 | while read -r one; do
+  old=$(dirname "$one")
   [ "$old" = "$(readlink -f "$home/current")" ] || rm -rf "$old"
+done
+
+# So do their libraries.
+for one in "$home"/libraries/*; do
+  cat "$home"/releases/*/lib/python3*/site-packages/libraries.pth | grep --quiet --fixed-strings "$one/" || rm -rf "$one"
 done

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Build, on the control node, the one archive from which hosts install a release offline."""
+"""Build, on the control node, the two archives from which hosts install a release offline."""
 
 import hashlib
 import subprocess
@@ -7,20 +7,22 @@ import tarfile
 import tempfile
 import time
 import tomllib
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 
 DOCUMENTATION = """
 module: wheelhouse
-short_description: One content-addressed archive of wheels for the hosts' Python
+short_description: Content-addressed archives of wheels for the hosts' Python
 description:
-  - Downloads the wheels of a hash-locked requirements file for another Python and architecture, builds the wheel of a
-    project besides, and packs both into C(DEST/RELEASE.tar). Archives that nobody wanted for a month are removed.
-  - The release's name holds a digest of all that goes into it, so what has not changed is not built again.
+  - Downloads the wheels of a hash-locked requirements file for another Python and architecture into
+    C(DEST/LIBRARIES.tar), and builds the wheel of a project into C(DEST/RELEASE.tar). Archives that nobody wanted for a
+    month are removed.
+  - Both names are digests of all that goes into them, so what has not changed is neither built nor sent again.
 options:
   requirements: {type: path, required: true, description: Hash-locked requirements file.}
-  project: {type: path, description: Folder of a Python project with a pyproject.toml; its wheel is added.}
+  project: {type: path, required: true, description: Folder of a Python project with a pyproject.toml.}
   dest: {type: path, required: true, description: Folder of the archives.}
   python: {type: path, required: true, description: The control node's Python with pip and the project's build backend.}
   python_version: {type: str, required: true, description: The hosts' Python, such as 3.13.}
@@ -40,11 +42,12 @@ EXAMPLES = """
 """
 
 RETURN = """
-release: {type: str, returned: always, description: Name of the release, VERSION-DIGEST or DIGEST.}
-archive: {type: path, returned: always, description: The archive.}
+release: {type: str, returned: always, description: "Name of the release, VERSION-LIBRARIES-PROJECT: two digests."}
+archive: {type: path, returned: always, description: The archive of the project; that of the libraries is beside it.}
 """
 
 
+DIGITS = 12
 KEPT_SECONDS = 30 * 86400  # after an archive was last wanted; what is rolled back to is on the hosts
 
 
@@ -54,57 +57,71 @@ def project_files(project: Path) -> list[Path]:
     return [project / "pyproject.toml", *sorted(sources)]
 
 
-def release_name(params: dict) -> str:
+def libraries_name(params: dict) -> str:
     digest = hashlib.sha256(repr((params["python_version"], params["platforms"])).encode())
     digest.update(Path(params["requirements"]).read_bytes())
-    version = ""
-    if params["project"]:
-        project = Path(params["project"])
-        for path in project_files(project):
-            content = path.read_bytes()
-            digest.update(f"{path.relative_to(project)}\0{len(content)}\0".encode() + content)
-        version = tomllib.loads((project / "pyproject.toml").read_text())["project"]["version"] + "-"
-    return version + digest.hexdigest()[:12]
+    return digest.hexdigest()[:DIGITS]
 
 
-def gather(params: dict, folder: Path) -> None:
+def release_name(params: dict, libraries: str) -> str:
+    project = Path(params["project"])
+    digest = hashlib.sha256()
+    for path in project_files(project):
+        content = path.read_bytes()
+        digest.update(f"{path.relative_to(project)}\0{len(content)}\0".encode() + content)
+    version = tomllib.loads((project / "pyproject.toml").read_text())["project"]["version"]
+    return f"{version}-{libraries}-{digest.hexdigest()[:DIGITS]}"
+
+
+def gather_libraries(params: dict, folder: Path) -> None:
     """Put the wheels and the requirements file into the folder."""
-    pip = (params["python"], "-m", "pip", "--disable-pip-version-check")
     platforms = [f"--platform={platform}" for platform in params["platforms"]]
     python = f"--python-version={params['python_version']}"
-    download = (*pip, "download", "--quiet", "--no-deps", "--only-binary=:all:", python, *platforms)
-    run(*download, f"--dest={folder}", "--require-hashes", f"--requirement={params['requirements']}")
+    download = ("download", "--quiet", "--no-deps", "--only-binary=:all:", python, *platforms)
+    pip(params, *download, f"--dest={folder}", "--require-hashes", f"--requirement={params['requirements']}")
     (folder / "requirements.txt").write_bytes(Path(params["requirements"]).read_bytes())
-    if params["project"]:
-        wheel = (*pip, "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index")
-        run(*wheel, f"--wheel-dir={folder / 'project'}", params["project"])
 
 
-def prune(folder: Path, archive: Path) -> None:
-    """Note that the archive was wanted, and remove those that were not for long."""
-    archive.touch()
+def gather_project(params: dict, folder: Path) -> None:
+    """Put the project's wheel into the folder."""
+    wheel = ("wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index")
+    pip(params, *wheel, f"--wheel-dir={folder}", params["project"])
+
+
+def prune(folder: Path, wanted: Iterable[Path]) -> None:
+    """Note that these archives were wanted, and remove those that were not for long."""
+    for archive in wanted:
+        archive.touch()
     for path in folder.glob("*.tar"):
         if path.stat().st_mtime < time.time() - KEPT_SECONDS:
             path.unlink()
 
 
-def run(*command: str) -> None:
+def pip(params: dict, *words: str) -> None:
+    command = (params["python"], "-m", "pip", "--disable-pip-version-check", *words)
     subprocess.run(command, check=True, capture_output=True, text=True)
 
 
 def pack(folder: Path, archive: Path) -> None:
-    """Write the archive under its name only when it is whole."""
-    unfinished = archive.with_suffix(".unfinished")
+    """Write the archive under its name only when it is whole; another process may be writing the same one."""
+    unfinished = folder.with_suffix(".unfinished")
     with tarfile.open(unfinished, "w") as tar:
         tar.add(folder, arcname=archive.stem)
     unfinished.replace(archive)
+
+
+def make(params: dict, archive: Path, gather: Callable[[dict, Path], None]) -> None:
+    archive.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=archive.parent) as folder:
+        gather(params, Path(folder))
+        pack(Path(folder), archive)
 
 
 def main() -> None:
     module = AnsibleModule(
         argument_spec={
             "requirements": {"type": "path", "required": True},
-            "project": {"type": "path"},
+            "project": {"type": "path", "required": True},
             "python": {"type": "path", "required": True},
             "dest": {"type": "path", "required": True},
             "python_version": {"type": "str", "required": True},
@@ -112,20 +129,19 @@ def main() -> None:
         },
         supports_check_mode=True,
     )
-    release = release_name(module.params)
-    archive = Path(module.params["dest"]) / f"{release}.tar"
-    missing = not archive.exists()
-    if missing and not module.check_mode:
-        archive.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=archive.parent) as folder:
-            try:
-                gather(module.params, Path(folder))
-            except subprocess.CalledProcessError as error:
-                module.fail_json(msg=f"{' '.join(error.cmd[2:5])} failed:\n{error.stderr.strip()}")
-            pack(Path(folder), archive)
+    params, folder = module.params, Path(module.params["dest"])
+    libraries = libraries_name(params)
+    release = release_name(params, libraries)
+    gathered = {folder / f"{libraries}.tar": gather_libraries, folder / f"{release}.tar": gather_project}
+    missing = [archive for archive in gathered if not archive.exists()]
     if not module.check_mode:
-        prune(archive.parent, archive)
-    module.exit_json(changed=missing, release=release, archive=str(archive))
+        try:
+            for archive in missing:
+                make(params, archive, gathered[archive])
+        except subprocess.CalledProcessError as error:
+            module.fail_json(msg=f"{' '.join(error.cmd[2:5])} failed:\n{error.stderr.strip()}")
+        prune(folder, gathered)
+    module.exit_json(changed=missing != [], release=release, archive=str(folder / f"{release}.tar"))
 
 
 if __name__ == "__main__":
