@@ -301,15 +301,17 @@ class Pipeline:
         request = native.SendRequest(id=image or uuid4().hex, filename=name, image_data=data)
         return str(call(request, timeout=timeout, metadata=tuple(metadata.items())).id)
 
-    def upload(self, name: str, data: bytes, announced: int | None = None) -> str:
+    def upload(
+        self, name: str, data: bytes, announced: int | None = None, image: str = "", timeout: float = PATIENCE
+    ) -> str:
         """Upload an image in parts; return its id. Raises grpc.RpcError."""
         call = self.channel.stream_unary(
             f"/{NATIVE_SERVICE}/Upload", native.UploadPart.SerializeToString, native.Accepted.FromString
         )
         size = len(data) if announced is None else announced
-        header = native.UploadPart(header=native.UploadHeader(id=uuid4().hex, filename=name, size=size))
+        header = native.UploadPart(header=native.UploadHeader(id=image or uuid4().hex, filename=name, size=size))
         parts = (native.UploadPart(data=data[at : at + 2**20]) for at in range(0, len(data), 2**20))
-        return str(call(iter([header, *parts]), timeout=PATIENCE).id)
+        return str(call(iter([header, *parts]), timeout=timeout).id)
 
     def status(self, image: str) -> native.Status:
         """Return what is known of an image."""

@@ -136,13 +136,14 @@ class Intake:
                 await self._receive(file, size, parts)
                 with mmap.mmap(file.fileno(), size, prot=mmap.PROT_READ) as data:
                     sha256 = await self._looked(data)
+                key = messages.upload_key(offer.id, sha256)
+                ticket = Ticket(offer.id, offer.filename, offer.trace, sha256, size, key)
+                self._check_unused(ticket)  # before what is known by this id has a neighbour that nobody wants
                 file.seek(0)
-                key = messages.UPLOADS + offer.id
                 try:
                     await self._objects.upload(self.settings.uploads_bucket, key, file)
                 except StorageError:
                     raise RefusedError(Kind.AWAY, messages.STORAGE_AWAY) from None
-        ticket = Ticket(offer.id, offer.filename, offer.trace, sha256, size, key)
         await self._queue(ticket, b"", patience())
         return ticket
 
@@ -172,11 +173,15 @@ class Intake:
         except BadImage as error:
             raise RefusedError(Kind.INVALID, str(error)) from None
 
-    async def _queue(self, ticket: Ticket, body: bytes, patience: float) -> None:
-        """Publish, and keep that the image is queued. Raises RefusedError."""
+    def _check_unused(self, ticket: Ticket) -> None:
+        """Raise RefusedError where the id is another image's."""
         known = self._statuses.known(ticket.id)
         if known.state is not State.UNKNOWN and known.sha256 != ticket.sha256:
             raise RefusedError(Kind.INVALID, messages.USED_ID)
+
+    async def _queue(self, ticket: Ticket, body: bytes, patience: float) -> None:
+        """Publish, and keep that the image is queued. Raises RefusedError."""
+        self._check_unused(ticket)
         try:
             async with asyncio.timeout(patience):
                 await self._publish(ticket, body)

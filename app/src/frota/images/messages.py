@@ -91,6 +91,11 @@ def result_keys(filename: str, sha256: str) -> tuple[str, str]:
     return f"{base}_gray{end}", f"{base}_gray-{sha256[:16]}{end}"
 
 
+def upload_key(image: str, sha256: str) -> str:
+    """Return where an uploaded image is: under one key are always the same bytes, whatever else comes with its id."""
+    return f"{UPLOADS}{image}-{sha256}"
+
+
 @dataclass(frozen=True)
 class Ticket:
     """What is known of an image besides its bytes; travels with it from the producer on."""

@@ -1,6 +1,7 @@
 """S3's edge. boto3 blocks, so what is here runs in threads."""
 
 import asyncio
+import hashlib
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -83,9 +84,15 @@ class Objects:
         """Put what a file holds, in parts. Raises StorageError."""
         await self._do(lambda: self._client.upload_fileobj(file, bucket, key, Config=self._transfer))
 
-    async def download(self, bucket: str, key: str, to: Path) -> None:
-        """Write an object to a file. Raises StorageError, MissingError."""
-        await self._do(lambda: self._client.download_file(bucket, key, str(to), Config=self._transfer))
+    async def download(self, bucket: str, key: str, to: Path) -> str:
+        """Write an object to a file, and return the SHA-256 of what is there now. Raises StorageError, MissingError."""
+
+        def work() -> str:
+            self._client.download_file(bucket, key, str(to), Config=self._transfer)
+            with to.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest()
+
+        return await self._do(work)
 
     async def delete(self, bucket: str, key: str) -> None:
         """Delete an object; one that is gone is no error. Raises StorageError."""

@@ -1,6 +1,7 @@
 """An image's way: from a client over producer, broker and worker into S3; or among the dead, with the reason."""
 
 import io
+from collections.abc import Callable
 from uuid import uuid4
 
 import grpc
@@ -9,7 +10,7 @@ from PIL import Image
 
 from frota.images import images_pb2 as native
 from frota.images.messages import DEAD, QUEUE
-from pipeline_support import UPLOADS, Pipeline, digest, picture
+from pipeline_support import S3, UPLOADS, Pipeline, digest, picture
 
 
 def refused(pipeline: Pipeline, name: str, data: bytes) -> tuple[grpc.StatusCode, str | None]:
@@ -114,13 +115,48 @@ def test_an_image_too_large_for_the_queue_is_uploaded_and_its_upload_deleted_whe
     pipeline.serve()
     large = picture(kind="PNG") + b"trailing bytes are no harm" * 700_000
     image = pipeline.upload("large.png", large)
-    assert pipeline.s3.names(UPLOADS) == [f"uploads/{image}"]
+    assert pipeline.s3.names(UPLOADS) == [f"uploads/{image}-{digest(large)}"]
     pipeline.work()
     assert pipeline.finals(image)[image].state == native.DONE
     pipeline.workers[0].wait_for("large_gray.png")
     assert pipeline.s3.metadata("large_gray.png")["source-sha256"] == digest(large)
     assert pipeline.workers[0].stop() == 0
     assert pipeline.s3.names(UPLOADS) == []
+
+
+def test_an_upload_repeated_with_other_bytes_is_refused_and_what_was_accepted_is_worked_on(pipeline: Pipeline) -> None:
+    pipeline.serve()
+    image = pipeline.upload("a.jpg", picture(1))
+    assert pipeline.upload("a.jpg", picture(1), image=image) == image
+    with pytest.raises(grpc.RpcError, match="id já usado"):
+        pipeline.upload("a.jpg", picture(2), image=image)
+    pipeline.work()
+    assert pipeline.finals(image)[image].state == native.DONE
+    assert pipeline.s3.metadata("a_gray.jpg")["source-sha256"] == digest(picture(1))
+    grey = Image.open(io.BytesIO(pipeline.s3.body("a_gray.jpg"))).getpixel((0, 0))
+    assert grey == Image.open(io.BytesIO(picture(1))).convert("L").getpixel((0, 0))
+
+
+@pytest.mark.parametrize(
+    ("happens", "code", "reason"),
+    [
+        (lambda s3, key: s3.client.put_object(Bucket=UPLOADS, Key=key, Body=picture(2)), "altered", "não é o que foi"),
+        (lambda s3, key: s3.client.delete_object(Bucket=UPLOADS, Key=key), "gone", "não está mais"),
+    ],
+    ids=["other bytes", "expired"],
+)
+def test_an_upload_that_is_not_there_any_more_as_it_was_accepted_is_dead_with_the_reason(
+    pipeline: Pipeline, happens: Callable[[S3, str], None], code: str, reason: str
+) -> None:
+    pipeline.serve()
+    image = pipeline.upload("a.jpg", picture(1))
+    happens(pipeline.s3, f"uploads/{image}-{digest(picture(1))}")
+    pipeline.work()
+    final = pipeline.finals(image)[image]
+    assert (final.state, reason in final.reason) == (native.DEAD, True)
+    [(properties, _)] = pipeline.broker.take(DEAD)
+    assert (properties.headers or {})["reason-code"] == code
+    assert pipeline.s3.names() == []
 
 
 def test_an_upload_that_does_not_keep_what_it_announced_is_refused(pipeline: Pipeline) -> None:
