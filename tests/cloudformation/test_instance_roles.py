@@ -68,6 +68,7 @@ ALLOWED = {
     ("ImageWorkerRole", "s3:GetObject", f"{RESULTS}/*", ""),
     ("ImageWorkerRole", "s3:GetObject", f"{UPLOADS}/uploads/*", ""),
     ("ImageWorkerRole", "s3:DeleteObject", f"{UPLOADS}/uploads/*", ""),
+    ("ImageWorkerRole", "s3:ListBucket", RESULTS, ""),
     ("ImageWorkerRole", "s3:ListBucket", UPLOADS, ""),
 }
 
