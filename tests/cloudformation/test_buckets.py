@@ -52,13 +52,13 @@ def test_no_bucket_goes_with_its_stack(stacks: dict[str, Any], buckets: dict[str
         assert (resource["DeletionPolicy"], resource["UpdateReplacePolicy"]) == ("Retain", "Retain"), name
 
 
-def test_results_are_kept_for_ever_and_uploads_for_a_week(buckets: dict[str, Any]) -> None:
+def test_results_are_kept_for_ever_and_uploads_for_three_months(buckets: dict[str, Any]) -> None:
     def ends(name: str) -> list[Any]:
         rules = buckets[name]["LifecycleConfiguration"]["Rules"]
         return [(rule.get("Prefix"), rule["ExpirationInDays"]) for rule in rules if "ExpirationInDays" in rule]
 
     assert ends("storage.ResultsBucket") == []
-    assert ends("storage.UploadsBucket") == [("uploads/", 7)]
+    assert ends("storage.UploadsBucket") == [("uploads/", 90)]
 
 
 def test_uploads_in_parts_that_never_end_are_cleared_away(buckets: dict[str, Any]) -> None:
