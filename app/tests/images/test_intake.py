@@ -88,6 +88,7 @@ class Broker:
 
     def __init__(self) -> None:
         self.published: list[pika.BasicProperties] = []
+        self.no_room = asyncio.Event()
 
     async def publish(self, _exchange: str, _key: str, _body: bytes, properties: pika.BasicProperties) -> None:
         """Confirm at once."""
@@ -130,3 +131,21 @@ def test_what_comes_later_under_the_id_of_an_upload_leaves_the_upload_as_it_was_
     uploaded, kept = asyncio.run(run())
     assert uploaded == [picture(1)] * 2
     assert len(kept) == 1
+
+
+def test_while_the_broker_has_no_room_an_image_is_refused_before_anything_is_made_of_it(tmp_path: Path) -> None:
+    async def run() -> tuple[list[Kind], int]:
+        broker, bucket, data = Broker(), Bucket(), picture()
+        broker.no_room.set()
+        kinds = []
+        async with intake(tmp_path, broker, bucket) as taking:
+            for work in (
+                taking.accept(Offer.of("a.jpg", "", ""), data, 5.0),
+                taking.accept_upload(Offer.of("a.jpg", "", ""), len(data), parts(data), lambda: 5.0),
+            ):
+                with pytest.raises(RefusedError) as error:
+                    await work
+                kinds.append(error.value.kind)
+        return kinds, len(broker.published) + len(bucket.kept)
+
+    assert asyncio.run(run()) == ([Kind.FULL, Kind.FULL], 0)

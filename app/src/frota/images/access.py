@@ -58,6 +58,10 @@ class Access:
 class Operator(Broker):
     """What the commands for dead images can be told: how the broker is reached."""
 
+    patience: float = setting(
+        20.0, "how long to wait for a broker that has no room, and takes nothing", unit="seconds", low=0.1, high=86400
+    )
+
 
 def read(args: argparse.Namespace) -> Access:
     """Read how to get to the producer. Raises SettingsError."""

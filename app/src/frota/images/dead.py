@@ -21,9 +21,10 @@ from pika.adapters.blocking_connection import BlockingChannel
 from frota.core import log
 from frota.core.log import printable
 from frota.images import access, broker, diagnosis
+from frota.images.access import Operator
 from frota.images.client import tell
 from frota.images.messages import DEAD, QUEUE, death_of, trace_of
-from frota.images.settings import PREFIX, SYSTEM, Broker
+from frota.images.settings import PREFIX, SYSTEM
 from frota.images.showing import write
 
 _UNIT = "frota-image-operator"
@@ -164,11 +165,14 @@ def _time(properties: pika.BasicProperties) -> str:
 
 
 @contextmanager
-def _channel(config: Broker) -> Iterator[BlockingChannel]:
+def _channel(config: Operator) -> Iterator[BlockingChannel]:
     """Open a channel to whichever node answers. Raises BrokerError, also for what goes wrong later."""
     where = ",".join(f"{host}:{port}" for host, port in config.brokers)
+    nodes = broker.parameters(config)
+    for node in nodes:
+        node.blocked_connection_timeout = config.patience
     try:
-        connection = pika.BlockingConnection(broker.parameters(config))
+        connection = pika.BlockingConnection(nodes)
     except (exceptions.AMQPError, OSError) as error:
         raise BrokerError(f"no broker at {where}: {_explained(error, config)}") from None
     try:
@@ -181,7 +185,7 @@ def _channel(config: Broker) -> Iterator[BlockingChannel]:
             connection.close()
 
 
-def _explained(error: BaseException, config: Broker) -> str:
+def _explained(error: BaseException, config: Operator) -> str:
     """Return what is wrong in words; pika's errors hold the true one somewhere inside."""
     inner = _innermost(error)
     or_else = f"does not accept {config.cert_file}" if config.cert_file else "wants TLS (--cert-file, --ca-file)"
@@ -196,6 +200,8 @@ def _explained(error: BaseException, config: Broker) -> str:
             text = f"no virtual host {config.vhost!r}, or not for us"
         case exceptions.ChannelClosedByBroker() | exceptions.ConnectionClosedByBroker():
             text = inner.reply_text
+        case exceptions.ConnectionBlockedTimeout():
+            text = f"it has no room, and took nothing for {config.patience:g} s; what was not put back is still dead"
         case exceptions.StreamLostError() | exceptions.IncompatibleProtocolError():
             text = f"it hangs up: it {or_else}, or speaks no AMQP"
         case _:

@@ -131,6 +131,7 @@ class Intake:
             raise RefusedError(Kind.TOO_LARGE, messages.NO_UPLOADS)
         if size > self.settings.max_upload_bytes:
             raise RefusedError(Kind.TOO_LARGE, messages.TOO_LARGE.format(size, self.settings.max_upload_bytes))
+        self._check_room()
         async with self._uploads:
             with tempfile.TemporaryFile(dir=self.settings.directory) as file:
                 await self._receive(file, size, parts)
@@ -173,6 +174,11 @@ class Intake:
         except BadImage as error:
             raise RefusedError(Kind.INVALID, str(error)) from None
 
+    def _check_room(self) -> None:
+        """Raise RefusedError while the broker has no room: what is published then stays in our memory."""
+        if self._publisher.no_room.is_set():
+            raise RefusedError(Kind.FULL, messages.BROKER_FULL)
+
     def _check_unused(self, ticket: Ticket) -> None:
         """Raise RefusedError where the id is another image's."""
         known = self._statuses.known(ticket.id)
@@ -181,6 +187,7 @@ class Intake:
 
     async def _queue(self, ticket: Ticket, body: bytes, patience: float) -> None:
         """Publish, and keep that the image is queued. Raises RefusedError."""
+        self._check_room()
         self._check_unused(ticket)
         try:
             async with asyncio.timeout(patience):

@@ -64,7 +64,7 @@ class Producer:
         await self._statuses.open()
         objects = Objects(config, threads=4)
         self._objects = objects
-        self._publisher = Publisher(config, self._declare)
+        self._publisher = Publisher(config, self._declare, config.max_held_bytes)
         self._events = Consumer(config, config.events_queue, _EVENTS_AHEAD, self._take, self._declare)
         self._intake = Intake(config, self._publisher, self._statuses, objects)
         self._rpc = Rpc(self._intake, self._statuses, objects.url, self._notes)

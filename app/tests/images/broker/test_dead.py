@@ -155,6 +155,17 @@ def test_what_the_full_queue_does_not_take_stays_among_the_dead(broker: Broker, 
     assert broker.count(DEAD) == 20 - put
 
 
+def test_a_broker_without_room_is_told_and_not_waited_for_in_silence(broker: Broker, channel: BlockingChannel) -> None:
+    kill(channel, 1)
+    broker.run_ctl("set_vm_memory_high_watermark", "absolute", "1000000")
+    try:
+        ran = dead(broker, "retry", "--all", "--patience", "0.5")
+    finally:
+        broker.run_ctl("set_vm_memory_high_watermark", "0.6")
+    assert (ran.status, "it has no room, and took nothing for 0.5 s" in ran.err, ran.err.count("\n")) == (1, True, 1)
+    assert broker.count(DEAD) == 1
+
+
 def test_without_the_queue_nothing_is_put_back_and_nothing_lost(broker: Broker, channel: BlockingChannel) -> None:
     kill(channel, 1)
     channel.queue_delete(QUEUE)

@@ -109,6 +109,8 @@ def test_a_broker_without_memory_takes_no_image_but_lets_the_workers_finish(pipe
         with pytest.raises(grpc.RpcError, match="fila indisponível"):
             pipeline.send("no.jpg", picture(99), timeout=3)
         producer.wait_for("has no room")
+        with pytest.raises(grpc.RpcError, match="fila cheia"):  # at once, before it is in the producer's memory
+            pipeline.send("no.jpg", picture(98))
         pipeline.work()
         pipeline.workers[0].wait_for("29.jpg processada")
         until(lambda: pipeline.broker.count(QUEUE) == 0, "the queue is empty")
