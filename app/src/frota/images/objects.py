@@ -4,14 +4,17 @@ import asyncio
 import hashlib
 import os
 import re
+import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from frota.images.settings import Storage, credential
 
 if TYPE_CHECKING:
+    import botocore.auth
     import botocore.client
 
 T = TypeVar("T")
@@ -19,10 +22,18 @@ _CONNECT_SECONDS, _READ_SECONDS = 3, 30
 _PART = 8 * 2**20  # bytes of one part of a multipart upload
 _CODE = re.compile("<Code>([^<]{1,80})")  # of an error, in XML
 _MISSING = ("404", "NoSuchKey", "NotFound")
+_LASTING = (400, 401, 403, 404)  # answers that waiting does not change
 
 
 class StorageError(OSError):
-    """S3 did not do what was asked: says what and why. To be tried again."""
+    """S3 did not do what was asked: says what and why. To be tried again.
+
+    `lasting` is what does not pass by itself: S3 is there, but does not let us in, or not to what we ask for.
+    """
+
+    def __init__(self, text: str, *, lasting: bool = False) -> None:
+        super().__init__(text)
+        self.lasting = lasting
 
 
 class MissingError(StorageError):
@@ -36,29 +47,27 @@ class Objects:
         import boto3
         from boto3.s3.transfer import TransferConfig
         from botocore.config import Config
+        from botocore.exceptions import NoCredentialsError
         from botocore.httpsession import URLLib3Session
 
         if file := credential("aws"):
             os.environ["AWS_SHARED_CREDENTIALS_FILE"] = str(file)
         self._threads = ThreadPoolExecutor(threads, "s3")
         self._endpoint, self._region = config.s3_endpoint.rstrip("/"), config.s3_region
-        session = boto3.session.Session()
-        self._client: botocore.client.BaseClient = session.client(
-            "s3",
-            region_name=config.s3_region,
-            endpoint_url=self._endpoint or None,
-            config=Config(
-                connect_timeout=_CONNECT_SECONDS,
-                read_timeout=_READ_SECONDS,
-                retries={"total_max_attempts": 1},  # who calls knows how long it is worth trying
-                max_pool_connections=threads,
-                s3={"addressing_style": "path" if self._endpoint else "virtual"},
-            ),
+        self._session, self._connecting = boto3.session.Session(), threading.Lock()
+        self._client: botocore.client.BaseClient | None = None
+        self._config = Config(
+            connect_timeout=_CONNECT_SECONDS,
+            read_timeout=_READ_SECONDS,
+            retries={"total_max_attempts": 1},  # who calls knows how long it is worth trying
+            max_pool_connections=threads,
+            s3={"addressing_style": "path" if self._endpoint else "virtual"},
         )
-        self._credentials = session.get_credentials()
         self._http = URLLib3Session(timeout=(_CONNECT_SECONDS, _READ_SECONDS), max_pool_connections=threads)
         # One thread a transfer: the number of threads is ours to bound.
         self._transfer = TransferConfig(multipart_threshold=_PART, multipart_chunksize=_PART, use_threads=False)
+        with suppress(NoCredentialsError):  # which may come later, and are looked for again with each request
+            self._connect()
 
     def close(self) -> None:
         """Begin no further request."""
@@ -77,18 +86,18 @@ class Objects:
 
     async def metadata(self, bucket: str, key: str) -> dict[str, str]:
         """Return the metadata of an object. Raises StorageError, MissingError."""
-        found = await self._do(lambda: self._client.head_object(Bucket=bucket, Key=key))
+        found = await self._do(lambda: self._connect().head_object(Bucket=bucket, Key=key))
         return dict(found["Metadata"])
 
     async def upload(self, bucket: str, key: str, file: IO[bytes]) -> None:
         """Put what a file holds, in parts. Raises StorageError."""
-        await self._do(lambda: self._client.upload_fileobj(file, bucket, key, Config=self._transfer))
+        await self._do(lambda: self._connect().upload_fileobj(file, bucket, key, Config=self._transfer))
 
     async def download(self, bucket: str, key: str, to: Path) -> str:
         """Write an object to a file, and return the SHA-256 of what is there now. Raises StorageError, MissingError."""
 
         def work() -> str:
-            self._client.download_file(bucket, key, str(to), Config=self._transfer)
+            self._connect().download_file(bucket, key, str(to), Config=self._transfer)
             with to.open("rb") as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()
 
@@ -96,7 +105,7 @@ class Objects:
 
     async def delete(self, bucket: str, key: str) -> None:
         """Delete an object; one that is gone is no error. Raises StorageError."""
-        await self._do(lambda: self._client.delete_object(Bucket=bucket, Key=key))
+        await self._do(lambda: self._connect().delete_object(Bucket=bucket, Key=key))
 
     def url(self, bucket: str, key: str) -> str:
         """Return where an object is; who may read it is S3's to say."""
@@ -105,21 +114,38 @@ class Objects:
         host = f"{self._endpoint}/{bucket}" if self._endpoint else f"https://{bucket}.s3.{self._region}.amazonaws.com"
         return f"{host}/{quote(key)}"
 
-    def _put(self, url: str, data: bytes, headers: dict[str, str]) -> None:
-        """Put an object, at a third of what put_object costs, which is half of what an image of 1 megapixel does."""
+    def _connect(self) -> "botocore.client.BaseClient":
+        """Return S3's client, made once there are credentials: one that is made without never asks for any again."""
+        with self._connecting:
+            if self._client is None:
+                self._signer()
+                self._client = self._session.client(
+                    "s3", region_name=self._region, endpoint_url=self._endpoint or None, config=self._config
+                )
+            return self._client
+
+    def _signer(self) -> "botocore.auth.S3SigV4Auth":
+        """Return what signs a request. Raises NoCredentialsError."""
         from botocore.auth import S3SigV4Auth
-        from botocore.awsrequest import AWSRequest
         from botocore.exceptions import NoCredentialsError
 
-        if self._credentials is None:
+        credentials = self._session.get_credentials()  # found once, and asked for anew until then
+        if credentials is None:
             raise NoCredentialsError
+        return S3SigV4Auth(credentials.get_frozen_credentials(), "s3", self._region)
+
+    def _put(self, url: str, data: bytes, headers: dict[str, str]) -> None:
+        """Put an object, at a third of what put_object costs, which is half of what an image of 1 megapixel does."""
+        from botocore.awsrequest import AWSRequest
+
         request = AWSRequest("PUT", url, headers=headers, data=data)
-        S3SigV4Auth(self._credentials.get_frozen_credentials(), "s3", self._region).add_auth(request)
+        self._signer().add_auth(request)
         answer = self._http.send(request.prepare())
         if answer.status_code == 412:
             raise FileExistsError
         if answer.status_code != 200:
-            raise StorageError(f"S3: {answer.status_code} {_CODE.findall(answer.text)}")
+            lasting = answer.status_code in _LASTING
+            raise StorageError(f"S3: {answer.status_code} {_CODE.findall(answer.text)}", lasting=lasting)
 
     async def _do(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, _explained, work)
@@ -128,7 +154,7 @@ class Objects:
 def _explained(work: Callable[[], T]) -> T:
     """Do the work; what boto3 raises becomes FileExistsError, MissingError or StorageError."""
     from boto3.exceptions import Boto3Error
-    from botocore.exceptions import BotoCoreError, ClientError
+    from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
     try:
         return work()
@@ -136,8 +162,9 @@ def _explained(work: Callable[[], T]) -> T:
         answer: dict[str, Any] = error.response.get("Error", {})
         if answer.get("Code") in _MISSING:
             raise MissingError(f"S3: {error}") from None
-        raise StorageError(f"S3: {error}") from None
+        status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        raise StorageError(f"S3: {error}", lasting=status in _LASTING) from None
     except (FileExistsError, StorageError):
         raise
     except (BotoCoreError, Boto3Error, OSError) as error:
-        raise StorageError(f"S3: {error}") from None
+        raise StorageError(f"S3: {error}", lasting=isinstance(error, NoCredentialsError)) from None

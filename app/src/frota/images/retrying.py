@@ -1,7 +1,9 @@
 """Trying again while S3 is away: nothing is lost by it, since the broker keeps what is not acknowledged."""
 
 import asyncio
+import math
 import random
+import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -10,13 +12,17 @@ from frota.images.objects import MissingError, StorageError
 
 T = TypeVar("T")
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds, doubled each time
+_REMIND_SECONDS = 60.0
 
 
 class Outage:
-    """Says once that S3 is away, and once that it is back, however many wait for it."""
+    """Says once that S3 is away, and once that it is back, however many wait for it.
 
-    def __init__(self) -> None:
-        self._away = False
+    What does not pass by itself is an error, and said again once a minute: somebody has to do something.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock, self._away, self._remind = clock, False, -math.inf
 
     async def retry(self, request: Callable[[], Awaitable[T]]) -> T:
         """Make a request until it is answered; pauses grow, with jitter. Raises MissingError."""
@@ -35,9 +41,13 @@ class Outage:
             pause = min(2 * pause, _LONGEST_PAUSE)
 
     def _begin(self, error: StorageError) -> None:
-        if not self._away:
-            self._away = True
+        now = self._clock()
+        if error.lasting and now >= self._remind:
+            self._remind = now + _REMIND_SECONDS
+            log.record("ERROR", "storage_refuses", f"trying again, but this will not pass by itself: {error}")
+        elif not (self._away or error.lasting):
             log.record("WARNING", "storage_away", f"trying again until it answers: {error}")
+        self._away = True
 
     def _end(self) -> None:
         if self._away:

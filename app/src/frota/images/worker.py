@@ -31,6 +31,7 @@ _THREADS = 4  # requests to S3 for each converter
 _TELL_AFTER = 0.5  # seconds until others are told that an image is worked on: most are done before anybody could look
 _FINISH_SECONDS = 4.0  # for what is in flight when the worker stops; the rest is handed back
 _GONE = Death("gone", "o original não está mais no armazenamento")
+_NO_UPLOADS = Death("no_uploads", "este trabalhador não aceita imagens tão grandes: não tem de onde buscá-las")
 _ALTERED = Death("altered", "o original no armazenamento não é o que foi enviado")
 _TAKEN = Death("taken", "o nome do resultado já é de um objeto que não veio daqui")
 
@@ -148,6 +149,8 @@ class Worker:
         try:
             if not ticket.upload:
                 return await self._store(ticket, await self._pool.convert(body, extension(ticket.filename)))
+            if not self.settings.uploads_bucket:
+                raise DeadError(_NO_UPLOADS)
             with tempfile.NamedTemporaryFile(dir=self.settings.directory, suffix=".image") as file:
                 path = Path(file.name)
                 bucket = self.settings.uploads_bucket

@@ -1,0 +1,53 @@
+"""S3's outages: tried again for ever, and said as often as somebody has to hear of them."""
+
+import asyncio
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from frota.core import log
+from frota.images import retrying
+from frota.images.objects import StorageError
+from frota.images.retrying import Outage
+
+
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
+    """Collect level and event of what is logged, and let nobody wait between two tries."""
+    records: list[tuple[str, str]] = []
+
+    def record(level: str, event: str, _text: str, **_: Any) -> None:
+        records.append((level, event))
+
+    monkeypatch.setattr(log, "record", record)
+    monkeypatch.setattr(retrying, "_FIRST_PAUSE", 0.0)
+    return records
+
+
+def outage(*answers: tuple[float, StorageError | None]) -> None:
+    """Make one request that is answered so, each at its second."""
+    now = 0.0
+    left: Iterator[tuple[float, StorageError | None]] = iter(answers)
+
+    async def request() -> None:
+        nonlocal now
+        now, error = next(left)
+        if error:
+            raise error
+
+    asyncio.run(Outage(lambda: now).retry(request))
+
+
+AWAY, REFUSED = StorageError("connection refused"), StorageError("403", lasting=True)
+
+
+def test_an_outage_is_said_once_and_its_end_once(said: list[tuple[str, str]]) -> None:
+    outage((0, AWAY), (1, AWAY), (500, AWAY), (501, None))
+    assert said == [("WARNING", "storage_away"), ("INFO", "storage_back")]
+
+
+def test_what_does_not_pass_by_itself_is_an_error_once_a_minute(said: list[tuple[str, str]]) -> None:
+    outage((0, AWAY), (1, REFUSED), (2, REFUSED), (60.5, AWAY), (60.9, REFUSED), (61, REFUSED), (62, None))
+    refused = ("ERROR", "storage_refuses")
+    assert said == [("WARNING", "storage_away"), refused, refused, ("INFO", "storage_back")]
