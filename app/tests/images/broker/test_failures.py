@@ -132,7 +132,7 @@ def test_while_s3_is_away_images_wait_and_nothing_is_dead(pipeline: Pipeline) ->
     assert len(pipeline.s3.names()) == 12
 
 
-def test_an_image_that_every_worker_dies_of_is_dead_after_five_deliveries_and_its_status_says_so(
+def test_an_image_that_no_worker_brings_to_its_end_is_dead_after_five_deliveries_and_its_status_says_so(
     pipeline: Pipeline,
 ) -> None:
     pipeline.serve()
@@ -146,7 +146,7 @@ def test_an_image_that_every_worker_dies_of_is_dead_after_five_deliveries_and_it
     final = pipeline.finals(image)[image]
     assert (final.state, final.reason) == (
         native.DEAD,
-        "entregue vezes demais: todo trabalhador que a recebeu caiu com ela",
+        "entregue vezes demais: nenhum trabalhador que a recebeu chegou ao fim",
     )
     [(properties, body)] = pipeline.broker.take(DEAD)
     assert body == picture()
