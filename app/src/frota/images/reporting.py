@@ -11,17 +11,31 @@ from frota.core import log
 from frota.images.broker import AwayError
 from frota.images.consuming import Delivery
 from frota.images.messages import DEAD, EVENTS, Death, Event, Ticket
+from frota.images.owed import Owed
 from frota.images.publishing import FullError, Publisher, UnroutableError
 
 _PAUSE = 5.0  # seconds until the dead are tried again where the broker does not take them
 
 
 class Reporter:
-    """Publishes in the name of a worker."""
+    """Publishes in the name of a worker; what it owes when it stops is told after its next start."""
 
-    def __init__(self, publisher: Publisher, worker: str, bucket: str) -> None:
-        self._publisher, self._worker, self._bucket = publisher, worker, bucket
-        self._later: set[asyncio.Task[None]] = set()
+    def __init__(self, publisher: Publisher, worker: str, bucket: str, owed: Owed) -> None:
+        self._publisher, self._worker, self._bucket, self._owed = publisher, worker, bucket, owed
+        self._later: dict[asyncio.Task[None], Event] = {}
+
+    async def tell_owed(self) -> None:
+        """Tell what was left from before."""
+        if events := self._owed.read():
+            await asyncio.gather(*map(self._begin, events))
+            self._owed.keep([])
+
+    async def finish(self, seconds: float) -> None:
+        """Wait so long for results that are not told yet, unless the broker takes nothing; keep what then is left."""
+        telling = [task for task, event in self._later.items() if event.state == "done"]
+        if telling and not self._publisher.no_room.is_set():
+            await asyncio.wait(telling, timeout=seconds)
+        self._owed.keep([self._later[task] for task in telling if task in self._later])
 
     def working(self, ticket: Ticket) -> None:
         """Tell that work has begun; nobody waits for it."""
@@ -60,8 +74,8 @@ class Reporter:
 
     def _begin(self, event: Event) -> "asyncio.Task[None]":
         task = asyncio.get_running_loop().create_task(self._tell(event))
-        self._later.add(task)
-        task.add_done_callback(self._later.discard)
+        self._later[task] = event
+        task.add_done_callback(self._later.pop)
         return task
 
     async def _tell(self, event: Event) -> None:

@@ -20,6 +20,7 @@ from frota.images.formats import BadImage, Grey
 from frota.images.messages import QUEUE, BadMessage, Death, Ticket, extension, metadata, result_keys
 from frota.images.notes import WorkerNotes
 from frota.images.objects import MissingError, Objects, StorageError
+from frota.images.owed import Owed
 from frota.images.publishing import Publisher
 from frota.images.reporting import Reporter
 from frota.images.retrying import Outage
@@ -68,21 +69,26 @@ class Worker:
         self._pool = await self._held.enter_async_context(pool)
         self._objects = Objects(config, threads=count * _THREADS)
         publisher = Publisher(config, self._declare)
-        self._reporter = Reporter(publisher, self._name, config.bucket)
+        self._reporter = Reporter(publisher, self._name, config.bucket, Owed(config.directory))
         self._consumer = Consumer(config, QUEUE, count * (1 + _AHEAD), self._take, self._declare)
-        self._tasks = [essential(work, self._end) for work in (publisher.run(), self._consumer.run(), self._sweep())]
+        works = (publisher.run(), self._consumer.run(), self._sweep())
+        self._tasks = [essential(work, self._end) for work in works]
+        self._telling = essential(self._reporter.tell_owed(), self._end)
         log.record("INFO", "starting", f"Trabalhador {self._name} iniciado, {count} conversões por vez")
         return f"working with {count} converters, results into {config.bucket}"
 
     async def stop(self) -> None:
         """Take nothing new, finish what is in flight, hand the rest back."""
+        end = time.monotonic() + _FINISH_SECONDS
         await self._consumer.cancel()
         if self._working:
-            await asyncio.wait(self._working, timeout=_FINISH_SECONDS)
+            await asyncio.wait(self._working, timeout=end - time.monotonic())
         handed_back = len(self._working)
-        for task in [*self._working, *self._tasks]:
+        await self._reporter.finish(max(end - time.monotonic(), 0))
+        tasks = [*self._working, *self._tasks, self._telling]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._working, *self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         self._objects.close()
         await self._held.aclose()
         self._notes.report()

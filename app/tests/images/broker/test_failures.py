@@ -101,7 +101,9 @@ def test_a_full_queue_is_told_as_such_and_takes_images_again_when_there_is_room(
     assert pipeline.finals(image)[image].state == native.DONE
 
 
-def test_a_broker_without_memory_takes_no_image_but_lets_the_workers_finish(pipeline: Pipeline) -> None:
+def test_a_broker_without_memory_takes_no_image_but_lets_workers_finish_and_hears_it_later(
+    pipeline: Pipeline,
+) -> None:
     producer = pipeline.serve()
     images = [pipeline.send(f"{colour}.jpg", picture(colour)) for colour in range(30)]
     pipeline.broker.run_ctl("set_vm_memory_high_watermark", "absolute", "1000000")
@@ -114,8 +116,10 @@ def test_a_broker_without_memory_takes_no_image_but_lets_the_workers_finish(pipe
         pipeline.work()
         pipeline.workers[0].wait_for("29.jpg processada")
         until(lambda: pipeline.broker.count(QUEUE) == 0, "the queue is empty")
+        assert pipeline.workers[0].stop() == 0
     finally:
         pipeline.broker.run_ctl("set_vm_memory_high_watermark", "0.6")
+    pipeline.workers[0].start()
     assert {one.state for one in pipeline.finals(*images).values()} == {native.DONE}
 
 

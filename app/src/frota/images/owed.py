@@ -1,0 +1,57 @@
+"""What a worker could not tell before it stopped, in a file for its next start."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from frota.core import log
+from frota.images.messages import BadMessage, Event
+
+_MOST = 10_000  # events, of half a KiB each
+
+
+class Owed:
+    """Events in `directory`, one a line; telling one twice does no harm, so they stay there until all are told.
+
+    A disk that does not do it is an error in the log: the results themselves are in S3.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._file = directory / "owed.jsonl"
+
+    def read(self) -> list[Event]:
+        """Return what is left from before."""
+        events: list[Event] = []
+        try:
+            events.extend(map(Event.read, self._file.read_bytes().splitlines()))
+        except FileNotFoundError:
+            pass
+        except (BadMessage, OSError) as error:
+            log.record("ERROR", "owed_lost", f"{self._file}: who waits for results is not told: {error}")
+        return events
+
+    def keep(self, events: Sequence[Event]) -> None:
+        """Keep these events and no others; returns when they are on disk."""
+        if len(events) > _MOST:
+            text = f"{_MOST} results at most are told after the next start, {len(events) - _MOST} are not"
+            log.record("ERROR", "owed_lost", text, COUNT=len(events) - _MOST)
+        try:
+            if events:
+                self._write(b"".join(event.encode() + b"\n" for event in events[-_MOST:]))
+            else:
+                self._file.unlink(missing_ok=True)
+        except OSError as error:
+            log.record("ERROR", "owed_lost", f"{self._file}: who waits for {len(events)} results is not told: {error}")
+
+    def _write(self, content: bytes) -> None:
+        new = self._file.with_suffix(".new")
+        with new.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        new.replace(self._file)
+        folder = os.open(self._file.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)

@@ -1,0 +1,96 @@
+"""What a worker tells: nothing that is in S3 goes untold because the worker stops."""
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pika
+import pytest
+
+from frota.core import log
+from frota.images import owed
+from frota.images.messages import Event, Ticket
+from frota.images.owed import Owed
+from frota.images.reporting import Reporter
+
+TICKETS = [Ticket(f"{number:032x}", "a.jpg", "b" * 32, "c" * 64, 5) for number in range(3)]
+
+
+class Broker:
+    """Stands in for a publisher: confirms at once, or never."""
+
+    def __init__(self, *, confirms: bool) -> None:
+        self.published: list[Event] = []
+        self.no_room = asyncio.Event()
+        self._confirms = confirms
+
+    async def publish(self, _exchange: str, _key: str, body: bytes, _properties: pika.BasicProperties) -> None:
+        """Take a message, or hold on to it for ever."""
+        if not self._confirms:
+            await asyncio.Event().wait()
+        self.published.append(Event.read(body))
+
+
+def reporter(broker: Any, folder: Path) -> Reporter:
+    """Return a worker's."""
+    return Reporter(broker, "worker-1", "results", Owed(folder))
+
+
+async def owe(folder: Path) -> None:
+    """Stop while a broker without room has not taken what was done."""
+    broker = Broker(confirms=False)
+    broker.no_room.set()
+    stopping = reporter(broker, folder)
+    for ticket in TICKETS:
+        stopping.working(ticket)
+        await stopping.done(ticket, "a_gray.jpg")
+    await stopping.finish(60)
+
+
+def test_results_that_the_broker_had_no_room_to_hear_of_are_told_after_the_next_start(tmp_path: Path) -> None:
+    async def run() -> list[Event]:
+        await owe(tmp_path)
+        broker = Broker(confirms=True)
+        await reporter(broker, tmp_path).tell_owed()
+        return broker.published
+
+    told = asyncio.run(run())
+    assert [(event.id, event.state, event.key) for event in told] == [(one.id, "done", "a_gray.jpg") for one in TICKETS]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_owed_stays_on_disk_until_it_is_told(tmp_path: Path) -> None:
+    async def run() -> list[Event]:
+        await owe(tmp_path)
+        again = reporter(Broker(confirms=False), tmp_path)
+        telling = asyncio.ensure_future(again.tell_owed())
+        await asyncio.sleep(0)
+        await again.finish(0.01)
+        telling.cancel()
+        return Owed(tmp_path).read()
+
+    assert [event.id for event in asyncio.run(run())] == [one.id for one in TICKETS]
+
+
+def test_what_is_told_in_time_is_not_owed(tmp_path: Path) -> None:
+    async def run() -> int:
+        broker = Broker(confirms=True)
+        stopping = reporter(broker, tmp_path)
+        stopping._begin(stopping._event(TICKETS[0], "done"))
+        await stopping.finish(60)
+        return len(broker.published)
+
+    assert asyncio.run(run()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_so_many_are_kept_and_no_more_and_the_log_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(owed, "_MOST", 2)
+    monkeypatch.setattr(log, "record", lambda _level, event, _text, **_: said.append(event))
+    events = [Event(one.id, "done", "a.jpg", one.trace, one.sha256, "worker-1") for one in TICKETS]
+    Owed(tmp_path).keep(events)
+    assert Owed(tmp_path).read() == events[1:]
+    (tmp_path / "owed.jsonl").write_bytes(b"garbage\n")
+    assert Owed(tmp_path).read() == []
+    assert said == ["owed_lost", "owed_lost"]
