@@ -22,6 +22,7 @@ QUEUE, DEAD, EVENTS = "images", "images.dead", "images.events"  # DEAD is a queu
 LONGEST_NAME = 255  # bytes of a file name in UTF-8, as in common file systems
 UPLOADS = "uploads/"  # what keys of uploaded images begin with
 NATIVE_SERVICE, ORIGINAL_SERVICE = "frota.images.Images", "cloudimg.ImageService"
+STATUSES_HEALTH = "frota.images.statuses"  # under which health is told of what the producer hears, not of what it takes
 
 RECEIVED = "Imagem {} recebida, processamento iniciado."
 NO_NAME = "nome do arquivo vazio"

@@ -13,7 +13,7 @@ from grpc_health.v1 import health, health_pb2_grpc
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 
 from frota import commands
-from frota.core import log, state
+from frota.core import log, state, systemd
 from frota.core.settings import SettingsError
 from frota.core.state import StateError
 from frota.images import messages, queues, settings
@@ -33,6 +33,7 @@ from frota.tasks import essential
 _GRACE = 3.0  # seconds for what is in flight when the producer stops
 _PAUSE = 5.0  # seconds between two tries to keep what became of an image
 _EVENTS_AHEAD = 500  # events that are written with one sync
+_DEAF = "; no connection yet to hear what becomes of images, so statuses are old"
 _STATES = {"working": State.WORKING, "done": State.DONE}
 _OPTIONS = [
     ("grpc.so_reuseport", 0),  # a second producer on the same port is a mistake, and told
@@ -55,6 +56,7 @@ class Producer:
     ) -> None:
         self.settings, self._reread, self._end = config, reread, end
         self._notes = ProducerNotes(config.log_requests_per_second)
+        self._listening, self._hears = "", False
 
     async def start(self) -> str:
         """Open what is kept, listen; the broker may come later."""
@@ -73,9 +75,10 @@ class Producer:
         self._tasks = [
             essential(work, self._end) for work in (self._publisher.run(), self._events.run(), self._sweep())
         ]
+        self._listening = f"listening on {', '.join(addresses)}"
         for address in addresses:
             log.record("INFO", "starting", f"Servidor gRPC iniciado em {address}", ADDRESS=address)
-        return f"listening on {', '.join(addresses)}"
+        return self._listening + _DEAF
 
     async def stop(self) -> None:
         """Accept nothing new, answer what was received, close."""
@@ -129,11 +132,18 @@ class Producer:
             await asyncio.sleep(1)
 
     async def _tell_health(self) -> None:
-        """Tell those who ask whether an image would be accepted now."""
-        able = self._publisher.connected and not self._publisher.no_room.is_set()
-        status = HealthCheckResponse.SERVING if able else HealthCheckResponse.NOT_SERVING
-        for service in ("", messages.NATIVE_SERVICE, messages.ORIGINAL_SERVICE):
-            await self._health.set(service, status)
+        """Tell those who ask whether an image would be accepted now, and whether what becomes of it would be heard.
+
+        The one does not depend on the other: an image is no worse off for a status that is old, and a queue of events
+        that is missing must not stop images. So health has a name of its own for it, and systemd shows it too.
+        """
+        able, hears = self._publisher.connected and not self._publisher.no_room.is_set(), self._events.connected
+        told = dict.fromkeys(("", messages.NATIVE_SERVICE, messages.ORIGINAL_SERVICE), able)
+        for service, well in (told | {messages.STATUSES_HEALTH: hears}).items():
+            await self._health.set(service, HealthCheckResponse.SERVING if well else HealthCheckResponse.NOT_SERVING)
+        if hears is not self._hears:
+            self._hears = hears
+            systemd.notify(f"STATUS={self._listening}" + ("" if hears else _DEAF))
 
     def _take(self, delivery: Delivery) -> None:
         """Note what became of an image; acknowledged when that is on disk."""

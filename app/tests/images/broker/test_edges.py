@@ -1,5 +1,6 @@
 """Who is let in, what is told to those who watch the service, and how it ends."""
 
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -10,8 +11,9 @@ import pytest
 from grpc_health.v1 import health_pb2
 
 from frota.images import images_pb2 as native
-from frota.images.messages import QUEUE
+from frota.images.messages import QUEUE, STATUSES_HEALTH
 from pipeline_support import Pipeline, free_port, picture, until
+from support import PATIENCE
 
 
 class Authority:
@@ -96,22 +98,45 @@ def test_without_a_certificate_of_the_fleet_nobody_is_let_in_and_with_one_everyb
     assert answers == [native.UNKNOWN, *[grpc.StatusCode.UNAVAILABLE] * 3]
 
 
-def test_health_is_told_by_whether_an_image_would_be_accepted(pipeline: Pipeline) -> None:
-    pipeline.serve()
+def serving(pipeline: Pipeline, service: str = "") -> bool:
+    """Ask the producer how it is."""
     check = pipeline.channel.unary_unary(
         "/grpc.health.v1.Health/Check",
         health_pb2.HealthCheckRequest.SerializeToString,
         health_pb2.HealthCheckResponse.FromString,
     )
+    answer = check(health_pb2.HealthCheckRequest(service=service))
+    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
-    def serving() -> bool:
-        return bool(check(health_pb2.HealthCheckRequest()).status == health_pb2.HealthCheckResponse.SERVING)
 
-    until(serving, "the producer says that it serves")
+def test_health_is_told_by_whether_an_image_would_be_accepted(pipeline: Pipeline) -> None:
+    pipeline.serve()
+    until(lambda: serving(pipeline), "the producer says that it serves")
     pipeline.broker.kill()
-    until(lambda: not serving(), "it says that it does not")
+    until(lambda: not serving(pipeline), "it says that it does not")
     pipeline.broker.start()
-    until(serving, "it says so again")
+    until(lambda: serving(pipeline), "it says so again")
+
+
+def test_a_producer_without_its_queue_of_events_accepts_images_and_says_that_their_statuses_are_old(
+    pipeline: Pipeline, tmp_path: Path
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(PATIENCE)
+        pipeline.environ["NOTIFY_SOCKET"] = str(tmp_path / "notify")
+        channel = pipeline.broker.channel()
+        channel.queue_declare(QUEUE, durable=True, arguments={"x-queue-type": "quorum"})
+        pipeline.serve("--declare", "no")
+        until(lambda: serving(pipeline), "the producer says that it serves")
+        assert not serving(pipeline, STATUSES_HEALTH)
+        assert pipeline.send("a.jpg", picture())
+        channel.queue_declare("images.events", durable=True, arguments={"x-queue-type": "quorum"})
+        until(lambda: serving(pipeline, STATUSES_HEALTH), "it says that it hears")
+        told = [manager.recv(1000).decode()]
+        while "STATUS=" not in told[-1] or "statuses are old" in told[-1]:
+            told.append(manager.recv(1000).decode())
+        assert any("statuses are old" in one for one in told)
 
 
 def test_who_watches_is_told_to_come_back_when_the_producer_stops_and_it_stops_in_time(pipeline: Pipeline) -> None:
