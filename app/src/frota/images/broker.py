@@ -22,6 +22,7 @@ from frota.images.settings import Broker
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds between two tries to connect, doubled each time
 _HEARTBEAT = 20  # seconds
 _CONNECT_SECONDS = 10.0  # for TCP, TLS and AMQP together
+_CLOSE_SECONDS = 1.0
 
 # There is no setting for what pika reads at a time, 4 KiB; each time it copies all that it has of a frame of 128 KiB.
 _AsyncTransportBase._MAX_RECV_BYTES = 64 * 1024
@@ -43,18 +44,21 @@ class Session:
     async def call(self, method: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
         """Call a method of the channel and return the broker's answer. Raises AwayError when there will be none."""
         answer = asyncio.get_running_loop().create_future()
-        method(*arguments, **options, callback=partial(settle, answer))
+        try:
+            method(*arguments, **options, callback=partial(settle, answer))
+        except AMQPError as error:
+            raise AwayError(_explained(error)) from None
         await asyncio.wait({answer, self.over}, return_when=asyncio.FIRST_COMPLETED)
         if not answer.done():
             raise AwayError(self.over.result())
         return answer.result()
 
     async def close(self) -> None:
-        """Close the connection in order."""
+        """Close the connection in order, if the broker hears that: one without room reads nothing."""
         if not self.over.done():
             with suppress(AMQPError):
                 self.connection.close()
-            await self.over
+            await asyncio.wait({self.over}, timeout=_CLOSE_SECONDS)
 
 
 def parameters(config: Broker) -> list[pika.ConnectionParameters]:
@@ -172,15 +176,17 @@ class Link:
         """Connect to some node and stay until the session is over; tell whether there was one."""
         random.shuffle(self._nodes)
         for node in self._nodes:
+            session: Session | None = None
             try:
                 session = await connect(node)
                 session.connection.add_on_connection_blocked_callback(lambda *_: self._block(True))
                 session.connection.add_on_connection_unblocked_callback(lambda *_: self._block(False))
                 await self._prepare(session)
-            except (AwayError, OSError) as error:
-                log.record(
-                    "WARNING", "broker_away", f"no connection to {node.host}:{node.port} {self._purpose}: {error}"
-                )
+            except (AMQPError, OSError) as error:  # AwayError is one; pika's own are of what closes at that moment
+                text = f"no connection to {node.host}:{node.port} {self._purpose}: {_explained(error)}"
+                log.record("WARNING", "broker_away", text)
+                if session:
+                    await session.close()
                 continue
             self.no_room.clear()
             self._session = session

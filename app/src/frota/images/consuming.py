@@ -24,9 +24,10 @@ class Delivery(NamedTuple):
     body: bytes
 
     def ack(self) -> None:
-        """Let the broker forget the message; in a session that is over this does nothing: it comes again."""
+        """Let the broker forget the message; in a session that is over, or about to be, it comes again."""
         if not self.session.over.done():
-            self.session.channel.basic_ack(self.tag)
+            with suppress(AMQPError):
+                self.session.channel.basic_ack(self.tag)
 
 
 class Consumer(Link):
