@@ -1,19 +1,15 @@
 """Room for images: everybody in turn, never more than there is. And what is accepted stays as it was accepted."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
-from typing import IO, Any
 
-import pika
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frota.images.intake import Intake, Kind, Offer, RefusedError, Room
-from frota.images.settings import ProducerSettings
-from frota.images.statuses import Statuses
+from frota.images.intake import Kind, Offer, RefusedError, Room
+from images.intake_support import Broker, Bucket, intake, parts
 from pipeline_support import picture
 
 
@@ -70,49 +66,6 @@ def test_an_offer_with_a_path_or_a_wrong_id_is_refused_as_invalid(name: str, ima
     with pytest.raises(RefusedError) as error:
         Offer.of(name, image, "")
     assert error.value.kind is Kind.INVALID
-
-
-class Bucket:
-    """Stands in for S3, and keeps what is put there."""
-
-    def __init__(self) -> None:
-        self.kept: dict[str, bytes] = {}
-
-    async def upload(self, _bucket: str, key: str, file: IO[bytes]) -> None:
-        """Keep what the file holds."""
-        self.kept[key] = file.read()
-
-
-class Broker:
-    """Stands in for a publisher, and keeps what is published."""
-
-    def __init__(self) -> None:
-        self.published: list[pika.BasicProperties] = []
-        self.no_room = asyncio.Event()
-
-    async def publish(self, _exchange: str, _key: str, _body: bytes, properties: pika.BasicProperties) -> None:
-        """Confirm at once."""
-        self.published.append(properties)
-
-
-@asynccontextmanager
-async def intake(folder: Path, broker: Any, bucket: Any) -> AsyncIterator[Intake]:
-    """Give what takes images in, with a table of statuses of its own."""
-    config = ProducerSettings(state_dir=folder, uploads_bucket="uploads")
-    statuses = Statuses(folder, 100)
-    await statuses.open()
-    taking = Intake(config, broker, statuses, bucket)
-    try:
-        yield taking
-    finally:
-        taking.close()
-        await statuses.close()
-
-
-async def parts(data: bytes) -> AsyncIterator[bytes]:
-    """Give an image in two parts."""
-    yield data[:100]
-    yield data[100:]
 
 
 def test_what_comes_later_under_the_id_of_an_upload_leaves_the_upload_as_it_was_accepted(tmp_path: Path) -> None:

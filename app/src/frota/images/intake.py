@@ -26,7 +26,6 @@ from frota.images.publishing import FullError, Publisher, UnroutableError
 from frota.images.settings import ProducerSettings
 from frota.images.statuses import State, Status, Statuses
 
-_UPLOADS_AT_ONCE = 4  # each is on disk in whole before S3 has it
 _SMALL = 256 * 1024  # bytes; to look at so many takes no longer than to hand them to another thread
 
 
@@ -108,7 +107,6 @@ class Intake:
         self.settings = config
         self._publisher, self._statuses, self._objects = publisher, statuses, objects
         self._lookers = ThreadPoolExecutor(2, "look")
-        self._uploads = asyncio.Semaphore(_UPLOADS_AT_ONCE)
 
     def close(self) -> None:
         """Look at no further image."""
@@ -132,19 +130,18 @@ class Intake:
         if size > self.settings.max_upload_bytes:
             raise RefusedError(Kind.TOO_LARGE, messages.TOO_LARGE.format(size, self.settings.max_upload_bytes))
         self._check_room()
-        async with self._uploads:
-            with tempfile.TemporaryFile(dir=self.settings.directory) as file:
-                await self._receive(file, size, parts)
-                with mmap.mmap(file.fileno(), size, prot=mmap.PROT_READ) as data:
-                    sha256 = await self._looked(data)
-                key = messages.upload_key(offer.id, sha256)
-                ticket = Ticket(offer.id, offer.filename, offer.trace, sha256, size, key)
-                self._check_unused(ticket)  # before what is known by this id has a neighbour that nobody wants
-                file.seek(0)
-                try:
-                    await self._objects.upload(self.settings.uploads_bucket, key, file)
-                except StorageError:
-                    raise RefusedError(Kind.AWAY, messages.STORAGE_AWAY) from None
+        with tempfile.TemporaryFile(dir=self.settings.directory) as file:
+            await self._receive(file, size, parts)
+            with mmap.mmap(file.fileno(), size, prot=mmap.PROT_READ) as data:
+                sha256 = await self._looked(data)
+            key = messages.upload_key(offer.id, sha256)
+            ticket = Ticket(offer.id, offer.filename, offer.trace, sha256, size, key)
+            self._check_unused(ticket)  # before what is known by this id has a neighbour that nobody wants
+            file.seek(0)
+            try:
+                await self._objects.upload(self.settings.uploads_bucket, key, file)
+            except StorageError:
+                raise RefusedError(Kind.AWAY, messages.STORAGE_AWAY) from None
         await self._queue(ticket, b"", patience())
         return ticket
 

@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
 from typing import Any, NoReturn
 
 import grpc
@@ -21,6 +21,8 @@ from frota.images.statuses import FINAL, State, Status, Statuses
 Context = Any  # grpc.aio.ServicerContext, generic in types that no method here uses
 _ENVELOPE = 64 * 1024  # bytes of a message besides its image
 _MARGIN = 0.3  # seconds before a client's deadline in which its answer must be on its way
+_READ_SECONDS = 90.0  # for one message, whatever the client's deadline: it holds room, and our own client is faster
+_UPLOADS_AT_ONCE = 4  # each is on disk in whole before S3 has it; all have half of the room at most
 _MOST_IDS = 1000
 _CODES = {
     Kind.INVALID: grpc.StatusCode.INVALID_ARGUMENT,
@@ -37,7 +39,9 @@ class Rpc:
         self, intake: Intake, statuses: Statuses, url: Callable[[str, str], str], notes: ProducerNotes
     ) -> None:
         self._intake, self._statuses, self._url, self._notes = intake, statuses, url, notes
-        self._room = Room(intake.settings.max_held_bytes)
+        held, self._largest = intake.settings.max_held_bytes, intake.settings.max_bytes + _ENVELOPE
+        self._room = Room(held)
+        self._uploads = Room(max(1, min(_UPLOADS_AT_ONCE, held // (2 * self._largest))))
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:
@@ -100,49 +104,61 @@ class Rpc:
 
     async def _read_one(self, context: Context) -> Ticket:
         """Take an image in that comes in one message, of either service."""
-        patience = self._patience(context)
-        async with self._held(patience):
-            request = await self._message(context, patience)
+        async with self._held(context):
+            request = await self._message(context)
             image = request.id if isinstance(request, native.SendRequest) else ""
             offer = Offer.of(request.filename, image, _traceparent(context))
-            return await self._intake.accept(offer, request.image_data, patience)
+            return await self._intake.accept(offer, request.image_data, self._patience(context))
 
     async def _read_many(self, context: Context) -> Ticket:
-        """Take an image in that comes in parts; a client without a deadline has its time for each of them."""
-        async with self._held(self._patience(context)):
-            first = await self._message(context, self._patience(context))
+        """Take an image in that comes in parts; a client without a deadline has its time for each of them.
+
+        It waits for its turn first, and has room for one part at a time only, so that small images pass it.
+        """
+        async with self._turn(self._uploads, 1, self._patience(context)):
+            async with self._held(context):
+                first = await self._message(context)
             if first.WhichOneof("part") != "header":
                 raise RefusedError(Kind.INVALID, messages.NO_HEADER)
             offer = Offer.of(first.header.filename, first.header.id, _traceparent(context))
-            return await self._intake.accept_upload(
-                offer, first.header.size, self._data(context), lambda: self._patience(context)
-            )
+            async with aclosing(self._data(context)) as parts:
+                return await self._intake.accept_upload(
+                    offer, first.header.size, parts, lambda: self._patience(context)
+                )
 
-    async def _data(self, context: Context) -> AsyncIterator[bytes]:
-        while (part := await self._message(context, self._patience(context), may_end=True)) is not None:
-            yield part.data
+    async def _data(self, context: Context) -> AsyncGenerator[bytes]:
+        while True:
+            async with self._held(context):
+                part = await self._message(context, may_end=True)
+                if part is None:
+                    return
+                yield part.data
 
     def _patience(self, context: Context) -> float:
         """Return how many seconds the client waits from now on, with time for the answer to get there."""
         left = context.time_remaining()
         return self._intake.settings.answer_seconds if left is None else max(float(left) - _MARGIN, 0)
 
-    @asynccontextmanager
-    async def _held(self, patience: float) -> AsyncIterator[None]:
+    def _held(self, context: Context) -> AbstractAsyncContextManager[None]:
         """Have room for the largest message while the block runs. Raises RefusedError."""
+        return self._turn(self._room, self._largest, self._patience(context))
+
+    @staticmethod
+    @asynccontextmanager
+    async def _turn(room: Room, size: int, patience: float) -> AsyncIterator[None]:
+        """Have so much of a room while the block runs. Raises RefusedError."""
         async with AsyncExitStack() as stack:
             try:
                 async with asyncio.timeout(patience):
-                    await stack.enter_async_context(self._room.of(self._intake.settings.max_bytes + _ENVELOPE))
+                    await stack.enter_async_context(room.of(size))
             except TimeoutError:
                 raise RefusedError(Kind.AWAY, messages.BUSY) from None
             yield
 
-    @staticmethod
-    async def _message(context: Context, patience: float, *, may_end: bool = False) -> Any:
+    async def _message(self, context: Context, *, may_end: bool = False) -> Any:
         """Read one message; None for the end, where there may be one. Raises RefusedError."""
         try:
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(min(self._patience(context), _READ_SECONDS)):
                 message = await context.read()
         except TimeoutError:
             raise RefusedError(Kind.AWAY, messages.LATE) from None

@@ -1,0 +1,84 @@
+"""The producer's edge: whoever is slow, or idle, keeps nobody else from sending."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+
+from frota.images import images_pb2 as native
+from frota.images import messages, rpc
+from frota.images.notes import ProducerNotes
+from frota.images.rpc import Rpc
+from images.intake_support import Broker, Bucket, intake
+from pipeline_support import picture
+from support import PATIENCE
+
+SMALLEST = 32 * 2**20  # bytes of images held; two of the largest
+
+
+@asynccontextmanager
+async def served(folder: Path, bucket: Bucket) -> AsyncIterator[grpc.aio.Channel]:
+    """Give a channel to a producer with room for two messages."""
+    async with intake(folder, Broker(), bucket, max_held_bytes=SMALLEST) as taking:
+        server = grpc.aio.server()
+        edge = Rpc(taking, taking._statuses, lambda bucket, key: f"{bucket}/{key}", ProducerNotes(0))
+        server.add_generic_rpc_handlers(edge.handlers())
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            yield channel
+        await server.stop(0)
+
+
+def upload(channel: grpc.aio.Channel, parts: Any) -> Any:
+    """Begin an upload with a deadline far away."""
+    path = f"/{messages.NATIVE_SERVICE}/Upload"
+    method = channel.stream_unary(path, native.UploadPart.SerializeToString, native.Accepted.FromString)
+    return method(parts, timeout=86400)
+
+
+def parts(data: bytes) -> Iterator[native.UploadPart]:
+    """Give an image as a client uploads it."""
+    yield native.UploadPart(header=native.UploadHeader(filename="a.jpg", size=len(data)))
+    yield native.UploadPart(data=data)
+
+
+def test_uploads_that_wait_for_s3_or_for_their_turn_leave_the_room_to_small_images(tmp_path: Path) -> None:
+    async def run() -> None:
+        bucket = Bucket()
+        bucket.answers.clear()
+        async with served(tmp_path, bucket) as channel:
+            uploads = [upload(channel, parts(picture(colour))) for colour in range(6)]
+            await asyncio.wait_for(bucket.asked.wait(), PATIENCE)
+            send = channel.unary_unary(
+                f"/{messages.NATIVE_SERVICE}/Send", native.SendRequest.SerializeToString, native.Accepted.FromString
+            )
+            assert await send(native.SendRequest(filename="b.jpg", image_data=picture()), timeout=PATIENCE)
+            assert not any(call.done() for call in uploads)
+            bucket.answers.set()
+            await asyncio.gather(*uploads)
+            assert len(bucket.kept) == 6
+
+    asyncio.run(run())
+
+
+def test_a_call_that_sends_nothing_is_ended_however_far_its_deadline_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def nothing() -> AsyncIterator[native.UploadPart]:
+        await asyncio.Event().wait()
+        yield native.UploadPart()
+
+    async def run() -> str | None:
+        async with served(tmp_path, Bucket()) as channel:
+            with pytest.raises(grpc.aio.AioRpcError) as error:
+                await asyncio.wait_for(upload(channel, nothing()), PATIENCE)
+            return error.value.details()
+
+    monkeypatch.setattr(rpc, "_READ_SECONDS", 0.05)
+    assert asyncio.run(run()) == messages.LATE
