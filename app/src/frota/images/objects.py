@@ -6,12 +6,12 @@ import os
 import re
 import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from frota.images.settings import Storage, credential
+from frota.images.threads import Threads
 
 if TYPE_CHECKING:
     import botocore.auth
@@ -52,7 +52,7 @@ class Objects:
 
         if file := credential("aws"):
             os.environ["AWS_SHARED_CREDENTIALS_FILE"] = str(file)
-        self._threads = ThreadPoolExecutor(threads, "s3")
+        self._threads = Threads(threads, "s3")  # S3 may accept a request and never answer
         self._endpoint, self._region = config.s3_endpoint.rstrip("/"), config.s3_region
         self._session, self._connecting = boto3.session.Session(), threading.Lock()
         self._client: botocore.client.BaseClient | None = None
@@ -71,7 +71,7 @@ class Objects:
 
     def close(self) -> None:
         """Begin no further request."""
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._threads.close()
 
     async def put_new(self, bucket: str, key: str, data: bytes, kind: str, metadata: Mapping[str, str]) -> bool:
         """Put an object where there is none; tell whether it was put. Raises StorageError."""
