@@ -64,8 +64,7 @@ def test_what_is_owed_stays_on_disk_until_it_is_told(tmp_path: Path) -> None:
         await owe(tmp_path)
         again = reporter(Broker(confirms=False), tmp_path)
         telling = asyncio.ensure_future(again.tell_owed())
-        await asyncio.sleep(0)
-        await again.finish(0.01)
+        await again.finish(0.01)  # before the first step of it is taken
         telling.cancel()
         return Owed(tmp_path).read()
 

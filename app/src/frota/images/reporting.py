@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from typing import Any
 
 import pika
@@ -24,10 +24,13 @@ class Reporter:
         self._publisher, self._worker, self._bucket, self._owed = publisher, worker, bucket, owed
         self._later: dict[asyncio.Task[None], Event] = {}
 
-    async def tell_owed(self) -> None:
-        """Tell what was left from before."""
-        if events := self._owed.read():
-            await asyncio.gather(*map(self._begin, events))
+    def tell_owed(self) -> Coroutine[None, None, None]:
+        """Begin to tell what was left from before, at once: a stop that follows is to know of it."""
+        return self._told(list(map(self._begin, self._owed.read())))
+
+    async def _told(self, telling: "list[asyncio.Task[None]]") -> None:
+        if telling:
+            await asyncio.gather(*telling)
             self._owed.keep([])
 
     async def finish(self, seconds: float) -> None:
