@@ -62,7 +62,7 @@ class Worker:
         """Start the converters, and connect; the broker may come later."""
         config = self.settings
         self._lock = state.lock(config.directory)
-        for left in config.directory.glob("*.image"):
+        for left in config.directory.glob("*.image*"):  # boto3 writes to a name of its own, which is longer
             left.unlink()
         count = config.converters or len(os.sched_getaffinity(0))
         pool = Pool(count, config.convert_seconds, config.convert_bytes, config.max_pixels)
