@@ -1,6 +1,9 @@
 """What the broker's definitions promise to those who may not define anything themselves."""
 
+import re
 from typing import Any
+
+from frota.images.messages import DEAD, EVENTS
 
 from .checkout import ROOT, load
 
@@ -11,3 +14,16 @@ def test_nobody_but_the_definitions_makes_a_queue_so_none_goes_by_itself() -> No
     assert [name for name, rights in BROKER["rabbitmq_users"].items() if rights.get("configure")] == []
     definitions = {name: policy["definition"] for name, policy in BROKER["rabbitmq_policies"].items()}
     assert [name for name, definition in definitions.items() if "expires" in definition] == []
+
+
+def test_each_may_publish_where_its_system_does_and_nowhere_else() -> None:
+    by_name = "amq.default"  # as the broker calls the exchange that leads to a queue by its name
+    found = {
+        name: {place for place in (by_name, DEAD, EVENTS) if re.search(rights.get("write", "^$"), place)}
+        for name, rights in BROKER["rabbitmq_users"].items()
+    }
+    assert found == {
+        "image_producer": {by_name},
+        "image_worker": {DEAD, EVENTS},
+        "image_operator": {by_name, EVENTS},
+    }

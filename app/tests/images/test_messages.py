@@ -91,8 +91,9 @@ def test_a_message_without_headers_is_no_ticket() -> None:
         Ticket.read(ID, None)
 
 
-def test_an_event_reads_back_as_it_was_written() -> None:
-    event = Event(ID, "done", "férias.png", TRACE, SHA, "worker-1", "férias_gray.png", "results")
+@pytest.mark.parametrize("state", messages.EVENT_STATES)
+def test_an_event_reads_back_as_it_was_written(state: str) -> None:
+    event = Event(ID, state, "férias.png", TRACE, SHA, "worker-1", "férias_gray.png", "results", "por quê")
     assert Event.read(event.encode()) == event
 
 

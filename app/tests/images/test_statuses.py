@@ -49,6 +49,7 @@ def after(*states: State) -> State:
         ([State.DONE, State.QUEUED, State.WORKING, State.DEAD], State.DONE),
         ([State.QUEUED, State.DEAD], State.DEAD),
         ([State.DEAD, State.QUEUED], State.DEAD),
+        ([State.DEAD, State.WORKING], State.DEAD),
         ([State.DEAD, State.WORKING, State.DONE], State.DONE),
     ],
 )
@@ -59,6 +60,32 @@ def test_what_comes_late_or_twice_does_not_turn_a_status_back(states: list[State
 @given(st.lists(st.sampled_from([State.QUEUED, State.WORKING, State.DEAD]), max_size=5))
 def test_a_done_image_stays_done_whatever_follows(states: list[State]) -> None:
     assert after(State.DONE, *states) == State.DONE
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "end"),
+    [
+        ([], [], State.QUEUED),
+        ([State.DEAD], [], State.QUEUED),
+        ([State.DEAD], [State.WORKING], State.WORKING),
+        ([State.DEAD], [State.DEAD], State.DEAD),
+        ([State.DEAD, State.DONE], [], State.DONE),
+        ([State.WORKING], [], State.WORKING),
+    ],
+)
+def test_a_dead_image_that_an_operator_puts_back_is_queued_and_no_other_is(
+    tmp_path: Path, before: list[State], after: list[State], end: State
+) -> None:
+    async def run() -> State:
+        async with opened(tmp_path) as statuses:
+            for state in before:
+                await statuses.note(QUEUED._replace(state=state))
+            await statuses.note(QUEUED, again=True)
+            for state in after:
+                await statuses.note(QUEUED._replace(state=state))
+            return (await statuses.get([QUEUED.id]))[0].state
+
+    assert asyncio.run(run()) == end
 
 
 def test_what_is_noted_is_there_after_the_process_has_gone_without_closing(tmp_path: Path) -> None:

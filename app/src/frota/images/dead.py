@@ -1,7 +1,7 @@
 """`frota images dead`: what an operator does about images that no worker could do, straight at the broker.
 
 An image leaves the dead ones only when the queue has confirmed it, or it is dropped; what is cut short in between may
-double it, but loses nothing.
+double it, or leave its status at queued until it is tried again, but loses nothing.
 """
 
 import argparse
@@ -23,7 +23,7 @@ from frota.core.log import printable
 from frota.images import access, broker, diagnosis
 from frota.images.access import Operator
 from frota.images.client import tell
-from frota.images.messages import DEAD, QUEUE, death_of, trace_of
+from frota.images.messages import DEAD, EVENTS, QUEUE, BadMessage, Event, Ticket, death_of, trace_of
 from frota.images.settings import PREFIX, SYSTEM
 from frota.images.showing import write
 
@@ -108,7 +108,7 @@ def _carry_out(channel: BlockingChannel, args: argparse.Namespace) -> int:
             if not args.all and dead.id not in left:
                 continue
             if args.command == "retry":
-                _publish(channel, dead)
+                _retry(channel, dead)
             channel.basic_ack(dead.tag)
             left.pop(dead.id, None)
             count += 1
@@ -122,6 +122,30 @@ def _carry_out(channel: BlockingChannel, args: argparse.Namespace) -> int:
     for image in left:
         tell(f"{image}: no dead image has this id")
     return 1 if left else 0
+
+
+def _retry(channel: BlockingChannel, dead: Dead) -> None:
+    """Put an image back into the queue, and tell so before a worker can tell what became of it."""
+    _say(channel, dead, "queued")
+    try:
+        _publish(channel, dead)
+    except (exceptions.NackError, exceptions.UnroutableError):
+        _say(channel, dead, "dead")
+        raise
+
+
+def _say(channel: BlockingChannel, dead: Dead, state: str) -> None:
+    """Tell producers what an image is at now; of what is no image of ours, nobody asks."""
+    try:
+        ticket = Ticket.read(dead.id, dead.properties.headers)
+    except BadMessage:
+        return
+    reason = dead.fields()["reason"] if state == "dead" else ""
+    event = Event(ticket.id, state, ticket.filename, ticket.trace, ticket.sha256, "", reason=reason)
+    properties = pika.BasicProperties(
+        message_id=f"{event.id}-{state}", delivery_mode=2, content_type="application/json"
+    )
+    channel.basic_publish(EVENTS, "", event.encode(), properties)  # where there is no producer, nobody hears it
 
 
 def _publish(channel: BlockingChannel, dead: Dead) -> None:

@@ -5,6 +5,7 @@ From, to, what, and how:
     client → producer      ImageRequest                      gRPC (cloudimg.proto, images.proto)
     producer → broker      the image, with `Ticket.headers`  default exchange, routing key `images`
     worker → broker        `Event` as JSON                   exchange `images.events`
+    operator → broker      the same, of a retried image      exchange `images.events`
     worker → broker        the image, with header `reason`   exchange `images.dead`
     worker → S3            the grey image, with `metadata`   key `result_keys`
 """
@@ -20,6 +21,7 @@ import orjson
 
 QUEUE, DEAD, EVENTS = "images", "images.dead", "images.events"  # DEAD is a queue and an exchange, EVENTS an exchange
 LONGEST_NAME = 255  # bytes of a file name in UTF-8, as in common file systems
+EVENT_STATES = ("working", "done", "queued", "dead")  # the last two are an operator's: tried again, and not taken
 UPLOADS = "uploads/"  # what keys of uploaded images begin with
 NATIVE_SERVICE, ORIGINAL_SERVICE = "frota.images.Images", "cloudimg.ImageService"
 STATUSES_HEALTH = "frota.images.statuses"  # under which health is told of what the producer hears, not of what it takes
@@ -153,16 +155,17 @@ def metadata(ticket: Ticket, width: int, height: int) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Event:
-    """What a worker tells of an image."""
+    """What a worker tells of an image, or an operator who has it tried again."""
 
     id: str
-    state: str  # "working" or "done"
+    state: str  # one of EVENT_STATES
     filename: str
     trace: str
     sha256: str
     worker: str
     key: str = ""  # of the result
     bucket: str = ""
+    reason: str = ""  # of a death
 
     def encode(self) -> bytes:
         """Return the event as JSON."""
@@ -174,7 +177,7 @@ class Event:
         try:
             fields = orjson.loads(body)
             event = cls(**{field.name: fields.get(field.name, "") for field in dataclasses.fields(cls)})
-            if event.state not in ("working", "done") or not all(isinstance(one, str) for one in vars(event).values()):
+            if event.state not in EVENT_STATES or not all(isinstance(one, str) for one in vars(event).values()):
                 raise BadMessage("not one of our events")
             check_id(event.id)
         except (ValueError, AttributeError, TypeError) as error:

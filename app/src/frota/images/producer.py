@@ -34,7 +34,7 @@ _GRACE = 3.0  # seconds for what is in flight when the producer stops
 _PAUSE = 5.0  # seconds between two tries to keep what became of an image
 _EVENTS_AHEAD = 500  # events that are written with one sync
 _DEAF = "; no connection yet to hear what becomes of images, so statuses are old"
-_STATES = {"working": State.WORKING, "done": State.DONE}
+_STATES = {"working": State.WORKING, "done": State.DONE, "queued": State.QUEUED, "dead": State.DEAD}
 _OPTIONS = [
     ("grpc.so_reuseport", 0),  # a second producer on the same port is a mistake, and told
     ("grpc.max_receive_message_length", 2 * settings.ProducerSettings.max_bytes),  # a larger one is told so in words
@@ -160,7 +160,7 @@ class Producer:
             return
         while True:
             try:
-                await self._statuses.note(status)
+                await self._statuses.note(status, again=status.state is State.QUEUED)
                 break
             except OSError as error:
                 text = f"what became of image {status.id} cannot be kept, trying again: {error}"
@@ -181,6 +181,7 @@ def _told(delivery: Delivery) -> Status:
         event.worker,
         event.bucket,
         event.key,
+        event.reason,
     )
 
 

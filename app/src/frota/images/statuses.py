@@ -29,12 +29,15 @@ class State(IntEnum):
 
 
 FINAL = frozenset((State.UNKNOWN, State.DONE, State.DEAD))
-# A message may come twice, and late: what was done stays done, nothing is queued again; a dead one may be tried again.
-# One statement, so that a change of one image costs one step of SQLite, whatever is known of the image before.
+# A message may come twice, and late: what was done stays done, nothing is queued again, and a dead image is not worked
+# on, unless an operator has put it back. One statement: a change of one image costs one step of SQLite, whatever
+# is known of the image before.
 _UPSERT = f"""INSERT INTO images ({_COLUMNS}) VALUES ({", ".join("?" * 10)}) ON CONFLICT (id) DO UPDATE SET
     state = excluded.state, changed = excluded.changed, worker = excluded.worker, bucket = excluded.bucket,
     key = excluded.key, reason = excluded.reason
-    WHERE state != {State.DONE:d} AND excluded.state != {State.QUEUED:d}"""  # noqa: S608 -- made of constants
+    WHERE state != {State.DONE:d} AND CASE excluded.state
+        WHEN {State.QUEUED:d} THEN state = {State.DEAD:d} AND ? WHEN {State.WORKING:d} THEN state != {State.DEAD:d}
+        ELSE TRUE END"""  # noqa: S608 -- made of constants
 _READ = f"SELECT {_COLUMNS} FROM images WHERE id = ?"  # noqa: S608 -- made of constants
 
 
@@ -59,7 +62,7 @@ class Statuses:
     def __init__(self, directory: Path, remembered: int) -> None:
         self._thread = ThreadPoolExecutor(1, "statuses")
         self._file, self._remembered = directory / "statuses.sqlite", remembered
-        self._pending: list[tuple[Status, asyncio.Future[None]]] = []
+        self._pending: list[tuple[Status, bool, asyncio.Future[None]]] = []
         self._writer: asyncio.Task[None] | None = None
         self._watchers: dict[str, set[asyncio.Queue[Status]]] = {}
         self._written = 0
@@ -78,10 +81,13 @@ class Statuses:
         await self._in_thread(self._close)
         self._thread.shutdown()
 
-    async def note(self, status: Status) -> None:
-        """Return when the change is on disk, or found to be none. Raises OSError."""
+    async def note(self, status: Status, *, again: bool = False) -> None:
+        """Return when the change is on disk, or found to be none. Raises OSError.
+
+        `again` is of a dead image that was put back.
+        """
         noted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._pending.append((status, noted))
+        self._pending.append((status, again, noted))
         if self._writer is None:
             self._writer = asyncio.create_task(self._write())
         await noted
@@ -120,13 +126,13 @@ class Statuses:
             changed: list[Status] = []
             error: Exception | None = None
             try:
-                changed = await self._in_thread(partial(self._apply, [status for status, _ in group]))
+                changed = await self._in_thread(partial(self._apply, [(status, again) for status, again, _ in group]))
             except OSError as problem:
                 error = problem
             for status in changed:
                 for changes in self._watchers.get(status.id, ()):
                     changes.put_nowait(status)
-            for _, noted in group:
+            for *_, noted in group:
                 if not noted.done():
                     noted.set_exception(error) if error else noted.set_result(None)
         self._writer = None
@@ -159,11 +165,11 @@ class Statuses:
     def _close(self) -> None:
         self._table.close()
 
-    def _apply(self, group: list[Status]) -> list[Status]:
+    def _apply(self, group: list[tuple[Status, bool]]) -> list[Status]:
         """Write one group with one sync; return what it changed."""
         self._table.execute("BEGIN IMMEDIATE")
         try:
-            changed = [status for status in group if self._table.execute(_UPSERT, status).rowcount]
+            changed = [one for one, again in group if self._table.execute(_UPSERT, (*one, again)).rowcount]
             self._prune(len(changed))
         except BaseException:
             self._table.execute("ROLLBACK")

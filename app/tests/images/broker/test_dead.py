@@ -13,9 +13,10 @@ import pika
 import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 
-from frota.images.messages import DEAD, QUEUE
+from frota.images import images_pb2 as native
+from frota.images.messages import DEAD, EVENTS, QUEUE, Event
 from images.images_support import CLEAN, Ran, images
-from pipeline_support import Broker
+from pipeline_support import Broker, Pipeline, picture, until
 from support import PATIENCE, frota
 
 QUORUM: dict[str, Any] = {"x-queue-type": "quorum"}
@@ -90,6 +91,52 @@ def test_a_retried_image_is_in_the_queue_as_it_was_before_it_died(broker: Broker
     assert (properties.headers, properties.message_id, properties.timestamp) == (about, image, 1_800_000_000)
     assert (properties.delivery_mode, body) == (2, b"image")
     assert (ran.status, ran.out, broker.count(DEAD)) == (0, f"{image}  2.jpg  queued\n", 1)
+
+
+def told(broker: Broker) -> list[tuple[str, str, str]]:
+    """Return what producers were told: id, state, reason."""
+    events = [Event.read(body) for _, body in broker.take(EVENTS)]
+    return [(event.id, event.state, event.reason) for event in events]
+
+
+@pytest.fixture
+def hearing(channel: BlockingChannel) -> BlockingChannel:
+    """Give a channel to a broker with a producer's queue of events, too."""
+    channel.exchange_declare(EVENTS, exchange_type="fanout", durable=True)
+    channel.queue_declare(EVENTS, durable=True, arguments=QUORUM)
+    channel.queue_bind(EVENTS, EVENTS)
+    return channel
+
+
+def test_producers_are_told_that_an_image_is_queued_again(broker: Broker, hearing: BlockingChannel) -> None:
+    image = kill(hearing, 1, sha256="ab" * 32, reason="x")
+    assert dead(broker, "retry", image).status == 0
+    assert told(broker) == [(image, "queued", "")]
+
+
+def test_producers_are_told_that_an_image_is_dead_still_where_the_queue_does_not_take_it(
+    broker: Broker, hearing: BlockingChannel
+) -> None:
+    image = kill(hearing, 1, sha256="ab" * 32, reason="x")
+    hearing.queue_delete(QUEUE)
+    assert dead(broker, "retry", image).status == 1
+    assert told(broker) == [(image, "queued", ""), (image, "dead", "x")]
+    assert broker.count(DEAD) == 1
+
+
+def test_an_image_that_is_retried_is_queued_and_may_die_again(pipeline: Pipeline) -> None:
+    pipeline.serve()
+    whole = picture(kind="PNG", size=(500, 500))
+    image = pipeline.send("bad.png", whole[:60] + b"\xff" * 40 + whole[100:])
+    worker = pipeline.work()
+    first = pipeline.finals(image)[image]
+    assert worker.stop() == 0
+    assert dead(pipeline.broker, "retry", image).status == 0
+    until(lambda: pipeline.status(image).state == native.QUEUED, "the image is queued again")
+    worker.start()
+    again = pipeline.finals(image)[image]
+    assert (first.state, again.state, again.reason) == (native.DEAD, native.DEAD, first.reason)
+    assert again.changed > first.changed
 
 
 def test_all_are_retried_in_their_order_and_large_ones_too(broker: Broker, channel: BlockingChannel) -> None:
