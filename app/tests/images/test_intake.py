@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from frota.core import log
 from frota.images.intake import Kind, Offer, RefusedError, Room
+from frota.images.statuses import Status
 from images.intake_support import Broker, Bucket, intake, parts
 from pipeline_support import picture
 
@@ -102,3 +104,29 @@ def test_while_the_broker_has_no_room_an_image_is_refused_before_anything_is_mad
         return kinds, len(broker.published) + len(bucket.kept)
 
     assert asyncio.run(run()) == ([Kind.FULL, Kind.FULL], 0)
+
+
+def test_an_accepted_image_whose_status_cannot_be_kept_is_accepted_and_said_in_its_trace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[dict[str, object]] = []
+
+    def record(_level: str, event: str, _text: str, **more: object) -> None:
+        said.append({"event": event} | more)
+
+    async def full(_: Status) -> None:
+        raise OSError(28, "No space left on device")
+
+    async def run() -> Offer:
+        async with intake(tmp_path, Broker(), Bucket()) as taking:
+            monkeypatch.setattr(taking._statuses, "note", full)
+            monkeypatch.setattr(
+                log, "record", lambda _level, event, _text, **more: said.append({"event": event} | more)
+            )
+            offer = Offer.of("a.jpg", "", "")
+            await taking.accept(offer, picture(), 5.0)
+            return offer
+
+    offer = asyncio.run(run())
+    about = {"IMAGE_ID": offer.id, "TRACE_ID": offer.trace, "FILENAME": "a.jpg"}
+    assert said == [{"event": "not_noted"} | about]

@@ -2,15 +2,17 @@
 
 import asyncio
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, ClassVar
 
 import pika
 import pytest
 
 from frota.core import log
-from frota.images import owed
-from frota.images.messages import Event, Ticket
+from frota.images import owed, reporting
+from frota.images.messages import Death, Event, Ticket
 from frota.images.owed import Owed
+from frota.images.publishing import FullError
 from frota.images.reporting import Reporter
 
 TICKETS = [Ticket(f"{number:032x}", "a.jpg", "b" * 32, "c" * 64, 5) for number in range(3)]
@@ -93,3 +95,23 @@ def test_so_many_are_kept_and_no_more_and_the_log_says_so(tmp_path: Path, monkey
     (tmp_path / "owed.jsonl").write_bytes(b"garbage\n")
     assert Owed(tmp_path).read() == []
     assert said == ["owed_lost", "owed_lost"]
+
+
+def test_a_dead_image_that_the_broker_does_not_take_is_tried_again_and_said_in_its_trace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[dict[str, object]] = []
+    monkeypatch.setattr(reporting, "_PAUSE", 0.0)
+    monkeypatch.setattr(log, "record", lambda _level, event, _text, **more: said.append({"event": event} | more))
+
+    class Full:
+        answers: ClassVar[list[Exception]] = [FullError()]
+
+        async def publish(self, *_: object) -> None:
+            if self.answers:
+                raise self.answers.pop()
+
+    delivery: Any = SimpleNamespace(properties=pika.BasicProperties(message_id=TICKETS[0].id), body=b"")
+    asyncio.run(reporter(Full(), tmp_path).dead(delivery, Death("damaged", "danificada"), TICKETS[0]))
+    about = {"IMAGE_ID": TICKETS[0].id, "TRACE_ID": TICKETS[0].trace, "FILENAME": "a.jpg"}
+    assert said == [{"event": "dead_refused"} | about]

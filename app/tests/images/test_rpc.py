@@ -11,7 +11,7 @@ import grpc.aio
 import pytest
 
 from frota.images import images_pb2 as native
-from frota.images import messages, rpc
+from frota.images import messages, notes, rpc
 from frota.images.notes import ProducerNotes
 from frota.images.rpc import Rpc
 from images.intake_support import Broker, Bucket, intake
@@ -82,3 +82,33 @@ def test_a_call_that_sends_nothing_is_ended_however_far_its_deadline_is(
 
     monkeypatch.setattr(rpc, "_READ_SECONDS", 0.05)
     assert asyncio.run(run()) == messages.LATE
+
+
+@pytest.mark.parametrize(
+    ("name", "image", "fields"),
+    [
+        ("a.jpg", "a" * 32, {"IMAGE_ID": "a" * 32, "FILENAME": "a.jpg"}),
+        ("../a\n.jpg", "7", {"IMAGE_ID": "7", "FILENAME": "../a\\n.jpg"}),
+        ("x" * 1000, "b" * 32, {"IMAGE_ID": "b" * 32, "FILENAME": "x" * 255}),
+    ],
+    ids=["no image", "no name", "no end"],
+)
+def test_a_refusal_is_in_the_trace_of_its_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, image: str, fields: dict[str, str]
+) -> None:
+    trace, said = "c" * 32, list[dict[str, object]]()
+
+    async def run() -> None:
+        async with served(tmp_path, Bucket()) as channel:
+            call = channel.unary_unary(
+                f"/{messages.NATIVE_SERVICE}/Send", native.SendRequest.SerializeToString, native.Accepted.FromString
+            )
+            request = native.SendRequest(id=image, filename=name, image_data=b"no image")
+            with pytest.raises(grpc.aio.AioRpcError):
+                await call(request, timeout=PATIENCE, metadata=(("traceparent", f"00-{trace}-{'d' * 16}-01"),))
+
+    monkeypatch.setattr(notes, "record", lambda _level, event, _text, **more: said.append({"event": event} | more))
+    asyncio.run(run())
+    (refused,) = said
+    assert refused.pop("PEER")
+    assert refused == {"event": "image_refused", "TRACE_ID": trace, **fields}

@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from frota.core import log
 from frota.images.messages import Ticket
+from frota.images.objects import StorageError
 from frota.images.settings import WorkerSettings
 from frota.images.worker import DeadError, Worker
 
@@ -18,6 +20,21 @@ def test_an_uploaded_image_is_dead_for_a_worker_that_knows_no_bucket_of_uploads(
     with pytest.raises(DeadError) as error:
         asyncio.run(worker._result(UPLOADED, b""))
     assert error.value.death.code == "no_uploads"
+
+
+def test_an_upload_that_cannot_be_deleted_is_said_in_the_trace_of_its_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Away:
+        async def delete(self, *_: object) -> None:
+            raise StorageError("away")
+
+    said: list[dict[str, object]] = []
+    monkeypatch.setattr(log, "record", lambda _level, event, _text, **more: said.append({"event": event} | more))
+    config = WorkerSettings(bucket="results", uploads_bucket="uploads")
+    worker = Worker(config, lambda: config, lambda _: None)
+    worker._objects = Away()  # type: ignore[assignment] # as far as it is used
+    asyncio.run(worker._drop_upload(UPLOADED))
+    about = {"IMAGE_ID": UPLOADED.id, "TRACE_ID": UPLOADED.trace, "FILENAME": "a.jpg"}
+    assert said == [{"event": "upload_left"} | about]
 
 
 def test_a_worker_begins_without_the_images_that_a_killed_one_has_left_behind(

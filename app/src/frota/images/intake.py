@@ -7,9 +7,9 @@ import tempfile
 import time
 import uuid
 from collections import deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from typing import IO
@@ -21,6 +21,7 @@ from frota.images import messages
 from frota.images.broker import AwayError
 from frota.images.formats import BadImage, Limits, look
 from frota.images.messages import BadMessage, Ticket
+from frota.images.notes import named
 from frota.images.objects import Objects, StorageError
 from frota.images.publishing import FullError, Publisher, UnroutableError
 from frota.images.settings import ProducerSettings
@@ -36,11 +37,11 @@ class Kind(Enum):
 
 
 class RefusedError(Exception):
-    """The image is not accepted: says in Portuguese why."""
+    """The image is not accepted: says in Portuguese why; `offer` is what its client says of it, if that came."""
 
-    def __init__(self, kind: Kind, text: str) -> None:
+    def __init__(self, kind: Kind, text: str, offer: "Offer | None" = None) -> None:
         super().__init__(text)
-        self.kind = kind
+        self.kind, self.offer = kind, offer
 
 
 class Room:
@@ -89,13 +90,23 @@ class Offer:
     @classmethod
     def of(cls, filename: str, image: str, traceparent: str) -> "Offer":
         """Check what a client says; the edge of the fleet makes what is missing. Raises RefusedError."""
+        offer = cls(filename, image or uuid.uuid4().hex, messages.trace_of(traceparent) or uuid.uuid4().hex)
         try:
             messages.check_name(filename)
-            if image:
-                messages.check_id(image)
+            messages.check_id(offer.id)
         except BadMessage as error:
-            raise RefusedError(Kind.INVALID, str(error)) from None
-        return cls(filename, image or uuid.uuid4().hex, messages.trace_of(traceparent) or uuid.uuid4().hex)
+            raise RefusedError(Kind.INVALID, str(error), offer) from None
+        return offer
+
+
+@contextmanager
+def about(offer: Offer) -> Iterator[None]:
+    """Let a refusal in the block say of which image it is."""
+    try:
+        yield
+    except RefusedError as error:
+        error.offer = offer
+        raise
 
 
 class Intake:
@@ -198,7 +209,7 @@ class Intake:
             await self._statuses.note(queued)
         except OSError as error:  # the image is where it should be all the same
             text = f"that image {ticket.id} is queued cannot be kept: {error}"
-            log.record("ERROR", "not_noted", text, IMAGE_ID=ticket.id)
+            log.record("ERROR", "not_noted", text, **named(ticket))
 
     async def _publish(self, ticket: Ticket, body: bytes) -> None:
         """Publish until it is confirmed: a second copy is the same image, and makes no second result."""

@@ -1,21 +1,42 @@
 """What producer and worker log of images, as far as the budgets go."""
 
 import time
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import unquote
 
 from frota.budget import Budget, Budgets
 from frota.core.log import printable, record
-from frota.images.messages import RECEIVED, Death, Ticket
+from frota.images.messages import LONGEST_NAME, RECEIVED, Death, Ticket
 
 _RECORDS_PER_SECOND = 20  # of each kind that strangers can provoke
+
+
+class Named(Protocol):
+    """What a record is about: an image as a client, a message or a status has it."""
+
+    @property
+    def id(self) -> str:
+        """Its id."""
+
+    @property
+    def trace(self) -> str:
+        """Its W3C trace id."""
+
+    @property
+    def filename(self) -> str:
+        """Its name."""
+
+
+def named(image: Named) -> dict[str, Any]:
+    """Return the fields by which the records of an image are found, as far as they are known."""
+    found = {"IMAGE_ID": image.id, "TRACE_ID": image.trace, "FILENAME": image.filename}
+    return {name: printable(value[:LONGEST_NAME]) for name, value in found.items() if value}
 
 
 def _fields(ticket: Ticket, began: float, **more: Any) -> dict[str, Any]:
     """Return the fields of a record; `began` is a time of time.perf_counter()."""
     milliseconds = f"{(time.perf_counter() - began) * 1e3:.3f}"
-    named = {"IMAGE_ID": ticket.id, "TRACE_ID": ticket.trace, "FILENAME": printable(ticket.filename)}
-    return named | {"BYTES": ticket.size, "DURATION_MS": milliseconds} | more
+    return named(ticket) | {"BYTES": ticket.size, "DURATION_MS": milliseconds} | more
 
 
 class _Notes:
@@ -50,11 +71,11 @@ class ProducerNotes(_Notes):
             text = RECEIVED.format(printable(ticket.filename))
             record("INFO", "image_queued", text, **_fields(ticket, began, PEER=unquote(peer)))
 
-    def refused(self, peer: str, reason: Exception) -> None:
+    def refused(self, peer: str, reason: Exception, image: Named) -> None:
         """Log an image that was refused."""
         if self._refused.allow():
             text = f"Imagem recusada: {printable(str(reason))}"
-            record("WARNING", "image_refused", text, PEER=unquote(peer))
+            record("WARNING", "image_refused", text, PEER=unquote(peer), **named(image))
 
 
 class WorkerNotes(_Notes):

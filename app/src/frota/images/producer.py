@@ -21,7 +21,7 @@ from frota.images.broker import Session
 from frota.images.consuming import Consumer, Delivery
 from frota.images.intake import Intake
 from frota.images.messages import BadMessage, Event, Ticket, death_of
-from frota.images.notes import ProducerNotes
+from frota.images.notes import ProducerNotes, named
 from frota.images.objects import Objects
 from frota.images.publishing import Publisher
 from frota.images.rpc import Rpc
@@ -164,7 +164,7 @@ class Producer:
                 break
             except OSError as error:
                 text = f"what became of image {status.id} cannot be kept, trying again: {error}"
-                log.record("ERROR", "not_noted", text, IMAGE_ID=status.id)
+                log.record("ERROR", "not_noted", text, **named(status))
                 await asyncio.sleep(_PAUSE)  # a full disk does not tell when it has room again
         delivery.ack()
 

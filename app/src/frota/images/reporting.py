@@ -11,6 +11,7 @@ from frota.core import log
 from frota.images.broker import AwayError
 from frota.images.consuming import Delivery
 from frota.images.messages import DEAD, EVENTS, Death, Event, Ticket
+from frota.images.notes import named
 from frota.images.owed import Owed
 from frota.images.publishing import FullError, Publisher, UnroutableError
 
@@ -56,8 +57,11 @@ class Reporter:
         finally:
             full.cancel()
 
-    async def dead(self, delivery: Delivery, death: Death) -> None:
-        """Put an image among the dead, with the reason; return when the broker has it on disk."""
+    async def dead(self, delivery: Delivery, death: Death, ticket: Ticket | None = None) -> None:
+        """Put an image among the dead, with the reason; return when the broker has it on disk.
+
+        Without a ticket it is a message that is no image of ours.
+        """
         given: Mapping[str, Any] = delivery.properties.headers or {}
         headers = {**given, "reason": death.text, "reason-code": death.code, "worker": self._worker}
         properties = pika.BasicProperties(
@@ -69,7 +73,8 @@ class Reporter:
             except AwayError:
                 continue
             except (FullError, UnroutableError) as error:
-                log.record("ERROR", "dead_refused", f"the broker does not take a dead image, trying again: {error!r}")
+                text = f"the broker does not take a dead image, trying again: {error!r}"
+                log.record("ERROR", "dead_refused", text, **(named(ticket) if ticket else {}))
                 await asyncio.sleep(random.uniform(0.5, 1) * _PAUSE)  # the back-off itself
 
     def _event(self, ticket: Ticket, state: str, key: str = "", bucket: str = "") -> Event:

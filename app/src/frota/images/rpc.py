@@ -13,9 +13,9 @@ from frota.core.log import record
 from frota.images import cloudimg_pb2 as original
 from frota.images import images_pb2 as native
 from frota.images import messages
-from frota.images.intake import Intake, Kind, Offer, RefusedError, Room
+from frota.images.intake import Intake, Kind, Offer, RefusedError, Room, about
 from frota.images.messages import BadMessage, Ticket
-from frota.images.notes import ProducerNotes
+from frota.images.notes import ProducerNotes, named
 from frota.images.statuses import FINAL, State, Status, Statuses
 
 Context = Any  # grpc.aio.ServicerContext, generic in types that no method here uses
@@ -94,10 +94,11 @@ class Rpc:
         try:
             ticket = await work()
         except RefusedError as error:
-            self._notes.refused(context.peer(), error)
+            self._notes.refused(context.peer(), error, error.offer or _nameless(context))
             raise
         except Exception as error:  # noqa: BLE001 -- the edge of the task: the client is answered, the log has the rest
-            record("ERROR", "internal", f"an image failed in a way that nobody foresaw: {error!r}", error=error)
+            text = f"an image failed in a way that nobody foresaw: {error!r}"
+            record("ERROR", "internal", text, error=error, **named(_nameless(context)))
             raise RefusedError(Kind.AWAY, messages.INTERNAL) from None
         self._notes.queued(context.peer(), ticket, began)
         return ticket
@@ -108,7 +109,8 @@ class Rpc:
             request = await self._message(context)
             image = request.id if isinstance(request, native.SendRequest) else ""
             offer = Offer.of(request.filename, image, _traceparent(context))
-            return await self._intake.accept(offer, request.image_data, self._patience(context))
+            with about(offer):
+                return await self._intake.accept(offer, request.image_data, self._patience(context))
 
     async def _read_many(self, context: Context) -> Ticket:
         """Take an image in that comes in parts; a client without a deadline has its time for each of them.
@@ -122,9 +124,10 @@ class Rpc:
                 raise RefusedError(Kind.INVALID, messages.NO_HEADER)
             offer = Offer.of(first.header.filename, first.header.id, _traceparent(context))
             async with aclosing(self._data(context)) as parts:
-                return await self._intake.accept_upload(
-                    offer, first.header.size, parts, lambda: self._patience(context)
-                )
+                with about(offer):
+                    return await self._intake.accept_upload(
+                        offer, first.header.size, parts, lambda: self._patience(context)
+                    )
 
     async def _data(self, context: Context) -> AsyncGenerator[bytes]:
         while True:
@@ -231,6 +234,11 @@ async def _ids(request: native.StatusRequest, context: Context) -> list[str]:
 async def _abort(context: Context, code: grpc.StatusCode, text: str) -> NoReturn:
     await context.abort(code, text)
     raise AssertionError  # abort has raised
+
+
+def _nameless(context: Context) -> Offer:
+    """Return what is known of an image of which nothing came but its call."""
+    return Offer("", "", messages.trace_of(_traceparent(context)))
 
 
 def _traceparent(context: Context) -> str:

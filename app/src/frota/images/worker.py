@@ -18,7 +18,7 @@ from frota.images.consuming import Consumer, Delivery
 from frota.images.converter import Pool
 from frota.images.formats import BadImage, Grey
 from frota.images.messages import QUEUE, BadMessage, Death, Ticket, extension, metadata, result_keys
-from frota.images.notes import WorkerNotes
+from frota.images.notes import WorkerNotes, named
 from frota.images.objects import MissingError, Objects, StorageError
 from frota.images.owed import Owed
 from frota.images.publishing import Publisher
@@ -139,7 +139,7 @@ class Worker:
         try:
             key = await self._result(ticket, delivery.body)
         except DeadError as error:
-            await self._reporter.dead(delivery, error.death)
+            await self._reporter.dead(delivery, error.death, ticket)
             self._notes.dead(ticket, began, error.death)
         else:
             await self._reporter.done(ticket, key)
@@ -200,4 +200,5 @@ class Worker:
         try:
             await self._objects.delete(self.settings.uploads_bucket, ticket.upload)
         except StorageError as error:
-            log.record("INFO", "upload_left", f"{ticket.upload} is left for the bucket to expire: {error}")
+            text = f"{ticket.upload} is left for the bucket to expire: {error}"
+            log.record("INFO", "upload_left", text, **named(ticket))
