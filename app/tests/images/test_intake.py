@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from frota.core import log
 from frota.images.intake import Kind, Offer, RefusedError, Room
+from frota.images.objects import StorageError
 from frota.images.statuses import Status
 from images.intake_support import Broker, Bucket, intake, parts
 from pipeline_support import picture
@@ -106,27 +107,49 @@ def test_while_the_broker_has_no_room_an_image_is_refused_before_anything_is_mad
     assert asyncio.run(run()) == ([Kind.FULL, Kind.FULL], 0)
 
 
-def test_an_accepted_image_whose_status_cannot_be_kept_is_accepted_and_said_in_its_trace(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, object]]:
+    """Collect what is logged: level, event and fields."""
+    records: list[dict[str, object]] = []
+
+    def record(level: str, event: str, _text: str, **more: object) -> None:
+        records.append({"level": level, "event": event} | more)
+
+    monkeypatch.setattr(log, "record", record)
+    return records
+
+
+@pytest.mark.parametrize(("lasting", "level"), [(False, "WARNING"), (True, "ERROR")])
+def test_why_s3_does_not_take_an_upload_is_said_in_its_trace_and_its_client_is_refused(
+    tmp_path: Path, said: list[dict[str, object]], lasting: bool, level: str
 ) -> None:
-    said: list[dict[str, object]] = []
+    class Away(Bucket):
+        async def upload(self, *_: object) -> None:
+            raise StorageError("S3: no", lasting=lasting)
 
-    def record(_level: str, event: str, _text: str, **more: object) -> None:
-        said.append({"event": event} | more)
+    async def run() -> None:
+        offer, data = Offer("a.jpg", "a" * 32, "b" * 32), picture()
+        async with intake(tmp_path, Broker(), Away()) as taking:
+            with pytest.raises(RefusedError) as error:
+                await taking.accept_upload(offer, len(data), parts(data), lambda: 5.0)
+            assert error.value.kind is Kind.AWAY
 
+    asyncio.run(run())
+    about = {"IMAGE_ID": "a" * 32, "TRACE_ID": "b" * 32, "FILENAME": "a.jpg"}
+    assert said == [{"level": level, "event": "upload_failed"} | about]
+
+
+def test_an_accepted_image_whose_status_cannot_be_kept_is_accepted_and_said_in_its_trace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: list[dict[str, object]]
+) -> None:
     async def full(_: Status) -> None:
         raise OSError(28, "No space left on device")
 
-    async def run() -> Offer:
+    async def run() -> None:
         async with intake(tmp_path, Broker(), Bucket()) as taking:
             monkeypatch.setattr(taking._statuses, "note", full)
-            monkeypatch.setattr(
-                log, "record", lambda _level, event, _text, **more: said.append({"event": event} | more)
-            )
-            offer = Offer.of("a.jpg", "", "")
-            await taking.accept(offer, picture(), 5.0)
-            return offer
+            await taking.accept(Offer("a.jpg", "a" * 32, "b" * 32), picture(), 5.0)
 
-    offer = asyncio.run(run())
-    about = {"IMAGE_ID": offer.id, "TRACE_ID": offer.trace, "FILENAME": "a.jpg"}
-    assert said == [{"event": "not_noted"} | about]
+    asyncio.run(run())
+    about = {"IMAGE_ID": "a" * 32, "TRACE_ID": "b" * 32, "FILENAME": "a.jpg"}
+    assert said == [{"level": "ERROR", "event": "not_noted"} | about]

@@ -151,7 +151,9 @@ class Intake:
             file.seek(0)
             try:
                 await self._objects.upload(self.settings.uploads_bucket, key, file)
-            except StorageError:
+            except StorageError as error:
+                level = "ERROR" if error.lasting else "WARNING"
+                log.record(level, "upload_failed", f"S3 does not take an upload: {error}", **named(ticket))
                 raise RefusedError(Kind.AWAY, messages.STORAGE_AWAY) from None
         await self._queue(ticket, b"", patience())
         return ticket
