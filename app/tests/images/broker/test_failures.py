@@ -12,8 +12,11 @@ import grpc
 import pytest
 
 from frota.images import images_pb2 as native
+from frota.images.client import LARGEST_MESSAGE
 from frota.images.messages import DEAD, QUEUE, Ticket, death_of
 from pipeline_support import S3, Broker, Pipeline, Producer, digest, picture, until
+
+UPLOADED = (5, 25)  # of forty images, which take the way of those that are too large for the queue
 
 
 def test_kills_of_workers_broker_producer_and_s3_lose_no_image_and_double_none(pipeline: Pipeline) -> None:
@@ -40,16 +43,25 @@ def test_kills_of_workers_broker_producer_and_s3_lose_no_image_and_double_none(p
     until(all_are_somewhere, "every image is in S3 or dead", 50)
     found = Counter(pipeline.s3.metadata(key)["source-sha256"] for key in pipeline.s3.names())
     assert set(accepted) - set(found) - dead == set()
+    uploaded = {f"{client}-{count}_gray.png" for client in range(8) for count in UPLOADED}
+    assert uploaded & set(pipeline.s3.names()) != set()
     assert [one for one, count in found.items() if count > 1] == []
 
 
 def send_forty(pipeline: Pipeline, client: int, accepted: dict[str, str], stop: threading.Event) -> None:
     """Send as a client does that wants its images there: the same id again, until it is accepted."""
     for count in range(40):
-        data, image = picture(1000 * client + count), uuid4().hex
+        number, image, name = 1000 * client + count, uuid4().hex, f"{client}-{count}"
+        data, uploaded = picture(number), count in UPLOADED
+        if uploaded:
+            # One client's are as large as that; if all were, it would take too long.
+            data = picture(number, kind="PNG") + bytes(0 if client else LARGEST_MESSAGE)
         while not stop.is_set():
             try:
-                accepted[digest(data)] = pipeline.send(f"{client}-{count}.jpg", data, image, timeout=5)
+                if uploaded:
+                    accepted[digest(data)] = pipeline.upload(f"{name}.png", data, image=image)
+                else:
+                    accepted[digest(data)] = pipeline.send(f"{name}.jpg", data, image, timeout=5)
                 break
             except grpc.RpcError:
                 continue
