@@ -1,6 +1,7 @@
 """Room for images: everybody in turn, never more than there is. And what is accepted stays as it was accepted."""
 
 import asyncio
+import threading
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from frota.images.objects import StorageError
 from frota.images.statuses import Status
 from images.intake_support import Broker, Bucket, intake, parts
 from pipeline_support import picture
+from support import PATIENCE
 
 
 @given(st.lists(st.tuples(st.integers(1, 10), st.booleans()), max_size=30))
@@ -87,6 +89,34 @@ def test_what_comes_later_under_the_id_of_an_upload_leaves_the_upload_as_it_was_
     uploaded, kept = asyncio.run(run())
     assert uploaded == [picture(1)] * 2
     assert len(kept) == 1
+
+
+def test_a_client_that_is_gone_while_its_upload_is_looked_at_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looking, go = threading.Event(), threading.Event()
+
+    def look(data: bytes, _limits: object) -> None:
+        with memoryview(data):
+            looking.set()
+            assert go.wait(PATIENCE)
+
+    async def run() -> None:
+        async with intake(tmp_path, Broker(), Bucket()) as taking:
+            data = picture()
+            work = taking.accept_upload(Offer.of("a.jpg", "", ""), len(data), parts(data), lambda: 5.0)
+            task = asyncio.ensure_future(work)
+            await asyncio.to_thread(looking.wait, PATIENCE)
+            task.cancel()
+            try:
+                with pytest.raises(asyncio.CancelledError):
+                    await task
+            finally:
+                go.set()
+
+    monkeypatch.setattr("frota.images.intake.look", look)
+    monkeypatch.setattr("frota.images.intake._SMALL", 0)
+    asyncio.run(run())
 
 
 def test_while_the_broker_has_no_room_an_image_is_refused_before_anything_is_made_of_it(tmp_path: Path) -> None:

@@ -143,8 +143,8 @@ class Intake:
         self._check_room()
         with tempfile.TemporaryFile(dir=self.settings.directory) as file:
             await self._receive(file, size, parts)
-            with mmap.mmap(file.fileno(), size, prot=mmap.PROT_READ) as data:
-                sha256 = await self._looked(data)
+            # Nobody closes it: when the client is gone, a thread may still be looking.
+            sha256 = await self._looked(mmap.mmap(file.fileno(), size, prot=mmap.PROT_READ))
             key = messages.upload_key(offer.id, sha256)
             ticket = Ticket(offer.id, offer.filename, offer.trace, sha256, size, key)
             self._check_unused(ticket)  # before what is known by this id has a neighbour that nobody wants
