@@ -70,6 +70,16 @@ def test_after_a_restart_all_is_known_as_it_was(events: list[tuple[str, str, int
         history.close()
 
 
+def test_counters_end_where_a_disk_has_no_room_for_more(tmp_path: Path) -> None:
+    hosts, history = Hosts(), History(tmp_path)
+    history.open()
+    for run in range(1100):
+        take(hosts, "a", 2**53, run=f"{run:032x}")
+    history.write(hosts.take_changes(DAY))
+    assert [host.kept.missing for host in restored(history)] == [2**53]
+    history.close()
+
+
 def test_a_forgotten_host_leaves_nothing_and_its_name_begins_anew(tmp_path: Path) -> None:
     hosts, history = Hosts(), History(tmp_path)
     history.open()

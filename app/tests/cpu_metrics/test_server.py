@@ -106,7 +106,7 @@ def test_what_is_no_message_is_answered_with_the_reason_and_costs_the_connection
 @pytest.mark.parametrize(
     "change",
     [
-        {"n": 0}, {"n": 1.5}, {"n": 2**60}, {"n": True}, {"cpu": []}, {"cpu": [101]}, {"cpu": [-1]}, {"cpu": ["1"]},
+        {"n": 0}, {"n": 1.5}, {"n": 2**60}, {"n": 2**53}, {"n": True}, {"cpu": []}, {"cpu": [101]}, {"cpu": [-1]}, {"cpu": ["1"]},
         {"cpu": [1.0] * 5000}, {"mean": None}, {"load": [1]}, {"memory": []}, {"memory": {"total": 1}}, {"age": -1},
         {"disk": {"total": 2**64, "used": 0, "read": 0, "write": 0}}, {"own": {"cpu": "x", "memory": 1}},
     ],

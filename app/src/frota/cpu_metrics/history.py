@@ -7,6 +7,7 @@ thread calls it, one at a time for each object.
 
 import sqlite3
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -105,10 +106,12 @@ class History:
             raise self._explained(error) from error
 
     def write(self, changes: Changes) -> None:
-        """Write, and return when it is on disk. Raises OSError: then what is on disk is unknown."""
+        """Write all of it, and return when it is on disk. Raises OSError: then nothing of it is, as far as is known."""
         try:
             self._write(changes)
-        except sqlite3.Error as error:
+        except Exception as error:  # a value that SQLite has no room for is a write that failed, too
+            with suppress(sqlite3.Error):
+                self._opened.execute("ROLLBACK")
             raise self._explained(error) from error
 
     def chunks(self, host: int, since: float) -> list[bytes]:
@@ -140,5 +143,5 @@ class History:
             raise OSError(f"{self.file} is not open")
         return self._table
 
-    def _explained(self, error: sqlite3.Error) -> OSError:
+    def _explained(self, error: Exception) -> OSError:
         return OSError(f"{self.file}: {error}; repair the file, or remove it to begin anew")

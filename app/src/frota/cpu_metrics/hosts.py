@@ -11,6 +11,7 @@ from frota.cpu_metrics.framing import Hello, Reading
 from frota.cpu_metrics.history import Changes, Chunk, Kept
 from frota.cpu_metrics.thresholds import Crossings
 
+MOST = 2**53  # of any counter: what JSON holds exactly, and far below what SQLite can
 CHUNK = 60  # samples of a chunk: five minutes at 5 s
 _MEANS = 60  # that are shown as a line
 _OLDEST_TAIL = (
@@ -52,16 +53,16 @@ class Host:
         """Count a numbered sample; False for one that is here already."""
         kept = self.kept
         if number <= kept.last:
-            self.kept = kept._replace(duplicates=kept.duplicates + 1)
+            self.kept = kept._replace(duplicates=min(kept.duplicates + 1, MOST))
             return False
         missing = number - kept.last - 1
-        self.kept = kept._replace(missing=kept.missing + missing) if missing else kept
+        self.kept = kept._replace(missing=min(kept.missing + missing, MOST)) if missing else kept
         return True
 
     def add(self, packed: bytes) -> None:
         """Take a packed sample in."""
         taken, number, mean = records.moment(packed)
-        self.kept = self.kept._replace(last=number, last_seen=taken, samples=self.kept.samples + 1)
+        self.kept = self.kept._replace(last=number, last_seen=taken, samples=min(self.kept.samples + 1, MOST))
         self.latest = packed
         if not self.tail:
             self.tail_since = time.monotonic()

@@ -25,6 +25,7 @@ from frota.tasks import essential
 _SWEEP_SECONDS = 1.0
 _BACKLOG = 4096  # connections that are not accepted yet: after a restart all agents come at once
 _MOST_UNWRITTEN = 50_000  # samples; more come in only when the disk has caught up
+_MOST_JUMP = 2**32  # numbers between two samples: 13 years of an agent that measures ten times a second
 _STUCK_SECONDS = 20.0  # for one write; then the disk is no disk any more
 
 
@@ -133,6 +134,8 @@ class Server:
         host = connection.host
         if host is None or host.connection is not connection:
             return
+        if reading.number > host.kept.last + _MOST_JUMP:
+            raise BadMessage(messages.BAD_SAMPLE.format("n"))
         self.notes.sample(connection, reading)
         host.heard = self.now
         if host.stale:
