@@ -1,9 +1,11 @@
 """What tests of the metrics need: a server in a process of its own, agents and viewers."""
 
 import json
+import select
 import signal
 import socket
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -94,6 +96,15 @@ class Agent:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def until(look: Callable[[], Any], what: str) -> Any:
+    """Wait until something is true, and return it."""
+    deadline = time.monotonic() + PATIENCE
+    while not (found := look()):
+        assert time.monotonic() < deadline, what
+        select.select([], [], [], 0.02)
+    return found
 
 
 @contextmanager

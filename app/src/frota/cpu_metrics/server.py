@@ -112,10 +112,10 @@ class Server:
 
     def greet(self, connection: Connection, hello: Hello) -> None:
         """Know who sends; an older connection of the same host is most likely half-open, and is cut off."""
+        if connection.host and connection.host.kept.name != hello.host:
+            raise BadMessage(messages.BAD_HELLO)
         self._require_room(hello.host)
         host = self.hosts.greet(hello)
-        if connection.host not in (None, host):
-            raise BadMessage(messages.BAD_HELLO)
         self._attach(connection, host)
         self._answers[connection] = ("last", host.kept.last)
 

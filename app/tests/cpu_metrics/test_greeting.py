@@ -1,0 +1,58 @@
+"""Who is who: hosts by their names and runs, and what a connection may change of them."""
+
+from frota.cpu_metrics.messages import hello
+from metrics_support import RUN, TEXT, MetricsServer, until
+
+
+def test_a_new_run_of_an_agent_numbers_anew_and_misses_nothing(running: MetricsServer) -> None:
+    for run in (RUN, "cd" * 16):
+        with running.agent(run=run) as agent:
+            assert agent.last == 0
+            agent.send(1, 2)
+            agent.wait(2)
+    host = running.hosts()["web-1"]
+    assert (host["samples"], host["missing"], host["duplicates"]) == (4, 0, 0)
+
+
+def test_a_connection_that_takes_another_name_is_refused_and_changes_nothing_of_that_host(
+    running: MetricsServer,
+) -> None:
+    with running.agent("web-1") as victim, running.agent("web-2") as agent:
+        victim.send(1, 2, 3)
+        victim.wait(3)
+        agent.connection.sendall(hello("web-1", "cd" * 16, 5.0))
+        assert "hello" in agent.answer()["error"]
+        victim.send(4)
+        victim.wait(4)
+        host = running.hosts()["web-1"]
+        assert (host["samples"], host["missing"]) == (4, 0)
+        with running.agent("web-3") as another:
+            another.connection.sendall(hello("nobody", RUN, 5.0))
+            assert "hello" in another.answer()["error"]
+    assert set(running.hosts()) == {"web-1", "web-2", "web-3"}
+    assert running.numbers("web-1") == [1, 2, 3, 4]
+
+
+def test_a_server_that_lost_its_history_does_not_miss_what_it_had_acknowledged(running: MetricsServer) -> None:
+    with running.agent(acked=41) as agent:
+        assert agent.last == 41
+        agent.send(42, 44)
+        agent.wait(44)
+    host = running.hosts()["web-1"]
+    assert (host["samples"], host["missing"]) == (2, 1)
+
+
+def test_a_second_connection_of_the_same_host_takes_the_place_of_the_first(running: MetricsServer) -> None:
+    first = running.agent()
+    with running.agent() as second:
+        assert first.connection.recv(100) == b""
+        second.send(1)
+        second.wait(1)
+        assert running.hosts()["web-1"]["state"] == "connected"
+
+
+def test_two_original_agents_of_one_address_are_two_hosts(running: MetricsServer) -> None:
+    with running.connect() as one, running.connect() as other:
+        one.sendall(TEXT)
+        other.sendall(TEXT)
+        until(lambda: set(running.hosts()) == {"127.0.0.1", "127.0.0.1:2"}, "there are not two")
