@@ -1,5 +1,6 @@
 """What is known of hosts, and what of it is written: bounded, and the same after a restart."""
 
+import time
 from pathlib import Path
 
 from hypothesis import given
@@ -7,7 +8,8 @@ from hypothesis import strategies as st
 
 from frota.cpu_metrics.framing import Hello, Reading
 from frota.cpu_metrics.history import History
-from frota.cpu_metrics.hosts import CHUNK, Hosts
+from frota.cpu_metrics.host import CHUNK
+from frota.cpu_metrics.hosts import Hosts
 from metrics_support import RUN, SAMPLE
 
 DAY = 17_280
@@ -17,6 +19,13 @@ def take(hosts: Hosts, name: str, *numbers: int, run: str = RUN) -> None:
     host = hosts.greet(Hello(name, run, 5.0, 0))
     for number in numbers:
         hosts.take(host, Reading(number, 0.0, SAMPLE))
+
+
+def settled(hosts: Hosts, *names: str) -> None:
+    """Let so much time pass for these that all they sent becomes chunks."""
+    for host in filter(None, map(hosts.get, names)):
+        host.tail_since -= 901
+    hosts.settle(time.monotonic())
 
 
 def restored(history: History) -> Hosts:
@@ -41,6 +50,40 @@ def test_one_silent_host_does_not_make_the_samples_of_all_others_pile_up(tmp_pat
     history.write(hosts.take_changes(DAY))
     assert rows(history) == 0
     assert {host.kept.name: host.kept.samples for host in restored(history)} == {"silent": 3, "busy": 2000}
+    history.close()
+
+
+def test_hosts_that_come_back_one_after_the_other_do_not_make_the_samples_of_all_others_pile_up(tmp_path: Path) -> None:
+    hosts, history = Hosts(), History(tmp_path)
+    history.open()
+    for name in ("one", "other"):
+        take(hosts, name, *range(1, 61))
+    settled(hosts, "one", "other")
+    take(hosts, "busy", *range(1, 1001))
+    take(hosts, "one", 61)
+    history.write(hosts.take_changes(DAY))
+    take(hosts, "busy", *range(1001, 2001))
+    take(hosts, "other", 61)
+    settled(hosts, "one", "busy")
+    history.write(hosts.take_changes(DAY))
+    assert rows(history) == 1
+    assert {host.kept.name: host.kept.samples for host in restored(history)} == {"one": 61, "other": 61, "busy": 2000}
+    history.close()
+
+
+def test_the_samples_of_a_forgotten_host_are_not_anothers(tmp_path: Path) -> None:
+    hosts, history = Hosts(), History(tmp_path)
+    history.open()
+    take(hosts, "other", 1)
+    gone = hosts.known("gone", "original", 5.0)
+    hosts.take(gone, Reading(0, 0.0, SAMPLE))
+    history.write(hosts.take_changes(DAY))
+    hosts.forget(gone)
+    history.write(hosts.take_changes(DAY))
+    again = restored(history)
+    again.take(again.known("new", "original", 5.0), Reading(0, 0.0, SAMPLE))
+    history.write(again.take_changes(DAY))
+    assert {host.kept.name: host.kept.samples for host in restored(history)} == {"other": 1, "new": 1}
     history.close()
 
 

@@ -9,7 +9,7 @@ import orjson
 from frota.core.log import printable
 from frota.cpu_metrics import messages
 from frota.cpu_metrics.framing import Ask, BadMessage, Event, Framer, Hello, Http, Reading
-from frota.cpu_metrics.hosts import Host
+from frota.cpu_metrics.host import Host
 from frota.net import endpoint
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from frota.cpu_metrics import records
-from frota.cpu_metrics.hosts import Host
+from frota.cpu_metrics.host import Host
 from frota.cpu_metrics.messages import Sample
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"

@@ -28,9 +28,12 @@ _SCHEMA = (
 )
 _PUT_HOST = f"INSERT OR REPLACE INTO hosts VALUES ({', '.join('?' * 13)})"  # noqa: S608 -- made of constants
 
+_IN_NO_CHUNK = """SELECT sequence, host, sample FROM recent JOIN hosts ON hosts.id = recent.host
+    WHERE sequence > chunked ORDER BY sequence"""
+
 
 class Kept(NamedTuple):
-    """A host as it is kept; `chunked` is the sequence number of its last sample that is in a chunk."""
+    """A host as it is kept; `chunked` is a sequence number: what it sent up to there is in chunks."""
 
     id: int
     name: str
@@ -98,10 +101,9 @@ class History:
         """
         try:
             hosts = [Kept(*row) for row in self._opened.execute("SELECT * FROM hosts")]
-            chunked = {host.id: host.chunked for host in hosts}
-            rows = self._opened.execute("SELECT sequence, host, sample FROM recent ORDER BY sequence").fetchall()
-            last = max(rows[-1][0] if rows else 0, max(chunked.values(), default=0))
-            return hosts, [row for row in rows if row[0] > chunked.get(row[1], last)], last
+            rows = self._opened.execute(_IN_NO_CHUNK).fetchall()
+            (newest,) = self._opened.execute("SELECT max(sequence) FROM recent").fetchone()
+            return hosts, rows, max(newest or 0, max((host.chunked for host in hosts), default=0))
         except sqlite3.Error as error:
             raise self._explained(error) from error
 

@@ -11,7 +11,7 @@ from frota.cpu_metrics.thresholds import Crossing
 
 if TYPE_CHECKING:
     from frota.cpu_metrics.connection import Connection
-    from frota.cpu_metrics.hosts import Host
+    from frota.cpu_metrics.host import Host
 
 _RECORDS_PER_SECOND = 20  # of each kind that strangers can provoke
 

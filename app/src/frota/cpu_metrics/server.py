@@ -13,7 +13,8 @@ from frota.cpu_metrics import messages, settings
 from frota.cpu_metrics.connection import Connection
 from frota.cpu_metrics.framing import BadMessage, Hello, Reading
 from frota.cpu_metrics.history import History
-from frota.cpu_metrics.hosts import Host, Hosts
+from frota.cpu_metrics.host import Host
+from frota.cpu_metrics.hosts import Hosts
 from frota.cpu_metrics.notes import Notes
 from frota.cpu_metrics.replies import Replies
 from frota.cpu_metrics.settings import ServerSettings

@@ -7,7 +7,7 @@ import h11
 
 from frota.cpu_metrics import exposition
 from frota.cpu_metrics.framing import BadMessage
-from frota.cpu_metrics.hosts import Host
+from frota.cpu_metrics.host import Host
 from frota.cpu_metrics.messages import NO_MESSAGE
 
 Own = Callable[[], Iterable[tuple[str, str, str, float]]]

@@ -1,0 +1,111 @@
+"""One host that is known: what came from it, what is missing, and what of it is in no chunk yet."""
+
+import time
+from array import array
+from datetime import UTC, datetime
+from typing import Any
+
+from frota.cpu_metrics import records
+from frota.cpu_metrics.history import Chunk, Kept
+from frota.cpu_metrics.thresholds import Crossings
+
+CHUNK = 60  # samples of a chunk: five minutes at 5 s
+MOST = 2**53  # of any counter: what JSON holds exactly, and far below what SQLite can
+_MEANS = 60  # that are shown as a line
+_SPREAD = 30  # first chunks are up to so many samples shorter, so that not all hosts' end at once
+
+
+class Host:
+    """One host; `heard` is when its last sample came, in monotonic seconds, 0 for never since the server's start."""
+
+    __slots__ = (
+        "_room",
+        "before_tail",
+        "connection",
+        "crossings",
+        "heard",
+        "kept",
+        "latest",
+        "means",
+        "stale",
+        "tail",
+        "tail_since",
+    )
+
+    def __init__(self, kept: Kept) -> None:
+        self.kept = self.before_tail = kept
+        self.connection: Any = None  # where its samples come from now
+        self.crossings = Crossings()
+        self.heard = 0.0
+        self.stale = False
+        self.latest = b""
+        self.means = array("H")  # in tenths of a percent
+        self.tail: list[bytes] = []  # packed samples that are in no chunk yet
+        self.tail_since = 0.0  # monotonic seconds
+        self._room = CHUNK - kept.id % _SPREAD
+
+    def is_new(self, number: int) -> bool:
+        """Count a numbered sample; False for one that is here already."""
+        kept = self.kept
+        if number <= kept.last:
+            self.kept = kept._replace(duplicates=min(kept.duplicates + 1, MOST))
+            return False
+        missing = number - kept.last - 1
+        self.kept = kept._replace(missing=min(kept.missing + missing, MOST)) if missing else kept
+        return True
+
+    def add(self, sequence: int, packed: bytes) -> None:
+        """Take a packed sample in, which is written with this sequence number."""
+        taken, number, mean = records.moment(packed)
+        self.kept = self.kept._replace(last=number, last_seen=taken, samples=min(self.kept.samples + 1, MOST))
+        self.latest = packed
+        if not self.tail:
+            # What others sent while nothing came from here need not be kept for this host's sake.
+            self.kept = self.kept._replace(chunked=sequence - 1)
+            self.before_tail = self.before_tail._replace(chunked=sequence - 1)
+            self.tail_since = time.monotonic()
+        self.tail.append(packed)
+        self.means.append(round(mean * 10))
+        if len(self.means) > _MEANS:
+            del self.means[0]
+
+    def chunk(self, sequence: int, *, all_of_it: bool = False) -> Chunk | None:
+        """Return the samples up to this sequence number as a chunk, if they are enough for one."""
+        if not self.tail or (len(self.tail) < self._room and not all_of_it):
+            return None
+        samples, self.tail, self._room = self.tail, [], CHUNK
+        self.kept = self.before_tail = self.kept._replace(ordinal=self.kept.ordinal + 1, chunked=sequence)
+        return Chunk(self.kept.id, self.kept.ordinal, self.kept.last_seen, samples)
+
+    def row(self) -> Kept:
+        """Return what is kept: what its tail adds is counted again from the samples themselves."""
+        return self.before_tail._replace(dialect=self.kept.dialect, interval=self.kept.interval)
+
+    @property
+    def state(self) -> str:
+        """What it is now: connected, stale or away."""
+        return "away" if self.connection is None else "stale" if self.stale else "connected"
+
+    def shown(self, now: float) -> dict[str, Any]:
+        """Return what viewers get (`now` in seconds since 1970)."""
+        kept = self.kept
+        return {
+            "host": kept.name,
+            "dialect": kept.dialect,
+            "peer": self.connection.name if self.connection else "",
+            "state": self.state,
+            "first_seen": _iso(kept.first_seen),
+            "last_seen": _iso(kept.last_seen),
+            "age": round(max(now - kept.last_seen, 0), 3),
+            "interval": kept.interval,
+            "samples": kept.samples,
+            "missing": kept.missing,
+            "duplicates": kept.duplicates,
+            "over": self.crossings.over,
+            "means": [mean / 10 for mean in self.means],
+            "sample": records.shown(self.latest) if self.latest else None,
+        }
+
+
+def _iso(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
