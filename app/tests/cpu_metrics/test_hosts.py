@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frota.cpu_metrics.framing import Hello, Reading
-from frota.cpu_metrics.history import History
-from frota.cpu_metrics.host import CHUNK
+from frota.cpu_metrics.history import CHUNK, History
 from frota.cpu_metrics.hosts import Hosts
 from metrics_support import RUN, SAMPLE
 
@@ -132,7 +131,7 @@ def test_a_forgotten_host_leaves_nothing_and_its_name_begins_anew(tmp_path: Path
     assert host
     hosts.forget(host)
     history.write(hosts.take_changes(DAY))
-    assert history.chunks(host.kept.id, 0.0) == []
+    assert history.chunks(host.kept.id, 0.0, 0, 1000, 1000) == []
     again = restored(history)
     assert len(again) == 0
     take(again, "a", 1)

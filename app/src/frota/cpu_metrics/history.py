@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from frota.cpu_metrics import records
 
+CHUNK = 60  # samples of a chunk at most: five minutes at 5 s
 _FILE = "history.sqlite"
 _SCHEMA = (
     """CREATE TABLE IF NOT EXISTS hosts (
@@ -26,8 +27,12 @@ _SCHEMA = (
         host INTEGER NOT NULL, ordinal INTEGER NOT NULL, ended REAL NOT NULL, columns BLOB NOT NULL,
         PRIMARY KEY (host, ordinal)) WITHOUT ROWID""",
 )
+_ADDED = (("chunks", "began", "REAL"), ("chunks", "total", "INTEGER"))  # columns that older files begin without
 _PUT_HOST = f"INSERT OR REPLACE INTO hosts VALUES ({', '.join('?' * 13)})"  # noqa: S608 -- made of constants
 
+_PUT_CHUNK = """INSERT OR REPLACE INTO chunks (host, ordinal, ended, columns, began, total)
+    VALUES (?, ?, ?, ?, ?, ?)"""
+_TOTALS = "SELECT ordinal, total FROM chunks WHERE host = ? ORDER BY ordinal"
 _IN_NO_CHUNK = """SELECT sequence, host, sample FROM recent JOIN hosts ON hosts.id = recent.host
     WHERE sequence > chunked ORDER BY sequence"""
 
@@ -51,12 +56,25 @@ class Kept(NamedTuple):
 
 
 class Chunk(NamedTuple):
-    """Samples of a host, its `ordinal`th chunk; the last was taken at `ended` (seconds since 1970)."""
+    """Samples of a host, its `ordinal`th chunk, with which so many are in chunks in `total`."""
 
     host: int
     ordinal: int
-    ended: float
+    total: int
     samples: Sequence[bytes]
+
+    def row(self) -> tuple[int, int, float, bytes, float, int]:
+        """Return what is written: as clocks are set back, the last sample need not be the latest."""
+        times = [records.moment(packed)[0] for packed in self.samples]
+        return self.host, self.ordinal, max(times), records.compress(self.samples), min(times), self.total
+
+
+class Past(NamedTuple):
+    """A chunk as it is kept: compressed, its earliest sample taken at `began` (s since 1970), None where unknown."""
+
+    ordinal: int
+    columns: bytes
+    began: float | None
 
 
 @dataclass
@@ -68,7 +86,7 @@ class Changes:
     chunks: list[Chunk] = field(default_factory=list)
     forgotten: list[int] = field(default_factory=list)
     needed_from: int = 0  # rows of `recent` below this are in chunks
-    most_chunks: int = 1  # of each host
+    most_samples: int = CHUNK  # of each host, in chunks
 
 
 class History:
@@ -86,6 +104,9 @@ class History:
             self._table.execute("PRAGMA synchronous = FULL")
             for statement in _SCHEMA:
                 self._table.execute(statement)
+            for table, column, kind in _ADDED:
+                if column not in [row[1] for row in self._table.execute(f"PRAGMA table_info({table})")]:
+                    self._table.execute(f"ALTER TABLE {table} ADD COLUMN {column} {kind}")
         except sqlite3.Error as error:
             raise self._explained(error) from error
 
@@ -116,28 +137,43 @@ class History:
                 self._opened.execute("ROLLBACK")
             raise self._explained(error) from error
 
-    def chunks(self, host: int, since: float) -> list[bytes]:
-        """Return a host's chunks that ended at `since` or later, oldest first, compressed. Raises OSError."""
-        query = "SELECT columns FROM chunks WHERE host = ? AND ended >= ? ORDER BY ordinal"
+    def chunks(self, host: int, since: float, after: int, last: int, most: int) -> list[Past]:
+        """Return a host's next chunks with samples of `since` or later, in their order. Raises OSError.
+
+        They are behind the one with the ordinal `after`, up to `last`, and at `most` so many.
+        """
+        query = """SELECT ordinal, columns, began FROM chunks WHERE host = ? AND ordinal > ? AND ordinal <= ?
+            AND ended >= ? ORDER BY ordinal LIMIT ?"""
         try:
-            return [row[0] for row in self._opened.execute(query, (host, since))]
+            return [Past(*row) for row in self._opened.execute(query, (host, after, last, since, most))]
         except sqlite3.Error as error:
             raise self._explained(error) from error
 
     def _write(self, changes: Changes) -> None:
         table = self._opened
-        chunks = [(one.host, one.ordinal, one.ended, records.compress(one.samples)) for one in changes.chunks]
-        old = [(one.host, one.ordinal - changes.most_chunks) for one in changes.chunks]
+        chunks = [one.row() for one in changes.chunks]
         gone = [(host,) for host in changes.forgotten]
         table.execute("BEGIN IMMEDIATE")
         table.executemany("INSERT INTO recent VALUES (?, ?, ?)", changes.recent)
         table.executemany(_PUT_HOST, changes.hosts)
-        table.executemany("INSERT OR REPLACE INTO chunks VALUES (?, ?, ?, ?)", chunks)
-        table.executemany("DELETE FROM chunks WHERE host = ? AND ordinal <= ?", old)
+        table.executemany(_PUT_CHUNK, chunks)
+        for chunk in changes.chunks:
+            self._trim(chunk, changes.most_samples)
         table.executemany("DELETE FROM chunks WHERE host = ?", gone)
         table.executemany("DELETE FROM hosts WHERE id = ?", gone)
         table.execute("DELETE FROM recent WHERE sequence < ?", (changes.needed_from,))
         table.execute("COMMIT")
+
+    def _trim(self, newest: Chunk, most: int) -> None:
+        """Delete a host's oldest chunks, as far as the others have `most` samples, however short each is."""
+        last = 0
+        for ordinal, total in self._opened.execute(_TOTALS, (newest.host,)):
+            before = newest.total - CHUNK * (newest.ordinal - ordinal) if total is None else total
+            if before > newest.total - most:
+                break
+            last = ordinal
+        if last:
+            self._opened.execute("DELETE FROM chunks WHERE host = ? AND ordinal <= ?", (newest.host, last))
 
     @property
     def _opened(self) -> sqlite3.Connection:

@@ -6,10 +6,9 @@ from datetime import UTC, datetime
 from typing import Any
 
 from frota.cpu_metrics import records
-from frota.cpu_metrics.history import Chunk, Kept
+from frota.cpu_metrics.history import CHUNK, Chunk, Kept
 from frota.cpu_metrics.thresholds import Crossings
 
-CHUNK = 60  # samples of a chunk: five minutes at 5 s
 MOST = 2**53  # of any counter: what JSON holds exactly, and far below what SQLite can
 _MEANS = 60  # that are shown as a line
 _SPREAD = 30  # first chunks are up to so many samples shorter, so that not all hosts' end at once
@@ -27,6 +26,7 @@ class Host:
         "kept",
         "latest",
         "means",
+        "pending",
         "stale",
         "tail",
         "tail_since",
@@ -40,6 +40,7 @@ class Host:
         self.stale = False
         self.latest = b""
         self.means = array("H")  # in tenths of a percent
+        self.pending: list[Chunk] = []  # that are not on disk yet, or not for sure
         self.tail: list[bytes] = []  # packed samples that are in no chunk yet
         self.tail_since = 0.0  # monotonic seconds
         self._room = CHUNK - kept.id % _SPREAD
@@ -75,7 +76,13 @@ class Host:
             return None
         samples, self.tail, self._room = self.tail, [], CHUNK
         self.kept = self.before_tail = self.kept._replace(ordinal=self.kept.ordinal + 1, chunked=sequence)
-        return Chunk(self.kept.id, self.kept.ordinal, self.kept.last_seen, samples)
+        self.pending.append(Chunk(self.kept.id, self.kept.ordinal, self.kept.samples, samples))
+        return self.pending[-1]
+
+    def newest(self) -> tuple[int, list[bytes]]:
+        """Return the ordinal up to which all chunks are on disk, and the samples behind them."""
+        behind = [packed for chunk in self.pending for packed in chunk.samples]
+        return self.kept.ordinal - len(self.pending), behind + self.tail
 
     def row(self) -> Kept:
         """Return what is kept: what its tail adds is counted again from the samples themselves."""

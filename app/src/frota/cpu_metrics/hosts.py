@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from frota.cpu_metrics import records
 from frota.cpu_metrics.framing import Hello, Reading
 from frota.cpu_metrics.history import Changes, Kept
-from frota.cpu_metrics.host import CHUNK, Host
+from frota.cpu_metrics.host import Host
 
 _OLDEST_TAIL = (
     900.0  # seconds; an older one becomes a chunk too, however short: what is new is not to pile up behind it
@@ -21,6 +21,8 @@ class Hosts:
         self._by_name: dict[str, Host] = {}
         self._sequence = self._next_id = 0
         self._touched: dict[str, Host] = {}  # whose row is to be written
+        self._chunked: list[Host] = []  # by the chunks that are to be written, and by those that are written now
+        self._writing: list[Host] = []
 
     def __len__(self) -> int:
         return len(self._by_name)
@@ -85,6 +87,7 @@ class Hosts:
     def _chunk(self, host: Host, *, all_of_it: bool = False) -> None:
         if chunk := host.chunk(self._sequence, all_of_it=all_of_it):
             self.changes.chunks.append(chunk)
+            self._chunked.append(host)
             self._touched[host.kept.name] = host
 
     def forget(self, host: Host) -> None:
@@ -98,7 +101,14 @@ class Hosts:
         changes, self.changes = self.changes, Changes()
         changes.hosts = [host.row() for host in self._touched.values()]
         self._touched.clear()
-        changes.most_chunks = most_samples // CHUNK + 1
+        changes.most_samples = most_samples
+        self._writing, self._chunked = self._chunked, []
         waiting = (host.kept.chunked for host in self._by_name.values() if host.tail)
         changes.needed_from = min(waiting, default=self._sequence) + 1
         return changes
+
+    def written(self) -> None:
+        """Take note that the changes which were last taken are on disk."""
+        for host in self._writing:
+            del host.pending[0]
+        self._writing = []

@@ -11,10 +11,10 @@ import orjson
 
 from frota.cpu_metrics import messages, records
 from frota.cpu_metrics.framing import Ask, BadMessage
-from frota.cpu_metrics.history import History
+from frota.cpu_metrics.history import History, Past
 from frota.cpu_metrics.hosts import Hosts
 
-_AT_ONCE = 50  # hosts, or chunks of history, between two turns of others
+_AT_ONCE = 20  # hosts, or chunks of history, between two turns of others
 _END = orjson.dumps({"frota": messages.VERSION, "end": True}) + b"\n"
 
 
@@ -51,25 +51,28 @@ class Replies:
         if host is None:
             raise BadMessage(messages.UNKNOWN_HOST.format(ask.host))
         since = time.time() - ask.seconds
-        tail = [packed for packed in host.tail if records.moment(packed)[0] >= since]
-        loop = asyncio.get_running_loop()
-        chunks = await loop.run_in_executor(self._thread, self._history.chunks, host.kept.id, since)
-        for start in range(0, len(chunks), _AT_ONCE):
-            lines = await loop.run_in_executor(self._thread, _unfolded, chunks[start : start + _AT_ONCE])
-            if start == 0:
-                first, end, rest = lines.partition(b"\n")
-                lines = _from(since, first) + end + rest
-            yield lines
-        if tail:
-            yield records.line(tail)
+        last, behind = host.newest()  # at the same moment: nothing is between them, or in both
+        loop, after = asyncio.get_running_loop(), 0
+        while after < last:
+            after, lines = await loop.run_in_executor(self._thread, self._stretch, host.kept.id, since, after, last)
+            if lines:
+                yield lines
+        if newest := [packed for packed in behind if records.moment(packed)[0] >= since]:
+            yield records.line(newest)
+
+    def _stretch(self, host: int, since: float, after: int, last: int) -> tuple[int, bytes]:
+        """Return the next chunks' lines, and the ordinal up to which they are."""
+        chunks = self._history.chunks(host, since, after, last, _AT_ONCE)
+        after = chunks[-1].ordinal if len(chunks) == _AT_ONCE else last
+        return after, b"".join(_unfolded(chunk, since) for chunk in chunks)
 
 
-def _unfolded(chunks: list[bytes]) -> bytes:
-    return b"".join(map(zlib.decompress, chunks))
-
-
-def _from(since: float, line: bytes) -> bytes:
-    """Return a line with columns without what is older."""
+def _unfolded(chunk: Past, since: float) -> bytes:
+    line = zlib.decompress(chunk.columns)
+    if chunk.began is not None and chunk.began >= since:
+        return line
     columns = orjson.loads(line)
     places = [place for place, at in enumerate(columns["time"]) if at >= since]
-    return orjson.dumps({name: [column[place] for place in places] for name, column in columns.items()})
+    if not places:
+        return b""
+    return orjson.dumps({name: [column[place] for place in places] for name, column in columns.items()}) + b"\n"

@@ -218,6 +218,7 @@ class Server:
             self._writing_since = time.monotonic()
             await asyncio.get_running_loop().run_in_executor(self._thread, self._history.write, changes)
             self._writing_since = 0.0
+            self.hosts.written()
         for connection, (kind, number) in answers.items():
             connection.acknowledge(kind, number)
 
