@@ -45,6 +45,7 @@ def test_a_server_that_lost_its_history_does_not_miss_what_it_had_acknowledged(r
 def test_a_second_connection_of_the_same_host_takes_the_place_of_the_first(running: MetricsServer) -> None:
     first = running.agent()
     with running.agent() as second:
+        assert first.answer()["error"] == "outra conexão do mesmo host tomou o lugar desta"
         assert first.connection.recv(100) == b""
         second.send(1)
         second.wait(1)

@@ -167,7 +167,8 @@ class Server:
             return
         host.connection = connection.host = None
         if former:
-            former.abort(messages.REPLACED)
+            self.notes.cut(former, messages.REPLACED)
+            former.refuse(messages.REPLACED)
         host.connection, connection.host = connection, host
         host.heard, host.stale = self.now, False
         self.notes.changed(host, "connected")
