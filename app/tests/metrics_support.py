@@ -1,16 +1,20 @@
 """What tests of the metrics need: a server in a process of its own, agents and viewers."""
 
+import asyncio
 import json
 import select
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
+from frota.cpu_metrics import server as metrics_server
+from frota.cpu_metrics.history import Kept
 from frota.cpu_metrics.messages import Disk, Memory, Network, Own, Sample, hello
+from frota.cpu_metrics.settings import ServerSettings
 from support import PATIENCE, Server
 
 RUN = "ab" * 16
@@ -23,6 +27,7 @@ SAMPLE = Sample(
     Network(1e6, 2e6, 0.25, 0.0),
     Own(12.345, 14 << 20),
 )
+KEPT = Kept(1, "web-1", "native", RUN, 7, 1.0, 2.0, 5.0, 7, 0, 0, 0, 0)
 TEXT = "CPU -> Núcleos: [37.3, 31.5, 0.0] | Média: 22.9%".encode()
 
 
@@ -105,6 +110,73 @@ def until(look: Callable[[], Any], what: str) -> Any:
         assert time.monotonic() < deadline, what
         select.select([], [], [], 0.02)
     return found
+
+
+class Inner:
+    """A server in this very process, whose clocks and disk a test can change; `ended` is the status it ends with."""
+
+    def __init__(self, server: metrics_server.Server, ended: list[int]) -> None:
+        self.server, self.ended = server, ended
+        self.address: tuple[str, int] = server._listeners[0].sockets[0].getsockname()[:2]
+
+    async def agent(self, host: str = "web-1", run: str = RUN) -> "InnerAgent":
+        """Connect as a native agent, and say hello."""
+        reader, writer = await asyncio.open_connection(*self.address)
+        writer.write(hello(host, run, 5.0))
+        assert "last" in json.loads(await reader.readline())
+        return InnerAgent(reader, writer)
+
+    async def told(self, **question: Any) -> list[dict[str, Any]]:
+        """Ask as a viewer, and return the lines up to the end."""
+        reader, writer = await asyncio.open_connection(*self.address)
+        writer.write(json.dumps({"frota": 1, **question}).encode() + b"\n")
+        found = []
+        while "end" not in (line := json.loads(await reader.readline())):
+            found.append(line)
+        writer.close()
+        return found
+
+    async def numbers(self, host: str) -> list[int]:
+        """Return the numbers of the samples that are kept of a host, in their order."""
+        lines = await self.told(ask="history", host=host, seconds=1e9)
+        return [number for line in lines for number in line["number"]]
+
+    async def until(self, look: Callable[[], Any]) -> None:
+        """Wait until something is true."""
+        async with asyncio.timeout(PATIENCE):
+            while not look():  # noqa: ASYNC110 -- the server knows nothing of tests
+                await asyncio.sleep(0.005)
+
+
+class InnerAgent(NamedTuple):
+    """A native agent's side of a connection to such a server."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    async def send(self, *numbers: int, age: float = 0.0, sample: Sample = SAMPLE) -> None:
+        """Send samples, and wait until they are on the server's disk."""
+        self.writer.write(b"".join(sample.native(number, age) for number in numbers))
+        while json.loads(await self.reader.readline()).get("ack", 0) < numbers[-1]:
+            pass
+
+    def close(self) -> None:
+        """End the connection."""
+        self.writer.close()
+
+
+@asynccontextmanager
+async def inner(folder: Path, **changes: Any) -> AsyncIterator[Inner]:
+    """Run a server in this process for the time of a block."""
+    values = {"port": 0, "state_dir": folder / "state", "commit_seconds": 0.01, **changes}
+    config, ended = ServerSettings(**values), list[int]()
+    server = metrics_server.Server(config, lambda: config, ended.append)
+    await server.start()
+    try:
+        yield Inner(server, ended)
+    finally:
+        async with asyncio.timeout(PATIENCE):
+            await server.stop()
 
 
 @contextmanager

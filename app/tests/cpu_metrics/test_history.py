@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from frota.cpu_metrics.history import Changes, History, Kept
-
-HOST = Kept(1, "web-1", "native", "ab" * 16, 7, 1.0, 2.0, 5.0, 7, 0, 0, 0, 0)
+from frota.cpu_metrics.history import Changes, History
+from metrics_support import KEPT
 
 
 @pytest.fixture
@@ -20,6 +19,6 @@ def history(tmp_path: Path) -> Iterator[History]:
 
 def test_whatever_cannot_be_written_is_a_failure_of_the_write_and_undone(history: History) -> None:
     with pytest.raises(OSError, match=r"history.sqlite: "):
-        history.write(Changes(recent=[(1, 1, b"x")], hosts=[HOST._replace(missing=2**70)]))
-    history.write(Changes(recent=[(1, 1, b"y")], hosts=[HOST]))
-    assert history.load()[0] == [HOST]
+        history.write(Changes(recent=[(1, 1, b"x")], hosts=[KEPT._replace(missing=2**70)]))
+    history.write(Changes(recent=[(1, 1, b"y")], hosts=[KEPT]))
+    assert history.load()[0] == [KEPT]

@@ -27,8 +27,11 @@ _SCHEMA = (
         host INTEGER NOT NULL, ordinal INTEGER NOT NULL, ended REAL NOT NULL, columns BLOB NOT NULL,
         PRIMARY KEY (host, ordinal)) WITHOUT ROWID""",
 )
-_ADDED = (("chunks", "began", "REAL"), ("chunks", "total", "INTEGER"))  # columns that older files begin without
-_PUT_HOST = f"INSERT OR REPLACE INTO hosts VALUES ({', '.join('?' * 13)})"  # noqa: S608 -- made of constants
+_ADDED = (  # columns that older files begin without
+    ("chunks", "began", "REAL"),
+    ("chunks", "total", "INTEGER"),
+    ("hosts", "heard", "REAL NOT NULL DEFAULT 0"),
+)
 
 _PUT_CHUNK = """INSERT OR REPLACE INTO chunks (host, ordinal, ended, columns, began, total)
     VALUES (?, ?, ?, ?, ?, ?)"""
@@ -38,7 +41,11 @@ _IN_NO_CHUNK = """SELECT sequence, host, sample FROM recent JOIN hosts ON hosts.
 
 
 class Kept(NamedTuple):
-    """A host as it is kept; `chunked` is a sequence number: what it sent up to there is in chunks."""
+    """A host as it is kept; `chunked` is a sequence number: what it sent up to there is in chunks.
+
+    `heard` is when it was last heard of, in seconds that servers have run in all: no clock that is set, and no time
+    in which no server ran, makes it longer ago.
+    """
 
     id: int
     name: str
@@ -53,6 +60,12 @@ class Kept(NamedTuple):
     duplicates: int
     ordinal: int
     chunked: int
+    heard: float = 0.0
+
+
+_FIELDS = ", ".join(Kept._fields)
+_PUT_HOST = f"INSERT OR REPLACE INTO hosts ({_FIELDS}) VALUES ({', '.join('?' * len(Kept._fields))})"  # noqa: S608 -- constants
+_HOSTS = f"SELECT {_FIELDS} FROM hosts"  # noqa: S608 -- alike
 
 
 class Chunk(NamedTuple):
@@ -121,7 +134,7 @@ class History:
         Raises OSError.
         """
         try:
-            hosts = [Kept(*row) for row in self._opened.execute("SELECT * FROM hosts")]
+            hosts = [Kept(*row) for row in self._opened.execute(_HOSTS)]
             rows = self._opened.execute(_IN_NO_CHUNK).fetchall()
             (newest,) = self._opened.execute("SELECT max(sequence) FROM recent").fetchone()
             return hosts, rows, max(newest or 0, max((host.chunked for host in hosts), default=0))

@@ -15,7 +15,7 @@ _SPREAD = 30  # first chunks are up to so many samples shorter, so that not all 
 
 
 class Host:
-    """One host; `heard` is when its last sample came, in monotonic seconds, 0 for never since the server's start."""
+    """One host; `heard` is when it was last heard of, in monotonic seconds."""
 
     __slots__ = (
         "_room",
@@ -36,7 +36,7 @@ class Host:
         self.kept = self.before_tail = kept
         self.connection: Any = None  # where its samples come from now
         self.crossings = Crossings()
-        self.heard = 0.0
+        self.heard = time.monotonic()
         self.stale = False
         self.latest = b""
         self.means = array("H")  # in tenths of a percent
@@ -84,9 +84,13 @@ class Host:
         behind = [packed for chunk in self.pending for packed in chunk.samples]
         return self.kept.ordinal - len(self.pending), behind + self.tail
 
-    def row(self) -> Kept:
-        """Return what is kept: what its tail adds is counted again from the samples themselves."""
-        return self.before_tail._replace(dialect=self.kept.dialect, interval=self.kept.interval)
+    def row(self, zero: float) -> Kept:
+        """Return what is kept: what its tail adds is counted again from the samples themselves.
+
+        `zero` is when, in monotonic seconds, servers would have begun to run if they had never stopped.
+        """
+        kept = self.kept
+        return self.before_tail._replace(dialect=kept.dialect, interval=kept.interval, heard=self.heard - zero)
 
     @property
     def state(self) -> str:

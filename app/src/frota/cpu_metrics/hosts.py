@@ -20,6 +20,7 @@ class Hosts:
         self.changes = Changes()
         self._by_name: dict[str, Host] = {}
         self._sequence = self._next_id = 0
+        self._zero = time.monotonic()  # see Host.row
         self._touched: dict[str, Host] = {}  # whose row is to be written
         self._chunked: list[Host] = []  # by the chunks that are to be written, and by those that are written now
         self._writing: list[Host] = []
@@ -39,8 +40,13 @@ class Hosts:
         by_id = {one.id: Host(one) for one in kept}
         self._by_name = {host.kept.name: host for host in by_id.values()}
         self._next_id, self._sequence = max(by_id, default=0), sequence
+        now = time.monotonic()
+        self._zero = now - max((one.heard for one in kept), default=0.0)
+        for host in by_id.values():
+            host.heard = self._zero + host.kept.heard
         for number, identity, packed in recent:
             host = by_id[identity]
+            host.heard = now  # or shortly before the last server's end
             host.is_new(records.moment(packed)[1])
             host.add(number, packed)
 
@@ -90,6 +96,10 @@ class Hosts:
             self._chunked.append(host)
             self._touched[host.kept.name] = host
 
+    def left(self, host: Host) -> None:
+        """Keep when a host was last heard of."""
+        self._touched[host.kept.name] = host
+
     def forget(self, host: Host) -> None:
         """Forget a host and its history."""
         del self._by_name[host.kept.name]
@@ -99,7 +109,7 @@ class Hosts:
     def take_changes(self, most_samples: int) -> Changes:
         """Return what is to be written since the last time."""
         changes, self.changes = self.changes, Changes()
-        changes.hosts = [host.row() for host in self._touched.values()]
+        changes.hosts = [host.row(self._zero) for host in self._touched.values()]
         self._touched.clear()
         changes.most_samples = most_samples
         self._writing, self._chunked = self._chunked, []

@@ -80,6 +80,7 @@ class Server:
         self.replies.close()
         await asyncio.get_running_loop().run_in_executor(self._thread, self._history.close)
         self._thread.shutdown()
+        self._lock.close()
         self.notes.report()
         log.record("INFO", "stopped", "stopped; everything that came is on disk")
 
@@ -109,6 +110,7 @@ class Server:
         host = connection.host
         if host and host.connection is connection:
             host.connection = None
+            self.hosts.left(host)
             self.notes.changed(host, "away")
 
     def greet(self, connection: Connection, hello: Hello) -> None:
@@ -189,10 +191,10 @@ class Server:
             await asyncio.sleep(_SWEEP_SECONDS)
 
     def _look_at_hosts(self) -> None:
-        oldest = time.time() - self.settings.forget_days * 86400
+        oldest = self.now - self.settings.forget_days * 86400
         for host in self.hosts:
             if host.connection is None:
-                if host.kept.last_seen < oldest:
+                if host.heard < oldest:
                     self.notes.changed(host, "forgotten")
                     self.hosts.forget(host)
             elif not host.stale and self.now - host.heard > self.settings.stale_intervals * host.kept.interval:

@@ -1,0 +1,106 @@
+"""Who is forgotten: whom nobody has heard of while servers ran, whatever clocks say."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from frota.cpu_metrics.history import History
+from frota.cpu_metrics.hosts import Hosts
+from metrics_support import KEPT, Inner, inner
+
+DAY, WEEK = 86400.0, 7 * 86400.0
+Set = Callable[[float], None]
+
+
+@pytest.fixture
+def set_clock(monkeypatch: pytest.MonkeyPatch) -> Set:
+    """Give a function that sets the clock so many seconds ahead of the real one."""
+    real, ahead = time.time, [0.0]
+    monkeypatch.setattr(time, "time", lambda: real() + ahead[0])
+    return lambda seconds: ahead.__setitem__(0, seconds)
+
+
+async def away(one: Inner, *numbers: int) -> None:
+    """Let a host come, send samples and go."""
+    agent = await one.agent()
+    await agent.send(*numbers)
+    agent.close()
+    await one.until(lambda: one.server.hosts.get("web-1").connection is None)  # type: ignore[union-attr]
+
+
+def known(one: Inner, after: float = 0.0) -> bool:
+    """Tell whether the host is known to a server that has run for so many more seconds."""
+    before, one.server.now = one.server.now, one.server.now + after
+    one.server._look_at_hosts()
+    one.server.now = before
+    return one.server.hosts.get("web-1") is not None
+
+
+def test_a_clock_that_is_set_makes_nobody_forgotten_and_hides_no_sample(tmp_path: Path, set_clock: Set) -> None:
+    async def scenario() -> None:
+        async with inner(tmp_path, forget_days=1.0) as one:
+            await away(one, 1, 2)
+            for number, ahead in enumerate((3 * WEEK, -5 * 3600.0, 0.0), 3):
+                set_clock(ahead)
+                assert known(one)
+                await away(one, number)
+                assert known(one)
+                assert await one.numbers("web-1") == list(range(1, number + 1))
+
+    asyncio.run(scenario())
+
+
+def test_a_server_that_was_off_for_longer_than_hosts_are_remembered_forgets_none(
+    tmp_path: Path, set_clock: Set
+) -> None:
+    async def scenario() -> None:
+        async with inner(tmp_path, forget_days=1.0) as one:
+            await away(one, 1, 2)
+        set_clock(WEEK)
+        async with inner(tmp_path, forget_days=1.0) as one:
+            assert known(one)
+            assert await one.numbers("web-1") == [1, 2]
+
+    asyncio.run(scenario())
+
+
+def test_a_host_is_forgotten_that_was_not_heard_of_for_long_enough_however_old_its_samples_are(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with inner(tmp_path, forget_days=1.0) as one:
+            await away(one, 1, 2)
+            assert known(one, after=0.9 * DAY)
+            assert not known(one, after=1.1 * DAY)
+            assert await one.told(ask="hosts") == []
+
+    asyncio.run(scenario())
+
+
+def test_an_old_backlog_is_no_reason_to_forget_who_brought_it(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with inner(tmp_path, forget_days=1.0) as one:
+            agent = await one.agent()
+            await agent.send(1, 2, age=2 * DAY)
+            agent.close()
+            await one.until(lambda: one.server.hosts.get("web-1").connection is None)  # type: ignore[union-attr]
+            assert known(one)
+
+    asyncio.run(scenario())
+
+
+def test_time_away_is_counted_over_restarts_as_far_as_servers_ran(tmp_path: Path) -> None:
+    history = History(tmp_path)
+    history.open()
+    hosts = Hosts()
+    hosts.restore([KEPT._replace(heard=5.0), KEPT._replace(id=2, name="b", heard=5.0 + DAY)], [], 0)
+    for host in hosts:
+        hosts.left(host)
+    history.write(hosts.take_changes(1000))
+    again = Hosts()
+    again.restore(*history.load())
+    one, other = again
+    assert other.heard - one.heard == pytest.approx(DAY)
+    assert 0 <= time.monotonic() - other.heard < 60
+    history.close()
