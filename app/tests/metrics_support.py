@@ -6,10 +6,12 @@ import select
 import signal
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Self
+
+import uvloop
 
 from frota.cpu_metrics import server as metrics_server
 from frota.cpu_metrics.history import Kept
@@ -121,14 +123,14 @@ class Inner:
 
     async def agent(self, host: str = "web-1", run: str = RUN) -> "InnerAgent":
         """Connect as a native agent, and say hello."""
-        reader, writer = await asyncio.open_connection(*self.address)
+        reader, writer = await asyncio.open_connection(*self.address, limit=1 << 24)
         writer.write(hello(host, run, 5.0))
         assert "last" in json.loads(await reader.readline())
         return InnerAgent(reader, writer)
 
     async def told(self, **question: Any) -> list[dict[str, Any]]:
         """Ask as a viewer, and return the lines up to the end."""
-        reader, writer = await asyncio.open_connection(*self.address)
+        reader, writer = await asyncio.open_connection(*self.address, limit=1 << 24)
         writer.write(json.dumps({"frota": 1, **question}).encode() + b"\n")
         found = []
         while "end" not in (line := json.loads(await reader.readline())):
@@ -146,6 +148,12 @@ class Inner:
         async with asyncio.timeout(PATIENCE):
             while not look():  # noqa: ASYNC110 -- the server knows nothing of tests
                 await asyncio.sleep(0.005)
+
+
+def run(scenario: Coroutine[Any, Any, None]) -> None:
+    """Run a scenario on the event loop that servers run on."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(scenario)
 
 
 class InnerAgent(NamedTuple):

@@ -1,6 +1,5 @@
 """Who is forgotten: whom nobody has heard of while servers ran, whatever clocks say."""
 
-import asyncio
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +8,7 @@ import pytest
 
 from frota.cpu_metrics.history import History
 from frota.cpu_metrics.hosts import Hosts
-from metrics_support import KEPT, Inner, inner
+from metrics_support import KEPT, Inner, inner, run
 
 DAY, WEEK = 86400.0, 7 * 86400.0
 Set = Callable[[float], None]
@@ -50,7 +49,7 @@ def test_a_clock_that_is_set_makes_nobody_forgotten_and_hides_no_sample(tmp_path
                 assert known(one)
                 assert await one.numbers("web-1") == list(range(1, number + 1))
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 def test_a_server_that_was_off_for_longer_than_hosts_are_remembered_forgets_none(
@@ -64,7 +63,7 @@ def test_a_server_that_was_off_for_longer_than_hosts_are_remembered_forgets_none
             assert known(one)
             assert await one.numbers("web-1") == [1, 2]
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 def test_a_host_is_forgotten_that_was_not_heard_of_for_long_enough_however_old_its_samples_are(tmp_path: Path) -> None:
@@ -75,7 +74,7 @@ def test_a_host_is_forgotten_that_was_not_heard_of_for_long_enough_however_old_i
             assert not known(one, after=1.1 * DAY)
             assert await one.told(ask="hosts") == []
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 def test_an_old_backlog_is_no_reason_to_forget_who_brought_it(tmp_path: Path) -> None:
@@ -87,7 +86,7 @@ def test_an_old_backlog_is_no_reason_to_forget_who_brought_it(tmp_path: Path) ->
             await one.until(lambda: one.server.hosts.get("web-1").connection is None)  # type: ignore[union-attr]
             assert known(one)
 
-    asyncio.run(scenario())
+    run(scenario())
 
 
 def test_time_away_is_counted_over_restarts_as_far_as_servers_ran(tmp_path: Path) -> None:

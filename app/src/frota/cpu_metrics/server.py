@@ -5,6 +5,7 @@ import resource
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from frota import commands
@@ -26,6 +27,7 @@ from frota.tasks import essential
 _SWEEP_SECONDS = 1.0
 _BACKLOG = 4096  # connections that are not accepted yet: after a restart all agents come at once
 _MOST_UNWRITTEN = 50_000  # samples; more come in only when the disk has caught up
+_ANSWERS = 8  # that are made at a time: each may take a few MiB
 _MOST_JUMP = 2**32  # numbers between two samples: 13 years of an agent that measures ten times a second
 _STUCK_SECONDS = 20.0  # for one write; then the disk is no disk any more
 
@@ -43,6 +45,7 @@ class Server:
         self.web = Web(self.hosts, self._own)
         self._connections: set[Connection] = set()
         self._answers: dict[Connection, tuple[str, int]] = {}  # what is told as soon as all is on disk
+        self.answering = asyncio.Semaphore(_ANSWERS)
         self._viewers: set[asyncio.Task[None]] = set()
         self._thread = ThreadPoolExecutor(1, "history")
         self._writing_since = 0.0
@@ -241,4 +244,9 @@ class Server:
         )
         yield "frota_cpu_server_cut_total", "counter", "Connections that were cut off.", notes.cut_total
         yield "process_cpu_seconds_total", "counter", "CPU time of the server.", usage.ru_utime + usage.ru_stime
-        yield "process_resident_memory_bytes", "gauge", "Most memory of the server.", usage.ru_maxrss * 1024
+        yield "process_resident_memory_bytes", "gauge", "Memory of the server.", _resident()
+
+
+def _resident() -> int:
+    """Return the bytes of this process that are in memory now (proc_pid_statm(5))."""
+    return int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1]) * resource.getpagesize()
