@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
 _FIRST_SECONDS = 10.0  # until the first message, or an agent's hello
 _VIEWER_SECONDS = 600.0  # between two questions
+_TAKES_SECONDS = 30.0  # in which a viewer has to take something of its answer
+_MOST_UNREAD = 64 * 1024  # bytes of answers to an agent
 _MOST_BAD = 20  # messages of an original agent that make no sense
+
+_UNREAD = "does not read its answers"
 
 
 class Connection(asyncio.Protocol):
@@ -70,7 +74,7 @@ class Connection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """Wait with what viewers have not read yet; an agent that reads no answer is of no use."""
         if self._room is None:
-            self.abort("does not read its answers")
+            self.abort(_UNREAD)
         else:
             self._room.clear()
 
@@ -87,6 +91,8 @@ class Connection(asyncio.Protocol):
     def acknowledge(self, kind: str, number: int) -> None:
         """Tell a native agent up to where its samples are on disk."""
         self.write(b'{"frota":1,"%b":%d}\n' % (kind.encode(), number))
+        if self._room and self._transport.get_write_buffer_size() > _MOST_UNREAD:  # it is a viewer, too
+            self.abort(_UNREAD)
 
     def refuse(self, reason: str) -> None:
         """Tell why this ends, to whoever can read it, and end it."""
@@ -162,19 +168,33 @@ class Connection(asyncio.Protocol):
         if self._room is None:
             self._room = asyncio.Event()
             self._room.set()
+            self._transport.set_write_buffer_limits(0)  # one piece of an answer at a time
         self._viewing = self.server.show(self._send(pieces, last=last))
 
     async def _send(self, pieces: AsyncIterator[bytes], *, last: bool) -> None:
         try:
-            async for piece in pieces:
-                if self._room:
-                    await self._room.wait()
-                if self.closed:
-                    return
-                self.write(piece)
+            async with self.server.answering:
+                async for piece in pieces:
+                    if self.closed:
+                        return
+                    self.write(piece)
+                    await self._taken_in()
         except (BadMessage, OSError) as error:
             self.refuse(printable(str(error)))
             return
         self.heard = self.server.now
         if last or self._ended:
             self.close()
+
+    async def _taken_in(self) -> None:
+        """Wait until the kernel has what was written; who takes nothing of it is cut off."""
+        left = self._transport.get_write_buffer_size()
+        while self._room and not self._room.is_set():
+            try:
+                async with asyncio.timeout(_TAKES_SECONDS):
+                    await self._room.wait()
+            except TimeoutError:
+                before, left = left, self._transport.get_write_buffer_size()
+                if left >= before:
+                    self.abort(f"takes nothing of its answer for {_TAKES_SECONDS:g} s")
+                    return
