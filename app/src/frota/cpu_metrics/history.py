@@ -33,6 +33,12 @@ _ADDED = (  # columns that older files begin without
     ("hosts", "heard", "REAL NOT NULL DEFAULT 0"),
 )
 
+_REPAIR = "repair the file, or remove it to begin anew"
+_ADVICE = {
+    sqlite3.SQLITE_CORRUPT: _REPAIR,
+    sqlite3.SQLITE_NOTADB: _REPAIR,
+    sqlite3.SQLITE_FULL: "free space where it is",
+}
 _PUT_CHUNK = """INSERT OR REPLACE INTO chunks (host, ordinal, ended, columns, began, total)
     VALUES (?, ?, ?, ?, ?, ?)"""
 _TOTALS = "SELECT ordinal, total FROM chunks WHERE host = ? ORDER BY ordinal"
@@ -195,4 +201,5 @@ class History:
         return self._table
 
     def _explained(self, error: Exception) -> OSError:
-        return OSError(f"{self.file}: {error}; repair the file, or remove it to begin anew")
+        advice = _ADVICE.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)  # what is above are details
+        return OSError(f"{self.file}: {error}{f'; {advice}' if advice else ''}")

@@ -5,6 +5,7 @@ import resource
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ class Server:
         self._thread = ThreadPoolExecutor(1, "history")
         self._writing_since = 0.0
         self._failed = False
+        self._stopping = asyncio.Event()
 
     async def start(self) -> str:
         """Open the history and listen."""
@@ -63,7 +65,7 @@ class Server:
         allow_descriptors(config.max_connections)
         sockets = listening_sockets(config.host, config.port, _BACKLOG)
         self._listeners = [await loop.create_server(self._connect, sock=sock, backlog=_BACKLOG) for sock in sockets]
-        self._tasks = [essential(work, self._end) for work in (self._sweep(), self._write())]
+        self._sweeping, self._writing = essential(self._sweep(), self._end), essential(self._write(), self._end)
         addresses = [endpoint(*sock.getsockname()[:2]) for sock in sockets]
         for address in addresses:
             log.record("INFO", "starting", messages.RUNNING.format(address), ADDRESS=address)
@@ -73,11 +75,10 @@ class Server:
         """Accept nothing new, put on disk and acknowledge what came, close."""
         for listener in self._listeners:
             listener.close()
-        for task in [*self._tasks, *self._viewers]:
+        self._stopping.set()
+        for task in [self._sweeping, *self._viewers]:
             task.cancel()
-        await asyncio.gather(*self._tasks, *self._viewers, return_exceptions=True)
-        if not self._failed:
-            await self._commit()
+        ends = await asyncio.gather(self._writing, self._sweeping, *self._viewers, return_exceptions=True)
         for connection in list(self._connections):
             connection.close()
         self.replies.close()
@@ -85,12 +86,14 @@ class Server:
         self._thread.shutdown()
         self._lock.close()
         self.notes.report()
-        log.record("INFO", "stopped", "stopped; everything that came is on disk")
+        failed = self._failed or any(isinstance(end, Exception) for end in ends)
+        what = "what was not acknowledged is left to its agents" if failed else "everything that came is on disk"
+        log.record("INFO", "stopped", f"stopped; {what}")
 
     def healthy(self) -> bool:
         """Tell whether the disk keeps up and the limits are enforced."""
         stuck = self._writing_since and time.monotonic() - self._writing_since > _STUCK_SECONDS
-        return not stuck and not any(task.done() for task in self._tasks)
+        return not stuck and not any(task.done() for task in (self._sweeping, self._writing))
 
     def reload(self) -> None:
         """Read the settings again and take those that may change live."""
@@ -205,12 +208,17 @@ class Server:
                 self.notes.changed(host, "stale")
 
     async def _write(self) -> None:
-        while True:
-            await asyncio.sleep(self.settings.commit_seconds)
+        """Write again and again, for the last time when all that will come has come."""
+        last = False
+        while not last:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(self.settings.commit_seconds):
+                    await self._stopping.wait()
+            last = self._stopping.is_set()
             try:
                 await self._commit()
             except OSError as error:
-                text = f"{error}; what the disk holds is unknown now, so nothing more is acknowledged"
+                text = f"{error}; nothing more is acknowledged, and the server ends"
                 log.record("CRITICAL", "disk_failed", text)
                 self._failed = True
                 self._end(1)
