@@ -123,7 +123,7 @@ class Connection(asyncio.Protocol):
                 self._transport.resume_reading()
         silent = self.server.now - self.heard
         if self.host:
-            if silent > self.server.settings.dead_intervals * self.host.kept.interval:
+            if silent > self.server.dead_seconds(self.host):
                 self.abort(f"nothing has come for {silent:.0f} s")
         elif silent > (_VIEWER_SECONDS if self._room else _FIRST_SECONDS):
             self.abort(f"said nothing for {silent:.0f} s")

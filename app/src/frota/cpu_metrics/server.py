@@ -25,7 +25,7 @@ from frota.listening import allow_descriptors, listening_sockets
 from frota.net import endpoint
 from frota.tasks import essential
 
-_SWEEP_SECONDS = 1.0
+_SWEEP_SECONDS = 1.0  # it is also how exactly the server knows when something came
 _BACKLOG = 4096  # connections that are not accepted yet: after a restart all agents come at once
 _MOST_UNWRITTEN = 50_000  # samples; more come in only when the disk has caught up
 _ANSWERS = 8  # that are made at a time: each may take a few MiB
@@ -159,6 +159,14 @@ class Server:
             kind, _ = self._answers[connection]
             self._answers[connection] = (kind, host.kept.last)
 
+    def stale_seconds(self, host: Host) -> float:
+        """Return after how long without a sample a host is stale; a silence of less than two sweeps may be none."""
+        return max(self.settings.stale_intervals * host.kept.interval, 2 * _SWEEP_SECONDS)
+
+    def dead_seconds(self, host: Host) -> float:
+        """Return after how long without a word a host's connection is given up."""
+        return max(self.settings.dead_intervals * host.kept.interval, 4 * _SWEEP_SECONDS)
+
     def show(self, viewing: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         """Answer a viewer beside everything else."""
         task = asyncio.get_running_loop().create_task(viewing)
@@ -203,7 +211,7 @@ class Server:
                 if host.heard < oldest:
                     self.notes.changed(host, "forgotten")
                     self.hosts.forget(host)
-            elif not host.stale and self.now - host.heard > self.settings.stale_intervals * host.kept.interval:
+            elif not host.stale and self.now - host.heard > self.stale_seconds(host):
                 host.stale = True
                 self.notes.changed(host, "stale")
 
