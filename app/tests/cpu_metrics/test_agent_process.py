@@ -108,15 +108,25 @@ def test_after_a_stop_run_and_numbers_go_on_and_nothing_is_missing(
     assert first[0]["age"] > 0.2
 
 
-def test_after_a_kill_a_new_run_begins(tmp_path: Path, server: FakeServer) -> None:
-    agent = Agent(tmp_path, server.port)
-    run = server.accept().hello()["run"]
+def test_after_a_kill_the_run_goes_on_and_what_was_lost_with_the_agent_can_be_counted(
+    tmp_path: Path, server: FakeServer
+) -> None:
+    agent = Agent(tmp_path, server.port, "--interval", 0.1)
+    peer = server.accept()
+    run = peer.hello()["run"]
+    assert [peer.sample(ack=True)["n"] for _ in range(3)] == [1, 2, 3]
+    last = [peer.sample()["n"] for _ in range(3)][-1]
     agent.process.kill()
     agent.process.wait()
-    Agent(tmp_path, server.port)
+    while (line := peer.line()) and "n" in line:
+        last = line["n"]
+    again = Agent(tmp_path, server.port, "--interval", 0.1)
     peer = server.accept()
-    assert peer.hello()["run"] != run
-    assert peer.sample()["n"] == 1
+    greeting = peer.hello(last=3)
+    assert greeting["run"] == run
+    assert last < peer.sample()["n"] <= last + 3  # it may have made some that it had not sent yet
+    again.wait_for("[0-9]+ samples are lost: they waited for too long, or their agent was killed")
+    again.stop()
 
 
 def test_nothing_is_lost_while_the_server_is_away(tmp_path: Path) -> None:
@@ -148,7 +158,9 @@ def test_too_much_to_keep_is_told_when_it_begins_and_when_it_ends(tmp_path: Path
             peer.hello()
             first = peer.sample(ack=True)["n"]
             assert first > 1
-            agent.wait_for(f"{first - 1} samples are lost: they waited for too long; {first - 1} in all")
+            agent.wait_for(
+                f"{first - 1} samples are lost: they waited for too long, or their agent was killed; {first - 1} in all"
+            )
         assert agent.log().count("no more are kept") == 1
         agent.stop()
 

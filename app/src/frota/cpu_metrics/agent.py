@@ -30,12 +30,14 @@ def run(config: AgentSettings, reread: Callable[[], AgentSettings]) -> int:
         if config.protocol == "original":
             return Agent(config, reread, sampler, wakeups, None).live()
         folder = SpoolFile(config.directory)
-        spool = folder.take(config.keep_samples)
+        spool = folder.take(config.keep_samples, config.interval)
     except (StateError, OSError) as error:
         log.record("ERROR", "start_failed", f"cannot start: {error}")
         return 1
     try:
-        return Agent(config, reread, sampler, wakeups, spool).live()
+        agent = Agent(config, reread, sampler, wakeups, spool)
+        agent.folder = folder
+        return agent.live()
     finally:
         _leave(folder, spool)
 
@@ -44,7 +46,7 @@ def _leave(folder: SpoolFile, spool: Spool) -> None:
     try:
         folder.leave(spool)
     except OSError as error:
-        text = f"{len(spool)} samples are lost, they cannot be written: {error}"
+        text = f"{len(spool)} samples wait, but cannot be written; what is not on disk already is lost: {error}"
         log.record("ERROR", "spool_failed", text, COUNT=len(spool))
     else:
         log.record("INFO", "stopped", f"stopped; {len(spool)} samples wait for the next start", COUNT=len(spool))
@@ -64,10 +66,11 @@ class Agent:
     ) -> None:
         self._config, self._reread, self._sampler, self._wakeups = config, reread, sampler, wakeups
         self._spool = spool
+        self.folder: SpoolFile | None = None  # where what waits is written
         self._uplink = Uplink(config, spool, wakeups.awaken)
         self._due = time.monotonic() + FIRST_SECONDS
         self._sampled: float | None = None  # when the last one was due
-        self._ready = self._overflowing = self._failing = False
+        self._ready = self._overflowing = self._failing = self._forgetful = False
         self._watchdog = systemd.watchdog_seconds()
         self._feed = 0.0 if self._watchdog else math.inf
 
@@ -123,6 +126,19 @@ class Agent:
             text = f"{len(spool)} samples wait for the server, no more are kept: from now on the oldest are dropped"
             log.record("WARNING", "spool_full", text, COUNT=len(spool))
         self._overflowing = dropped > 0
+        if self.folder is not None:
+            self._write_down(self.folder, spool)
+
+    def _write_down(self, folder: SpoolFile, spool: Spool) -> None:
+        try:
+            folder.keep(spool, self._config.interval)
+        except OSError as error:
+            if not self._forgetful:
+                text = f"what waits for the server cannot be written, a kill would lose it: {error}"
+                log.record("ERROR", "spool_failed", text, COUNT=len(spool))
+            self._forgetful = True
+        else:
+            self._forgetful = False
 
     def _reload(self) -> None:
         systemd.reloading()

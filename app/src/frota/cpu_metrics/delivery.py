@@ -94,7 +94,8 @@ class Native:
             samples = self._spool.aged(self._in_flight_to, room)
             if not samples:
                 break
-            self._spool.lost += samples[0][0] - self._in_flight_to - 1  # dropped while they waited
+            # Numbers that are left out: dropped while they waited, or with an agent that was killed.
+            self._spool.lost += samples[-1][0] - self._in_flight_to - len(samples)
             self.link.send(b"".join(sample.native(number, age) for number, age, sample in samples))
             self._sent = samples[-1][0]
         if idle:

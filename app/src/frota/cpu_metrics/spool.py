@@ -4,7 +4,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Iterable
-from itertools import islice
+from itertools import dropwhile, islice
 
 from frota.cpu_metrics.messages import Sample
 
@@ -17,7 +17,7 @@ def clock() -> float:
 
 
 class Spool:
-    """The samples of a run, from `first` on.
+    """The samples of a run: their numbers only grow, and are left out where samples were lost.
 
     `acked` is the highest number that the server has on its disk, `lost` how many it never got.
     """
@@ -25,53 +25,59 @@ class Spool:
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.run = os.urandom(16).hex()
-        self.first, self.acked, self.lost = 1, 0, 0
-        self._samples: deque[tuple[float, Sample]] = deque()
+        self.last = self.acked = self.lost = 0  # `last` is the number of the newest sample, 0 before the first
+        self._samples: deque[tuple[int, float, Sample]] = deque()
 
     @classmethod
     def resumed(
-        cls, limit: int, run: str, next_number: int, acked: int, samples: Iterable[tuple[float, Sample]]
+        cls, limit: int, run: str, last: int, acked: int, samples: Iterable[tuple[int, float, Sample]]
     ) -> "Spool":
-        """Return a spool that goes on; of `samples`, taken so many seconds ago, the newest are kept."""
+        """Return a spool that goes on; of `samples`, numbered and taken so many seconds ago, the newest are kept."""
         spool, now = cls(limit), clock()
-        spool._samples.extend((now - age, sample) for age, sample in deque(samples, limit))
-        spool.run, spool.first, spool.acked = run, next_number - len(spool._samples), acked
+        spool._samples.extend((number, now - age, sample) for number, age, sample in deque(samples, limit))
+        spool.run, spool.last, spool.acked = run, last, acked
         return spool
 
     def __len__(self) -> int:
         return len(self._samples)
 
     @property
-    def last(self) -> int:
-        """The number of the newest sample, 0 before the first."""
-        return self.first + len(self._samples) - 1
+    def waited(self) -> float:
+        """How long the oldest sample has waited, in seconds."""
+        return clock() - self._samples[0][1] if self._samples else 0.0
 
     def add(self, sample: Sample) -> int:
         """Keep a sample that was taken just now; return how many of the oldest had to go for it."""
-        self._samples.append((clock(), sample))
-        dropped = max(0, len(self._samples) - self.limit)
-        while self._samples[dropped][0] < clock() - _OLDEST_SECONDS:
+        self.last += 1
+        self._samples.append((self.last, clock(), sample))
+        dropped = 0
+        while len(self._samples) > self.limit or self._samples[0][1] < clock() - _OLDEST_SECONDS:
+            self._samples.popleft()
             dropped += 1
-        self._forget(dropped)
         return dropped
 
     def acknowledge(self, number: int) -> None:
         """Forget what the server has; `number` is at most `last`."""
         self.acked = max(self.acked, number)
-        self._forget(max(0, number - self.first + 1))
+        while self._samples and self._samples[0][0] <= number:
+            self._samples.popleft()
 
     def aged(self, after: int, most: int) -> list[tuple[int, float, Sample]]:
         """Return the next samples behind the number `after`, at most `most`, as (number, age in seconds, sample)."""
-        start, now = max(0, after + 1 - self.first), clock()
-        chosen = islice(self._samples, start, start + most)
-        return [(self.first + start + i, max(0.0, now - taken), one) for i, (taken, one) in enumerate(chosen)]
+        now = clock()
+        behind = dropwhile(lambda one: one[0] <= after, self._samples)
+        return [(number, max(0.0, now - taken), sample) for number, taken, sample in islice(behind, most)]
+
+    def go_on(self, run: str, last: int, acked: int) -> None:
+        """Go on behind an agent that was killed, and may have used numbers that are not here."""
+        if run == self.run or not self._samples:
+            self.run, self.last = run, max(last, self.last if run == self.run else 0)
+            self.acknowledge(acked)
+        else:
+            self.renew()
 
     def renew(self) -> None:
         """Begin a new run with what waits, numbered from 1."""
         self.run = os.urandom(16).hex()
-        self.first, self.acked = 1, 0
-
-    def _forget(self, count: int) -> None:
-        for _ in range(count):
-            self._samples.popleft()
-        self.first += count
+        self._samples = deque((number, taken, one) for number, (_, taken, one) in enumerate(self._samples, 1))
+        self.last, self.acked = len(self._samples), 0

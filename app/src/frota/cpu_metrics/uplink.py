@@ -107,7 +107,7 @@ class Uplink:
             self._failures = 0
         if self._spool is not None and (lost := self._spool.lost - self._lost):
             self._lost += lost
-            text = f"{lost} samples are lost: they waited for too long; {self._lost} in all"
+            text = f"{lost} samples are lost: they waited for too long, or their agent was killed; {self._lost} in all"
             log.record("WARNING", "samples_lost", text, COUNT=lost)
 
     def _failed(self, error: Exception, now: float) -> None:
