@@ -95,7 +95,7 @@ def test_time_away_is_counted_over_restarts_as_far_as_servers_ran(tmp_path: Path
     hosts = Hosts()
     hosts.restore([KEPT._replace(heard=5.0), KEPT._replace(id=2, name="b", heard=5.0 + DAY)], [], 0)
     for host in hosts:
-        hosts.left(host)
+        hosts.touch(host)
     history.write(hosts.take_changes(1000))
     again = Hosts()
     again.restore(*history.load())

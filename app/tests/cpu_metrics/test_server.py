@@ -1,7 +1,6 @@
 """The metrics' server, as agents and viewers meet it."""
 
 import json
-import re
 import signal
 import socket
 import time
@@ -168,16 +167,6 @@ def test_a_host_from_which_nothing_comes_is_stale_then_its_connection_is_given_u
         until(lambda: server.hosts()["web-1"]["state"] == "connected", "it is still stale")
         until(lambda: server.hosts()["web-1"]["state"] == "away", "it is still connected")
         server.wait_for("nothing has come for . s, cut off")
-
-
-def test_a_crossed_threshold_is_told_once_and_once_when_it_is_over(tmp_path: Path) -> None:
-    values = [95, 95, 80, 95, 95, 95, 92, 80, 70, 80, 70, 70, 70, 99]
-    with metrics(tmp_path, "--thresholds", "cpu:90:75", "--threshold-samples", 2) as server, server.agent() as agent:
-        for number, value in enumerate(values, 1):
-            agent.send(number, sample=SAMPLE._replace(mean=value))
-        agent.wait(len(values))
-        told = re.findall(r"web-1: cpu is (at|down to) ([\d.]+)", server.log())
-    assert told == [("at", "95.0"), ("down to", "70.0")]
 
 
 def test_an_agent_that_floods_is_read_slowly_while_others_are_served(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ _ADDED = (  # columns that older files begin without
     ("chunks", "began", "REAL"),
     ("chunks", "total", "INTEGER"),
     ("hosts", "heard", "REAL NOT NULL DEFAULT 0"),
+    ("hosts", "crossed", "TEXT NOT NULL DEFAULT ''"),
 )
 
 _REPAIR = "repair the file, or remove it to begin anew"
@@ -50,7 +51,7 @@ class Kept(NamedTuple):
     """A host as it is kept; `chunked` is a sequence number: what it sent up to there is in chunks.
 
     `heard` is when it was last heard of, in seconds that servers have run in all: no clock that is set, and no time
-    in which no server ran, makes it longer ago.
+    in which no server ran, makes it longer ago. `crossed` are the metrics that are over their thresholds, with commas.
     """
 
     id: int
@@ -67,6 +68,7 @@ class Kept(NamedTuple):
     ordinal: int
     chunked: int
     heard: float = 0.0
+    crossed: str = ""
 
 
 _FIELDS = ", ".join(Kept._fields)

@@ -35,7 +35,7 @@ class Host:
     def __init__(self, kept: Kept) -> None:
         self.kept = self.before_tail = kept
         self.connection: Any = None  # where its samples come from now
-        self.crossings = Crossings()
+        self.crossings = Crossings(kept.crossed)
         self.heard = time.monotonic()
         self.stale = False
         self.latest = b""
@@ -89,8 +89,10 @@ class Host:
 
         `zero` is when, in monotonic seconds, servers would have begun to run if they had never stopped.
         """
-        kept = self.kept
-        return self.before_tail._replace(dialect=kept.dialect, interval=kept.interval, heard=self.heard - zero)
+        kept, crossed = self.kept, ",".join(self.crossings.over)
+        return self.before_tail._replace(
+            dialect=kept.dialect, interval=kept.interval, heard=self.heard - zero, crossed=crossed
+        )
 
     @property
     def state(self) -> str:

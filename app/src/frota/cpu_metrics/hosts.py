@@ -96,8 +96,8 @@ class Hosts:
             self._chunked.append(host)
             self._touched[host.kept.name] = host
 
-    def left(self, host: Host) -> None:
-        """Keep when a host was last heard of."""
+    def touch(self, host: Host) -> None:
+        """Have a host written as it is now."""
         self._touched[host.kept.name] = host
 
     def forget(self, host: Host) -> None:

@@ -61,6 +61,7 @@ class Server:
         self._history = History(config.directory)
         await loop.run_in_executor(self._thread, self._history.open)
         self.hosts.restore(*await loop.run_in_executor(self._thread, self._history.load))
+        self._keep_crossings()
         await self.replies.open()
         allow_descriptors(config.max_connections)
         sockets = listening_sockets(config.host, config.port, _BACKLOG)
@@ -99,6 +100,7 @@ class Server:
         """Read the settings again and take those that may change live."""
         self.settings = commands.take_live(self.settings, self._reread(), settings.PREFIX)
         self.notes.configure(self.settings.log_samples_per_second)
+        self._keep_crossings()
         log.configure(settings.SYSTEM, settings.SERVER_UNIT, self.settings.log_level)
 
     def admit(self, connection: Connection) -> bool:
@@ -116,7 +118,7 @@ class Server:
         host = connection.host
         if host and host.connection is connection:
             host.connection = None
-            self.hosts.left(host)
+            self.hosts.touch(host)
             self.notes.changed(host, "away")
 
     def greet(self, connection: Connection, hello: Hello) -> None:
@@ -154,6 +156,7 @@ class Server:
             config = self.settings
             for crossing in host.crossings.take(reading.sample, config.thresholds, config.threshold_samples):
                 self.notes.crossed(host, crossing)
+                self.hosts.touch(host)
         if reading.number:
             self._answers.setdefault(connection, ("ack", 0))
             kind, _ = self._answers[connection]
@@ -188,6 +191,11 @@ class Server:
         host.connection, connection.host = connection, host
         host.heard, host.stale = self.now, False
         self.notes.changed(host, "connected")
+
+    def _keep_crossings(self) -> None:
+        for host in self.hosts:
+            if host.crossings.keep(self.settings.thresholds):
+                self.hosts.touch(host)
 
     def _require_room(self, name: str) -> None:
         if self.hosts.get(name) is None and len(self.hosts) >= self.settings.max_hosts:

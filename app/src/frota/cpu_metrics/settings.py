@@ -37,6 +37,8 @@ def parse_thresholds(text: str) -> tuple[Threshold, ...]:
             raise ValueError(f"{part!r}: METRIC must be one of {', '.join(METRICS)}")
         if not 0 <= found[-1].low < found[-1].high <= 100:
             raise ValueError(f"{part!r}: must be 0 <= LOW < HIGH <= 100")
+        if metric in [one.metric for one in found[:-1]]:
+            raise ValueError(f"{part!r}: {metric} has a threshold already, one is enough")
     return tuple(found)
 
 

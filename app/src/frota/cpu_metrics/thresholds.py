@@ -16,7 +16,7 @@ class Crossing(NamedTuple):
 
 
 class Crossings:
-    """Which thresholds one host has crossed.
+    """Which thresholds one host has crossed; `crossed` are those that it had already, with commas between them.
 
     Hysteresis in two dimensions: a crossing takes `samples` in a row at `high` or above, its end as many at `low` or
     below, so that a value that swings around either is not told again and again.
@@ -24,14 +24,19 @@ class Crossings:
 
     __slots__ = ("_counts", "_crossed")
 
-    def __init__(self) -> None:
-        self._crossed: frozenset[str] = frozenset()
+    def __init__(self, crossed: str = "") -> None:
+        self._crossed = frozenset(filter(None, crossed.split(",")))
         self._counts: dict[str, int] | None = None  # most hosts never need one
 
     @property
     def over(self) -> list[str]:
         """The metrics that are above their thresholds."""
         return sorted(self._crossed)
+
+    def keep(self, thresholds: Sequence[Threshold]) -> bool:
+        """Know nothing any more of metrics that have no threshold; tell whether anything was known."""
+        before, self._crossed = self._crossed, self._crossed & {threshold.metric for threshold in thresholds}
+        return before != self._crossed
 
     def take(self, sample: Sample, thresholds: Sequence[Threshold], samples: int) -> Iterator[Crossing]:
         """Yield what this sample crosses or leaves."""
