@@ -1,12 +1,17 @@
 """Who is who: hosts by their names and runs, and what a connection may change of them."""
 
+from pathlib import Path
+
+import pytest
+
+from frota.cpu_metrics.framing import Reading
 from frota.cpu_metrics.messages import hello
-from metrics_support import RUN, TEXT, MetricsServer, until
+from metrics_support import RUN, SAMPLE, TEXT, MetricsServer, inner, run, until
 
 
 def test_a_new_run_of_an_agent_numbers_anew_and_misses_nothing(running: MetricsServer) -> None:
-    for run in (RUN, "cd" * 16):
-        with running.agent(run=run) as agent:
+    for name in (RUN, "cd" * 16):
+        with running.agent(run=name) as agent:
             assert agent.last == 0
             agent.send(1, 2)
             agent.wait(2)
@@ -57,3 +62,14 @@ def test_two_original_agents_of_one_address_are_two_hosts(running: MetricsServer
         one.sendall(TEXT)
         other.sendall(TEXT)
         until(lambda: set(running.hosts()) == {"127.0.0.1", "127.0.0.1:2"}, "there are not two")
+
+
+@pytest.mark.parametrize("address", ["::1", "fe80::1%eth0", "::ffff:10.0.0.1", "10.0.0.1:2"])
+def test_the_history_of_an_original_agent_is_told_by_its_address_whatever_that_is(tmp_path: Path, address: str) -> None:
+    async def scenario() -> None:
+        async with inner(tmp_path) as one:
+            host = one.server.hosts.known(address, "original", 5.0)
+            one.server.hosts.take(host, Reading(0, 0.0, SAMPLE))
+            assert await one.numbers(address) == [1]
+
+    run(scenario())

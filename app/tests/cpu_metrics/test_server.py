@@ -71,6 +71,8 @@ def test_original_messages_are_told_apart_however_they_arrive(
         (b'{"frota": 1, "hello": {"host": "../x", "run": "%b", "interval": 5}}\n' % RUN.encode(), "hello inv"),
         (b'{"frota": 1, "hello": {"host": "a", "run": "%b", "interval": -5}}\n' % RUN.encode(), "hello inv"),
         (b'{"frota": 1, "ask": "history", "host": "nobody"}\n', "host desconhecido"),
+        (b'{"frota": 1, "ask": "history", "host": "%b"}\n' % (b"x" * 261), "mensagem inv"),
+        (b'{"frota": 1, "ask": "history", "host": ["a"]}\n', "mensagem inv"),
         (b"{" + b"x" * 70_000, "longa demais"),
     ],
 )

@@ -12,6 +12,7 @@ from frota.cpu_metrics.messages import Disk, Memory, Network, Own, Sample
 _ORIGINAL = re.compile(rb"\s*CPU -> N\xc3\xbacleos: \[([0-9., ]*)\] \| M\xc3\xa9dia: ([0-9.]{1,8})%")
 _BEGINNING = b"CPU -> "
 _GREATEST = 2**53
+_LONGEST_NAME = 260  # characters: a DNS name, or an address with a scope and a number
 _LONGEST_AGE = 30 * 86400.0  # seconds; an older sample is no sample
 _MOST_BYTES = 2**63
 _HTTP = (b"GET ", b"HEAD ")
@@ -151,7 +152,8 @@ def _hello(fields: Any) -> Hello:
 
 def _ask(fields: dict[str, Any]) -> Ask:
     what, host = fields.get("ask"), fields.get("host", "")
-    if what not in ("hosts", "history") or (what == "history" and not messages.is_host(host)):
+    # An original agent's name is its address, which may begin with a colon: whether there is such a host is seen later.
+    if what not in ("hosts", "history") or type(host) is not str or len(host) > _LONGEST_NAME:
         raise BadMessage(messages.NO_MESSAGE)
     return Ask(what, host, _number("seconds", fields.get("seconds", 3600), _GREATEST))
 
