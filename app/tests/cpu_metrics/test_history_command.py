@@ -69,6 +69,13 @@ def test_an_empty_history_is_told() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "frota: no sample of web-1 in the last 60 s\n")
 
 
+@pytest.mark.parametrize("value", ["0", "nan", "2e9", "-1", "abc"])
+def test_a_time_that_makes_no_sense_is_told(value: str) -> None:
+    done = run(1, "web-1", f"--seconds={value}")
+    assert done.returncode == 2
+    assert done.stderr.endswith(f"argument --seconds: {value!r}: must be from 0.1 to 1000000000 seconds\n")
+
+
 def test_a_host_that_nobody_knows_is_the_servers_to_tell() -> None:
     with fake(b'{"frota": 1, "error": "host desconhecido: x\\u001b[2J"}\n') as server:
         done = run(server.port, "x")

@@ -1,6 +1,7 @@
 """`frota cpu serve | agent | top | history`."""
 
 import argparse
+import math
 from functools import partial
 
 from frota import commands
@@ -24,15 +25,17 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     top = commands.add(group, "top", _top, "show all hosts as they are now, until q is pressed", example)
     _asking(top)
     top.add_argument("--once", action="store_true", help="print the list once and end")
-    top.add_argument("--interval", default=2.0, type=_seconds, metavar="SECONDS", help="between looks (%(default)g)")
+    seconds = partial(_seconds, 0.1, 3600)
+    top.add_argument("--interval", default=2.0, type=seconds, metavar="SECONDS", help="between looks (%(default)g)")
     top.add_argument("--sort", default="name", choices=SORT_KEYS, metavar="KEY", help=", ".join(SORT_KEYS))
     top.add_argument("--filter", default="", metavar="TEXT", help="only hosts with this in their name")
     example = "frota cpu history web-1 --seconds 600"
     history = commands.add(group, "history", _history, "print the samples of a host, oldest first", example)
     history.add_argument("name", metavar="HOST", help="the host, as `frota cpu top` names it")
     _asking(history)
+    seconds = partial(_seconds, 0.1, 1e9)
     history.add_argument(
-        "--seconds", default=3600.0, type=_seconds, metavar="N", help="how far back (%(default)g, an hour)"
+        "--seconds", default=3600.0, type=seconds, metavar="N", help="how far back (%(default)g, an hour)"
     )
 
 
@@ -42,10 +45,13 @@ def _asking(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object a line, for machines")
 
 
-def _seconds(text: str) -> float:
-    seconds = float(text)
-    if not 0.1 <= seconds <= 1e9:
-        raise argparse.ArgumentTypeError(f"{text}: must be at least 0.1 seconds")
+def _seconds(least: float, most: float, text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not least <= seconds <= most:  # nan is not between any
+        raise argparse.ArgumentTypeError(f"{text!r}: must be from {least:.10g} to {most:.10g} seconds")
     return seconds
 
 
