@@ -147,6 +147,14 @@ def test_on_a_wide_screen_a_host_is_one_line_under_titles() -> None:
     assert titles.index("MEM") + 3 == line.index("50%") + 3
 
 
+def test_a_title_is_whole_or_a_shorter_one_on_every_wide_screen() -> None:
+    found = set()
+    for width in range(150, 220):
+        title = drawn(view_of(host("a" * 40, 64, over=["cpu", "memory"])), width, 50)[1]
+        found.add(re.search(r"CPU\s+(.*?)\s+MEM", title)[1])  # type: ignore[index]
+    assert found - {""} == {"MEANS", "LAST MEANS"}
+
+
 def test_stale_and_away_are_told_in_words_with_the_age_and_counted() -> None:
     frame = drawn(view_of(host("a"), host("b", state="stale", age=23.9), host("c", state="away", age=7300.0)))
     assert frame[0] == "frota cpu top  10.0.0.1:5001  1 connected  1 stale  1 away  12:34:56  by name"

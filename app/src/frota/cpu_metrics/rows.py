@@ -52,7 +52,8 @@ class Rows:
         """Return the line above all hosts, if there is one."""
         if not self._is_wide:
             return []
-        means = f"{'LAST MEANS':>{self._line}.{self._line}}"
+        fitting = (title for title in ("LAST MEANS", "MEANS", "") if len(title) <= self._line)
+        means = f"{next(fitting):>{self._line}}"
         text = f"  {'HOST':<{self._name}} {'STATE':<{_STATE_WIDTH}} {'CPU':>6} {'':<12} {means}"
         text += f" {'MEM':>4} {'DISK':>4} {'READ':>5} {'WRITE':>5} {'IN':>5} {'OUT':>5}"
         return [Text(f"{text} {'LOAD 1':>6} {'5':>4} {'15':>4} {'LOST':>5}  OVER", style="bold dim")]
