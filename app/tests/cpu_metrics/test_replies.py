@@ -16,7 +16,7 @@ from frota.cpu_metrics.framing import Ask, Hello, Reading
 from frota.cpu_metrics.history import CHUNK, History, Past
 from frota.cpu_metrics.hosts import Hosts
 from frota.cpu_metrics.replies import Replies
-from metrics_support import RUN, SAMPLE
+from metrics_support import RUN, SAMPLE, inner, run
 
 EVER = 1e12  # seconds
 OLD = (
@@ -106,8 +106,8 @@ def test_short_chunks_of_many_runs_do_not_throw_out_what_is_within_the_bound(tmp
     keeper = Keeper(tmp_path, most=500)
     keeper.take(*range(1, 1000))
     keeper.write()
-    for run in range(100):
-        keeper.take(1, run=f"{run:032x}")
+    for number in range(100):
+        keeper.take(1, run=f"{number:032x}")
         keeper.write()
     told = keeper.told()
     assert told[-100:] == [1] * 100
@@ -156,3 +156,19 @@ def test_after_the_clock_was_set_all_samples_are_told_in_their_order_and_bounded
     told = keeper.told()
     assert told == list(range(told[0], 2000))
     assert len(told) <= 500 + 2 * CHUNK
+
+
+def test_what_was_last_known_of_a_host_that_is_away_is_known_after_a_restart(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with inner(tmp_path) as one:
+            host = one.server.hosts.greet(Hello("web-1", RUN, 5.0, 0))
+            for number in range(1, 60):
+                one.server.hosts.take(host, Reading(number, 0.0, SAMPLE._replace(mean=float(number))))
+            assert host.tail == []
+            [before] = await one.told(ask="hosts")
+            assert before["sample"]["mean"] == 59
+        async with inner(tmp_path) as one:
+            [after] = await one.told(ask="hosts")
+        assert {**after, "age": 0} == {**before, "age": 0}
+
+    run(scenario())

@@ -32,6 +32,8 @@ _ADDED = (  # columns that older files begin without
     ("chunks", "total", "INTEGER"),
     ("hosts", "heard", "REAL NOT NULL DEFAULT 0"),
     ("hosts", "crossed", "TEXT NOT NULL DEFAULT ''"),
+    ("hosts", "latest", "BLOB NOT NULL DEFAULT x''"),
+    ("hosts", "means", "BLOB NOT NULL DEFAULT x''"),
 )
 
 _REPAIR = "repair the file, or remove it to begin anew"
@@ -51,7 +53,8 @@ class Kept(NamedTuple):
     """A host as it is kept; `chunked` is a sequence number: what it sent up to there is in chunks.
 
     `heard` is when it was last heard of, in seconds that servers have run in all: no clock that is set, and no time
-    in which no server ran, makes it longer ago. `crossed` are the metrics that are over their thresholds, with commas.
+    in which no server ran, makes it longer ago. `crossed` are the metrics that are over their thresholds, with commas,
+    `latest` and `means` its last sample and its last means that are in chunks, packed.
     """
 
     id: int
@@ -69,6 +72,8 @@ class Kept(NamedTuple):
     chunked: int
     heard: float = 0.0
     crossed: str = ""
+    latest: bytes = b""
+    means: bytes = b""
 
 
 _FIELDS = ", ".join(Kept._fields)

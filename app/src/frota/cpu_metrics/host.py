@@ -38,8 +38,8 @@ class Host:
         self.crossings = Crossings(kept.crossed)
         self.heard = time.monotonic()
         self.stale = False
-        self.latest = b""
-        self.means = array("H")  # in tenths of a percent
+        self.latest = kept.latest
+        self.means = array("H", kept.means)  # in tenths of a percent
         self.pending: list[Chunk] = []  # that are not on disk yet, or not for sure
         self.tail: list[bytes] = []  # packed samples that are in no chunk yet
         self.tail_since = 0.0  # monotonic seconds
@@ -75,7 +75,9 @@ class Host:
         if not self.tail or (len(self.tail) < self._room and not all_of_it):
             return None
         samples, self.tail, self._room = self.tail, [], CHUNK
-        self.kept = self.before_tail = self.kept._replace(ordinal=self.kept.ordinal + 1, chunked=sequence)
+        self.kept = self.before_tail = self.kept._replace(
+            ordinal=self.kept.ordinal + 1, chunked=sequence, latest=self.latest, means=self.means.tobytes()
+        )
         self.pending.append(Chunk(self.kept.id, self.kept.ordinal, self.kept.samples, samples))
         return self.pending[-1]
 
