@@ -32,7 +32,7 @@ class Connection(asyncio.Protocol):
         self.framer = Framer()
         self.host: Host | None = None
         self.closed = self._ended = False
-        self.heard = server.now
+        self.heard = self._began = server.now
         self._bad = self._taken = 0  # `_taken` in this second
         self._events: Iterator[Event | BadMessage] | None = None  # that came, and are not taken yet
         self._viewing: asyncio.Task[None] | None = None
@@ -125,8 +125,11 @@ class Connection(asyncio.Protocol):
         if self.host:
             if silent > self.server.dead_seconds(self.host):
                 self.abort(f"nothing has come for {silent:.0f} s")
-        elif silent > (_VIEWER_SECONDS if self._room else _FIRST_SECONDS):
-            self.abort(f"said nothing for {silent:.0f} s")
+        elif self._room:
+            if silent > _VIEWER_SECONDS:
+                self.abort(f"asked nothing for {silent:.0f} s")
+        elif self.server.now - self._began > _FIRST_SECONDS:  # however little has come again and again
+            self.abort(f"said nothing of sense for {_FIRST_SECONDS:.0f} s")
 
     def _take_events(self) -> None:
         """Take what came, as far as this second's share goes; the rest stays in `_events`."""
@@ -149,6 +152,7 @@ class Connection(asyncio.Protocol):
                 self.server.greet_original(self)
             self.server.take(self, event)
         elif isinstance(event, Hello):
+            self._taken += 1
             self.server.greet(self, event)
         elif isinstance(event, Ask):
             self._show(self.server.replies.to(event))

@@ -40,8 +40,7 @@ class Notes:
         self._budgets.report()
 
     def connected(self, connection: "Connection", count: int) -> None:
-        """Log a new connection, in the original's words; `count` has it in."""
-        self.connected_total += 1
+        """Log a new agent's connection, in the original's words; `count` has it in."""
         if self._connections.allow():
             record("INFO", "connected", messages.NEW.format(connection.address), PEER=connection.name)
             record("INFO", "status", messages.STATUS.format(count), COUNT=count)

@@ -45,6 +45,7 @@ class Server:
         self.replies = Replies(self.hosts, config.directory)
         self.web = Web(self.hosts, self._own)
         self._connections: set[Connection] = set()
+        self._agents: set[Connection] = set()  # those of them that send samples
         self._answers: dict[Connection, tuple[str, int]] = {}  # what is told as soon as all is on disk
         self.answering = asyncio.Semaphore(_ANSWERS)
         self._viewers: set[asyncio.Task[None]] = set()
@@ -108,12 +109,13 @@ class Server:
         if len(self._connections) >= self.settings.max_connections:
             return False
         self._connections.add(connection)
-        self.notes.connected(connection, len(self._connections))
+        self.notes.connected_total += 1
         return True
 
     def forget(self, connection: Connection) -> None:
         """Count a connection out; its host is away then."""
         self._connections.discard(connection)
+        self._agents.discard(connection)
         self._answers.pop(connection, None)
         host = connection.host
         if host and host.connection is connection:
@@ -186,10 +188,13 @@ class Server:
             return
         host.connection = connection.host = None
         if former:
+            self._agents.discard(former)
             self.notes.cut(former, messages.REPLACED)
             former.refuse(messages.REPLACED)
         host.connection, connection.host = connection, host
         host.heard, host.stale = self.now, False
+        self._agents.add(connection)
+        self.notes.connected(connection, len(self._agents))
         self.notes.changed(host, "connected")
 
     def _keep_crossings(self) -> None:
