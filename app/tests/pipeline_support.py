@@ -90,7 +90,10 @@ class Broker(_Process):
 
     def __init__(self, folder: Path, state: Path) -> None:
         super().__init__(state)
-        self._folder, self._tool, self.port = folder, ROOT / "tools" / "broker", free_port() % 20000 + 20000
+        self._folder, self._tool = folder, ROOT / "tools" / "broker"
+        # It and the two that tools/broker adds, 10000 and 20000 above: below those that Linux gives to whoever connects
+        # (from 32768 on), or one may be taken while the broker is down.
+        self.port = 10_000 + free_port() % 2_700
         self._state = state / "broker"
 
     def __enter__(self) -> Self:
