@@ -44,6 +44,7 @@ class _Process:
     """A process that is there when its port answers, its output in a file."""
 
     port: int
+    ending = signal.SIGTERM
 
     def __init__(self, folder: Path) -> None:
         self.log_path = folder / f"{type(self).__name__.lower()}.log"
@@ -78,7 +79,7 @@ class _Process:
         self.process.wait(PATIENCE)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.process.terminate()
+        self.process.send_signal(self.ending)
         try:
             self.process.wait(PATIENCE)
         except subprocess.TimeoutExpired:
@@ -87,6 +88,8 @@ class _Process:
 
 class Broker(_Process):
     """RabbitMQ in a tree below `folder`, which is made if there is none."""
+
+    ending = signal.SIGKILL  # unshare(1), which it runs under, lets SIGTERM pass by
 
     def __init__(self, folder: Path, state: Path) -> None:
         super().__init__(state)
