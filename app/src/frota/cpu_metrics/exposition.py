@@ -19,6 +19,7 @@ class Family(NamedTuple):
     text: str
     values: Callable[[Host], Iterable[tuple[str, float]]] | None = None
     measured: Callable[[Sample], Iterable[tuple[str, float]]] | None = None
+    of_cores: bool = False
 
 
 def _each(names: Iterable[object], values: Iterable[float] | None, label: str) -> Iterable[tuple[str, float]]:
@@ -27,7 +28,7 @@ def _each(names: Iterable[object], values: Iterable[float] | None, label: str) -
 
 _FAMILIES = (
     Family("frota_cpu_up", "gauge", "Whether samples of the host come as they should.",
-           lambda host: [("", host.state == "connected")]),
+           lambda host: [("", int(host.state == "connected"))]),
     Family("frota_cpu_last_seen_timestamp_seconds", "gauge", "When the last sample was taken.",
            lambda host: [("", host.kept.last_seen)]),
     Family("frota_cpu_samples_total", "counter", "Samples that came.", lambda host: [("", host.kept.samples)]),
@@ -36,7 +37,7 @@ _FAMILIES = (
     Family("frota_cpu_duplicate_samples_total", "counter", "Samples that came twice.",
            lambda host: [("", host.kept.duplicates)]),
     Family("frota_cpu_core_busy_ratio", "gauge", "Share of its time that a core was busy.", None,
-           lambda one: _each(range(len(one.cpu)), [_ratio(busy) for busy in one.cpu], "core")),
+           lambda one: _each(range(len(one.cpu)), [_ratio(busy) for busy in one.cpu], "core"), of_cores=True),
     Family("frota_cpu_busy_ratio", "gauge", "Mean of all cores.", None, lambda one: [("", _ratio(one.mean))]),
     Family("frota_cpu_load", "gauge", "Load average.", None,
            lambda one: _each(("1m", "5m", "15m"), one.load, "over")),
@@ -61,7 +62,7 @@ _FAMILIES = (
 
 def text(hosts: Iterable[Host], server: Iterable[tuple[str, str, str, float]]) -> Iterator[bytes]:
     """Yield the metrics: the server's own, as name, kind, text and value, then those of all hosts."""
-    yield "".join(_heading(*one[:3]) + f"{one[0]} {_number(one[3])}\n" for one in server).encode()
+    yield "".join(_heading(*one[:3]) + f"{one[0]} {one[3]!r}\n" for one in server).encode()
     every = list(hosts)
     for family in _FAMILIES:
         yield _heading(family.name, family.kind, family.text).encode()
@@ -76,18 +77,13 @@ def _lines(family: Family, hosts: Iterable[Host]) -> Iterator[str]:
             values = family.values(host)
         # A host that is away has no values of now: Prometheus would take old ones for new.
         elif family.measured and host.latest and host.state == "connected":
-            values = family.measured(records.unpack(host.latest)[2])
+            values = family.measured(records.unpack(host.latest, with_cores=family.of_cores)[2])
         for labels, value in values:
-            yield f'{family.name}{{host="{host.kept.name}"{labels}}} {_number(value)}\n'
-
-
-def _number(value: float) -> str:
-    """Return a number with all its digits: a byte or a second more is seen, however many there are."""
-    return repr(int(value) if isinstance(value, bool) else value)
+            yield f'{family.name}{{host="{host.kept.name}"{labels}}} {value!r}\n'  # with all digits there are
 
 
 def _ratio(percent: float) -> float:
-    return round(percent / 100, 6)
+    return round(percent * 10) / 1000  # as exact as it is kept
 
 
 def _heading(name: str, kind: str, what: str) -> str:

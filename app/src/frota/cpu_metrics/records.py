@@ -40,10 +40,10 @@ def pack(time: float, number: int, sample: Sample) -> bytes:
     return head + _cores(len(sample.cpu)).pack(*(round(one * 10) for one in sample.cpu))
 
 
-def unpack(packed: bytes) -> tuple[float, int, Sample]:
-    """Return when a sample was taken, its number, and the sample."""
+def unpack(packed: bytes, *, with_cores: bool = True) -> tuple[float, int, Sample]:
+    """Return when a sample was taken, its number, and the sample, which is had for less without its cores."""
     time, number, count, mean, parts, *rest = _HEAD.unpack_from(packed)
-    cores = tuple(one / 10 for one in _cores(count).unpack_from(packed, _HEAD.size))
+    cores = tuple(one / 10 for one in _cores(count).unpack_from(packed, _HEAD.size)) if with_cores else ()
     load = (rest[0] / 100, rest[1] / 100, rest[2] / 100) if parts & _LOAD else None
     memory = Memory(*rest[3:6]) if parts & _MEMORY else None
     disk = Disk(*rest[6:10]) if parts & _DISK else None
