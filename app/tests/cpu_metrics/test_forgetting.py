@@ -89,6 +89,22 @@ def test_an_old_backlog_is_no_reason_to_forget_who_brought_it(tmp_path: Path) ->
     run(scenario())
 
 
+def test_when_a_host_was_last_heard_of_is_kept_as_it_leaves(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with inner(tmp_path) as one:
+            agent = await one.agent()
+            host = one.server.hosts.get("web-1")
+            assert host
+            host.heard += DAY
+            agent.close()
+            history = History(tmp_path / "state")
+            history.open()
+            await one.until(lambda: history.load()[0][0].heard >= DAY)
+            history.close()
+
+    run(scenario())
+
+
 def test_time_away_is_counted_over_restarts_as_far_as_servers_ran(tmp_path: Path) -> None:
     history = History(tmp_path)
     history.open()
