@@ -1,5 +1,6 @@
 """Every unit of ours runs, shut in, and a host shows the network nothing but what is declared."""
 
+import os
 import re
 
 from .aws import client
@@ -23,6 +24,11 @@ def test_every_unit_runs_and_starts_at_boot(fleet: Fleet) -> None:
     }
     assert {host for host, _ in states} == {host.name for host in fleet.hosts}
     assert {unit: state for unit, state in states.items() if state != ("active", "enabled")} == {}
+
+
+def test_every_host_has_every_processor_of_this_machine(fleet: Fleet) -> None:
+    ours = len(os.sched_getaffinity(0))
+    assert {host.name: int(host.run("nproc")) for host in fleet.hosts} == {host.name: ours for host in fleet.hosts}
 
 
 def test_a_sensor_host_runs_a_sensor_of_each_kind(fleet: Fleet) -> None:
