@@ -26,7 +26,8 @@ from frota.images.settings import Broker as Address
 ROOT = Path(__file__).parents[2]
 TOOL, FOLDER = ROOT / "tools" / "broker", ROOT / ".local" / "broker"
 EVENTS_QUEUE = "images.events"
-PORTS = range(25_900, 26_000)  # the broker takes those 10,000 and 20,000 above for itself
+# The broker takes those 10,000 and 20,000 above for itself: all below those that Linux gives to whoever connects.
+PORTS, MORE = range(12_600, 12_700), (0, 10_000, 20_000)
 PATIENCE_SECONDS = 20.0
 
 
@@ -91,7 +92,7 @@ class Broker:
 
     def _start(self) -> None:
         subprocess.run([TOOL, "build", FOLDER], check=True)
-        self.port = next(port for port in PORTS if not listens(port) and not listens(port + 10_000))
+        self.port = next(port for port in PORTS if not any(listens(port + more) for more in MORE))
         with self._log.open("wb") as output:
             self._server = subprocess.Popen(
                 [TOOL, "run", FOLDER, str(self.port), self._state], stdout=output, stderr=output, start_new_session=True
