@@ -34,7 +34,7 @@ def test_credentials_that_come_after_the_start_are_found(credentials: Callable[[
                 assert error.value.lasting is (turn == 0)
                 said.append("credentials" if "credentials" in str(error.value) else "connection")
             credentials()
-        objects.close()
+        await objects.close()
         return said
 
     assert asyncio.run(run()) == ["credentials"] * 2 + ["connection"] * 2

@@ -1,15 +1,16 @@
-"""S3's edge. boto3 blocks, so what is here runs in threads."""
+"""S3's edge. boto3 blocks, so what asks it runs in threads."""
 
 import asyncio
 import hashlib
 import os
 import re
 import threading
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
+from frota.images.putting import CONNECT_SECONDS, READ_SECONDS, Puts
 from frota.images.settings import Storage, credential
 from frota.images.threads import Threads
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     import botocore.client
 
 T = TypeVar("T")
-_CONNECT_SECONDS, _READ_SECONDS = 3, 30
 _PART = 8 * 2**20  # bytes of one part of a multipart upload
 _CODE = re.compile("<Code>([^<]{1,80})")  # of an error, in XML
 _MISSING = ("404", "NoSuchKey", "NotFound")
@@ -48,7 +48,6 @@ class Objects:
         from boto3.s3.transfer import TransferConfig
         from botocore.config import Config
         from botocore.exceptions import NoCredentialsError
-        from botocore.httpsession import URLLib3Session
 
         if file := credential("aws"):
             os.environ["AWS_SHARED_CREDENTIALS_FILE"] = str(file)
@@ -57,32 +56,32 @@ class Objects:
         self._session, self._connecting = boto3.session.Session(), threading.Lock()
         self._client: botocore.client.BaseClient | None = None
         self._config = Config(
-            connect_timeout=_CONNECT_SECONDS,
-            read_timeout=_READ_SECONDS,
+            connect_timeout=CONNECT_SECONDS,
+            read_timeout=READ_SECONDS,
             retries={"total_max_attempts": 1},  # who calls knows how long it is worth trying
             max_pool_connections=threads,
             s3={"addressing_style": "path" if self._endpoint else "virtual"},
         )
-        self._http = URLLib3Session(timeout=(_CONNECT_SECONDS, _READ_SECONDS), max_pool_connections=threads)
+        self._puts = Puts(threads, self._signer, self._threads)
         # One thread a transfer: the number of threads is ours to bound.
         self._transfer = TransferConfig(multipart_threshold=_PART, multipart_chunksize=_PART, use_threads=False)
         with suppress(NoCredentialsError):  # which may come later, and are looked for again with each request
             self._connect()
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Begin no further request."""
         self._threads.close()
+        await self._puts.close()
 
     async def put_new(self, bucket: str, key: str, data: bytes, kind: str, metadata: Mapping[str, str]) -> bool:
         """Put an object where there is none; tell whether it was put. Raises StorageError."""
-        url = self.url(bucket, key)
         headers = {"Content-Type": kind, "If-None-Match": "*"}
         headers |= {f"x-amz-meta-{name}": value for name, value in metadata.items()}
-        try:
-            await self._do(lambda: self._put(url, data, headers))
-        except FileExistsError:
-            return False
-        return True
+        with _explained():
+            answer = await self._puts.put(self.url(bucket, key), data, headers)
+        if answer.status in (200, 412):
+            return answer.status == 200
+        raise StorageError(f"S3: {answer.status} {_CODE.findall(answer.text)}", lasting=answer.status in _LASTING)
 
     async def metadata(self, bucket: str, key: str) -> dict[str, str]:
         """Return the metadata of an object. Raises StorageError, MissingError."""
@@ -134,37 +133,24 @@ class Objects:
             raise NoCredentialsError
         return S3SigV4Auth(credentials.get_frozen_credentials(), "s3", self._region)
 
-    def _put(self, url: str, data: bytes, headers: dict[str, str]) -> None:
-        """Put an object, at a third of what put_object costs, which is half of what an image of 1 megapixel does."""
-        from botocore.awsrequest import AWSRequest
-
-        request = AWSRequest("PUT", url, headers=headers, data=data)
-        self._signer().add_auth(request)
-        answer = self._http.send(request.prepare())
-        if answer.status_code == 412:
-            raise FileExistsError
-        if answer.status_code != 200:
-            lasting = answer.status_code in _LASTING
-            raise StorageError(f"S3: {answer.status_code} {_CODE.findall(answer.text)}", lasting=lasting)
-
     async def _do(self, work: Callable[[], T]) -> T:
-        return await asyncio.get_running_loop().run_in_executor(self._threads, _explained, work)
+        with _explained():
+            return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
 
-def _explained(work: Callable[[], T]) -> T:
-    """Do the work; what boto3 raises becomes FileExistsError, MissingError or StorageError."""
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Let what is raised in the block become MissingError or StorageError."""
     from boto3.exceptions import Boto3Error
     from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
     try:
-        return work()
+        yield
     except ClientError as error:
         answer: dict[str, Any] = error.response.get("Error", {})
         if answer.get("Code") in _MISSING:
             raise MissingError(f"S3: {error}") from None
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
         raise StorageError(f"S3: {error}", lasting=status in _LASTING) from None
-    except (FileExistsError, StorageError):
-        raise
     except (BotoCoreError, Boto3Error, OSError) as error:
-        raise StorageError(f"S3: {error}", lasting=isinstance(error, NoCredentialsError)) from None
+        raise StorageError(f"S3: {str(error) or repr(error)}", lasting=isinstance(error, NoCredentialsError)) from None

@@ -91,7 +91,7 @@ class Producer:
             task.cancel()  # an event that is not noted is not acknowledged either, and comes again
         await asyncio.gather(*self._tasks, *self._taking, return_exceptions=True)
         self._intake.close()
-        self._objects.close()
+        await self._objects.close()
         await self._statuses.close()
         self._notes.report()
         log.record("INFO", "stopped", "stopped; everything accepted is on the broker's disk")

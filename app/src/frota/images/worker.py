@@ -89,7 +89,7 @@ class Worker:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        self._objects.close()
+        await self._objects.close()
         await self._held.aclose()
         self._notes.report()
         log.record("INFO", "stopped", f"stopped; {handed_back} images handed back", COUNT=handed_back)
