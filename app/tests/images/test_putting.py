@@ -175,13 +175,15 @@ def test_whoever_is_not_let_in_asks_for_the_credentials_of_that_moment() -> None
 
     async def run() -> list[tuple[int, str]]:
         async with running(REFUSED, OK + EMPTY) as (server, _):
-            puts, found = Puts(1, find, Threads(1, "test")), list[tuple[int, str]]()
+            threads = Threads(1, "find")
+            puts, found = Puts(1, find, threads), list[tuple[int, str]]()
             for _ in range(3):
                 answer = await puts.put(f"http://127.0.0.1:{server.port}/a", b"grey", {})
                 credential = re.search("credential=([a-z]+)/", server.requests[-1].headers["authorization"])
                 assert credential
                 found.append((answer.status, credential[1]))
             await puts.close()
+            threads.close()
             return found
 
     assert asyncio.run(run()) == [(403, "first"), (200, "second"), (200, "second")]

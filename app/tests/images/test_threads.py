@@ -18,16 +18,16 @@ from support import PATIENCE
 
 
 def test_work_is_done_by_so_many_threads_and_its_errors_come_back() -> None:
-    threads, meeting = Threads(2, "test"), threading.Barrier(2)
+    threads, meeting = Threads(2, "two"), threading.Barrier(2)
     assert [one.result(PATIENCE) for one in [threads.submit(meeting.wait, PATIENCE) for _ in range(4)]]
     with pytest.raises(ZeroDivisionError):
         threads.submit(divmod, 1, 0).result(PATIENCE)
-    assert sum(one.name.startswith("test-") for one in threading.enumerate()) == 2
+    assert sum(one.name.startswith("two-") for one in threading.enumerate()) == 2
     threads.close()
 
 
 def test_what_waits_for_a_thread_at_the_end_is_cancelled_and_what_runs_is_not() -> None:
-    threads, go = Threads(1, "test"), threading.Event()
+    threads, go = Threads(1, "one"), threading.Event()
     running, waiting = threads.submit(go.wait, PATIENCE), threads.submit(go.wait, PATIENCE)
     while not running.running():
         os.sched_yield()
