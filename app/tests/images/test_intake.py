@@ -6,59 +6,14 @@ from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from frota.core import log
-from frota.images.intake import Kind, Offer, RefusedError, Room
+from frota.images.intake import Kind, Offer, RefusedError
 from frota.images.objects import StorageError
 from frota.images.statuses import Status
 from images.intake_support import Broker, Bucket, intake, parts
 from pipeline_support import picture
 from support import PATIENCE
-
-
-@given(st.lists(st.tuples(st.integers(1, 10), st.booleans()), max_size=30))
-def test_no_more_room_is_given_than_there_is_and_all_of_it_comes_back(wishes: list[tuple[int, bool]]) -> None:
-    async def run() -> None:
-        room, taken = Room(10), [0]
-
-        async def use(size: int) -> None:
-            async with room.of(size):
-                taken[0] += size
-                try:
-                    assert taken[0] <= 10
-                    await asyncio.sleep(0)
-                finally:
-                    taken[0] -= size
-
-        tasks = []
-        for size, cancelled in wishes:
-            tasks.append(asyncio.ensure_future(use(size)))
-            if cancelled:
-                await asyncio.sleep(0)
-                tasks[-1].cancel()
-        results = await asyncio.gather(*tasks, return_exceptions=True)
-        assert all(one is None or isinstance(one, asyncio.CancelledError) for one in results)
-        async with asyncio.timeout(1), room.of(10):
-            pass
-
-    asyncio.run(run())
-
-
-def test_who_wants_much_is_not_passed_by_for_ever_by_those_who_want_little() -> None:
-    async def run() -> list[str]:
-        room, order = Room(10), list[str]()
-
-        async def use(name: str, size: int) -> None:
-            async with room.of(size):
-                order.append(name)
-                await asyncio.sleep(0)
-
-        await asyncio.gather(use("first", 6), use("much", 10), use("little", 1))
-        return order
-
-    assert asyncio.run(run()) == ["first", "much", "little"]
 
 
 def test_an_offer_gets_the_id_and_the_trace_that_its_client_did_not_bring() -> None:

@@ -6,10 +6,9 @@ import mmap
 import tempfile
 import time
 import uuid
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from typing import IO
@@ -42,41 +41,6 @@ class RefusedError(Exception):
     def __init__(self, kind: Kind, text: str, offer: "Offer | None" = None) -> None:
         super().__init__(text)
         self.kind, self.offer = kind, offer
-
-
-class Room:
-    """So many bytes, for everybody in the order in which they come."""
-
-    def __init__(self, size: int) -> None:
-        self._left = size
-        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
-
-    @asynccontextmanager
-    async def of(self, size: int) -> AsyncIterator[None]:
-        """Have room for so many bytes while the block runs."""
-        if self._waiting or self._left < size:
-            turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            self._waiting.append((size, turn))
-            try:
-                await turn
-            except asyncio.CancelledError:
-                if turn.done() and not turn.cancelled():
-                    self._give_back(size)
-                raise
-        else:
-            self._left -= size
-        try:
-            yield
-        finally:
-            self._give_back(size)
-
-    def _give_back(self, size: int) -> None:
-        self._left += size
-        while self._waiting and (self._waiting[0][1].done() or self._left >= self._waiting[0][0]):
-            size, turn = self._waiting.popleft()
-            if not turn.done():
-                self._left -= size
-                turn.set_result(None)
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import aclosing
 from typing import Any, NoReturn
 
 import grpc
@@ -13,9 +13,10 @@ from frota.core.log import record
 from frota.images import cloudimg_pb2 as original
 from frota.images import images_pb2 as native
 from frota.images import messages
-from frota.images.intake import Intake, Kind, Offer, RefusedError, Room, about
+from frota.images.intake import Intake, Kind, Offer, RefusedError, about
 from frota.images.messages import BadMessage, Ticket
 from frota.images.notes import ProducerNotes, named
+from frota.images.room import Place, Room
 from frota.images.statuses import FINAL, State, Status, Statuses
 
 Context = Any  # grpc.aio.ServicerContext, generic in types that no method here uses
@@ -33,7 +34,10 @@ _CODES = {
 
 
 class Rpc:
-    """Both services. Memory is bounded by reading a message only when there is room for the largest."""
+    """Both services. Memory is bounded by reading a message only when there is room for the largest.
+
+    What a message does not need of it is given back as soon as its size is known.
+    """
 
     def __init__(
         self, intake: Intake, statuses: Statuses, url: Callable[[str, str], str], notes: ProducerNotes
@@ -105,19 +109,22 @@ class Rpc:
 
     async def _read_one(self, context: Context) -> Ticket:
         """Take an image in that comes in one message, of either service."""
-        async with self._held(context):
+        async with self._held(context) as held:
             request = await self._message(context)
             image = request.id if isinstance(request, native.SendRequest) else ""
-            offer = Offer.of(request.filename, image, _traceparent(context))
+            filename, data = request.filename, request.image_data  # a copy: the message itself is let go of
+            del request
+            held.keep(min(len(data) + _ENVELOPE, self._largest))
+            offer = Offer.of(filename, image, _traceparent(context))
             with about(offer):
-                return await self._intake.accept(offer, request.image_data, self._patience(context))
+                return await self._intake.accept(offer, data, self._patience(context))
 
     async def _read_many(self, context: Context) -> Ticket:
         """Take an image in that comes in parts; a client without a deadline has its time for each of them.
 
         It waits for its turn first, and has room for one part at a time only, so that small images pass it.
         """
-        async with self._turn(self._uploads, 1, self._patience(context)):
+        async with self._uploads.of(1, self._patience(context)):
             async with self._held(context):
                 first = await self._message(context)
             if first.WhichOneof("part") != "header":
@@ -142,21 +149,9 @@ class Rpc:
         left = context.time_remaining()
         return self._intake.settings.answer_seconds if left is None else max(float(left) - _MARGIN, 0)
 
-    def _held(self, context: Context) -> AbstractAsyncContextManager[None]:
-        """Have room for the largest message while the block runs. Raises RefusedError."""
-        return self._turn(self._room, self._largest, self._patience(context))
-
-    @staticmethod
-    @asynccontextmanager
-    async def _turn(room: Room, size: int, patience: float) -> AsyncIterator[None]:
-        """Have so much of a room while the block runs. Raises RefusedError."""
-        async with AsyncExitStack() as stack:
-            try:
-                async with asyncio.timeout(patience):
-                    await stack.enter_async_context(room.of(size))
-            except TimeoutError:
-                raise RefusedError(Kind.AWAY, messages.BUSY) from None
-            yield
+    def _held(self, context: Context) -> Place:
+        """Return what has room for the largest message while its block runs; it raises RefusedError."""
+        return self._room.of(self._largest, self._patience(context))
 
     async def _message(self, context: Context, *, may_end: bool = False) -> Any:
         """Read one message; None for the end, where there may be one. Raises RefusedError."""
