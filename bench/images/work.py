@@ -38,7 +38,10 @@ STOP_SECONDS = 20.0
 CREDENTIALS = ("AWS_ACCESS_KEY_ID=x", "AWS_SECRET_ACCESS_KEY=x")
 
 WORKER_ALL, POOL_ALL = "worker, all CPUs", "converters, all CPUs"
-WORKER_ONE, POOL_ONE = "worker, one CPU", "converters, one CPU"
+WORKER_ONE, PARTS_ONE, POOL_ONE = "worker, one CPU", "its parts, one CPU", "converters, one CPU"
+
+Command = Callable[[int, int, int, Path], Sequence[str]]
+"""Gives the command of a worker: ports of broker and S3, how many converters, and a folder for its state."""
 
 COLUMNS = (
     Column("rate", "images/s", ",.1f"),
@@ -47,6 +50,8 @@ COLUMNS = (
 )
 CLAIMS = (
     Claim("one CPU: worker ÷ converters", "rate", WORKER_ONE, POOL_ONE, at_least=0.85),
+    Claim("one CPU: its parts ÷ converters", "rate", PARTS_ONE, POOL_ONE),
+    Claim("one CPU: worker ÷ its parts", "rate", WORKER_ONE, PARTS_ONE),
     Claim("all CPUs: worker ÷ converters", "rate", WORKER_ALL, POOL_ALL),
     Claim("CPU time: worker ÷ converters", "cpu_ms", WORKER_ONE, POOL_ONE),
 )
@@ -89,9 +94,10 @@ def scenario(options: Options, broker: Broker, title: str, width: int, height: i
 
     everywhere, alone = plan(cpus(), cpus()), plan(cpus()[:1], cpus()[-1:])
     sides: dict[str, Callable[[], Figures]] = {
-        WORKER_ALL: partial(measure_worker, options, broker, everywhere),
+        WORKER_ALL: partial(measure_worker, options, broker, everywhere, partial(ours, options)),
         POOL_ALL: partial(measure_pool, options, everywhere),
-        WORKER_ONE: partial(measure_worker, options, broker, alone),
+        WORKER_ONE: partial(measure_worker, options, broker, alone, partial(ours, options)),
+        PARTS_ONE: partial(measure_worker, options, broker, alone, parts),
         POOL_ONE: partial(measure_pool, options, alone),
     }
     return Scenario(title, sides, COLUMNS, CLAIMS)
@@ -115,17 +121,27 @@ def time_of(image: Image) -> float:
     return median(times)
 
 
-def measure_worker(options: Options, broker: Broker, plan: Plan) -> Figures:
-    """Return the worker's figures. Raises InvalidRunError unless each image is in the sink once, and right."""
+def ours(options: Options, broker: int, s3: int, converters: int, state: Path) -> Sequence[str]:
+    """Return the command of the worker."""
+    where = ["--brokers", f"127.0.0.1:{broker}", "--s3-endpoint", f"http://127.0.0.1:{s3}"]
+    flags = ["--bucket", "results", "--state-dir", str(state), "--converters", str(converters)]
+    return [str(options.frota), "images", "work", *where, *flags]
+
+
+def parts(broker: int, s3: int, converters: int, _state: Path) -> Sequence[str]:
+    """Return the command of parts.py."""
+    return [sys.executable, "-m", "bench.images.parts", str(broker), str(s3), str(converters)]
+
+
+def measure_worker(options: Options, broker: Broker, plan: Plan, command: Command) -> Figures:
+    """Return a worker's figures. Raises InvalidRunError unless each image is in the sink once, and right."""
     broker.fresh(plan.others)
     wanted = fill(broker, plan)
     with fresh(options.folder) as (state, log):
         port = free_port()
         sink = on_cpus([sys.executable, str(HERE / "sink.py"), str(port)], plan.others)
-        where = ["--brokers", f"127.0.0.1:{broker.port}", "--s3-endpoint", f"http://127.0.0.1:{port}"]
-        flags = ["--bucket", "results", "--state-dir", str(state), "--converters", str(plan.converters)]
-        work = ["env", *CREDENTIALS, str(options.frota), "images", "work", *where, *flags]
-        with running(sink, port, state.with_name("sink")), worker(on_cpus(work, plan.cpus), log) as server:
+        work = on_cpus(["env", *CREDENTIALS, *command(broker.port, port, plan.converters, state)], plan.cpus)
+        with running(sink, port, state.with_name("sink")), worker(work, log) as server:
             done = len(ask(port, plan.edge)["objects"])
             require_alive(server)
             used = cpu_seconds(server.pid)
