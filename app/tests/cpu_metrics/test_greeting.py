@@ -1,11 +1,17 @@
 """Who is who: hosts by their names and runs, and what a connection may change of them."""
 
+import itertools
+from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from frota.cpu_metrics.framing import Reading
 from frota.cpu_metrics.messages import hello
+from frota.cpu_metrics.places import Places
 from metrics_support import RUN, SAMPLE, TEXT, MetricsServer, inner, run, until
 
 
@@ -62,6 +68,41 @@ def test_two_original_agents_of_one_address_are_two_hosts(running: MetricsServer
         one.sendall(TEXT)
         other.sendall(TEXT)
         until(lambda: set(running.hosts()) == {"127.0.0.1", "127.0.0.1:2"}, "there are not two")
+
+
+def test_an_original_agent_that_comes_back_is_the_host_it_was_and_none_takes_the_name_of_a_native_one(
+    running: MetricsServer,
+) -> None:
+    def states() -> dict[str, object]:
+        return {name: host["state"] for name, host in running.hosts().items()}
+
+    with running.agent("127.0.0.1:3"), ExitStack() as stack:
+        agents = [stack.enter_context(running.connect()) for _ in range(3)]
+        for agent in agents:
+            agent.sendall(TEXT)
+        names = {"127.0.0.1", "127.0.0.1:2", "127.0.0.1:3", "127.0.0.1:4"}
+        until(lambda: states() == dict.fromkeys(names, "connected"), "one has the name of another")
+        agents[0].close()
+        until(lambda: "away" in states().values(), "the one that left is still here")
+        stack.enter_context(running.connect()).sendall(TEXT)
+        until(lambda: states() == dict.fromkeys(names, "connected"), "who came back is another host")
+
+
+@given(
+    st.lists(
+        st.one_of(st.tuples(st.just("take"), st.sampled_from("ab")), st.tuples(st.just("leave"), st.integers(0, 99)))
+    )
+)
+def test_each_gets_the_lowest_number_that_is_free_at_its_address(steps: list[tuple[str, Any]]) -> None:
+    places, taken = Places(), list[tuple[str, int]]()
+    for step, what in steps:
+        if step == "take":
+            number = places.take(what)
+            assert number == next(n for n in itertools.count(1) if (what, n) not in taken)
+            taken.append((what, number))
+        elif taken:
+            places.give_back(*taken.pop(what % len(taken)))
+    assert len(places) == len({address for address, _ in taken})
 
 
 @pytest.mark.parametrize("address", ["::1", "fe80::1%eth0", "::ffff:10.0.0.1", "10.0.0.1:2"])
