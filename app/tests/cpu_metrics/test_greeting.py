@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from frota.cpu_metrics.address_numbers import AddressNumbers
 from frota.cpu_metrics.framing import Reading
 from frota.cpu_metrics.messages import hello
-from frota.cpu_metrics.places import Places
 from metrics_support import RUN, SAMPLE, TEXT, MetricsServer, inner, run, until
 
 
@@ -94,15 +94,15 @@ def test_an_original_agent_that_comes_back_is_the_host_it_was_and_none_takes_the
     )
 )
 def test_each_gets_the_lowest_number_that_is_free_at_its_address(steps: list[tuple[str, Any]]) -> None:
-    places, taken = Places(), list[tuple[str, int]]()
+    numbers, taken = AddressNumbers(), list[tuple[str, int]]()
     for step, what in steps:
         if step == "take":
-            number = places.take(what)
+            number = numbers.take(what)
             assert number == next(n for n in itertools.count(1) if (what, n) not in taken)
             taken.append((what, number))
         elif taken:
-            places.give_back(*taken.pop(what % len(taken)))
-    assert len(places) == len({address for address, _ in taken})
+            numbers.give_back(*taken.pop(what % len(taken)))
+    assert len(numbers) == len({address for address, _ in taken})
 
 
 @pytest.mark.parametrize("address", ["::1", "fe80::1%eth0", "::ffff:10.0.0.1", "10.0.0.1:2"])

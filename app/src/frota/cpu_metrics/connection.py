@@ -31,7 +31,7 @@ class Connection(asyncio.Protocol):
         self.server = server
         self.framer = Framer()
         self.host: Host | None = None
-        self.places: list[int] = []  # by which an original agent is told apart from others of its address
+        self.address_numbers: list[int] = []  # by which an original agent is told apart from others of its address
         self.closed = self._ended = False
         self.heard = self._began = server.now
         self._bad = self._taken = 0  # `_taken` in this second

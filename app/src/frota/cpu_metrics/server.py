@@ -12,13 +12,13 @@ from typing import Any
 from frota import commands
 from frota.core import log, state
 from frota.cpu_metrics import messages, settings
+from frota.cpu_metrics.address_numbers import AddressNumbers
 from frota.cpu_metrics.connection import Connection
 from frota.cpu_metrics.framing import BadMessage, Hello, Reading
 from frota.cpu_metrics.history import History
 from frota.cpu_metrics.host import Host
 from frota.cpu_metrics.hosts import Hosts
 from frota.cpu_metrics.notes import Notes
-from frota.cpu_metrics.places import Places
 from frota.cpu_metrics.replies import Replies
 from frota.cpu_metrics.settings import ServerSettings
 from frota.cpu_metrics.web import Web
@@ -47,7 +47,7 @@ class Server:
         self.web = Web(self.hosts, self._own)
         self._connections: set[Connection] = set()
         self._agents: set[Connection] = set()  # those of them that send samples
-        self._places = Places()
+        self._address_numbers = AddressNumbers()
         self._answers: dict[Connection, tuple[str, int]] = {}  # what is told as soon as all is on disk
         self.answering = asyncio.Semaphore(_ANSWERS)
         self._viewers: set[asyncio.Task[None]] = set()
@@ -119,8 +119,8 @@ class Server:
         self._connections.discard(connection)
         self._agents.discard(connection)
         self._answers.pop(connection, None)
-        for number in connection.places:
-            self._places.give_back(connection.address[0], number)
+        for number in connection.address_numbers:
+            self._address_numbers.give_back(connection.address[0], number)
         host = connection.host
         if host and host.connection is connection:
             host.connection = None
@@ -140,8 +140,8 @@ class Server:
         """Know an agent of the original's by its address; those of one address are told apart by a number."""
         address = connection.address[0]
         while True:
-            number = self._places.take(address)
-            connection.places.append(number)  # kept, too, where an agent that says who it is has that name
+            number = self._address_numbers.take(address)
+            connection.address_numbers.append(number)  # kept, too, where an agent that says who it is has that name
             name = address if number == 1 else f"{address}:{number}"
             host = self.hosts.get(name)
             if host is None or host.connection is None:
