@@ -1,33 +1,95 @@
 """A TCP server's sockets before anybody is connected: where it listens, and how many connections it can have."""
 
+import errno
 import resource
 import socket
 from contextlib import suppress
+from typing import Any
 
 from frota.core import log, systemd
-from frota.net import endpoint
+from frota.net import endpoint, parse_host, plain
 
 _RECEIVE_BUFFER = 128 * 1024  # bytes of the kernel's per connection: what a thousand floods can make us hold at once
+_NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
+_TRIES = 5  # to find a port that is free at every address
 _OTHER_DESCRIPTORS = 128  # that are no connections: the log's, its readers', the event loop's, and some to spare
 
 
 def listening_sockets(host: str, port: int, backlog: int) -> list[socket.socket]:
-    """Return the sockets that systemd handed over, else one at this address. Raises OSError."""
-    sockets = systemd.listening_sockets() or [_listen(host, port, backlog)]
+    """Return the sockets that systemd handed over, else those at a host. Raises OSError."""
+    sockets = systemd.listening_sockets() or sockets_at(host, port, backlog)
     for sock in sockets:
         _tune(sock)
     return sockets
 
 
-def _listen(host: str, port: int, backlog: int) -> socket.socket:
-    kind, passive = socket.SOCK_STREAM, socket.AI_PASSIVE
+def sockets_at(host: str, port: int, backlog: int) -> list[socket.socket]:
+    """Listen at every address of a host, at `::` for IPv4 too; port 0 is one free port for all. Raises OSError.
+
+    Each socket takes connections of its own family alone, so that an IPv4 peer has an IPv4 address everywhere.
+    """
     try:
-        family, _, _, _, address = socket.getaddrinfo(host, port, type=kind, flags=passive)[0]
-        sock = socket.create_server(address[:2], family=family, backlog=backlog)
-    except (OSError, UnicodeError) as error:  # UnicodeError: no host can have such a name
+        addresses = _addresses(host, port)
+        for _ in range(_TRIES - 1 if port == 0 else 0):
+            try:
+                return _listen_at(addresses, backlog)
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+        return _listen_at(addresses, backlog)
+    except (OSError, ValueError) as error:  # UnicodeError, too: no host can have such a name
         reason = getattr(error, "strerror", None) or error
         raise OSError(f"{endpoint(host, port)}: {reason}") from error
-    sock.setblocking(False)
+
+
+def address_of(sock: socket.socket) -> str:
+    """Return where a socket listens, an interface included."""
+    return endpoint(*socket.getnameinfo(sock.getsockname(), socket.NI_NUMERICHOST | socket.NI_NUMERICSERV))
+
+
+def _addresses(host: str, port: int) -> list[tuple[int, tuple[Any, ...]]]:
+    """Return family and address of each place to listen at. Raises OSError (gaierror), ValueError."""
+    kind, passive = socket.SOCK_STREAM, socket.AI_PASSIVE
+    host = plain(parse_host(host))
+    hosts = ("::", "0.0.0.0") if host == "::" else (host,)  # noqa: S104 -- that is what was asked for
+    found = [one for name in hosts for one in socket.getaddrinfo(name, port, type=kind, flags=passive)]
+    return list(dict.fromkeys((int(family), address) for family, *_, address in found))
+
+
+def _listen_at(addresses: list[tuple[int, tuple[Any, ...]]], backlog: int) -> list[socket.socket]:
+    """Listen at all of these, or at none; one that this machine lacks is left out. Raises OSError."""
+    sockets: list[socket.socket] = []
+    missing: OSError | None = None
+    try:
+        for family, (name, port, *rest) in addresses:
+            free = sockets[0].getsockname()[1] if sockets else port
+            try:
+                sockets.append(_listen(family, (name, free, *rest), backlog))
+            except OSError as error:
+                if error.errno not in _NOT_HERE:
+                    raise
+                missing = error
+        if missing and not sockets:
+            raise missing
+    except OSError:
+        for sock in sockets:
+            sock.close()
+        raise
+    return sockets
+
+
+def _listen(family: int, address: tuple[Any, ...], backlog: int) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.bind(address)
+        sock.listen(backlog)
+        sock.setblocking(False)
+    except OSError:
+        sock.close()
+        raise
     return sock
 
 
