@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import zmq
 
+from frota.net import endpoint
 from support import PATIENCE, Server
 
 Context = zmq.Context[zmq.Socket[bytes]]
@@ -20,10 +21,12 @@ class ListServer(Server):
 
     system = "list"
 
+    host = "127.0.0.1"  # to speak with it
+
     @contextmanager
     def asking(self, kind: int = zmq.REQ) -> Iterator["Asker"]:
         """Give a connected socket."""
-        with connected(self.port, kind) as asker:
+        with connected(self.port, kind, self.host) as asker:
             yield asker
 
     def ask(self, *messages: str) -> str:  # type: ignore[override]  # words, not bytes, and each has its answer
@@ -65,12 +68,13 @@ class Asker:
 
 
 @contextmanager
-def connected(port: int, kind: int = zmq.REQ) -> Iterator[Asker]:
+def connected(port: int, kind: int = zmq.REQ, host: str = "127.0.0.1") -> Iterator[Asker]:
     """Give a socket that is connected to a port of this machine."""
     with CONTEXT.socket(kind) as socket:
+        socket.ipv6 = ":" in host
         socket.linger = 0
         socket.rcvtimeo = socket.sndtimeo = int(PATIENCE * 1000)
-        socket.connect(f"tcp://127.0.0.1:{port}")
+        socket.connect(f"tcp://{endpoint(host, port)}")
         yield Asker(socket)
 
 

@@ -11,9 +11,9 @@ from frota.remote_list.access import Access
 
 # What is wrong, by the last thing that the monitor told.
 _REASONS = {
-    "": "{address} does not answer: a wrong host, or a firewall on the way",
+    "": "{address} does not answer: a wrong host, a firewall on the way, or no room for more connections there",
     "nobody": "nobody listens at {address}: start a server with `frota list serve`, or check --host and --port",
-    "silent": "{address} takes connections but does not speak ZeroMQ, or is only about to start",
+    "silent": "{address} takes connections but does not speak ZeroMQ, has no room for more, or is about to start",
     "ready": "the server at {address} takes requests but does not answer; one of the original's never does again "
     "after a bad message, until it is restarted",
     "refused": "the server at {address} does not accept our key {key}: its public half belongs in REMOTE_LIST_CLIENTS "
@@ -39,9 +39,9 @@ class Channel:
     Raises SettingsError for a key file that cannot be used, OSError (gaierror) for a host that has no address.
     """
 
-    def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]", access: Access) -> None:
+    def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]", access: Access, turn: int = 0) -> None:
         self._access = access
-        endpoint, family = resolve(access)
+        endpoint, family = resolve(access, access.port, turn)
         self._socket = context.socket(zmq.REQ)
         try:
             _configure(self._socket, access, family)
@@ -100,18 +100,21 @@ class Channel:
         self._state = _STATES.get(event, self._state)
 
 
-def resolve(access: Access, port: int = 0) -> tuple[str, int]:
-    """Return the endpoint of a port at the server's host, and its address family; IPv4 where it has both.
+def resolve(access: Access, port: int, turn: int) -> tuple[str, int]:
+    """Return the endpoint of a port at the server's host, and its address family.
 
-    ZeroMQ would resolve names itself, but tells nobody when it cannot. Raises OSError (gaierror).
+    Where the host has several addresses, they take turns, those of IPv4 first: one that does not answer is no reason
+    to give up. ZeroMQ would resolve names itself, but tells nobody when it cannot. Raises OSError (gaierror).
     """
-    port = port or access.port
     try:
         found = socket.getaddrinfo(access.host, port, type=socket.SOCK_STREAM)
     except UnicodeError:  # no host can have such a name
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known") from None
-    family, *_, address = min(found, key=lambda one: one[0] != socket.AF_INET)
-    host = str(address[0])
+    found.sort(key=lambda one: one[0] != socket.AF_INET)
+    family, *_, address = found[turn % len(found)]
+    host, *rest = map(str, address)
+    if rest[2:] and rest[2] != "0" and "%" not in host:
+        host = f"{host}%{rest[2]}"  # an address of a link is none without its interface
     return f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}", family
 
 

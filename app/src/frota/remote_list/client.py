@@ -90,6 +90,7 @@ class Client:
         self._channel: Channel | None = None
         self._name, self._number = uuid.uuid4().hex, 0
         self._reason, self._told = "", -_QUIET
+        self.turn = 0  # whose it is of the addresses of the server's host
         self.connections = 0  # made so far: another one means that something happened to the former
 
     def __enter__(self) -> Self:
@@ -180,7 +181,7 @@ class Client:
             try:
                 if self._reread and not first:
                     self.access = self._reread()
-                self._channel = Channel(self._context, self.access)
+                self._channel = Channel(self._context, self.access, self.turn)
                 self.connections += 1
             except (SettingsError, OSError) as error:
                 # What was right once may be so again: a key file, an env file, a name. What never was will not be.
@@ -191,6 +192,7 @@ class Client:
 
     def _give_up(self, channel: Channel) -> None:
         self._reason = channel.reason
+        self.turn += 1
         self._drop()
 
     def _drop(self) -> None:

@@ -21,7 +21,10 @@ class Connections:
 
     def __init__(self, ports: Collection[int]) -> None:
         self._held: list[socket.socket] = []
-        for entry in list(Path("/proc/self/fd").iterdir()):
+        entries: list[Path] = []
+        with suppress(OSError):  # not even a descriptor to look with
+            entries = list(Path("/proc/self/fd").iterdir())
+        for entry in entries:
             with suppress(OSError):  # gone meanwhile, or no connection
                 self._hold(int(entry.name), ports)
 
@@ -40,7 +43,9 @@ class Connections:
     def _hold(self, descriptor: int, ports: Collection[int]) -> None:
         one = socket.socket(fileno=os.dup(descriptor))
         try:
-            accepted = one.family == socket.AF_INET and one.getsockname()[1] in ports and one.getpeername()
+            accepted = (
+                one.family in (socket.AF_INET, socket.AF_INET6) and one.getsockname()[1] in ports and one.getpeername()
+            )
         except OSError:
             accepted = None
         if accepted:

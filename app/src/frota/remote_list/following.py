@@ -134,7 +134,7 @@ def _subscribed(context: "zmq.Context[zmq.Socket[bytes]]", client: Client, info:
     port = info.fields.get("watch_port", 0)
     if not port:
         raise NothingPublished(f"the server at {client.access.address} has no port for those who watch")
-    endpoint, family = channel.resolve(client.access, port)
+    endpoint, family = channel.resolve(client.access, port, client.turn)
     one = context.socket(zmq.SUB)
     channel.secure(one, client.access)
     one.ipv6 = family == socket.AF_INET6

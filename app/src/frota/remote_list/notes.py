@@ -9,8 +9,10 @@ from frota.budget import Budget, Budgets
 from frota.core.log import printable, record
 from frota.logbook.store import NoRoom
 from frota.remote_list.messages import Request
+from frota.remote_list.settings import PREFIX
 
 _RECORDS_PER_SECOND = 20  # of each kind that strangers can provoke
+_QUIET = 60.0  # seconds between two warnings that there are as many connections as there may be
 _LONGEST = 200  # characters of a message in the log
 
 
@@ -32,6 +34,7 @@ class Notes:
         self._strangers = Budget("strangers_omitted", "attempts to connect without an allowed key", _RECORDS_PER_SECOND)
         self._unread = Budget("unread_omitted", "answers that nobody read", 1)
         self._disk = Budget("not_stored_omitted", "rounds of changes that were not kept", 1)
+        self._full_told = -_QUIET
         self._budgets = Budgets(self._requests, self._strangers, self._unread, self._disk)
 
     def configure(self, requests_per_second: int) -> None:
@@ -78,6 +81,20 @@ class Notes:
         if self._unread.allow():
             text = f"{count} answers thrown away: their client does not read what it asked for, or is gone"
             record("WARNING", "unread", text, COUNT=count)
+
+    def few_descriptors(self, files: int, connections: int, most: int) -> None:
+        """Log that there cannot be as many connections as are configured."""
+        text = f"{files} open files are allowed, enough for {connections} connections and not for {most}"
+        record("WARNING", "few_descriptors", f"{text}: raise the limit (LimitNOFILE=)")
+
+    def full(self, connections: int, most: int) -> None:
+        """Log that there are as many connections as there may be, though not each time."""
+        now = time.monotonic()
+        if now - self._full_told >= _QUIET:
+            self._full_told = now
+            more = "the limit of open files (LimitNOFILE=)" if connections < most else f"{PREFIX}MAX_CONNECTIONS"
+            text = f"{connections} connections are there, as many as there may be: others have to wait until some end"
+            record("WARNING", "connections_full", f"{text}; raise {more} if they are wanted", CONNECTIONS=connections)
 
     def no_room(self, error: NoRoom) -> None:
         """Log that changes were refused for want of room."""

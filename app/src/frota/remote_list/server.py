@@ -13,7 +13,9 @@ import zmq
 from frota import commands
 from frota.core import log
 from frota.logbook.store import NoRoom
+from frota.net import plain
 from frota.remote_list import messages, reading, security, settings, sockets
+from frota.remote_list.admission import Admission
 from frota.remote_list.answering import Answers, Token
 from frota.remote_list.engine import Engine
 from frota.remote_list.farewell import Connections
@@ -62,6 +64,9 @@ class ListServer:
         if self._secret:
             self._authenticator = security.start(self._context, self._allowed)
         self._sockets = sockets.open_all(self._context, config, self._guard)
+        self._admission = Admission(self._sockets.listening, config.max_connections, config.backlog, self._notes)
+        self._addresses = self._sockets.addresses
+        self._sockets.bind()
         self._engine.info = {"watch_port": self._sockets.watch_port, "security": "curve" if self._secret else "clear"}
         for socket in self._sockets.requests:
             self._loop.add_reader(sockets.descriptor(socket), self._turn)
@@ -81,7 +86,8 @@ class ListServer:
         for socket in self._sockets.requests:
             self._loop.remove_reader(sockets.descriptor(socket))
         await self._all_have_asked()
-        connections = Connections({int(address.rpartition(":")[2]) for address in self._sockets.addresses})
+        self._admission.widen()
+        connections = Connections({int(address.rpartition(":")[2]) for address in self._addresses})
         connections.cork()
         while self._round() or self._long:
             await asyncio.gather(*self._long, return_exceptions=True)
@@ -91,6 +97,7 @@ class ListServer:
         for socket in self._sockets.all:
             socket.close()
         await self._loop.run_in_executor(None, self._context.term)  # until the answers are written
+        self._admission.close()
         connections.end()
         self._engine.journal.close()
         self._notes.report()
@@ -141,7 +148,7 @@ class ListServer:
             security.guard(socket, self._secret)
 
     def _introduce(self) -> str:
-        for address in self._sockets.addresses:
+        for address in self._addresses:
             log.record("INFO", "starting", f"Servidor ZeroMQ iniciado em {address}", ADDRESS=address)
         if not self._secret:
             log.record("WARNING", "clear_text", "no key: requests travel in clear text, and anybody here may send some")
@@ -150,7 +157,7 @@ class ListServer:
         lists = self._engine.lists
         text = f"{len(lists.all)} lists with {lists.elements} elements, {self._engine.recovered} changes read back"
         log.record("INFO", "recovered", text, LISTS=len(lists.all), ELEMENTS=lists.elements)
-        return f"listening on {', '.join(self._sockets.addresses)}"
+        return f"listening on {', '.join(self._addresses)}"
 
     def _schedule(self) -> None:
         if not self._scheduled and not self._stopping:
@@ -221,7 +228,7 @@ class ListServer:
         client = ""
         if self._secret and socket is self._sockets.requests[0]:  # elsewhere a client could say that it is another
             client = self._allowed.names.get(sockets.told(frames[-1], "User-Id").encode(), "")
-        note = Note(sockets.told(frames[-1], "Peer-Address"), client)
+        note = Note(plain(sockets.told(frames[-1], "Peer-Address")), client)
         envelope, body = messages.opened([frame.bytes for frame in frames])
         self._notes.request(note, self._engine.take(body, (socket, envelope, note)), body)
         return sum(map(len, body))
@@ -229,4 +236,5 @@ class ListServer:
     async def _sweep(self) -> None:
         while True:
             self._notes.sweep()
+            self._admission.sweep()
             await asyncio.sleep(0.2)

@@ -8,6 +8,7 @@ from pathlib import Path
 from frota.core.log import LEVELS
 from frota.core.settings import setting
 from frota.core.state import default_directory
+from frota.net import parse_host
 from frota.remote_list import keys
 
 PREFIX = "REMOTE_LIST_"
@@ -32,13 +33,16 @@ def parse_clients(text: str) -> tuple[tuple[str, str], ...]:
 class ServerSettings:
     """What `frota list serve` can be told."""
 
-    host: str = setting("127.0.0.1", "address to listen on")
+    host: str = setting("127.0.0.1", "address to listen on; :: for every one, IPv4 too", parse=parse_host)
     port: int = setting(1234, "port for requests, 0 for any free one", low=0, high=65535)
     watch_port: int = setting(0, "port that changes are published on, 0 for any free one", low=0, high=65535)
     clear_port: int = setting(
         0, "further port for requests in clear text, for the original's clients, 0 for none", low=0, high=65535
     )
     backlog: int = setting(1024, "connections the kernel holds until they are accepted", low=1, high=65535)
+    max_connections: int = setting(
+        10_000, "connections of those who ask and those who watch, together", low=1, high=100_000
+    )
     state_dir: Path | None = setting(None, "folder in which the lists are kept", parse=Path)
     security: str = setting(
         "auto", "curve, clear, or auto: curve where there is a key, else clear, on loopback only", choices=SECURITY

@@ -1,12 +1,14 @@
 """The server's sockets: made, bound to what systemd handed over or to the configured ports, and read."""
 
+import os
 import socket as net
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import zmq
 
 from frota.core import systemd
+from frota.listening import address_of, sockets_at
 from frota.remote_list.settings import ServerSettings
 
 Socket = zmq.Socket[bytes]
@@ -21,37 +23,61 @@ _HANDSHAKE_MS = 5000
 
 @dataclass
 class Sockets:
-    """The sockets for requests, the one that publishes changes, and where all of them listen."""
+    """The sockets for requests, the one that publishes changes, and those of the kernel that each listens with."""
 
     requests: list[Socket]
     changes: Socket
-    watch_port: int
-    addresses: list[str]
+    listeners: list[tuple[Socket, list[net.socket]]]
+    copies: list[int] = field(default_factory=list)  # descriptors of theirs for ZeroMQ, which closes them
+
+    def __post_init__(self) -> None:
+        self.copies = [os.dup(one.fileno()) for one in self.listening]
 
     @property
     def all(self) -> list[Socket]:
         """Return every socket."""
         return [*self.requests, self.changes]
 
+    @property
+    def listening(self) -> list[net.socket]:
+        """Return every socket of the kernel that listens."""
+        return [one for _, ours in self.listeners for one in ours]
+
+    @property
+    def watch_port(self) -> int:
+        """Return the port that changes are published on."""
+        return next(_port(ours[0]) for socket, ours in self.listeners if socket is self.changes)
+
+    @property
+    def addresses(self) -> list[str]:
+        """Return where requests are taken."""
+        return [address_of(one) for socket, ours in self.listeners if socket is not self.changes for one in ours]
+
+    def bind(self) -> None:
+        """Let ZeroMQ accept connections, which may take all descriptors that are left."""
+        for socket, ours in self.listeners:
+            for one in ours:
+                socket.use_fd = self.copies.pop(0)
+                socket.bind(f"tcp://*:{_port(one)}")  # which it does not look at
+            socket.use_fd = -1
+
 
 def open_all(context: "zmq.Context[Socket]", config: ServerSettings, guard: Callable[[Socket], None]) -> Sockets:
-    """Open the sockets; `guard` secures the ones that are to be. Raises OSError naming the address."""
+    """Open the sockets, to be bound; `guard` secures the ones that are to be. Raises OSError naming the address."""
     handed = systemd.listening_sockets()
     requests, changes = _router(context, config), context.socket(zmq.PUB)
     # Who watches has nothing to say but what it subscribes to: the name of a list.
     _common(changes, config, most_bytes=512)
     guard(requests)
     guard(changes)
-    addresses = _bind(requests, config.host, config.port, handed)
-    watched = _bind(changes, config.host, config.watch_port, handed)
-    sockets = Sockets([requests], changes, int(watched[0].rpartition(":")[2]), addresses)
+    ports = [(requests, config.port), (changes, config.watch_port)]
     if config.clear_port:
-        clear = _router(context, config)
-        sockets.requests.append(clear)
-        addresses += _bind(clear, config.host, config.clear_port, handed)
+        ports.append((_router(context, config), config.clear_port))
+    listeners = [(socket, _listeners(config, port, handed)) for socket, port in ports]
+    sockets = Sockets([socket for socket, _ in ports if socket is not changes], changes, listeners)
     for unknown in handed:
-        if unknown.fileno() >= 0:
-            raise OSError(f"systemd handed over a socket of port {unknown.getsockname()[1]}, which is none of ours")
+        if unknown not in sockets.listening:
+            raise OSError(f"systemd handed over a socket of {unknown.getsockname()}, which is none of ours")
     return sockets
 
 
@@ -100,20 +126,11 @@ def _common(socket: Socket, config: ServerSettings, most_bytes: int) -> None:
     socket.tcp_keepalive_idle, socket.tcp_keepalive_intvl, socket.tcp_keepalive_cnt = 60, 10, 3
 
 
-def _bind(socket: Socket, host: str, port: int, handed: list[net.socket]) -> list[str]:
-    """Listen, and return where: on the sockets of this port that systemd handed over, else at host and port."""
-    ours = [one for one in handed if one.fileno() >= 0 and one.getsockname()[1] == port]
-    if not ours:
-        try:
-            socket.bind(f"tcp://{net.gethostbyname(host)}:{port}")
-        except (zmq.ZMQError, OSError, UnicodeError) as error:  # UnicodeError: no host can have such a name
-            raise OSError(f"{host}:{port}: {getattr(error, 'strerror', None) or error}") from error
-        return [socket.getsockopt_string(zmq.LAST_ENDPOINT).rstrip("\0").removeprefix("tcp://")]
-    addresses = []
-    for one in ours:
-        address = "{}:{}".format(*one.getsockname()[:2])
-        socket.use_fd = one.detach()  # ZeroMQ closes it
-        socket.bind(f"tcp://{address}")
-        addresses.append(address)
-    socket.use_fd = -1
-    return addresses
+def _listeners(config: ServerSettings, port: int, handed: list[net.socket]) -> list[net.socket]:
+    """Return the sockets of this port that systemd handed over, else those of the configured host."""
+    return [one for one in handed if _port(one) == port] or sockets_at(config.host, port, config.backlog)
+
+
+def _port(one: net.socket) -> int:
+    """Return a socket's port, -1 where it has none."""
+    return int(one.getsockname()[1]) if one.family in (net.AF_INET, net.AF_INET6) else -1
