@@ -105,6 +105,7 @@ def certificate(folder: Path, name: str, issuer: Certificate | None = None, addr
     )
     made.file.write_bytes(made.certificate.public_bytes(serialization.Encoding.PEM))
     pem = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    made.key_file.touch(mode=0o600)
     made.key_file.write_bytes(key.private_bytes(*pem))
     return made
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from frota import commands
+from frota.core import secret_file
 from frota.core.settings import setting
 from frota.images.settings import PREFIX, Broker, path
 
@@ -65,9 +66,15 @@ class Operator(Broker):
 
 def read(args: argparse.Namespace) -> Access:
     """Read how to get to the producer. Raises SettingsError."""
-    return commands.read_as_people(Access, PREFIX, args, CLIENT_FILE)
+    config = commands.read_as_people(Access, PREFIX, args, CLIENT_FILE)
+    if config.key_file:
+        secret_file.check(config.key_file)
+    return config
 
 
 def read_operator(args: argparse.Namespace) -> Operator:
     """Read how to get to the broker. Raises SettingsError."""
-    return commands.read_as_people(Operator, PREFIX, args, OPERATOR_FILE)
+    config = commands.read_as_people(Operator, PREFIX, args, OPERATOR_FILE)
+    for secret in filter(None, (config.secret_key_file, config.password_file)):
+        secret_file.check(secret)
+    return config

@@ -28,7 +28,7 @@ _DROP_ALL = struct.pack("HBBI", 6, 0, 0, 0)  # one instruction of classic BPF: r
 
 
 class Admission:
-    """Watches over the descriptors of this process; made when the server has opened all it needs, before it is bound."""
+    """Watches over the descriptors of this process; made when the server has opened all else, before it is bound."""
 
     def __init__(self, listeners: Collection[socket.socket], most: int, backlog: int, notes: Notes) -> None:
         self._listeners, self._most, self._backlog, self._notes = listeners, most, backlog, notes

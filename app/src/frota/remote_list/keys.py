@@ -6,6 +6,7 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
+from frota.core import secret_file
 from frota.core.settings import SettingsError
 
 _KEY = re.compile(r"[0-9a-f]{64}")
@@ -24,13 +25,14 @@ def read_secret(path: Path) -> bytes:
     """Return the 32 bytes of the secret key in a file. Raises SettingsError, which never shows what the file holds."""
     try:
         with path.open("rb") as file:
-            text = file.read(_MOST)
+            text, status = file.read(_MOST), os.fstat(file.fileno())
     except OSError as error:
         hint = "; the key is for a group or user that you are not" if isinstance(error, PermissionError) else ""
         raise SettingsError(f"key file {path}: {error.strerror}{hint}") from None
     key = text.strip().lower().decode("ascii", "replace")
     if not _KEY.fullmatch(key):
         raise SettingsError(f"key file {path}: no secret key: must be one line of 64 hexadecimal digits")
+    secret_file.check(path, status)
     return bytes.fromhex(key)
 
 
