@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import os
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -29,10 +30,9 @@ def add(commands: Any, name: str, run: Handler, text: str, example: str) -> argp
 
 def port(text: str) -> int:
     """Return a port that is typed. Raises argparse.ArgumentTypeError."""
-    number = int(text)
-    if not 1 <= number <= 65535:
-        raise argparse.ArgumentTypeError(f"{number}: must be from 1 to 65535")
-    return number
+    if not re.fullmatch("[0-9]{1,5}", text) or not 1 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text[:40]}: must be from 1 to 65535")
+    return int(text)
 
 
 def configurable(parser: argparse.ArgumentParser, cls: type, prefix: str) -> None:

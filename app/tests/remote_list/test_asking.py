@@ -168,7 +168,7 @@ def test_an_original_server_is_enough_for_what_it_can_do(capsys: pytest.CaptureF
         (["show", "a:b"], 2, "'a:b': must be START:STOP"),
         (["append"], 2, "required: VALUE"),
         (["append", "\udcff"], 2, "'\\udcff': no UTF-8"),
-        (["insert", "x", "y"], 2, "invalid int value: 'x'"),
+        (["insert", "x", "y"], 2, "'x': must be a whole number"),
         (["sort", "--by", "size"], 2, "invalid choice: 'size'"),
         (["watch", "--last", "-1"], 2, "-1: must not be negative"),
     ],

@@ -24,6 +24,7 @@ class World:
         self.commits: list[list[bytes]] = []
         self.full = self.broken = False
         self.large = True
+        self.failures: list[Exception] = []
         self.later: list[tuple[Callable[[], Any], Callable[[Any], None]]] = []
         self.engine = Engine(Limits(), 100, Disk(self), self)
         self.engine.watched = True
@@ -40,6 +41,9 @@ class World:
 
     def no_room(self, error: NoRoom) -> None:
         pass
+
+    def failed(self, error: Exception) -> None:
+        self.failures.append(error)
 
     def elsewhere(self, work: Callable[[], Any], done: Callable[[Any], None]) -> None:
         self.later.append((work, done))
@@ -344,3 +348,26 @@ def test_a_native_search_tells_every_position(world: World) -> None:
     found = json.loads(world.ask(native("search", value="a"))[0])
     assert (found["found"], found["positions"]) == (2, [0, 2])
     assert json.loads(world.ask(native("search", value="x"))[0])["error"] == "not_found"
+
+
+@pytest.mark.parametrize("where", ["messages.parse", "reading.answer"])
+def test_a_request_that_fails_for_a_reason_of_ours_costs_nobody_else_an_answer(
+    where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world = World()
+    module, name = where.split(".")
+    real = getattr(getattr(engine, module), name)
+
+    def fails_for_one(given: Any, *rest: Any) -> Any:
+        if given == [b"pesquisar poison"] or getattr(given, "value", "") == "poison":
+            raise RuntimeError("ours")
+        return real(given, *rest)
+
+    monkeypatch.setattr(getattr(engine, module), name, fails_for_one)
+    assert world.ask("append 1", "pesquisar poison", "append 2") == [
+        "Elemento '1' adicionado.",
+        "Erro interno do servidor; nada foi alterado.",
+        "Elemento '2' adicionado.",
+    ]
+    assert world.elements() == ["1", "2"]
+    assert [str(error) for error in world.failures] == ["ours"]

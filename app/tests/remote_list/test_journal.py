@@ -8,6 +8,7 @@ import pytest
 from loguru import logger
 
 from frota.core.state import StateError
+from frota.logbook import segments
 from frota.remote_list import journal, snapshot
 from frota.remote_list.changing import carry_out
 from frota.remote_list.journal import Journal
@@ -280,3 +281,31 @@ def test_a_disk_without_room_for_a_snapshot_leaves_the_journal_as_it_is(
     assert [line for line in log if line.startswith("no snapshot made, the journal goes on: ")]
     before = kept.state()
     assert reopened(kept).state() == before
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [b'["reverse","default"]', b'["append","default"]', b'["append"]', b"[]", b"{}", b"no JSON", b'["remove","a","x"]'],
+)
+def test_a_change_that_cannot_be_made_again_is_refused_not_skipped(tmp_path: Path, payload: bytes) -> None:
+    kept = Kept(tmp_path)
+    some_changes(kept)
+    kept.journal.commit([segments.encode_record(payload, 7, segments.NOBODY, 0)])
+    kept.journal.close()
+    with pytest.raises(
+        StateError, match=r"00000001\.segment: change \d of those read back cannot be made again: .*backup"
+    ):
+        Kept(tmp_path)
+
+
+@pytest.mark.parametrize("record", [["list"], ["answers", [["x"]]], ["answers", 5], [], ["undo"], ["end"]])
+def test_a_snapshot_with_a_record_that_makes_no_sense_is_not_whole(tmp_path: Path, record: list[object]) -> None:
+    class Odd(snapshot.Copy):
+        def records(self) -> Iterator[list[object]]:
+            yield ["list", "a", 1, 0]
+            yield record
+
+    path = snapshot.path_of(tmp_path, 1)
+    snapshot.write(tmp_path, 1, Odd(Lists(Limits()), Remembered(1)), lambda: True)
+    with pytest.raises(StateError, match="is damaged; put a backup"):
+        snapshot.read(path, Lists(Limits()), Remembered(1))

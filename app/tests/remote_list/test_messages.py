@@ -25,6 +25,13 @@ MOST = 1000
         ("pesquisar 6", Request("search", value="6")),
         ("ordenar_cresc", Request("sort")),
         ("ordenar_desc", Request("sort", descending=True)),
+        ("\ufeffmostrar", Request("show")),
+        ("mostrar\0", Request("show")),
+        ("append x\r\n", Request("append", value="x")),
+        ("append x\0\0", Request("append", value="x")),
+        ("append Pressa\u0303o", Request("append", value="Pressa\u0303o")),
+        ("insert +1 x", Request("insert", value="x", position=1)),
+        ("insert 007 x", Request("insert", value="x", position=7)),
         ("limpar", Request("clear")),
         ("limpar tudo", Request("clear", value="tudo")),
     ],
@@ -46,6 +53,18 @@ def test_the_commands_of_the_original_are_understood(text: str, request_: Reques
         ([b"insert x y"], "Posição inválida: x"),
         ([b"insert -1 y"], "Posição inválida: -1"),
         ([b"insert 1" + b"0" * 5000 + b" y"], f"Posição inválida: 1{'0' * 39}"),
+        ([b"insert 1_0 y"], "Posição inválida: 1_0"),
+        (["insert \u0661 y".encode()], "Posição inválida: \u0661"),
+        (["insert \uff11 y".encode()], "Posição inválida: \uff11"),
+        ([b"insert 1e3 y"], "Posição inválida: 1e3"),
+        ([b"insert 0x1 y"], "Posição inválida: 0x1"),
+        ([b"insert 1.0 y"], "Posição inválida: 1.0"),
+        ([b"insert -0x y"], "Posição inválida: -0x"),
+        ([b"insert +-1 y"], "Posição inválida: +-1"),
+        ([b"insert \x001 y"], "Posição inválida: \x001"),
+        ([b"\0"], "Comando inválido: a mensagem está vazia."),
+        (["\ufeff".encode()], "Comando inválido: a mensagem está vazia."),
+        ([b"most\0rar"], "Comando inválido."),
         ([b"GET / HTTP/1.1"], "Comando inválido."),
     ],
 )
@@ -167,3 +186,61 @@ def test_a_native_answer_tells_whether_it_was_done_and_how_the_list_is_now() -> 
         "length": 0,
         "version": 0,
     }
+
+
+@pytest.mark.parametrize(
+    ("name", "understood"),
+    [
+        ("compras", "compras"),
+        ("Pressa\u0303o", "Pressão"),
+        ("Pressão", "Pressão"),
+        ("सूची", "सूची"),
+        ("รายการซื้อ", "รายการซื้อ"),
+        ("a.b-c_d", "a.b-c_d"),
+        ("\u212b", "\u212b"),  # was one before, and lists have kept it
+    ],
+)
+def test_a_list_may_have_a_name_in_any_script_and_is_one_however_it_is_composed(name: str, understood: str) -> None:
+    asked = json.dumps({"op": "show", "list": name}).encode()
+    assert messages.parse([asked], MOST).list == understood
+
+
+@pytest.mark.parametrize(
+    "name", ["", "a b", "\u0303a", "x" * 65, "e\u0301" * 65, "a\u0303" * 999_999, "a\u200db", "a\n"]
+)
+def test_what_is_no_name_of_a_list_is_refused_as_one(name: str) -> None:
+    asked = json.dumps({"op": "show", "list": name}, ensure_ascii=False).encode()
+    with pytest.raises(Refused, match="'list' deve ter de 1 a 64 letras"):
+        messages.parse([asked], 10**7)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"op": "append", "value": "\\ud800"}',
+        '{"op": "insert", "position": 1e3, "value": "x"}',
+        '{"op": "insert", "position": 1e400, "value": "x"}',
+        '{"op": "insert", "position": "1", "value": "x"}',
+        '{"op": "insert", "position": true, "value": "x"}',
+        '{"op": "insert", "position": 99999999999999999999999999, "value": "x"}',
+        '{"op": "insert", "position": ' + "9" * 5000 + ', "value": "x"}',
+        '{"op": "insert", "position": NaN, "value": "x"}',
+        '{"op": "show", "start": -9223372036854775809}',
+        '{"op": "append", "value": null}',
+        '{"op": "append", "value": ' + "[" * 2000 + "]" * 2000 + "}",
+        '{"op": "append", "value": "x",}',
+        '{"op": "append", "value": "x"} {}',
+        '{"op": ["append"]}',
+        '{"op": {}}',
+        '{"\\u006fp": "nonsense"}',
+    ],
+)
+def test_json_that_asks_for_nothing_is_refused_in_one_sentence(text: str) -> None:
+    with pytest.raises(Refused) as caught:
+        messages.parse([text.encode()], 10_000)
+    assert caught.value.text.startswith("Comando inválido")
+    assert len(caught.value.text) < 250
+
+
+def test_of_a_member_that_is_there_twice_the_last_counts_as_everywhere() -> None:
+    assert messages.parse([b'{"op": "append", "value": "a", "value": "b"}'], MOST).value == "b"

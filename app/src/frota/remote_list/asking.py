@@ -80,7 +80,7 @@ def _lines(op: str, answer: Answer) -> Iterable[str]:
         positions, found = answer.fields["positions"], answer.fields.get("found", 0)
         rest = f", … {found} no total" if found > len(positions) else ""
         return [f"{answer.text} ({', '.join(map(str, positions))}{rest})"]
-    return [answer.text]
+    return [answer.text, answer.hint] if answer.hint else [answer.text]
 
 
 def _append(args: argparse.Namespace) -> Requests:

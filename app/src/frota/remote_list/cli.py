@@ -8,7 +8,7 @@ from pathlib import Path
 from frota import commands
 from frota.core import log
 from frota.remote_list.access import Access
-from frota.remote_list.messages import ORDERS
+from frota.remote_list.messages import ORDERS, whole
 from frota.remote_list.settings import PREFIX, SERVER_UNIT, SYSTEM, ServerSettings
 
 _WHERE = "frota list {} --host 127.0.0.1 --port 1234"
@@ -54,7 +54,7 @@ def _changing(group: "argparse._SubParsersAction[argparse.ArgumentParser]") -> N
     text = "elements; - for the lines of standard input; those that begin with - come behind --"
     append.add_argument("values", nargs="+", type=_value, metavar="VALUE", help=text)
     insert = _asking(group, "insert", "insert an element before a position", "frota list insert -1 'two words'")
-    insert.add_argument("position", type=int, metavar="POSITION", help="from 0; negative: from the end")
+    insert.add_argument("position", type=_position, metavar="POSITION", help="from 0; negative: from the end")
     insert.add_argument("value", type=_value, metavar="VALUE", help="the element")
     remove = _asking(group, "remove", "remove the first element like this", "frota list remove 'two words'")
     remove.add_argument("value", type=_value, metavar="VALUE", help="the whole element")
@@ -96,8 +96,15 @@ def _value(text: str) -> str:
     return text
 
 
+def _position(text: str) -> int:
+    try:
+        return whole(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text[:40]!a}: must be a whole number") from None
+
+
 def _count(text: str) -> int:
-    count = int(text)
+    count = _position(text)
     if count < 0:
         raise argparse.ArgumentTypeError(f"{count}: must not be negative")
     return count

@@ -65,6 +65,12 @@ class Answer:
         return str(self.fields["text"])
 
     @property
+    def hint(self) -> str:
+        """A further sentence that may help, or nothing."""
+        hint = self.fields.get("hint", "")
+        return hint if isinstance(hint, str) else ""
+
+    @property
     def version(self) -> int:
         """How often the list was changed, 0 where the server does not tell."""
         return int(self.fields.get("version", 0))

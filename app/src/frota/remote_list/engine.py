@@ -21,6 +21,7 @@ from frota.remote_list.remembered import Remembered
 _MOST_WAITING = 1000  # requests that wait for a list that is being sorted
 _MOST_LARGE = 128 * 2**20  # bytes of large answers that are being made
 
+_INTERNAL = "Erro interno do servidor; nada foi alterado."
 _NOT_KEPT = "Erro: o servidor não tem espaço em disco; nada foi alterado."
 
 
@@ -38,6 +39,9 @@ class Edge(Protocol):
 
     def no_room(self, error: NoRoom) -> None:
         """Hear that changes were refused, since the disk has no room."""
+
+    def failed(self, error: Exception) -> None:
+        """Hear that a request which changes nothing has failed for a reason that is ours."""
 
     def elsewhere(self, work: Callable[[], Any], done: Callable[[Any], None]) -> None:
         """Do the work in a thread, one after the other, then call `done` with its result on the loop."""
@@ -76,8 +80,16 @@ class Engine:
             request = messages.refused(body)
             self._refuse(Asked(request, token), error)
             return request
+        except Exception as error:  # noqa: BLE001 -- nothing was changed yet: others must not pay for one message
+            request = messages.refused(body)
+            self._refuse(Asked(request, token), self._ours(error))
+            return request
         self._carry_out(Asked(request, token))
         return request
+
+    def _ours(self, error: Exception) -> Refused:
+        self._edge.failed(error)
+        return Refused("internal", _INTERNAL)
 
     def resume(self, in_time: Callable[[], bool]) -> bool:
         """Carry out, while there is time, what has waited for a sort that is done; tell whether more is left."""
@@ -149,7 +161,13 @@ class Engine:
                 self._late.append(asked)
                 return
             self._printed += size
-        self._answers.append((asked, reading.answer(request, self.lists, self.info)))
+        try:
+            answer = reading.answer(request, self.lists, self.info)
+        except Refused:
+            raise
+        except Exception as error:  # noqa: BLE001 -- it changes nothing: others must not pay for one question
+            raise self._ours(error) from None
+        self._answers.append((asked, answer))
 
     def _wait(self, asked: Asked) -> None:
         waiting = self._waiting[asked.request.list]
@@ -175,7 +193,7 @@ class Engine:
         except Refused as error:
             if not request.client:
                 raise
-            done = remember(request, None, reading.outcome_of(one, error.text, error.code), self.remembered)
+            done = remember(request, None, reading.refusal_of(one, error), self.remembered)
         self._done.append(done)
         self._answers.append((asked, done.answer))
         if self.journal.keeps:
@@ -213,7 +231,7 @@ class Engine:
         self._sorted_lists.append(one.name)
 
     def _refuse(self, asked: Asked, error: Refused) -> None:
-        outcome = reading.outcome_of(self.lists.get(asked.request.list), error.text, error.code)
+        outcome = reading.refusal_of(self.lists.get(asked.request.list), error)
         self._answers.append((asked, printed(asked.request, outcome)))
 
     def _taken_back(self, done: list[Done], answers: list[tuple[Asked, bytes]]) -> list[tuple[Asked, bytes]]:

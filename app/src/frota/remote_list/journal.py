@@ -19,10 +19,11 @@ from frota.logbook.store import Limits, NoRoom, Store
 from frota.remote_list import snapshot
 from frota.remote_list.changing import Done, carry_out
 from frota.remote_list.lists import UNLIMITED, Lists
-from frota.remote_list.messages import Request
+from frota.remote_list.messages import CHANGES, Refused, Request
 from frota.remote_list.remembered import Remembered
 from frota.remote_list.snapshot import Copy
 
+_MEND = "put a backup of the folder in its place, or move it away"
 _SEGMENT_BYTES, _AHEAD_BYTES = 64 * 2**20, 2**20
 
 
@@ -61,7 +62,11 @@ class Journal:
         count = 0
         for number in numbers:
             for record in reader.records(number):
-                self._written += apply(record, lists, remembered)
+                try:
+                    self._written += apply(record, lists, remembered)
+                except (ValueError, TypeError, LookupError, Refused) as error:
+                    where = f"{segments.path_of(self._directory, number)}: change {count + 1} of those read back"
+                    raise StateError(f"{where} cannot be made again: {error}; {_MEND}") from error
                 lists.discarded.clear()
                 remembered.trim()
                 count += 1
@@ -157,6 +162,8 @@ def apply(record: segments.Record, lists: Lists, remembered: Remembered) -> int:
     if op == "refused":
         remembered.note(client, record.number, first.encode())
         return 0
+    if op not in CHANGES:
+        raise ValueError(f"no such change as {op!r}: a newer frota wrote it")
     request = Request(op, list=first, **dict(zip(_ARGUMENTS.get(op, ()), rest, strict=True)))
     if client:
         request.id, request.client, request.number = f"{client}:{record.number}", client, record.number
@@ -166,4 +173,4 @@ def apply(record: segments.Record, lists: Lists, remembered: Remembered) -> int:
 
 def _refuse(damage: Damage) -> None:
     # What follows cannot be applied to a list that lacks what is lost; the newest segment's torn end is cut off before.
-    raise StateError(f"{damage}; put a backup of the folder in its place, or move it away")
+    raise StateError(f"{damage}; {_MEND}")

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from frota.core.log import printable
 from frota.remote_list import original
 from frota.remote_list.client import Answer, Client, InDoubt, Unreachable, tell
+from frota.remote_list.messages import whole
 
 TITLE = "Cliente ZeroMQ - Lista Remota"
 CHOOSE = "Escolha uma opção: "
@@ -76,7 +77,8 @@ def _chosen(client: Client, choice: Choice | None) -> None:
         if not sys.stdin.isatty():  # the rest of a script relies on what was asked for before
             raise
         return tell(str(error))
-    return _print(ANSWER + printable(_shown(choice, answer)))
+    lines = [ANSWER + _shown(choice, answer), answer.hint]
+    return _print(*map(printable, filter(None, lines)))
 
 
 def _typed(prompt: str) -> str:
@@ -102,10 +104,10 @@ def _fields(typed: dict[str, str]) -> Iterator[tuple[str, str | int]]:
 def _position(text: str) -> int:
     """Read a position; here, as in the original, it is not counted from the end. Raises Wrong."""
     try:
-        position = int(text[:20])
+        position = whole(text)
     except ValueError:
         position = -1
-    if position < 0 or len(text) > 20:
+    if position < 0:
         raise Wrong(f"{ANSWER}{WRONG_POSITION}{printable(text[:40])}")  # what the server would say
     return position
 

@@ -6,6 +6,7 @@ does any nonsense, `Comando inválido.`, and takes no harm.
 """
 
 import re
+import unicodedata
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +23,7 @@ _ESCAPED, _LONGEST_REST = 6, 4096  # bytes of a character as JSON may write it, 
 SHOWN = 200  # characters of an element in the text of a native answer: answers are remembered
 
 _NAME = re.compile(r"[\w.-]{1,64}")
+_NUMBER = re.compile(r"[+-]?[0-9]{1,19}")  # int() takes 1_0, too, and the digits of every script
 _ID = re.compile(r"([0-9a-f]{32}):([1-9][0-9]{0,18})")
 _WRITTEN_ID = re.compile(rb'"id"\s*:\s*"([0-9a-f]{32}:[0-9]{1,19})"')
 _TRACE = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")  # W3C Trace Context, traceparent
@@ -39,11 +41,11 @@ _USAGE = {"append": "append X", "insert": "insert POS X", "remover": "remover X"
 
 
 class Refused(Exception):
-    """Why a request is not carried out: a code for programs, a sentence for people."""
+    """Why a request is not carried out: a code for programs, a sentence for people, and maybe a further one."""
 
-    def __init__(self, code: str, text: str) -> None:
+    def __init__(self, code: str, text: str, hint: str = "") -> None:
         super().__init__(text)
-        self.code, self.text = code, text
+        self.code, self.text, self.hint = code, text, hint
 
 
 @dataclass(init=False)
@@ -150,13 +152,21 @@ def fields(outcome: Outcome, id_: str) -> dict[str, Any]:
     return head | outcome.more
 
 
+def whole(word: str) -> int:
+    """Return a whole number in ASCII digits. Raises ValueError."""
+    if not _NUMBER.fullmatch(word):
+        raise ValueError(f"{word[:40]!r} is no whole number")
+    return int(word)
+
+
 def shown(value: str) -> str:
     """Return an element as it appears in the sentence of a native answer; the original's clients get all of it."""
     return value if len(value) <= SHOWN else value[:SHOWN] + "…"
 
 
 def _original(text: str) -> Request:
-    words = text.split(None, 3)
+    # Editors put a byte order mark before a text, programs in C a NUL behind it: neither is meant.
+    words = text.removeprefix("\ufeff").rstrip("\0").split(None, 3)
     if not words:
         raise Refused("invalid", f"{INVALID}: a mensagem está vazia.")
     command, arguments = words[0], words[1:]
@@ -177,10 +187,10 @@ def _original(text: str) -> Request:
 
 def _position(word: str) -> int:
     try:
-        position = int(word[:20])
+        position = whole(word)
     except ValueError:
         position = -1
-    if position < 0 or len(word) > 20:  # what is below zero is a native client's way to count from the end
+    if position < 0:  # which is a native client's way to count from the end
         raise Refused("position", f"Posição inválida: {word[:40]}")
     return position
 
@@ -213,9 +223,21 @@ def _text(request: Request, name: str, value: Any) -> None:
 
 
 def _name(request: Request, name: str, value: Any) -> None:
-    if not isinstance(value, str) or not _NAME.fullmatch(value):
+    if isinstance(value, str) and not _NAME.fullmatch(value):
+        value = _with_marks(value)
+    if not isinstance(value, str) or not value:
         raise Refused("invalid", f"{INVALID}: '{name}' deve ter de 1 a 64 letras, algarismos, '_', '.' ou '-'.")
     request.list = value
+
+
+def _with_marks(name: str) -> str:
+    """Return a name with combining marks, as scripts of India and decomposed letters have them, in its one form (NFC).
+
+    Returns nothing for what is no name.
+    """
+    name = unicodedata.normalize("NFC", name[:256])
+    marked = re.sub(".", lambda found: "_" if unicodedata.category(found[0])[0] == "M" else found[0], name)
+    return name if _NAME.fullmatch(marked) and marked[0] == name[0] else ""
 
 
 def _id(request: Request, name: str, value: Any) -> None:

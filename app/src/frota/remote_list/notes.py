@@ -34,8 +34,9 @@ class Notes:
         self._strangers = Budget("strangers_omitted", "attempts to connect without an allowed key", _RECORDS_PER_SECOND)
         self._unread = Budget("unread_omitted", "answers that nobody read", 1)
         self._disk = Budget("not_stored_omitted", "rounds of changes that were not kept", 1)
+        self._internal = Budget("internal_omitted", "requests that failed for a reason that is ours", 1)
         self._full_told = -_QUIET
-        self._budgets = Budgets(self._requests, self._strangers, self._unread, self._disk)
+        self._budgets = Budgets(self._requests, self._strangers, self._unread, self._disk, self._internal)
 
     def configure(self, requests_per_second: int) -> None:
         """Take a new budget for requests."""
@@ -95,6 +96,11 @@ class Notes:
             more = "the limit of open files (LimitNOFILE=)" if connections < most else f"{PREFIX}MAX_CONNECTIONS"
             text = f"{connections} connections are there, as many as there may be: others have to wait until some end"
             record("WARNING", "connections_full", f"{text}; raise {more} if they are wanted", CONNECTIONS=connections)
+
+    def internal(self, error: Exception) -> None:
+        """Log that a request has failed for a reason that is ours."""
+        if self._internal.allow():
+            record("ERROR", "internal", "a request has failed for a reason that is ours", error=error)
 
     def no_room(self, error: NoRoom) -> None:
         """Log that changes were refused for want of room."""

@@ -6,6 +6,7 @@ from typing import Any
 
 import orjson
 
+from frota.remote_list import alike
 from frota.remote_list.changing import printed
 from frota.remote_list.lists import LONG, Change, List, Lists
 from frota.remote_list.messages import Outcome, Refused, Request, fields
@@ -47,6 +48,14 @@ def answer(request: Request, lists: Lists, info: dict[str, Any]) -> bytes:
 def outcome_of(one: List, text: str, error: str = "") -> Outcome:
     """Return an outcome that tells length and version of a list."""
     return Outcome(text, one.name, len(one.elements), one.version, error)
+
+
+def refusal_of(one: List, error: Refused) -> Outcome:
+    """Return the outcome of a request that was refused."""
+    outcome = outcome_of(one, error.text, error.code)
+    if error.hint:
+        outcome.more = {"hint": error.hint}
+    return outcome
 
 
 def show(request: Request, one: List) -> Iterator[bytes]:
@@ -106,7 +115,7 @@ def _search(request: Request, one: List) -> Outcome:
         return outcome_of(one, "Encontrado" if request.value in one.elements else "Não encontrado")
     found = one.elements.count(request.value)
     if not found:
-        raise Refused("not_found", "Não encontrado")
+        raise Refused("not_found", "Não encontrado", alike.hint(request.value, one.elements))
     positions = [-1]
     while len(positions) <= min(found, _MOST_POSITIONS):
         positions.append(one.elements.index(request.value, positions[-1] + 1))

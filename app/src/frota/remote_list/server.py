@@ -132,6 +132,10 @@ class ListServer:
         """Log that changes were refused."""
         self._notes.no_room(error)
 
+    def failed(self, error: Exception) -> None:
+        """Log that a request which changes nothing could not be answered."""
+        self._notes.internal(error)
+
     def elsewhere(self, work: Callable[[], Any], done: Callable[[Any], None]) -> None:
         """Do what takes long in a thread."""
 

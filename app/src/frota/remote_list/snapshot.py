@@ -6,6 +6,7 @@ that begins with its kind. The last one says how many there are: without it, the
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +96,8 @@ def read(path: Path, lists: Lists, remembered: Remembered) -> int:
     if data.startswith(segments.MAGIC):
         for _, records in segments.scan(data):
             for record in records:
-                reader.take(orjson.loads(record.payload))
+                with suppress(ValueError, TypeError, LookupError):  # so that it is not whole, in the end
+                    reader.take(orjson.loads(record.payload))
     if not reader.whole:
         raise StateError(f"{path} is damaged; put a backup of its folder in its place, or move the folder away")
     return len(data)

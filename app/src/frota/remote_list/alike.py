@@ -1,0 +1,38 @@
+"""Elements that look like another text without being the same: written with other code points, or other spaces."""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from itertools import islice
+
+_MOST_ELEMENTS, _MOST_CHARACTERS = 2000, 2**18  # that are looked at, so that nobody waits for it
+_SHOWN = 60  # characters of an element in the hint
+_INVISIBLE = re.compile("[\x00\xad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff\ufe0e\ufe0f]")
+
+
+def hint(value: str, elements: Sequence[str]) -> str:
+    """Return a sentence about the first element that looks like a value; nothing where there is none."""
+    wanted, left, longest = _as_seen(value), _MOST_CHARACTERS - len(value), 4 * len(value) + 16
+    for position, element in enumerate(islice(elements, _MOST_ELEMENTS)):
+        if len(element) > longest:
+            continue
+        left -= len(element)
+        if left < 0:
+            break
+        if _as_seen(element) == wanted:
+            return (
+                f"Dica: o elemento da posição {position} parece igual, mas está escrito {_exact(element)},"
+                f" e não {_exact(value)}: copie-o da lista."
+            )
+    return ""
+
+
+def _as_seen(text: str) -> str:
+    """Return a text as people see it: compatibility forms made one (NFKC), spaces made plain, nothing invisible."""
+    if not text.isascii():
+        text = unicodedata.normalize("NFKC", text)
+    return " ".join(_INVISIBLE.sub("", text).split())
+
+
+def _exact(text: str) -> str:
+    return ascii(text[:_SHOWN]) + ("…" if len(text) > _SHOWN else "")
