@@ -20,7 +20,7 @@ Readings = list[dict[str, Any]]
 
 
 def reading(time_us: int, text: str = "S - Umidade: 5%") -> dict[str, Any]:
-    return readings.Kept(time_us, "h:1", text, True, None, None).fields()
+    return readings.Kept(time_us, "h:1", text, True, None, None, "S", "Umidade", 5.0, "%").fields()
 
 
 @contextmanager
@@ -64,6 +64,14 @@ def test_a_tail_that_is_cut_off_between_readings_of_one_time_goes_on_behind_the_
     assert asked == [{"last": 10}, {"last": readings.MOST, "since_us": 1_000_000}]
     tail.terminate()
     tail.communicate(timeout=PATIENCE)
+
+
+def test_of_readings_that_are_the_same_a_tail_knows_which_it_has_shown() -> None:
+    same, other = reading(1), reading(1, "S - Umidade: 6%")
+    seen = Seen()
+    for one in (same, other):
+        seen.note(one)
+    assert list(seen.unseen([same, same, other, reading(2)])) == [reading(2)]
 
 
 @given(st.data())

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from frota.core import log
-from frota.sensors.messages import ANSWER, ERROR, GREATEST, INVALID, LONGEST
+from frota.sensors.messages import ANSWER, ERROR, GREATEST, LONGEST, MALFORMED
 from frota.sensors.settings import ClientSettings
 from frota.sensors.spool import Spool
 
@@ -153,7 +153,7 @@ class Delivery:
         """Forget a reading that is on the server's disk, or that it will never take; otherwise try again later."""
         text = _shown(answer)
         log.record("INFO", "answer", f"Resposta: {text}", SENSOR=self._config.sensor, NUMBER=number)
-        if text == f"{ERROR}{INVALID}":
+        if text.startswith(f"{ERROR}{MALFORMED}"):
             log.record("ERROR", "rejected", f"reading {number} was rejected, and is dropped", NUMBER=number)
         elif answer.rstrip() != ANSWER:
             raise Refused(text)

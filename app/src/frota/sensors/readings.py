@@ -7,22 +7,34 @@ section, and carries the number of its last reading.
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from frota.logbook.segments import NOBODY, Record
 from frota.net import endpoint
-from frota.sensors import messages
+from frota.sensors import parser, units
 
 MOST = 1_000_000  # readings that may be asked for at once
 _AGO = re.compile(r"([0-9]{1,9})([smhd])")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+# Units that older servers took, but that are none now; not those behind which the number may go on.
+_KEPT_BEFORE = re.compile(
+    r"(\w[^:]{0,120}?) - (\w[^:]{0,63}): (-?[0-9]{1,17}(?:\.[0-9]{1,17})?)((?:[^\W\dxXeEdD_]|[°%‰℃℉])[\w°%/.·^*-]*)"
+)
+_ASCII = re.compile("[ -~]*")
+_LAST_US = 253_402_300_799_999_999  # 9999-12-31T23:59:59.999999Z
+_SPANS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+class Unreadable(NamedTuple):
+    """What stands in a record where a reading should be, but cannot be shown as one."""
+
+    text: str
 
 
 class Kept(NamedTuple):
-    """One reading that is on disk."""
+    """One reading that is on disk: its text as it was sent, its parts as they are compared (see `units.canonical`)."""
 
     time_us: int
     peer: str
@@ -30,18 +42,20 @@ class Kept(NamedTuple):
     in_range: bool
     client: str | None
     number: int | None
+    sensor: str
+    kind: str
+    value: float
+    unit: str
 
     def fields(self) -> dict[str, Any]:
         """Return what a reader of JSON gets; a time is ISO 8601, UTC, to the microsecond."""
-        match = messages.LINE.fullmatch(self.text)
-        sensor, kind, value, unit = match.groups() if match else ("", "", "nan", "")
         numbered = {"client": self.client, "number": self.number} if self.client else {}
         return {
             "time": isoformat(self.time_us),
-            "sensor": sensor,
-            "kind": kind,
-            "value": float(value),
-            "unit": unit,
+            "sensor": self.sensor,
+            "kind": self.kind,
+            "value": self.value,
+            "unit": self.unit,
             "text": self.text,
             "peer": self.peer,
             "in_range": self.in_range,
@@ -79,12 +93,21 @@ class Query(NamedTuple):
             return _count(record.payload) if record.time_us >= self.since_us else 0
         return sum(1 for _ in self.select(record))
 
-    def select(self, record: Record) -> Iterator[Kept]:
-        """Yield the readings of a record that are meant."""
-        if record.time_us >= self.since_us and (self.sensor is None or self.sensor.encode() in record.payload):
-            for kept in decode(record):
-                if self.sensor is None or kept.text.startswith(f"{self.sensor} - "):
-                    yield kept
+    def select(self, record: Record) -> Iterator[Kept | Unreadable]:
+        """Yield the readings of a record that are meant, and what cannot be read in their places."""
+        if record.time_us < self.since_us:
+            return
+        if self.sensor is None:
+            yield from decode(record)
+        elif _ascii_run(self.sensor) in record.payload:
+            name = parser.composed(self.sensor)
+            yield from decode(record, lambda text: parser.composed(text.partition(" - ")[0]) == name)
+
+
+def _ascii_run(name: str) -> bytes:
+    """Return the longest part of a name that its composed and its decomposed form share."""
+    longest: str = max(_ASCII.findall(parser.composed(name)), key=len)
+    return longest.encode()
 
 
 def is_name(sensor: object) -> bool:
@@ -102,41 +125,67 @@ def join(heads: Sequence[bytes], raw: Sequence[bytes]) -> bytes:
     return b"\n".join([head + reading for head, reading in zip(heads, raw, strict=True)])
 
 
-def decode(record: Record) -> Iterator[Kept]:
-    """Yield the readings of a record, in the order in which they came."""
+def decode(record: Record, wanted: Callable[[str], bool] = lambda _: True) -> Iterator[Kept | Unreadable]:
+    """Yield the readings of a record whose texts are wanted, in the order in which they came; raises nothing."""
     client = None if record.writer == NOBODY else str(UUID(bytes=record.writer))
-    for host, port, outside, lines in _sections(record.payload):
-        flagged = set() if outside == "-" else set(map(int, outside.split(",")))
-        first = record.number - len(lines) + 1
-        for index, line in enumerate(lines):
-            number = first + index if client else None
-            text = line.removesuffix("\r")
-            yield Kept(record.time_us, endpoint(host, port), text, index not in flagged, client, number)
+    for section in _sections(record.payload):
+        number = record.number - len(section.lines)
+        for index, line in enumerate(section.lines):
+            number += 1
+            text = line.decode(errors="replace").strip(parser.HARMLESS)
+            if not wanted(text):
+                continue
+            try:
+                parts = _parts(text)
+            except ValueError:
+                yield Unreadable(text)
+            else:
+                in_range = index not in section.outside
+                yield Kept(record.time_us, section.peer, text, in_range, client, number if client else None, *parts)
 
 
-def _sections(payload: bytes) -> Iterator[tuple[str, str, str, list[str]]]:
-    lines = payload.decode().split("\n")
+def _parts(text: str) -> tuple[str, str, float, str]:
+    """Return a kept reading in parts, as they are compared. Raises ValueError: an older server may have taken it."""
+    try:
+        sensor, kind, value, unit = parser.parse(text)
+    except parser.Malformed:
+        match = _KEPT_BEFORE.fullmatch(text)
+        if match is None:
+            raise
+        sensor, kind, value, unit = match.groups()
+    return parser.composed(sensor), parser.composed(kind), float(value), units.canonical(unit)
+
+
+class _Section(NamedTuple):
+    peer: str
+    outside: set[int]
+    lines: list[bytes]
+
+
+def _sections(payload: bytes) -> Iterator[_Section]:
+    """Yield the sections of a payload; what begins with no head is one of one line, which is no reading."""
+    lines = payload.split(b"\n")
     position = 0
     while position < len(lines) and lines[position]:
-        host, port, count, outside = lines[position].split(" ")
-        end = position + 1 + int(count)
-        yield host, port, outside, lines[position + 1 : end]
+        try:
+            host, port, count, outside = lines[position].decode().split(" ")
+            flagged = set() if outside == "-" else set(map(int, outside.split(",")))
+            end = position + 1 + int(count)
+        except ValueError:
+            yield _Section("?", set(), [b"\n".join(lines[position:])])
+            return
+        yield _Section(endpoint(host, port), flagged, lines[position + 1 : end])
         position = end
 
 
 def _count(payload: bytes) -> int:
-    lines = payload.split(b"\n")
-    position = count = 0
-    while position < len(lines) and lines[position]:
-        here = int(lines[position].split(b" ", 3)[2])
-        count += here
-        position += 1 + here
-    return count
+    """Return how many items `decode` yields of a payload."""
+    return sum(len(section.lines) for section in _sections(payload))
 
 
 def isoformat(time_us: int) -> str:
-    """Return µs since 1970 as ISO 8601 in UTC, always with six decimals."""
-    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=time_us)
+    """Return µs since 1970 as ISO 8601 in UTC, always with six decimals; the last moment of 9999 for later ones."""
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=min(time_us, _LAST_US))
     return moment.isoformat(timespec="microseconds")
 
 
@@ -144,7 +193,7 @@ def parse_since(text: str, now: datetime) -> int:
     """Return the µs since 1970 of `10m`, `2h`, `30s`, `7d` before now, or of an ISO 8601 time. Raises ValueError."""
     if ago := _AGO.fullmatch(text):
         try:
-            moment = now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+            moment = now - timedelta(**{_SPANS[ago[2]]: int(ago[1])})
         except OverflowError:
             return 0
         return max(0, int(moment.timestamp() * 1e6))

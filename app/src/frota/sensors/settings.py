@@ -7,7 +7,7 @@ from typing import Any
 from frota.core.log import LEVELS
 from frota.core.settings import setting
 from frota.core.state import default_directory
-from frota.sensors import messages
+from frota.sensors import messages, parser
 from frota.sensors.watch import Range
 
 PREFIX = "SENSORS_"
@@ -31,15 +31,23 @@ KINDS: dict[str, dict[str, Any]] = {
 def parse_ranges(text: str) -> tuple[Range, ...]:
     """Read `KIND:LOW:HIGH:UNIT,…`. Raises ValueError saying what would be right."""
     ranges = []
-    for part in filter(None, text.split(",")):
+    for part in filter(None, map(str.strip, text.split(","))):
         try:
-            kind, low, high, unit = part.strip().split(":")
+            kind, low, high, unit = map(str.strip, part.split(":"))
             ranges.append(Range(kind, float(low), float(high), unit))
         except ValueError:
             raise ValueError(f"{part!r} must be KIND:LOW:HIGH:UNIT, for example Temperatura:-40:85:°C") from None
         if not ranges[-1].low <= ranges[-1].high:
             raise ValueError(f"{part!r}: LOW must not be above HIGH")
+    _refuse_contradictions(ranges)
     return tuple(ranges)
+
+
+def _refuse_contradictions(ranges: list[Range]) -> None:
+    by_key = {one.key: one for one in ranges}
+    for one in ranges:
+        if by_key[one.key][1:3] != one[1:3]:
+            raise ValueError(f"'{one}' and '{by_key[one.key]}' are ranges of the same kind and unit: leave one out")
 
 
 def parse_units(text: str) -> tuple[str, ...]:
@@ -143,7 +151,13 @@ class ClientSettings:
         if not self.low <= self.high:
             raise ValueError(f"{PREFIX}LOW={self.low} must not be above {PREFIX}HIGH={self.high}")
         example = messages.Reading(self.sensor, self.label, "1.5", self.unit)
-        if not messages.LINE.fullmatch(str(example)):
-            raise ValueError(
-                f"{str(example)!r} would be no valid reading: {PREFIX}SENSOR, {PREFIX}LABEL or {PREFIX}UNIT"
-            )
+        if reason := _why_no_reading(example):
+            names = f"{PREFIX}SENSOR, {PREFIX}LABEL or {PREFIX}UNIT"
+            raise ValueError(f"{str(example)!r} would be no valid reading{reason}: {names}")
+
+
+def _why_no_reading(example: messages.Reading) -> str:
+    try:
+        return "" if parser.parse(str(example)) == example else " of these"
+    except parser.Malformed as malformed:
+        return f" ({malformed})"
