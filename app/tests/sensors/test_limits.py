@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import pytest
 
+from frota.logbook import segments
 from support import ANSWER, ANSWER_LINE, LINE, PATIENCE, READING, Server, frota, read_all, read_exactly, server
 
 
@@ -177,6 +178,15 @@ def test_on_a_full_disk_nothing_is_acknowledged_and_service_goes_on_once_there_i
         assert read_exactly(connection, len(ANSWER_LINE)) == ANSWER_LINE
         assert len(running.kept()) == 501
         assert re.search(r"ERROR .*disco cheio", running.log())
+
+
+def test_what_a_server_has_kept_for_long_enough_is_deleted_with_a_record_of_each_file(tmp_path: Path) -> None:
+    with server(tmp_path, "--segment-bytes", 4096, "--keep-days", 1e-5) as running:
+        while "00000001.segment: deleted, " not in running.log():
+            assert running.ask(LINE * 100) == ANSWER_LINE * 100
+        assert re.search(r"INFO .*00000001\.segment: deleted, \d+ bytes written .*this log was open for", running.log())
+        assert not segments.path_of(running.state, 1).exists()
+        assert running.kept()
 
 
 def test_a_numbered_client_is_disconnected_by_a_full_disk_so_that_no_number_is_skipped(tmp_path: Path) -> None:
