@@ -23,7 +23,8 @@ def _listen(host: str, port: int, backlog: int) -> socket.socket:
     kind, passive = socket.SOCK_STREAM, socket.AI_PASSIVE
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=kind, flags=passive)[0]
-        sock = socket.create_server(address[:2], family=family, backlog=backlog)
+        both = address[0] == "::" and socket.has_dualstack_ipv6()  # any address is one of IPv4 too
+        sock = socket.create_server(address[:2], family=family, backlog=backlog, dualstack_ipv6=both)
     except (OSError, UnicodeError) as error:  # UnicodeError: no host can have such a name
         reason = getattr(error, "strerror", None) or error
         raise OSError(f"{endpoint(host, port)}: {reason}") from error

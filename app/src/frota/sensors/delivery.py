@@ -10,6 +10,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from frota.core import log
+from frota.net import endpoint
 from frota.sensors.messages import ANSWER, ERROR, GREATEST, LONGEST, MALFORMED
 from frota.sensors.settings import ClientSettings
 from frota.sensors.spool import Spool
@@ -37,7 +38,9 @@ class Delivery:
         async with asyncio.timeout(self._config.answer_timeout):
             self._reader, self._writer = await asyncio.open_connection(self._config.host, self._config.port)
         try:
-            log.record("INFO", "connected", "Conectado ao servidor.", PEER=f"{self._config.host}:{self._config.port}")
+            log.record(
+                "INFO", "connected", "Conectado ao servidor.", PEER=endpoint(self._config.host, self._config.port)
+            )
             if self._config.protocol == "native" or (await self._learn() == "native"):
                 await self._native()
             else:

@@ -7,6 +7,7 @@ from typing import Any
 from frota.core.log import LEVELS
 from frota.core.settings import setting
 from frota.core.state import default_directory
+from frota.net import bare
 from frota.sensors import messages, parser
 from frota.sensors.watch import Range
 
@@ -65,7 +66,7 @@ _UNITS = "units, beside °C and %, that end a reading sent without a newline, se
 class ServerSettings:
     """What `frota sensors serve` can be told."""
 
-    host: str = setting("127.0.0.1", "address to listen on")
+    host: str = setting("127.0.0.1", "address to listen on, :: for all of IPv6 and IPv4", parse=bare)
     port: int = setting(5000, "port to listen on, 0 for any free one", low=0, high=65535)
     backlog: int = setting(1024, "connections the kernel holds until they are accepted", low=1, high=65535)
     state_dir: Path | None = setting(None, "folder in which the readings are kept", parse=Path)
@@ -91,7 +92,9 @@ class ServerSettings:
     stale_after: float = setting(
         60.0, "a sensor silent for so long is reported, 0 for never", unit="seconds", low=0, high=10**8, live=True
     )
-    keep_days: float = setting(30.0, "how long readings are kept, 0 for ever", unit="days", low=0, high=36500)
+    keep_days: float = setting(
+        30.0, "how long readings are kept while servers run, 0 for ever", unit="days", low=0, high=36500
+    )
     keep_bytes: int = setting(2**30, "how much is kept at most, 0 without limit", unit="bytes", low=0, high=2**50)
     segment_bytes: int = setting(
         4 * 2**20, "size of one file of readings; whole files are deleted", unit="bytes", low=4096, high=2**28
@@ -122,7 +125,7 @@ class ServerSettings:
 class ClientSettings:
     """What `frota sensors simulate KIND` can be told."""
 
-    host: str = setting("127.0.0.1", "the server's host")
+    host: str = setting("127.0.0.1", "the server's host", parse=bare)
     port: int = setting(5000, "the server's port", low=1, high=65535)
     protocol: str = setting(
         "auto", "native, original, or auto: find out by the first answer", choices=("auto", "native", "original")
