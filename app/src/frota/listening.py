@@ -23,7 +23,8 @@ def _listen(host: str, port: int, backlog: int) -> socket.socket:
     kind, passive = socket.SOCK_STREAM, socket.AI_PASSIVE
     try:
         family, _, _, _, address = socket.getaddrinfo(host, port, type=kind, flags=passive)[0]
-        both = address[0] == "::" and socket.has_dualstack_ipv6()  # any address is one of IPv4 too
+        # Any address is one of IPv4 too, and ::ffff:10.0.0.1 is nothing else.
+        both = (address[0] == "::" or str(address[0]).startswith("::ffff:")) and socket.has_dualstack_ipv6()
         sock = socket.create_server(address[:2], family=family, backlog=backlog, dualstack_ipv6=both)
     except (OSError, UnicodeError) as error:  # UnicodeError: no host can have such a name
         reason = getattr(error, "strerror", None) or error

@@ -57,6 +57,12 @@ def test_a_server_on_any_address_of_ipv6_serves_ipv4_too_by_its_plain_address(tm
         running.wait_for(r"Nova conexão de \('127.0.0.1', ")
 
 
+def test_a_server_on_an_ipv4_address_that_is_written_as_one_of_ipv6_serves_it(tmp_path: Path) -> None:
+    with server(tmp_path, "--host", "::ffff:127.0.0.1") as running:
+        send(running, "127.0.0.1")
+        assert running.kept()[0]["peer"].startswith("127.0.0.1:")
+
+
 def test_a_sensor_that_finds_no_server_names_it_with_brackets(tmp_path: Path) -> None:
     flags = ("--host", "::1", "--port", 1, "--state-dir", tmp_path, "--retry-most", 0.01)
     sensor = frota("sensors", "simulate", "humidity", *flags, stderr=-1)
