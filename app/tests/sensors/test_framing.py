@@ -169,3 +169,10 @@ def test_what_an_unterminated_reading_lacks_is_said_when_nothing_more_comes(rest
 def test_a_line_needs_no_unit(end: str) -> None:
     assert run([f"Aquario - pH: 7.2{end}".encode()]) == (["Aquario - pH: 7.2"], ["ok\n"])
     assert run([f"{READINGS[0]}{end}Aquario - pH: 7.2{end}".encode()])[1] == ["ok\n", "ok\n"]
+
+
+@pytest.mark.parametrize("blank", ["", "\r", " ", "\0"])
+def test_a_blank_line_is_nothing(blank: str) -> None:
+    lines = f"{READINGS[0]}\n{blank}\n{blank}\n{READINGS[1]}\n{blank}\n".encode()
+    assert run([lines]) == (READINGS[:2], ["ok\n", "ok\n"])
+    assert run([READINGS[0].encode(), b"\n", f"{blank}\n".encode()]) == (READINGS[:1], ["ok", "\n"])

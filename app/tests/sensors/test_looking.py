@@ -20,7 +20,7 @@ Readings = list[dict[str, Any]]
 
 
 def reading(time_us: int, text: str = "S - Umidade: 5%") -> dict[str, Any]:
-    return readings.Kept(time_us, "h:1", text, True, None, None, "S", "Umidade", 5.0, "%").fields()
+    return readings.Kept(time_us, "h:1", text, True, None, None).fields()
 
 
 @contextmanager
@@ -78,7 +78,9 @@ def test_of_readings_that_are_the_same_a_tail_knows_which_it_has_shown() -> None
 def test_however_often_a_tail_is_cut_off_nothing_is_missing_and_nothing_shown_more_often_than_it_is_kept(
     data: st.DataObject,
 ) -> None:
-    pairs = data.draw(st.lists(st.tuples(st.integers(1, 3), st.sampled_from("ab")), min_size=1, max_size=12))
+    pairs = data.draw(
+        st.lists(st.tuples(st.integers(1, 3), st.sampled_from(["a - U: 1%", "b - U: 1%"])), min_size=1, max_size=12)
+    )
     kept = [reading(time, text) for time, text in sorted(pairs, key=lambda pair: pair[0])]
     seen, shown = Seen(), []
     begin = data.draw(st.integers(0, len(kept) - 1), "how many are before those asked for")

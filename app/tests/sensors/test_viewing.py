@@ -258,5 +258,5 @@ def test_a_tail_goes_on_behind_a_kept_reading_that_cannot_be_read(tmp_path: Path
 
 def test_of_the_last_readings_one_that_cannot_be_read_counts_as_one(tmp_path: Path) -> None:
     keep(tmp_path, "S - U: 1%", "S - U: 5e%", "S - U: 2%", "S - U: 3%")
-    assert [one.value for one in history(tmp_path, Query(last=3), lambda _: None)] == [2.0, 3.0]
-    assert [one.value for one in history(tmp_path, Query(last=4), lambda _: None)] == [1.0, 2.0, 3.0]
+    assert [one["value"] for one in history(tmp_path, Query(last=3), lambda _: None)] == [2.0, 3.0]
+    assert [one["value"] for one in history(tmp_path, Query(last=4), lambda _: None)] == [1.0, 2.0, 3.0]

@@ -146,6 +146,8 @@ def _one_by_one(whole: bytes) -> list[Event]:
     raw: list[bytes] = []  # of the readings that are still to become one batch
     for line in whole.split(b"\n")[:-1]:
         event = _line(line)
+        if event is None:
+            continue
         if isinstance(event, Bad | Command):
             events += [Batch(readings, b"".join(raw), True)] if readings else []
             events.append(event)
@@ -158,14 +160,19 @@ def _one_by_one(whole: bytes) -> list[Event]:
     return events + ([Batch(readings, b"".join(raw), True)] if readings else [])
 
 
-def _line(line: bytes) -> tuple[messages.Reading, bytes] | Command | Bad:
-    """Return a reading with its bytes without what is harmless around it, or a control line, or what is wrong."""
+def _line(line: bytes) -> tuple[messages.Reading, bytes] | Command | Bad | None:
+    """Return a reading with its bytes without what is harmless around it, or a control line, or what is wrong.
+
+    A blank line is nothing: many a client ends its last line twice.
+    """
     if len(line) > messages.LONGEST:
         return Bad(messages.TOO_LONG, fatal=True)
     try:
         text = line.decode().strip(HARMLESS)
     except UnicodeDecodeError:
         return Bad(messages.NOT_UTF8, fatal=False, text=repr(line))
+    if not text:
+        return None
     try:
         return parser.parse(text), f"{text}\n".encode()
     except parser.Malformed as malformed:

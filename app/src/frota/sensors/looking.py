@@ -75,7 +75,7 @@ def history(args: argparse.Namespace) -> int:
         return _print(ask(args.host, args.port, "history", query, _tell), args.json)
     if not args.state_dir.is_dir():
         raise StateError(f"no readings in {args.state_dir}: no such folder")
-    return _print((kept.fields() for kept in viewing.history(args.state_dir, query, _tell)), args.json)
+    return _print(viewing.history(args.state_dir, query, _tell), args.json)
 
 
 def tail(args: argparse.Namespace) -> int:

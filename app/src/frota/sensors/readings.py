@@ -14,7 +14,7 @@ from uuid import UUID
 
 from frota.logbook.segments import NOBODY, Record
 from frota.net import endpoint
-from frota.sensors import parser, units
+from frota.sensors import names, parser, units
 
 MOST = 1_000_000  # readings that may be asked for at once
 _AGO = re.compile(r"([0-9]{1,9})([smhd])")
@@ -27,14 +27,8 @@ _LAST_US = 253_402_300_799_999_999  # 9999-12-31T23:59:59.999999Z
 _SPANS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
-class Unreadable(NamedTuple):
-    """What stands in a record where a reading should be, but cannot be shown as one."""
-
-    text: str
-
-
 class Kept(NamedTuple):
-    """One reading that is on disk: its text as it was sent, its parts as they are compared (see `units.canonical`)."""
+    """One reading that is on disk, as it was sent."""
 
     time_us: int
     peer: str
@@ -42,20 +36,21 @@ class Kept(NamedTuple):
     in_range: bool
     client: str | None
     number: int | None
-    sensor: str
-    kind: str
-    value: float
-    unit: str
 
     def fields(self) -> dict[str, Any]:
-        """Return what a reader of JSON gets; a time is ISO 8601, UTC, to the microsecond."""
+        """Return what a reader of JSON gets; a time is ISO 8601, UTC, to the microsecond.
+
+        `text` is as it was sent, its parts are as they are compared. Raises ValueError where there is no reading: an
+        older server may have taken the text for one.
+        """
+        sensor, kind, value, unit = _parts(self.text)
         numbered = {"client": self.client, "number": self.number} if self.client else {}
         return {
             "time": isoformat(self.time_us),
-            "sensor": self.sensor,
-            "kind": self.kind,
-            "value": self.value,
-            "unit": self.unit,
+            "sensor": names.composed(sensor),
+            "kind": names.composed(kind),
+            "value": float(value),
+            "unit": units.canonical(unit),
             "text": self.text,
             "peer": self.peer,
             "in_range": self.in_range,
@@ -93,20 +88,29 @@ class Query(NamedTuple):
             return _count(record.payload) if record.time_us >= self.since_us else 0
         return sum(1 for _ in self.select(record))
 
-    def select(self, record: Record) -> Iterator[Kept | Unreadable]:
-        """Yield the readings of a record that are meant, and what cannot be read in their places."""
+    def select(self, record: Record) -> Iterator[Kept]:
+        """Yield the readings of a record that are meant."""
         if record.time_us < self.since_us:
             return
         if self.sensor is None:
             yield from decode(record)
         elif _ascii_run(self.sensor) in record.payload:
-            name = parser.composed(self.sensor)
-            yield from decode(record, lambda text: parser.composed(text.partition(" - ")[0]) == name)
+            of_sensor = _of_sensor(self.sensor)
+            yield from (kept for kept in decode(record) if of_sensor(kept.text))
+
+
+def _of_sensor(sensor: str) -> Callable[[str], bool]:
+    """Return what tells whether a text is that sensor's, in whichever form its name is."""
+    name = names.composed(sensor)
+    beginning = f"{name} - "
+    if name.isascii():
+        return lambda text: text.startswith(beginning)
+    return lambda text: text.startswith(beginning) or names.composed(text.partition(" - ")[0]) == name
 
 
 def _ascii_run(name: str) -> bytes:
     """Return the longest part of a name that its composed and its decomposed form share."""
-    longest: str = max(_ASCII.findall(parser.composed(name)), key=len)
+    longest: str = max(_ASCII.findall(names.composed(name)), key=len)
     return longest.encode()
 
 
@@ -125,62 +129,57 @@ def join(heads: Sequence[bytes], raw: Sequence[bytes]) -> bytes:
     return b"\n".join([head + reading for head, reading in zip(heads, raw, strict=True)])
 
 
-def decode(record: Record, wanted: Callable[[str], bool] = lambda _: True) -> Iterator[Kept | Unreadable]:
-    """Yield the readings of a record whose texts are wanted, in the order in which they came; raises nothing."""
+def decode(record: Record) -> Iterator[Kept]:
+    """Yield the readings of a record, in the order in which they came; raises nothing, whatever is in it."""
     client = None if record.writer == NOBODY else str(UUID(bytes=record.writer))
-    for section in _sections(record.payload):
-        number = record.number - len(section.lines)
-        for index, line in enumerate(section.lines):
-            number += 1
-            text = line.decode(errors="replace").strip(parser.HARMLESS)
-            if not wanted(text):
-                continue
-            try:
-                parts = _parts(text)
-            except ValueError:
-                yield Unreadable(text)
-            else:
-                in_range = index not in section.outside
-                yield Kept(record.time_us, section.peer, text, in_range, client, number if client else None, *parts)
+    for peer, outside, lines in _sections(record.payload):
+        first = record.number - len(lines) + 1
+        for index, line in enumerate(lines):
+            number = first + index if client else None
+            yield Kept(record.time_us, peer, line.removesuffix("\r"), index not in outside, client, number)
 
 
-def _parts(text: str) -> tuple[str, str, float, str]:
-    """Return a kept reading in parts, as they are compared. Raises ValueError: an older server may have taken it."""
+def _parts(text: str) -> tuple[str, str, str, str]:
+    """Return a kept reading in parts. Raises ValueError."""
     try:
-        sensor, kind, value, unit = parser.parse(text)
+        return parser.parse(text)
     except parser.Malformed:
         match = _KEPT_BEFORE.fullmatch(text)
         if match is None:
             raise
-        sensor, kind, value, unit = match.groups()
-    return parser.composed(sensor), parser.composed(kind), float(value), units.canonical(unit)
+        return match[1], match[2], match[3], match[4]
 
 
-class _Section(NamedTuple):
-    peer: str
-    outside: set[int]
-    lines: list[bytes]
-
-
-def _sections(payload: bytes) -> Iterator[_Section]:
-    """Yield the sections of a payload; what begins with no head is one of one line, which is no reading."""
-    lines = payload.split(b"\n")
+def _sections(payload: bytes) -> Iterator[tuple[str, set[int], list[str]]]:
+    """Yield peer, readings out of range and readings of each section; what has no head is one, which is no reading."""
+    lines = payload.decode(errors="replace").split("\n")
     position = 0
     while position < len(lines) and lines[position]:
         try:
-            host, port, count, outside = lines[position].decode().split(" ")
+            host, port, count, outside = lines[position].split(" ")
             flagged = set() if outside == "-" else set(map(int, outside.split(",")))
             end = position + 1 + int(count)
         except ValueError:
-            yield _Section("?", set(), [b"\n".join(lines[position:])])
+            yield "?", set(), ["\n".join(lines[position:])]
             return
-        yield _Section(endpoint(host, port), flagged, lines[position + 1 : end])
+        yield endpoint(host, port), flagged, lines[position + 1 : end]
         position = end
 
 
 def _count(payload: bytes) -> int:
-    """Return how many items `decode` yields of a payload."""
-    return sum(len(section.lines) for section in _sections(payload))
+    """Return how many readings `decode` yields of a payload."""
+    lines = payload.split(b"\n")
+    position = count = 0
+    while position < len(lines) and lines[position]:
+        try:
+            _, _, here, outside = lines[position].split(b" ")
+            _ = outside == b"-" or list(map(int, outside.split(b",")))
+            end = position + 1 + int(here)
+        except ValueError:
+            return count + 1
+        count += len(lines[position + 1 : end])
+        position = end
+    return count
 
 
 def isoformat(time_us: int) -> str:

@@ -6,7 +6,7 @@ import json
 from collections import deque
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from frota.core import log
 from frota.core.log import printable
@@ -39,6 +39,7 @@ class Illegible(NamedTuple):
         return f"{self.path}: {what} cannot be read and left out, for example {printable(self.example[:80])!r}"
 
 
+Fields = dict[str, Any]
 Damaged = Callable[[Damage | Illegible], None]
 
 
@@ -48,7 +49,7 @@ def history(
     damaged: Damaged,
     until: Position | None = None,
     wanted: Callable[[], bool] = lambda: True,
-) -> Iterator[Kept]:
+) -> Iterator[Fields]:
     """Yield the readings that are asked for, oldest first; end soon when they are no longer `wanted`.
 
     Nothing is read before the first reading is taken, which may then take as long as reading the whole log. What
@@ -59,20 +60,27 @@ def history(
     for number in itertools.takewhile(lambda _: wanted(), numbers):
         found = itertools.chain.from_iterable(map(query.select, reader.records(number)))
         illegible: list[str] = []
-        for one in itertools.islice(found, skip, None):
-            if isinstance(one, Kept):
-                yield one
-            else:
-                illegible.append(one.text)
+        yield from _legible(itertools.islice(found, skip, None), illegible)
         if illegible:
             damaged(Illegible(segments.path_of(directory, number), len(illegible), illegible[0]))
         skip = 0
 
 
-def to_lines(kept: Iterator[Kept]) -> bytes:
+def _legible(found: Iterator[Kept], illegible: list[str]) -> Iterator[Fields]:
+    """Yield what can be shown of readings; the texts of the others go to `illegible`."""
+    for kept in found:
+        try:
+            fields = kept.fields()
+        except ValueError:
+            illegible.append(kept.text)
+        else:
+            yield fields
+
+
+def to_lines(found: Iterator[Fields]) -> bytes:
     """Return up to one chunk of readings as JSON lines, nothing at the end."""
-    some = itertools.islice(kept, _CHUNK)
-    return b"".join(json.dumps(one.fields(), ensure_ascii=False).encode() + b"\n" for one in some)
+    some = itertools.islice(found, _CHUNK)
+    return b"".join(json.dumps(fields, ensure_ascii=False).encode() + b"\n" for fields in some)
 
 
 class Follower:
@@ -81,7 +89,7 @@ class Follower:
     def __init__(self, query: Query) -> None:
         self._query = query
         self._waiting: deque[Record] = deque()
-        self._selected: Iterator[Kept] = iter(())
+        self._selected: Iterator[Fields] = iter(())
         self._bytes = 0
         self._arrived = asyncio.Event()
 
@@ -101,7 +109,7 @@ class Follower:
             if self._waiting:
                 record = self._waiting.popleft()
                 self._bytes -= len(record.payload)
-                self._selected = (one for one in self._query.select(record) if isinstance(one, Kept))
+                self._selected = _legible(self._query.select(record), [])
             else:
                 self._arrived.clear()
                 await self._arrived.wait()

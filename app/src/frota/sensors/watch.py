@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from frota.sensors import parser, units
+from frota.sensors import names, units
 from frota.sensors.messages import Parts
 
 _MOST_SPELLINGS = 1000  # of kinds and units that are remembered
@@ -76,4 +76,4 @@ class Watch:
 
 def _key(kind: str, unit: str) -> tuple[str, str]:
     """Return what all spellings of a kind and a unit have in common."""
-    return parser.composed(kind), units.canonical(unit)
+    return names.composed(kind), units.canonical(unit)
