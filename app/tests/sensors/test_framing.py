@@ -176,3 +176,18 @@ def test_a_blank_line_is_nothing(blank: str) -> None:
     lines = f"{READINGS[0]}\n{blank}\n{blank}\n{READINGS[1]}\n{blank}\n".encode()
     assert run([lines]) == (READINGS[:2], ["ok\n", "ok\n"])
     assert run([READINGS[0].encode(), b"\n", f"{blank}\n".encode()]) == (READINGS[:1], ["ok", "\n"])
+
+
+@pytest.mark.parametrize("end", ["", "\n"])
+@pytest.mark.parametrize("size", [64, 1024, 4096])
+def test_a_buffer_of_fixed_size_that_is_filled_with_nul_is_one_reading(end: str, size: int) -> None:
+    packets = [f"{text}{end}".encode().ljust(size, b"\0") for text in READINGS]
+    answers = [f"ok{end}"] * 4
+    assert run(packets) == (READINGS, answers)
+    assert run([b"".join(packets)]) == (READINGS, answers)
+    whole = b"".join(packets)
+    assert run([whole[:50], whole[50:]]) == (READINGS, answers)
+
+
+def test_a_control_line_may_begin_with_a_byte_order_mark() -> None:
+    assert run(["\ufefffrota hello a\n".encode()]) == ([], ["hello a\n"])

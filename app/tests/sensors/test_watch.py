@@ -46,6 +46,11 @@ def test_a_new_configuration_forgets_the_ranges_of_the_old_one() -> None:
     assert watch.check([reading(value="99")], 0.0) == []
 
 
+def test_what_is_no_number_is_out_of_range_and_ends_no_batch() -> None:
+    watch = Watch([TEMPERATURE], 0)
+    assert watch.check([reading(value="5e"), reading(), reading(value="99")], 0.0) == [0, 2]
+
+
 def test_a_silent_sensor_is_reported_once_and_once_more_when_it_is_back() -> None:
     watch = Watch([], stale_after=60)
     watch.check([reading("a"), reading("b")], now=0)

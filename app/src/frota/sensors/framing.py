@@ -14,6 +14,8 @@ from frota.sensors import messages, parser
 from frota.sensors.messages import Command, Parts
 from frota.sensors.parser import HARMLESS
 
+_HARMLESS_BYTES = b" \t\r\0"  # also as many as fill a buffer of fixed size
+
 
 class Batch(NamedTuple):
     """Readings to store with one write: their parts, their bytes as sent, and whether newlines ended them."""
@@ -88,7 +90,7 @@ class Framer:
             if match := self._pattern.match(text, position):
                 parts, end = match.groups(), match.end()  # type: ignore[assignment]  # the pattern has four groups
             elif text[position] in HARMLESS:
-                position += 1
+                position = len(text) - len(text[position:].lstrip(HARMLESS))
                 continue
             else:
                 parts, end = parser.parse_open(text, position, self._known) or (None, position)
@@ -120,7 +122,7 @@ class Framer:
         events = self._lines(whole) if whole else []
         if events and isinstance(events[-1], Bad) and events[-1].fatal:
             return events
-        return events + self._unfinished(data[end:])
+        return events + self._unfinished(data[end:].lstrip(_HARMLESS_BYTES))
 
     def _unfinished(self, rest: bytes, tail: bytes = b"") -> list[Event]:
         """Keep the beginning of a reading; refuse what can no longer become one."""
@@ -165,6 +167,7 @@ def _line(line: bytes) -> tuple[messages.Reading, bytes] | Command | Bad | None:
 
     A blank line is nothing: many a client ends its last line twice.
     """
+    line = line.strip(_HARMLESS_BYTES)
     if len(line) > messages.LONGEST:
         return Bad(messages.TOO_LONG, fatal=True)
     try:

@@ -51,7 +51,10 @@ class Watch:
                 limits = limits_of[kind, unit]
             except KeyError:
                 limits = self._learn(kind, unit)
-            if limits is not None and not limits[0] <= float(value) <= limits[1]:
+            try:
+                if limits is not None and not limits[0] <= float(value) <= limits[1]:
+                    outside.append(index)
+            except ValueError:  # what is no number is in no range, and must not cost the others of its batch theirs
                 outside.append(index)
         self._seen.update([(reading[0], now) for reading in readings])
         while len(self._seen) > self._most:
