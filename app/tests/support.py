@@ -168,7 +168,7 @@ async def serving(
     folder: Path, end: Callable[[int], None] = lambda _: None, **settings: Any
 ) -> AsyncIterator[tuple[SensorServer, int]]:
     """Run a server inside this process for the time of a block; give it and its port."""
-    config = ServerSettings(host="127.0.0.1", port=0, state_dir=folder, **settings)
+    config = ServerSettings(port=0, state_dir=folder, **settings)
     one = SensorServer(config, lambda: config, end)
     port = int((await one.start()).rpartition(":")[2])
     try:

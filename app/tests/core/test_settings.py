@@ -78,6 +78,11 @@ def test_a_line_of_an_env_file_that_is_none_is_named_with_its_number(tmp_path: P
         settings.read_env_file(file)
 
 
+def test_an_env_file_may_begin_with_a_byte_order_mark(tmp_path: Path) -> None:
+    (tmp_path / "env").write_text("\ufeffX_PORT=7\n", encoding="utf-8")
+    assert settings.read_env_file(tmp_path / "env") == {"X_PORT": "7"}
+
+
 def test_an_env_file_that_is_not_there_is_a_settings_error(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="cannot be read"):
         settings.read_env_file(tmp_path / "none")

@@ -1,12 +1,17 @@
 """Connections in one process with their server, packet by packet, with a disk that waits when it is told to."""
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from uuid import uuid4
 
+import pytest
+
+from frota.core import log
 from frota.sensors.connection import Connection
+from frota.sensors.messages import Parts
 from frota.sensors.server import SensorServer
-from support import LINE, READING, Disk, serving
+from support import ANSWER, LINE, READING, Disk, serving
 
 
 class Wire(asyncio.Transport):
@@ -94,3 +99,32 @@ def test_a_connection_that_a_newer_one_of_its_client_replaces_stores_nothing_mor
     asyncio.run(send())
     kept = [path.read_bytes().count(READING) for path in tmp_path.glob("*.segment")]
     assert kept == [1]
+
+
+def test_a_mistake_of_ours_over_one_reading_costs_no_other_connection_its_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async def send() -> None:
+        async with serving(tmp_path) as (server, _):
+            pairs = [connect(server) for _ in range(5)]
+            check = server.watch.check
+
+            def broken(found: Sequence[Parts], now: float) -> list[int]:
+                if any(parts[0] == "Poison" for parts in found):
+                    raise ValueError("a mistake")
+                return check(found, now)
+
+            monkeypatch.setattr(server.watch, "check", broken)
+            for number, (connection, _) in enumerate(pairs):
+                connection.data_received(b"Poison - Umidade: 5%" if number == 2 else READING)
+            await asyncio.sleep(0)
+            await server.log.drain()
+            answers = [wire.sent for _, wire in pairs]
+            assert answers.pop(2) == "Erro: erro interno do servidor, conexão encerrada".encode()
+            assert answers == [ANSWER] * 4
+            end(*[connection for connection, _ in pairs])
+
+    log.configure("sensors", "test")
+    asyncio.run(send())
+    assert sum(path.read_bytes().count(READING) for path in tmp_path.glob("*.segment")) == 4
+    assert capfd.readouterr().err.count("ValueError: a mistake") == 2

@@ -1,9 +1,10 @@
 """The bytes of a connection become the same readings and answers, however the network cuts them."""
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frota.sensors import messages
+from frota.sensors import messages, parser
 from frota.sensors.framing import Bad, Batch, Framer, Newline
 from frota.sensors.messages import Command
 
@@ -18,13 +19,18 @@ READINGS = [
 readings = st.sampled_from(READINGS)
 # Nothing that could be the rest of a unit: `5%` and `RH` are one reading or two, depending on a cut between them.
 junk = st.sampled_from(["", "(x)", "GET / HTTP/1.1", "(°)", "Sensor1 - Temperatura: °C", "frota hello x", "frota what"])
-line = st.tuples(st.one_of(readings, readings, junk), st.sampled_from(["\n", "\r\n"])).map("".join)
-streams = st.tuples(st.lists(readings, max_size=3), st.lists(line, max_size=5), st.sampled_from([*READINGS, "", "Sen"]))
+harmless = st.sampled_from(["", "", "", "\0", "\r", " ", "\ufeff", "\0\r "])
+line = st.tuples(harmless, st.one_of(readings, readings, junk), harmless, st.sampled_from(["\n", "\r\n"])).map("".join)
+streams = st.tuples(
+    st.lists(st.tuples(harmless, readings, harmless).map("".join), max_size=3),
+    st.lists(line, max_size=5),
+    st.sampled_from([*READINGS, "", "Sen"]),
+)
 
 
 def run(pieces: list[bytes]) -> tuple[list[str], list[str]]:
     """Return the readings, and what is answered, of a stream that arrives in these pieces."""
-    framer = Framer(OPEN)
+    framer = Framer(OPEN, set(messages.KNOWN_UNITS))
     found: list[str] = []
     answers: list[str] = []
     for piece in pieces:
@@ -37,7 +43,7 @@ def run(pieces: list[bytes]) -> tuple[list[str], list[str]]:
                 case Newline():
                     answers.append("\n")
                 case Bad(reason, fatal):
-                    answers.append(f"{reason} {fatal}\n")
+                    answers.append(f"{reason} {fatal}" + ("\n" if framer.native else ""))
                     if fatal:
                         return found, answers
                 case Command(name, argument):
@@ -56,12 +62,15 @@ def test_any_split_of_a_stream_gives_the_readings_and_answers_of_the_whole(
     found, answers = run(pieces)
     found_whole, answers_whole = run([whole])
     assert found == found_whole
-    assert "".join(answers) == "".join(answers_whole)
+    assert "".join(answers).count("\n") == "".join(answers_whole).count("\n")
+    # A bad line that is the first is refused as far as it has come; its other pieces may be refused too.
+    if not lines or lines[0].strip(parser.HARMLESS + "\n") in READINGS:
+        assert "".join(answers) == "".join(answers_whole)
 
 
 @given(st.lists(st.binary(max_size=300), max_size=20))
 def test_arbitrary_bytes_never_raise_and_never_gather_beyond_the_limit(pieces: list[bytes]) -> None:
-    framer = Framer(OPEN)
+    framer = Framer(OPEN, set(messages.KNOWN_UNITS))
     for piece in pieces:
         events = framer.feed(piece)
         if any(isinstance(event, Bad) and event.fatal for event in events):
@@ -102,10 +111,83 @@ def test_a_line_in_another_encoding_is_told_so() -> None:
 def test_three_megabytes_without_an_end_are_refused_after_the_limit() -> None:
     found, answers = run([b"x" * 65536] * 48)
     assert found == []
-    assert answers == [f"{messages.TOO_LONG} True\n"]
+    assert answers == [f"{messages.TOO_LONG} True"]
 
 
 def test_control_lines_are_taken_apart_and_a_sensor_may_be_called_frota() -> None:
     found, answers = run([b"frota hello a-b\nfrota skip 7\nfrota tail - U: 5%\n"])
     assert answers == ["hello a-b\n", "skip 7\n", "ok\n"]
     assert found == ["frota tail - U: 5%"]
+
+
+@pytest.mark.parametrize("between", ["\0", "\r", "\ufeff", " ", "\t", "\0\r \ufeff", "\u00a0"])
+def test_what_is_harmless_between_readings_costs_none_of_them_whether_newlines_end_them_or_not(between: str) -> None:
+    whole = between.join(["", *READINGS, ""])
+    assert run([whole.encode()]) == (READINGS, ["ok"] * 4)
+    assert run([bytes([byte]) for byte in whole.encode()]) == (READINGS, ["ok"] * 4)
+    lines = f"{between}\n{between}".join(["", *READINGS, ""]).encode()
+    assert run([b"frota hello a\n" + lines[lines.index(b"\n") + 1 :]])[0] == READINGS
+
+
+def test_what_is_harmless_at_the_end_is_nothing_unfinished() -> None:
+    for stream in (READINGS[0] + "\0\r", READINGS[0] + "\n\0", "\ufeff", ""):
+        framer = Framer(OPEN, set(messages.KNOWN_UNITS))
+        framer.feed(stream.encode())
+        assert framer.why_unfinished() == ""
+
+
+def test_an_unterminated_reading_that_can_become_none_is_refused_at_once_and_the_next_is_taken() -> None:
+    bad = "leitura inválida: o separador decimal é o ponto, não a vírgula"
+    found, answers = run(["Sensor1 - Temperatura: 21,5°C".encode(), READINGS[0].encode()])
+    assert found == READINGS[:1]
+    assert answers == [f'{bad}: "21,5°C" False', "ok"]
+
+
+def test_the_newline_of_a_line_that_was_refused_before_it_came_ends_the_answer_to_it() -> None:
+    found, answers = run(["Sensor1 - Temperatura: 21,5°C".encode(), b"\n", READINGS[0].encode() + b"\n"])
+    assert found == READINGS[:1]
+    assert answers[1:] == ["\n", "ok\n"]
+
+
+@pytest.mark.parametrize(
+    ("rest", "reason"),
+    [
+        ("Sensor1 - Temperatura: 21.5C", 'a unidade "C" só vale com uma nova linha no fim; "°C"? sem ela: %, °C'),
+        ("Sensor1 - pH: 7.2", "falta a unidade (%, °C), ou uma nova linha no fim"),
+        ("Sensor1 - Temp", "leitura incompleta"),
+        ("Sensor1 - Temperatura: 21.", "leitura incompleta"),
+    ],
+)
+def test_what_an_unterminated_reading_lacks_is_said_when_nothing_more_comes(rest: str, reason: str) -> None:
+    framer = Framer(OPEN, set(messages.KNOWN_UNITS))
+    assert framer.feed(rest.encode()) == []
+    assert reason in framer.why_unfinished()
+    assert framer.feed(b"m\n")  # it could have become a line
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_line_needs_no_unit(end: str) -> None:
+    assert run([f"Aquario - pH: 7.2{end}".encode()]) == (["Aquario - pH: 7.2"], ["ok\n"])
+    assert run([f"{READINGS[0]}{end}Aquario - pH: 7.2{end}".encode()])[1] == ["ok\n", "ok\n"]
+
+
+@pytest.mark.parametrize("blank", ["", "\r", " ", "\0"])
+def test_a_blank_line_is_nothing(blank: str) -> None:
+    lines = f"{READINGS[0]}\n{blank}\n{blank}\n{READINGS[1]}\n{blank}\n".encode()
+    assert run([lines]) == (READINGS[:2], ["ok\n", "ok\n"])
+    assert run([READINGS[0].encode(), b"\n", f"{blank}\n".encode()]) == (READINGS[:1], ["ok", "\n"])
+
+
+@pytest.mark.parametrize("end", ["", "\n"])
+@pytest.mark.parametrize("size", [64, 1024, 4096])
+def test_a_buffer_of_fixed_size_that_is_filled_with_nul_is_one_reading(end: str, size: int) -> None:
+    packets = [f"{text}{end}".encode().ljust(size, b"\0") for text in READINGS]
+    answers = [f"ok{end}"] * 4
+    assert run(packets) == (READINGS, answers)
+    assert run([b"".join(packets)]) == (READINGS, answers)
+    whole = b"".join(packets)
+    assert run([whole[:50], whole[50:]]) == (READINGS, answers)
+
+
+def test_a_control_line_may_begin_with_a_byte_order_mark() -> None:
+    assert run(["\ufefffrota hello a\n".encode()]) == ([], ["hello a\n"])

@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import pytest
 
+from frota.logbook import segments
 from support import ANSWER, ANSWER_LINE, LINE, PATIENCE, READING, Server, frota, read_all, read_exactly, server
 
 
@@ -37,6 +38,55 @@ def test_the_rest_of_a_reading_is_not_waited_for_for_ever(tmp_path: Path) -> Non
     with server(tmp_path, "--incomplete-timeout", 0.2) as running, running.connect() as connection:
         connection.sendall(READING[:10])
         assert "leitura incompleta" in read_all(connection).decode()
+
+
+@pytest.mark.parametrize(
+    ("reading", "reason"),
+    [
+        ("Sensor1 - Temperatura: 21,5°C", "o separador decimal é o ponto, não a vírgula"),
+        ("Sensor1 - Temperatura: 0x1A°C", 'só números decimais, não "0x1A°C"'),
+        ("Sensor1 - Temperatura: nan°C", "não é um número finito"),
+        ("Sensor1 - Temperatura: 5e°C", "expoente sem algarismos"),
+        ("Sensor1 - Temp=: 5°C", 'a grandeza não pode ter "="'),
+        ("Sen\x07sor1 - Temperatura: 5°C", "U+0007"),
+        ("(sensor)", "esperava por exemplo"),
+    ],
+)
+def test_what_can_become_no_reading_is_told_why_at_once_and_the_connection_goes_on(
+    tmp_path: Path, reading: str, reason: str
+) -> None:
+    with server(tmp_path, "--incomplete-timeout", 3600) as running, running.connect() as connection:
+        connection.sendall(reading.encode())
+        assert reason in connection.recv(1000).decode()  # or the test would wait for ever
+        connection.sendall(READING)
+        assert read_exactly(connection, len(ANSWER)) == ANSWER
+        assert len(running.kept()) == 1
+
+
+@pytest.mark.parametrize(
+    ("reading", "reason"),
+    [
+        ("Sensor1 - Temperatura: 21.5C", 'a unidade "C" só vale com uma nova linha no fim; "°C"?'),
+        ("Aquario - pH: 7.2", "falta a unidade"),
+        ("Patio - Pressao: 1013hPa", 'a unidade "hPa" só vale'),
+    ],
+)
+def test_what_only_a_newline_would_make_a_reading_is_told_so(tmp_path: Path, reading: str, reason: str) -> None:
+    with server(tmp_path, "--incomplete-timeout", 0.2) as running:
+        with running.connect() as connection:
+            connection.sendall(reading.encode())
+            assert reason in read_all(connection).decode()
+        assert reason in running.ask(reading.encode()).decode()
+        assert running.ask(f"{reading}\n".encode()) == ANSWER_LINE
+
+
+def test_a_connection_with_too_many_bad_readings_without_newlines_is_closed_too(tmp_path: Path) -> None:
+    with server(tmp_path, "--max-errors", 2) as running, running.connect() as connection:
+        for _ in range(2):
+            connection.sendall(b"S - U: 1,5%")
+            assert b"Erro: leitura inv" in connection.recv(1000)
+        connection.sendall(b"S - U: 1,5%")
+        assert "linhas inválidas demais" in read_all(connection).decode()
 
 
 def test_half_a_reading_at_the_end_of_a_connection_is_not_taken_for_one(running: Server) -> None:
@@ -128,6 +178,15 @@ def test_on_a_full_disk_nothing_is_acknowledged_and_service_goes_on_once_there_i
         assert read_exactly(connection, len(ANSWER_LINE)) == ANSWER_LINE
         assert len(running.kept()) == 501
         assert re.search(r"ERROR .*disco cheio", running.log())
+
+
+def test_what_a_server_has_kept_for_long_enough_is_deleted_with_a_record_of_each_file(tmp_path: Path) -> None:
+    with server(tmp_path, "--segment-bytes", 4096, "--keep-days", 1e-5) as running:
+        while "00000001.segment: deleted, " not in running.log():
+            assert running.ask(LINE * 100) == ANSWER_LINE * 100
+        assert re.search(r"INFO .*00000001\.segment: deleted, \d+ bytes written .*this log was open for", running.log())
+        assert not segments.path_of(running.state, 1).exists()
+        assert running.kept()
 
 
 def test_a_numbered_client_is_disconnected_by_a_full_disk_so_that_no_number_is_skipped(tmp_path: Path) -> None:

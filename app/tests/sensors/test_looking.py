@@ -66,11 +66,21 @@ def test_a_tail_that_is_cut_off_between_readings_of_one_time_goes_on_behind_the_
     tail.communicate(timeout=PATIENCE)
 
 
+def test_of_readings_that_are_the_same_a_tail_knows_which_it_has_shown() -> None:
+    same, other = reading(1), reading(1, "S - Umidade: 6%")
+    seen = Seen()
+    for one in (same, other):
+        seen.note(one)
+    assert list(seen.unseen([same, same, other, reading(2)])) == [reading(2)]
+
+
 @given(st.data())
 def test_however_often_a_tail_is_cut_off_nothing_is_missing_and_nothing_shown_more_often_than_it_is_kept(
     data: st.DataObject,
 ) -> None:
-    pairs = data.draw(st.lists(st.tuples(st.integers(1, 3), st.sampled_from("ab")), min_size=1, max_size=12))
+    pairs = data.draw(
+        st.lists(st.tuples(st.integers(1, 3), st.sampled_from(["a - U: 1%", "b - U: 1%"])), min_size=1, max_size=12)
+    )
     kept = [reading(time, text) for time, text in sorted(pairs, key=lambda pair: pair[0])]
     seen, shown = Seen(), []
     begin = data.draw(st.integers(0, len(kept) - 1), "how many are before those asked for")

@@ -1,8 +1,8 @@
-"""What is a reading, and what is not."""
+"""The short way to a reading; test_grammar.py has what is one and what is none."""
 
 import pytest
 
-from frota.sensors import messages
+from frota.sensors import messages, parser
 
 
 @pytest.mark.parametrize(
@@ -22,43 +22,26 @@ def test_whatever_a_sensor_may_print_is_a_reading(text: str) -> None:
     assert str(messages.Reading(*match.groups())) == text
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "",
-        "GET / HTTP/1.1",
-        "Sensor1 - Temperatura: °C",
-        "Sensor1 - Temperatura: 25.34",
-        "Sensor1 - Temperatura: nan°C",
-        "Sensor1 - Temperatura: 1e999°C",
-        "Sensor1 - Temperatura: 1_0°C",
-        "Sensor1 - Temperatura: ٣°C",
-        "Sensor1 - Temperatura: 1.2.3°C",
-        "Sensor1: 25.34°C",
-        " - Temperatura: 25.34°C",
-        "Sensor\x1b[2J - Temperatura: 25.34°C",
-        "Sensor1 - Temperatura: 25.34°C\nPRIORITY=0",
-        "Sensor\u202e1 - Temperatura: 25.34°C",
-        f"{'x' * 65} - Temperatura: 25.34°C",
-    ],
-)
-def test_nothing_else_is_a_reading(text: str) -> None:
-    assert messages.LINE.fullmatch(text) is None
-
-
 def test_the_longest_reading_fits_the_limit_of_a_line() -> None:
     wide = "\U00020000"  # a letter of four bytes
     sensor = " ".join([wide * 32] + [wide * 16] * 3)
-    text = f"{sensor} - {wide * 64}: -{'1' * 17}.{'1' * 17}e-99{wide * 16}"
-    assert messages.LINE.fullmatch(text)
+    text = f"{sensor} - {wide * 64}: -{'1' * 24}.{'1' * 24}e-99{wide * 8}/{wide * 7}"
+    assert parser.is_reading(text)
     assert len(text.encode()) <= messages.LONGEST
-
-
-def test_a_browser_is_told_that_this_is_no_web_server() -> None:
-    assert messages.complaint("GET /index.html HTTP/1.1") == messages.HTTP
-    assert messages.complaint("qualquer coisa") == messages.INVALID
 
 
 def test_units_of_which_one_begins_another_are_refused_with_both_named() -> None:
     with pytest.raises(ValueError, match="'m/s' begins with unit 'm'"):
         messages.open_pattern(["m", "m/s"])
+
+
+@pytest.mark.parametrize("unit", ["5", "", "e", "°C.", "k5", "m" * 17])
+def test_what_is_no_unit_is_refused_as_one(unit: str) -> None:
+    with pytest.raises(ValueError, match="is no unit: expected 1 to 16 letters"):
+        messages.open_pattern([unit])
+
+
+def test_a_unit_in_two_spellings_is_one_unit() -> None:
+    pattern = messages.open_pattern(["°C", "ºC", "℃", "\u00b5S", "\u03bcS"])
+    for spelling in ("°C", "ºC", "\u02daC", "℃", "\u00b5S", "\u03bcS"):
+        assert pattern.fullmatch(f"S - K: 5{spelling}")

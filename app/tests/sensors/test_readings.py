@@ -1,5 +1,7 @@
 """Readings into records of the log and back, and the questions one may ask about them."""
 
+import json
+from contextlib import suppress
 from datetime import UTC, datetime
 from uuid import uuid4
 
@@ -64,6 +66,56 @@ def test_a_query_selects_by_sensor_and_by_time() -> None:
     assert Query(sensor="Sensor2").count(one) == 1
     assert Query(sensor="Sensor").count(one) == 0
     assert Query(since_us=one.time_us + 1).count(one) == 0
+
+
+OLDER = "SensorP - Altitude: 5e°C"  # as a server on Python 3.11.2 once acknowledged it
+
+
+def test_what_cannot_be_read_is_yielded_in_its_place_and_has_no_fields() -> None:
+    one = record(readings.head("h", 1, 3) + "\n".join([LINES[0], OLDER, LINES[1], ""]).encode())
+    first, bad, last = Query().select(one)
+    assert [first.fields()["value"], last.fields()["value"]] == [25.34, 57.96]
+    with pytest.raises(ValueError, match="expoente sem algarismos"):
+        bad.fields()
+    assert Query().count(one) == 3
+    assert Query(sensor="SensorP").count(one) == 1
+
+
+@given(st.binary(max_size=120), st.integers(0, 2**64 - 1), st.booleans())
+def test_no_record_whatever_is_in_it_ends_the_reading_of_the_log(payload: bytes, time_us: int, headed: bool) -> None:
+    data = readings.head("h", 1, 2) + payload if headed else payload
+    one = Record(DATA, time_us, NOBODY, 0, data)
+    found = list(readings.decode(one))
+    assert len(found) == Query().count(one)
+    for kept in found:
+        with suppress(ValueError):
+            json.loads(json.dumps(kept.fields(), allow_nan=False))
+
+
+def test_a_reading_keeps_its_text_and_is_compared_in_its_canonical_form() -> None:
+    text = "Pa\u0301tio - Pressa\u0303o : 1.0E3 \u00b5bar"
+    (kept,) = readings.decode(record(readings.head("h", 1, 1) + text.encode()))
+    fields = kept.fields()
+    assert fields["text"] == text
+    assert [fields[name] for name in ("sensor", "kind", "value", "unit")] == [
+        "P\u00e1tio",
+        "Press\u00e3o",
+        1000.0,
+        "\u03bcbar",
+    ]
+
+
+@pytest.mark.parametrize("asked", ["P\u00e1tio 2", "Pa\u0301tio 2"])
+@pytest.mark.parametrize("sent", ["P\u00e1tio 2", "Pa\u0301tio 2"])
+def test_a_sensor_is_found_by_its_name_in_either_form(asked: str, sent: str) -> None:
+    one = record(readings.head("h", 1, 2) + f"{sent} - U: 5%\nP\u00e1tio 22 - U: 5%\n".encode())
+    assert [kept.text for kept in Query(sensor=asked).select(one)] == [f"{sent} - U: 5%"]
+
+
+def test_a_unit_that_was_taken_before_is_still_shown() -> None:
+    (kept,) = readings.decode(record(readings.head("h", 1, 1) + "S - K: 21.5°C.".encode()))
+    fields = kept.fields()
+    assert (fields["value"], fields["unit"]) == (21.5, "°C.")
 
 
 @pytest.mark.parametrize(

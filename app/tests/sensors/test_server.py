@@ -74,6 +74,26 @@ def test_values_out_of_range_are_acknowledged_kept_and_flagged(running: Server) 
     running.wait_for(r"WARNING .*Fora da faixa")
 
 
+@pytest.mark.parametrize("unit", ["ºC", "\u02daC", "℃", " °C"])
+def test_a_value_out_of_range_is_so_in_any_spelling_of_its_unit_and_kept_as_it_was_sent(
+    running: Server, unit: str
+) -> None:
+    text = f"Sensor1 - Temperatura: 2150{unit}"
+    assert running.ask(text.encode()) == ANSWER
+    assert running.ask(f"{text}\n".encode()) == ANSWER_LINE
+    for one in running.kept():
+        assert (one["text"], one["unit"], one["value"], one["in_range"]) == (text, "°C", 2150.0, False)
+    running.wait_for(r"WARNING .*Fora da faixa")
+
+
+def test_an_exponent_in_upper_case_is_one(running: Server) -> None:
+    assert running.ask("Sensor1 - Temperatura: 1.0E-5°CSensor1 - Temperatura: 1E5°C".encode()) == ANSWER * 2
+    assert [(one["value"], one["unit"], one["in_range"]) for one in running.kept()] == [
+        (1e-5, "°C", True),
+        (1e5, "°C", False),
+    ]
+
+
 def test_a_sensor_that_falls_silent_is_reported_and_its_return_too(tmp_path: Path) -> None:
     with server(tmp_path, "--stale-after", 0.5) as running:
         running.ask(READING)

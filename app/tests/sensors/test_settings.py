@@ -6,7 +6,7 @@ import pytest
 
 from frota.core import settings as core
 from frota.core.settings import SettingsError
-from frota.sensors import settings
+from frota.sensors import settings, units
 from frota.sensors.settings import ClientSettings, ServerSettings
 from frota.sensors.watch import Range
 
@@ -34,8 +34,25 @@ def test_ranges_are_read_from_one_line() -> None:
         ("SENSORS_RANGES", "Umidade:0:100:%RH", "begins with unit"),
         ("SENSORS_UNITS", "m,m/s", "begins with unit"),
         ("SENSORS_UNITS", "5", "is no unit"),
+        ("SENSORS_UNITS", "\u00b5,\u03bcS", "begins with unit"),
+        ("SENSORS_RANGES", "Temperatura:-40:85:°C,Temperatura:0:50:ºC", "of the same kind and unit: leave one out"),
     ],
 )
 def test_ranges_and_units_that_make_no_sense_are_refused(key: str, value: str, reason: str) -> None:
     with pytest.raises(SettingsError, match=reason):
         core.read(ServerSettings, settings.PREFIX, {key: value})
+
+
+@pytest.mark.parametrize("unit", ["ºC", "\u02daC", "℃"])
+def test_a_unit_that_is_spelled_otherwise_is_no_further_one(unit: str) -> None:
+    environ = {"SENSORS_RANGES": f"Temperatura:-40:85:{unit}", "SENSORS_UNITS": f"{unit},°C"}
+    found = core.read(ServerSettings, settings.PREFIX, environ)
+    assert units.checked(found.known_units) == {"°C", "%"}
+
+
+def test_a_sensor_may_have_a_name_in_any_script_but_no_number_in_its_unit() -> None:
+    given = {"SENSORS_SENSOR": "सेंसर", "SENSORS_LABEL": "Pressa\u0303o", "SENSORS_UNIT": "hPa"}
+    assert core.read(ClientSettings, settings.PREFIX, given).label == "Pressa\u0303o"
+    for unit, reason in (("E5°C", " of these"), ("k5", r" \(leitura inválida: unidade inválida")):
+        with pytest.raises(SettingsError, match=rf"would be no valid reading{reason}.*SENSORS_UNIT"):
+            core.read(ClientSettings, settings.PREFIX, {**given, "SENSORS_UNIT": unit})

@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from frota.logbook import segments
-from frota.logbook.segments import NOBODY
+from frota.logbook.segments import NOBODY, encode_commit, encode_record
+from frota.logbook.store import Limits, Store
 from frota.sensors import peer
-from frota.sensors.readings import Query
+from frota.sensors.readings import Query, head
 from frota.sensors.viewing import Follower, history
 from support import (
     ANSWER,
@@ -217,3 +218,45 @@ def test_damage_in_the_log_is_told_once_and_what_can_be_read_is_shown(tmp_path: 
             assert errors.decode() == (f"frota: {said}\n" if where[0] == "--state-dir" else "")
             assert asked.returncode == 0
         assert running.log().count(said) == 1
+
+
+def keep(folder: Path, *texts: str) -> None:
+    """Write readings as a server did that took whatever its grammar matched."""
+    store = Store(folder, Limits())
+    for text in texts:
+        store.commit(encode_commit([encode_record(head("h", 1, 1) + text.encode(), 1_700_000_000_000_000, NOBODY, 0)]))
+    store.close()
+
+
+def test_kept_readings_that_cannot_be_read_are_left_out_counted_and_told_of_once(tmp_path: Path) -> None:
+    keep(tmp_path / "state", "S - U: 1%", "SensorP - Altitude: 5e°C", "S - U: 21.%", "S - U: 2%")
+    words = ("sensors", "history", "--json")
+    with server(tmp_path) as running:
+        for where in (("--state-dir", running.state), ("--port", running.port), ("--port", running.port)):
+            asked = frota(*words, *where, stdout=-1, stderr=-1)
+            shown, errors = asked.communicate(timeout=PATIENCE)
+            assert [json.loads(line)["value"] for line in shown.splitlines()] == [1.0, 2.0]
+            assert errors.count(b"\n") == 1
+            assert (b"2 readings cannot be read" if where[0] == "--state-dir" else b"2 leituras gravadas") in errors
+            assert asked.returncode == 0
+        assert (
+            running.log().count("2 readings cannot be read and left out, for example 'SensorP - Altitude: 5e°C'") == 1
+        )
+
+
+def test_a_tail_goes_on_behind_a_kept_reading_that_cannot_be_read(tmp_path: Path) -> None:
+    keep(tmp_path / "state", "S - U: 1%", "SensorP - Altitude: 5e°C")
+    with server(tmp_path) as running:
+        tail = frota("sensors", "tail", "--port", running.port, "--json", stdout=-1, stderr=-1)
+        assert tail.stdout
+        assert json.loads(tail.stdout.readline())["value"] == 1.0
+        running.ask(b"S - U: 2%\n")
+        assert json.loads(tail.stdout.readline())["value"] == 2.0
+        tail.terminate()
+        assert tail.communicate(timeout=PATIENCE)[1] == b""
+
+
+def test_of_the_last_readings_one_that_cannot_be_read_counts_as_one(tmp_path: Path) -> None:
+    keep(tmp_path, "S - U: 1%", "S - U: 5e%", "S - U: 2%", "S - U: 3%")
+    assert [one["value"] for one in history(tmp_path, Query(last=3), lambda _: None)] == [2.0, 3.0]
+    assert [one["value"] for one in history(tmp_path, Query(last=4), lambda _: None)] == [1.0, 2.0, 3.0]

@@ -1,5 +1,7 @@
 """Values out of range are flagged, sensors that fall silent are noticed once."""
 
+import pytest
+
 from frota.sensors.watch import Range, Watch
 
 TEMPERATURE = Range("Temperatura", -40, 85, "°C")
@@ -13,6 +15,40 @@ def test_both_ends_of_a_range_are_in_it_and_what_has_no_range_is_never_out_of_it
     watch = Watch([TEMPERATURE], 0)
     values = [reading(value="-40"), reading(value="85"), reading(value="85.01"), reading(value="99", unit="°F")]
     assert watch.check(values, 0.0) == [2]
+
+
+@pytest.mark.parametrize("unit", ["°C", "ºC", "\u02daC", "℃"])
+@pytest.mark.parametrize("configured", ["°C", "ºC", "℃"])
+def test_a_range_is_for_all_spellings_of_its_unit(unit: str, configured: str) -> None:
+    watch = Watch([TEMPERATURE._replace(unit=configured)], 0)
+    assert watch.check([reading(value="2150", unit=unit), reading(unit=unit)], 0.0) == [0]
+    assert watch.check([reading(value="2150", unit=unit), reading(unit=unit)], 0.0) == [0]
+
+
+@pytest.mark.parametrize("configured", ["Press\u00e3o", "Pressa\u0303o"])
+def test_a_range_is_for_all_spellings_of_its_kind(configured: str) -> None:
+    watch = Watch([Range(configured, 900, 1100, "hPa")], 0)
+    kinds = ["Press\u00e3o", "Pressa\u0303o", "Press\u00e3o ", "Press\u00f5es"]
+    assert watch.check([("S", kind, "5", "hPa") for kind in kinds], 0.0) == [0, 1, 2]
+
+
+def test_a_reading_without_a_unit_may_have_no_range_and_made_up_kinds_fill_no_memory() -> None:
+    watch = Watch([TEMPERATURE], 0)
+    assert watch.check([("S", f"made-up-{number}", "5", "") for number in range(5000)], 0.0) == []
+    assert len(watch._limits) <= 1000
+    assert watch.check([reading(value="99")], 0.0) == [0]
+
+
+def test_a_new_configuration_forgets_the_ranges_of_the_old_one() -> None:
+    watch = Watch([TEMPERATURE], 0)
+    assert watch.check([reading(value="99")], 0.0) == [0]
+    watch.configure([TEMPERATURE._replace(high=100)], 0)
+    assert watch.check([reading(value="99")], 0.0) == []
+
+
+def test_what_is_no_number_is_out_of_range_and_ends_no_batch() -> None:
+    watch = Watch([TEMPERATURE], 0)
+    assert watch.check([reading(value="5e"), reading(), reading(value="99")], 0.0) == [0, 2]
 
 
 def test_a_silent_sensor_is_reported_once_and_once_more_when_it_is_back() -> None:

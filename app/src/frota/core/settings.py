@@ -59,7 +59,7 @@ def unknown(cls: type, prefix: str, environ: Mapping[str, str]) -> list[str]:
 def read_env_file(path: Path) -> dict[str, str]:
     """Read KEY=VALUE lines as systemd's EnvironmentFile= does (comments, quotes). Raises SettingsError."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()  # some editors begin it with a byte order mark
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}: cannot be read: {error}") from None
     pairs = {}

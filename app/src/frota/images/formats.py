@@ -34,7 +34,7 @@ _OTHERS = (
     (re.compile(rb"PK\x03\x04"), "ZIP"),
     (re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:<[?!][^\0]*?)?<svg[\s>]"), "SVG"),
     (re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype html|html)", re.IGNORECASE), "HTML"),
-    (re.compile(rb"(?:\xef\xbb\xbf)?(?:[\t\n\f\r -~]|[\xc2-\xf4][\x80-\xbf]{1,3}){4,}+.{0,3}\Z", re.DOTALL), "texto"),
+    (re.compile(rb"(?:\xef\xbb\xbf)?(?:[\t\n\f\r -~]|[\xc2-\xf4][\x80-\xbf]{1,3}){4,}.{0,3}\Z", re.DOTALL), "texto"),
 )
 
 

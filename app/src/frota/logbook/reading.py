@@ -1,12 +1,16 @@
 """Reading a log, also while another process writes it; needs no claim on the folder."""
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 from frota.logbook import segments
 from frota.logbook.segments import DATA, Record
 from frota.logbook.store import Position
+
+_MOST_HEADS = 10_000  # of the newest segments that are looked at for one that is not too old
 
 
 class Damage(NamedTuple):
@@ -59,22 +63,27 @@ class Reader:
         """Find where the last items, `most` of them, begin: the segments with them, oldest first, how many to skip.
 
         `count` tells how many items of a record are meant. Reads backwards from the newest segment and no further than
-        needed, nor further than the segment that was being written at `since` (seconds since 1970), and gives up when
-        the answer is no longer `wanted`.
+        needed, nor further than a segment that ended before `since` (seconds since 1970), and gives up when the answer
+        is no longer `wanted`.
         """
         chosen: list[int] = []
         found = 0
+        oldest = self._oldest(since) if since else 0
         for number in reversed(self._numbers):
-            if found >= most or not wanted():
+            if found >= most or number < oldest or not wanted():
                 break
             chosen.insert(0, number)
             found += sum(map(count, self.records(number)))
-            if since and self._begun_before(number, since):
-                break
         return chosen, max(0, found - most)
 
-    def _begun_before(self, number: int, since: float) -> bool:
-        try:
-            return segments.opened(segments.path_of(self._directory, number)) < since
-        except FileNotFoundError:
-            return True
+    def _oldest(self, since: float) -> int:
+        """Return the oldest segment that was still written to at `since`, or later.
+
+        A clock may have been set: segments that were begun before `since` may lie behind ones begun after it.
+        """
+        recent = self._numbers[-_MOST_HEADS:]
+        for number, following in pairwise(recent):
+            with suppress(FileNotFoundError):
+                if segments.begun(segments.path_of(self._directory, following)).time >= since:
+                    return number
+        return recent[-1] if recent else 0

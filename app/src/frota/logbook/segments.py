@@ -2,8 +2,8 @@
 
 A commit is `crc32 | length | records`, a record `length | kind | time | writer | number | payload`, all little-endian;
 the checksum covers all that follows it. A segment begins with a commit of one HEAD record: the last number of every
-known writer, so that deleting old segments forgets no number. A writer is 16 bytes (a UUID) that numbers its records;
-NOBODY does not number.
+known writer, so that deleting old segments forgets no number; its own number says for how long the log had been open
+(µs, 0 where unknown). A writer is 16 bytes (a UUID) that numbers its records; NOBODY does not number.
 """
 
 import struct
@@ -74,10 +74,17 @@ def is_cut_off(data: bytes, offset: int) -> bool:
     return offset + _FRAME + int(_LENGTH.unpack_from(data, offset + _CRC.size)[0]) > len(data)
 
 
-def encode_head(marks: Mapping[bytes, int], time_us: int) -> bytes:
-    """Return the beginning of a new segment: magic and HEAD."""
+class Begun(NamedTuple):
+    """When a segment was begun: by the clock (s since 1970); after so many seconds of an open log, None if unknown."""
+
+    time: float
+    running: float | None
+
+
+def encode_head(marks: Mapping[bytes, int], time_us: int, running_us: int = 0) -> bytes:
+    """Return the beginning of a new segment: magic and HEAD, whose number says how long the log had been open (µs)."""
     table = b"".join(_MARK.pack(*mark) for mark in marks.items())
-    return MAGIC + encode_commit([encode_record(table, time_us, NOBODY, 0, HEAD)])
+    return MAGIC + encode_commit([encode_record(table, time_us, NOBODY, running_us, HEAD)])
 
 
 def decode_head(payload: bytes) -> dict[bytes, int]:
@@ -85,15 +92,15 @@ def decode_head(payload: bytes) -> dict[bytes, int]:
     return dict(_MARK.iter_unpack(payload))
 
 
-def opened(path: Path) -> float:
-    """Return when the segment was begun, in seconds since 1970; when it was last written, if its head is damaged."""
+def begun(path: Path) -> Begun:
+    """Return when the segment was begun; when it was last written, if its head is damaged."""
     with path.open("rb") as file:
         beginning = file.read(len(MAGIC) + _FRAME)
         if len(beginning) == len(MAGIC) + _FRAME:
             beginning += file.read(_LENGTH.unpack_from(beginning, len(MAGIC) + _CRC.size)[0])
     for _, records in scan(beginning):
-        return records[0].time_us / 1e6
-    return path.stat().st_mtime
+        return Begun(records[0].time_us / 1e6, records[0].number / 1e6 or None)
+    return Begun(path.stat().st_mtime, None)
 
 
 def path_of(directory: Path, number: int) -> Path:

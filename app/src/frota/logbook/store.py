@@ -5,18 +5,23 @@ import os
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
 from frota.core import log, state
 from frota.logbook import segments
+from frota.logbook.running import Running
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE)
 
 
 class Limits(NamedTuple):
-    """When a segment is full (bytes), and how much and how long is kept (bytes, seconds; 0 means for ever)."""
+    """When a segment is full (bytes), and how much and how long is kept (bytes, seconds; 0 means for ever).
+
+    The seconds are ones in which the log was open: clocks are set, and a month may pass in a moment.
+    """
 
     segment_bytes: int = 4 * 2**20
     keep_bytes: int = 0
@@ -44,6 +49,7 @@ class Store:
         self._lock = state.lock(directory)
         self._folder = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         self._fd = -1
+        self._running = Running(directory) if limits.keep_seconds else None
         self.marks: dict[bytes, int] = {}
         numbers = segments.listed(directory)
         self._kept = {number: segments.path_of(directory, number).stat().st_size for number in numbers}
@@ -70,6 +76,8 @@ class Store:
         os.fdatasync(self._fd)
         self._size += len(data)
         self._kept[self._number] = self._size
+        if self._running:
+            self._running.save()
         for writer, number in marks:
             self._mark(writer, number)
 
@@ -86,16 +94,22 @@ class Store:
 
     def retire(self) -> None:
         """Delete whole segments, oldest first, that are beyond what is to be kept; never the newest."""
+        if self._running:
+            self._running.save()
         with _put_off():
-            for number, following in zip(sorted(self._kept), sorted(self._kept)[1:], strict=False):
-                if not (self._too_much() or self._too_old(following)):
+            for number, following in pairwise(sorted(self._kept)):
+                reason = self._too_much() or self._too_old(following)
+                if not reason:
                     return
+                self._tell(number, following, reason)
                 self._delete(number)
 
     def close(self) -> None:
         """Give the files and the claim back."""
         if self._limits.ahead_bytes:
             self._cut()
+        if self._running:
+            self._running.close()
         os.close(self._fd)
         os.close(self._folder)
         self._lock.close()
@@ -105,6 +119,13 @@ class Store:
         path.unlink(missing_ok=True)
         path.with_suffix(".damaged").unlink(missing_ok=True)
         del self._kept[number]
+
+    def _tell(self, number: int, following: int, reason: str) -> None:
+        path = segments.path_of(self._directory, number)
+        first, last = (self._head(one).time for one in (number, following))
+        size = self._kept[number]
+        text = f"{path}: deleted, {size} bytes written from {_shown(first)} to {_shown(last)} by the clock; {reason}"
+        log.record("INFO", "segment_deleted", text, BYTES=size)
 
     def _mark(self, writer: bytes, number: int) -> None:
         self.marks.pop(writer, None)  # put in anew, so that the order is that of the last use
@@ -133,9 +154,16 @@ class Store:
     def _remember(self, records: list[segments.Record]) -> None:
         for record in records:
             if record.kind == segments.HEAD:
-                self.marks, self._opened = segments.decode_head(record.payload), record.time_us / 1e6
+                self.marks, self._opened = segments.decode_head(record.payload), self._went_on_from(record.number / 1e6)
             elif record.writer != segments.NOBODY:
                 self._mark(record.writer, record.number)
+
+    def _went_on_from(self, running: float) -> float:
+        """Return how long the log had been open when the newest segment was begun; now, if its head does not say so."""
+        if not self._running:
+            return 0.0
+        self._running.at_least(running)
+        return running or self._running.seconds
 
     def _without_head(self, number: int) -> bool:
         """Drop a segment that was being begun at the moment of a crash; the one before it is the newest then."""
@@ -162,8 +190,8 @@ class Store:
     def _begin(self, number: int) -> None:
         path = segments.path_of(self._directory, number)
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o640)
-        now = time.time()
-        head = segments.encode_head(self.marks, int(now * 1e6))
+        running = self._running.seconds if self._running else 0.0
+        head = segments.encode_head(self.marks, int(time.time() * 1e6), int(running * 1e6))
         try:
             _write(fd, head)
             os.fsync(fd)
@@ -174,7 +202,7 @@ class Store:
             _raise_no_room(error)
         if self._fd >= 0:
             os.close(self._fd)
-        self._fd, self._number, self._size, self._opened = fd, number, len(head), now
+        self._fd, self._number, self._size, self._opened = fd, number, len(head), running
         self._allocated = self._size
         self._kept[number] = self._size
 
@@ -200,16 +228,38 @@ class Store:
         self.retire()
 
     def _aged(self) -> bool:
-        keep = self._limits.keep_seconds  # in eighths, so that what is kept is at most an eighth older than asked for
-        return keep > 0 and time.time() - self._opened > keep / 8
+        """Tell whether to begin a segment: what is kept is an eighth older than asked for at most."""
+        return self._running is not None and self._running.seconds - self._opened > self._limits.keep_seconds / 8
 
-    def _too_much(self) -> bool:
-        return 0 < self._limits.keep_bytes < sum(self._kept.values())
+    def _too_much(self) -> str:
+        kept, keep = sum(self._kept.values()), self._limits.keep_bytes
+        return f"{kept} bytes are kept, more than {keep}" if 0 < keep < kept else ""
 
-    def _too_old(self, following: int) -> bool:
-        """Tell whether all before segment `following` is too old: what precedes it was written before its head."""
-        keep = self._limits.keep_seconds
-        return keep > 0 and time.time() - segments.opened(segments.path_of(self._directory, following)) > keep
+    def _too_old(self, following: int) -> str:
+        """Return why all before a segment is too old, nothing if it is not: it was written before that one's head."""
+        if not self._running:
+            return ""
+        age, keep = self._running.seconds - self._begun(following), self._limits.keep_seconds
+        if age <= keep:
+            return ""
+        return f"this log was open for {age / 86400:.6g} days since then, more than {keep / 86400:.6g} are not kept"
+
+    def _begun(self, number: int) -> float:
+        """Return how long the log had been open when a segment was begun; the next one, if its head does not say so."""
+        for one in sorted(self._kept):
+            if number <= one < self._number and (running := self._head(one).running):
+                return running
+        return self._opened
+
+    def _head(self, number: int) -> segments.Begun:
+        try:
+            return segments.begun(segments.path_of(self._directory, number))
+        except FileNotFoundError:  # by whoever else has deleted it
+            return segments.Begun(0.0, None)
+
+
+def _shown(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(min(seconds, 253_402_300_799)))
 
 
 @contextmanager

@@ -1,21 +1,22 @@
 """Asking a sensor server what it keeps; whatever answers there instead is told by its first bytes."""
 
 import json
+import re
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 from frota.core.log import printable
 from frota.net import endpoint
-from frota.sensors.messages import ERROR
+from frota.sensors.messages import END, ERROR, ILLEGIBLE
 from frota.sensors.readings import Query, parse_since
 
 _CONNECT_SECONDS = 10.0
 _ANSWER_SECONDS = 60.0  # a long history is looked for before its first line
 _LONGEST = 64 * 1024  # bytes; no line of a server is nearly as long
-_END = "frota end"
-_REASONS = (_END.encode(), ERROR.encode())
+_REASONS = (END.encode(), ERROR.encode())
+_ILLEGIBLE = re.compile(ILLEGIBLE.strip().format("[0-9]{1,9}"))
 _BEGINNINGS = (b"{", *_REASONS)
 _FIELDS = {"time": str, "text": str, "peer": str, "in_range": bool}  # the ones that are shown
 
@@ -28,8 +29,11 @@ class NoSensorServer(OSError):
     """Something else answers there: says what it said."""
 
 
-def ask(host: str, port: int, command: str, query: Query) -> Iterator[dict[str, Any]]:
-    """Ask a server for `history` or `tail` and yield the readings. Raises Unreachable and NoSensorServer."""
+def ask(host: str, port: int, command: str, query: Query, tell: Callable[[str], None]) -> Iterator[dict[str, Any]]:
+    """Ask a server for `history` or `tail` and yield the readings; `tell` hears what the server had to leave out.
+
+    Raises Unreachable and NoSensorServer.
+    """
     where = endpoint(host, port)
     try:
         connection = socket.create_connection((host, port), _CONNECT_SECONDS)
@@ -42,8 +46,11 @@ def ask(host: str, port: int, command: str, query: Query) -> Iterator[dict[str, 
             connection.sendall(f"frota {command} {query.to_json()}\n".encode())
             for line in _lines(connection):
                 if line.startswith(_REASONS):
-                    if reason := line.decode(errors="replace").removeprefix(_END).strip():
+                    reason = line.decode(errors="replace").removeprefix(END).strip()
+                    if reason and not _ILLEGIBLE.fullmatch(reason):
                         raise Unreachable(f"{where}: {printable(reason)}")
+                    if reason:
+                        tell(f"{where}: {reason}")
                     return
                 yield _reading(line)
         except _Strange as strange:

@@ -32,7 +32,7 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
 
 
 def _asking(parser: argparse.ArgumentParser, last: int) -> None:
-    parser.add_argument("--host", default="127.0.0.1", help="the server's host (%(default)s)")
+    parser.add_argument("--host", default="127.0.0.1", type=commands.host, help="the server's host (%(default)s)")
     parser.add_argument("--port", default=5000, type=commands.port, help="the server's port (%(default)s)")
     parser.add_argument("--last", default=last, type=int, metavar="N", help="how many at most (%(default)s)")
     parser.add_argument("--sensor", help="only this sensor's")

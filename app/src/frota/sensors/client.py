@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from frota.core import log
+from frota.net import endpoint
 from frota.sensors.delivery import Delivery
 from frota.sensors.messages import Reading
 from frota.sensors.settings import ClientSettings
@@ -32,7 +33,7 @@ class SensorClient:
         except sqlite3.Error as error:
             raise OSError(f"{self._directory / 'spool.sqlite'}: {error}; repair or remove it") from error
         self._tasks = [essential(self._measure(), self._end), essential(self._deliver(), self._end)]
-        return f"{self._config.sensor} to {self._config.host}:{self._config.port}"
+        return f"{self._config.sensor} to {endpoint(self._config.host, self._config.port)}"
 
     async def stop(self) -> None:
         """Stop; what has no answer yet waits in the spool, and its number tells the server if it has it already."""
@@ -88,7 +89,7 @@ class SensorClient:
 
     def _failed(self, error: BaseException) -> None:
         self._failures += 1
-        where = f"{self._config.host}:{self._config.port}"
+        where = endpoint(self._config.host, self._config.port)
         log.record("ERROR", "not_connected", "Erro ao conectar ao servidor.", PEER=where, REASON=str(error))
         text = f"{where}: {error or type(error).__name__}; {self._spool.waiting} readings wait"
         log.record("WARNING", "waiting", text, PEER=where, COUNT=self._spool.waiting)

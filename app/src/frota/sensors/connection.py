@@ -6,8 +6,10 @@ Every answer, also that to a bad line, goes through the log's queue, and so come
 import asyncio
 from typing import TYPE_CHECKING
 
+from frota.core import log
 from frota.logbook.segments import NOBODY
 from frota.logbook.store import NoRoom
+from frota.net import endpoint
 from frota.sensors import messages, readings, rounds
 from frota.sensors.control import Control
 from frota.sensors.framing import Bad, Batch, Event, Framer, Newline
@@ -26,7 +28,7 @@ class Connection(Peer):
     def __init__(self, server: "SensorServer") -> None:
         super().__init__()
         self._server = server
-        self.framer = Framer(server.pattern)
+        self.framer = Framer(server.pattern, server.known_units)
         self.in_round = False
         self._held: list[Event] | None = None  # what came behind a hello that is not answered yet
         self.viewer: asyncio.Task[None] | None = None  # shows what is kept; nothing more is taken in then
@@ -62,6 +64,18 @@ class Connection(Peer):
 
     def take(self, data: bytes) -> None:
         """Take what arrived the long way, whatever it is."""
+        try:
+            self._take(data)
+        except Exception as error:  # noqa: BLE001 -- one peer's input must not cost the others their answers
+            self.fail(error)
+
+    def fail(self, error: Exception) -> None:
+        """Let this connection alone pay for a mistake of ours that it has met."""
+        log.record("ERROR", "internal", "a connection was not served", error=error, PEER=endpoint(*self.address))
+        if not self.closed:
+            self.refuse(Bad(messages.INTERNAL, fatal=True))
+
+    def _take(self, data: bytes) -> None:
         had_rest = self.framer.rest
         events = self.framer.feed(data)
         if events or not had_rest:
@@ -75,8 +89,8 @@ class Connection(Peer):
         """Answer what came before the peer's end, then close."""
         self.ended = True
         self._server.round.flush()
-        if self.framer.rest and not self.closed:
-            self.refuse(Bad(messages.INCOMPLETE, fatal=True, text=repr(self.framer.rest[:80])))
+        if not self.closed:
+            self._refuse_unfinished()
         self._close_if_ended()
         return True  # or the transport would be closed before the last answers are there
 
@@ -98,7 +112,7 @@ class Connection(Peer):
         elif self.closed:
             return
         elif self.framer.rest and now - self._progress > limits.incomplete_timeout and not self.paused:
-            self.refuse(Bad(messages.INCOMPLETE, fatal=True, text=repr(self.framer.rest[:80])))
+            self._refuse_unfinished()
         elif now - self._heard > limits.idle_timeout and self.viewer is None:
             self._server.notes.error(self, f"silent for {limits.idle_timeout:g} s, closed")
             self.finish()
@@ -181,6 +195,10 @@ class Connection(Peer):
             if not bad.fatal:
                 server.log.barrier(self._write_later, self._line(messages.TOO_MANY_ERRORS))
             server.log.barrier(self._end, None)
+
+    def _refuse_unfinished(self) -> None:
+        if reason := self.framer.why_unfinished():
+            self.refuse(Bad(reason, fatal=True, text=repr(self.framer.rest[:80])))
 
     def _write_later(self, data: bytes, _: NoRoom | None) -> None:
         self.write(data)

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from frota.core import log
-from frota.sensors.messages import ANSWER, ERROR, GREATEST, INVALID, LONGEST
+from frota.net import endpoint
+from frota.sensors.messages import ANSWER, ERROR, GREATEST, LONGEST, MALFORMED
 from frota.sensors.settings import ClientSettings
 from frota.sensors.spool import Spool
 
@@ -37,7 +38,9 @@ class Delivery:
         async with asyncio.timeout(self._config.answer_timeout):
             self._reader, self._writer = await asyncio.open_connection(self._config.host, self._config.port)
         try:
-            log.record("INFO", "connected", "Conectado ao servidor.", PEER=f"{self._config.host}:{self._config.port}")
+            log.record(
+                "INFO", "connected", "Conectado ao servidor.", PEER=endpoint(self._config.host, self._config.port)
+            )
             if self._config.protocol == "native" or (await self._learn() == "native"):
                 await self._native()
             else:
@@ -153,7 +156,7 @@ class Delivery:
         """Forget a reading that is on the server's disk, or that it will never take; otherwise try again later."""
         text = _shown(answer)
         log.record("INFO", "answer", f"Resposta: {text}", SENSOR=self._config.sensor, NUMBER=number)
-        if text == f"{ERROR}{INVALID}":
+        if text.startswith(f"{ERROR}{MALFORMED}"):
             log.record("ERROR", "rejected", f"reading {number} was rejected, and is dropped", NUMBER=number)
         elif answer.rstrip() != ANSWER:
             raise Refused(text)

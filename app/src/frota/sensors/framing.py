@@ -2,15 +2,19 @@
 
 A connection begins *open*: the original's way, where nothing but a known unit ends a reading. The first newline makes
 it *native* for good: from then on nothing but newlines end readings. How a stream is cut into packets changes neither
-the readings nor the bytes that answer them. (One exception: the first line of a connection, if its unit begins with a
-known one, as %RH with %, and is cut just there. Behind a `frota hello` it cannot happen.)
+the readings nor the bytes that answer them. (The exceptions: the first line of a connection, if its unit begins with a
+known one, as %RH with %, and is cut just there; or if it is no reading and its end has not come yet, for then it is
+refused as far as it has come. Behind a `frota hello` neither can happen.)
 """
 
 import re
 from typing import NamedTuple
 
-from frota.sensors import messages
+from frota.sensors import messages, parser
 from frota.sensors.messages import Command, Parts
+from frota.sensors.parser import HARMLESS
+
+_HARMLESS_BYTES = b" \t\r\0"  # also as many as fill a buffer of fixed size
 
 
 class Batch(NamedTuple):
@@ -40,10 +44,10 @@ NEWLINE = Newline()
 class Framer:
     """One connection's state. After a fatal event it must not be fed again."""
 
-    __slots__ = ("_pattern", "after_reading", "native", "rest")
+    __slots__ = ("_known", "_pattern", "after_reading", "native", "rest")
 
-    def __init__(self, pattern: re.Pattern[str]) -> None:
-        self._pattern = pattern
+    def __init__(self, pattern: re.Pattern[str], known: set[str]) -> None:
+        self._pattern, self._known = pattern, known
         self.after_reading = False
         self.native = False
         self.rest = b""
@@ -65,29 +69,52 @@ class Framer:
             return self._open(data[: error.start].decode(), data[error.start :])
         return self._open(text, b"")
 
+    def why_unfinished(self) -> str:
+        """Return what the rest lacks to be a reading when nothing more comes; nothing if there is no such rest."""
+        text = self.rest.decode(errors="replace").strip(HARMLESS)
+        if not text or self.native:
+            return messages.INCOMPLETE if text else ""
+        return parser.reason_why_open(text, self._known)
+
     def _open(self, text: str, tail: bytes) -> list[Event]:
         """Take unterminated readings off the beginning; `tail` is what did not decode (yet)."""
         events: list[Event] = []
         position = 0
         while position < len(text):
-            if self.after_reading and text[position] in "\r\n":
-                if text.startswith(("\n", "\r\n"), position):
-                    events.append(NEWLINE)
-                    position = text.index("\n", position) + 1
-                    self.native = True
-                break
-            match = self._pattern.match(text, position)
-            end = text.find("\n", position)
-            if end >= 0 and (match is None or messages.LINE.fullmatch(text[position:end].removesuffix("\r"))):
+            if self.after_reading and text[position] == "\n":
+                events.append(NEWLINE)
+                position += 1
                 self.native = True
                 break
-            if match is None:
+            parts: Parts | None
+            if match := self._pattern.match(text, position):
+                parts, end = match.groups(), match.end()  # type: ignore[assignment]  # the pattern has four groups
+            elif text[position] in HARMLESS:
+                position = len(text) - len(text[position:].lstrip(HARMLESS))
+                continue
+            else:
+                parts, end = parser.parse_open(text, position, self._known) or (None, position)
+            newline = text.find("\n", position)
+            if newline >= 0 and (parts is None or parser.is_reading(text[position:newline])):
+                self.native = True
                 break
-            events.append(Batch([match.groups()], match[0].encode(), False))  # type: ignore[list-item]
+            if parts is None:
+                break
+            events.append(Batch([parts], text[position:end].encode(), False))
             self.after_reading = True
-            position = match.end()
-        rest = text[position:].encode() + tail
-        return events + (self._native(rest) if self.native else self._unfinished(rest, tail))
+            position = end
+        if self.native:
+            return events + self._native(text[position:].encode() + tail)
+        return events + self._open_rest(text[position:], tail)
+
+    def _open_rest(self, text: str, tail: bytes) -> list[Event]:
+        """Keep the beginning of a reading; refuse, at once, what can no longer become one."""
+        rest = text.encode() + tail
+        if not text or tail or len(rest) > messages.LONGEST or not (reason := parser.reason_if_hopeless(text)):
+            return self._unfinished(rest, tail)
+        self.rest = b""
+        self.after_reading = True  # a newline that comes now is that of the answer to this
+        return [Bad(reason, fatal=False, text=text)]
 
     def _native(self, data: bytes) -> list[Event]:
         end = data.rfind(b"\n") + 1
@@ -95,7 +122,7 @@ class Framer:
         events = self._lines(whole) if whole else []
         if events and isinstance(events[-1], Bad) and events[-1].fatal:
             return events
-        return events + self._unfinished(data[end:])
+        return events + self._unfinished(data[end:].lstrip(_HARMLESS_BYTES))
 
     def _unfinished(self, rest: bytes, tail: bytes = b"") -> list[Event]:
         """Keep the beginning of a reading; refuse what can no longer become one."""
@@ -118,33 +145,41 @@ class Framer:
 def _one_by_one(whole: bytes) -> list[Event]:
     events: list[Event] = []
     readings: list[Parts] = []
-    start = position = 0  # of the readings that are still to become one batch; of the line that is looked at
+    raw: list[bytes] = []  # of the readings that are still to become one batch
     for line in whole.split(b"\n")[:-1]:
         event = _line(line)
-        end = position + len(line) + 1
-        if isinstance(event, messages.Reading):
-            readings.append(event)
-        else:
-            events += [Batch(readings, whole[start:position], True)] if readings else []
+        if event is None:
+            continue
+        if isinstance(event, Bad | Command):
+            events += [Batch(readings, b"".join(raw), True)] if readings else []
             events.append(event)
-            readings, start = [], end
+            readings, raw = [], []
             if isinstance(event, Bad) and event.fatal:
                 return events
-        position = end
-    return events + ([Batch(readings, whole[start:], True)] if readings else [])
+        else:
+            readings.append(event[0])
+            raw.append(event[1])
+    return events + ([Batch(readings, b"".join(raw), True)] if readings else [])
 
 
-def _line(line: bytes) -> messages.Reading | Command | Bad:
+def _line(line: bytes) -> tuple[messages.Reading, bytes] | Command | Bad | None:
+    """Return a reading with its bytes without what is harmless around it, or a control line, or what is wrong.
+
+    A blank line is nothing: many a client ends its last line twice.
+    """
+    line = line.strip(_HARMLESS_BYTES)
     if len(line) > messages.LONGEST:
         return Bad(messages.TOO_LONG, fatal=True)
     try:
-        text = line.removesuffix(b"\r").decode()
+        text = line.decode().strip(HARMLESS)
     except UnicodeDecodeError:
         return Bad(messages.NOT_UTF8, fatal=False, text=repr(line))
-    match = messages.LINE.fullmatch(text)
-    if match:
-        return messages.Reading(*match.groups())
-    return messages.parse_command(text) or Bad(messages.complaint(text), fatal=False, text=text)
+    if not text:
+        return None
+    try:
+        return parser.parse(text), f"{text}\n".encode()
+    except parser.Malformed as malformed:
+        return messages.parse_command(text) or Bad(str(malformed), fatal=False, text=text)
 
 
 def _may_continue(tail: bytes) -> bool:

@@ -14,55 +14,68 @@ from typing import Any
 from frota.core.log import printable
 from frota.core.settings import SettingsError
 from frota.core.state import StateError
-from frota.logbook.reading import Damage
 from frota.sensors import readings, viewing
 from frota.sensors.asking import Unreachable, ask
 from frota.sensors.readings import Query
 
 
 class Seen:
-    """How far a tail has got: a time, and how many readings of that very time were shown.
+    """How far a tail has got: a time, and which readings of that very time were shown.
 
     A record gives all its readings one time, so the end of a connection may part readings of one time.
     """
 
     def __init__(self) -> None:
-        self._first: dict[str, Any] = {}  # of those of the last time, the first that was shown
-        self._count = 0
+        self._shown: list[dict[str, Any]] = []  # of the last time
 
     @property
     def time(self) -> str:
         """The time of the last reading that was shown, empty at first."""
-        return str(self._first.get("time", ""))
+        return str(self._shown[0]["time"]) if self._shown else ""
 
     def note(self, reading: dict[str, Any]) -> None:
         """Take note of a reading that is shown now."""
         if reading["time"] != self.time:
-            self._first, self._count = reading, 0
-        self._count += 1
+            self._shown = []
+        self._shown.append(reading)
 
     def unseen(self, found: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         """Yield, of the readings from `time` on, those behind the ones that were shown.
 
-        Readings before the first that was shown are left out too: they are more than was asked for.
+        Readings before those are left out too: they are more than was asked for. Where the shown ones begin is found as
+        Knuth, Morris and Pratt find a word in a text, since several readings may be the same.
         """
-        left = self._count
+        time, shown, matched = self.time, self._shown.copy(), 0
+        borders = _borders(shown)
         for one in found:
-            if not left or one["time"] != self.time:
-                left = 0
+            if matched == len(shown) or one["time"] != time:
+                matched = len(shown)
                 yield one
-            elif left < self._count or one == self._first:
-                left -= 1
+                continue
+            while matched and one != shown[matched]:
+                matched = borders[matched - 1]
+            matched += one == shown[matched]
+
+
+def _borders(word: list[dict[str, Any]]) -> list[int]:
+    """Return, for each beginning of a word, how much of it is both its beginning and its end."""
+    borders = [0] * len(word)
+    for end in range(1, len(word)):
+        length = borders[end - 1]
+        while length and word[end] != word[length]:
+            length = borders[length - 1]
+        borders[end] = length + (word[end] == word[length])
+    return borders
 
 
 def history(args: argparse.Namespace) -> int:
     """Print what is kept, from a folder or by asking a server."""
     query = _query(args)
     if args.state_dir is None:
-        return _print(ask(args.host, args.port, "history", query), args.json)
+        return _print(ask(args.host, args.port, "history", query, _tell), args.json)
     if not args.state_dir.is_dir():
         raise StateError(f"no readings in {args.state_dir}: no such folder")
-    return _print((kept.fields() for kept in viewing.history(args.state_dir, query, _tell)), args.json)
+    return _print(viewing.history(args.state_dir, query, _tell), args.json)
 
 
 def tail(args: argparse.Namespace) -> int:
@@ -71,7 +84,7 @@ def tail(args: argparse.Namespace) -> int:
     try:
         while True:
             try:
-                for reading in seen.unseen(ask(args.host, args.port, "tail", query)):
+                for reading in seen.unseen(ask(args.host, args.port, "tail", query, _tell)):
                     failures = 0
                     seen.note(reading)
                     if _print([reading], args.json):
@@ -87,7 +100,7 @@ def tail(args: argparse.Namespace) -> int:
 
 
 @cache  # a segment may be read twice: to find the beginning, and to print
-def _tell(damage: Damage) -> None:
+def _tell(damage: object) -> None:
     print(f"frota: {damage}", file=sys.stderr)
 
 

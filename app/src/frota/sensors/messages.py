@@ -4,45 +4,56 @@
 
 The original client ends neither with a newline; the native mode ends both with one, and has a few control lines
 beside the readings (see `Command`). All text is UTF-8.
+
+The patterns here are the short way: what they match is a reading. What they do not match may be one still, and
+`parser` says whether it is.
 """
 
 import re
 from collections.abc import Iterable
-from itertools import pairwise
 from typing import NamedTuple
+
+from frota.sensors import units
 
 LONGEST = 1024  # bytes of one line; no reading of the grammar below is longer
 GREATEST = 10**18 - 1  # number of a numbered client's reading; there is room for it in 8 bytes, and in SQLite
 ANSWER = b"Dados recebidos com sucesso."
 ERROR = "Erro: "
-INVALID = 'leitura inválida, esperava por exemplo "Sensor1 - Temperatura: 25.34°C"'
+MALFORMED = "leitura inválida"  # begins every answer to a line that will never be a reading, however often it is sent
+INVALID = f'{MALFORMED}, esperava por exemplo "Sensor1 - Temperatura: 25.34°C"'
 HTTP = "isto não é um servidor HTTP, e sim de sensores; esperava uma leitura por linha"
 TOO_LONG = f"leitura longa demais, o máximo é {LONGEST} bytes"
 NOT_UTF8 = "leitura não está em UTF-8"
 INCOMPLETE = "leitura incompleta, o resto não chegou a tempo"
+INTERNAL = "erro interno do servidor, conexão encerrada"
 DISK_FULL = "disco cheio, leitura não gravada, tente mais tarde"
 SERVER_FULL = "servidor cheio, conexões demais, tente mais tarde"
 NO_NUMBERS = f"não há número acima de {GREATEST}, comece de novo com outro UUID"
+END = "frota end"  # of what a viewer is shown; a reason may follow
+ILLEGIBLE = " {} leituras gravadas não podem ser lidas e foram omitidas; veja o log do servidor"
 TOO_MANY_ERRORS = "linhas inválidas demais, conexão encerrada"
 
 KNOWN_UNITS = ("°C", "%")
-# Possessive throughout: nothing in a reading is ambiguous, so nothing is ever tried twice.
-_SENSOR = r"\w[\w./()#+-]{0,31}+(?: [\w./()#+][\w./()#+-]{0,15}+){0,3}+"
-_KIND = r"\w[\w ./()#+-]{0,63}+"
-_NUMBER = r"-?[0-9]{1,17}+(?:\.[0-9]{1,17}+)?+(?:e[+-]?[0-9]{1,2}+)?+"
-_UNIT = r"(?:[^\W\d_]|[°%‰℃℉])[\w°%/.·^*-]{0,15}"
+# No group is possessive (?+, *+, ++, {}+) or atomic: before 3.11.5, Python matched 5e with (?:e[0-9])?+ (gh-106052).
+# Nothing is tried twice all the same, for no part can end in two places.
+_WORD = r" [\w./()#+][\w./()#+-]{0,15}"
+_SENSOR = rf"\w[\w./()#+-]{{0,31}}(?:{_WORD}(?:{_WORD}(?:{_WORD}|)|)|)"
+_KIND = r"\w[\w ./()#+-]{0,63}"
+_NUMBER = r"-?[0-9]{1,24}(?:\.[0-9]{1,24}|)(?:[eE][+-]?[0-9]{1,2}|)"
+# The most frequent ones; others are left to `units`, above all those that may be the rest of a number (e5, x1A, k5).
+_UNIT = r"[°%‰℃℉ºA-DF-WYZa-df-wyzµ][A-Za-z]{0,7}(?:/[A-Za-z][A-Za-z0-9]{0,7}|)(?:[²³]|)"
 _READING = rf"({_SENSOR}) - ({_KIND}): ({_NUMBER})"
 
+SENSOR, KIND = re.compile(_SENSOR), re.compile(_KIND)
 LINE = re.compile(rf"{_READING}({_UNIT})")
-LINES = re.compile(rf"^{_READING}({_UNIT})\r?\n", re.MULTILINE)
-_HTTP = re.compile(r"[A-Z]{3,10} \S* HTTP/")
+LINES = re.compile(rf"^{_READING}({_UNIT}|)\r?\n", re.MULTILINE)
 _COMMAND = re.compile(r"frota (hello|skip|history|tail)(?: (.{0,200}))?")
 
 Parts = tuple[str, str, str, str]
 
 
 class Reading(NamedTuple):
-    """One reading as it was sent, in parts: who measured, what, how much, in which unit."""
+    """One reading as it was sent, in parts: who measured, what, how much, in which unit (if any)."""
 
     sensor: str
     kind: str
@@ -65,27 +76,15 @@ class Command(NamedTuple):
     argument: str
 
 
-def open_pattern(units: Iterable[str]) -> re.Pattern[str]:
+def open_pattern(known: Iterable[str]) -> re.Pattern[str]:
     """Return the pattern of a reading that no newline ends: it is complete when a known unit is.
 
-    Raises ValueError for units of which one begins with another, since a reading would end in the middle of its unit.
+    Raises ValueError for what is no unit, and for units of which one begins with another (see `units.checked`).
     """
-    known = sorted(set(units))
-    for short, long in pairwise(known):
-        if long.startswith(short):
-            raise ValueError(f"unit {long!r} begins with unit {short!r}: a reading's end would be ambiguous")
-    for unit in known:
-        if not re.fullmatch(_UNIT, unit):
-            raise ValueError(f"{unit!r} is no unit: expected 1 to 16 letters or signs such as °C, %, hPa, m/s")
-    return re.compile(f"{_READING}({'|'.join(map(re.escape, known))})")
+    return re.compile(f"{_READING}({units.pattern(units.checked(known))})")
 
 
 def parse_command(line: str) -> Command | None:
     """Return the control line in parts, None if it is none."""
     match = _COMMAND.fullmatch(line)
     return Command(match[1], match[2] or "") if match else None
-
-
-def complaint(line: str) -> str:
-    """Say, in the users' language, what is wrong with a line that is neither a reading nor a control line."""
-    return HTTP if _HTTP.match(line) else INVALID

@@ -10,6 +10,7 @@ from frota.logbook.store import NoRoom
 from frota.net import endpoint
 from frota.sensors.messages import DISK_FULL, Parts, Reading
 from frota.sensors.peer import Peer
+from frota.sensors.viewing import Illegible
 
 _RECORDS_PER_SECOND = 20  # of each kind that strangers can provoke
 
@@ -19,7 +20,7 @@ class Notes:
 
     def __init__(self, directory: Path, readings_per_second: int) -> None:
         self._directory = directory
-        self._damaged: set[Path] = set()  # the segments that were told of
+        self._damaged: set[tuple[type, Path]] = set()  # the segments that were told of, and why
         self._readings = Budget("readings_omitted", "readings", readings_per_second)
         self._connections = Budget("connections_omitted", "connections opened or closed", _RECORDS_PER_SECOND)
         self._errors = Budget("errors_omitted", "errors of connections", _RECORDS_PER_SECOND)
@@ -94,11 +95,15 @@ class Notes:
             if self._sensors.allow():
                 record("INFO", "sensor_back", f"{sensor}: readings again", SENSOR=sensor)
 
-    def damage(self, damage: Damage) -> None:
-        """Log, once, what of a segment cannot be read; called by the readers' threads."""
-        if damage.path not in self._damaged:
-            self._damaged.add(damage.path)
+    def damage(self, damage: Damage | Illegible) -> None:
+        """Log, once for each segment, what of it cannot be read; called by the readers' threads."""
+        if (type(damage), damage.path) in self._damaged:
+            return
+        self._damaged.add((type(damage), damage.path))
+        if isinstance(damage, Damage):
             record("ERROR", "log_damaged", str(damage), BYTES=damage.length)
+        else:
+            record("ERROR", "readings_illegible", str(damage), COUNT=damage.readings)
 
 
 def _reading(level: str, event: str, verb: str, peer: Peer, parts: Parts) -> None:

@@ -3,6 +3,8 @@
 import asyncio
 from typing import cast
 
+from frota.net import plain
+
 LINGER_SECONDS = 2.0  # how long a peer has to read why we ended
 # Why nothing is read from a connection at the moment.
 UNREAD, BACKLOG, HELLO = 1, 2, 4
@@ -32,7 +34,7 @@ class Peer(asyncio.Protocol):
         """Note who it is."""
         self._transport = cast("asyncio.Transport", transport)
         host, port = (transport.get_extra_info("peername") or self.address)[:2]
-        self.address = (host, port)
+        self.address = (plain(host), port)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         """Write nothing any more."""

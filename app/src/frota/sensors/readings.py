@@ -7,22 +7,28 @@ section, and carries the number of its last reading.
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
 from frota.logbook.segments import NOBODY, Record
 from frota.net import endpoint
-from frota.sensors import messages
+from frota.sensors import names, parser, units
 
 MOST = 1_000_000  # readings that may be asked for at once
 _AGO = re.compile(r"([0-9]{1,9})([smhd])")
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+# Units that older servers took, but that are none now; not those behind which the number may go on.
+_KEPT_BEFORE = re.compile(
+    r"(\w[^:]{0,120}?) - (\w[^:]{0,63}): (-?[0-9]{1,17}(?:\.[0-9]{1,17})?)((?:[^\W\dxXeEdD_]|[°%‰℃℉])[\w°%/.·^*-]*)"
+)
+_ASCII = re.compile("[ -~]*")
+_LAST_US = 253_402_300_799_999_999  # 9999-12-31T23:59:59.999999Z
+_SPANS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 class Kept(NamedTuple):
-    """One reading that is on disk."""
+    """One reading that is on disk, as it was sent."""
 
     time_us: int
     peer: str
@@ -32,16 +38,19 @@ class Kept(NamedTuple):
     number: int | None
 
     def fields(self) -> dict[str, Any]:
-        """Return what a reader of JSON gets; a time is ISO 8601, UTC, to the microsecond."""
-        match = messages.LINE.fullmatch(self.text)
-        sensor, kind, value, unit = match.groups() if match else ("", "", "nan", "")
+        """Return what a reader of JSON gets; a time is ISO 8601, UTC, to the microsecond.
+
+        `text` is as it was sent, its parts are as they are compared. Raises ValueError where there is no reading: an
+        older server may have taken the text for one.
+        """
+        sensor, kind, value, unit = _parts(self.text)
         numbered = {"client": self.client, "number": self.number} if self.client else {}
         return {
             "time": isoformat(self.time_us),
-            "sensor": sensor,
-            "kind": kind,
+            "sensor": names.composed(sensor),
+            "kind": names.composed(kind),
             "value": float(value),
-            "unit": unit,
+            "unit": units.canonical(unit),
             "text": self.text,
             "peer": self.peer,
             "in_range": self.in_range,
@@ -81,10 +90,28 @@ class Query(NamedTuple):
 
     def select(self, record: Record) -> Iterator[Kept]:
         """Yield the readings of a record that are meant."""
-        if record.time_us >= self.since_us and (self.sensor is None or self.sensor.encode() in record.payload):
-            for kept in decode(record):
-                if self.sensor is None or kept.text.startswith(f"{self.sensor} - "):
-                    yield kept
+        if record.time_us < self.since_us:
+            return
+        if self.sensor is None:
+            yield from decode(record)
+        elif _ascii_run(self.sensor) in record.payload:
+            of_sensor = _of_sensor(self.sensor)
+            yield from (kept for kept in decode(record) if of_sensor(kept.text))
+
+
+def _of_sensor(sensor: str) -> Callable[[str], bool]:
+    """Return what tells whether a text is that sensor's, in whichever form its name is."""
+    name = names.composed(sensor)
+    beginning = f"{name} - "
+    if name.isascii():
+        return lambda text: text.startswith(beginning)
+    return lambda text: text.startswith(beginning) or names.composed(text.partition(" - ")[0]) == name
+
+
+def _ascii_run(name: str) -> bytes:
+    """Return the longest part of a name that its composed and its decomposed form share."""
+    longest: str = max(_ASCII.findall(names.composed(name)), key=len)
+    return longest.encode()
 
 
 def is_name(sensor: object) -> bool:
@@ -103,40 +130,61 @@ def join(heads: Sequence[bytes], raw: Sequence[bytes]) -> bytes:
 
 
 def decode(record: Record) -> Iterator[Kept]:
-    """Yield the readings of a record, in the order in which they came."""
+    """Yield the readings of a record, in the order in which they came; raises nothing, whatever is in it."""
     client = None if record.writer == NOBODY else str(UUID(bytes=record.writer))
-    for host, port, outside, lines in _sections(record.payload):
-        flagged = set() if outside == "-" else set(map(int, outside.split(",")))
+    for peer, outside, lines in _sections(record.payload):
         first = record.number - len(lines) + 1
         for index, line in enumerate(lines):
             number = first + index if client else None
-            text = line.removesuffix("\r")
-            yield Kept(record.time_us, endpoint(host, port), text, index not in flagged, client, number)
+            yield Kept(record.time_us, peer, line.removesuffix("\r"), index not in outside, client, number)
 
 
-def _sections(payload: bytes) -> Iterator[tuple[str, str, str, list[str]]]:
-    lines = payload.decode().split("\n")
+def _parts(text: str) -> tuple[str, str, str, str]:
+    """Return a kept reading in parts. Raises ValueError."""
+    try:
+        return parser.parse(text)
+    except parser.Malformed:
+        match = _KEPT_BEFORE.fullmatch(text)
+        if match is None:
+            raise
+        return match[1], match[2], match[3], match[4]
+
+
+def _sections(payload: bytes) -> Iterator[tuple[str, set[int], list[str]]]:
+    """Yield peer, readings out of range and readings of each section; what has no head is one, which is no reading."""
+    lines = payload.decode(errors="replace").split("\n")
     position = 0
     while position < len(lines) and lines[position]:
-        host, port, count, outside = lines[position].split(" ")
-        end = position + 1 + int(count)
-        yield host, port, outside, lines[position + 1 : end]
+        try:
+            host, port, count, outside = lines[position].split(" ")
+            flagged = set() if outside == "-" else set(map(int, outside.split(",")))
+            end = position + 1 + int(count)
+        except ValueError:
+            yield "?", set(), ["\n".join(lines[position:])]
+            return
+        yield endpoint(host, port), flagged, lines[position + 1 : end]
         position = end
 
 
 def _count(payload: bytes) -> int:
+    """Return how many readings `decode` yields of a payload."""
     lines = payload.split(b"\n")
     position = count = 0
     while position < len(lines) and lines[position]:
-        here = int(lines[position].split(b" ", 3)[2])
-        count += here
-        position += 1 + here
+        try:
+            _, _, here, outside = lines[position].split(b" ")
+            _ = outside == b"-" or list(map(int, outside.split(b",")))
+            end = position + 1 + int(here)
+        except ValueError:
+            return count + 1
+        count += len(lines[position + 1 : end])
+        position = end
     return count
 
 
 def isoformat(time_us: int) -> str:
-    """Return µs since 1970 as ISO 8601 in UTC, always with six decimals."""
-    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=time_us)
+    """Return µs since 1970 as ISO 8601 in UTC, always with six decimals; the last moment of 9999 for later ones."""
+    moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=min(time_us, _LAST_US))
     return moment.isoformat(timespec="microseconds")
 
 
@@ -144,7 +192,7 @@ def parse_since(text: str, now: datetime) -> int:
     """Return the µs since 1970 of `10m`, `2h`, `30s`, `7d` before now, or of an ISO 8601 time. Raises ValueError."""
     if ago := _AGO.fullmatch(text):
         try:
-            moment = now - timedelta(**{_UNITS[ago[2]]: int(ago[1])})
+            moment = now - timedelta(**{_SPANS[ago[2]]: int(ago[1])})
         except OverflowError:
             return 0
         return max(0, int(moment.timestamp() * 1e6))

@@ -7,6 +7,7 @@ costs more than twice the time. Anything else is handed back to its connection, 
 import re
 from typing import TYPE_CHECKING
 
+from frota.core import log
 from frota.logbook.store import NoRoom
 from frota.sensors import messages, readings
 from frota.sensors.messages import ANSWER
@@ -43,14 +44,14 @@ class Round:
         for connection in connections:
             connection.in_round = False
         found = self._parse(packets)
-        if found is None:
+        outside = None if found is None else self._judge(found)
+        if found is None or outside is None:
             for connection, packet in zip(connections, packets, strict=True):
                 connection.take(packet)
             return
         for connection in connections:
             connection.framer.after_reading = True
         server = self._server
-        outside = server.watch.check(found, server.now)
         heads = [connection.head for connection in connections]
         for index in outside:
             heads[index] = connections[index].head_outside
@@ -58,6 +59,14 @@ class Round:
         server.log.append(payload, self._stored, connections)
         server.notes.readings(connections, found, outside)
         server.limit_backlog()
+
+    def _judge(self, found: list[messages.Parts]) -> list[int] | None:
+        """Return which readings are out of range; None if that fails, for then each connection must go its own way."""
+        try:
+            return self._server.watch.check(found, self._server.now)
+        except Exception as error:  # noqa: BLE001 -- one reading must not cost the others of its round their answers
+            log.record("ERROR", "internal", "a round of readings was taken one by one", error=error)
+            return None
 
     def _parse(self, packets: list[bytes]) -> list[messages.Parts] | None:
         """Return one reading for each packet, None if not every packet is exactly one reading."""

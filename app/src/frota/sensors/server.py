@@ -11,7 +11,7 @@ from frota.logbook.logbook import Batch as Group
 from frota.logbook.logbook import Logbook
 from frota.logbook.store import Limits, Store
 from frota.net import endpoint
-from frota.sensors import messages, settings
+from frota.sensors import messages, settings, units
 from frota.sensors.connection import Connection
 from frota.sensors.notes import Notes
 from frota.sensors.peer import BACKLOG
@@ -31,7 +31,8 @@ class SensorServer:
         self._reread, self._end = reread, end
         self.settings = config
         self.directory = config.directory
-        self.pattern = messages.open_pattern(config.known_units)
+        self.known_units = units.checked(config.known_units)
+        self.pattern = messages.open_pattern(self.known_units)
         self.watch = Watch(config.ranges, config.stale_after)
         self.followers: set[Follower] = set()
         self._connections: set[Connection] = set()

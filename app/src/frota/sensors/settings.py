@@ -7,7 +7,8 @@ from typing import Any
 from frota.core.log import LEVELS
 from frota.core.settings import setting
 from frota.core.state import default_directory
-from frota.sensors import messages
+from frota.net import parse_host
+from frota.sensors import messages, parser
 from frota.sensors.watch import Range
 
 PREFIX = "SENSORS_"
@@ -31,15 +32,23 @@ KINDS: dict[str, dict[str, Any]] = {
 def parse_ranges(text: str) -> tuple[Range, ...]:
     """Read `KIND:LOW:HIGH:UNIT,…`. Raises ValueError saying what would be right."""
     ranges = []
-    for part in filter(None, text.split(",")):
+    for part in filter(None, map(str.strip, text.split(","))):
         try:
-            kind, low, high, unit = part.strip().split(":")
+            kind, low, high, unit = map(str.strip, part.split(":"))
             ranges.append(Range(kind, float(low), float(high), unit))
         except ValueError:
             raise ValueError(f"{part!r} must be KIND:LOW:HIGH:UNIT, for example Temperatura:-40:85:°C") from None
         if not ranges[-1].low <= ranges[-1].high:
             raise ValueError(f"{part!r}: LOW must not be above HIGH")
+    _refuse_contradictions(ranges)
     return tuple(ranges)
+
+
+def _refuse_contradictions(ranges: list[Range]) -> None:
+    by_key = {one.key: one for one in ranges}
+    for one in ranges:
+        if by_key[one.key][1:3] != one[1:3]:
+            raise ValueError(f"'{one}' and '{by_key[one.key]}' are ranges of the same kind and unit: leave one out")
 
 
 def parse_units(text: str) -> tuple[str, ...]:
@@ -57,7 +66,7 @@ _UNITS = "units, beside °C and %, that end a reading sent without a newline, se
 class ServerSettings:
     """What `frota sensors serve` can be told."""
 
-    host: str = setting("127.0.0.1", "address to listen on")
+    host: str = setting("127.0.0.1", "address to listen on, :: for all of IPv6 and IPv4", parse=parse_host)
     port: int = setting(5000, "port to listen on, 0 for any free one", low=0, high=65535)
     backlog: int = setting(1024, "connections the kernel holds until they are accepted", low=1, high=65535)
     state_dir: Path | None = setting(None, "folder in which the readings are kept", parse=Path)
@@ -83,7 +92,9 @@ class ServerSettings:
     stale_after: float = setting(
         60.0, "a sensor silent for so long is reported, 0 for never", unit="seconds", low=0, high=10**8, live=True
     )
-    keep_days: float = setting(30.0, "how long readings are kept, 0 for ever", unit="days", low=0, high=36500)
+    keep_days: float = setting(
+        30.0, "how long readings are kept while servers run, 0 for ever", unit="days", low=0, high=36500
+    )
     keep_bytes: int = setting(2**30, "how much is kept at most, 0 without limit", unit="bytes", low=0, high=2**50)
     segment_bytes: int = setting(
         4 * 2**20, "size of one file of readings; whole files are deleted", unit="bytes", low=4096, high=2**28
@@ -114,7 +125,7 @@ class ServerSettings:
 class ClientSettings:
     """What `frota sensors simulate KIND` can be told."""
 
-    host: str = setting("127.0.0.1", "the server's host")
+    host: str = setting("127.0.0.1", "the server's host", parse=parse_host)
     port: int = setting(5000, "the server's port", low=1, high=65535)
     protocol: str = setting(
         "auto", "native, original, or auto: find out by the first answer", choices=("auto", "native", "original")
@@ -143,7 +154,13 @@ class ClientSettings:
         if not self.low <= self.high:
             raise ValueError(f"{PREFIX}LOW={self.low} must not be above {PREFIX}HIGH={self.high}")
         example = messages.Reading(self.sensor, self.label, "1.5", self.unit)
-        if not messages.LINE.fullmatch(str(example)):
-            raise ValueError(
-                f"{str(example)!r} would be no valid reading: {PREFIX}SENSOR, {PREFIX}LABEL or {PREFIX}UNIT"
-            )
+        if reason := _why_no_reading(example):
+            names = f"{PREFIX}SENSOR, {PREFIX}LABEL or {PREFIX}UNIT"
+            raise ValueError(f"{str(example)!r} would be no valid reading{reason}: {names}")
+
+
+def _why_no_reading(example: messages.Reading) -> str:
+    try:
+        return "" if parser.parse(str(example)) == example else " of these"
+    except parser.Malformed as malformed:
+        return f" ({malformed})"

@@ -1,0 +1,98 @@
+"""A reading in parts, by the long way, which takes what is harmless. No I/O.
+
+Harmless are: a byte order mark, NUL, CR and spaces around a reading; spaces around its number; a plus sign; combining
+marks in names; a unit in any spelling, or none.
+"""
+
+import re
+
+from frota.sensors import names, reasons, units
+from frota.sensors.messages import INCOMPLETE, KIND, LINE, MALFORMED, SENSOR, Reading
+
+HARMLESS = " \t\r\0\ufeff\u00a0"  # around a reading
+
+_UNTIL_NEWLINE = re.compile(r"frota |[A-Z]{3,10} [/*]|[A-Z]{3,10} https?:")  # where nothing but its newline ends a line
+_NUMBER = r"[+-]?(?:[0-9]{1,24}(?:\.[0-9]{1,24})?|\.[0-9]{1,24})(?:[eE][+-]?0{0,3}[0-9]{1,2})?"
+_SPACES = "[ \u00a0\u2009\u202f]{0,8}"
+_OPEN = re.compile(rf"{_SPACES}({_NUMBER}){_SPACES}")
+_MEASURE = re.compile(rf"{_OPEN.pattern}((?![0-9.,]).*)")
+
+
+class Malformed(ValueError):
+    """Text that is no reading: says why, in its sender's language."""
+
+
+def parse(text: str) -> Reading:
+    """Return a line in parts. Raises Malformed."""
+    text = text.strip(HARMLESS)
+    reading = _read(text)
+    if reading is None:
+        raise Malformed(reasons.reason(text))
+    return reading
+
+
+def is_reading(text: str) -> bool:
+    """Tell whether a line is a reading."""
+    return _read(text.strip(HARMLESS)) is not None
+
+
+def parse_open(text: str, begin: int, known: set[str]) -> tuple[Reading, int] | None:
+    """Return the reading that begins there and that a known unit ends, in whichever spelling; None if there is none."""
+    dash = text.find(" - ", begin)
+    colon = text.find(": ", dash)
+    match = _OPEN.match(text, colon + 2) if dash > begin and colon > dash else None
+    if match is None or not _are_names(text[begin:dash], text[dash + 3 : colon]):
+        return None
+    number_end, value = match.end(), match[1]
+    for end in range(number_end + 1, min(number_end + units.LONGEST, len(text)) + 1):
+        unit = text[number_end:end]
+        if units.canonical(unit) in known:
+            return Reading(text[begin:dash], text[dash + 3 : colon], value, unit), end
+    return None
+
+
+def reason_if_hopeless(text: str) -> str:
+    """Return why text can become no reading any more, whatever follows it; nothing if it can."""
+    if _UNTIL_NEWLINE.match(text):
+        return ""
+    endings: tuple[str, ...] = ("", "%", "1%", "m", "2")
+    _, dash, rest = text.partition(" - ")
+    if not dash:
+        endings = ("x - x: 1%", " - x: 1%", "- x: 1%", " x: 1%")
+    elif ": " not in rest:
+        endings = ("x: 1%", ": 1%", " 1%")
+    return "" if any(is_reading(text + ending) for ending in endings) else reasons.reason(text.strip(HARMLESS))
+
+
+def reason_why_open(text: str, known: set[str]) -> str:
+    """Return what a text lacks that no newline has ended, and that nothing follows any more."""
+    reading = _read(text.strip(HARMLESS))
+    if reading is None:
+        return reason_if_hopeless(text) or INCOMPLETE
+    these, unit = ", ".join(sorted(known)), reading.unit
+    if not unit:
+        return f"{MALFORMED}: falta a unidade ({these}), ou uma nova linha no fim"
+    meant = f'"°{unit}"? ' if f"°{unit}" in known else ""
+    return f'{MALFORMED}: a unidade "{unit}" só vale com uma nova linha no fim; {meant}sem ela: {these}'
+
+
+def _read(text: str) -> Reading | None:
+    if match := LINE.fullmatch(text):
+        return Reading(*match.groups())
+    sensor, _, rest = text.partition(" - ")
+    kind, _, measure = rest.partition(": ")
+    match = _MEASURE.fullmatch(measure)
+    if match is None or not _are_names(sensor, kind) or reasons.NUMBER_IN_ANOTHER_BASE.match(measure):
+        return None
+    value, unit = match.groups()
+    return Reading(sensor, kind, value, unit) if not unit or units.is_unit(unit) else None
+
+
+def _are_names(sensor: str, kind: str) -> bool:
+    return _is_name(sensor, SENSOR) and _is_name(kind, KIND)
+
+
+def _is_name(name: str, pattern: re.Pattern[str]) -> bool:
+    if pattern.fullmatch(name):
+        return True
+    return names.UNSEEN.search(name) is None and pattern.fullmatch(names.without_marks(name)) is not None

@@ -1,0 +1,103 @@
+"""The grammar of readings, on the Python of these tests and on every other one that is here and is admitted."""
+
+import json
+import shutil
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from core.test_patterns import APP, oldest_python
+from frota.sensors import messages, parser, units
+from sensors import grammar_cases
+
+_VERSIONS = Path("~/.pyenv/versions").expanduser()
+_ASK = "import json, sys; print(json.dumps(sys.version_info[:3]))"
+
+
+@cache
+def pythons() -> dict[str, str]:
+    """Return the interpreters of this machine that pyproject.toml admits, by their versions; ours is always one."""
+    found = [shutil.which(f"python3.{minor}") for minor in range(oldest_python()[1], 30)]
+    found += [str(path) for path in sorted(_VERSIONS.glob("*/bin/python3"))]
+    admitted = {}
+    for path in [*filter(None, found), sys.executable]:
+        asked = subprocess.run([path, "-c", _ASK], capture_output=True, check=False)
+        version = tuple(json.loads(asked.stdout)) if asked.returncode == 0 else ()
+        if version >= oldest_python():
+            admitted[".".join(map(str, version))] = path
+    return admitted
+
+
+def test_this_python_is_one_of_those_that_are_tried() -> None:
+    assert ".".join(map(str, sys.version_info[:3])) in pythons()
+
+
+@pytest.mark.parametrize("python", pythons().values(), ids=list(pythons()))
+def test_every_python_that_is_admitted_reads_every_line_alike(python: str) -> None:
+    environment = {"PYTHONPATH": str(APP / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
+    command = [python, str(Path(grammar_cases.__file__))]
+    checked = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert (checked.returncode, checked.stderr) == (0, "")
+
+
+def test_a_table_that_is_wrong_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(grammar_cases.READ, "5e°C", (5.0, "°C"))
+    monkeypatch.setitem(grammar_cases.REFUSED, "7.5°C", "anything")
+    assert len(grammar_cases.wrong()) >= 2
+
+
+@given(st.text("0123456789.eE+-xXbdf_,'°ºCKm%/ \u00b5²\u212a", max_size=14))
+def test_whatever_is_taken_has_a_finite_number_and_a_unit_and_the_short_way_takes_nothing_else(measure: str) -> None:
+    line = f"S - K: {measure}"
+    fast = messages.LINES.findall(f"{line}\n")
+    try:
+        reading = parser.parse(line)
+    except parser.Malformed:
+        assert fast == []
+        return
+    assert abs(float(reading.value)) < 1e125
+    assert not reading.unit or units.is_unit(reading.unit)
+    assert fast in ([], [tuple(reading)])
+
+
+@given(st.text(max_size=40), st.sampled_from([" - ", " ", ""]), st.sampled_from([": ", ":", ""]), st.text(max_size=20))
+def test_whatever_text_comes_is_a_reading_or_has_a_reason_that_fits_a_line(
+    name: str, dash: str, colon: str, measure: str
+) -> None:
+    reason = grammar_cases.reason(f"{name}{dash}K{colon}{measure}")
+    assert not reason or reason.isprintable()
+    assert len(reason) < 200
+
+
+@given(st.text("S -K:25.34e°C%\n", max_size=20), st.integers(0, 20))
+def test_what_is_hopeless_stays_so_whatever_follows(text: str, cut: int) -> None:
+    whole = text.replace("\n", "")
+    if parser.reason_if_hopeless(whole[:cut]):
+        assert not parser.is_reading(whole)
+
+
+@pytest.mark.parametrize("line", [line for line in grammar_cases.LINES if line == line.strip(parser.HARMLESS)])
+def test_no_beginning_of_a_reading_is_hopeless(line: str) -> None:
+    assert [line[:end] for end in range(len(line) + 1) if parser.reason_if_hopeless(line[:end])] == []
+
+
+@pytest.mark.parametrize("measure", grammar_cases.READ)
+def test_no_beginning_of_a_measure_is_hopeless(measure: str) -> None:
+    line = f"S - K: {measure}"
+    assert [line[:end] for end in range(len(line) + 1) if parser.reason_if_hopeless(line[:end])] == []
+
+
+@pytest.mark.parametrize(
+    "measure", [one for one, (_, unit) in grammar_cases.READ.items() if unit in grammar_cases.KNOWN]
+)
+def test_a_known_unit_ends_a_reading_in_whichever_spelling(measure: str) -> None:
+    found = parser.parse_open(f"xS - K: {measure}S - K: 1%", 1, grammar_cases.KNOWN)
+    assert found
+    (_, _, value, unit), end = found
+    assert (float(value), units.canonical(unit)) == grammar_cases.READ[measure]
+    assert end == len(f"xS - K: {measure}")
