@@ -38,7 +38,8 @@ def test_a_mapped_file_is_looked_at_like_bytes(kind: str, tmp_path: Path) -> Non
 
 
 def test_tiles_of_a_tiff_are_found() -> None:
-    data = tiff(*SIZE, (324, 4, 1, 62), (325, 4, 1, 64), after=bytes(64))
+    grey = (258, 3, 1, 8), (262, 3, 1, 1), (322, 3, 1, 16), (323, 3, 1, 16)
+    data = tiff(*SIZE, *grey, (324, 4, 1, 110), (325, 4, 1, 256), after=bytes(256))
     assert look(data) == Look("TIFF", 8, 8)
     assert refusal(data[:-1]).code == "truncated"
 

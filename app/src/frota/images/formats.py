@@ -11,14 +11,12 @@ import struct
 from collections.abc import Callable
 from typing import NamedTuple
 
+from frota.images import tiff
+
 Source = bytes | mmap.mmap
 
 LONGEST_SIDE = 65_500  # libjpeg makes no longer one
 _MOST_MARKERS = 5_000  # before a JPEG's first scan; an ICC profile and extended XMP may take some hundreds
-_MOST_STRIPS = 1 << 17  # of a TIFF
-_MOST_TAGS = 1_000  # of its directory, ascending: ours are among the first 326
-_TYPES = {3: "H", 4: "I", 16: "Q"}  # TIFF's SHORT, LONG and BigTIFF's LONG8
-_WIDTH, _HEIGHT, _STRIP_OFFSETS, _STRIP_SIZES, _TILE_OFFSETS, _TILE_SIZES = 256, 257, 273, 279, 324, 325
 
 # What people send and what is no image that we take, so that the answer can name it.
 _OTHERS = (
@@ -187,34 +185,21 @@ def _gif(data: Source) -> tuple[int, int]:
 
 
 def _tiff(data: Source) -> tuple[int, int]:
-    """Read the first directory, and whether its strips or tiles are within the file (TIFF 6.0; BigTIFF)."""
-    tags = _tiff_tags(data)
-    offsets = tags.get(_STRIP_OFFSETS) or tags.get(_TILE_OFFSETS)
-    if not offsets or not tags.get(_WIDTH) or not tags.get(_HEIGHT):
-        raise _damaged("TIFF", "sem imagem")
-    sizes = tags.get(_STRIP_SIZES) or tags.get(_TILE_SIZES) or (1,)  # one strip may leave its size to be known
-    if max(offsets) >= len(data) or max(map(sum, zip(offsets, sizes, strict=False))) > len(data):
-        raise _truncated("TIFF")
-    return tags[_WIDTH][0], tags[_HEIGHT][0]
-
-
-def _tiff_tags(data: Source) -> dict[int, tuple[int, ...]]:
-    order = "<" if data[:1] == b"I" else ">"
-    big = struct.unpack_from(order + "H", data, 2)[0] == 43
-    (at,) = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)
-    (entries,) = struct.unpack_from(order + ("Q" if big else "H"), data, at)
-    at += 8 if big else 2
-    tags = {}
-    for place in range(at, at + min(entries, _MOST_TAGS) * (20 if big else 12), 20 if big else 12):
-        tag, kind, count = struct.unpack_from(order + ("HHQ" if big else "HHI"), data, place)
-        if kind in _TYPES and tag in (_WIDTH, _HEIGHT, _STRIP_OFFSETS, _STRIP_SIZES, _TILE_OFFSETS, _TILE_SIZES):
-            if count > _MOST_STRIPS or tag in tags:
-                raise _damaged("TIFF", "diretório inválido")
-            values, value = struct.Struct(f"{order}{count}{_TYPES[kind]}"), place + (12 if big else 8)
-            if values.size > (8 if big else 4):
-                (value,) = struct.unpack_from(order + ("Q" if big else "I"), data, value)
-            tags[tag] = values.unpack_from(data, value)
-    return tags
+    """Read the first directory: whether its strips or tiles are within the file, and are known to be read right."""
+    try:
+        tags = tiff.directory(data)
+        offsets = tags.get(tiff.STRIP_OFFSETS) or tags.get(tiff.TILE_OFFSETS)
+        if not offsets or not tags.get(tiff.WIDTH) or not tags.get(tiff.HEIGHT):
+            raise _damaged("TIFF", "sem imagem")
+        sizes = tags.get(tiff.STRIP_SIZES) or tags.get(tiff.TILE_SIZES) or (1,)  # one may leave its size to be known
+        if max(offsets) >= len(data) or max(map(sum, zip(offsets, sizes, strict=False))) > len(data):
+            raise _truncated("TIFF")
+        tiff.check_layout(tags, big_endian=data[:1] == b"M")
+    except tiff.DirectoryError:
+        raise _damaged("TIFF", "diretório inválido") from None
+    except tiff.Unsupported as error:
+        raise BadImage("unsupported", str(error)) from None
+    return tags[tiff.WIDTH][0], tags[tiff.HEIGHT][0]
 
 
 _FORMATS = (
