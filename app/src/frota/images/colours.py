@@ -5,6 +5,7 @@ import math
 from functools import lru_cache
 
 from PIL import Image, ImageChops, ImageCms
+from PIL.GifImagePlugin import GifImageFile
 from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
@@ -27,7 +28,17 @@ def grey(image: ImageFile) -> Image.Image:
         if inverted:
             strip = ImageChops.invert(strip)
         result.paste(_on_white(strip, transform), (0, top))
-    return result
+    return _framed(result, image) if isinstance(image, GifImageFile) else result
+
+
+def _framed(grey: Image.Image, image: GifImageFile) -> Image.Image:
+    """Return a GIF's first frame on white, which is what browsers show where a frame does not reach."""
+    frame = image.dispose_extent
+    if frame is None or frame == (0, 0, *grey.size):
+        return grey
+    canvas = Image.new("L", grey.size, 255)
+    canvas.paste(grey.crop(frame), frame[:2])
+    return canvas
 
 
 def transform_of(image: Image.Image) -> ImageCms.ImageCmsTransform | None:
@@ -102,8 +113,5 @@ def _scale(image: ImageFile) -> tuple[float, float] | None:
 
 
 def _inverted(image: ImageFile) -> bool:
-    """Tell whether zero is white in what Pillow has decoded: it inverts neither of these itself."""
-    if isinstance(image, TiffImageFile):
-        return image.mode.startswith("I;16") and image.tag_v2.get(_PHOTOMETRIC) == 0
-    # Only Adobe's CMYK is written inverted, but Pillow takes every JPEG's for Adobe's.
-    return image.format == "JPEG" and image.mode == "CMYK" and "adobe" not in image.info
+    """Tell whether zero is white in a deep TIFF, which Pillow does not invert itself."""
+    return isinstance(image, TiffImageFile) and image.mode.startswith("I;16") and image.tag_v2.get(_PHOTOMETRIC) == 0

@@ -17,6 +17,10 @@ Source = bytes | mmap.mmap
 
 LONGEST_SIDE = 65_500  # libjpeg makes no longer one
 _MOST_MARKERS = 5_000  # before a JPEG's first scan; an ICC profile and extended XMP may take some hundreds
+_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # between a JPEG's scans, or in them where it is broken
+_JPEG_FRAMES = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)  # baseline, extended, progressive; the last two are coded arithmetically
+_AS_USUAL = "salve-o como JPEG comum, de 8 bits, ou como PNG"
+_MOST_BLOCKS = 200_000  # of a GIF, of 255 bytes each; to walk so many takes some hundredths of a second
 
 # What people send and what is no image that we take, so that the answer can name it.
 _OTHERS = (
@@ -62,11 +66,16 @@ DEFAULT = Limits()
 
 
 class Look(NamedTuple):
-    """An image's format as Pillow calls it, and its size in pixels (of an animation, of its canvas)."""
+    """An image's format as Pillow calls it, and its size in pixels (of an animation, of its canvas).
+
+    A JPEG without its end marker is `open_ended`: every scan that it needs has begun, but only who decodes the last one
+    can tell whether all of it is there.
+    """
 
     format: str
     width: int
     height: int
+    open_ended: bool = False
 
 
 class Grey(NamedTuple):
@@ -89,11 +98,11 @@ def look(data: Source, limits: Limits = DEFAULT) -> Look:
         raise BadImage("empty", "imagem vazia: o arquivo tem zero bytes")
     name, measure = _recognise(data)
     try:
-        width, height = measure(data)
+        found = Look(name, *measure(data))
     except (struct.error, IndexError, OverflowError):  # something is said to be where the file has ended
         raise _truncated(name) from None
-    check(width, height, limits)
-    return Look(name, width, height)
+    check(found.width, found.height, limits)
+    return found
 
 
 def check(width: int, height: int, limits: Limits) -> None:
@@ -108,7 +117,7 @@ def check(width: int, height: int, limits: Limits) -> None:
         raise BadImage("too_large", text)
 
 
-def _recognise(data: Source) -> tuple[str, Callable[[Source], tuple[int, int]]]:
+def _recognise(data: Source) -> tuple[str, Callable[[Source], tuple[int, int] | tuple[int, int, bool]]]:
     head = data[:1024]
     for beginning, name, measure in _FORMATS:
         if beginning.match(head):
@@ -125,9 +134,9 @@ def _damaged(name: str, what: str) -> BadImage:
     return BadImage("damaged", f"imagem {name} danificada: {what}")
 
 
-def _jpeg(data: Source) -> tuple[int, int]:
+def _jpeg(data: Source) -> tuple[int, int, bool]:
     """Walk the markers to the first scan (ITU-T T.81, B.1.1.2)."""
-    at, size = 2, None
+    at, frame = 2, 0
     for _ in range(_MOST_MARKERS):
         while data[at] != 0xFF:  # readers skip what is between two segments
             at = data.find(b"\xff", at)
@@ -135,21 +144,50 @@ def _jpeg(data: Source) -> tuple[int, int]:
                 raise _truncated("JPEG")
         code = data[at + 1]
         if code == 0xDA:
-            if not size:
+            if not frame:
                 raise _damaged("JPEG", "sem tamanho")
-            if data.rfind(b"\xff\xd9", at) < 0:
+            open_ended = data.rfind(b"\xff\xd9", at) < 0
+            if open_ended and not _all_scans_begin(data, frame, at):
                 raise _truncated("JPEG")
-            return size
+            height, width = struct.unpack_from(">HH", data, frame + 5)
+            return width, height, open_ended
         if code == 0xFF:  # fill byte
             at += 1
         elif code in (0x00, 0x01) or 0xD0 <= code <= 0xD9:  # stands alone
             at += 2
         else:
-            if 0xC0 <= code <= 0xCF and code not in (0xC4, 0xC8, 0xCC):  # start of frame
-                height, width = struct.unpack_from(">HH", data, at + 5)
-                size = width, height
+            if 0xC0 <= code <= 0xCF and code not in (0xC4, 0xC8, 0xCC):
+                _check_frame(code, data[at + 4], data[at + 9])
+                frame = at
             at += 2 + struct.unpack_from(">H", data, at + 2)[0]
     raise _damaged("JPEG", "segmentos demais")
+
+
+def _check_frame(code: int, bits: int, components: int) -> None:
+    """Refuse the kinds of JPEG that neither browsers nor our decoder know (T.81, B.2.2)."""
+    if code not in _JPEG_FRAMES:
+        raise BadImage("unsupported", f"JPEG sem perdas ou hierárquico não é suportado: {_AS_USUAL}")
+    if bits != 8:
+        raise BadImage("unsupported", f"JPEG de {bits} bits não é suportado: {_AS_USUAL}")
+    if components not in (1, 3, 4):
+        raise BadImage("unsupported", f"JPEG de {components} componentes não é suportado: {_AS_USUAL}")
+
+
+def _all_scans_begin(data: Source, frame: int, first: int) -> bool:
+    """Tell whether the scans that there are make a whole picture, if the last of them is whole.
+
+    For each component they have to bring all 64 coefficients down to their last bit (T.81, G.1.1.1).
+    """
+    needed = {data[frame + 10 + 3 * place]: set(range(64)) for place in range(data[frame + 9])}
+    for found, _ in zip(_MARKER.finditer(data, first), range(_MOST_MARKERS), strict=False):
+        at = found.start()
+        if data[at + 1] != 0xDA:
+            continue
+        count = data[at + 4]
+        start, end, bit = struct.unpack_from("BBB", data, at + 5 + 2 * count)
+        for place in range(count if not bit & 15 else 0):
+            needed.get(data[at + 5 + 2 * place], set()).difference_update(range(start, end + 1))
+    return not any(needed.values())
 
 
 def _png(data: Source) -> tuple[int, int]:
@@ -179,9 +217,32 @@ def _webp(data: Source) -> tuple[int, int]:
 
 def _gif(data: Source) -> tuple[int, int]:
     width, height = struct.unpack_from("<HH", data, 6)
-    if not data[-64:].rstrip(b"\0\r\n ").endswith(b";"):  # some writers pad
+    if not data[-64:].rstrip(b"\0\r\n ").endswith(b";") and not _gif_ends(data):
         raise _truncated("GIF")
     return width, height
+
+
+def _gif_ends(data: Source) -> bool:
+    """Walk the blocks (GIF89a, appendix A): tell whether there is an image, and none is cut; what follows is no matter.
+
+    Raises IndexError where the file ends within a block.
+    """
+    at, images, blocks = 13 + _palette(data[10]), 0, 0
+    while at < len(data) and data[at] in b"!,":
+        images += data[at] == 0x2C
+        at += 2 if data[at] == 0x21 else 11 + _palette(data[at + 9])
+        while size := data[at]:
+            at += 1 + size
+            blocks += 1
+            if blocks > _MOST_BLOCKS:  # whoever decodes it will see
+                return True
+        at += 1
+    return images > 0
+
+
+def _palette(flags: int) -> int:
+    """Return how many bytes a palette takes, by the flags in front of it."""
+    return 3 << (flags & 7) + 1 if flags & 0x80 else 0
 
 
 def _tiff(data: Source) -> tuple[int, int]:
