@@ -134,8 +134,8 @@ def test_ink_is_taken_for_adobes_whether_it_says_so_or_not_as_in_browsers(extens
 @pytest.mark.parametrize("subsampling", ["444", "420"])
 def test_ink_as_brightness_and_colours_is_shown_right(subsampling: str, extension: str) -> None:
     ink = 255 - np.asarray(photo(75, 52).convert("CMYK"))
-    options = {"level": 97, "colorspace": "CMYK", "outcolorspace": "YCCK", "subsampling": subsampling}
-    data = bytes(imagecodecs.jpeg8_encode(ink, **options))
+    options: dict[str, Any] = {"colorspace": "CMYK", "outcolorspace": "YCCK", "subsampling": subsampling}
+    data = bytes(imagecodecs.jpeg8_encode(ink, level=97, **options))
     assert data[data.index(b"Adobe") + 11] == 2
     assert apart(data, photo(75, 52), extension) <= (6 if subsampling == "444" else 24)
 

@@ -198,7 +198,7 @@ def death_of(headers: Mapping[str, Any] | None) -> Death:
     if reason := found.get("reason"):
         return Death(str(found.get("reason-code", "refused")), str(reason))
     for death in _deaths(found.get("x-death")):
-        if death.get("reason") == "delivery_limit":  # of those who fell, but also of those who stopped and gave it back
+        if death.get("reason") == "delivery_limit":  # of those who fell
             return Death("delivery_limit", "entregue vezes demais: nenhum trabalhador que a recebeu chegou ao fim")
         return Death(str(death.get("reason")), f"o broker a descartou: {death.get('reason')}")
     return Death("unknown", "motivo desconhecido")
