@@ -39,7 +39,7 @@ def _sending(group: Group) -> None:
     text = "send images, wait until each is done or dead; exit 0 only if all are done"
     example = "frota images send a.jpg b.png holidays/ 127.0.0.1:50051"
     send = commands.add(group, "send", _send, text, example)
-    text = "images, and folders of them (all below, hidden ones left out); the last word may be the server, HOST:PORT"
+    text = "images, and folders (all images below, but no hidden ones); the last word may be the server, HOST:PORT"
     send.add_argument("files", nargs="+", metavar="FILE", help=text)
     text = "images under way at a time, 1 to 64 (%(default)s)"
     send.add_argument("--parallel", type=_parallel, default=8, metavar="N", help=text)

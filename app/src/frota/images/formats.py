@@ -15,6 +15,7 @@ from frota.images import tiff
 
 Source = bytes | mmap.mmap
 
+HEAD_BYTES = 1024  # of a file, by which its format is told
 LONGEST_SIDE = 65_500  # libjpeg makes no longer one
 _MOST_MARKERS = 5_000  # before a JPEG's first scan; an ICC profile and extended XMP may take some hundreds
 _MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # between a JPEG's scans, or in them where it is broken
@@ -36,7 +37,7 @@ _OTHERS = (
     (re.compile(rb"PK\x03\x04"), "ZIP"),
     (re.compile(rb"(?:\xef\xbb\xbf)?\s*(?:<[?!][^\0]*?)?<svg[\s>]"), "SVG"),
     (re.compile(rb"(?:\xef\xbb\xbf)?\s*<(?:!doctype html|html)", re.IGNORECASE), "HTML"),
-    (re.compile(rb"(?:\xef\xbb\xbf)?(?:[\t\n\f\r -~]|[\xc2-\xf4][\x80-\xbf]{1,3}){4,}+.{0,3}\Z", re.DOTALL), "texto"),
+    (re.compile(rb"(?:\xef\xbb\xbf)?(?:[\t\n\f\r -~]|[\xc2-\xf4][\x80-\xbf]{1,3}){4,}.{0,3}\Z", re.DOTALL), "texto"),
 )
 
 
@@ -117,8 +118,15 @@ def check(width: int, height: int, limits: Limits) -> None:
         raise BadImage("too_large", text)
 
 
+def recognise(head: bytes) -> str:
+    """Return a file's format by its first `HEAD_BYTES`. Raises BadImage for what is empty, or no image of ours."""
+    if not head:
+        raise BadImage("empty", "imagem vazia: o arquivo tem zero bytes")
+    return _recognise(head)[0]
+
+
 def _recognise(data: Source) -> tuple[str, Callable[[Source], tuple[int, int] | tuple[int, int, bool]]]:
-    head = data[:1024]
+    head = data[:HEAD_BYTES]
     for beginning, name, measure in _FORMATS:
         if beginning.match(head):
             return name, measure

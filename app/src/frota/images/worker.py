@@ -202,7 +202,7 @@ class Worker:
 
     async def _store(self, ticket: Ticket, grey: Grey) -> str:
         """Put the result where there is none; the same image that is there already is as good. Raises DeadError."""
-        about = metadata(ticket, grey.width, grey.height)
+        about = metadata(ticket, grey.width, grey.height, grey.media_type)
         bucket = self.settings.bucket
         for key in result_keys(ticket.filename, ticket.sha256):
             put = partial(self._objects.put_new, bucket, key, grey.data, grey.media_type, about)
