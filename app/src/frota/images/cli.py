@@ -4,7 +4,9 @@ import argparse
 import os
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
+from ipaddress import IPv6Address
 from typing import Any
 
 from frota import commands
@@ -146,13 +148,20 @@ def _worker_settings(args: argparse.Namespace) -> WorkerSettings:
     weakest: dict[str, Any] = {"bucket": os.environ.get("BUCKET_NAME", "")}
     if host := os.environ.get("RABBIT_HOST"):
         try:
-            weakest["brokers"] = settings.parse_brokers(host if re.search(r":\d+$", host) else f"{host}:{_AMQP_PORT}")
+            weakest["brokers"] = settings.parse_brokers(_with_port(host))
         except ValueError:
             raise SettingsError(f"RABBIT_HOST={host!r}: must be the broker's host") from None
     config = commands.read(WorkerSettings, PREFIX, args, weakest)
     if not config.bucket:
         raise SettingsError(f"{PREFIX}BUCKET (--bucket) is missing: a worker needs a bucket for its results")
     return config
+
+
+def _with_port(host: str) -> str:
+    """Return the original's host as HOST:PORT; a bare IPv6 address has no port."""
+    with suppress(ValueError):
+        return f"[{IPv6Address(host.strip('[]'))}]:{_AMQP_PORT}"
+    return host if re.search(r":\d+$", host) else f"{host}:{_AMQP_PORT}"
 
 
 def _send(args: argparse.Namespace) -> int:
