@@ -203,8 +203,24 @@ def _png(data: Source) -> tuple[int, int]:
         raise _damaged("PNG", "sem cabeçalho")
     if data.rfind(b"\0\0\0\0IEND") < 0:
         raise _truncated("PNG")
+    if data[24:26] == b"\x10\x02" and _png_has(data, b"tRNS"):  # of which only the upper halves would be compared
+        raise BadImage(
+            "unsupported",
+            "PNG RGB de 16 bits com cor transparente não é suportado: salve-o com canal alfa ou com 8 bits",
+        )
     width, height = struct.unpack_from(">II", data, 16)
     return width, height
+
+
+def _png_has(data: Source, wanted: bytes) -> bool:
+    """Tell whether there is a chunk of this name in front of the pixels."""
+    at = 8
+    for _ in range(_MOST_MARKERS):
+        size, name = struct.unpack_from(">I4s", data, at)
+        if name in (wanted, b"IDAT"):
+            return bool(name == wanted)
+        at += 12 + size
+    return False
 
 
 def _webp(data: Source) -> tuple[int, int]:
