@@ -111,6 +111,13 @@ def test_a_producer_takes_what_lacks_only_its_end_and_refuses_what_is_cut(tmp_pa
     asyncio.run(run())
 
 
+def test_what_some_cameras_write_into_a_sequential_scan_is_no_matter_where_the_end_is_missing() -> None:
+    data = bytearray(picture("baseline"))
+    scan = data.index(b"\xff\xda")
+    data[scan + 5 + 2 * data[scan + 4] : scan + 8 + 2 * data[scan + 4]] = bytes(3)
+    assert apart(bytes(data[:-2]), decode(convert(picture("baseline"), ".png").data), ".png") == 0
+
+
 def without_marker(data: bytes, marker: bytes) -> bytes:
     """Return a JPEG without a segment."""
     at = data.index(marker)

@@ -7,6 +7,7 @@ from typing import Any
 import imagecodecs
 import numpy as np
 import pytest
+from PIL import Image
 
 from frota.images.formats import BadImage, look
 from frota.images.grayscale import convert
@@ -120,3 +121,27 @@ def test_webp_is_what_an_independent_reading_sees(mode: str, options: dict[str, 
     found = np.asarray(imagecodecs.webp_decode(data, hasalpha=True), float)
     alpha = found[..., 3] / 255 if found.shape[-1] == 4 else 1.0
     assert apart(data, found[..., :3] @ LUMA * alpha + 255 * (1 - alpha)) <= 2
+
+
+@pytest.mark.parametrize("background", [(0, 0, 0, 0), (0, 255, 0, 255)])
+@pytest.mark.parametrize("alpha", [255, 128])
+def test_what_the_first_frame_of_an_animated_webp_does_not_cover_is_white(
+    alpha: int, background: tuple[int, int, int, int]
+) -> None:
+    first, second = Image.new("RGBA", (60, 40), (0, 0, 0, 0)), Image.new("RGBA", (60, 40), (0, 0, 255, 255))
+    first.paste((255, 0, 0, alpha), (20, 10, 30, 20))
+    data = encode(first, "WEBP", save_all=True, append_images=[second], lossless=True, background=background)
+    at = data.index(b"ANMF") + 8
+    assert data[at : at + 12] == b"\x0a\0\0\x05\0\0\x09\0\0\x09\0\0", "ten by ten pixels at 20, 10"
+    shown = np.full((40, 60), 255.0)
+    shown[10:20, 20:30] = 76 * alpha / 255 + 255 - alpha
+    assert apart(data, shown) <= 1
+
+
+def test_a_png_of_an_iphones_application_is_named() -> None:
+    data = encode(photo(9, 9), "PNG")
+    chunk = b"CgBI\x50\0\x20\x02"
+    odd = data[:8] + struct.pack(">I", 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) + data[8:]
+    with pytest.raises(BadImage, match="CgBI") as caught:
+        look(odd)
+    assert caught.value.code == "unsupported"

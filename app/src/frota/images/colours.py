@@ -5,7 +5,6 @@ import math
 from functools import lru_cache
 
 from PIL import Image, ImageChops, ImageCms
-from PIL.GifImagePlugin import GifImageFile
 from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
@@ -32,7 +31,7 @@ def grey(image: ImageFile) -> Image.Image:
         result.paste(_on_white(strip, transform), (0, top))
         if transparent:
             result.paste(255, (0, top), transparent)
-    return _framed(result, image) if isinstance(image, GifImageFile) else result
+    return result
 
 
 def _clear_level(image: ImageFile) -> int | None:
@@ -58,9 +57,8 @@ def _where(strip: Image.Image, level: int) -> Image.Image:
     return ImageChops.darker(*parts)
 
 
-def _framed(grey: Image.Image, image: GifImageFile) -> Image.Image:
-    """Return a GIF's first frame on white, which is what browsers show where a frame does not reach."""
-    frame = image.dispose_extent
+def framed(grey: Image.Image, frame: tuple[int, int, int, int] | None) -> Image.Image:
+    """Return an animation's first frame on white, which is what browsers show where a frame does not reach."""
     if frame is None or frame == (0, 0, *grey.size):
         return grey
     canvas = Image.new("L", grey.size, 255)

@@ -20,6 +20,7 @@ LONGEST_SIDE = 65_500  # libjpeg makes no longer one
 _MOST_MARKERS = 5_000  # before a JPEG's first scan; an ICC profile and extended XMP may take some hundreds
 _MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # between a JPEG's scans, or in them where it is broken
 _JPEG_FRAMES = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)  # baseline, extended, progressive; the last two are coded arithmetically
+_PROGRESSIVE = (0xC2, 0xCA)
 _AS_USUAL = "salve-o como JPEG comum, de 8 bits, ou como PNG"
 _MOST_BLOCKS = 200_000  # of a GIF, of 255 bytes each; to walk so many takes some hundredths of a second
 
@@ -193,12 +194,16 @@ def _all_scans_begin(data: Source, frame: int, first: int) -> bool:
             continue
         count = data[at + 4]
         start, end, bit = struct.unpack_from("BBB", data, at + 5 + 2 * count)
+        if data[frame + 1] not in _PROGRESSIVE:  # which has all in one scan, whatever some cameras write there
+            start, end, bit = 0, 63, 0
         for place in range(count if not bit & 15 else 0):
             needed.get(data[at + 5 + 2 * place], set()).difference_update(range(start, end + 1))
     return not any(needed.values())
 
 
 def _png(data: Source) -> tuple[int, int]:
+    if data[12:16] == b"CgBI":
+        raise BadImage("unsupported", "PNG de aplicativo de iPhone (CgBI) não é suportado: salve-o como PNG comum")
     if data[12:16] != b"IHDR":
         raise _damaged("PNG", "sem cabeçalho")
     if data.rfind(b"\0\0\0\0IEND") < 0:
@@ -237,6 +242,15 @@ def _webp(data: Source) -> tuple[int, int]:
         width, height = struct.unpack_from("<HH", data, 26)
         return width & 0x3FFF, height & 0x3FFF
     raise _damaged("WebP", "sem imagem")
+
+
+def webp_frame(data: Source) -> tuple[int, int, int, int] | None:
+    """Return where on its canvas an animated WebP has its first frame (RFC 9649, 2.7.1.1); None for one without."""
+    at = data.find(b"ANMF", 30) if data[12:16] == b"VP8X" and data[20] & 2 else -1
+    if at < 0:
+        return None
+    left, top, width, height = (int.from_bytes(data[at + 8 + step : at + 11 + step], "little") for step in (0, 3, 6, 9))
+    return 2 * left, 2 * top, 2 * left + width + 1, 2 * top + height + 1
 
 
 def _gif(data: Source) -> tuple[int, int]:

@@ -68,7 +68,7 @@ def _convert(data: Source, look: Look, as_png: bool, limits: Limits) -> Grey:
             quality = {"qtables": [image.quantization[0]]} if 0 in image.quantization else quality
             if not colours.transform_of(image):
                 image.draft("L", image.size)  # the colours need not even be decoded
-        grey = _upright(colours.grey(image), image)
+        grey = _upright(colours.framed(colours.grey(image), _frame(data, image)), image)
     result = io.BytesIO()
     if as_png:
         grey.save(result, "PNG")
@@ -91,6 +91,13 @@ def _ended(data: bytes) -> bytes:
     if pictures[0] != pictures[1]:
         raise BadImage("truncated", "imagem JPEG truncada: falta o fim do arquivo")
     return whole + _END
+
+
+def _frame(data: Source, image: ImageFile) -> tuple[int, int, int, int] | None:
+    """Return where the first frame of an animation is; None for what is none."""
+    if isinstance(image, GifImagePlugin.GifImageFile):
+        return image.dispose_extent
+    return formats.webp_frame(data) if isinstance(image, WebPImagePlugin.WebPImageFile) else None
 
 
 def _lossless(data: Source, image: ImageFile) -> Grey | None:
