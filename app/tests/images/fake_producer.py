@@ -40,6 +40,7 @@ class Fake:
         services: str = "both",
         limit: int = 2**24,
         port: int = 0,
+        host: str = "127.0.0.1",
     ) -> None:
         self.reply, self.states, self.credentials, self.services = reply, states, credentials, services
         self.cut_at = 0  # bytes of an upload after which it goes and comes again, once
@@ -49,7 +50,7 @@ class Fake:
         self.watched: list[list[str]] = []
         self.names: dict[str, str] = {}  # of those that were accepted
         self.most = self.under_way = 0  # calls at a time
-        self.port = port
+        self.port, self._host = port, host
         self.changed = asyncio.Event()  # states of `names` are to be told again to those who watch
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="fake producer")
@@ -109,7 +110,7 @@ class Fake:
             handlers = grpc.method_handlers_generic_handler("frota.images.Images", methods)
             self._server.add_generic_rpc_handlers((handlers,))
         self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("cloudimg.ImageService", one),))
-        address = f"127.0.0.1:{self.port}"
+        address = f"{self._host}:{self.port}"
         if self.credentials:
             self.port = self._server.add_secure_port(address, self.credentials)
         else:

@@ -50,7 +50,7 @@ async def intake(folder: Path, broker: Any, bucket: Any, **settings: Any) -> Asy
     try:
         yield taking
     finally:
-        taking.close()
+        await taking.close()
         await statuses.close()
 
 

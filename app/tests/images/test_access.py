@@ -1,23 +1,46 @@
 """How people get to the producer and operators to the broker, and how commands of both are told so."""
 
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from frota import cli
 from frota.images import access
-from images.images_support import images
+from frota.images import cli as images_cli
+from frota.images.settings import parse_brokers
+from images.fake_producer import fake
+from images.images_support import CLEAN, images
+from support import PATIENCE
 
 
 @pytest.mark.parametrize(
     ("text", "address"),
-    [("h", "h:50051"), ("10.0.0.1:5", "10.0.0.1:5"), ("[::1]", "[::1]:50051"), ("[::1]:70", "[::1]:70")],
+    [
+        ("h", "h:50051"),
+        ("10.0.0.1:5", "10.0.0.1:5"),
+        ("[::1]", "[::1]:50051"),
+        ("[::1]:70", "[::1]:70"),
+        ("::1", "[::1]:50051"),
+        ("2001:db8::10.0.0.1", "[2001:db8::a00:1]:50051"),
+        ("fe80::1%eth0", "[fe80::1%eth0]:50051"),
+        ("[fe80::1%eth0]:7", "[fe80::1%eth0]:7"),
+        ("ipv6:[::1]:70", "[::1]:70"),
+        ("ipv6:%5B::1%5D:70", "[::1]:70"),
+        ("ipv6:::1", "[::1]:50051"),
+        ("ipv4:10.0.0.1:5", "10.0.0.1:5"),
+        ("dns:///h:5", "h:5"),
+    ],
 )
 def test_an_address_is_host_and_port_or_host_alone(text: str, address: str) -> None:
     assert access.parse_address(text) == address
 
 
-@pytest.mark.parametrize("text", ["", ":5", "h:", "h:0", "h:65536", "::1", "a b:5", "unix:/tmp/x", "h:5:5", "h/x"])
+@pytest.mark.parametrize(
+    "text", ["", ":5", "h:", "h:0", "h:65536", "::1:50051", "[::1]]:5", "a b:5", "unix:/tmp/x", "h:5:5", "h/x"]
+)
 def test_what_is_no_address_is_told_so(text: str) -> None:
     with pytest.raises(ValueError, match="must be HOST:PORT"):
         access.parse_address(text)
@@ -110,3 +133,68 @@ def test_a_command_for_dead_images_that_is_not_plain_does_nothing(words: list[st
 def test_a_broker_that_is_away_is_told_in_a_sentence() -> None:
     ran = images("dead", "list", "--brokers", "127.0.0.1:1")
     assert (ran.status, ran.err) == (1, "frota: no broker at 127.0.0.1:1: Connection refused\n")
+
+
+@pytest.mark.parametrize(
+    ("word", "is_one"),
+    [("h:5", True), ("[::1]:5", True), ("[::1]", True), ("::1", True), ("h", False), ("a.jpg", False), ("a:b", False)],
+)
+def test_a_word_among_files_is_the_server_where_it_can_be_nothing_else(word: str, is_one: bool) -> None:
+    assert access.is_address(word) is is_one
+
+
+def bound(tmp_path: Path, host: str) -> tuple[subprocess.Popen[bytes], str]:
+    """Start a producer without a broker, and return it with where it says that it listens."""
+    words = ("--host", host, "--port", "0", "--brokers", "[::1]:1", "--state-dir", str(tmp_path / "state"))
+    more = ("--security", "clear") if host in ("::", "[::]") else ()
+    command = [sys.executable, "-m", "frota", "images", "serve", *words, *more]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, env=CLEAN)
+    assert process.stderr
+    for line in process.stderr:
+        if found := re.search(rb"iniciado em (\S+:\d+)", line):
+            return process, found[1].decode()
+    raise AssertionError("it ended")
+
+
+@pytest.mark.parametrize("host", ["::1", "[::1]", "::", "localhost"])
+def test_a_producer_listens_on_ipv6_and_is_found_there(tmp_path: Path, host: str) -> None:
+    process, address = bound(tmp_path, host)
+    try:
+        port = address.rpartition(":")[2]
+        assert address == f"{'[' + host.strip('[]') + ']' if ':' in host else host}:{port}"
+        targets = {"::": ("[::1]", "127.0.0.1", "localhost"), "localhost": ("localhost",)}.get(host, ("[::1]",))
+        for target in targets:
+            ran = images("status", "a" * 32, "--address", f"{target}:{port}", "--patience", "5")
+            assert (ran.status, "unknown" in ran.out) == (1, True), ran.err
+    finally:
+        process.terminate()
+        assert process.wait(PATIENCE) == 0
+
+
+def test_an_image_is_sent_over_ipv6_whether_the_server_is_the_last_word_or_a_setting() -> None:
+    with fake(host="[::1]") as server:
+        for words in ((f"[::1]:{server.port}",), ("--address", f"[::1]:{server.port}"), (f"ipv6:[::1]:{server.port}",)):
+            ran = images("send", __file__, *words)
+            assert ran.status == 0, ran.err
+        assert {one.peer.partition(":")[0] for one in server.received} == {"ipv6"}
+
+
+def test_a_server_that_is_not_there_is_told_by_its_address() -> None:
+    ran = images("send", __file__, "[::1]:1", "--patience", "0.3")
+    assert ran.status == 1
+    assert "[::1]:1" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("host", "broker"),
+    [
+        ("::1", ("::1", 5672)),
+        ("[::1]", ("::1", 5672)),
+        ("[::1]:7", ("::1", 7)),
+        ("mq", ("mq", 5672)),
+        ("mq:7", ("mq", 7)),
+        ("10.0.0.1", ("10.0.0.1", 5672)),
+    ],
+)
+def test_the_broker_of_an_originals_worker_may_have_an_ipv6_address(host: str, broker: tuple[str, int]) -> None:
+    assert parse_brokers(images_cli._with_port(host)) == (broker,)

@@ -1,5 +1,7 @@
 """What travels reads back as it was written, and what is none of ours is said to be so."""
 
+import unicodedata
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -32,6 +34,68 @@ def test_the_key_of_a_result_is_the_originals_and_another_one_where_that_is_take
     assert result_keys(name, SHA) == keys
 
 
+LONG = [
+    "a" * 251 + ".jpg",
+    "é" * 125 + ".png",
+    "\N{FAMILY}" * 62 + ".webp",
+    "e\u0301" * 83 + ".tiff",
+    "\N{WOMAN}\u200d\N{PERSONAL COMPUTER}" * 22 + ".gif",
+    "\N{REGIONAL INDICATOR SYMBOL LETTER B}\N{REGIONAL INDICATOR SYMBOL LETTER R}" * 31 + ".jpg",
+    "\N{WAVING HAND SIGN}\N{EMOJI MODIFIER FITZPATRICK TYPE-4}" * 31 + ".jpg",
+    "ก็" * 41 + ".jpeg",
+    "a" * 255,
+    "a." + "b" * 253,
+    "\u0301" * 127,
+]
+
+
+@pytest.mark.parametrize("name", LONG, ids=range(len(LONG)))
+def test_the_key_of_a_result_is_never_longer_than_the_name_of_a_file(name: str) -> None:
+    assert messages.check_name(name) == name
+    first, second = result_keys(name, SHA)
+    end = messages.extension(name) if len(messages.extension(name)) < 9 else ""
+    assert first.endswith(f"_gray{end}")
+    assert second.endswith(f"_gray-{SHA[:16]}{end}")
+    for key in (first, second):
+        assert 200 < len(key.encode()) <= 255 or name.startswith("\u0301")
+        stem = key.partition("_gray")[0]
+        assert name.startswith(stem)
+        assert unicodedata.normalize("NFC", name).startswith(unicodedata.normalize("NFC", stem)), "half a character"
+
+
+@pytest.mark.parametrize(
+    ("text", "kept"),
+    [
+        ("abc", "abc"),
+        ("abcdef", "abcd"),
+        ("abcé", "abc"),
+        ("abe\u0301", "ab"),
+        ("ab\N{WAVING HAND SIGN}", "ab"),
+        ("\N{REGIONAL INDICATOR SYMBOL LETTER B}\N{REGIONAL INDICATOR SYMBOL LETTER R}", ""),
+        ("\u0301\u0301\u0301", ""),
+    ],
+)
+def test_a_text_is_cut_between_characters_as_people_see_them(text: str, kept: str) -> None:
+    assert messages.shortened(text, 4) == kept
+
+
+def test_long_names_that_become_one_are_kept_apart_by_what_was_sent() -> None:
+    one, other = result_keys("a" * 250 + "1.jpg"[:5], SHA), result_keys("a" * 250 + "2.jpg", "cd" * 32)
+    assert one[0] == other[0]
+    assert one[1] != other[1]
+
+
+def test_what_a_result_is_stands_in_its_metadata_whatever_its_name_says() -> None:
+    about = metadata(ticket("photo.webp"), 3, 2, "image/jpeg")
+    assert (about["media-type"], about["width"], about["height"]) == ("image/jpeg", "3", "2")
+
+
+@pytest.mark.parametrize("name", ["-rf.jpg", "...", " ", "a b.jpg", "\u200f\u05e9\u05dc\u05d5\u05dd.jpg", "con.jpg"])
+def test_a_name_that_is_only_strange_is_taken(name: str) -> None:
+    assert messages.check_name(name) == name
+    assert all("_gray" in key for key in result_keys(name, SHA))
+
+
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
@@ -39,9 +103,17 @@ def test_the_key_of_a_result_is_the_originals_and_another_one_where_that_is_take
         ("../../x.jpg", messages.PATH_NAME),
         ("C:\\x.jpg", messages.PATH_NAME),
         ("..", messages.PATH_NAME),
-        ("a\nPRIORITY=0.jpg", messages.ODD_NAME),
-        ("a\x1b[2J.jpg", messages.ODD_NAME),
-        ("gpj.\u202eexe", messages.ODD_NAME),
+        ("..\\..\\x.jpg", messages.PATH_NAME),
+        (".", messages.PATH_NAME),
+        ("/", messages.PATH_NAME),
+        ("a\nPRIORITY=0.jpg", messages.ODD_NAME.format("U+000A")),
+        ("a\x1b[2J.jpg", messages.ODD_NAME.format("U+001B")),
+        ("a\0.jpg", messages.ODD_NAME.format("U+0000")),
+        ("a\u2028.jpg", messages.ODD_NAME.format("U+2028")),
+        ("gpj.\u202eexe", messages.TURNED_NAME.format("U+202E")),
+        ("\u2066a.jpg", messages.TURNED_NAME.format("U+2066")),
+        ("f\udce9rias.jpg", messages.NO_UTF8_NAME),
+        ("\udcff\n.jpg", messages.NO_UTF8_NAME),
         ("é" * 128 + ".jpg", messages.LONG_NAME),
     ],
 )
@@ -59,7 +131,7 @@ def test_a_name_is_taken_as_it_is_or_refused(name: str) -> None:
         return
     assert not set(name) & set("/\\\n\r\x00")
     assert len(result_keys(name, SHA)[1].encode()) < 1024
-    assert all(value.isascii() for value in metadata(ticket(name), 1, 1).values())
+    assert all(value.isascii() for value in metadata(ticket(name), 1, 1, "image/png").values())
 
 
 @pytest.mark.parametrize("upload", ["", f"uploads/{ID}"])

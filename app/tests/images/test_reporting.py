@@ -10,9 +10,10 @@ import pytest
 
 from frota.core import log
 from frota.images import owed, reporting
+from frota.images.broker import AwayError
 from frota.images.messages import Death, Event, Ticket
 from frota.images.owed import Owed
-from frota.images.publishing import FullError
+from frota.images.publishing import FullError, UnroutableError
 from frota.images.reporting import Reporter
 
 TICKETS = [Ticket(f"{number:032x}", "a.jpg", "b" * 32, "c" * 64, 5) for number in range(3)]
@@ -115,3 +116,39 @@ def test_a_dead_image_that_the_broker_does_not_take_is_tried_again_and_said_in_i
     asyncio.run(reporter(Full(), tmp_path).dead(delivery, Death("damaged", "danificada"), TICKETS[0]))
     about = {"IMAGE_ID": TICKETS[0].id, "TRACE_ID": TICKETS[0].trace, "FILENAME": "a.jpg"}
     assert said == [{"event": "dead_refused"} | about]
+
+
+class Taking(Broker):
+    """Stands in for a publisher, and keeps what it is given as it is."""
+
+    def __init__(self, *refusals: Exception) -> None:
+        super().__init__(confirms=True)
+        self.refusals, self.kept = list(refusals), list[tuple[str, str, bytes, pika.BasicProperties]]()
+
+    async def publish(self, exchange: str, key: str, body: bytes, properties: pika.BasicProperties) -> None:
+        """Refuse as often as there are refusals, then take everything."""
+        if self.refusals:
+            raise self.refusals.pop(0)
+        self.kept.append((exchange, key, body, properties))
+
+
+def test_an_image_is_queued_anew_as_if_it_had_never_been_delivered(tmp_path: Path) -> None:
+    ticket = Ticket("a" * 32, "a.jpg", "b" * 32, "c" * 64, 5)
+    counted = ticket.headers() | {"x-delivery-count": 3, "x-death": [{"reason": "rejected"}]}
+    properties = pika.BasicProperties(message_id=ticket.id, delivery_mode=2, timestamp=77, headers=counted)
+    delivery: Any = SimpleNamespace(properties=properties, body=b"image")
+    broker = Taking()
+    assert asyncio.run(reporter(broker, tmp_path).again(delivery))
+    ((exchange, key, body, told),) = broker.kept
+    assert (exchange, key, body) == ("", "images", b"image")
+    assert (told.message_id, told.delivery_mode, told.timestamp) == (ticket.id, 2, 77)
+    assert Ticket.read(told.message_id, told.headers) == ticket
+    assert told.headers == ticket.headers()
+
+
+@pytest.mark.parametrize("refusal", [FullError(), UnroutableError(), AwayError("ACCESS_REFUSED")], ids=repr)
+def test_an_image_that_the_broker_does_not_take_anew_goes_on_waiting(refusal: Exception, tmp_path: Path) -> None:
+    delivery: Any = SimpleNamespace(properties=pika.BasicProperties(message_id="1", headers={}), body=b"image")
+    broker = Taking(refusal)
+    assert not asyncio.run(reporter(broker, tmp_path).again(delivery))
+    assert not broker.kept

@@ -9,7 +9,7 @@ import pytest
 from frota.core import log
 from frota.images import retrying
 from frota.images.objects import StorageError
-from frota.images.retrying import Outage
+from frota.images.retrying import HeldError, Outage
 
 
 @pytest.fixture
@@ -51,3 +51,10 @@ def test_what_does_not_pass_by_itself_is_an_error_once_a_minute(said: list[tuple
     outage((0, AWAY), (1, REFUSED), (2, REFUSED), (60.5, AWAY), (60.9, REFUSED), (61, REFUSED), (62, None))
     refused = ("ERROR", "storage_refuses")
     assert said == [("WARNING", "storage_away"), refused, refused, ("INFO", "storage_back")]
+
+
+def test_an_image_is_let_go_of_when_s3_was_away_for_ten_minutes(said: list[tuple[str, str]]) -> None:
+    with pytest.raises(HeldError):
+        outage((0, AWAY), (599, AWAY), (601, AWAY))
+    assert said == [("WARNING", "storage_away")]
+    outage((0, AWAY), (599, AWAY), (601, None))

@@ -142,10 +142,30 @@ def test_a_file_of_which_nothing_can_be_sent_says_why_and_the_others_go_on(tmp_p
         "pipe.jpg": "não é um arquivo comum",
         "folder": "nenhuma imagem nesta pasta",
         "none.jpg": "arquivo não existe",
-        "no\\udcff.jpg": messages.ODD_NAME,
+        "no\\udcff.jpg": messages.NO_UTF8_NAME,
     }.items():
         assert f"✘ Falha: {tmp_path}/{name}: {text}" in ran.lines
     assert ran.status == 1
+
+
+def test_what_is_in_a_folder_and_is_not_sent_is_counted_with_its_reasons(tmp_path: Path) -> None:
+    pictures(tmp_path, "a.jpg")
+    for name in ("notes.txt", "more.txt"):
+        (tmp_path / name).write_text("only text\n")
+    (tmp_path / "b.jpg.part").write_bytes(b"\xff\xd8\xff")
+    with fake() as server:
+        ran = send(server, tmp_path)
+        assert ran.status == 0
+        assert "Não enviados das pastas: 3: 2 formato não suportado (texto) (more.txt, …); 1 down" in ran.err
+        objects = send(server, tmp_path, "--json").objects
+    assert objects[:3] == [
+        {"file": str(tmp_path / name), "state": "passed over", "code": "FILE", "reason": reason}
+        for name, reason in (
+            ("b.jpg.part", "download incompleto"),
+            ("more.txt", "formato não suportado (texto)"),
+            ("notes.txt", "formato não suportado (texto)"),
+        )
+    ]
 
 
 def test_images_of_one_name_are_told_of_before_they_are_sent(tmp_path: Path) -> None:

@@ -2,12 +2,15 @@
 
 import asyncio
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from frota.core import log
 from frota.images.messages import Ticket
 from frota.images.objects import StorageError
+from frota.images.retrying import HeldError
 from frota.images.settings import WorkerSettings
 from frota.images.worker import DeadError, Worker
 
@@ -53,3 +56,25 @@ def test_a_worker_begins_without_the_images_that_a_killed_one_has_left_behind(
 
     asyncio.run(run())
     assert [file.name for file in tmp_path.iterdir()] == ["lock"]
+
+
+@pytest.mark.parametrize("taken", [[True], [False, False, True]], ids=str)
+def test_an_image_that_waited_too_long_is_queued_anew_and_forgotten_only_where_the_broker_took_it(
+    taken: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = WorkerSettings(bucket="results", uploads_bucket="uploads")
+    worker = Worker(config, lambda: config, lambda _: None)
+    tries, forgotten = list[int](), list[int]()
+
+    async def result(*_: object) -> str:
+        tries.append(1)
+        raise HeldError
+
+    async def again(_: object) -> bool:
+        return taken[len(tries) - 1]
+
+    monkeypatch.setattr(worker, "_result", result)
+    worker._reporter = SimpleNamespace(again=again)  # type: ignore[assignment] # as far as it is used
+    delivery: Any = SimpleNamespace(body=b"", ack=lambda: forgotten.append(len(tries)))
+    assert asyncio.run(worker._result_unless_requeued(UPLOADED, delivery)) == ""
+    assert forgotten == [len(taken)]

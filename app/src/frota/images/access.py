@@ -2,8 +2,11 @@
 
 import argparse
 import re
+from contextlib import suppress
 from dataclasses import dataclass
+from ipaddress import IPv6Address
 from pathlib import Path
+from urllib.parse import unquote
 
 from frota import commands
 from frota.core import secret_file
@@ -14,21 +17,32 @@ from frota.images.settings import PREFIX, Broker, path
 CLIENT_FILE = Path("/etc/frota/frota-image-client.env")
 OPERATOR_FILE = Path("/etc/frota/frota-image-operator.env")
 PORT = 50051
-_ADDRESS = re.compile(r"(\[[0-9a-fA-F:.]+\]|[\w.-]+)(?::(\d{1,5}))?", re.ASCII)
+_ADDRESS = re.compile(r"(\[[0-9a-fA-F:.]+(?:%[\w.-]+)?\]|[\w.-]+)(?::(\d{1,5}))?", re.ASCII)
+_SCHEME = re.compile(r"(?:ipv4|ipv6|dns):(?:///)?")  # as gRPC has its targets
 
 
 def parse_address(text: str) -> str:
-    """Read HOST:PORT or HOST alone, return HOST:PORT. Raises ValueError saying what would be right."""
-    found = _ADDRESS.fullmatch(text)
+    """Read HOST:PORT or HOST alone, return HOST:PORT. Raises ValueError saying what would be right.
+
+    An IPv6 address is in brackets, or without a port.
+    """
+    found = _match(text)
     if found is None or not 0 < int(found[2] or PORT) < 65536:
         raise ValueError("must be HOST:PORT, or HOST alone, an IPv6 address in [brackets]")
     return f"{found[1]}:{int(found[2] or PORT)}"
 
 
 def is_address(word: str) -> bool:
-    """Tell whether a word among file names is HOST:PORT."""
-    found = _ADDRESS.fullmatch(word)
-    return bool(found and found[2])
+    """Tell whether a word among file names is HOST:PORT, or an IPv6 address."""
+    found = _match(word)
+    return bool(found and (found[2] or found[1].startswith("[")))
+
+
+def _match(text: str) -> re.Match[str] | None:
+    plain = unquote(text.removeprefix(scheme[0])) if (scheme := _SCHEME.match(text)) else text
+    with suppress(ValueError):
+        plain = f"[{IPv6Address(plain)}]"
+    return _ADDRESS.fullmatch(plain)
 
 
 @dataclass(frozen=True)

@@ -53,6 +53,28 @@ class Session:
             raise AwayError(self.over.result())
         return answer.result()
 
+    async def takes(self, method: Callable[[Channel, Callable[[object], None]], None]) -> bool:
+        """Call a method with a channel of its own, which the broker closes if it refuses; tell whether it did not.
+
+        Raises AwayError.
+        """
+        answer = asyncio.get_running_loop().create_future()
+
+        def begin(channel: Channel) -> None:
+            channel.add_on_close_callback(lambda *_: settle(answer, None))
+            method(channel, lambda _: settle(answer, channel))
+
+        try:
+            self.connection.channel(on_open_callback=begin)
+        except AMQPError as error:
+            raise AwayError(_explained(error)) from None
+        await asyncio.wait({answer, self.over}, return_when=asyncio.FIRST_COMPLETED)
+        if not answer.done():
+            raise AwayError(self.over.result())
+        if channel := answer.result():
+            channel.close()
+        return channel is not None
+
     async def close(self) -> None:
         """Close the connection in order, if the broker hears that: one without room reads nothing."""
         if not self.over.done():

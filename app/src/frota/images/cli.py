@@ -4,7 +4,9 @@ import argparse
 import os
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
+from ipaddress import IPv6Address
 from typing import Any
 
 from frota import commands
@@ -39,7 +41,7 @@ def _sending(group: Group) -> None:
     text = "send images, wait until each is done or dead; exit 0 only if all are done"
     example = "frota images send a.jpg b.png holidays/ 127.0.0.1:50051"
     send = commands.add(group, "send", _send, text, example)
-    text = "images, and folders of them (all below, hidden ones left out); the last word may be the server, HOST:PORT"
+    text = "images, and folders (all images below, but no hidden ones); the last word may be the server, HOST:PORT"
     send.add_argument("files", nargs="+", metavar="FILE", help=text)
     text = "images under way at a time, 1 to 64 (%(default)s)"
     send.add_argument("--parallel", type=_parallel, default=8, metavar="N", help=text)
@@ -146,13 +148,20 @@ def _worker_settings(args: argparse.Namespace) -> WorkerSettings:
     weakest: dict[str, Any] = {"bucket": os.environ.get("BUCKET_NAME", "")}
     if host := os.environ.get("RABBIT_HOST"):
         try:
-            weakest["brokers"] = settings.parse_brokers(host if re.search(r":\d+$", host) else f"{host}:{_AMQP_PORT}")
+            weakest["brokers"] = settings.parse_brokers(_with_port(host))
         except ValueError:
             raise SettingsError(f"RABBIT_HOST={host!r}: must be the broker's host") from None
     config = commands.read(WorkerSettings, PREFIX, args, weakest)
     if not config.bucket:
         raise SettingsError(f"{PREFIX}BUCKET (--bucket) is missing: a worker needs a bucket for its results")
     return config
+
+
+def _with_port(host: str) -> str:
+    """Return the original's host as HOST:PORT; a bare IPv6 address has no port."""
+    with suppress(ValueError):
+        return f"[{IPv6Address(host.strip('[]'))}]:{_AMQP_PORT}"
+    return host if re.search(r":\d+$", host) else f"{host}:{_AMQP_PORT}"
 
 
 def _send(args: argparse.Namespace) -> int:

@@ -15,19 +15,55 @@ _PHOTOMETRIC, _BITS = 262, 258  # tags of TIFF
 
 def grey(image: ImageFile) -> Image.Image:
     """Return the image in mode L, made in strips so that no other copy of the whole is ever in memory."""
+    clear = _clear_level(image)
     image.load()
     transform, scale, inverted = transform_of(image), _scale(image), _inverted(image)
     result = Image.new("L", image.size)
     rows = max(1, _STRIP // image.width)
     for top in range(0, image.height, rows):
         strip = image.crop((0, top, image.width, min(top + rows, image.height)))
+        transparent = _where(strip, clear) if clear is not None else None
         if scale:
             factor, offset = scale
             strip = strip.convert("F").point(lambda value: value * factor + offset).convert("L")  # noqa: B023 -- used at once
         if inverted:
             strip = ImageChops.invert(strip)
         result.paste(_on_white(strip, transform), (0, top))
+        if transparent:
+            result.paste(255, (0, top), transparent)
     return result
+
+
+def _clear_level(image: ImageFile) -> int | None:
+    """Return which level of a PNG of 16 bits is transparent; where levels become ones of 8 bits, tell Pillow which."""
+    level = image.info.get("transparency")
+    if image.format != "PNG" or not isinstance(level, int) or not image.tile:
+        return None
+    if image.mode.startswith("I;16"):
+        return int(image.info.pop("transparency"))
+    if image.tile[0].args in ("L;2", "L;4"):
+        most = 2 ** int(image.tile[0].args[2:]) - 1
+        image.info["transparency"] = (level & most) * 255 // most
+    return None
+
+
+def _where(strip: Image.Image, level: int) -> Image.Image:
+    """Return a mask of where 16 bits have a level."""
+    data, parts = strip.tobytes(), []
+    for place in (0, 1):
+        part = Image.frombytes("L", strip.size, data[place::2])
+        wanted = level >> 8 * place & 255
+        parts.append(part.point([255 * (value == wanted) for value in range(256)]))
+    return ImageChops.darker(*parts)
+
+
+def framed(grey: Image.Image, frame: tuple[int, int, int, int] | None) -> Image.Image:
+    """Return an animation's first frame on white, which is what browsers show where a frame does not reach."""
+    if frame is None or frame == (0, 0, *grey.size):
+        return grey
+    canvas = Image.new("L", grey.size, 255)
+    canvas.paste(grey.crop(frame), frame[:2])
+    return canvas
 
 
 def transform_of(image: Image.Image) -> ImageCms.ImageCmsTransform | None:
@@ -102,8 +138,5 @@ def _scale(image: ImageFile) -> tuple[float, float] | None:
 
 
 def _inverted(image: ImageFile) -> bool:
-    """Tell whether zero is white in what Pillow has decoded: it inverts neither of these itself."""
-    if isinstance(image, TiffImageFile):
-        return image.mode.startswith("I;16") and image.tag_v2.get(_PHOTOMETRIC) == 0
-    # Only Adobe's CMYK is written inverted, but Pillow takes every JPEG's for Adobe's.
-    return image.format == "JPEG" and image.mode == "CMYK" and "adobe" not in image.info
+    """Tell whether zero is white in a deep TIFF, which Pillow does not invert itself."""
+    return isinstance(image, TiffImageFile) and image.mode.startswith("I;16") and image.tag_v2.get(_PHOTOMETRIC) == 0

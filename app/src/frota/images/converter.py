@@ -182,8 +182,8 @@ def _pipe(closing: ExitStack) -> tuple[int, int]:
 
 
 def _pixels(source: bytes, limits: Limits) -> int:
-    _, width, height = look(source, limits)
-    return width * height
+    found = look(source, limits)
+    return found.width * found.height
 
 
 def _how(status: int) -> str:

@@ -7,12 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-# What is taken from a folder. Whether a file is what its name says is for the server to find out.
-EXTENSIONS = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".gif")
+from frota.images.formats import HEAD_BYTES, BadImage, recognise
+
+# What is taken from a folder by its name alone: whether it is what it says is for the server to find out. Everything
+# else is taken if its content is an image's, save what somebody has not finished writing.
+EXTENSIONS = (".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".tif", ".tiff", ".gif")
+_UNFINISHED = (".part", ".partial", ".crdownload", ".download", ".tmp", ".filepart")
 
 NOT_THERE, FORBIDDEN, NO_FILE = "arquivo não existe", "sem permissão de leitura", "não é um arquivo comum"
 EMPTY, CHANGED = "arquivo vazio", "o arquivo mudou enquanto era lido"
 NO_IMAGES, UNREADABLE = "nenhuma imagem nesta pasta", "a pasta não pode ser lida: {}"
+HIDDEN, LINKED, UNFINISHED = "oculto", "link para pasta", "download incompleto"
+NO_IMAGE, OTHER_FORMAT = "não é uma imagem", "formato não suportado"
 _REASONS: dict[type[OSError], str] = {FileNotFoundError: NOT_THERE, PermissionError: FORBIDDEN}
 
 
@@ -34,9 +40,12 @@ class File:
         return Path(self.path).name
 
 
-def expand(words: Iterable[str]) -> list[File]:
-    """Return the files that are named, and those of the folders, in the order of their names."""
-    return [found for word in words for found in (_below(word) if Path(word).is_dir() else [_found(word)])]
+def expand(words: Iterable[str], passed_over: list[File]) -> list[File]:
+    """Return the files that are named, and the images of the folders, in the order of their names.
+
+    What is in a folder and is not sent is added to `passed_over`, with its reason as `problem`.
+    """
+    return [found for word in words for found in (_below(word, passed_over) if Path(word).is_dir() else [_found(word)])]
 
 
 def collisions(files: Iterable[File]) -> Iterator[tuple[str, list[str]]]:
@@ -95,19 +104,55 @@ def _found(path: str) -> File:
         return File(path)  # may be there when its turn comes; if not, that is told then
 
 
-def _below(folder: str) -> Iterator[File]:
+def _below(folder: str, passed_over: list[File]) -> Iterator[File]:
     """Yield the images below a folder; hidden ones, and what is behind links to folders, are left out."""
     problems: list[File] = []
     empty = True
     for where, folders, names in os.walk(folder, onerror=lambda error: problems.append(_unreadable(error))):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        kept = []
+        for name in sorted(folders):
+            if reason := HIDDEN if name.startswith(".") else LINKED if Path(where, name).is_symlink() else "":
+                passed_over.append(File(str(Path(where, name)), problem=reason))
+            else:
+                kept.append(name)
+        folders[:] = kept
         for name in sorted(names):
-            if name.lower().endswith(EXTENSIONS) and not name.startswith("."):
+            path = str(Path(where, name))
+            if reason := _no_image(path, name):
+                passed_over.append(File(path, problem=reason))
+            else:
                 empty = False
-                yield _found(str(Path(where, name)))
+                yield _found(path)
     yield from problems
     if empty and not problems:
         yield File(folder, problem=NO_IMAGES)
+
+
+def _no_image(path: str, name: str) -> str:
+    """Return why a file of a folder is not sent; nothing for one that is."""
+    if name.startswith("."):
+        return HIDDEN
+    if name.lower().endswith(_UNFINISHED):
+        return UNFINISHED
+    named = name.lower().endswith(EXTENSIONS)
+    try:
+        if not stat.S_ISREG(Path(path).stat().st_mode):
+            return NO_FILE
+        return "" if named else _no_image_inside(path)
+    except OSError as error:
+        return "" if named else str(_explained(error))  # one that is called an image is told of when its turn comes
+
+
+def _no_image_inside(path: str) -> str:
+    """Return why the content of a file is no image of ours. Raises OSError."""
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:  # noqa: PTH123 -- never waits for a writer
+        head = file.read(HEAD_BYTES)
+    try:
+        recognise(head)
+    except BadImage as bad:
+        found = bad.text.partition("(")[2].partition(")")[0]
+        return EMPTY if bad.code == "empty" else f"{OTHER_FORMAT} ({found})" if found else NO_IMAGE
+    return ""
 
 
 def _unreadable(error: OSError) -> File:

@@ -11,14 +11,18 @@ import struct
 from collections.abc import Callable
 from typing import NamedTuple
 
+from frota.images import tiff
+
 Source = bytes | mmap.mmap
 
+HEAD_BYTES = 1024  # of a file, by which its format is told
 LONGEST_SIDE = 65_500  # libjpeg makes no longer one
 _MOST_MARKERS = 5_000  # before a JPEG's first scan; an ICC profile and extended XMP may take some hundreds
-_MOST_STRIPS = 1 << 17  # of a TIFF
-_MOST_TAGS = 1_000  # of its directory, ascending: ours are among the first 326
-_TYPES = {3: "H", 4: "I", 16: "Q"}  # TIFF's SHORT, LONG and BigTIFF's LONG8
-_WIDTH, _HEIGHT, _STRIP_OFFSETS, _STRIP_SIZES, _TILE_OFFSETS, _TILE_SIZES = 256, 257, 273, 279, 324, 325
+_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # between a JPEG's scans, or in them where it is broken
+_JPEG_FRAMES = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)  # baseline, extended, progressive; the last two are coded arithmetically
+_PROGRESSIVE = (0xC2, 0xCA)
+_AS_USUAL = "salve-o como JPEG comum, de 8 bits, ou como PNG"
+_MOST_BLOCKS = 200_000  # of a GIF, of 255 bytes each; to walk so many takes some hundredths of a second
 
 # What people send and what is no image that we take, so that the answer can name it.
 _OTHERS = (
@@ -64,11 +68,16 @@ DEFAULT = Limits()
 
 
 class Look(NamedTuple):
-    """An image's format as Pillow calls it, and its size in pixels (of an animation, of its canvas)."""
+    """An image's format as Pillow calls it, and its size in pixels (of an animation, of its canvas).
+
+    A JPEG without its end marker is `open_ended`: every scan that it needs has begun, but only who decodes the last one
+    can tell whether all of it is there.
+    """
 
     format: str
     width: int
     height: int
+    open_ended: bool = False
 
 
 class Grey(NamedTuple):
@@ -91,11 +100,11 @@ def look(data: Source, limits: Limits = DEFAULT) -> Look:
         raise BadImage("empty", "imagem vazia: o arquivo tem zero bytes")
     name, measure = _recognise(data)
     try:
-        width, height = measure(data)
+        found = Look(name, *measure(data))
     except (struct.error, IndexError, OverflowError):  # something is said to be where the file has ended
         raise _truncated(name) from None
-    check(width, height, limits)
-    return Look(name, width, height)
+    check(found.width, found.height, limits)
+    return found
 
 
 def check(width: int, height: int, limits: Limits) -> None:
@@ -110,8 +119,15 @@ def check(width: int, height: int, limits: Limits) -> None:
         raise BadImage("too_large", text)
 
 
-def _recognise(data: Source) -> tuple[str, Callable[[Source], tuple[int, int]]]:
-    head = data[:1024]
+def recognise(head: bytes) -> str:
+    """Return a file's format by its first `HEAD_BYTES`. Raises BadImage for what is empty, or no image of ours."""
+    if not head:
+        raise BadImage("empty", "imagem vazia: o arquivo tem zero bytes")
+    return _recognise(head)[0]
+
+
+def _recognise(data: Source) -> tuple[str, Callable[[Source], tuple[int, int] | tuple[int, int, bool]]]:
+    head = data[:HEAD_BYTES]
     for beginning, name, measure in _FORMATS:
         if beginning.match(head):
             return name, measure
@@ -127,9 +143,9 @@ def _damaged(name: str, what: str) -> BadImage:
     return BadImage("damaged", f"imagem {name} danificada: {what}")
 
 
-def _jpeg(data: Source) -> tuple[int, int]:
+def _jpeg(data: Source) -> tuple[int, int, bool]:
     """Walk the markers to the first scan (ITU-T T.81, B.1.1.2)."""
-    at, size = 2, None
+    at, frame = 2, 0
     for _ in range(_MOST_MARKERS):
         while data[at] != 0xFF:  # readers skip what is between two segments
             at = data.find(b"\xff", at)
@@ -137,30 +153,79 @@ def _jpeg(data: Source) -> tuple[int, int]:
                 raise _truncated("JPEG")
         code = data[at + 1]
         if code == 0xDA:
-            if not size:
+            if not frame:
                 raise _damaged("JPEG", "sem tamanho")
-            if data.rfind(b"\xff\xd9", at) < 0:
+            open_ended = data.rfind(b"\xff\xd9", at) < 0
+            if open_ended and not _all_scans_begin(data, frame, at):
                 raise _truncated("JPEG")
-            return size
+            height, width = struct.unpack_from(">HH", data, frame + 5)
+            return width, height, open_ended
         if code == 0xFF:  # fill byte
             at += 1
         elif code in (0x00, 0x01) or 0xD0 <= code <= 0xD9:  # stands alone
             at += 2
         else:
-            if 0xC0 <= code <= 0xCF and code not in (0xC4, 0xC8, 0xCC):  # start of frame
-                height, width = struct.unpack_from(">HH", data, at + 5)
-                size = width, height
+            if 0xC0 <= code <= 0xCF and code not in (0xC4, 0xC8, 0xCC):
+                _check_frame(code, data[at + 4], data[at + 9])
+                frame = at
             at += 2 + struct.unpack_from(">H", data, at + 2)[0]
     raise _damaged("JPEG", "segmentos demais")
 
 
+def _check_frame(code: int, bits: int, components: int) -> None:
+    """Refuse the kinds of JPEG that neither browsers nor our decoder know (T.81, B.2.2)."""
+    if code not in _JPEG_FRAMES:
+        raise BadImage("unsupported", f"JPEG sem perdas ou hierárquico não é suportado: {_AS_USUAL}")
+    if bits != 8:
+        raise BadImage("unsupported", f"JPEG de {bits} bits não é suportado: {_AS_USUAL}")
+    if components not in (1, 3, 4):
+        raise BadImage("unsupported", f"JPEG de {components} componentes não é suportado: {_AS_USUAL}")
+
+
+def _all_scans_begin(data: Source, frame: int, first: int) -> bool:
+    """Tell whether the scans that there are make a whole picture, if the last of them is whole.
+
+    For each component they have to bring all 64 coefficients down to their last bit (T.81, G.1.1.1).
+    """
+    needed = {data[frame + 10 + 3 * place]: set(range(64)) for place in range(data[frame + 9])}
+    for found, _ in zip(_MARKER.finditer(data, first), range(_MOST_MARKERS), strict=False):
+        at = found.start()
+        if data[at + 1] != 0xDA:
+            continue
+        count = data[at + 4]
+        start, end, bit = struct.unpack_from("BBB", data, at + 5 + 2 * count)
+        if data[frame + 1] not in _PROGRESSIVE:  # which has all in one scan, whatever some cameras write there
+            start, end, bit = 0, 63, 0
+        for place in range(count if not bit & 15 else 0):
+            needed.get(data[at + 5 + 2 * place], set()).difference_update(range(start, end + 1))
+    return not any(needed.values())
+
+
 def _png(data: Source) -> tuple[int, int]:
+    if data[12:16] == b"CgBI":
+        raise BadImage("unsupported", "PNG de aplicativo de iPhone (CgBI) não é suportado: salve-o como PNG comum")
     if data[12:16] != b"IHDR":
         raise _damaged("PNG", "sem cabeçalho")
     if data.rfind(b"\0\0\0\0IEND") < 0:
         raise _truncated("PNG")
+    if data[24:26] == b"\x10\x02" and _png_has(data, b"tRNS"):  # of which only the upper halves would be compared
+        raise BadImage(
+            "unsupported",
+            "PNG RGB de 16 bits com cor transparente não é suportado: salve-o com canal alfa ou com 8 bits",
+        )
     width, height = struct.unpack_from(">II", data, 16)
     return width, height
+
+
+def _png_has(data: Source, wanted: bytes) -> bool:
+    """Tell whether there is a chunk of this name in front of the pixels."""
+    at = 8
+    for _ in range(_MOST_MARKERS):
+        size, name = struct.unpack_from(">I4s", data, at)
+        if name in (wanted, b"IDAT"):
+            return bool(name == wanted)
+        at += 12 + size
+    return False
 
 
 def _webp(data: Source) -> tuple[int, int]:
@@ -179,42 +244,61 @@ def _webp(data: Source) -> tuple[int, int]:
     raise _damaged("WebP", "sem imagem")
 
 
+def webp_frame(data: Source) -> tuple[int, int, int, int] | None:
+    """Return where on its canvas an animated WebP has its first frame (RFC 9649, 2.7.1.1); None for one without."""
+    at = data.find(b"ANMF", 30) if data[12:16] == b"VP8X" and data[20] & 2 else -1
+    if at < 0:
+        return None
+    left, top, width, height = (int.from_bytes(data[at + 8 + step : at + 11 + step], "little") for step in (0, 3, 6, 9))
+    return 2 * left, 2 * top, 2 * left + width + 1, 2 * top + height + 1
+
+
 def _gif(data: Source) -> tuple[int, int]:
     width, height = struct.unpack_from("<HH", data, 6)
-    if not data[-64:].rstrip(b"\0\r\n ").endswith(b";"):  # some writers pad
+    if not data[-64:].rstrip(b"\0\r\n ").endswith(b";") and not _gif_ends(data):
         raise _truncated("GIF")
     return width, height
 
 
+def _gif_ends(data: Source) -> bool:
+    """Walk the blocks (GIF89a, appendix A): tell whether there is an image, and none is cut; what follows is no matter.
+
+    Raises IndexError where the file ends within a block.
+    """
+    at, images, blocks = 13 + _palette(data[10]), 0, 0
+    while at < len(data) and data[at] in b"!,":
+        images += data[at] == 0x2C
+        at += 2 if data[at] == 0x21 else 11 + _palette(data[at + 9])
+        while size := data[at]:
+            at += 1 + size
+            blocks += 1
+            if blocks > _MOST_BLOCKS:  # whoever decodes it will see
+                return True
+        at += 1
+    return images > 0
+
+
+def _palette(flags: int) -> int:
+    """Return how many bytes a palette takes, by the flags in front of it."""
+    return 3 << (flags & 7) + 1 if flags & 0x80 else 0
+
+
 def _tiff(data: Source) -> tuple[int, int]:
-    """Read the first directory, and whether its strips or tiles are within the file (TIFF 6.0; BigTIFF)."""
-    tags = _tiff_tags(data)
-    offsets = tags.get(_STRIP_OFFSETS) or tags.get(_TILE_OFFSETS)
-    if not offsets or not tags.get(_WIDTH) or not tags.get(_HEIGHT):
-        raise _damaged("TIFF", "sem imagem")
-    sizes = tags.get(_STRIP_SIZES) or tags.get(_TILE_SIZES) or (1,)  # one strip may leave its size to be known
-    if max(offsets) >= len(data) or max(map(sum, zip(offsets, sizes, strict=False))) > len(data):
-        raise _truncated("TIFF")
-    return tags[_WIDTH][0], tags[_HEIGHT][0]
-
-
-def _tiff_tags(data: Source) -> dict[int, tuple[int, ...]]:
-    order = "<" if data[:1] == b"I" else ">"
-    big = struct.unpack_from(order + "H", data, 2)[0] == 43
-    (at,) = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)
-    (entries,) = struct.unpack_from(order + ("Q" if big else "H"), data, at)
-    at += 8 if big else 2
-    tags = {}
-    for place in range(at, at + min(entries, _MOST_TAGS) * (20 if big else 12), 20 if big else 12):
-        tag, kind, count = struct.unpack_from(order + ("HHQ" if big else "HHI"), data, place)
-        if kind in _TYPES and tag in (_WIDTH, _HEIGHT, _STRIP_OFFSETS, _STRIP_SIZES, _TILE_OFFSETS, _TILE_SIZES):
-            if count > _MOST_STRIPS or tag in tags:
-                raise _damaged("TIFF", "diretório inválido")
-            values, value = struct.Struct(f"{order}{count}{_TYPES[kind]}"), place + (12 if big else 8)
-            if values.size > (8 if big else 4):
-                (value,) = struct.unpack_from(order + ("Q" if big else "I"), data, value)
-            tags[tag] = values.unpack_from(data, value)
-    return tags
+    """Read the first directory: whether its strips or tiles are within the file, and are known to be read right."""
+    try:
+        tags = tiff.directory(data)
+        offsets = tags.get(tiff.STRIP_OFFSETS) or tags.get(tiff.TILE_OFFSETS)
+        if not offsets or not tags.get(tiff.WIDTH) or not tags.get(tiff.HEIGHT):
+            raise _damaged("TIFF", "sem imagem")
+        sizes = tags.get(tiff.STRIP_SIZES) or tags.get(tiff.TILE_SIZES) or (1,)  # one may leave its size to be known
+        if max(offsets) >= len(data) or max(map(sum, zip(offsets, sizes, strict=False))) > len(data):
+            raise _truncated("TIFF")
+        tiff.check_layout(tags, big_endian=data[:1] == b"M")
+    except tiff.DirectoryError:
+        raise _damaged("TIFF", "diretório inválido") from None
+    except tiff.Unsupported as error:
+        raise BadImage("unsupported", str(error)) from None
+    return tags[tiff.WIDTH][0], tags[tiff.HEIGHT][0]
 
 
 _FORMATS = (

@@ -28,6 +28,10 @@ _OPEN: dict[str, type[ImageFile]] = {
     "TIFF": TiffImagePlugin.TiffImageFile,
     "GIF": GifImagePlugin.GifImageFile,
 }
+_END = b"\xff\xd9"  # of a JPEG
+_NOISE = bytes(37 * place % 251 for place in range(1, 100))
+# Noise for whoever reads on, and for whoever skips everything up to the next restart interval, whichever that is.
+_TAIL = _NOISE + b"".join(bytes((0xFF, 0xD0 + number)) + _NOISE for number in range(8))
 Image.MAX_IMAGE_PIXELS = None  # our own limit is checked instead
 
 
@@ -38,6 +42,8 @@ def convert(data: Source, extension: str, limits: Limits = formats.DEFAULT) -> G
     """
     look = formats.look(data, limits)
     try:
+        if look.open_ended:
+            data = _ended(data[:])
         return _convert(data, look, formats.makes_png(extension), limits)
     except BadImage:
         raise
@@ -62,13 +68,36 @@ def _convert(data: Source, look: Look, as_png: bool, limits: Limits) -> Grey:
             quality = {"qtables": [image.quantization[0]]} if 0 in image.quantization else quality
             if not colours.transform_of(image):
                 image.draft("L", image.size)  # the colours need not even be decoded
-        grey = _upright(colours.grey(image), image)
+        grey = _upright(colours.framed(colours.grey(image), _frame(data, image)), image)
     result = io.BytesIO()
     if as_png:
         grey.save(result, "PNG")
         return Grey(result.getvalue(), "image/png", *grey.size)
     grey.save(result, "JPEG", **quality)
     return Grey(result.getvalue(), "image/jpeg", *grey.size)
+
+
+def _ended(data: bytes) -> bytes:
+    """Return a JPEG that lacks its end marker with one. Raises BadImage where more than that is missing.
+
+    A decoder makes up what is missing, and says nothing. So noise is put in its place: a picture that changes by it was
+    not at its end.
+    """
+    whole = data.rstrip(b"\xff")
+    pictures = []
+    for tail in (b"", _TAIL):
+        with JpegImagePlugin.JpegImageFile(io.BytesIO(whole + tail + _END)) as image:
+            pictures.append(image.tobytes())
+    if pictures[0] != pictures[1]:
+        raise BadImage("truncated", "imagem JPEG truncada: falta o fim do arquivo")
+    return whole + _END
+
+
+def _frame(data: Source, image: ImageFile) -> tuple[int, int, int, int] | None:
+    """Return where the first frame of an animation is; None for what is none."""
+    if isinstance(image, GifImagePlugin.GifImageFile):
+        return image.dispose_extent
+    return formats.webp_frame(data) if isinstance(image, WebPImagePlugin.WebPImageFile) else None
 
 
 def _lossless(data: Source, image: ImageFile) -> Grey | None:

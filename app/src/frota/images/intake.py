@@ -8,7 +8,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from enum import Enum
 from typing import IO
@@ -18,6 +18,7 @@ import pika
 from frota.core import log
 from frota.images import messages
 from frota.images.broker import AwayError
+from frota.images.converter import Pool
 from frota.images.formats import BadImage, Limits, look
 from frota.images.messages import BadMessage, Ticket
 from frota.images.notes import named
@@ -26,6 +27,7 @@ from frota.images.publishing import FullError, Publisher, UnroutableError
 from frota.images.settings import ProducerSettings
 from frota.images.statuses import State, Status, Statuses
 
+_DECODE_SECONDS, _DECODE_BYTES = 10.0, 512 << 20  # for an image that has to be decoded before it is accepted
 _SMALL = 256 * 1024  # bytes; to look at so many takes no longer than to hand them to another thread
 
 
@@ -82,10 +84,13 @@ class Intake:
         self.settings = config
         self._publisher, self._statuses, self._objects = publisher, statuses, objects
         self._lookers = ThreadPoolExecutor(2, "look")
+        self._decoder, self._decoding = AsyncExitStack(), asyncio.Lock()
+        self._pool: Pool | None = None
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Look at no further image."""
         self._lookers.shutdown(wait=False, cancel_futures=True)
+        await self._decoder.aclose()
 
     async def accept(self, offer: Offer, data: bytes, patience: float) -> Ticket:
         """Take an image in, within so many seconds for the broker. Raises RefusedError."""
@@ -137,16 +142,30 @@ class Intake:
     async def _looked(self, data: bytes | mmap.mmap) -> str:
         """Look at an image, and return the SHA-256 of its bytes. Raises RefusedError."""
 
-        def work() -> str:
-            look(data, Limits(self.settings.max_pixels))
-            return hashlib.sha256(data).hexdigest()
+        def work() -> tuple[bool, str]:
+            return look(data, Limits(self.settings.max_pixels)).open_ended, hashlib.sha256(data).hexdigest()
 
         try:
             if len(data) <= _SMALL:
-                return work()
-            return await asyncio.get_running_loop().run_in_executor(self._lookers, work)
+                open_ended, sha256 = work()
+            else:
+                open_ended, sha256 = await asyncio.get_running_loop().run_in_executor(self._lookers, work)
+            if open_ended and isinstance(data, bytes):  # of an upload, which is larger, a worker will see
+                await self._decode(data)
         except BadImage as error:
             raise RefusedError(Kind.INVALID, str(error)) from None
+        return sha256
+
+    async def _decode(self, data: bytes) -> None:
+        """Let a child of ours decode an image of which nothing else can tell whether it is whole. Raises BadImage."""
+        try:
+            async with self._decoding:
+                if self._pool is None:  # most producers never need it
+                    pool = Pool(1, _DECODE_SECONDS, _DECODE_BYTES, self.settings.max_pixels)
+                    self._pool = await self._decoder.enter_async_context(pool)
+                await self._pool.convert(data, ".jpg")
+        except OSError as error:  # no child can be started: a worker will see
+            log.record("WARNING", "not_decoded", f"an image without its end is taken without being decoded: {error}")
 
     def _check_room(self) -> None:
         """Raise RefusedError while the broker has no room: what is published then stays in our memory."""

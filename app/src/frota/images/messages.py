@@ -12,6 +12,7 @@ From, to, what, and how:
 
 import dataclasses
 import re
+import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -29,8 +30,10 @@ STATUSES_HEALTH = "frota.images.statuses"  # under which health is told of what 
 RECEIVED = "Imagem {} recebida, processamento iniciado."
 NO_NAME = "nome do arquivo vazio"
 LONG_NAME = f"nome do arquivo longo demais, o máximo é {LONGEST_NAME} bytes"
-PATH_NAME = "nome do arquivo não pode conter pasta, envie só o nome, por exemplo foto.jpg"
-ODD_NAME = "nome do arquivo contém caracteres de controle"
+PATH_NAME = "nome do arquivo não pode conter pasta nem barra (/ ou \\), envie só o nome, por exemplo foto.jpg"
+ODD_NAME = "nome do arquivo contém o caractere de controle {}: mude o nome do arquivo"
+TURNED_NAME = "nome do arquivo contém {}, que muda a direção do texto e esconde o nome real: mude o nome do arquivo"
+NO_UTF8_NAME = "nome do arquivo não está em UTF-8: mude o nome do arquivo (convmv converte os de uma pasta)"
 BAD_ID = "id inválido, esperava 32 dígitos hexadecimais"
 TOO_LARGE = "imagem grande demais: {} bytes, o máximo é {}"
 BROKER_AWAY = "fila indisponível, tente mais tarde"
@@ -48,7 +51,10 @@ TOO_MANY_IDS = "ids demais, o máximo é 1000"
 
 _ID = re.compile(r"[0-9a-f]{32}")
 _TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_TURNING = re.compile(r"[\u202a-\u202e\u2066-\u2069]")
+_SURROGATE = re.compile(r"[\ud800-\udfff]")  # Python's for a byte that is no UTF-8
+_LONGEST_END = 32  # bytes of an extension that is kept where a name has to be shortened
 
 
 class BadMessage(ValueError):
@@ -59,8 +65,12 @@ def check_name(name: str) -> str:
     """Return the file name as it is. Raises BadMessage for one that is no plain name."""
     if not name:
         raise BadMessage(NO_NAME)
-    if _CONTROL.search(name):
-        raise BadMessage(ODD_NAME)
+    if _SURROGATE.search(name):
+        raise BadMessage(NO_UTF8_NAME)
+    if found := _CONTROL.search(name):
+        raise BadMessage(ODD_NAME.format(f"U+{ord(found[0]):04X}"))
+    if found := _TURNING.search(name):
+        raise BadMessage(TURNED_NAME.format(f"U+{ord(found[0]):04X}"))
     if "/" in name or "\\" in name or name in (".", ".."):
         raise BadMessage(PATH_NAME)
     if len(name.encode()) > LONGEST_NAME:
@@ -88,10 +98,43 @@ def extension(filename: str) -> str:
 
 
 def result_keys(filename: str, sha256: str) -> tuple[str, str]:
-    """Return the key of the result as the original has it, and the one where that is another image's already."""
+    """Return the key of the result as the original has it, and the one where that is another image's already.
+
+    Neither is longer than a file's name may be: where it would be, the stem is shortened. Names that become one by it
+    are kept apart by the second key.
+    """
     end = extension(filename)
+    if len(end.encode()) > _LONGEST_END and len(filename.encode()) > LONGEST_NAME - _LONGEST_END:
+        end = ""
     base = filename.removesuffix(end) if end else filename
-    return f"{base}_gray{end}", f"{base}_gray-{sha256[:16]}{end}"
+    first, second = f"_gray{end}", f"_gray-{sha256[:16]}{end}"
+    return shortened(base, LONGEST_NAME - len(first.encode())) + first, shortened(
+        base, LONGEST_NAME - len(second.encode())
+    ) + second
+
+
+def shortened(text: str, size: int) -> str:
+    """Return as much of a text as so many bytes of UTF-8 hold, cut between two characters as people see them."""
+    if len(text.encode()) <= size:
+        return text
+    kept = text.encode()[:size].decode(errors="ignore")
+    while kept and _joined(kept, text[len(kept)]):
+        kept = kept[:-1]
+    return kept
+
+
+def _joined(before: str, after: str) -> bool:
+    """Tell whether a character is part of the one before: an accent, an emoji's further parts, half a flag."""
+    if "\U0001f1e6" <= after <= "\U0001f1ff":
+        flags = len(before) - len(before.rstrip("".join(map(chr, range(0x1F1E6, 0x1F200)))))
+        return flags % 2 == 1
+    return (
+        unicodedata.category(after).startswith("M")
+        or after == "\u200d"
+        or before[-1] == "\u200d"
+        or "\U0001f3fb" <= after <= "\U0001f3ff"
+        or "\u1160" <= after <= "\u11ff"
+    )
 
 
 def upload_key(image: str, sha256: str) -> str:
@@ -140,9 +183,13 @@ class Ticket:
         return ticket
 
 
-def metadata(ticket: Ticket, width: int, height: int) -> dict[str, str]:
-    """Return the metadata of a result in S3: ASCII only, so the name is percent-encoded."""
+def metadata(ticket: Ticket, width: int, height: int, media_type: str) -> dict[str, str]:
+    """Return the metadata of a result in S3: ASCII only, so the name is percent-encoded.
+
+    What it is, JPEG or PNG, is not always what its name says: the grey of `photo.webp` is `photo_gray.webp`, a JPEG.
+    """
     return {
+        "media-type": media_type,
         "image-id": ticket.id,
         "trace-id": ticket.trace,
         "source-filename": quote(ticket.filename, safe=" "),
@@ -198,7 +245,7 @@ def death_of(headers: Mapping[str, Any] | None) -> Death:
     if reason := found.get("reason"):
         return Death(str(found.get("reason-code", "refused")), str(reason))
     for death in _deaths(found.get("x-death")):
-        if death.get("reason") == "delivery_limit":  # of those who fell, but also of those who stopped and gave it back
+        if death.get("reason") == "delivery_limit":  # of those who fell
             return Death("delivery_limit", "entregue vezes demais: nenhum trabalhador que a recebeu chegou ao fim")
         return Death(str(death.get("reason")), f"o broker a descartou: {death.get('reason')}")
     return Death("unknown", "motivo desconhecido")

@@ -90,7 +90,7 @@ class Producer:
         for task in self._taking:
             task.cancel()  # an event that is not noted is not acknowledged either, and comes again
         await asyncio.gather(*self._tasks, *self._taking, return_exceptions=True)
-        self._intake.close()
+        await self._intake.close()
         await self._objects.close()
         await self._statuses.close()
         self._notes.report()

@@ -10,11 +10,12 @@ import pika
 from frota.core import log
 from frota.images.broker import AwayError
 from frota.images.consuming import Delivery
-from frota.images.messages import DEAD, EVENTS, Death, Event, Ticket
+from frota.images.messages import DEAD, EVENTS, QUEUE, Death, Event, Ticket
 from frota.images.notes import named
 from frota.images.owed import Owed
 from frota.images.publishing import FullError, Publisher, UnroutableError
 
+_AGAIN_SECONDS = 5.0  # for the broker to take an image that is queued anew
 _PAUSE = 5.0  # seconds until the dead are tried again where the broker does not take them
 
 
@@ -76,6 +77,24 @@ class Reporter:
                 text = f"the broker does not take a dead image, trying again: {error!r}"
                 log.record("ERROR", "dead_refused", text, **(named(ticket) if ticket else {}))
                 await asyncio.sleep(random.uniform(0.5, 1) * _PAUSE)  # the back-off itself
+
+    async def again(self, delivery: Delivery) -> bool:
+        """Put an image into its queue anew, as if it had never been delivered; tell whether the broker has it on disk.
+
+        Handing it back would count as a delivery, and after a few of these it would be dead.
+        """
+        given = delivery.properties
+        headers = {name: value for name, value in (given.headers or {}).items() if not name.startswith("x-")}
+        properties = pika.BasicProperties(
+            message_id=given.message_id, delivery_mode=2, timestamp=given.timestamp, headers=headers
+        )
+        try:
+            async with asyncio.timeout(_AGAIN_SECONDS):
+                await self._publisher.publish("", QUEUE, delivery.body, properties)
+        except (TimeoutError, AwayError, FullError, UnroutableError) as error:
+            log.record("WARNING", "not_queued_anew", f"an image goes on waiting for S3, or is handed back: {error!r}")
+            return False
+        return True
 
     def _event(self, ticket: Ticket, state: str, key: str = "", bucket: str = "") -> Event:
         return Event(ticket.id, state, ticket.filename, ticket.trace, ticket.sha256, self._worker, key, bucket)

@@ -13,6 +13,11 @@ from frota.images.objects import MissingError, StorageError
 T = TypeVar("T")
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds, doubled each time
 _REMIND_SECONDS = 60.0
+_HOLD_SECONDS = 600.0  # a third of what a broker allows that knows no other limit
+
+
+class HeldError(Exception):
+    """S3 has been away for so long that the image should wait in the queue instead."""
 
 
 class Outage:
@@ -25,8 +30,8 @@ class Outage:
         self._clock, self._away, self._remind = clock, False, -math.inf
 
     async def retry(self, request: Callable[[], Awaitable[T]]) -> T:
-        """Make a request until it is answered; pauses grow, with jitter. Raises MissingError."""
-        pause = _FIRST_PAUSE
+        """Make a request until it is answered; pauses grow, with jitter. Raises MissingError, HeldError."""
+        pause, began = _FIRST_PAUSE, self._clock()
         while True:
             try:
                 answer = await request()
@@ -34,6 +39,8 @@ class Outage:
                 raise
             except StorageError as error:
                 self._begin(error)
+                if self._clock() - began > _HOLD_SECONDS:
+                    raise HeldError from None
             else:
                 self._end()
                 return answer

@@ -35,12 +35,14 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if not words:
         raise SettingsError(f"{args.IMAGES_ADDRESS!r} is the server; which images?")
-    found = files.expand(words)
+    passed_over: list[File] = []
+    found = files.expand(words, passed_over)
     for name, paths in files.collisions(found):
         tell(_COLLISION.format(len(paths), name, ", ".join(paths[:3]) + (", …" if len(paths) > 3 else "")))
     report = Report(
         config.address, len(found), sum(one.size for one in found), as_json=args.json, wait=not args.no_wait
     )
+    report.passed_over(passed_over)
     try:
         return asyncio.run(_send_all(config, found, report, args.parallel, wait=not args.no_wait))
     except Refused as error:  # not an image: our question what becomes of them

@@ -30,6 +30,11 @@ def parse_brokers(text: str) -> tuple[tuple[str, int], ...]:
     return tuple(brokers)
 
 
+def parse_host(text: str) -> str:
+    """Read an address to listen on: an IPv6 one may be in brackets."""
+    return text[1:-1] if text.startswith("[") and text.endswith("]") else text
+
+
 def path(text: str) -> Path | None:
     """Read a path; nothing is none."""
     return Path(text) if text else None
@@ -84,7 +89,7 @@ class Storage:
 class ProducerSettings(Broker, Storage):
     """What `frota images serve` can be told."""
 
-    host: str = setting("127.0.0.1", "address to listen on")
+    host: str = setting("127.0.0.1", "address to listen on", parse=parse_host)
     port: int = setting(50051, "port to listen on, 0 for any free one", low=0, high=65535)
     clear_port: int = setting(
         0, "further port in clear text, for the original's clients, 0 for none", low=0, high=65535

@@ -10,9 +10,11 @@ from typing import Any
 from frota.core.log import printable
 from frota.images import images_pb2 as native
 from frota.images.calls import Image
+from frota.images.files import File
 
 SENDING, SUCCESS, FAILURE = "Enviando imagem '{}' para {}...", "✔ Sucesso: {}", "✘ Falha: {}"
 DONE, DEAD, LOST = "✔ Feita: {}: {}", "✘ Morta: {}: {}", "✘ Desconhecida: {}: o servidor não sabe mais dela"
+PASSED_OVER = "Não enviados das pastas: {}: {}"
 STATES = {
     native.UNKNOWN: "unknown",
     native.QUEUED: "queued",
@@ -50,6 +52,22 @@ class Report:
         self._full = "█" if sys.stderr.encoding.lower() == "utf-8" else "#"
         self.tally: Counter[str] = Counter()  # accepted, done, dead, refused, unknown; and working, of the moment
         self.bytes = 0  # of the images that were accepted
+
+    def passed_over(self, files: list[File]) -> None:
+        """Say what was in the folders and is not sent, and why: each file to machines, their number to people."""
+        if self._json:
+            for file in files:
+                write({"file": file.path, "state": "passed over"} | _why("FILE", file.problem))
+            return
+        first: dict[str, str] = {}
+        counts = Counter(file.problem for file in files)
+        for file in files:
+            first.setdefault(file.problem, file.name)
+        parts = (
+            f"{count} {reason} ({first[reason]}{', …' if count > 1 else ''})" for reason, count in counts.most_common()
+        )
+        if files:
+            self._line(PASSED_OVER.format(len(files), "; ".join(parts)), to_people=True)
 
     def sending(self, image: Image) -> None:
         """Say that an image's turn has come."""

@@ -23,14 +23,14 @@ from frota.images.objects import MissingError, Objects, StorageError
 from frota.images.owed import Owed
 from frota.images.publishing import Publisher
 from frota.images.reporting import Reporter
-from frota.images.retrying import Outage
+from frota.images.retrying import HeldError, Outage
 from frota.images.settings import WorkerSettings
 from frota.tasks import essential
 
 _AHEAD = 4  # images a converter has waiting, so that neither broker nor S3 makes it wait
 _THREADS = 4  # requests to S3 for each converter
 _TELL_AFTER = 0.5  # seconds until others are told that an image is worked on: most are done before anybody could look
-_FINISH_SECONDS = 4.0  # for what is in flight when the worker stops; the rest is handed back
+_FINISH_SECONDS, _REQUEUE_SECONDS = 2.5, 1.5  # for what is in flight when the worker stops, and to queue the rest anew
 _GONE = Death("gone", "o original não está mais no armazenamento")
 _NO_UPLOADS = Death("no_uploads", "este trabalhador não aceita imagens tão grandes: não tem de onde buscá-las")
 _ALTERED = Death("altered", "o original no armazenamento não é o que foi enviado")
@@ -54,7 +54,7 @@ class Worker:
         self.settings, self._reread, self._end = config, reread, end
         self._name = config.name or socket.gethostname()
         self._notes = WorkerNotes(config.log_requests_per_second)
-        self._working: set[asyncio.Task[None]] = set()
+        self._working: dict[asyncio.Task[None], Delivery] = {}
         self._outage = Outage()
         self._held = AsyncExitStack()
 
@@ -78,13 +78,14 @@ class Worker:
         return f"working with {count} converters, results into {config.bucket}"
 
     async def stop(self) -> None:
-        """Take nothing new, finish what is in flight, hand the rest back."""
+        """Take nothing new, finish what is in flight, queue the rest anew."""
         end = time.monotonic() + _FINISH_SECONDS
         await self._consumer.cancel()
         if self._working:
             await asyncio.wait(self._working, timeout=end - time.monotonic())
-        handed_back = len(self._working)
-        await self._reporter.finish(max(end - time.monotonic(), 0))
+        left = len(self._working)
+        seconds = max(end + _REQUEUE_SECONDS - time.monotonic(), 0)
+        await asyncio.gather(self._reporter.finish(seconds), self._requeue_all(seconds))
         tasks = [*self._working, *self._tasks, self._telling]
         for task in tasks:
             task.cancel()
@@ -92,7 +93,7 @@ class Worker:
         await self._objects.close()
         await self._held.aclose()
         self._notes.report()
-        log.record("INFO", "stopped", f"stopped; {handed_back} images handed back", COUNT=handed_back)
+        log.record("INFO", "stopped", f"stopped; {left} images left to others", COUNT=left)
 
     def healthy(self) -> bool:
         """Tell whether the loop and what it cannot be without are alive."""
@@ -115,15 +116,33 @@ class Worker:
 
     def _take(self, delivery: Delivery) -> None:
         task = asyncio.get_running_loop().create_task(self._work(delivery))
-        self._working.add(task)
+        self._working[task] = delivery
         task.add_done_callback(self._finished)
 
     def _finished(self, task: "asyncio.Task[None]") -> None:
         """Forget a task; an error of ours ends the process, and what is not acknowledged comes again."""
-        self._working.discard(task)
+        self._working.pop(task, None)
         if not task.cancelled() and (error := task.exception()):
             log.record("CRITICAL", "internal", "work on an image failed in a way that nobody foresaw", error=error)
             self._end(1)
+
+    async def _requeue_all(self, seconds: float) -> None:
+        """Give up what is in flight, and queue it anew: what the broker does not take in time is handed back to it."""
+        left = dict(self._working)
+        for task in left:
+            task.cancel()
+        requeuing = [asyncio.ensure_future(self._requeue(delivery)) for delivery in left.values()]
+        if requeuing:
+            _, late = await asyncio.wait(requeuing, timeout=seconds)
+            for requeue in late:
+                requeue.cancel()
+
+    async def _requeue(self, delivery: Delivery) -> bool:
+        """Queue an image anew and forget this delivery; tell whether the broker took it."""
+        taken = await self._reporter.again(delivery)
+        if taken:
+            delivery.ack()
+        return taken
 
     async def _work(self, delivery: Delivery) -> None:
         """See one message through: result in S3, or the image among the dead; only then the broker may forget it."""
@@ -137,7 +156,8 @@ class Worker:
             return
         telling = asyncio.get_running_loop().call_later(_TELL_AFTER, self._reporter.working, ticket)
         try:
-            key = await self._result(ticket, delivery.body)
+            if not (key := await self._result_unless_requeued(ticket, delivery)):
+                return
         except DeadError as error:
             await self._reporter.dead(delivery, error.death, ticket)
             self._notes.dead(ticket, began, error.death)
@@ -150,8 +170,17 @@ class Worker:
             telling.cancel()
         delivery.ack()
 
+    async def _result_unless_requeued(self, ticket: Ticket, delivery: Delivery) -> str:
+        """Return the key of the result, or nothing where S3 was away for too long. Raises DeadError."""
+        while True:
+            try:
+                return await self._result(ticket, delivery.body)
+            except HeldError:
+                if await self._requeue(delivery):
+                    return ""
+
     async def _result(self, ticket: Ticket, body: bytes) -> str:
-        """Put the grey image into S3 and return its key. Raises DeadError."""
+        """Put the grey image into S3 and return its key. Raises DeadError, HeldError."""
         try:
             if not ticket.upload:
                 return await self._store(ticket, await self._pool.convert(body, extension(ticket.filename)))
@@ -173,7 +202,7 @@ class Worker:
 
     async def _store(self, ticket: Ticket, grey: Grey) -> str:
         """Put the result where there is none; the same image that is there already is as good. Raises DeadError."""
-        about = metadata(ticket, grey.width, grey.height)
+        about = metadata(ticket, grey.width, grey.height, grey.media_type)
         bucket = self.settings.bucket
         for key in result_keys(ticket.filename, ticket.sha256):
             put = partial(self._objects.put_new, bucket, key, grey.data, grey.media_type, about)

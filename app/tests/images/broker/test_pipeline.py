@@ -42,6 +42,7 @@ def test_the_trace_of_the_client_goes_with_the_image_into_the_metadata_of_the_re
     assert (final.state, final.trace_id, final.filename) == (native.DONE, trace, "férias.png")
     assert final.url.endswith("/results/f%C3%A9rias_gray.png")
     assert about == {
+        "media-type": "image/png",
         "image-id": image,
         "trace-id": trace,
         "source-filename": "f%C3%A9rias.png",

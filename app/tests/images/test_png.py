@@ -1,0 +1,147 @@
+"""PNG of every depth and kind of colour, and WebP, look as an independent reading of their samples says."""
+
+import struct
+import zlib
+from typing import Any
+
+import imagecodecs
+import numpy as np
+import pytest
+from PIL import Image
+
+from frota.images.formats import BadImage, look
+from frota.images.grayscale import convert
+from images.pictures import decode, encode, photo, png
+
+Samples = np.ndarray[Any, Any]
+WIDTH, HEIGHT = 19, 11
+GREY, RGB, PALETTE, GREY_ALPHA, RGB_ALPHA = 0, 2, 3, 4, 6
+SAMPLES = {GREY: 1, RGB: 3, PALETTE: 1, GREY_ALPHA: 2, RGB_ALPHA: 4}
+LUMA = np.array([0.299, 0.587, 0.114])
+KINDS = [
+    *((GREY, depth) for depth in (1, 2, 4, 8, 16)),
+    *((PALETTE, depth) for depth in (1, 2, 4, 8)),
+    *((colour, depth) for colour in (RGB, GREY_ALPHA, RGB_ALPHA) for depth in (8, 16)),
+]
+# Where the passes of an interlaced PNG begin, and their steps: left, top, across, down (PNG, 8.2).
+PASSES = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)]
+
+
+def ramp(colour: int, depth: int) -> Samples:
+    most = 2**depth - 1
+    rows, columns = np.mgrid[0:HEIGHT, 0:WIDTH]
+    planes = [
+        ((columns * (place + 1) / (WIDTH - 1) + rows * place / (HEIGHT - 1)) % 1.0001 * most).round().clip(0, most)
+        for place in range(SAMPLES[colour])
+    ]
+    return np.stack(planes, -1).astype(int)
+
+
+def packed(samples: Samples, depth: int) -> bytes:
+    """Return rows as they are in a PNG, without a filter."""
+    out = b""
+    for row in samples:
+        text = "".join(f"{value:0{depth}b}" for value in row.ravel().tolist())
+        out += b"\0" + int(text.ljust(-len(text) % 8 + len(text), "0"), 2).to_bytes((len(text) + 7) // 8, "big")
+    return out
+
+
+def palette(depth: int) -> Samples:
+    count = 2**depth
+    return np.stack([np.linspace(255, 0, count), np.linspace(0, 255, count), np.linspace(9, 99, count)], 1).round()
+
+
+def expected(colour: int, depth: int, samples: Samples, clear: Samples | None) -> Samples:
+    most, alpha = 2**depth - 1, np.ones((HEIGHT, WIDTH))
+    if colour == PALETTE:
+        level = palette(depth)[samples[..., 0]] @ LUMA
+        alpha = alpha if clear is None else clear[samples[..., 0]] / 255
+    else:
+        level = samples[..., 0] / most * 255 if colour in (GREY, GREY_ALPHA) else samples[..., :3] / most * 255 @ LUMA
+        if colour in (GREY_ALPHA, RGB_ALPHA):
+            alpha = samples[..., -1] / most
+        elif clear is not None:
+            alpha = 1.0 - (samples == clear).all(-1)
+    shown: Samples = level * alpha + 255 * (1 - alpha)
+    return shown
+
+
+def made(colour: int, depth: int, samples: Samples, clear: Samples | None, *, interlaced: bool) -> bytes:
+    chunks = [(b"PLTE", palette(depth).astype("u1").tobytes())] if colour == PALETTE else []
+    if clear is not None:
+        chunks.append((b"tRNS", clear.astype("u1" if colour == PALETTE else ">u2").tobytes()))
+    rows = packed(samples, depth)
+    if interlaced:
+        parts = [samples[top::down, left::across] for left, top, across, down in PASSES]
+        rows = b"".join(packed(part, depth) for part in parts if part.size)
+    data = bytearray(png(WIDTH, HEIGHT, *chunks, depth=depth, colour=colour, rows=zlib.compress(rows)))
+    data[28] = interlaced
+    data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+    return bytes(data)
+
+
+def apart(data: bytes, shown: Samples) -> float:
+    return float(np.abs(np.asarray(decode(convert(data, ".png").data), float) - shown).max())
+
+
+@pytest.mark.parametrize("interlaced", [False, True])
+@pytest.mark.parametrize(("colour", "depth"), KINDS)
+def test_every_depth_and_colour_is_shown_right(colour: int, depth: int, interlaced: bool) -> None:
+    samples = ramp(colour, depth)
+    data = made(colour, depth, samples, None, interlaced=interlaced)
+    assert np.array_equal(np.asarray(imagecodecs.png_decode(data)).shape[:2], (HEIGHT, WIDTH))
+    assert apart(data, expected(colour, depth, samples, None)) <= 2
+
+
+@pytest.mark.parametrize(("colour", "depth"), [kind for kind in KINDS if kind[0] in (GREY, PALETTE)] + [(RGB, 8)])
+def test_a_level_or_colour_that_is_transparent_is_white_and_its_neighbours_are_not(colour: int, depth: int) -> None:
+    samples = ramp(colour, depth)
+    clear = np.linspace(0, 255, 2**depth).round() if colour == PALETTE else samples[5, 7]
+    if colour != PALETTE and depth >= 8:
+        samples[0, 0], samples[0, 1] = clear + 1, np.maximum(clear - 1, 0)
+    data = made(colour, depth, samples, clear, interlaced=False)
+    assert apart(data, expected(colour, depth, samples, clear)) <= 2
+
+
+def test_a_transparent_colour_of_16_bits_is_refused_when_it_is_handed_in() -> None:
+    samples = ramp(RGB, 16)
+    with pytest.raises(BadImage) as caught:
+        look(made(RGB, 16, samples, samples[5, 7], interlaced=False))
+    assert caught.value.code == "unsupported"
+    assert "canal alfa" in caught.value.text
+
+
+@pytest.mark.parametrize("options", [{}, {"lossless": True}, {"quality": 30}, {"method": 6}], ids=str)
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_webp_is_what_an_independent_reading_sees(mode: str, options: dict[str, Any]) -> None:
+    picture = photo(41, 29).convert(mode)
+    if mode == "RGBA":
+        picture.putalpha(picture.getchannel("R"))
+    data = encode(picture, "WEBP", **options)
+    found = np.asarray(imagecodecs.webp_decode(data, hasalpha=True), float)
+    alpha = found[..., 3] / 255 if found.shape[-1] == 4 else 1.0
+    assert apart(data, found[..., :3] @ LUMA * alpha + 255 * (1 - alpha)) <= 2
+
+
+@pytest.mark.parametrize("background", [(0, 0, 0, 0), (0, 255, 0, 255)])
+@pytest.mark.parametrize("alpha", [255, 128])
+def test_what_the_first_frame_of_an_animated_webp_does_not_cover_is_white(
+    alpha: int, background: tuple[int, int, int, int]
+) -> None:
+    first, second = Image.new("RGBA", (60, 40), (0, 0, 0, 0)), Image.new("RGBA", (60, 40), (0, 0, 255, 255))
+    first.paste((255, 0, 0, alpha), (20, 10, 30, 20))
+    data = encode(first, "WEBP", save_all=True, append_images=[second], lossless=True, background=background)
+    at = data.index(b"ANMF") + 8
+    assert data[at : at + 12] == b"\x0a\0\0\x05\0\0\x09\0\0\x09\0\0", "ten by ten pixels at 20, 10"
+    shown = np.full((40, 60), 255.0)
+    shown[10:20, 20:30] = 76 * alpha / 255 + 255 - alpha
+    assert apart(data, shown) <= 1
+
+
+def test_a_png_of_an_iphones_application_is_named() -> None:
+    data = encode(photo(9, 9), "PNG")
+    chunk = b"CgBI\x50\0\x20\x02"
+    odd = data[:8] + struct.pack(">I", 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) + data[8:]
+    with pytest.raises(BadImage, match="CgBI") as caught:
+        look(odd)
+    assert caught.value.code == "unsupported"

@@ -1,0 +1,319 @@
+"""A TIFF is converted to the picture that an independent decoder sees, or refused when it is handed in."""
+
+import io
+import itertools
+import logging
+import struct
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image, ImageCms
+
+from frota.images.formats import BadImage, look
+from frota.images.grayscale import convert
+from images.layouts import (
+    CMYK,
+    FLOAT,
+    INT,
+    MIN_IS_BLACK,
+    MIN_IS_WHITE,
+    PALETTE,
+    RGB,
+    UINT,
+    YCBCR,
+    Layout,
+    Samples,
+    colours,
+    ramp,
+    shown,
+    write,
+)
+from images.pictures import decode, encode, orientation, photo
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+LEVELS = 3  # of 255: 16 bits with their alpha multiplied in are rounded twice
+Kind = tuple[int, int, int, tuple[int, ...]]
+# Photometric interpretation, bits, sample format, extra samples.
+RIGHT: list[Kind] = [
+    *((zero, bits, UINT, ()) for zero in (MIN_IS_WHITE, MIN_IS_BLACK) for bits in (1, 2, 4, 8, 16)),
+    (MIN_IS_BLACK, 12, UINT, ()),
+    *((MIN_IS_BLACK, bits, kind, ()) for bits, kind in ((16, INT), (32, INT), (32, FLOAT))),
+    *((MIN_IS_BLACK, 8, UINT, (extra,)) for extra in (0, 1, 2)),
+    *((RGB, 8, UINT, extra) for extra in ((), (0,), (1,), (2,), (0, 0), (1, 0), (2, 0), (0, 0, 0), (1, 0, 0))),
+    *((RGB, 16, UINT, extra) for extra in ((), (0,), (1,), (2,))),
+    *((PALETTE, bits, UINT, ()) for bits in (1, 2, 4, 8)),
+    (PALETTE, 8, UINT, (0,)),
+    (PALETTE, 8, UINT, (2,)),
+    *((CMYK, bits, UINT, extra) for bits, extra in ((8, ()), (8, (0,)), (16, ()))),
+]
+REFUSED: list[Kind] = [
+    *((zero, bits, UINT, ()) for zero in (MIN_IS_WHITE, MIN_IS_BLACK) for bits in (3, 6, 10, 14, 32, 64)),
+    (MIN_IS_WHITE, 12, UINT, ()),
+    *((zero, bits, INT, ()) for zero in (MIN_IS_WHITE, MIN_IS_BLACK) for bits in (8, 64)),
+    *((MIN_IS_WHITE, bits, kind, ()) for bits, kind in ((16, INT), (32, INT), (32, FLOAT))),
+    *((zero, bits, FLOAT, ()) for zero in (MIN_IS_WHITE, MIN_IS_BLACK) for bits in (16, 24, 64)),
+    *((zero, 16, UINT, (extra,)) for zero in (MIN_IS_WHITE, MIN_IS_BLACK) for extra in (0, 1, 2)),
+    *((MIN_IS_WHITE, 8, UINT, (extra,)) for extra in (0, 1, 2)),
+    (MIN_IS_BLACK, 8, UINT, (0, 0)),
+    *((RGB, bits, UINT, ()) for bits in (1, 2, 4, 32)),
+    *((RGB, bits, kind, ()) for bits, kind in ((8, INT), (16, INT), (16, FLOAT), (32, FLOAT))),
+    *((RGB, 16, UINT, extra) for extra in ((0, 0), (2, 0))),
+    (RGB, 8, UINT, (2, 2)),
+    (PALETTE, 16, UINT, ()),
+    (PALETTE, 8, UINT, (1,)),
+    *((CMYK, bits, UINT, (2,)) for bits in (8, 16)),
+    (4, 1, UINT, ()),
+    (9, 8, UINT, (0, 0)),
+    (32_803, 16, UINT, ()),
+]
+
+
+@pytest.fixture(autouse=True)
+def quiet() -> Iterator[None]:
+    """Let the independent decoder keep its opinion to itself."""
+    logging.getLogger("tifffile").setLevel(logging.CRITICAL)
+    yield
+    logging.getLogger("tifffile").setLevel(logging.NOTSET)
+
+
+def layouts(kind: Kind) -> Iterator[Layout]:
+    """Yield how pixels of a kind may be kept."""
+    photometric, bits, number, extra = kind
+    product = itertools.product((False, True), (False, True), ("none", "lzw", "packbits"), (False, True), (False, True))
+    for planar, big_endian, compression, tiled, reversed_bits in product:
+        yield Layout(photometric, bits, number, extra, planar, big_endian, compression, tiled, 1, reversed_bits)
+    for big_endian in (False, True):
+        for compression in ("deflate", "old deflate", "lzma", "zstd"):
+            yield Layout(photometric, bits, number, extra, False, big_endian, compression)
+        yield Layout(photometric, bits, number, extra, big_endian=big_endian, big=True)
+        for predictor, planar in itertools.product((2, 3), (False, True)):
+            if (predictor == 2 and bits in (8, 16, 32)) or (predictor == 3 and number == FLOAT and bits != 24):
+                yield Layout(photometric, bits, number, extra, planar, big_endian, "lzw", False, predictor)
+
+
+def samples_of(layout: Layout) -> Samples:
+    """Return a ramp; where alpha is multiplied in, it is."""
+    samples = ramp(layout)
+    if 1 in layout.extra:
+        alpha = samples[..., layout.samples - len(layout.extra)].astype(float) / (2**layout.bits - 1)
+        count = layout.samples - len(layout.extra)
+        samples[..., :count] = np.floor(samples[..., :count] * alpha[..., None])
+    return samples
+
+
+def refused(data: bytes) -> BadImage | None:
+    try:
+        look(data)
+    except BadImage as bad:
+        return bad
+    return None
+
+
+def apart(data: bytes, expected: Samples) -> float:
+    result = np.asarray(decode(convert(data, ".png").data), float)
+    assert result.shape == expected.shape
+    return float(np.abs(result - expected).max())
+
+
+def independent(data: bytes, layout: Layout) -> Samples:
+    """Return the samples that the independent decoder finds, rows, columns, samples."""
+    found: Samples = np.asarray(tifffile.imread(io.BytesIO(data)))
+    moved = np.moveaxis(found, 0, -1) if layout.planar and layout.samples > 1 else found
+    return moved.reshape(*ramp(layout).shape)
+
+
+@pytest.mark.parametrize("kind", RIGHT, ids=str)
+def test_of_a_kind_that_is_taken_each_layout_is_shown_right_or_refused_when_it_is_handed_in(kind: Kind) -> None:
+    shown_right = 0
+    for layout in layouts(kind):
+        samples = samples_of(layout)
+        data = write(layout, samples)
+        if bad := refused(data):
+            assert bad.code == "unsupported", layout
+            assert "converta-o para PNG" in bad.text, layout
+            continue
+        assert np.array_equal(independent(data, layout), samples), layout
+        assert apart(data, shown(layout, samples)) <= LEVELS, layout
+        shown_right += 1
+    assert shown_right >= 12
+
+
+@pytest.mark.parametrize("kind", REFUSED, ids=str)
+def test_a_kind_that_is_not_known_to_be_right_is_refused_in_every_layout_when_it_is_handed_in(kind: Kind) -> None:
+    for layout in layouts(kind):
+        if layout.predictor == 1:
+            bad = refused(write(layout, ramp(layout)))
+            assert bad, layout
+            assert bad.code == "unsupported", layout
+
+
+PLAIN = Layout(RGB, 8)
+
+
+@pytest.mark.parametrize(
+    ("layout", "tag", "kind", "values"),
+    [
+        (PLAIN, 258, "H", [8, 8, 16]),
+        (PLAIN, 258, "H", [5, 6, 5]),
+        (PLAIN, 258, "H", [8, 8]),
+        (PLAIN, 339, "H", [1, 1, 2]),
+        (PLAIN, 339, "H", [4, 4, 4]),
+        (PLAIN, 277, "H", [1]),
+        (PLAIN, 277, "H", [4]),
+        (PLAIN, 277, "H", [5]),
+        (PLAIN, 338, "H", [2]),
+        (PLAIN, 338, "H", [999]),
+        (PLAIN, 284, "H", [3]),
+        (PLAIN, 317, "H", [2]),  # which means nothing to pixels that are not compressed
+        (PLAIN, 259, "H", [6]),
+        (PLAIN, 259, "H", [50_001]),
+        (PLAIN, 259, "H", [34_887]),
+        (PLAIN, 262, "H", [6]),  # YCbCr with the colours of four pixels in one, unless it says otherwise
+        (PLAIN, 262, "H", [10]),
+        (Layout(MIN_IS_BLACK, 8), 277, "H", [2]),
+        (Layout(CMYK, 8), 332, "H", [2]),  # inks that are none of the four
+        (Layout(PALETTE, 4), 320, "H", [int(level) // 257 for level in colours(Layout(PALETTE, 4)).T.ravel()]),
+        (Layout(PALETTE, 4), 320, "H", [65_535] * 47),
+        (Layout(RGB, 8, tiled=True), 322, "I", [20]),
+        (PLAIN, 273, "I", [0, 8, 8]),  # a strip that was left out
+    ],
+)
+def test_what_one_tag_makes_another_picture_is_refused(
+    layout: Layout, tag: int, kind: str, values: Sequence[int]
+) -> None:
+    bad = refused(write(layout, ramp(layout), (tag, kind, values)))
+    assert bad
+    assert bad.code == "unsupported"
+
+
+@pytest.mark.parametrize("tag", [262, 258, 277])
+def test_what_has_no_default_that_all_agree_on_is_refused(tag: int) -> None:
+    bad = refused(write(PLAIN, ramp(PLAIN), leave_out=(tag,)))
+    assert bad
+    assert bad.code == "unsupported"
+
+
+def test_a_picture_of_which_strips_are_missing_is_never_half_black() -> None:
+    for layout in (PLAIN, Layout(RGB, 8, planar=True), Layout(RGB, 8, compression="lzw")):
+        data = write(layout, ramp(layout), (278, "I", [2]))  # of two rows each, there would have to be ten
+        bad = refused(data)
+        assert bad
+        assert bad.code == "damaged"
+
+
+def test_the_refusal_says_which_layout_it_was() -> None:
+    layout = Layout(RGB, 16, planar=True, big_endian=True)
+    assert str(refused(write(layout, ramp(layout)))) == (
+        "TIFF RGB de 16 bits com 3 amostras por pixel em planos separados em ordem big-endian (sem compressão) não é"
+        " suportado: converta-o para PNG, ou para TIFF de 8 bits por canal em RGB, sem planos separados"
+    )
+
+
+def by_independent_writer(samples: Samples, **options: Any) -> bytes:
+    file = io.BytesIO()
+    tifffile.imwrite(file, samples, **options)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("tile", [None, (16, 16)])
+@pytest.mark.parametrize("byteorder", "<>")
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"photometric": "rgb"},
+        {"photometric": "rgb", "planarconfig": "separate"},
+        *({"photometric": "ycbcr", "subsampling": subsampling} for subsampling in ((1, 1), (2, 1), (2, 2))),
+    ],
+    ids=str,
+)
+def test_a_jpeg_in_a_tiff_is_shown_in_its_colours(options: dict[str, Any], byteorder: str, tile: Any) -> None:
+    rgb, planar = ramp(PLAIN), "planarconfig" in options
+    data = by_independent_writer(
+        np.moveaxis(rgb, -1, 0) if planar else rgb, compression="jpeg", byteorder=byteorder, tile=tile, **options
+    )
+    found = np.asarray(tifffile.imread(io.BytesIO(data)))
+    assert apart(data, shown(PLAIN, np.moveaxis(found, 0, -1) if planar else found)) <= LEVELS
+
+
+def test_a_grey_and_an_ink_jpeg_in_a_tiff_are_shown_right() -> None:
+    for photometric, layout in (
+        ("minisblack", Layout(1, 8)),
+        ("miniswhite", Layout(0, 8)),
+        ("separated", Layout(5, 8)),
+    ):
+        data = by_independent_writer(np.squeeze(ramp(layout)), compression="jpeg", photometric=photometric)
+        found = np.asarray(tifffile.imread(io.BytesIO(data))).reshape(ramp(layout).shape)
+        assert apart(data, shown(layout, found)) <= LEVELS
+
+
+@pytest.mark.parametrize("compression", ["tiff_ccitt", "group3", "group4"])
+def test_a_fax_is_black_on_white(compression: str) -> None:
+    page = Image.fromarray(ramp(Layout(1, 8))[..., 0]).convert("1")
+    assert apart(encode(page, "TIFF", compression=compression), np.asarray(page, float) * 255) == 0
+
+
+@pytest.mark.parametrize("compression", ["none", "lzw"])
+@pytest.mark.parametrize("big_endian", [False, True])
+def test_brightness_and_colours_apart_are_shown_where_each_pixel_has_its_own(
+    compression: str, big_endian: bool
+) -> None:
+    rgb = ramp(PLAIN)
+    apart_samples = np.asarray(Image.fromarray(rgb).convert("YCbCr"))
+    layout = Layout(YCBCR, 8, compression=compression, big_endian=big_endian)
+    assert apart(write(layout, apart_samples, (530, "H", [1, 1])), shown(PLAIN, rgb)) <= LEVELS
+    for subsampling in ((2, 1), (2, 2)):
+        assert refused(write(layout, apart_samples, (530, "H", subsampling)))
+    assert refused(write(layout, apart_samples)), "two by two is what is meant where nothing is said"
+
+
+def test_lightness_and_colours_are_shown_from_one_plane_alone() -> None:
+    rgb = Image.fromarray(ramp(PLAIN))
+    srgb, cielab = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
+    lab = ImageCms.profileToProfile(rgb, srgb, cielab, outputMode="LAB")
+    assert lab
+    back = ImageCms.profileToProfile(lab, cielab, srgb, outputMode="RGB")
+    assert back
+    data = write(PLAIN, np.asarray(lab), (262, "H", [8]))
+    assert apart(data, np.asarray(back.convert("L"), float)) <= LEVELS
+    assert refused(write(PLAIN._replace(planar=True), np.asarray(lab), (262, "H", [8])))
+
+
+@pytest.mark.parametrize("value", range(1, 9))
+@pytest.mark.parametrize(
+    "layout", [PLAIN, Layout(RGB, 8, compression="lzw", tiled=True), Layout(YCBCR, 8, compression="lzw")], ids=str
+)
+def test_orientation_is_undone_in_every_layout(layout: Layout, value: int) -> None:
+    rgb = ramp(PLAIN)
+    samples = np.asarray(Image.fromarray(rgb).convert("YCbCr")) if layout.photometric == YCBCR else rgb
+    data = write(layout, samples, (274, "H", [value]), *([(530, "H", [1, 1])] if layout.photometric == YCBCR else []))
+    level = shown(PLAIN, rgb)
+    if value >= 5:
+        level = level.T
+    upside_down, left_to_right = value in (3, 4, 7, 8), value in (2, 3, 6, 7)
+    expected = level[:: -1 if upside_down else 1, :: -1 if left_to_right else 1]
+    assert apart(data, expected) <= LEVELS
+
+
+def test_of_several_pages_only_the_first_has_to_be_one_that_is_taken() -> None:
+    good, odd = np.squeeze(ramp(Layout(1, 8))), ramp(Layout(1, 64, FLOAT))[..., 0]
+    for first, second, taken in ((good, odd, True), (odd, good, False)):
+        file = io.BytesIO()
+        with tifffile.TiffWriter(file) as pages:
+            pages.write(first, photometric="minisblack")
+            pages.write(second, photometric="minisblack")
+        assert (refused(file.getvalue()) is None) is taken
+
+
+def test_a_tag_of_a_type_that_it_cannot_have_is_refused() -> None:
+    data = bytearray(encode(photo(9, 9), "TIFF", exif=orientation(1)))
+    (directory,) = struct.unpack_from("<I", data, 4)
+    (entries,) = struct.unpack_from("<H", data, directory)
+    for place in range(directory + 2, directory + 2 + 12 * entries, 12):
+        if struct.unpack_from("<H", data, place)[0] == 262:
+            struct.pack_into("<H", data, place + 2, 11)  # FLOAT
+    bad = refused(bytes(data))
+    assert bad
+    assert bad.code == "damaged"
