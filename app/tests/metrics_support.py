@@ -15,7 +15,7 @@ import uvloop
 
 from frota.cpu_metrics import server as metrics_server
 from frota.cpu_metrics.history import Kept
-from frota.cpu_metrics.messages import Disk, Memory, Network, Own, Sample, hello
+from frota.cpu_metrics.messages import PONG, Disk, Memory, Network, Own, Sample, hello
 from frota.cpu_metrics.settings import ServerSettings
 from support import PATIENCE, Server
 
@@ -38,9 +38,11 @@ class MetricsServer(Server):
 
     system = "cpu"
 
-    def agent(self, host: str = "web-1", run: str = RUN, interval: float = 5.0, acked: int = 0) -> "Agent":
+    def agent(
+        self, host: str = "web-1", run: str = RUN, interval: float = 5.0, acked: int = 0, instance: str = ""
+    ) -> "Agent":
         """Connect as a native agent, and say hello."""
-        return Agent(self.connect(), hello(host, run, interval, acked))
+        return Agent(self.connect(), hello(host, run, interval, acked, instance))
 
     def told(self, **question: Any) -> list[dict[str, Any]]:
         """Ask as a viewer, and return the lines up to the end."""
@@ -121,11 +123,20 @@ class Inner:
         self.server, self.ended = server, ended
         self.address: tuple[str, int] = server._listeners[0].sockets[0].getsockname()[:2]
 
-    async def agent(self, host: str = "web-1", run: str = RUN) -> "InnerAgent":
+    async def agent(
+        self, host: str = "web-1", run: str = RUN, instance: str = "", interval: float = 5.0
+    ) -> "InnerAgent":
         """Connect as a native agent, and say hello."""
-        reader, writer = await asyncio.open_connection(*self.address, limit=1 << 24)
-        writer.write(hello(host, run, 5.0))
-        assert "last" in json.loads(await reader.readline())
+        agent = await self.caller(host, run, instance, interval)
+        assert "last" in await agent.answer()
+        return agent
+
+    async def caller(
+        self, host: str = "web-1", run: str = RUN, instance: str = "", interval: float = 5.0, source: str = "127.0.0.1"
+    ) -> "InnerAgent":
+        """Connect from an address of this computer, say hello, and wait for no answer."""
+        reader, writer = await asyncio.open_connection(*self.address, limit=1 << 24, local_addr=(source, 0))
+        writer.write(hello(host, run, interval, 0, instance))
         return InnerAgent(reader, writer)
 
     async def told(self, **question: Any) -> list[dict[str, Any]]:
@@ -168,6 +179,23 @@ class InnerAgent(NamedTuple):
         while json.loads(await self.reader.readline()).get("ack", 0) < numbers[-1]:
             pass
 
+    async def answer(self) -> dict[str, Any]:
+        """Return the next line of the server."""
+        line = await self.reader.readline()
+        assert line, "the server has closed the connection"
+        return dict(json.loads(line))
+
+    async def pinged(self) -> None:
+        """Wait for a ping, and answer it."""
+        while "ping" not in await self.answer():
+            pass
+        self.writer.write(PONG)
+
+    @property
+    def name(self) -> str:
+        """Its address, as the server tells of it."""
+        return "{}:{}".format(*self.writer.get_extra_info("sockname"))
+
     def close(self) -> None:
         """End the connection."""
         self.writer.close()
@@ -188,9 +216,9 @@ async def inner(folder: Path, **changes: Any) -> AsyncIterator[Inner]:
 
 
 @contextmanager
-def metrics(folder: Path, *flags: object) -> Iterator[MetricsServer]:
+def metrics(folder: Path, *flags: object, **options: Any) -> Iterator[MetricsServer]:
     """Run a server for the time of a block; whatever happened, it must still be able to end properly."""
-    one = MetricsServer(folder, "--commit-seconds", 0.05, *flags)
+    one = MetricsServer(folder, "--commit-seconds", 0.05, *flags, **options)
     try:
         yield one
     finally:

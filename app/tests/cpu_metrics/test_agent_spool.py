@@ -1,6 +1,7 @@
 """What waits for the server: numbered, bounded, and the same after a stop and a start."""
 
 import os
+import re
 import stat
 import time
 from collections.abc import Callable
@@ -9,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from frota.core.state import StateError
+from frota.cpu_metrics import numbers as numbers_module
 from frota.cpu_metrics import spool as spool_module
+from frota.cpu_metrics import spool_file as spool_file_module
 from frota.cpu_metrics.messages import Disk, Memory, Network, Own, Sample
 from frota.cpu_metrics.spool import Spool
 from frota.cpu_metrics.spool_file import SpoolFile
@@ -20,7 +23,7 @@ WHOLE = Sample(
 
 
 def sample(mean: float) -> Sample:
-    return Sample((mean,), mean)
+    return Sample((float(mean),), float(mean))
 
 
 def filled(count: int, limit: int = 100) -> Spool:
@@ -80,6 +83,7 @@ def test_a_stop_and_a_start_keep_run_numbers_samples_and_ages(tmp_path: Path, mo
     folder.leave(spool)
     folder.close()
     left = time.time()
+    monkeypatch.setattr(numbers_module, "_BOOT", tmp_path / "another")
     monkeypatch.setattr(time, "time", lambda: left + 100)
     again = SpoolFile(tmp_path).take(100, 5.0)
     assert (again.run, again.acked, again.last) == (spool.run, 1, 3)
@@ -130,23 +134,47 @@ def lines(tmp_path: Path) -> list[bytes]:
 
 HURT: dict[str, Callable[[list[bytes]], list[bytes]]] = {
     "empty": lambda lines: lines[:0],
-    "cut": lambda lines: lines[:-1],
-    "cut within a line": lambda lines: [*lines[:-1], lines[-1][:10]],
-    "one too many": lambda lines: [*lines, lines[-1]],
-    "other numbers": lambda lines: [lines[0], *lines[2:], lines[1]],
     "no object": lambda lines: [b"[]\n", *lines[1:]],
     "not JSON": lambda lines: [b"\xff\x00\n", *lines[1:]],
     "deep": lambda lines: [b"[" * 60_000 + b"\n", *lines[1:]],
-    "endless": lambda lines: [lines[0], b" " * 1_000_000 + lines[1], *lines[2:]],
     "other version": lambda lines: [lines[0].replace(b'"frota": 1', b'"frota": 2'), *lines[1:]],
     "run": lambda lines: [lines[0].replace(b'"run": "', b'"run": "x'), *lines[1:]],
     "negative": lambda lines: [lines[0].replace(b'"acked": 0', b'"acked": -1'), *lines[1:]],
     "acknowledged what was never": lambda lines: [lines[0].replace(b'"acked": 0', b'"acked": 9'), *lines[1:]],
     "no number": lambda lines: [lines[0].replace(b'"next": 4', b'"next": "4"'), *lines[1:]],
-    "NaN": lambda lines: [*lines[:-1], lines[-1].replace(b"3,", b"NaN,")],
-    "no percentage": lambda lines: [*lines[:-1], lines[-1].replace(b"3.0", b"300.0").replace(b"[3]", b"[300]")],
-    "no cores": lambda lines: [*lines[:-1], lines[-1].replace(b'"cpu": [3]', b'"cpu": []')],
-    "unknown part": lambda lines: [*lines[:-1], lines[-1].replace(b"}", b', "memory": {"x": 1}}')],
+    "a time beyond all": lambda lines: [re.sub(rb'"saved": [0-9.]+, .*', b'"saved": 1e999}', lines[0]), *lines[1:]],
+}
+
+
+def changed(before: bytes, after: bytes) -> Callable[[list[bytes]], list[bytes]]:
+    """Return what changes something in the line of sample 2."""
+
+    def change(lines: list[bytes]) -> list[bytes]:
+        assert before in lines[2]
+        return [*lines[:2], lines[2].replace(before, after), *lines[3:]]
+
+    return change
+
+
+# What is done to one of three samples, and which are left.
+DAMAGED: dict[str, tuple[Callable[[list[bytes]], list[bytes]], list[int]]] = {
+    "cut": (lambda lines: lines[:-1], [1, 2]),
+    "cut within a line": (lambda lines: [*lines[:-1], lines[-1][:10]], [1, 2]),
+    "one too many": (lambda lines: [*lines, lines[-1]], [1, 2, 3]),
+    "other numbers": (lambda lines: [lines[0], *lines[2:], lines[1]], [2, 3]),
+    "endless": (lambda lines: [lines[0], b" " * 1_000_000 + lines[1], *lines[2:]], [1, 2, 3]),
+    "zeros": (lambda lines: [*lines[:2], bytes(4096) + b"\n", *lines[3:]], [1, 3]),
+    "NaN": (changed(b'"mean": 2.0', b'"mean": NaN'), [1, 3]),
+    "a float beyond all": (changed(b'"mean": 2.0', b'"mean": 1e999'), [1, 3]),
+    "a text": (changed(b'"mean": 2.0', b'"mean": "2.0"'), [1, 3]),
+    "a flag": (changed(b'"cpu": [2.0]', b'"cpu": [true]'), [1, 3]),
+    "no percentage": (changed(b'"cpu": [2.0]', b'"cpu": [300.0]'), [1, 3]),
+    "no cores": (changed(b'"cpu": [2.0]', b'"cpu": []'), [1, 3]),
+    "a load beyond all": (changed(b"}", b', "load": [1e999, 0, 0]}'), [1, 3]),
+    "an age beyond all": (changed(b'"age": ', b'"age": 1e999'), [1, 3]),
+    "unknown part": (changed(b"}", b', "memory": {"x": 1}}'), [1, 3]),
+    "memory beyond all": (changed(b"}", b', "memory": {"total": 1e999, "used": 1, "available": 1}}'), [1, 3]),
+    "negative": (changed(b"}", b', "own": {"cpu": -1.0, "memory": 1}}'), [1, 3]),
 }
 
 
@@ -163,6 +191,50 @@ def test_a_file_that_makes_no_sense_is_told_and_set_aside(
     assert told == ["spool_unreadable"]
     assert (tmp_path / "spool.bad").read_bytes() == hurt
     assert not (tmp_path / "spool").exists()
+
+
+@pytest.mark.parametrize("how", DAMAGED)
+def test_a_sample_that_is_damaged_is_left_out_and_told_of_and_the_others_are_kept(
+    how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[str, str]] = []
+    monkeypatch.setattr("frota.core.log.record", lambda *words, **_: told.append(words[1:]))
+    damage, left = DAMAGED[how]
+    damaged = b"".join(damage(lines(tmp_path)))
+    (tmp_path / "spool").write_bytes(damaged)
+    spool = SpoolFile(tmp_path).take(100, 5.0)
+    assert (numbers(spool), spool.last) == (left, 3)
+    assert [event for event, _ in told] == ["spool_damaged"]
+    assert told[0][1].isprintable()
+    assert (tmp_path / "spool.bad").read_bytes() == damaged
+    assert (tmp_path / "spool").exists()
+
+
+def test_a_clock_that_leaps_between_two_agents_of_one_boot_makes_no_sample_older(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, now = SpoolFile(tmp_path), spool_module.clock()
+    folder.leave(filled(1))
+    for leap in (31 * 86400.0, -31 * 86400.0):
+        monkeypatch.setattr(time, "time", lambda leap=leap: 1.7e9 + leap)
+        monkeypatch.setattr(spool_module, "clock", lambda: now + 50)
+        monkeypatch.setattr(spool_file_module, "clock", lambda: now + 50)
+        ((_, age, _),) = folder.take(100, 5.0).aged(0, 1)
+        assert age == pytest.approx(50, abs=5)
+
+
+def test_a_clock_that_leaps_a_month_over_a_reboot_costs_no_sample(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = SpoolFile(tmp_path)
+    folder.leave(filled(3))
+    now = time.time()
+    monkeypatch.setattr(numbers_module, "_BOOT", tmp_path / "another")
+    monkeypatch.setattr(time, "time", lambda: now + 40 * 86400)
+    spool = folder.take(100, 5.0)
+    assert spool.add(sample(4)) == 0
+    assert numbers(spool) == [1, 2, 3, 4]
+    assert all(age < 29 * 86400 for _, age, _ in spool.aged(0, 9))
 
 
 def test_a_file_as_it_should_be_is_taken(tmp_path: Path) -> None:

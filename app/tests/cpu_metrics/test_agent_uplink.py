@@ -13,7 +13,7 @@ import pytest
 from agent_support import FakeServer, Peer
 from frota.cpu_metrics import delivery, spool
 from frota.cpu_metrics.link import Lookup
-from frota.cpu_metrics.messages import Sample
+from frota.cpu_metrics.messages import REPLACED, Sample, is_run
 from frota.cpu_metrics.settings import AgentSettings
 from frota.cpu_metrics.spool import Spool
 from frota.cpu_metrics.uplink import Uplink
@@ -33,10 +33,11 @@ class Driver:
         self.uplink = Uplink(self.config, self.spool if protocol == "native" else None, self.awake.set)
         self.now = 0.0
 
-    def add(self, count: int = 1, cores: int = 1) -> None:
-        """Make samples."""
+    def add(self, count: int = 1, cores: int = 1, *, sent: int = 0) -> None:
+        """Make samples, as if those up to the number `sent` had been sent before."""
         for _ in range(count):
             self.spool.add(Sample((1.0,) * cores, 1.0))
+        self.spool.sent = max(self.spool.sent, sent)
 
     def step(self, sample: Sample | None = None) -> None:
         """Wait a moment for the connection, if there is one, and go on."""
@@ -107,7 +108,7 @@ def events(told: Told) -> list[str]:
 
 def test_what_the_server_has_is_dropped_and_the_rest_comes_in_order(server: FakeServer, told: Told) -> None:
     driver = Driver(server.port)
-    driver.add(5)
+    driver.add(5, sent=2)
     peer = greeted(driver, server, last=2)
     assert take(driver, peer, 3) == [3, 4, 5]
     assert len(driver.spool) == 3
@@ -123,8 +124,10 @@ def test_a_hello_says_who_it_is_and_which_run(server: FakeServer) -> None:
     driver.step()
     peer = server.accept()
     driver.readable(peer)
+    said = peer.line()
+    assert is_run(said["hello"].pop("instance"))
     hello = {"host": "web-1", "run": driver.spool.run, "interval": 2.5, "acked": 0}
-    assert peer.line() == {"frota": 1, "hello": hello}
+    assert said == {"frota": 1, "hello": hello}
 
 
 def test_nothing_is_sent_before_the_server_has_said_what_it_has(server: FakeServer) -> None:
@@ -198,7 +201,7 @@ def test_what_was_too_much_to_keep_is_told_once_with_its_number(server: FakeServ
 
 def test_what_the_server_had_already_is_not_called_lost(server: FakeServer, told: Told) -> None:
     driver = Driver(server.port, keep=10)
-    driver.add(15)
+    driver.add(15, sent=5)
     assert take(driver, greeted(driver, server, last=5), 10) == list(range(6, 16))
     assert events(told) == ["connected"]
 
@@ -441,3 +444,114 @@ def test_an_original_server_that_answers_is_not_obeyed(server: FakeServer, told:
     for _ in range(10):
         driver.step()
     assert events(told) == ["connected"]
+
+
+def refused(driver: Driver, server: FakeServer, **answer: object) -> float:
+    """Have the agent refused, and return the pause before its next attempt."""
+    driver.again()
+    driver.step()
+    peer = server.accept()
+    driver.readable(peer)
+    peer.hello(last=None)
+    peer.say(error="dois agentes", **answer)
+    driver.failed()
+    return driver.uplink.deadline - driver.now
+
+
+def test_a_ping_is_answered_at_once_even_before_the_hello_is(server: FakeServer, told: Told) -> None:
+    driver = Driver(server.port)
+    driver.step()
+    peer = server.accept()
+    driver.readable(peer)
+    peer.hello(last=None)
+    for _ in range(2):
+        peer.say(ping=1)
+        driver.readable(peer)
+        assert peer.line() == {"frota": 1, "pong": 1}
+        peer.say(last=0)
+        driver.until(lambda: told)
+    assert events(told) == ["connected"]
+
+
+def test_whose_name_is_taken_waits_longer_and_longer_keeps_what_it_may_and_says_so_once(
+    server: FakeServer, told: Told
+) -> None:
+    driver = Driver(server.port, keep=3)
+    driver.add(5)
+    pauses = [refused(driver, server, code="name_taken", holder="10.0.0.1:5") for _ in range(6)]
+    for pause, most in zip(pauses, (5, 10, 20, 40, 60, 60), strict=True):
+        assert most / 2 <= pause <= most
+    text = "another agent, at 10.0.0.1:5, is called web-1, too: give one of them another name (CPU_NAME, --name)"
+    assert told == [
+        ("name_taken", f"{text}; until then 127.0.0.1:{server.port} takes nothing from here; 3 samples wait")
+    ]
+    driver.again()
+    peer = greeted(driver, server)
+    assert take(driver, peer, 3) == [3, 4, 5]
+
+
+def test_another_holder_of_the_name_is_told_anew_and_never_obeyed(server: FakeServer, told: Told) -> None:
+    driver = Driver(server.port)
+    for holder in ("10.0.0.1:5", "10.0.0.1:5", "\x1b[2J", ["x"]):
+        refused(driver, server, code="name_taken", holder=holder)
+    assert events(told) == ["name_taken"] * 3
+    assert all(text.isprintable() for _, text in told)
+
+
+def test_an_older_server_that_lets_agents_replace_each_other_is_tried_less_and_less_often(server: FakeServer) -> None:
+    driver, pauses = Driver(server.port), list[float]()
+    for _ in range(4):
+        driver.add()
+        peer = greeted(driver, server)
+        take(driver, peer, 1)
+        peer.say(ack=driver.spool.last)
+        driver.until(lambda: not len(driver.spool))
+        peer.say(error=REPLACED)
+        driver.failed()
+        pauses.append(driver.uplink.deadline - driver.now)
+        driver.again()
+    assert pauses[-1] >= 20
+
+
+def test_a_name_that_was_this_agents_own_for_a_minute_is_tried_again_soon(server: FakeServer) -> None:
+    driver = Driver(server.port)
+    for _ in range(5):
+        refused(driver, server, code="name_taken", holder="10.0.0.1:5")
+    driver.again()
+    greeted(driver, server)
+    driver.until(lambda: driver.uplink._connected)
+    driver.now += 61
+    driver.step()
+    driver.uplink.close()
+    driver.now += 1
+    assert refused(driver, server, code="name_taken", holder="10.0.0.1:5") <= 5
+
+
+def test_a_copy_of_a_run_that_another_agent_went_on_with_becomes_a_new_one_and_loses_nothing_of_its_own(
+    server: FakeServer,
+) -> None:
+    driver = Driver(server.port)
+    driver.add(3, sent=3)
+    run = driver.spool.run
+    driver.add(5)  # never sent: the name was another agent's
+    greeted(driver, server, last=7)
+    driver.failed()
+    driver.again()
+    driver.step()
+    peer = server.accept()
+    driver.readable(peer)
+    assert peer.hello()["run"] != run
+    assert take(driver, peer, 5) == [1, 2, 3, 4, 5]
+
+
+def test_a_sample_that_the_server_does_not_take_is_lost_and_not_all_behind_it(server: FakeServer, told: Told) -> None:
+    driver = Driver(server.port)
+    driver.add(4)
+    peer = greeted(driver, server)
+    take(driver, peer, 4)
+    peer.say(error="amostra inválida", n=2)
+    driver.failed()
+    driver.again()
+    peer = greeted(driver, server, last=1)
+    assert take(driver, peer, 2) == [3, 4]
+    assert [event for event in events(told) if event != "connected"] == ["refused", "samples_lost"]

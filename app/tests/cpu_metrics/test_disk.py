@@ -76,10 +76,10 @@ def test_a_stop_waits_for_the_write_that_runs_and_acknowledges_what_it_wrote(tmp
             agent = await one.agent()
             write = one.server._history.write
 
-            def slowly(changes: Changes) -> None:
+            def slowly(changes: Changes) -> int:
                 begun.set()
                 assert go.wait(PATIENCE)
-                write(changes)
+                return write(changes)
 
             one.server._history.write = slowly  # type: ignore[method-assign]
             agent.writer.write(SAMPLE.native(1, 0.0))

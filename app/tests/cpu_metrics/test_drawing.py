@@ -176,6 +176,18 @@ def test_what_is_over_its_threshold_and_what_is_missing_is_marked() -> None:
     assert frame[2].endswith(" lost 1234")
 
 
+@pytest.mark.parametrize(("columns", "place"), [(80, 1), (200, 2)])
+def test_a_name_that_two_agents_have_is_marked_and_its_details_say_what_to_do(columns: int, place: int) -> None:
+    rivals = ["10.0.0.2:5", "[::1]:6", "\x1b[2J", 5]
+    view = view_of(host("a", over=["cpu"], rivals=rivals), host("b", rivals="x"))
+    frame = drawn(view, columns, 24)
+    assert frame[place].endswith(" ▲ cpu name")
+    view.press("enter")
+    text = " ".join(drawn(view, columns, 24)[2:5])
+    assert "▲ also 10.0.0.2:5, [::1]:6, \\x1b[2J, ? is called a, and not shown: give one of them another name" in text
+    assert "(CPU_NAME, --name)" in text
+
+
 def test_an_original_agents_host_has_dashes_for_what_it_does_not_send() -> None:
     fields = host("10.0.0.7", dialect="original")
     fields["sample"] = {"cpu": [50.0], "mean": 50.0}

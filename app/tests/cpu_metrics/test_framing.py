@@ -1,11 +1,18 @@
 """Bytes into messages, however they arrive."""
 
+import json
+import unicodedata
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from frota.cpu_metrics.framing import BadMessage, Framer, Hello, Reading
 from frota.cpu_metrics.messages import LONGEST, hello
 from metrics_support import RUN, SAMPLE, TEXT
+
+BOM = b"\xef\xbb\xbf"
+NUMBERS = st.text(alphabet="0123456789.,eE+-_ nainf\u0661\u0967", max_size=8)
 
 NATIVE = hello("web-1", RUN, 5.0) + SAMPLE.native(1, 0.5) + SAMPLE.native(2, 0.0)
 
@@ -40,8 +47,6 @@ def test_whatever_comes_is_a_message_or_a_reason_and_never_another_error(data: b
 
 @given(st.recursive(st.none() | st.booleans() | st.floats() | st.text(max_size=5), st.lists, max_leaves=5))
 def test_whatever_stands_in_a_sample_is_taken_or_refused(value: object) -> None:
-    import json
-
     for name in json.loads(SAMPLE.native(1, 0.0)):
         fields = json.loads(SAMPLE.native(1, 0.0)) | {name: value}
         fed(json.dumps(fields).encode() + b"\n", [])
@@ -52,3 +57,102 @@ def test_a_line_without_end_is_not_kept_for_ever() -> None:
         found = fed(beginning + b"1" * (LONGEST + 1), [])
         assert len(found) == 1
         assert "longa demais" in str(found[0])
+
+
+@given(NUMBERS, NUMBERS)
+def test_whatever_stands_for_a_number_is_one_from_0_to_100_or_refused(core: str, mean: str) -> None:
+    for found in fed(f"CPU -> Núcleos: [1.0, {core}] | Média: {mean}%".encode(), []):
+        assert isinstance(found, BadMessage) or (
+            isinstance(found, Reading) and all(0 <= one <= 100 for one in (*found.sample.cpu, found.sample.mean))
+        )
+
+
+@pytest.mark.parametrize("text", ["1E1", "1e+1", "10.", "10", "1.0E1"])
+def test_a_number_with_an_exponent_is_that_number(text: str) -> None:
+    [found] = fed(f"CPU -> Núcleos: [{text}, 10] | Média: {text}%".encode(), [])
+    assert isinstance(found, Reading)
+    assert (found.sample.cpu, found.sample.mean) == ((10.0, 10.0), 10.0)
+
+
+@pytest.mark.parametrize("between", [b"\r\n", b"\0", BOM, b"\r", b"\n\n", b" \0\r\n" + BOM, b"\0" * 300], ids=repr)
+def test_what_harms_nobody_before_and_between_messages_is_passed_over(between: bytes) -> None:
+    assert [type(one) for one in fed(between + TEXT + between + TEXT + between, [])] == [Reading, Reading]
+    native = b"".join(between + line for line in NATIVE.splitlines(keepends=True)) + between + b"\n"
+    assert [type(one) for one in fed(native, [])] == [Hello, Reading, Reading]
+
+
+@given(st.lists(st.integers(0, 60), max_size=4))
+def test_accents_that_are_letters_of_their_own_are_accents(cuts: list[int]) -> None:
+    decomposed = unicodedata.normalize("NFD", TEXT.decode()).encode()
+    assert decomposed != TEXT
+    assert [type(one) for one in fed(decomposed + decomposed, cuts)] == [Reading, Reading]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("CPU -> Núcleos: [37.3] | Média: 10,6%", "média '10,6', com vírgula; o separador decimal é o ponto"),
+        ("CPU -> Núcleos: [nan] | Média: 1.0%", "núcleos 'nan', média '1.0'; esperava números de 0 a 100"),
+        ("CPU -> Núcleos: [1.0] | Média: 101%", "núcleos '1.0', média '101'; esperava números de 0 a 100"),
+        ("CPU -> Núcleos: [5e] | Média: 1.0%", "núcleos '5e', média '1.0'; esperava números de 0 a 100"),
+        ("CPU -> Núcleos: [1e999] | Média: 1.0%", "núcleos '1e999', média '1.0'"),
+        ("CPU -> Núcleos: [] | Média: 1.0%", "núcleos '', média '1.0'"),
+        ("CPU -> Núcleos: [\x1b[2J\n] | Média: 1.0%", "núcleos '\\x1b[2J\\n', média '1.0'"),
+    ],
+)
+def test_an_original_agents_message_is_refused_with_its_cause(text: str, reason: str) -> None:
+    before, after = fed(text.encode() + TEXT, [])
+    assert reason in str(before)
+    assert str(before).isprintable()
+    assert isinstance(after, Reading)
+
+
+def test_a_text_that_is_no_utf_8_is_refused_as_that() -> None:
+    [found] = fed("CPU -> Núcleos: [1.0] | Média: 1.0%".encode("latin-1"), [])
+    assert "não é UTF-8" in str(found)
+
+
+def test_what_is_wrong_is_found_in_no_longer_than_a_message_takes() -> None:
+    found = fed(b"CPU -> N: [" * 5500 + b"%" + TEXT, [])
+    assert isinstance(found[-1], Reading)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"mean": "21.5"}, "mean é '21.5', esperava um número de 0 a 100"),
+        ({"mean": True}, "mean é True, esperava um número de 0 a 100"),
+        ({"cpu": [1.0, -0.5]}, "cpu é -0.5, esperava um número de 0 a 100"),
+        ({"cpu": 5}, "cpu é 5, esperava uma lista"),
+        ({"cpu": []}, "cpu tem 0 núcleos"),
+        ({"load": [1]}, "load é [1], esperava três números"),
+        ({"memory": {"total": 1e300, "used": 0, "available": 0}}, "memory é 1e+300"),
+        ({"disk": 7}, "disk é 7, esperava um objeto"),
+        ({"age": 3e6}, "age é 3000000.0, esperava um número de 0 a 2.592e+06"),
+    ],
+)
+def test_a_native_sample_is_refused_with_its_cause(change: dict[str, object], reason: str) -> None:
+    framer = Framer()
+    line = json.dumps(json.loads(SAMPLE.native(7, 0.0)) | change).encode() + b"\n"
+    with pytest.raises(BadMessage) as refused:
+        list(framer.feed(line))
+    assert reason in str(refused.value)
+    assert refused.value.number == 7
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (SAMPLE.native(1, 0.0).replace(b"22.9", b"NaN"), "NaN e Infinity não são números de JSON"),
+        (b'{"frota": 1, "n": 01}', "o JSON está errado na coluna 19"),
+        (b'{"frota": 2, "n": 1}', "frota é 2"),
+        (hello("máquina", RUN, 5.0), "host é 'máquina', e pode ter letras de A a Z"),
+        (hello("ไทย", RUN, 5.0), "host é 'ไทย', e pode ter letras de A a Z"),
+        (hello("a" * 254, RUN, 5.0), "host é 'aaaa"),
+        (b'{"frota": 1, "n": 1, "cpu": ' + b'{"a":' * 900 + b"1" + b"}" * 901, "cpu é "),
+    ],
+)
+def test_a_line_is_refused_with_its_cause(line: bytes, reason: str) -> None:
+    [found] = fed(line.rstrip() + b"\n", [])
+    assert reason in str(found)
+    assert len(str(found)) < 400

@@ -107,8 +107,7 @@ def test_after_a_restart_all_is_known_as_it_was(events: list[tuple[str, str, int
         hosts, history = Hosts(), History(Path(folder))
         history.open()
         for name, run, count in events:
-            known = hosts.get(name)
-            last = known.kept.last if known and known.kept.run == run else 0
+            last = hosts.greet(Hello(name, run, 5.0, 0)).kept.last
             take(hosts, name, *range(last + 2, last + 2 + count), run=run)
             history.write(hosts.take_changes(DAY))
         again = restored(history)

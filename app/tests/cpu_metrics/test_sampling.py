@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frota.cpu_metrics import sampling
+from frota.cpu_metrics.framing import Framer, Reading
 from frota.cpu_metrics.sampling import Sampler
 
 
@@ -163,6 +164,44 @@ def test_memory_load_and_own_cost_are_there(monkeypatch: pytest.MonkeyPatch) -> 
     assert sample.own
     assert sample.own.cpu > 0
     assert sample.own.memory == 4096
+
+
+@pytest.mark.parametrize(
+    ("memory", "root", "expected"),
+    [
+        ((1000, -50, 2000), (1000, -7), ((1000, 0, 1000), (1000, 0))),
+        ((1000, 5000, -1), (1000, 2**63), ((1000, 1000, 0), (1000, 1000))),
+        ((-1, 0, 0), (2**64, 0), (None, None)),
+        ((0, 0, 0), (0, 0), ((0, 0, 0), (0, 0))),
+    ],
+    ids=["more is free than there is", "more is used than there is", "beyond all measure", "nothing"],
+)
+def test_memory_and_disk_are_within_what_there_is_whatever_the_kernel_says(
+    kernel: Kernel,
+    monkeypatch: pytest.MonkeyPatch,
+    memory: tuple[int, ...],
+    root: tuple[int, ...],
+    expected: tuple[tuple[int, ...] | None, tuple[int, ...] | None],
+) -> None:
+    total, used, available = memory
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(total=total, used=used, available=available))
+    monkeypatch.setattr(psutil, "disk_usage", lambda _: SimpleNamespace(total=root[0], used=root[1]))
+    sampler = Sampler()
+    kernel.cores([1] * 10)
+    found = sampler.sample()
+    assert found.memory == expected[0]
+    assert (found.disk and found.disk[:2]) == expected[1]
+    read = list(Framer().feed(b"{" + found.native(1, 0.0)[1:]))
+    assert [type(one) for one in read] == [Reading]  # a server takes it
+
+
+def test_counters_that_leap_are_a_sample_that_a_server_takes(kernel: Kernel) -> None:
+    kernel.interfaces(eth0=(0, 0, 0, 0, 0, 0))
+    sampler = Sampler()
+    kernel.cores([2**62] * 10)
+    kernel.interfaces(eth0=(2**64 - 1, 2**64 - 1, 2**64 - 1, 2**64 - 1, 2**64 - 1, 2**64 - 1))
+    kernel.disks(sda=(2**64 - 1, 2**64 - 1))
+    assert [type(one) for one in Framer().feed(sampler.sample().native(1, 0.0))] == [Reading]
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from frota.core import log
+from frota.images import statuses as statuses_module
 from frota.images.statuses import FINAL, State, Status, Statuses
 
 QUEUED = Status("a" * 32, State.QUEUED, 1.0, "photo.jpg", "b" * 32, "c" * 64)
@@ -110,6 +112,35 @@ def test_the_oldest_images_are_forgotten_and_the_newest_remembered(tmp_path: Pat
     newest, count = asyncio.run(run())
     assert {status.state for status in newest} == {State.QUEUED}
     assert count < 1200
+
+
+def test_images_that_are_forgotten_are_told_of_with_how_many_and_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(log, "record", lambda _level, event, text, **_: told.append(f"{event}: {text}"))
+    monkeypatch.setattr(statuses_module, "_PRUNE_EVERY", 10)
+
+    async def run() -> None:
+        async with opened(tmp_path, remembered=100) as statuses:
+            for number in range(115):
+                await statuses.note(QUEUED._replace(id=f"{number:032x}"))
+
+    asyncio.run(run())
+    text = "10 images are forgotten, the oldest of more than 100 (IMAGES_REMEMBERED)"
+    assert told == [f"statuses_forgotten: {text}"]
+
+
+def test_a_clock_that_leaps_a_month_makes_no_image_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(statuses_module, "_PRUNE_EVERY", 1)
+
+    async def run() -> list[Status]:
+        async with opened(tmp_path, remembered=100) as statuses:
+            for number, changed in enumerate([1.7e9, 1.7e9 + 30 * 86400, 1.7e9 - 30 * 86400] * 30):
+                await statuses.note(QUEUED._replace(id=f"{number:032x}", changed=changed))
+            return await statuses.get([f"{number:032x}" for number in range(90)])
+
+    assert all(status.state == State.QUEUED for status in asyncio.run(run()))
 
 
 def test_who_watches_an_image_is_told_of_each_change_once_and_of_no_other_image(tmp_path: Path) -> None:

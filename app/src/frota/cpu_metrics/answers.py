@@ -118,6 +118,17 @@ class Host:
         found = self.fields.get("over")
         return [safe(one) for one in found[:10]] if isinstance(found, list) else []
 
+    @property
+    def rivals(self) -> list[str]:
+        """The addresses of other agents that call themselves by its name."""
+        found = self.fields.get("rivals")
+        return [safe(one) for one in found[:10]] if isinstance(found, list) else []
+
+    @property
+    def alerts(self) -> list[str]:
+        """What is the matter with it, in a word each: the metrics that are over, and its name."""
+        return [*self.over, "name"] if self.rivals else self.over
+
     def count(self, name: str) -> float | None:
         """Return a number of the host itself, such as `missing`."""
         return number(self.fields.get(name))

@@ -7,7 +7,15 @@ from functools import partial
 from frota import commands
 from frota.core import log
 from frota.cpu_metrics import messages
-from frota.cpu_metrics.settings import AGENT_UNIT, PREFIX, SERVER_UNIT, SYSTEM, AgentSettings, ServerSettings
+from frota.cpu_metrics.settings import (
+    AGENT_UNIT,
+    PREFIX,
+    SERVER_UNIT,
+    SYSTEM,
+    AgentSettings,
+    ServerSettings,
+    parse_host,
+)
 
 SORT_KEYS = ("name", "cpu", "memory", "disk", "network", "state")
 
@@ -40,9 +48,26 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
 
 
 def _asking(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--host", default="127.0.0.1", help="the server's host (%(default)s)")
-    parser.add_argument("--port", default=messages.PORT, type=commands.port, help="the server's port (%(default)s)")
+    text = "the server's host, or HOST:PORT, an IPv6 address then in [brackets] (%(default)s)"
+    parser.add_argument("--host", default="127.0.0.1", type=_host, help=text)
+    parser.add_argument("--port", type=commands.port, help=f"the server's port ({messages.PORT})")
     parser.add_argument("--json", action="store_true", help="one JSON object a line, for machines")
+
+
+def _host(text: str) -> tuple[str, int | None]:
+    """Read HOST or HOST:PORT. Raises argparse.ArgumentTypeError."""
+    host, colon, port = text.rpartition(":")
+    with_port = bool(colon) and (host.endswith("]") or ":" not in host)
+    try:
+        return parse_host(host if with_port else text), commands.port(port) if with_port else None
+    except (ValueError, argparse.ArgumentTypeError) as error:
+        raise argparse.ArgumentTypeError(f"{text!r}: {error}") from None
+
+
+def _addressed(args: argparse.Namespace) -> None:
+    """Take the port that stands behind the host, where none is given by itself."""
+    args.host, port = args.host if isinstance(args.host, tuple) else (args.host, None)
+    args.port = args.port or port or messages.PORT
 
 
 def _seconds(least: float, most: float, text: str) -> float:
@@ -83,10 +108,12 @@ def _agent(args: argparse.Namespace) -> int:
 def _top(args: argparse.Namespace) -> int:
     from frota.cpu_metrics import top
 
+    _addressed(args)
     return top.run(args)
 
 
 def _history(args: argparse.Namespace) -> int:
     from frota.cpu_metrics import looking
 
+    _addressed(args)
     return looking.history(args)

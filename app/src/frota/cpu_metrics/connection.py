@@ -2,15 +2,17 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
+from itertools import chain
 from typing import TYPE_CHECKING, cast
 
 import orjson
 
+from frota.core import log
 from frota.core.log import printable
 from frota.cpu_metrics import messages
-from frota.cpu_metrics.framing import Ask, BadMessage, Event, Framer, Hello, Http, Reading
+from frota.cpu_metrics.framing import Ask, BadMessage, Event, Framer, Hello, Http, Pong, Reading
 from frota.cpu_metrics.host import Host
-from frota.net import endpoint
+from frota.net import endpoint, plain
 
 if TYPE_CHECKING:
     from frota.cpu_metrics.server import Server
@@ -32,7 +34,9 @@ class Connection(asyncio.Protocol):
         self.framer = Framer()
         self.host: Host | None = None
         self.address_numbers: list[int] = []  # by which an original agent is told apart from others of its address
-        self.closed = self._ended = False
+        self.instance = ""  # of the agent's process, where it says hello with one
+        self.given_up = False  # since it answers no ping, while another wants its host's name
+        self.closed = self._ended = self._held = False
         self.heard = self._began = server.now
         self._bad = self._taken = 0  # `_taken` in this second
         self._events: Iterator[Event | BadMessage] | None = None  # that came, and are not taken yet
@@ -42,7 +46,8 @@ class Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Take the connection, or refuse it with the reason."""
         self._transport = cast("asyncio.Transport", transport)
-        self.address = (transport.get_extra_info("peername") or ("?", 0))[:2]
+        host, port = (transport.get_extra_info("peername") or ("?", 0))[:2]
+        self.address = plain(host), port
         self.name = endpoint(*self.address)
         if not self.server.admit(self):
             self.refuse(messages.FULL)
@@ -54,7 +59,7 @@ class Connection(asyncio.Protocol):
         self.heard = self.server.now
         self._events = self.framer.feed(data)
         self._take_events()
-        if self._events and not self.closed:
+        if self._events and not self.closed and not self._held:
             self.server.notes.hasty(self)
             self._transport.pause_reading()
 
@@ -95,12 +100,32 @@ class Connection(asyncio.Protocol):
         if self._room and self._transport.get_write_buffer_size() > _MOST_UNREAD:  # it is a viewer, too
             self.abort(_UNREAD)
 
-    def refuse(self, reason: str) -> None:
+    @property
+    def backlogged(self) -> bool:
+        """Whether something has come that was not read yet."""
+        return self._events is not None
+
+    def hold(self) -> None:
+        """Take nothing more until `go_on`: it is open whether the agent may have its name."""
+        self._held = True
+        self._transport.pause_reading()
+
+    def go_on(self, hello: Hello) -> None:
+        """Take the hello again, and what came after it."""
+        if self.closed:
+            return
+        self._held = False
+        self._events = chain([hello], self._events or ())
+        self._take_events()
+        if not self._events and not self.closed:
+            self._transport.resume_reading()
+
+    def refuse(self, reason: str, **details: object) -> None:
         """Tell why this ends, to whoever can read it, and end it."""
         if self.framer.dialect == "http":
             self.write(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
         elif self.framer.dialect != "original":
-            self.write(orjson.dumps({"frota": messages.VERSION, "error": reason}) + b"\n")
+            self.write(orjson.dumps({"frota": messages.VERSION, "error": reason, **details}) + b"\n")
         self.close()
 
     def close(self) -> None:
@@ -117,6 +142,8 @@ class Connection(asyncio.Protocol):
     def sweep(self) -> None:
         """Give the connection its share of the next second, and end it where nothing comes any more."""
         self._taken = 0
+        if self._held:
+            return
         if self._events and not self.closed:
             self.heard = self.server.now
             self._take_events()
@@ -137,11 +164,13 @@ class Connection(asyncio.Protocol):
         try:
             for event in self._events or ():
                 self._take(event)
-                if self._taken >= self.server.settings.samples_per_second:
+                if self._held or self._taken >= self.server.settings.samples_per_second:
                     return
+                if self.closed:
+                    break
         except BadMessage as bad:
             self.server.notes.bad(self, str(bad))
-            self.refuse(str(bad))
+            self.refuse(str(bad), **({"n": bad.number} if bad.number else {}))
         self._events = None
 
     def _take(self, event: Event | BadMessage) -> None:
@@ -155,6 +184,9 @@ class Connection(asyncio.Protocol):
         elif isinstance(event, Hello):
             self._taken += 1
             self.server.greet(self, event)
+        elif isinstance(event, Pong):
+            self._taken += 1
+            self.server.names.alive(self)
         elif isinstance(event, Ask):
             self._show(self.server.replies.to(event))
         elif isinstance(event, Http):
@@ -186,6 +218,10 @@ class Connection(asyncio.Protocol):
                     await self._taken_in()
         except (BadMessage, OSError) as error:
             self.refuse(printable(str(error)))
+            return
+        except Exception as error:  # noqa: BLE001 -- the edge of a task: the viewer is not to wait for ever
+            log.record("ERROR", "internal", f"{self.name}: the answer has failed", error=error, PEER=self.name)
+            self.refuse(messages.INTERNAL)
             return
         self.heard = self.server.now
         if last or self._ended:

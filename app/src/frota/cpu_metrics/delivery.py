@@ -20,6 +20,10 @@ class RefusedError(Exception):
     """The server says what it does not like."""
 
 
+class NameTakenError(RefusedError):
+    """Another agent has the name: says at which address."""
+
+
 class NoServerError(Exception):
     """What answers is no server of ours."""
 
@@ -65,7 +69,12 @@ class Native:
     def _answered(self, line: bytes, now: float) -> None:
         answer = _read(line)
         if "error" in answer:
-            raise RefusedError(printable(str(answer["error"])[:500]))
+            if type(number := answer.get("n")) is int and number > self._spool.acked:
+                self._spool.discard(number)  # or all behind it would wait for ever
+            raise _refused(answer)
+        if "ping" in answer:
+            self.link.send(messages.PONG)
+            return
         number = answer.get("last", answer.get("ack"))
         if type(number) is not int or number < 0 or ("last" not in answer and not self.greeted):
             raise NoServerError(f"it answers {printable(repr(line[:100]))}")
@@ -80,9 +89,10 @@ class Native:
 
     def _begin(self, last: int) -> None:
         """Go on behind what the server has of this run."""
-        if last > self._spool.last:
+        if last > self._spool.sent:  # another agent goes on with a copy of this run
+            self._spool.acknowledge(self._spool.sent)
             self._spool.renew()
-            raise ConnectionError(f"the server has sample {last} of this run, never made here: a new run begins")
+            raise ConnectionError(f"the server has sample {last} of this run, never sent from here: a new run begins")
         self._sent = max(last, self._spool.acked)
         self.greeted = True
 
@@ -98,6 +108,7 @@ class Native:
             self._spool.lost += samples[-1][0] - self._in_flight_to - len(samples)
             self.link.send(b"".join(sample.native(number, age) for number, age, sample in samples))
             self._sent = samples[-1][0]
+            self._spool.sent = max(self._spool.sent, self._sent)
         if idle:
             self._expect(now)
 
@@ -131,6 +142,15 @@ class Original:
                 self.link.send()
         elif now >= self.deadline:
             raise TimeoutError("the server does not answer")
+
+
+def _refused(answer: dict[str, Any]) -> RefusedError:
+    reason = printable(str(answer["error"])[:500])
+    if answer.get("code") == messages.NAME_TAKEN_CODE:
+        return NameTakenError(f"at {printable(str(answer.get('holder'))[:100])}")
+    if answer["error"] == messages.REPLACED:
+        return NameTakenError("which has just connected")
+    return RefusedError(reason)
 
 
 def _read(line: bytes) -> dict[str, Any]:

@@ -6,10 +6,19 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from frota.core.log import printable
 from frota.cpu_metrics import messages
 from frota.cpu_metrics.messages import Disk, Memory, Network, Own, Sample
 
-_ORIGINAL = re.compile(rb"\s*CPU -> N\xc3\xbacleos: \[([0-9., ]*)\] \| M\xc3\xa9dia: ([0-9.]{1,8})%")
+# What stands between messages and harms nobody: white space, NUL, the bytes of a byte order mark.
+_PADDING = b" \t\r\n\v\f\0\xef\xbb\xbf"
+# The accents may be letters of their own, too, as some editors write them.
+_ORIGINAL = re.compile(
+    rb"[\s\0\xef\xbb\xbf]*CPU -> N(?:\xc3\xba|u\xcc\x81)cleos: \[([0-9.,eE+ -]*)\] \| "
+    rb"M(?:\xc3\xa9|e\xcc\x81)dia: ([0-9.eE+-]{1,24})%"
+)
+_OUTLINE = re.compile(r"CPU -> N\S+: \[([^\]]*)\] \| M\S+: (.*)%", re.DOTALL)
+_DECIMAL_COMMA = re.compile(r"[0-9]+,[0-9]+")
 _BEGINNING = b"CPU -> "
 _GREATEST = 2**53
 _LONGEST_NAME = 260  # characters: a DNS name, or an address with a scope and a number
@@ -19,16 +28,22 @@ _HTTP = (b"GET ", b"HEAD ")
 
 
 class BadMessage(ValueError):
-    """What came is no message: says in Portuguese what is wrong."""
+    """What came is no message: says in Portuguese what is wrong, and with which sample, where that is known."""
+
+    number = 0
 
 
 class Hello(NamedTuple):
-    """Who sends native samples, how often (s), and up to which number they were acknowledged."""
+    """Who sends native samples, how often (s), up to which number they were acknowledged, and from which process.
+
+    `instance` is empty where an older agent says hello.
+    """
 
     host: str
     run: str
     interval: float
     acked: int
+    instance: str = ""
 
 
 class Reading(NamedTuple):
@@ -37,6 +52,10 @@ class Reading(NamedTuple):
     number: int
     age: float
     sample: Sample
+
+
+class Pong(NamedTuple):
+    """An agent's answer to a ping."""
 
 
 class Ask(NamedTuple):
@@ -53,7 +72,7 @@ class Http(NamedTuple):
     data: bytes
 
 
-Event = Hello | Reading | Ask | Http
+Event = Hello | Reading | Pong | Ask | Http
 
 
 class Framer:
@@ -89,7 +108,8 @@ class Framer:
         for one in lines:
             if len(one) > messages.LONGEST:
                 raise BadMessage(messages.TOO_LONG)
-            yield _event(one)
+            if (event := _event(one)) is not None:
+                yield event
 
     def _original(self, data: bytes) -> Iterator[Event | BadMessage]:
         """Messages end with a percent sign, and nothing stands between them."""
@@ -100,12 +120,12 @@ class Framer:
             if not found and begins > 0:  # something stands before a message that may be whole
                 yield BadMessage(messages.NO_MESSAGE)
                 found = _ORIGINAL.fullmatch(part[begins:] + b"%")
-            yield _reading_of(found) if found else BadMessage(messages.NO_MESSAGE)
+            yield _reading_of(found) if found else _fault(part + b"%")
 
 
 def _dialect(data: bytes) -> str:
     """Return how the other side speaks, empty while that is open. Raises BadMessage."""
-    start = data[:8].lstrip()
+    start = data.lstrip(_PADDING)[:8]
     if start.startswith(b"{"):
         return "native"
     for beginnings, name in ((_HTTP, "http"), ((_BEGINNING,), "original")):
@@ -121,33 +141,77 @@ def _reading_of(found: re.Match[bytes]) -> Reading | BadMessage:
         cores = tuple(float(one) for one in found[1].split(b",")) if found[1].strip() else ()
         return Reading(0, 0.0, Sample(_percentages(cores), _number("mean", float(found[2]), 100)))
     except ValueError:
+        return _fault(found[0])
+
+
+def _fault(part: bytes) -> BadMessage:
+    """Tell what is wrong with an original agent's message."""
+    try:
+        found = _OUTLINE.match(part[max(0, part.rfind(_BEGINNING)) :].decode())
+    except UnicodeDecodeError:
+        return BadMessage(f"{messages.NO_MESSAGE}; não é UTF-8")
+    if not found:
         return BadMessage(messages.NO_MESSAGE)
+    if comma := _DECIMAL_COMMA.fullmatch(found[2]):
+        text = f"média {_excerpt(comma[0])}, com vírgula; o separador decimal é o ponto"
+    else:
+        text = f"núcleos {_excerpt(found[1])}, média {_excerpt(found[2])}; esperava números de 0 a 100"
+    return BadMessage(messages.BAD_SAMPLE.format(text))
 
 
-def _event(one: bytes) -> Event:
-    """Read a line of a native agent or a viewer. Raises BadMessage."""
+def _event(one: bytes) -> Event | None:
+    """Read a line of a native agent or a viewer; None for an empty one. Raises BadMessage."""
     try:
         fields = orjson.loads(one)
-    except orjson.JSONDecodeError:
-        raise BadMessage(messages.NO_MESSAGE) from None
-    if type(fields) is not dict or fields.get("frota") != messages.VERSION:
+    except orjson.JSONDecodeError as error:
+        if (stripped := one.strip(_PADDING)) != one:
+            return _event(stripped) if stripped else None
+        if not one:
+            return None
+        raise BadMessage(_no_json(one, error)) from None
+    if type(fields) is not dict:
         raise BadMessage(messages.NO_MESSAGE)
+    if fields.get("frota") != messages.VERSION:
+        raise BadMessage(f"{messages.NO_MESSAGE}; frota é {_excerpt(fields.get('frota'))}")
     if "n" in fields:
-        return _native_reading(fields)
+        try:
+            return _native_reading(fields)
+        except BadMessage as bad:
+            bad.number = fields["n"] if type(fields["n"]) is int else 0
+            raise
     if "hello" in fields:
         return _hello(fields["hello"])
+    if "pong" in fields:
+        return Pong()
     return _ask(fields)
+
+
+def _no_json(line: bytes, error: orjson.JSONDecodeError) -> str:
+    hint = ": NaN e Infinity não são números de JSON" if b"NaN" in line or b"Infinity" in line else ""
+    return f"{messages.NO_MESSAGE}; o JSON está errado na coluna {error.colno}{hint}"
+
+
+def _excerpt(value: object) -> str:
+    """Return what came as it can be shown, and no more than a few words of it."""
+    try:
+        text = printable(repr(value))
+    except RecursionError:  # JSON may be deeper than what Python shows
+        text = type(value).__name__
+    return text if len(text) <= 80 else f"{text[:80]}…"
 
 
 def _hello(fields: Any) -> Hello:
     try:
         host, run, interval = fields["host"], fields["run"], _number("interval", fields["interval"], 86400)
         acked = int(_number("acked", fields.get("acked", 0), _GREATEST))
+        instance = fields.get("instance", "")
     except (TypeError, KeyError, BadMessage):
         raise BadMessage(messages.BAD_HELLO) from None
-    if not (messages.is_host(host) and messages.is_run(run) and interval > 0):
+    if not messages.is_host(host):
+        raise BadMessage(f"{messages.BAD_HELLO}; host é {_excerpt(host)}, e pode ter {messages.HOST_CHARACTERS}")
+    if not (messages.is_run(run) and interval > 0 and (instance == "" or messages.is_run(instance))):
         raise BadMessage(messages.BAD_HELLO)
-    return Hello(host, run, interval, acked)
+    return Hello(host, run, interval, acked, instance)
 
 
 def _ask(fields: dict[str, Any]) -> Ask:
@@ -162,12 +226,12 @@ def _native_reading(fields: dict[str, Any]) -> Reading:
     """Read a sample; what is not there is not measured. Raises BadMessage."""
     number = fields["n"]
     if type(number) is not int or not 1 <= number <= _GREATEST:
-        raise BadMessage(messages.BAD_SAMPLE.format("n"))
+        raise BadMessage(messages.BAD_SAMPLE.format(f"n é {_excerpt(number)}, esperava um número inteiro desde 1"))
     cores, load = fields.get("cpu"), fields.get("load")
     if type(cores) is not list:
-        raise BadMessage(messages.BAD_SAMPLE.format("cpu"))
+        raise BadMessage(messages.BAD_SAMPLE.format(f"cpu é {_excerpt(cores)}, esperava uma lista"))
     if load is not None and (type(load) is not list or len(load) != 3):
-        raise BadMessage(messages.BAD_SAMPLE.format("load"))
+        raise BadMessage(messages.BAD_SAMPLE.format(f"load é {_excerpt(load)}, esperava três números"))
     sample = Sample(
         _percentages(tuple(cores)),
         _number("mean", fields.get("mean"), 100),
@@ -186,7 +250,7 @@ def _part(fields: dict[str, Any], name: str, kind: Any) -> Any:
     if found is None:
         return None
     if type(found) is not dict:
-        raise BadMessage(messages.BAD_SAMPLE.format(name))
+        raise BadMessage(messages.BAD_SAMPLE.format(f"{name} é {_excerpt(found)}, esperava um objeto"))
     wholes = kind.__annotations__
     return kind(*(_figure(name, found.get(one), wholes[one]) for one in kind._fields))
 
@@ -198,7 +262,8 @@ def _figure(name: str, value: Any, kind: type) -> float:
 
 def _percentages(cores: tuple[Any, ...]) -> tuple[float, ...]:
     if not 1 <= len(cores) <= messages.MOST_CORES:
-        raise BadMessage(messages.BAD_SAMPLE.format("cpu"))
+        text = f"cpu tem {len(cores)} núcleos, esperava de 1 a {messages.MOST_CORES}"
+        raise BadMessage(messages.BAD_SAMPLE.format(text))
     return tuple(_number("cpu", one, 100) for one in cores)
 
 
@@ -207,5 +272,5 @@ def _number(name: str, value: Any, most: float = 1e9) -> float:
     if (
         isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most
     ):  # nan is not between any
-        raise BadMessage(messages.BAD_SAMPLE.format(name))
+        raise BadMessage(messages.BAD_SAMPLE.format(f"{name} é {_excerpt(value)}, esperava um número de 0 a {most:g}"))
     return value

@@ -5,6 +5,7 @@ they become one row of `chunks`; rows of `recent` that are all in chunks are del
 thread calls it, one at a time for each object.
 """
 
+import re
 import sqlite3
 from collections.abc import Sequence
 from contextlib import suppress
@@ -12,7 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
+from frota.core import log
 from frota.cpu_metrics import records
+from frota.cpu_metrics.messages import is_run
 
 CHUNK = 60  # samples of a chunk at most: five minutes at 5 s
 _FILE = "history.sqlite"
@@ -34,6 +37,7 @@ _ADDED = (  # columns that older files begin without
     ("hosts", "crossed", "TEXT NOT NULL DEFAULT ''"),
     ("hosts", "latest", "BLOB NOT NULL DEFAULT x''"),
     ("hosts", "means", "BLOB NOT NULL DEFAULT x''"),
+    ("hosts", "former", "TEXT NOT NULL DEFAULT ''"),
 )
 
 _REPAIR = "repair the file, or remove it to begin anew"
@@ -42,6 +46,9 @@ _ADVICE = {
     sqlite3.SQLITE_NOTADB: _REPAIR,
     sqlite3.SQLITE_FULL: "free space where it is",
 }
+_NAME = re.compile(r"[!#-\[\]-~]{1,300}")  # of a host, or an address of one that does not say its name
+_FORMER = re.compile(r"(?:[0-9a-f]{32}:[0-9]{1,16}(?:,|$))*")
+_HIGHEST_ID = "SELECT max(id) FROM (SELECT max(id) AS id FROM hosts UNION SELECT max(host) FROM chunks)"
 _PUT_CHUNK = """INSERT OR REPLACE INTO chunks (host, ordinal, ended, columns, began, total)
     VALUES (?, ?, ?, ?, ?, ?)"""
 _TOTALS = "SELECT ordinal, total FROM chunks WHERE host = ? ORDER BY ordinal"
@@ -51,6 +58,8 @@ _IN_NO_CHUNK = """SELECT sequence, host, sample FROM recent JOIN hosts ON hosts.
 
 class Kept(NamedTuple):
     """A host as it is kept; `chunked` is a sequence number: what it sent up to there is in chunks.
+
+    `former` are runs before this one that the host may go on with, see `Hosts.greet`.
 
     `heard` is when it was last heard of, in seconds that servers have run in all: no clock that is set, and no time
     in which no server ran, makes it longer ago. `crossed` are the metrics that are over their thresholds, with commas,
@@ -74,6 +83,29 @@ class Kept(NamedTuple):
     crossed: str = ""
     latest: bytes = b""
     means: bytes = b""
+    former: str = ""
+
+
+def _text(data: bytes) -> str:
+    """Return a text, also where it is damaged: one row of it is not to stop whoever reads the others."""
+    return data.decode(errors="replace")
+
+
+def _sound(kept: Kept) -> Kept | None:
+    """Return a host as it can be used: without what is damaged, None where it is no host at all."""
+    wholes = (kept.id, kept.last, kept.samples, kept.missing, kept.duplicates, kept.ordinal, kept.chunked)
+    times = (kept.first_seen, kept.last_seen, kept.interval, kept.heard)
+    texts = (kept.name, kept.dialect, kept.run, kept.crossed, kept.former)
+    if not all(isinstance(text, str) for text in texts) or not all(type(whole) is int for whole in wholes):
+        return None
+    if not _NAME.fullmatch(kept.name) or (kept.run and not is_run(kept.run)):
+        return None
+    if min(wholes) < 0 or not all(isinstance(at, int | float) and abs(at) < 6e10 for at in times) or kept.interval <= 0:
+        return None
+    latest = kept.latest if records.is_sample(kept.latest) else b""
+    means = kept.means if isinstance(kept.means, bytes) and len(kept.means) % 2 == 0 else b""
+    former = kept.former if _FORMER.fullmatch(kept.former) else ""
+    return kept._replace(latest=latest, means=means, former=former)
 
 
 _FIELDS = ", ".join(Kept._fields)
@@ -126,6 +158,7 @@ class History:
         """Open the file, and make what is not there. Raises OSError."""
         try:
             self._table = sqlite3.connect(self.file, isolation_level=None, check_same_thread=False)
+            self._table.text_factory = _text
             self._table.execute("PRAGMA journal_mode = WAL")
             self._table.execute("PRAGMA synchronous = FULL")
             for statement in _SCHEMA:
@@ -141,23 +174,34 @@ class History:
         if self._table:
             self._table.close()
 
-    def load(self) -> tuple[list[Kept], list[tuple[int, int, bytes]], int]:
-        """Return all hosts, the samples that are in no chunk in their order, and the last sequence number of all.
+    def load(self) -> tuple[list[Kept], list[tuple[int, int, bytes]], int, int]:
+        """Return all hosts, the samples that are in no chunk in their order, the last sequence number, the highest id.
 
-        Raises OSError.
+        What is damaged is left out, and told of. Raises OSError.
         """
         try:
-            hosts = [Kept(*row) for row in self._opened.execute(_HOSTS)]
-            rows = self._opened.execute(_IN_NO_CHUNK).fetchall()
+            found = [_sound(Kept(*row)) for row in self._opened.execute(_HOSTS)]
+            hosts = [kept for kept in found if kept]
+            known = {kept.id for kept in hosts}
+            every = self._opened.execute(_IN_NO_CHUNK).fetchall()
+            rows = [row for row in every if row[1] in known and records.is_sample(row[2])]
             (newest,) = self._opened.execute("SELECT max(sequence) FROM recent").fetchone()
-            return hosts, rows, max(newest or 0, max((host.chunked for host in hosts), default=0))
+            (highest,) = self._opened.execute(_HIGHEST_ID).fetchone()
+            if bad := len(found) - len(hosts) + len(every) - len(rows):
+                text = f"{self.file}: {len(found) - len(hosts)} hosts and {len(every) - len(rows)} samples are damaged"
+                log.record("ERROR", "history_damaged", f"{text}, and left out", COUNT=bad)
+            last = max(newest or 0, max((host.chunked for host in hosts), default=0))
+            return hosts, rows, last, highest if type(highest) is int else 0
         except sqlite3.Error as error:
             raise self._explained(error) from error
 
-    def write(self, changes: Changes) -> None:
-        """Write all of it, and return when it is on disk. Raises OSError: then nothing of it is, as far as is known."""
+    def write(self, changes: Changes) -> int:
+        """Write all of it, and return when it is on disk; return how many old chunks were deleted.
+
+        Raises OSError: then nothing of it is written, as far as is known.
+        """
         try:
-            self._write(changes)
+            return self._write(changes)
         except Exception as error:  # a value that SQLite has no room for is a write that failed, too
             with suppress(sqlite3.Error):
                 self._opened.execute("ROLLBACK")
@@ -175,7 +219,7 @@ class History:
         except sqlite3.Error as error:
             raise self._explained(error) from error
 
-    def _write(self, changes: Changes) -> None:
+    def _write(self, changes: Changes) -> int:
         table = self._opened
         chunks = [one.row() for one in changes.chunks]
         gone = [(host,) for host in changes.forgotten]
@@ -183,14 +227,14 @@ class History:
         table.executemany("INSERT INTO recent VALUES (?, ?, ?)", changes.recent)
         table.executemany(_PUT_HOST, changes.hosts)
         table.executemany(_PUT_CHUNK, chunks)
-        for chunk in changes.chunks:
-            self._trim(chunk, changes.most_samples)
+        trimmed = sum(self._trim(chunk, changes.most_samples) for chunk in changes.chunks)
         table.executemany("DELETE FROM chunks WHERE host = ?", gone)
         table.executemany("DELETE FROM hosts WHERE id = ?", gone)
         table.execute("DELETE FROM recent WHERE sequence < ?", (changes.needed_from,))
         table.execute("COMMIT")
+        return trimmed
 
-    def _trim(self, newest: Chunk, most: int) -> None:
+    def _trim(self, newest: Chunk, most: int) -> int:
         """Delete a host's oldest chunks, as far as the others have `most` samples, however short each is."""
         last = 0
         for ordinal, total in self._opened.execute(_TOTALS, (newest.host,)):
@@ -198,8 +242,9 @@ class History:
             if before > newest.total - most:
                 break
             last = ordinal
-        if last:
-            self._opened.execute("DELETE FROM chunks WHERE host = ? AND ordinal <= ?", (newest.host, last))
+        if not last:
+            return 0
+        return self._opened.execute("DELETE FROM chunks WHERE host = ? AND ordinal <= ?", (newest.host, last)).rowcount
 
     @property
     def _opened(self) -> sqlite3.Connection:

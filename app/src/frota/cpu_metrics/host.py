@@ -3,7 +3,7 @@
 import time
 from array import array
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from frota.cpu_metrics import records
 from frota.cpu_metrics.history import CHUNK, Chunk, Kept
@@ -12,6 +12,13 @@ from frota.cpu_metrics.thresholds import Crossings
 MOST = 2**53  # of any counter: what JSON holds exactly, and far below what SQLite can
 _MEANS = 60  # that are shown as a line
 _SPREAD = 30  # first chunks are up to so many samples shorter, so that not all hosts' end at once
+
+
+class Rival(NamedTuple):
+    """An agent of a host's name that is not served: its address, and when it last tried (monotonic seconds)."""
+
+    name: str
+    tried: float
 
 
 class Host:
@@ -27,6 +34,7 @@ class Host:
         "latest",
         "means",
         "pending",
+        "rivals",
         "stale",
         "tail",
         "tail_since",
@@ -38,6 +46,7 @@ class Host:
         self.crossings = Crossings(kept.crossed)
         self.heard = time.monotonic()
         self.stale = False
+        self.rivals: dict[str, Rival] = {}  # other agents of its name, by their instance or address
         self.latest = kept.latest
         self.means = array("H", kept.means)  # in tenths of a percent
         self.pending: list[Chunk] = []  # that are not on disk yet, or not for sure
@@ -101,6 +110,11 @@ class Host:
         """What it is now: connected, stale or away."""
         return "away" if self.connection is None else "stale" if self.stale else "connected"
 
+    def _age(self, now: float) -> float:
+        """Return how many seconds ago the last sample was taken, also where a clock was ahead at the time."""
+        age = now - self.kept.last_seen
+        return age if age >= 0 else max(time.monotonic() - self.heard, 0)
+
     def shown(self, now: float) -> dict[str, Any]:
         """Return what viewers get (`now` in seconds since 1970)."""
         kept = self.kept
@@ -111,11 +125,12 @@ class Host:
             "state": self.state,
             "first_seen": _iso(kept.first_seen),
             "last_seen": _iso(kept.last_seen),
-            "age": round(max(now - kept.last_seen, 0), 3),
+            "age": round(self._age(now), 3),
             "interval": kept.interval,
             "samples": kept.samples,
             "missing": kept.missing,
             "duplicates": kept.duplicates,
+            "rivals": [rival.name for rival in self.rivals.values()],
             "over": self.crossings.over,
             "means": [mean / 10 for mean in self.means],
             "sample": records.shown(self.latest) if self.latest else None,

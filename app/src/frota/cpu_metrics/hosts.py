@@ -1,7 +1,7 @@
 """All hosts that are known, by name, and what of them is to be written."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from frota.cpu_metrics import records
 from frota.cpu_metrics.framing import Hello, Reading
@@ -13,10 +13,14 @@ _OLDEST_TAIL = (
 )
 
 
-class Hosts:
-    """All hosts by name, and what of them is to be written next."""
+_MOST_FORMER = 16  # runs that are remembered of a host, the newest
 
-    def __init__(self) -> None:
+
+class Hosts:
+    """All hosts by name, and what of them is to be written next; `now` gives the time of day, in seconds since 1970."""
+
+    def __init__(self, now: Callable[[], float] | None = None) -> None:
+        self.now = now or _time_of_day
         self.changes = Changes()
         self._by_name: dict[str, Host] = {}
         self._sequence = self._next_id = 0
@@ -35,11 +39,16 @@ class Hosts:
         """Return a host that is known."""
         return self._by_name.get(name)
 
-    def restore(self, kept: list[Kept], recent: list[tuple[int, int, bytes]], sequence: int) -> None:
-        """Begin with what was kept: the rows as they were with the last chunk, and what came after it."""
+    def restore(
+        self, kept: list[Kept], recent: list[tuple[int, int, bytes]], sequence: int, highest_id: int = 0
+    ) -> None:
+        """Begin with what was kept: the rows as they were with the last chunk, and what came after it.
+
+        No new host gets an id up to `highest_id`.
+        """
         by_id = {one.id: Host(one) for one in kept}
         self._by_name = {host.kept.name: host for host in by_id.values()}
-        self._next_id, self._sequence = max(by_id, default=0), sequence
+        self._next_id, self._sequence = max([*by_id, highest_id]), sequence
         now = time.monotonic()
         self._zero = now - max((one.heard for one in kept), default=0.0)
         for host in by_id.values():
@@ -55,7 +64,7 @@ class Hosts:
         host = self._by_name.get(name)
         if host is None:
             self._next_id += 1
-            now = time.time()
+            now = self.now()
             host = Host(Kept(self._next_id, name, dialect, "", 0, now, now, interval, 0, 0, 0, 0, self._sequence))
             self._by_name[name] = host
         if (host.kept.dialect, host.kept.interval) != (dialect, interval):
@@ -64,12 +73,18 @@ class Hosts:
         return host
 
     def greet(self, hello: Hello) -> Host:
-        """Return the host that says hello, its numbers beginning anew if its run does."""
+        """Return the host that says hello, its numbers beginning anew if its run does.
+
+        A run that was there before goes on behind all that came of it: agents of one name may take turns.
+        """
         host = self.known(hello.host, "native", hello.interval)
         if host.kept.run != hello.run:
             # What came before is numbered otherwise: in a chunk, it is not counted again after a restart.
             self._chunk(host, all_of_it=True)
-            host.kept = host.before_tail = host.kept._replace(run=hello.run, last=hello.acked, chunked=self._sequence)
+            last, former = _resumed(host.kept, hello)
+            host.kept = host.before_tail = host.kept._replace(
+                run=hello.run, last=last, chunked=self._sequence, former=former
+            )
         return host
 
     def take(self, host: Host, reading: Reading) -> bytes | None:
@@ -77,7 +92,7 @@ class Hosts:
         number = reading.number or host.kept.last + 1  # the original's have none
         if not host.is_new(number):
             return None
-        packed = records.pack(time.time() - reading.age, number, reading.sample)
+        packed = records.pack(self.now() - reading.age, number, reading.sample)
         self._sequence += 1
         self.changes.recent.append((self._sequence, host.kept.id, packed))
         host.add(self._sequence, packed)
@@ -122,3 +137,20 @@ class Hosts:
         for host in self._writing:
             del host.pending[0]
         self._writing = []
+
+
+def _time_of_day() -> float:
+    return time.time()
+
+
+def _resumed(kept: Kept, hello: Hello) -> tuple[int, str]:
+    """Return the last number of the run that says hello, and the runs to remember, as `RUN:LAST,…`, oldest first."""
+    runs: dict[str, int] = {}
+    for part in filter(None, kept.former.split(",")):
+        run, _, number = part.partition(":")
+        runs[run] = int(number)
+    runs.pop(kept.run, None)
+    if kept.run:
+        runs[kept.run] = kept.last
+    last = max(hello.acked, runs.pop(hello.run, 0))
+    return last, ",".join(f"{run}:{number}" for run, number in list(runs.items())[-_MOST_FORMER:])

@@ -10,12 +10,16 @@ A native agent sends lines of JSON, each with the protocol's version, and reads 
     ← {"frota": 1, "last": 41}          the highest number of this run that is on the server's disk, 0 for none
     → {"frota": 1, "n": 42, "age": 0.0, "cpu": [37.3, 31.5], "mean": 34.4, …}     see `Sample`
     ← {"frota": 1, "ack": 42}           everything up to this number is on the server's disk
-    ← {"frota": 1, "error": "…"}        what was wrong, in Portuguese; the connection ends
+    ← {"frota": 1, "error": "…"}        what was wrong, in Portuguese; the connection ends; "n": with which sample
+    ← {"frota": 1, "ping": 1}           only to agents whose hello has an instance, and answered at once:
+    → {"frota": 1, "pong": 1}
 
 Numbers count the samples of a run from 1; a number that is left out is a sample that was lost. `acked`, where it is
 there, is the highest that a server has acknowledged: one that has lost its history does not miss those before. `age` is
 how many seconds ago a sample was taken, by a clock that nobody sets: the server's clock says when that was, whatever
-the agent's shows.
+the agent's shows. `instance`, where a hello has it, is an id of the agent's process. Of two agents of one name the
+server serves the first as long as it answers; the second's error has `"code": "name_taken"` and, as `holder`, the
+address of the first.
 
 A viewer asks, as often as it likes over one connection, and gets lines of JSON and an end:
 
@@ -46,10 +50,15 @@ RECEIVED = "[DADOS RECEBIDOS de {}]{}"
 NO_MESSAGE = "mensagem inválida: esperava uma linha de JSON da versão 1, ou o texto do agente original"
 NO_HELLO = "a primeira mensagem deve ser hello"
 BAD_HELLO = "hello inválido: esperava host, run (32 dígitos hexadecimais) e interval (segundos)"
+HOST_CHARACTERS = "letras de A a Z, algarismos, '.', '_', ':' e '-'"
 BAD_SAMPLE = "amostra inválida: {}"
 TOO_LONG = f"mensagem longa demais, o máximo é {LONGEST} bytes"
 FULL = "servidor cheio, tente mais tarde"
 REPLACED = "outra conexão do mesmo host tomou o lugar desta"
+NAME_TAKEN = "dois agentes se chamam {}: {} e {} (este); dê outro nome a um dos dois (CPU_NAME, --name)"
+NAME_TAKEN_CODE = "name_taken"
+PING, PONG = (f'{{"frota":{VERSION},"{name}":1}}\n'.encode() for name in ("ping", "pong"))
+INTERNAL = "erro interno do servidor; o log do servidor diz qual"
 ONE_AT_A_TIME = "uma pergunta por vez: espere o fim da resposta"
 UNKNOWN_HOST = "host desconhecido: {}"
 
@@ -112,9 +121,11 @@ class Sample(NamedTuple):
         return json.dumps({name: value for name, value in fields.items() if value is not None}).encode() + b"\n"
 
 
-def hello(host: str, run: str, interval: float, acked: int = 0) -> bytes:
-    """Return a native agent's first line."""
+def hello(host: str, run: str, interval: float, acked: int = 0, instance: str = "") -> bytes:
+    """Return a native agent's first line; `instance` is an id of its process, as long as a run's."""
     fields = {"host": host, "run": run, "interval": interval, "acked": acked}
+    if instance:
+        fields["instance"] = instance
     return json.dumps({"frota": VERSION, "hello": fields}).encode() + b"\n"
 
 

@@ -7,12 +7,14 @@ from frota.budget import Budget, Budgets
 from frota.core.log import printable, record
 from frota.cpu_metrics import messages
 from frota.cpu_metrics.framing import Reading
+from frota.cpu_metrics.history import CHUNK
 from frota.cpu_metrics.thresholds import Crossing
 
 if TYPE_CHECKING:
     from frota.cpu_metrics.connection import Connection
     from frota.cpu_metrics.host import Host
 
+_TRIM_REPORT_SECONDS, _FULL_REPORT_SECONDS = 3600.0, 60.0
 _RECORDS_PER_SECOND = 20  # of each kind that strangers can provoke
 
 
@@ -20,7 +22,9 @@ class Notes:
     """Writes the records, and counts what they are about."""
 
     def __init__(self, samples_per_second: int) -> None:
-        self.connected_total = self.bad_total = self.hasty_total = self.cut_total = 0
+        self.connected_total = self.bad_total = self.hasty_total = self.cut_total = self.name_conflicts_total = 0
+        self._trimmed = self._kept_samples = 0
+        self._trim_due = self._full_due = 0.0
         self._samples = Budget("samples_omitted", "samples", samples_per_second)
         self._connections = Budget("connections_omitted", "connections", _RECORDS_PER_SECOND)
         self._faults = Budget("faults_omitted", "faults of connections", _RECORDS_PER_SECOND)
@@ -38,12 +42,20 @@ class Notes:
     def report(self) -> None:
         """Tell how much was left out."""
         self._budgets.report()
+        self._report_trimmed()
 
     def connected(self, connection: "Connection", count: int) -> None:
         """Log a new agent's connection, in the original's words; `count` has it in."""
         if self._connections.allow():
             record("INFO", "connected", messages.NEW.format(connection.address), PEER=connection.name)
             record("INFO", "status", messages.STATUS.format(count), COUNT=count)
+
+    def full(self, most: int) -> None:
+        """Log, now and then, that connections are refused since there are as many as may be."""
+        if time.monotonic() >= self._full_due:
+            self._full_due = time.monotonic() + _FULL_REPORT_SECONDS
+            text = f"there are {most} connections, no more are taken (CPU_MAX_CONNECTIONS)"
+            record("WARNING", "full", text, COUNT=most)
 
     def sample(self, connection: "Connection", reading: Reading) -> None:
         """Log a sample, in the original's words."""
@@ -70,11 +82,41 @@ class Notes:
         if self._faults.allow():
             record("WARNING", "cut", f"{connection.name}: {reason}, cut off", PEER=connection.name)
 
+    def name_taken(self, host: "Host", holder: "Connection", newcomer: "Connection") -> None:
+        """Count and log that another agent has a host's name already."""
+        self.name_conflicts_total += 1
+        if self._faults.allow():
+            name = host.kept.name
+            text = f"two agents are called {name}: {holder.name} and {newcomer.name}; the second is refused"
+            text += " as long as the first is there: give one of them another name (CPU_NAME, --name)"
+            record("WARNING", "name_taken", text, HOST=name, PEER=newcomer.name, HOLDER=holder.name)
+
     def changed(self, host: "Host", event: str) -> None:
         """Log that a host is new, connected, stale, away or forgotten."""
         if self._hosts.allow():
             name = host.kept.name
             record("WARNING" if event == "stale" else "INFO", f"host_{event}", f"{name}: {event}", HOST=name)
+
+    def forgotten(self, host: "Host", days: float) -> None:
+        """Log that a host is forgotten, and why."""
+        name, samples = host.kept.name, host.kept.samples
+        text = f"{name}: forgotten, with its history; {samples} samples came of it, and none for {days:g} days"
+        record("INFO", "host_forgotten", f"{text} that a server ran (CPU_FORGET_DAYS)", HOST=name, COUNT=samples)
+
+    def trimmed(self, chunks: int, most_samples: int) -> None:
+        """Count old samples that were deleted; they are logged together, at once and then every hour."""
+        self._trimmed += chunks
+        self._kept_samples = most_samples
+        if time.monotonic() >= self._trim_due:
+            self._report_trimmed()
+
+    def _report_trimmed(self) -> None:
+        if self._trimmed:
+            text = (
+                f"the oldest samples are deleted, {self._trimmed} chunks of {CHUNK} at most, where a host has more than"
+            )
+            record("INFO", "history_trimmed", f"{text} {self._kept_samples} (CPU_HISTORY_SAMPLES)", COUNT=self._trimmed)
+        self._trimmed, self._trim_due = 0, time.monotonic() + _TRIM_REPORT_SECONDS
 
     def crossed(self, host: "Host", crossing: Crossing) -> None:
         """Log that a threshold was crossed, or that this is over."""

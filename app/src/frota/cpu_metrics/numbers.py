@@ -24,15 +24,20 @@ class Left(NamedTuple):
     acked: int
 
 
+def boot_id() -> str:
+    """Return an id of this boot of the computer, ? where the kernel tells none."""
+    try:
+        return _BOOT.read_text(encoding="ascii").strip() or "?"
+    except (OSError, ValueError):
+        return "?"
+
+
 class Numbers:
     """The file at `path`. Every method raises OSError."""
 
     def __init__(self, path: Path) -> None:
         self._path, self._file = path, -1
-        try:
-            self._boot = _BOOT.read_text(encoding="ascii").strip() or "?"
-        except OSError:
-            self._boot = "?"
+        self._boot = boot_id()
 
     def left(self) -> Left | None:
         """Return what a killed agent left, None where there is nothing, or nothing of sense."""

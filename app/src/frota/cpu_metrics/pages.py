@@ -25,7 +25,7 @@ _MEANINGS = """\
 The time behind stale and away is how long ago the last sample was taken.
 mem: what programs cannot get any more of the memory; disk: what is used of the root filesystem
 r, w: read from and written to all disks; {into}, {out}: received from and sent to the network, in bytes a second
-lost: samples that never came; {over}: metrics that are over their thresholds
+lost: samples that never came; {over}: metrics that are over their thresholds; name: another agent has that name, too
 64x and a row of blocks: one block a core, from idle {idle} to busy {busy}; /4: a block for four cores, the busiest"""
 
 
@@ -47,6 +47,10 @@ def details(host: Host, width: int, glyphs: Glyphs) -> list[Text]:
     ]
     if host.over:
         lines[0].append(f"  {glyphs.over} over its threshold: {', '.join(host.over)}", style="bold red")
+    if host.rivals:
+        text = f"{glyphs.over} also {', '.join(host.rivals)} is called {host.name}, and not shown:"
+        text += " give one of them another name (CPU_NAME, --name)"
+        lines[1:1] = [Text(part, style="bold red") for part in textwrap.wrap(text, max(width, 1))]
     return lines
 
 

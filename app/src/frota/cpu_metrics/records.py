@@ -17,6 +17,7 @@ _HEAD = struct.Struct("<dQHHB3I3Q4Q2Q2IIQ")
 _LOAD, _MEMORY, _DISK, _NETWORK, _OWN = 1, 2, 4, 8, 16
 _NOTHING = (0, 0, 0, 0)
 _MOST = 2**32 - 1
+_END_OF_TIME = 6e10  # seconds since 1970, and before it, that a date can be made of
 _CORES = {count: struct.Struct(f"<{count}H") for count in range(65)}
 
 
@@ -50,6 +51,14 @@ def unpack(packed: bytes, *, with_cores: bool = True) -> tuple[float, int, Sampl
     network = Network(rest[10], rest[11], rest[12] / 1000, rest[13] / 1000) if parts & _NETWORK else None
     own = Own(rest[14] / 1000, rest[15]) if parts & _OWN else None
     return time, number, Sample(cores, mean / 10, load, memory, disk, network, own)
+
+
+def is_sample(packed: object) -> bool:
+    """Tell whether bytes are a sample that was packed, and not damaged in its size or its time."""
+    if not isinstance(packed, bytes) or len(packed) < _HEAD.size:
+        return False
+    time, number, count, *_ = _HEAD.unpack_from(packed)
+    return bool(len(packed) == _HEAD.size + 2 * count and -_END_OF_TIME < time < _END_OF_TIME and number > 0)
 
 
 def moment(packed: bytes) -> tuple[float, int, float]:

@@ -33,7 +33,7 @@ class Rows:
         self._width, self._glyphs, self._with_cores = screen.width, screen.glyphs, cores
         self._is_wide = screen.width >= _WIDE
         others = _OTHERS[self._is_wide]
-        over = max((len(" ".join(host.over)) + 3 for host in hosts if host.over), default=0)
+        over = max((len(" ".join(host.alerts)) + 3 for host in hosts if host.alerts), default=0)
         room = screen.width - others - min(over, _LONGEST_OVER)
         longest = max((len(host.name) for host in hosts), default=0)
         self._name = max(min(max(longest, 8), _NAMES[self._is_wide], room - _LINE[0]), 4)
@@ -69,7 +69,8 @@ class Rows:
         first.append(gauges.line(host.means, self._line, glyphs))
         if host.state != "connected":  # what it was when it was last heard of
             first.stylize("dim", _INDENT + self._name + 1 + _STATE_WIDTH)
-        over = Text(f" {glyphs.over} {' '.join(host.over)}" if host.over else "", style="bold red")
+        alerts = host.alerts
+        over = Text(f" {glyphs.over} {' '.join(alerts)}" if alerts else "", style="bold red")
         lines = [first]
         if self._is_wide:
             first.append(_columns(host)).append(f" {gauges.short(_lost(host)):>5} ").append(over)

@@ -11,6 +11,7 @@ from frota.core import log
 from frota.cpu_metrics.messages import Disk, Memory, Network, Own, Sample
 
 FIRST_SECONDS = 0.25  # from the first reading to the first sample: 25 ticks of the kernel's accounting
+_MOST = 2**62  # of any figure: more than there is of anything, and less than a server takes
 BLOCK_DEVICES = "/sys/block"
 
 T = TypeVar("T")
@@ -100,7 +101,9 @@ def _load() -> tuple[float, float, float]:
 
 def _memory() -> Memory:
     found = psutil.virtual_memory()
-    return Memory(found.total, found.used, found.available)
+    # In a container some figures may be those of its host: more available than there is, or less than none used.
+    total = _total(found.total)
+    return Memory(total, _within(found.used, total), _within(found.available, total))
 
 
 def _disk(before: Counters | None, now: Counters | None, seconds: float) -> Disk | None:
@@ -109,7 +112,19 @@ def _disk(before: Counters | None, now: Counters | None, seconds: float) -> Disk
     root = psutil.disk_usage("/")
     physical = {name: counters for name, counters in now.items() if _is_physical(name)}
     read, written = _rates(before, physical, seconds, ("read_bytes",), ("write_bytes",))
-    return Disk(root.total, root.used, read, written)
+    total = _total(root.total)  # some filesystems have more that is free than there is
+    return Disk(total, _within(root.used, total), read, written)
+
+
+def _total(found: int) -> int:
+    """Return how much there is. Raises ValueError for what no computer has, and no server takes."""
+    if not 0 <= found <= _MOST:
+        raise ValueError(f"{found} bytes in all")
+    return found
+
+
+def _within(part: int, total: int) -> int:
+    return min(max(part, 0), total)
 
 
 def _is_physical(name: str) -> bool:
@@ -136,6 +151,8 @@ def _rates(before: Counters, now: Counters, seconds: float, *wanted: tuple[str, 
     """
     pairs = [(before[name], counters) for name, counters in now.items() if name in before]
     return [
-        round(sum(max(0, getattr(b, one) - getattr(a, one)) for a, b in pairs for one in names) / seconds, 1)
+        round(
+            min(_MOST, sum(max(0, getattr(b, one) - getattr(a, one)) for a, b in pairs for one in names) / seconds), 1
+        )
         for names in wanted
     ]

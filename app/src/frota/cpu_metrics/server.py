@@ -13,11 +13,13 @@ from frota import commands
 from frota.core import log, state
 from frota.cpu_metrics import messages, settings
 from frota.cpu_metrics.address_numbers import AddressNumbers
+from frota.cpu_metrics.clock import Clock
 from frota.cpu_metrics.connection import Connection
 from frota.cpu_metrics.framing import BadMessage, Hello, Reading
 from frota.cpu_metrics.history import History
 from frota.cpu_metrics.host import Host
 from frota.cpu_metrics.hosts import Hosts
+from frota.cpu_metrics.names import Names
 from frota.cpu_metrics.notes import Notes
 from frota.cpu_metrics.replies import Replies
 from frota.cpu_metrics.settings import ServerSettings
@@ -31,6 +33,7 @@ _BACKLOG = 4096  # connections that are not accepted yet: after a restart all ag
 _MOST_UNWRITTEN = 50_000  # samples; more come in only when the disk has caught up
 _ANSWERS = 8  # that are made at a time: each may take a few MiB
 _MOST_JUMP = 2**32  # numbers between two samples: 13 years of an agent that measures ten times a second
+_OTHER_DESCRIPTORS = 64  # that are no connections: the history's, the log's, and those of connections just refused
 _STUCK_SECONDS = 20.0  # for one write; then the disk is no disk any more
 
 
@@ -42,15 +45,18 @@ class Server:
     ) -> None:
         self.settings, self._reread, self._end = config, reread, end
         self.notes = Notes(config.log_samples_per_second)
-        self.hosts = Hosts()
+        self.clock = Clock()
+        self.hosts = Hosts(self.clock.now)
         self.replies = Replies(self.hosts, config.directory)
         self.web = Web(self.hosts, self._own)
+        self.names = Names(self.notes, lambda: self.now)
         self._connections: set[Connection] = set()
         self._agents: set[Connection] = set()  # those of them that send samples
         self._address_numbers = AddressNumbers()
         self._answers: dict[Connection, tuple[str, int]] = {}  # what is told as soon as all is on disk
         self.answering = asyncio.Semaphore(_ANSWERS)
         self._viewers: set[asyncio.Task[None]] = set()
+        self._most_connections = config.max_connections
         self._thread = ThreadPoolExecutor(1, "history")
         self._writing_since = 0.0
         self._failed = False
@@ -66,7 +72,7 @@ class Server:
         self.hosts.restore(*await loop.run_in_executor(self._thread, self._history.load))
         self._keep_crossings()
         await self.replies.open()
-        allow_descriptors(config.max_connections)
+        self._most_connections = _bounded(config.max_connections)
         sockets = listening_sockets(config.host, config.port, _BACKLOG)
         self._listeners = [await loop.create_server(self._connect, sock=sock, backlog=_BACKLOG) for sock in sockets]
         self._sweeping, self._writing = essential(self._sweep(), self._end), essential(self._write(), self._end)
@@ -108,7 +114,8 @@ class Server:
 
     def admit(self, connection: Connection) -> bool:
         """Count a new connection in, unless there are too many."""
-        if len(self._connections) >= self.settings.max_connections:
+        if len(self._connections) >= self._most_connections:
+            self.notes.full(self._most_connections)
             return False
         self._connections.add(connection)
         self.notes.connected_total += 1
@@ -126,12 +133,17 @@ class Server:
             host.connection = None
             self.hosts.touch(host)
             self.notes.changed(host, "away")
+        self.names.gone(connection)
 
     def greet(self, connection: Connection, hello: Hello) -> None:
-        """Know who sends; an older connection of the same host is most likely half-open, and is cut off."""
+        """Know who sends, unless another agent has that name: see names.py."""
         if connection.host and connection.host.kept.name != hello.host:
             raise BadMessage(messages.BAD_HELLO)
         self._require_room(hello.host)
+        connection.instance = hello.instance
+        known = self.hosts.get(hello.host)
+        if known and self.names.contested(known, connection, hello):
+            return
         host = self.hosts.greet(hello)
         self._attach(connection, host)
         self._answers[connection] = ("last", host.kept.last)
@@ -200,6 +212,7 @@ class Server:
             former.refuse(messages.REPLACED)
         host.connection, connection.host = connection, host
         host.heard, host.stale = self.now, False
+        self.names.served(host, connection)
         self._agents.add(connection)
         self.notes.connected(connection, len(self._agents))
         self.notes.changed(host, "connected")
@@ -219,6 +232,7 @@ class Server:
             if len(self.hosts.changes.recent) < _MOST_UNWRITTEN:
                 for connection in list(self._connections):
                     connection.sweep()
+            self.clock.sweep()
             self.hosts.settle(time.monotonic())
             self._look_at_hosts()
             self.notes.sweep()
@@ -227,9 +241,11 @@ class Server:
     def _look_at_hosts(self) -> None:
         oldest = self.now - self.settings.forget_days * 86400
         for host in self.hosts:
+            if host.rivals:
+                self.names.sweep(host)
             if host.connection is None:
                 if host.heard < oldest:
-                    self.notes.changed(host, "forgotten")
+                    self.notes.forgotten(host, self.settings.forget_days)
                     self.hosts.forget(host)
             elif not host.stale and self.now - host.heard > self.stale_seconds(host):
                 host.stale = True
@@ -258,7 +274,9 @@ class Server:
         self._answers = {}
         if changes.recent or changes.hosts or changes.chunks or changes.forgotten:
             self._writing_since = time.monotonic()
-            await asyncio.get_running_loop().run_in_executor(self._thread, self._history.write, changes)
+            work = asyncio.get_running_loop().run_in_executor(self._thread, self._history.write, changes)
+            if trimmed := await work:
+                self.notes.trimmed(trimmed, self.settings.history_samples)
             self._writing_since = 0.0
             self.hosts.written()
         for connection, (kind, number) in answers.items():
@@ -278,9 +296,27 @@ class Server:
             "Seconds in which a connection sent too much.",
             notes.hasty_total,
         )
+        yield (
+            "frota_cpu_server_name_conflicts_total",
+            "counter",
+            "Agents whose name another agent had.",
+            notes.name_conflicts_total,
+        )
         yield "frota_cpu_server_cut_total", "counter", "Connections that were cut off.", notes.cut_total
         yield "process_cpu_seconds_total", "counter", "CPU time of the server.", usage.ru_utime + usage.ru_stime
         yield "process_resident_memory_bytes", "gauge", "Memory of the server.", _resident()
+
+
+def _bounded(connections: int) -> int:
+    """Return how many connections there can be: beyond the limit of open files nobody could even be refused."""
+    allow_descriptors(connections)
+    most = max(1, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _OTHER_DESCRIPTORS)
+    if most < connections:
+        text = f"{most} connections at most are taken, not {connections} (CPU_MAX_CONNECTIONS)"
+        log.record(
+            "WARNING", "connections_bounded", f"{text}: raise the limit of open files (LimitNOFILE=)", COUNT=most
+        )
+    return min(connections, most)
 
 
 def _resident() -> int:

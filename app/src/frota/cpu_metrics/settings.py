@@ -42,11 +42,23 @@ def parse_thresholds(text: str) -> tuple[Threshold, ...]:
     return tuple(found)
 
 
+def parse_host(text: str) -> str:
+    """Return a host as sockets take it, an IPv6 address without brackets. Raises ValueError saying what is right."""
+    if text and ":" not in text and "[" not in text:
+        return text
+    from frota.net import parse_host as parse  # here: what knows addresses is memory that most agents do without
+
+    host = parse(text)
+    if "[" in host or "]" in host:
+        raise ValueError("must be a host alone, by name or address, an IPv6 address in brackets or without")
+    return host
+
+
 @dataclass(frozen=True)
 class ServerSettings:
     """What `frota cpu serve` can be told."""
 
-    host: str = setting("127.0.0.1", "address to listen on")
+    host: str = setting("127.0.0.1", "address to listen on", parse=parse_host)
     port: int = setting(messages.PORT, "TCP port to listen on, 0 for any", low=0, high=65535)
     state_dir: Path | None = setting(None, "folder that keeps the history", parse=Path)
     max_connections: int = setting(10_000, "connections at a time", low=1, high=100_000)
@@ -94,7 +106,7 @@ class ServerSettings:
 class AgentSettings:
     """What `frota cpu agent` can be told."""
 
-    host: str = setting("127.0.0.1", "the server's host")
+    host: str = setting("127.0.0.1", "the server's host", parse=parse_host)
     port: int = setting(messages.PORT, "the server's TCP port", low=1, high=65535)
     state_dir: Path | None = setting(None, "folder that keeps what is not delivered when the agent stops", parse=Path)
     name: str = setting("", "this computer's name; without one, its host name")
@@ -113,10 +125,19 @@ class AgentSettings:
     def __post_init__(self) -> None:
         """Check the name. Raises ValueError."""
         if not messages.is_host(self.called):
-            allowed = "must be a host name: letters, digits, '.', '_', ':' and '-'"
-            raise ValueError(f"{PREFIX}NAME={self.called!r}{'' if self.name else ' (the host name)'}: {allowed}")
+            allowed = (
+                "must be a host name of 253 characters at most: letters from A to Z, digits, '.', '_', ':' and '-'"
+            )
+            own = "" if self.name else f" (the host name; {PREFIX}NAME or --name gives another)"
+            raise ValueError(f"{PREFIX}NAME={self.called!r}{own}: {allowed}{_offending(self.called)}")
 
     @property
     def called(self) -> str:
         """The name that the server knows this computer by."""
         return self.name or socket.gethostname()
+
+
+def _offending(name: str) -> str:
+    """Return the first character that no host name has, with its code, since some cannot be seen."""
+    found = next((one for one in name if not (one.isascii() and (one.isalnum() or one in "._:-"))), "")
+    return f"; {found!r} (U+{ord(found):04X}) is none of them" if found else ""

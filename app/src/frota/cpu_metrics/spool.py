@@ -9,6 +9,7 @@ from itertools import dropwhile, islice
 from frota.cpu_metrics.messages import Sample
 
 _OLDEST_SECONDS = 29 * 86400.0  # the server takes no sample that is older than 30 days
+_MARGIN_SECONDS = 86400.0  # that what an agent finds from before may still wait
 
 
 def clock() -> float:
@@ -26,6 +27,7 @@ class Spool:
         self.limit = limit
         self.run = os.urandom(16).hex()
         self.last = self.acked = self.lost = 0  # `last` is the number of the newest sample, 0 before the first
+        self.sent = 0  # the highest number that may have been sent, by this agent or by one before it
         self._samples: deque[tuple[int, float, Sample]] = deque()
 
     @classmethod
@@ -34,8 +36,13 @@ class Spool:
     ) -> "Spool":
         """Return a spool that goes on; of `samples`, numbered and taken so many seconds ago, the newest are kept."""
         spool, now = cls(limit), clock()
-        spool._samples.extend((number, now - age, sample) for number, age, sample in deque(samples, limit))
+        # Older ones are not taken: who was off for so long, or whose clock has leapt, is not to lose them for that.
+        spool._samples.extend(
+            (number, now - min(age, _OLDEST_SECONDS - _MARGIN_SECONDS), sample)
+            for number, age, sample in deque(samples, limit)
+        )
         spool.run, spool.last, spool.acked = run, last, acked
+        spool.sent = last
         return spool
 
     def __len__(self) -> int:
@@ -62,6 +69,10 @@ class Spool:
         while self._samples and self._samples[0][0] <= number:
             self._samples.popleft()
 
+    def discard(self, number: int) -> None:
+        """Keep a sample no more that the server does not take; it is lost as soon as one behind it is sent."""
+        self._samples = deque(one for one in self._samples if one[0] != number)
+
     def aged(self, after: int, most: int) -> list[tuple[int, float, Sample]]:
         """Return the next samples behind the number `after`, at most `most`, as (number, age in seconds, sample)."""
         now = clock()
@@ -72,6 +83,7 @@ class Spool:
         """Go on behind an agent that was killed, and may have used numbers that are not here."""
         if run == self.run or not self._samples:
             self.run, self.last = run, max(last, self.last if run == self.run else 0)
+            self.sent = self.last
             self.acknowledge(acked)
         else:
             self.renew()
@@ -80,4 +92,4 @@ class Spool:
         """Begin a new run with what waits, numbered from 1."""
         self.run = os.urandom(16).hex()
         self._samples = deque((number, taken, one) for number, (_, taken, one) in enumerate(self._samples, 1))
-        self.last, self.acked = len(self._samples), 0
+        self.last, self.acked, self.sent = len(self._samples), 0, 0

@@ -14,13 +14,17 @@ from pathlib import Path
 from typing import IO, Any, NoReturn
 
 from frota.core import log, state
+from frota.core.log import printable
 from frota.core.state import StateError
-from frota.cpu_metrics.messages import LONGEST, VERSION, Disk, Memory, Network, Own, Sample, is_run
-from frota.cpu_metrics.numbers import Left, Numbers
-from frota.cpu_metrics.spool import Spool
+from frota.cpu_metrics.messages import LONGEST, MOST_CORES, VERSION, Disk, Memory, Network, Own, Sample, is_run
+from frota.cpu_metrics.numbers import Left, Numbers, boot_id
+from frota.cpu_metrics.spool import Spool, clock
 
 _PAUSE_SECONDS = 30.0  # that samples have waited before they are written, and between two writes
 _SHARE = 60  # a write is worth it when so many times what is new is all there is
+_BAD = (ValueError, TypeError, LookupError, ArithmeticError, RecursionError)  # what a line of nonsense may raise
+_MOST = 2.0**63 - 1025  # of any figure, and of a load: what the server takes
+_MOST_LOAD = 1e9
 _PARTS = {"memory": Memory, "disk": Disk, "network": Network, "own": Own}
 
 
@@ -81,22 +85,28 @@ class SpoolFile:
     def _found(self, limit: int) -> Spool:
         try:
             with self._path.open("rb") as file:
-                spool = _read(file, limit)
+                spool, fault = _read(file, limit)
         except FileNotFoundError:
             return Spool(limit)
-        except (OSError, ValueError, TypeError, LookupError, RecursionError) as error:
+        except (OSError, *_BAD) as error:
             aside = self._path.with_suffix(".bad")
             self._path.replace(aside)
             text = f"{self._path}: {error or type(error).__name__}; it is now {aside.name}, and what waited is lost"
             log.record("ERROR", "spool_unreadable", text)
             return Spool(limit)
+        if fault:
+            aside = self._path.with_suffix(".bad")
+            aside.unlink(missing_ok=True)
+            aside.hardlink_to(self._path)
+            text = f"{self._path}: {fault}; the other {len(spool)} samples are sent, {aside.name} is the file as it was"
+            log.record("ERROR", "spool_damaged", text)
         self._there, self._kept = True, (spool.run, spool.last)
         return spool
 
     def _write(self, spool: Spool) -> None:
         new = self._path.with_suffix(".new")
         facts = {"frota": VERSION, "run": spool.run, "next": spool.last + 1, "acked": spool.acked}
-        facts |= {"samples": len(spool), "saved": time.time()}
+        facts |= {"samples": len(spool), "saved": time.time(), "boot": boot_id(), "clock": clock()}
         with new.open("wb") as file:
             file.write(json.dumps(facts).encode() + b"\n")
             file.writelines(sample.native(number, age) for number, age, sample in spool.aged(0, len(spool)))
@@ -118,27 +128,56 @@ def _left(spool: Spool) -> Left:
     return Left(spool.run, spool.last + 1, spool.acked)
 
 
-def _read(file: IO[bytes], limit: int) -> Spool:
+def _read(file: IO[bytes], limit: int) -> tuple[Spool, str]:
+    """Return what is in the file, and what is wrong with it, if anything is. Raises _BAD where that is everything."""
     facts = _json(file.readline(LONGEST))
     run, following, acked, count = (facts[name] for name in ("run", "next", "acked", "samples"))
     whole = all(type(number) is int and number >= 0 for number in (following, acked, count))
     if facts["frota"] != VERSION or not is_run(run) or not whole or not max(count, acked) < following:
         raise ValueError("the first line is not that of a spool of this version")
-    samples = _samples(file, following, count, max(0.0, time.time() - float(facts["saved"])))
-    return Spool.resumed(limit, run, following - 1, acked, samples)
+    samples = _Samples(file, following, _seconds_since(facts))
+    spool = Spool.resumed(limit, run, following - 1, acked, samples)
+    fault = samples.fault
+    if not fault and samples.count != count:
+        fault = f"{samples.count} samples where there should be {count}"
+    return spool, fault
 
 
-def _samples(file: IO[bytes], following: int, count: int, since: float) -> Iterator[tuple[int, float, Sample]]:
-    last = found = 0
-    for line in iter(partial(file.readline, LONGEST + 1), b""):
-        fields = _json(line)
-        number = fields["n"]
-        if type(number) is not int or not last < number < following:
-            raise ValueError(f"sample {number!r} where another belongs")
-        yield number, float(fields["age"]) + since, _sample(fields)
-        last, found = number, found + 1
-    if found != count:
-        raise ValueError(f"{found} samples where there should be {count}")
+class _Samples:
+    """The samples of a file, without the lines that are none: how many were read, and what was wrong with others."""
+
+    def __init__(self, file: IO[bytes], following: int, since: float) -> None:
+        self._file, self._following, self._since = file, following, since
+        self.count = self._bad = 0
+        self._first_fault = ""
+
+    @property
+    def fault(self) -> str:
+        """What was wrong, in words; empty where nothing was."""
+        return f"{self._bad} lines are no samples ({self._first_fault})" if self._bad else ""
+
+    def __iter__(self) -> Iterator[tuple[int, float, Sample]]:
+        last = 0
+        for line in iter(partial(self._file.readline, LONGEST + 1), b""):
+            try:
+                fields = _json(line)
+                number, age = fields["n"], _number(fields["age"])
+                if type(number) is not int or not last < number < self._following:
+                    raise ValueError(f"sample {number!r} where another belongs")
+                sample = _sample(fields)
+            except _BAD as error:
+                self._bad += 1
+                self._first_fault = self._first_fault or printable(str(error)[:100]) or type(error).__name__
+                continue
+            last, self.count = number, self.count + 1
+            yield number, age + self._since, sample
+
+
+def _number(value: object, most: float = _MOST) -> float:
+    """Return a number as the server takes it. Raises ValueError."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
+        raise ValueError(f"{str(value)[:40]!r} is no number from 0 to {most:g}")
+    return value
 
 
 def _json(line: bytes) -> dict[str, Any]:
@@ -148,19 +187,29 @@ def _json(line: bytes) -> dict[str, Any]:
     return fields
 
 
+def _seconds_since(facts: dict[str, Any]) -> float:
+    """Return how long ago a file was written: in the same boot by a clock that nobody sets.
+
+    After another boot only the calendar knows, which may have leapt: then samples are at most as old as a server takes.
+    """
+    if facts.get("boot") == boot_id() != "?" and isinstance(saved := facts.get("clock"), int | float):
+        return max(0.0, clock() - saved)
+    return max(0.0, time.time() - _number(facts["saved"], 1e12))
+
+
 def _refuse(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is no number")
 
 
 def _sample(fields: dict[str, Any]) -> Sample:
     load = fields.get("load")
-    one, five, fifteen = map(float, load or (0, 0, 0))
+    one, five, fifteen = (_number(part, _MOST_LOAD) for part in load or (0, 0, 0))
     parts: dict[str, Any] = {
-        name: kind(**{key: kind.__annotations__[key](value) for key, value in fields[name].items()})
+        name: kind(**{key: kind.__annotations__[key](_number(value)) for key, value in fields[name].items()})
         for name, kind in _PARTS.items()
         if fields.get(name) is not None
     }
-    cpu, mean = tuple(map(float, fields["cpu"])), float(fields["mean"])
-    if not cpu or not all(0 <= one <= 100 for one in (*cpu, mean)):
-        raise ValueError(f"sample {fields['n']} is no sample")  # the server would refuse it, and all behind it
+    cpu, mean = tuple(_number(core, 100) for core in fields["cpu"]), _number(fields["mean"], 100)
+    if not 1 <= len(cpu) <= MOST_CORES:
+        raise ValueError(f"{len(cpu)} cores")
     return Sample(cpu, mean, (one, five, fifteen) if load else None, **parts)

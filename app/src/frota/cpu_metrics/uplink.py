@@ -1,19 +1,22 @@
 """The agent's way to its server: looked up, connected, and after every failure tried again, for ever."""
 
 import math
+import os
 import random
 from collections.abc import Callable
 from typing import Any
 
 from frota.core import log
 from frota.cpu_metrics import messages
-from frota.cpu_metrics.delivery import Native, NoServerError, Original, RefusedError
+from frota.cpu_metrics.delivery import NameTakenError, Native, NoServerError, Original, RefusedError
 from frota.cpu_metrics.link import Link, Lookup
 from frota.cpu_metrics.messages import Sample
 from frota.cpu_metrics.settings import AgentSettings
 from frota.cpu_metrics.spool import Spool
 
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.25, 5.0
+_NAME_PAUSE_SECONDS, _LONGEST_NAME_PAUSE_SECONDS = 5.0, 60.0  # while another agent has the name
+_SETTLED_SECONDS = 60.0  # of a connection, after which the name is taken for this agent's own
 
 
 class Uplink:
@@ -29,7 +32,10 @@ class Uplink:
         self._addresses: list[tuple[int, Any]] = []
         self._delivery: Native | Original | None = None
         self._connected = False
+        self._instance = os.urandom(16).hex()  # of this process
         self._failures = 0  # since the server was last seen to work
+        self._conflicts = 0  # since the name was last this agent's own
+        self._settled = math.inf
         self._told = ""  # the reason that the log has already
         self._lost = 0  # samples that the log has already
         self._retry = 0.0
@@ -53,7 +59,7 @@ class Uplink:
                 self._connect(now)
             if self._delivery:
                 self._delivery.step(now, sample)
-                self._look(self._delivery)
+                self._look(self._delivery, now)
         except (OSError, RefusedError, NoServerError) as error:
             self._failed(error, now)
 
@@ -95,16 +101,19 @@ class Uplink:
 
     def _hello(self) -> bytes:
         run, acked = (self._spool.run, self._spool.acked) if self._spool is not None else ("", 0)
-        return messages.hello(self._config.called, run, self._config.interval, acked)
+        return messages.hello(self._config.called, run, self._config.interval, acked, self._instance)
 
-    def _look(self, delivery: Native | Original) -> None:
+    def _look(self, delivery: Native | Original, now: float) -> None:
         """See whether the connection has got further."""
         if delivery.greeted and not self._connected:
             self._connected, self._told = True, ""
+            self._settled = now + _SETTLED_SECONDS
             self._addresses = []
             log.record("INFO", "connected", messages.CONNECTED.format(self._where), PEER=self._where)
         if delivery.proven:
             self._failures = 0
+        if now >= self._settled:
+            self._conflicts, self._settled = 0, math.inf
         if self._spool is not None and (lost := self._spool.lost - self._lost):
             self._lost += lost
             text = f"{lost} samples are lost: they waited for too long, or their agent was killed; {self._lost} in all"
@@ -118,17 +127,29 @@ class Uplink:
             return
         self._tell(error, reason)
         self._addresses, self._connected, self._told = [], False, reason
-        longest = max(1.0, min(_LONGEST_PAUSE_SECONDS, self._config.interval))
-        pause = min(longest, _FIRST_PAUSE_SECONDS * 2 ** min(self._failures, 10))
-        if not isinstance(error, OSError):
-            pause = longest  # it is there, and will say the same a moment later
+        self._settled = math.inf
         self._failures += 1
+        pause = self._pause(error)
         self._retry = now + random.uniform(pause / 2, pause)  # jitter, so that a fleet does not come back as one
 
+    def _pause(self, error: Exception) -> float:
+        if isinstance(error, NameTakenError):
+            self._conflicts += 1
+            return float(min(_LONGEST_NAME_PAUSE_SECONDS, _NAME_PAUSE_SECONDS * 2 ** min(self._conflicts - 1, 10)))
+        longest = max(1.0, min(_LONGEST_PAUSE_SECONDS, self._config.interval))
+        if not isinstance(error, OSError):
+            return longest  # it is there, and will say the same a moment later
+        return float(min(longest, _FIRST_PAUSE_SECONDS * 2 ** min(self._failures - 1, 10)))
+
     def _tell(self, error: Exception, reason: str) -> None:
-        """Log a failure: each answer of a server, but what no server says only when it is new."""
+        """Log a failure: each answer of a server, but what no server says, or each says again, only when it is new."""
         waiting = f"; {len(self._spool)} samples wait" if self._spool else ""
-        if isinstance(error, RefusedError):
+        if isinstance(error, NameTakenError):
+            if reason == self._told:
+                return
+            event, text = "name_taken", f"another agent, {reason}, is called {self._config.called}, too: give one of"
+            text += f" them another name (CPU_NAME, --name); until then {self._where} takes nothing from here"
+        elif isinstance(error, RefusedError):
             event, text = "refused", f"{self._where} refuses: {reason}"
         elif isinstance(error, NoServerError):
             event, text = "no_server", f"{self._where} is no server of ours: {reason}"

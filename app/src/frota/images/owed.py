@@ -20,14 +20,24 @@ class Owed:
         self._file = directory / "owed.jsonl"
 
     def read(self) -> list[Event]:
-        """Return what is left from before."""
-        events: list[Event] = []
+        """Return what is left from before; lines that are no events are left out, and told of once."""
         try:
-            events.extend(map(Event.read, self._file.read_bytes().splitlines()))
+            lines = self._file.read_bytes().splitlines()
         except FileNotFoundError:
-            pass
-        except (BadMessage, OSError) as error:
+            return []
+        except OSError as error:
             log.record("ERROR", "owed_lost", f"{self._file}: who waits for results is not told: {error}")
+            return []
+        events: list[Event] = []
+        fault = ""
+        for line in lines:
+            try:
+                events.append(Event.read(line))
+            except BadMessage as error:
+                fault = fault or str(error)
+        if bad := len(lines) - len(events):
+            text = f"{self._file}: {bad} lines are damaged, who waits for their results is not told: {fault}"
+            log.record("ERROR", "owed_lost", text, COUNT=bad)
         return events
 
     def keep(self, events: Sequence[Event]) -> None:

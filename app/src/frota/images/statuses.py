@@ -10,6 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
+from frota.core import log
+
 T = TypeVar("T")
 _MOST_AT_ONCE = 500  # changes written with one sync
 _PRUNE_EVERY = 1000  # changes between two looks for images that are to be forgotten
@@ -182,7 +184,10 @@ class Statuses:
         if self._written >= _PRUNE_EVERY:
             self._written = 0
             last = "SELECT max(number) FROM images"
-            self._table.execute(f"DELETE FROM images WHERE number <= ({last}) - ?", [self._remembered])  # noqa: S608 -- a constant
+            old = f"DELETE FROM images WHERE number <= ({last}) - ?"  # noqa: S608 -- a constant
+            if gone := self._table.execute(old, [self._remembered]).rowcount:
+                text = f"{gone} images are forgotten, the oldest of more than {self._remembered} (IMAGES_REMEMBERED)"
+                log.record("INFO", "statuses_forgotten", text, COUNT=gone)
 
 
 def _read(table: sqlite3.Connection, image: str) -> Status:
