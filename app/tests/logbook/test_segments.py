@@ -1,5 +1,8 @@
 """A damaged or cut-off segment reads as a prefix of what was written, never as something else."""
 
+from pathlib import Path
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -43,3 +46,12 @@ def test_with_any_byte_changed_a_segment_reads_as_whole_commits_from_its_beginni
 
 def test_zeros_that_a_crash_may_leave_are_no_record() -> None:
     assert read(image([[b"one"]]) + bytes(4096)) == [[b"one"]]
+
+
+@pytest.mark.parametrize(
+    "name", ["\u00b2", "\u0663", "3", "-0000001", "00000003.bak", "\u00b2\u00b2\u00b2\u00b2\u00b2\u00b2\u00b2\u00b2"]
+)
+def test_a_file_that_is_not_named_as_ours_is_no_segment(tmp_path: Path, name: str) -> None:
+    (tmp_path / f"{name}.segment").touch()
+    segments.path_of(tmp_path, 7).touch()
+    assert segments.listed(tmp_path) == [7]

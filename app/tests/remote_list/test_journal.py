@@ -309,3 +309,10 @@ def test_a_snapshot_with_a_record_that_makes_no_sense_is_not_whole(tmp_path: Pat
     snapshot.write(tmp_path, 1, Odd(Lists(Limits()), Remembered(1)), lambda: True)
     with pytest.raises(StateError, match="is damaged; put a backup"):
         snapshot.read(path, Lists(Limits()), Remembered(1))
+
+
+@pytest.mark.parametrize("name", ["\u00b2", "\u0663", "9", "00000009.bak"])
+def test_a_file_that_is_not_named_as_ours_is_no_snapshot(tmp_path: Path, name: str) -> None:
+    (tmp_path / f"{name}.snapshot").touch()
+    (tmp_path / "00000003.snapshot").touch()
+    assert snapshot.newest(tmp_path) == 3

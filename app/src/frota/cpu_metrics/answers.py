@@ -162,7 +162,7 @@ def _share(one: float, whole: float) -> float | None:
 
 def _natural(host: Host) -> list[str | int]:
     """Return a key that puts web-10 behind web-2."""
-    return [int(one) if one.isdigit() else one for one in _DIGITS.split(host.name.lower())]
+    return [int(part) if odd % 2 else part for odd, part in enumerate(_DIGITS.split(host.name.lower()))]
 
 
 def _traffic(host: Host) -> float | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from frota.core.log import LEVELS
 from frota.core.settings import setting
 from frota.core.state import default_directory
+from frota.net import parse_host
 
 PREFIX = "IMAGES_"
 SYSTEM = "images"
@@ -28,11 +29,6 @@ def parse_brokers(text: str) -> tuple[tuple[str, int], ...]:
     if not brokers:
         raise ValueError("must be HOST:PORT, or several with commas between them")
     return tuple(brokers)
-
-
-def parse_host(text: str) -> str:
-    """Read an address to listen on: an IPv6 one may be in brackets."""
-    return text[1:-1] if text.startswith("[") and text.endswith("]") else text
 
 
 def path(text: str) -> Path | None:

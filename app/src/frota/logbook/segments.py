@@ -6,6 +6,7 @@ known writer, so that deleting old segments forgets no number; its own number sa
 (µs, 0 where unknown). A writer is 16 bytes (a UUID) that numbers its records; NOBODY does not number.
 """
 
+import re
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -74,6 +75,9 @@ def is_cut_off(data: bytes, offset: int) -> bool:
     return offset + _FRAME + int(_LENGTH.unpack_from(data, offset + _CRC.size)[0]) > len(data)
 
 
+_NUMBER = re.compile("[0-9]{8,18}")  # as `path_of` writes it: a file of any other name is not ours
+
+
 class Begun(NamedTuple):
     """When a segment was begun: by the clock (s since 1970); after so many seconds of an open log, None if unknown."""
 
@@ -110,4 +114,4 @@ def path_of(directory: Path, number: int) -> Path:
 
 def listed(directory: Path) -> list[int]:
     """Return the numbers of the segments in the folder, oldest first."""
-    return sorted(int(path.stem) for path in directory.glob("*.segment") if path.stem.isdigit())
+    return sorted(int(path.stem) for path in directory.glob("*.segment") if _NUMBER.fullmatch(path.stem))

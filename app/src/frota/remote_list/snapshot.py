@@ -5,6 +5,7 @@ that begins with its kind. The last one says how many there are: without it, the
 """
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -51,7 +52,8 @@ def path_of(directory: Path, number: int) -> Path:
 
 def newest(directory: Path) -> int:
     """Return the number of the newest snapshot, 0 if there is none."""
-    return max((int(path.stem) for path in directory.glob("*.snapshot") if path.stem.isdigit()), default=0)
+    found = (path.stem for path in directory.glob("*.snapshot"))
+    return max((int(stem) for stem in found if re.fullmatch("[0-9]{8,18}", stem)), default=0)
 
 
 def write(directory: Path, number: int, copy: Copy, wanted: Callable[[], bool]) -> int:
