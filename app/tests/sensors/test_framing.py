@@ -108,6 +108,12 @@ def test_a_line_in_another_encoding_is_told_so() -> None:
     assert run([b"frota\n", READINGS[0].encode("latin-1") + b"\n"])[1][1] == f"{messages.NOT_UTF8} False\n"
 
 
+def test_a_first_line_in_another_encoding_is_told_so_and_spares_the_next() -> None:
+    found, answers = run([READINGS[0].encode("latin-1") + b"\n" + READINGS[1].encode() + b"\n"])
+    assert found == READINGS[1:2]
+    assert answers == [f"{messages.NOT_UTF8} False\n", "ok\n"]
+
+
 def test_three_megabytes_without_an_end_are_refused_after_the_limit() -> None:
     found, answers = run([b"x" * 65536] * 48)
     assert found == []
@@ -163,6 +169,12 @@ def test_what_an_unterminated_reading_lacks_is_said_when_nothing_more_comes(rest
     assert framer.feed(rest.encode()) == []
     assert reason in framer.why_unfinished()
     assert framer.feed(b"m\n")  # it could have become a line
+
+
+def test_half_a_sign_is_something_unfinished() -> None:
+    framer = Framer(OPEN, set(messages.KNOWN_UNITS))
+    assert framer.feed(READINGS[0].encode()[:-2]) == []
+    assert framer.why_unfinished() == messages.INCOMPLETE
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])

@@ -71,7 +71,10 @@ class Framer:
 
     def why_unfinished(self) -> str:
         """Return what the rest lacks to be a reading when nothing more comes; nothing if there is no such rest."""
-        text = self.rest.decode(errors="replace").strip(HARMLESS)
+        try:
+            text = self.rest.decode().strip(HARMLESS)
+        except UnicodeDecodeError:
+            return messages.INCOMPLETE
         if not text or self.native:
             return messages.INCOMPLETE if text else ""
         return parser.reason_why_open(text, self._known)
@@ -110,6 +113,9 @@ class Framer:
     def _open_rest(self, text: str, tail: bytes) -> list[Event]:
         """Keep the beginning of a reading; refuse, at once, what can no longer become one."""
         rest = text.encode() + tail
+        if b"\n" in tail:
+            self.native = True
+            return self._native(rest)
         if not text or tail or len(rest) > messages.LONGEST or not (reason := parser.reason_if_hopeless(text)):
             return self._unfinished(rest, tail)
         self.rest = b""
