@@ -110,3 +110,64 @@ def test_readings_are_printed_whatever_the_terminal_can_show(tmp_path: Path) -> 
             failed = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, timeout=PATIENCE, check=False)
         assert failed.returncode == 1
         assert failed.stderr.startswith(b"frota: [Errno 28] No space left on device")
+
+
+_LIST = ("show", "search", "append", "insert", "remove", "sort", "clear", "undo", "lists", "menu", "watch")
+_FOR_PEOPLE = [
+    *(f"list {name}" for name in _LIST),
+    *(f"images {name}" for name in ("send", "status", "dead list", "dead retry", "dead drop")),
+]
+
+
+@pytest.mark.parametrize("command", _FOR_PEOPLE)
+def test_the_env_file_of_every_command_for_people_is_checked_without_its_words(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "env"
+    words = [*command.split(), "--env-file", str(file), "--check"]
+    file.write_text("OTHER=x\n", encoding="utf-8")
+    assert cli.main(words) == 0
+    assert capsys.readouterr() == ("", "")
+    prefix = "REMOTE_LIST" if command.startswith("list") else "IMAGES"
+    file.write_text(f"{prefix}_PATIENCE=x\n", encoding="utf-8")
+    assert cli.main(words) == 78
+    assert f"{prefix}_PATIENCE='x': must be a number" in capsys.readouterr().err
+    file.write_text(f"{prefix}_PATINCE=1\n", encoding="utf-8")
+    assert cli.main(words) == 78
+    assert f"{prefix}_PATINCE: no such setting" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('REMOTE_LIST_KEY_FILE="{key}"\nREMOTE_LIST_SERVER_KEY=""\n', "both, or neither for clear text"),
+        ('REMOTE_LIST_KEY_FILE="{key}.away"\nREMOTE_LIST_SERVER_KEY="{server}"\n', "No such file or directory"),
+        ('REMOTE_LIST_HOST=""\n', "REMOTE_LIST_HOST='': must be a host"),
+        ('REMOTE_LIST_HOST="[::1]:1234"\n', "must be a host alone"),
+        ('REMOTE_LIST_HOST="10.0.0.1:1234"\n', "must be a host alone"),
+        ('REMOTE_LIST_SERVER_KEY="VARIABLE IS NOT DEFINED!"\n', "must be 64 hexadecimal digits"),
+    ],
+)
+def test_a_list_clients_file_that_would_shut_its_users_out_is_refused_by_check(
+    text: str, reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key, file = tmp_path / "key", tmp_path / "env"
+    assert cli.main(["list", "keygen", str(key)]) == 0
+    server = capsys.readouterr().out.strip()
+    words = ["list", "show", "--env-file", str(file), "--check"]
+    file.write_text(f'REMOTE_LIST_HOST="10.0.0.1"\nREMOTE_LIST_KEY_FILE="{key}"\nREMOTE_LIST_SERVER_KEY="{server}"\n')
+    assert cli.main(words) == 0
+    file.write_text(text.format(key=key, server=server), encoding="utf-8")
+    assert cli.main(words) == 78
+    assert reason in capsys.readouterr().err
+
+
+def test_words_that_are_missing_are_still_asked_for_where_nothing_is_only_checked(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for words in (["list", "search"], ["images", "send"], ["images", "status"]):
+        with pytest.raises(SystemExit):
+            cli.main(words)
+        assert "the following arguments are required" in capsys.readouterr().err
+    assert cli.main(["images", "send", "10.0.0.1:50051"]) == 78
+    assert "is the server; which images?" in capsys.readouterr().err

@@ -3,7 +3,7 @@
 import argparse
 import dataclasses
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -43,7 +43,21 @@ def configurable(parser: argparse.ArgumentParser, cls: type, prefix: str) -> Non
         flag = "--" + field.name.replace("_", "-")
         parser.add_argument(flag, dest=key, metavar=field.name.upper(), help=text.replace("%", "%%"))
     parser.add_argument("--env-file", metavar="FILE", help="KEY=VALUE lines that win over the environment")
-    parser.add_argument("--check", action="store_true", help="only check the settings: exit 0, or 78 with the reason")
+    text = "only check the settings: exit 0, or 78 with the reason; the command's words may be left out"
+    parser.add_argument("--check", action=_Check, help=text)
+
+
+class _Check(argparse.Action):
+    """`--check`: whoever checks a file of settings has no words for the command, so none are asked for."""
+
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str) -> None:  # noqa: A002 -- argparse's name
+        super().__init__(option_strings, dest, nargs=0, default=False, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, *_: object) -> None:
+        setattr(namespace, self.dest, True)
+        for action in parser._actions:
+            if not action.option_strings:
+                action.required = False
 
 
 def read(cls: type[T], prefix: str, args: argparse.Namespace, defaults: Mapping[str, Any] | None = None) -> T:

@@ -27,16 +27,14 @@ _COLLISION = "{} images are named {}: all are kept, and all results but one get 
 def run(args: argparse.Namespace) -> int:
     """Send images: 0 if all were done (or accepted, where nobody waits), 1 if not. Raises SettingsError."""
     log.configure(SYSTEM, UNIT)
-    *words, last = args.files
-    if access.is_address(last) and not os.path.lexists(last):
-        args.IMAGES_ADDRESS = last
-    else:
-        words.append(last)
+    words = list(args.files or ())
+    if words and access.is_address(words[-1]) and not os.path.lexists(words[-1]):
+        args.IMAGES_ADDRESS = words.pop()
     config = access.read(args)
-    if not words:
-        raise SettingsError(f"{last!r} is the server; which images?")
     if args.check:
         return 0
+    if not words:
+        raise SettingsError(f"{args.IMAGES_ADDRESS!r} is the server; which images?")
     found = files.expand(words)
     for name, paths in files.collisions(found):
         tell(_COLLISION.format(len(paths), name, ", ".join(paths[:3]) + (", …" if len(paths) > 3 else "")))

@@ -4,7 +4,7 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
-from frota import commands
+from frota import commands, net
 from frota.core.settings import setting
 from frota.remote_list import keys
 from frota.remote_list.messages import DEFAULT_LIST
@@ -22,7 +22,7 @@ def _path(text: str) -> Path | None:
 class Access:
     """What every client command of the list can be told."""
 
-    host: str = setting("127.0.0.1", "the server's host")
+    host: str = setting("127.0.0.1", "the server's host", parse=net.parse_host)
     port: int = setting(1234, "the server's port", low=1, high=65535)
     list: str = setting(DEFAULT_LIST, "which of the server's lists")
     key_file: Path | None = setting(None, "file with our secret key; with none, we speak in clear text", parse=_path)
@@ -40,7 +40,7 @@ class Access:
     @property
     def address(self) -> str:
         """The server as people write it."""
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return net.endpoint(self.host, self.port)
 
 
 def read(args: argparse.Namespace) -> Access:

@@ -10,7 +10,7 @@ from typing import Any
 
 from frota.core import log
 from frota.core.log import printable
-from frota.remote_list import access
+from frota.remote_list import access, keys
 from frota.remote_list.client import Answer, Client
 from frota.remote_list.settings import SYSTEM
 
@@ -32,6 +32,8 @@ def connected(args: argparse.Namespace, work: Callable[[Client], int]) -> int:
     reread = partial(access.read, args)
     config = reread()
     if args.check:
+        if config.key_file:
+            keys.read_secret(config.key_file)
         return 0
     try:
         with Client(config, reread) as client:
