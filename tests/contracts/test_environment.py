@@ -7,10 +7,11 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from .checkout import ROOT, tracked_files
+from .checkout import PLAYBOOKS, ROOT, load, mappings, task_files, tracked_files
 
 _LOCALE = ("LANG", "LANGUAGE", "LC_")
 _WRITES = re.compile(r"\b(mkdir|touch|mktemp|mv|mmdebstrap|venv|genpkey|useradd)\b|>\"\$")
@@ -23,11 +24,14 @@ def _environ(**variables: str) -> dict[str, str]:
     return {**inherited, **variables}
 
 
-def _call(*words: str, cwd: Path = ROOT, umask: int = -1, **variables: str) -> "subprocess.CompletedProcess[str]":
+def _call(
+    *words: str, cwd: Path = ROOT, umask: int = -1, env: dict[str, str] | None = None
+) -> "subprocess.CompletedProcess[str]":
+    """Run a command with variables of a login, and with no other locale, Ansible or AWS."""
     return subprocess.run(
         words,
         cwd=cwd,
-        env=_environ(**variables),
+        env=_environ(**(env or {})),
         umask=umask,
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -51,13 +55,13 @@ def _call(*words: str, cwd: Path = ROOT, umask: int = -1, **variables: str) -> "
     ids=lambda variables: " ".join(f"{name}={value}" for name, value in variables.items()) or "none at all",
 )
 def test_ansible_runs_whatever_the_locale(variables: dict[str, str]) -> None:
-    done = _call("tools/run", "ansible-inventory", "--inventory", "ação,", "--list", **variables)
+    done = _call("tools/run", "ansible-inventory", "--inventory", "ação,", "--list", env=variables)
     assert done.returncode == 0, done.stderr
     assert "ação" in done.stdout
 
 
 def test_a_locale_that_can_be_used_is_left_as_it_is() -> None:
-    done = _call("tools/run", "python", "-c", "import os; print(os.environ.get('LC_ALL'))", LANG="C.UTF-8")
+    done = _call("tools/run", "python", "-c", "import os; print(os.environ.get('LC_ALL'))", env={"LANG": "C.UTF-8"})
     assert done.stdout == "None\n"
 
 
@@ -66,10 +70,12 @@ def test_where_things_are_is_not_for_the_users_variables_to_say_but_what_is_show
     done = _call(
         "tools/run",
         *("ansible-config", "dump", "--only-changed"),
-        ANSIBLE_STDOUT_CALLBACK="default",
-        ANSIBLE_REMOTE_USER="nobody",
-        PYTHONPATH=str(tmp_path),
-        **elsewhere,
+        env={
+            **elsewhere,
+            "ANSIBLE_STDOUT_CALLBACK": "default",
+            "ANSIBLE_REMOTE_USER": "nobody",
+            "PYTHONPATH": str(tmp_path),
+        },
     )
     assert done.returncode == 0, done.stderr
     shown = done.stdout
@@ -90,9 +96,9 @@ def test_an_account_on_aws_and_a_proxy_have_no_say_about_the_embedded_aws(tmp_pa
         "http_proxy": "http://127.0.0.1:9",
         "no_proxy": "a.example",
     }
-    done = _call("tools/run", "python", "-c", script, cwd=checkout, **variables)
+    done = _call("tools/run", "python", "-c", script, cwd=checkout, env=variables)
     assert done.stdout == "[('no_proxy', 'a.example,10.42.255.250')]\n"
-    done = _call("tools/run", "python", "-c", script, "inventory/aws", cwd=checkout, **variables)
+    done = _call("tools/run", "python", "-c", script, "inventory/aws", cwd=checkout, env=variables)
     assert "('AWS_PROFILE', 'work')" in done.stdout
 
 
@@ -121,7 +127,7 @@ def test_a_script_that_makes_files_says_for_whom(script: Path) -> None:
 @pytest.mark.parametrize("home", ["/proc", "/dev/null", "/proc/1/root/proc"])
 def test_ansible_runs_with_a_home_that_cannot_be_written_to(home: str, tmp_path: Path) -> None:
     checkout = _checkout(tmp_path)
-    done = _call("tools/run", *_PING, cwd=checkout, HOME=home)
+    done = _call("tools/run", *_PING, cwd=checkout, env={"HOME": home})
     assert done.returncode == 0, done.stdout + done.stderr
     assert (checkout / ".local/ansible").stat().st_mode & 0o777 == 0o700
 
@@ -132,8 +138,10 @@ def test_ansible_runs_without_a_home() -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-_PING = ("ansible", "localhost", "--inventory", "localhost,", "--connection", "local", "--module-name", "ping")
-_PING += ("--extra-vars", f"ansible_python_interpreter={sys.executable}")
+_PING = [
+    *("ansible", "localhost", "--inventory", "localhost,", "--connection", "local", "--module-name", "ping"),
+    *("--extra-vars", f"ansible_python_interpreter={sys.executable}"),
+]
 
 
 def _checkout(folder: Path) -> Path:
@@ -239,3 +247,21 @@ def test_every_wait_for_the_lock_of_apt_lasts_ten_minutes() -> None:
     uses = [line for line in lines if re.search(r"\bapt-get (update|install)|\blocked apt-get|\$program\" -o", line)]
     assert uses
     assert [line for line in uses if "DPkg::Lock::Timeout=600" not in line and "locked " not in line] == []
+
+
+def _apt_tasks() -> list[dict[str, Any]]:
+    files = [*task_files(), *PLAYBOOKS, *(ROOT / "molecule").rglob("*.yml")]
+    return [mapping for path in files for mapping in mappings(load(path)) if "ansible.builtin.apt" in mapping]
+
+
+@pytest.mark.parametrize("task", _apt_tasks(), ids=lambda task: task["ansible.builtin.apt"]["name"])
+def test_every_task_with_apt_waits_ten_minutes_for_its_locks(task: dict[str, Any]) -> None:
+    assert task["ansible.builtin.apt"]["lock_timeout"] == 600
+    if "update_cache" in task["ansible.builtin.apt"]:  # on hosts of the fleet; a lock that apt does not wait for itself
+        assert "Could not get lock" in task["until"]
+        assert task["retries"] * task["delay"] == 600
+
+
+def test_an_inventory_of_aws_without_a_region_names_the_variable_and_gives_an_example() -> None:
+    done = _call(".venv/bin/ansible-inventory", "--inventory", "inventory/aws", "--graph", env={"LANG": "C.UTF-8"})
+    assert "set AWS_REGION, such as AWS_REGION=eu-west-1" in done.stderr
