@@ -2,7 +2,7 @@
 # prepare.sh TARGET: what a target of the Makefile needs of this machine. Packages that are missing are installed where
 # we may, otherwise named. `venv`, `check` and `bench` need no root.
 set -eu
-cd "$(dirname "$0")/.."
+CDPATH= cd "$(dirname "$0")/.."
 . tools/environment
 target=${1:-up}
 python=${PYTHON:-python3}
@@ -32,7 +32,9 @@ command_of() { PATH=$PATH:/usr/sbin:/sbin command -v "$1"; }
 
 here=$(pwd -P)
 case $here in
-*[[:space:]:]*) refuse "Ansible cannot work in a folder with a space or a colon in its path. Move this one: $here" ;;
+*[[:space:]:%\"\'\`\$\&\;\|\*\?\<\>\(\)\\]*)
+  refuse "Ansible and ssh cannot work in a folder with a space, a colon, a % or a sign of the shell in its path. Move this one: $here"
+  ;;
 esac
 if [ -n "$(find . -prune -perm -o=w)" ]; then
   refuse "anybody may write to this folder, so Ansible would not read its ansible.cfg. Run: chmod o-w $here"

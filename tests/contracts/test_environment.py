@@ -234,7 +234,7 @@ def test_a_checkout_that_is_not_whole_is_refused_with_what_to_do(
     assert done.stdout == ""
 
 
-@pytest.mark.parametrize("name", ["with space", "with:colon"])
+@pytest.mark.parametrize("name", ["with space", "with:colon", "100%", "it's", "a$b", "back\\slash", "a(b)"])
 def test_a_folder_that_ansible_cannot_work_in_is_named(name: str, tmp_path: Path) -> None:
     shutil.copytree(ROOT / "tools", tmp_path / name / "tools")
     done = _call("tools/prepare.sh", "venv", cwd=tmp_path / name)
@@ -265,3 +265,11 @@ def test_every_task_with_apt_waits_ten_minutes_for_its_locks(task: dict[str, Any
 def test_an_inventory_of_aws_without_a_region_names_the_variable_and_gives_an_example() -> None:
     done = _call(".venv/bin/ansible-inventory", "--inventory", "inventory/aws", "--graph", env={"LANG": "C.UTF-8"})
     assert "set AWS_REGION, such as AWS_REGION=eu-west-1" in done.stderr
+
+
+def test_the_tools_find_their_folder_and_one_for_drafts_whatever_the_login_says(tmp_path: Path) -> None:
+    (tmp_path / "tools").mkdir()  # where `cd tools/..` would go
+    script = "import os, tempfile; print(os.getcwd(), tempfile.gettempdir())"
+    for tool in ("tools/run", str(ROOT / "tools/run")):
+        done = _call(tool, "python", "-c", script, env={"CDPATH": str(tmp_path), "TMPDIR": "/nonexistent"})
+        assert done.stdout == f"{ROOT} /tmp\n", done.stderr
