@@ -132,6 +132,14 @@ def test_ansible_runs_with_a_home_that_cannot_be_written_to(home: str, tmp_path:
     assert (checkout / ".local/ansible").stat().st_mode & 0o777 == 0o700
 
 
+def test_connections_are_not_shared_where_the_path_of_their_socket_would_be_too_long(tmp_path: Path) -> None:
+    deep = tmp_path / ("x" * 100)
+    for home, shared in ((tmp_path.parent, True), (deep, False)):
+        home.mkdir(exist_ok=True)
+        shown = _call("tools/run", "ansible-config", "dump", "--type", "connection", env={"HOME": str(home)}).stdout
+        assert ("-o ControlMaster=no" not in shown) == shared
+
+
 def test_ansible_runs_without_a_home() -> None:
     without = {name: value for name, value in _environ().items() if name != "HOME"}
     done = subprocess.run(["tools/run", *_PING], cwd=ROOT, env=without, capture_output=True, text=True, check=False)

@@ -82,7 +82,8 @@ def instance_faults(instances: list[dict[str, Any]], needs: dict[str, list[str]]
     `instances` are those that run, as amazon.aws.ec2_instance_info tells of them; `needs` has every role there is, with
     the roles that it cannot do without.
     """
-    running = [one for one in instances if one["state"]["name"] in ("pending", "running")]
+    there = [one for one in instances if one["state"]["name"] in ("pending", "running")]
+    running = sorted(there, key=lambda one: one["instance_id"])
     return naming_faults(running, set(needs)) + role_faults(running, needs)
 
 
