@@ -4,7 +4,6 @@ PYTHON ?= $(firstword $(wildcard /usr/bin/python3 /usr/local/bin/python3) python
 export PYTHON
 # Our tools start many processes, each of which would compile its libraries anew.
 unexport PYTHONDONTWRITEBYTECODE
-BIN := .venv/bin
 .DEFAULT_GOAL := help
 .PHONY: help up down status check test pipeline molecule fleet bench venv lock
 
@@ -34,12 +33,12 @@ check: ## Lint and unit tests, without a host (a minute or two)
 test: ## Everything that CI runs
 	@tools/prepare.sh test
 	@$(MAKE) --no-print-directory check pipeline molecule up fleet
-	@$(BIN)/python -m bench --quick
+	@tools/run python -m bench --quick
 
 pipeline: ## The image pipeline with a real RabbitMQ on loopback, without a host
 	@tools/prepare.sh pipeline
 	@$(MAKE) --no-print-directory venv
-	@$(BIN)/pytest app/tests/images/broker --timeout 200
+	@tools/run pytest app/tests/images/broker --timeout 200
 
 molecule: ## Every role on real systemd hosts; one of them: make molecule ROLE=sensors
 	@tools/prepare.sh molecule
@@ -49,24 +48,20 @@ molecule: ## Every role on real systemd hosts; one of them: make molecule ROLE=s
 fleet: ## The acceptance tests, on the fleet that is up
 	@tools/prepare.sh fleet
 	@$(MAKE) --no-print-directory venv
-	@$(BIN)/pytest tests/fleet
+	@tools/run pytest tests/fleet
 
 bench: ## Measure: ratios to the originals' designs, to C servers, Redis, pika, Pillow and node-exporter
 	@tools/prepare.sh bench
 	@$(MAKE) --no-print-directory venv
 	@tools/peers
-	@$(BIN)/python -m bench $(BENCH)
+	@tools/run python -m bench $(BENCH)
 
-venv: .venv/ready ## The control node's tools, and .venv/bin/frota
-	@:
+venv: ## The control node's tools, and .venv/bin/frota
+	@tools/prepare.sh venv
+	@$(MAKE) --no-print-directory --silent .venv/ready
 
 .venv/ready: requirements/control.txt requirements/dev.txt app/pyproject.toml
-	@tools/prepare.sh venv
-	@echo "Preparing .venv (half a minute)"
-	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(BIN)/pip install -qq --no-compile --require-hashes -r requirements/control.txt -r requirements/dev.txt
-	@$(BIN)/pip install -qq --no-deps --no-build-isolation --no-index --editable app
-	@touch $@
+	@tools/venv
 
 lock: ## Lock the requirements anew
 	@tools/lock

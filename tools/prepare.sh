@@ -2,6 +2,8 @@
 # prepare.sh TARGET: what a target of the Makefile needs of this machine. Packages that are missing are installed where
 # we may, otherwise named. `venv`, `check` and `bench` need no root.
 set -eu
+CDPATH= cd "$(dirname "$0")/.."
+. tools/environment
 target=${1:-up}
 python=${PYTHON:-python3}
 
@@ -15,11 +17,46 @@ need() { # need PACKAGE TEST…: the package is missing when the test fails
   shift
   "$@" >/dev/null 2>&1 || missing="$missing $package"
 }
+# Updates of the first boot may hold apt's locks for minutes. It waits for one of them by itself, and not for the others.
+locked() { # locked apt-get WORD…: what it says is in $log
+  program=$1
+  shift
+  tries=300
+  until DEBIAN_FRONTEND=noninteractive LC_ALL=C.UTF-8 "$program" -o DPkg::Lock::Timeout=600 "$@" >"$log" 2>&1; do
+    tries=$((tries - 1))
+    [ "$tries" -gt 0 ] && grep -q 'Could not get lock' "$log" || return 1
+    sleep 2
+  done
+}
 command_of() { PATH=$PATH:/usr/sbin:/sbin command -v "$1"; }
 
-case $PWD in
-*[[:space:]]*) refuse "Ansible cannot work in a folder with a space in its path. Move this one: $PWD" ;;
+here=$(pwd -P)
+case $here in
+*[[:space:]:%\"\'\`\$\&\;\|\*\?\<\>\(\)\\]*)
+  refuse "Ansible and ssh cannot work in a folder with a space, a colon, a % or a sign of the shell in its path. Move this one: $here"
+  ;;
 esac
+if [ -n "$(find . -prune -perm -o=w)" ]; then
+  refuse "anybody may write to this folder, so Ansible would not read its ansible.cfg. Run: chmod o-w $here"
+fi
+
+# Who works with another checkout's .venv or hosts changes that one.
+if [ -L .venv ]; then
+  refuse ".venv is a link to $(readlink .venv), which would be made to run this checkout. Remove the link: rm $here/.venv"
+elif [ -e .venv/pyvenv.cfg ]; then
+  made_for=$(sed -n 's/^command = .* //p' .venv/pyvenv.cfg)
+  runs=$(cat .venv/lib/python3*/site-packages/_frota.pth 2>/dev/null || echo "$here/app/src")
+  if [ "${made_for:-$here/.venv}" != "$here/.venv" ] || [ "$runs" != "$here/app/src" ]; then
+    refuse ".venv belongs to another checkout (made for $made_for, runs $runs). Remove it: rm -r $here/.venv"
+  elif [ -e .venv/ready ] && ! .venv/bin/python -c 'import ansible, frota' 2>/dev/null; then
+    refuse "the Python that .venv was made with is another one now, or gone. Remove it: rm -r $here/.venv"
+  fi
+fi
+if [ -e .local/bin/podman ] && ! grep -qF -e "--root $here/.local/podman/storage" .local/bin/podman; then
+  owner=$(sed -n 's/.*--root \(.*\)\/.local\/podman\/storage .*/\1/p' .local/bin/podman)
+  refuse "the hosts described in .local are those of $owner. If this folder is a copy, remove .local from it: rm -r $here/.local
+If it was moved, move it back, and type make down there first."
+fi
 case $target in
 venv | check | bench) ;;
 *) [ "$(id -u)" = 0 ] || refuse "hosts with addresses of their own take root. Run: sudo make $target" ;;
@@ -67,7 +104,7 @@ if [ -n "$missing" ]; then
   log=$(mktemp)
   trap 'rm -f "$log"' EXIT
   # shellcheck disable=SC2086 # a list of packages
-  if ! { apt-get update && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends $missing; } >"$log" 2>&1; then
+  if ! { locked apt-get update && locked apt-get install --yes --no-install-recommends $missing; }; then
     tail -n 20 "$log" >&2
     refuse "the packages$missing could not be installed; see above, then run this again."
   fi

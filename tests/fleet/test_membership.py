@@ -10,6 +10,7 @@ from .fleet import Fleet
 from .hosts import RECALL, until
 
 _NAME = "sensor-9"
+_PROVISION, _CONFIGURE = "playbooks/provision.yml", "playbooks/configure.yml"
 _SENSORS = {"Sensor17", "Sensor18"}
 
 
@@ -22,22 +23,48 @@ def ec2(fleet: Fleet) -> Any:
 @pytest.fixture(scope="module")
 def ninth(fleet: Fleet, ec2: Any) -> Iterator[str]:
     """Give the instance id of a ninth sensor host, launched as a sibling of the first; it is gone afterwards."""
-    like = ec2.describe_instances(InstanceIds=[fleet.sensors[0].instance])["Reservations"][0]["Instances"][0]
-    tags = {tag["Key"]: tag["Value"] for tag in like["Tags"] if not tag["Key"].startswith("aws:")} | {"Name": _NAME}
-    launched = ec2.run_instances(
-        MinCount=1,
-        MaxCount=1,
-        **{name: like[name] for name in ("ImageId", "InstanceType", "KeyName", "SubnetId")},
-        TagSpecifications=[
-            {"ResourceType": "instance", "Tags": [{"Key": key, "Value": value} for key, value in tags.items()]}
-        ],
-    )
-    instance: str = launched["Instances"][0]["InstanceId"]
+    instance = _launch(fleet, ec2, Name=_NAME)
     yield instance
     if _NAME in fleet.members:
         ec2.terminate_instances(InstanceIds=[instance])
         fleet.play("site.yml")
         fleet.read_inventory()
+
+
+def _launch(fleet: Fleet, ec2: Any, **tags: str) -> str:
+    """Launch a sibling of the first sensor host with these tags, an empty one for none, and return its id."""
+    like = ec2.describe_instances(InstanceIds=[fleet.sensors[0].instance])["Reservations"][0]["Instances"][0]
+    all_tags = {tag["Key"]: tag["Value"] for tag in like["Tags"] if not tag["Key"].startswith("aws:")} | tags
+    given = [{"Key": key, "Value": value} for key, value in all_tags.items() if value]
+    launched = ec2.run_instances(
+        MinCount=1,
+        MaxCount=1,
+        **{name: like[name] for name in ("ImageId", "InstanceType", "KeyName", "SubnetId")},
+        TagSpecifications=[{"ResourceType": "instance", "Tags": given}],
+    )
+    return str(launched["Instances"][0]["InstanceId"])
+
+
+def test_instances_that_are_no_hosts_of_their_own_are_named_before_anything_is_made_of_them(
+    fleet: Fleet, ec2: Any
+) -> None:
+    before, own = fleet.instances_of_hosts(), fleet.sensors[0]
+    made = [
+        _launch(fleet, ec2, Name=own.name),
+        _launch(fleet, ec2, Name=""),
+        _launch(fleet, ec2, Name="sensor-8", FrotaRole="sensor_clients"),
+    ]
+    try:
+        for playbook in (_PROVISION, _CONFIGURE):
+            with pytest.raises(AssertionError) as failed:
+                fleet.play(playbook)
+            said = str(failed.value)
+            assert " and ".join(sorted([own.instance, made[0]])) in said
+            assert f"{made[1]} has no name" in said
+            assert "sensor-8 has the role sensor_clients" in said
+        assert fleet.instances_of_hosts() == before
+    finally:
+        ec2.terminate_instances(InstanceIds=made)
 
 
 def test_an_instance_that_was_launched_becomes_a_sensor_host_and_the_others_go_on(
@@ -57,6 +84,22 @@ def test_an_embedded_aws_that_was_killed_knows_every_instance_as_before(fleet: F
     fleet.embedded_aws.run("systemctl kill --signal=KILL embedded-aws.service")
     fleet.embedded_aws.run("systemctl restart embedded-aws.service", RECALL)  # returns when it is ready
     assert _instances(ec2) == known
+
+
+def test_a_host_whose_instance_is_stopped_keeps_its_disk_and_runs_when_it_is_started(
+    fleet: Fleet, ec2: Any, ninth: str
+) -> None:
+    host = fleet.members[_NAME]
+    host.run("echo kept >/root/kept; sync")
+    ec2.stop_instances(InstanceIds=[ninth])
+    try:
+        fleet.play(_PROVISION)
+        assert ninth in fleet.instances_of_hosts()
+        assert host.try_to_run("echo up") == ""
+    finally:
+        ec2.start_instances(InstanceIds=[ninth])
+    fleet.play(_PROVISION)
+    assert host.run("cat /root/kept") == "kept\n"
 
 
 def _instances(ec2: Any) -> dict[str, tuple[str, str]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from .fleet import Fleet
-from .hosts import SERVICES
+from .hosts import SERVICES, Host
 
 _CONFIGURE, _ROLLBACK = "playbooks/configure.yml", "playbooks/rollback.yml"
 
@@ -57,6 +57,36 @@ def test_a_rollback_runs_what_ran_before_and_configuring_goes_forward_again(
     assert _releases(fleet) == new
     for sensor, numbers in fleet.numbers(start).items():
         assert numbers == list(range(numbers[0], numbers[0] + len(numbers))), sensor
+
+
+@pytest.fixture
+def private(fleet: Fleet) -> Iterator[list[Host]]:
+    """Give a server and a host of people where every login makes files for its own user alone."""
+    hosts = [fleet.server, fleet.list_client]
+    for host in hosts:
+        host.run("echo 'UMASK 077' >>/etc/login.defs")
+    yield hosts
+    for host in hosts:
+        host.run("sed -i '/^UMASK 077$/d' /etc/login.defs")
+
+
+def test_a_login_whose_files_are_for_nobody_else_installs_releases_that_services_and_people_can_read(
+    fleet: Fleet, private: list[Host], another_application: Path
+) -> None:
+    own = _releases(fleet)
+    with (another_application / "src/frota/__init__.py").open("a", encoding="utf-8") as source:
+        source.write(f"\n# Made at {time.time_ns()}, for hosts with another umask.\n")
+    for host in private:
+        assert int(host.run("umask"), 8) == 0o077, host.name
+        host.run("rm /opt/frota/libraries/*/ready")  # they are installed anew as well
+
+    fleet.play(_CONFIGURE, "-e", f"python_service_project={another_application}")
+
+    assert _releases(fleet).isdisjoint(own)
+    closed = "find /opt/frota/current/ /opt/frota/libraries ! -type l ( ! -perm -o=r -o -type d ! -perm -o=x )"
+    for host in private:
+        assert host.run(closed.replace("(", "'('").replace(")", "')'")).splitlines() == [], host.name
+        host.run_as_admin("frota --help")
 
 
 def test_a_rollback_after_an_upgrade_that_broke_off_half_way_moves_only_who_had_moved(

@@ -3,6 +3,7 @@
 # certificate that it is to have, for DAYS at least. Else print what is wrong, and, unless this is a preview, make the
 # key if there is none, and print a request for a certificate. The key itself is never printed.
 set -eu
+umask 077
 mode=$1 name=$2 group=$3 common_name=$4 days=$5 addresses=${6:-}
 key=/etc/frota/credentials/$name.key
 certificate=/etc/frota/certificates/$name.crt
@@ -33,7 +34,7 @@ echo "$name: $wrong"
 
 if [ ! -s "$key" ]; then
   # Whole and on disk before it has its name.
-  (umask 077 && openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out "$key.unfinished" 2>/dev/null)
+  openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out "$key.unfinished" 2>/dev/null
   mv "$key.unfinished" "$key"
   sync --file-system "$key"
 fi

@@ -2,12 +2,18 @@
 # Does to a fresh Debian tree ($1) what an AMI and cloud-init do on EC2: the admin user, who may read the journal and is
 # let in by the stack's key pair; host keys and a machine id of its own at the first boot.
 set -eu
+umask 022 # what Debian's own installation leaves
 root=$1
 
 chroot "$root" useradd --create-home --shell /bin/bash --groups adm admin
 echo 'admin ALL=(ALL) NOPASSWD:ALL' >"$root/etc/sudoers.d/admin"
 chmod 0440 "$root/etc/sudoers.d/admin"
-echo 'AuthorizedKeysFile /etc/ssh/fleet_key.pub' >"$root/etc/ssh/sshd_config.d/fleet.conf"
+# Read by root: on the machine the file may be its owner's alone.
+cat >"$root/etc/ssh/sshd_config.d/fleet.conf" <<'CONF'
+AuthorizedKeysFile none
+AuthorizedKeysCommand /usr/bin/cat /etc/ssh/fleet_key.pub
+AuthorizedKeysCommandUser root
+CONF
 
 rm "$root"/etc/ssh/ssh_host_*
 : >"$root/etc/machine-id"

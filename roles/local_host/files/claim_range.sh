@@ -4,6 +4,7 @@
 # anywhere: nothing meant for a host leaves this machine while the host is down, and of two who want the same range at
 # the same moment the kernel lets one have it.
 set -eu
+umask 022
 file=$1
 claim() { ip route add unreachable "$1" metric 4294967295 2>/dev/null; }
 # Routes into the range, and wider ones that hold it, such as a VPN's 10.0.0.0/8.

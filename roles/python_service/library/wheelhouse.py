@@ -5,7 +5,6 @@ import hashlib
 import subprocess
 import tarfile
 import tempfile
-import time
 import tomllib
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -17,8 +16,8 @@ module: wheelhouse
 short_description: Content-addressed archives of wheels for the hosts' Python
 description:
   - Downloads the wheels of a hash-locked requirements file for another Python and architecture into
-    C(DEST/LIBRARIES.tar), and builds the wheel of a project into C(DEST/RELEASE.tar). Archives that nobody wanted for a
-    month are removed.
+    C(DEST/LIBRARIES.tar), and builds the wheel of a project into C(DEST/RELEASE.tar). The twenty archives that were
+    wanted last are kept.
   - Both names are digests of all that goes into them, so what has not changed is neither built nor sent again.
 options:
   requirements: {type: path, required: true, description: Hash-locked requirements file.}
@@ -48,7 +47,8 @@ archive: {type: path, returned: always, description: The archive of the project;
 
 
 DIGITS = 12
-KEPT_SECONDS = 30 * 86400  # after an archive was last wanted; what is rolled back to is on the hosts
+# Archives; what is rolled back to is on the hosts. By number: by age, a clock that leaps ahead would remove them all.
+KEPT = 20
 
 
 def project_files(project: Path) -> list[Path]:
@@ -89,12 +89,12 @@ def gather_project(params: dict, folder: Path) -> None:
 
 
 def prune(folder: Path, wanted: Iterable[Path]) -> None:
-    """Note that these archives were wanted, and remove those that were not for long."""
+    """Note that these archives were wanted, and remove all but those that were wanted last."""
     for archive in wanted:
         archive.touch()
-    for path in folder.glob("*.tar"):
-        if path.stat().st_mtime < time.time() - KEPT_SECONDS:
-            path.unlink()
+    archives = sorted(folder.glob("*.tar"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in set(archives[KEPT:]).difference(wanted):
+        path.unlink()
 
 
 def pip(params: dict, *words: str) -> None:

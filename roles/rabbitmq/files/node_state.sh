@@ -12,8 +12,11 @@ elif ! systemctl --quiet is-active "$unit"; then
   echo stopped
 else
   started=$(systemctl show --property=InactiveExitTimestamp --timestamp=us --value "$unit")
-  newer=$(find /etc/rabbitmq "/etc/systemd/system/$unit.d" /etc/systemd/system/epmd.socket.d \
-    /etc/frota/credentials/rabbitmq.key -type f ! -name definitions.json -newermt "$started")
+  # A clock may have been ahead: what was started then is outdated, once; a file that was written then says nothing.
+  soon=$(($(date +%s) + 60))
+  newer=$([ "$(date --date="$started" +%s)" -le "$soon" ] || echo "started at $started"
+    find /etc/rabbitmq "/etc/systemd/system/$unit.d" /etc/systemd/system/epmd.socket.d \
+    /etc/frota/credentials/rabbitmq.key -type f ! -name definitions.json -newermt "$started" ! -newermt "@$soon")
   [ -n "$newer" ] && echo outdated || echo running
   echo "$newer"
 fi

@@ -2,6 +2,7 @@
 # run_node.sh start|restart: run the node with the settings that are there, and come back when it serves clients. Before a
 # restart, wait until every queue has a majority without this node, and hand over what it leads.
 set -eu
+umask 022
 if [ "$1" = restart ] && rabbitmqctl --quiet await_startup --timeout 60; then
   if ! rabbitmq-upgrade --quiet await_online_quorum_plus_one --timeout 120; then
     echo "A queue would have no majority without this node, so it was not restarted: see rabbitmqctl cluster_status" >&2

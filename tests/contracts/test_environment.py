@@ -1,0 +1,283 @@
+"""What `make` starts works whatever the login is set to, and refuses what it cannot work in with what to do."""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .checkout import PLAYBOOKS, ROOT, load, mappings, task_files, tracked_files
+
+_LOCALE = ("LANG", "LANGUAGE", "LC_")
+_WRITES = re.compile(r"\b(mkdir|touch|mktemp|mv|mmdebstrap|venv|genpkey|useradd)\b|>\"\$")
+
+
+def _environ(**variables: str) -> dict[str, str]:
+    inherited = {
+        name: value for name, value in os.environ.items() if not name.startswith((*_LOCALE, "ANSIBLE_", "AWS_"))
+    }
+    return {**inherited, **variables}
+
+
+def _call(
+    *words: str, cwd: Path = ROOT, umask: int = -1, env: dict[str, str] | None = None
+) -> "subprocess.CompletedProcess[str]":
+    """Run a command with variables of a login, and with no other locale, Ansible or AWS."""
+    return subprocess.run(
+        words,
+        cwd=cwd,
+        env=_environ(**(env or {})),
+        umask=umask,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
+        {"LC_ALL": "C"},
+        {"LC_ALL": "POSIX"},
+        {"LC_ALL": "pt_BR.UTF-8"},
+        {"LC_ALL": "pt_BR.ISO-8859-1", "LANGUAGE": "pt_BR:pt"},
+        {"LANG": "xx_YY"},
+        {"LANG": "C.UTF-8", "LC_MESSAGES": "zz_ZZ.UTF-8"},
+        {"LC_CTYPE": "C"},
+        {},
+    ],
+    ids=lambda variables: " ".join(f"{name}={value}" for name, value in variables.items()) or "none at all",
+)
+def test_ansible_runs_whatever_the_locale(variables: dict[str, str]) -> None:
+    done = _call("tools/run", "ansible-inventory", "--inventory", "ação,", "--list", env=variables)
+    assert done.returncode == 0, done.stderr
+    assert "ação" in done.stdout
+
+
+def test_a_locale_that_can_be_used_is_left_as_it_is() -> None:
+    done = _call("tools/run", "python", "-c", "import os; print(os.environ.get('LC_ALL'))", env={"LANG": "C.UTF-8"})
+    assert done.stdout == "None\n"
+
+
+def test_where_things_are_is_not_for_the_users_variables_to_say_but_what_is_shown_is(tmp_path: Path) -> None:
+    elsewhere = {f"ANSIBLE_{name}": str(tmp_path) for name in ("CONFIG", "INVENTORY", "ROLES_PATH", "COLLECTIONS_PATH")}
+    done = _call(
+        "tools/run",
+        *("ansible-config", "dump", "--only-changed"),
+        env={
+            **elsewhere,
+            "ANSIBLE_STDOUT_CALLBACK": "default",
+            "ANSIBLE_REMOTE_USER": "nobody",
+            "PYTHONPATH": str(tmp_path),
+        },
+    )
+    assert done.returncode == 0, done.stderr
+    shown = done.stdout
+    assert f"['{ROOT}/roles']" in shown
+    assert "DEFAULT_STDOUT_CALLBACK(env: ANSIBLE_STDOUT_CALLBACK) = default" in shown
+    assert "nobody" not in shown
+    assert str(tmp_path) not in shown
+
+
+def test_an_account_on_aws_and_a_proxy_have_no_say_about_the_embedded_aws(tmp_path: Path) -> None:
+    checkout = _checkout(tmp_path)
+    (checkout / ".local").mkdir()
+    (checkout / ".local/fleet.cidr").write_text("10.42.0.0/16\n")
+    script = "import os; print([(n, v) for n, v in os.environ.items() if n.startswith('AWS_') or n == 'no_proxy'])"
+    variables = {
+        "AWS_PROFILE": "work",
+        "AWS_RETRY_MODE": "x",
+        "http_proxy": "http://127.0.0.1:9",
+        "no_proxy": "a.example",
+    }
+    done = _call("tools/run", "python", "-c", script, cwd=checkout, env=variables)
+    assert done.stdout == "[('no_proxy', 'a.example,10.42.255.250')]\n"
+    done = _call("tools/run", "python", "-c", script, "inventory/aws", cwd=checkout, env=variables)
+    assert "('AWS_PROFILE', 'work')" in done.stdout
+
+
+def test_files_that_are_made_can_be_read_whatever_the_umask() -> None:
+    done = _call("tools/run", "python", "-c", "import os; print(oct(os.umask(0)))", umask=0o077)
+    assert done.stdout == "0o22\n"
+
+
+def _scripts() -> list[Path]:
+    """Return the shell scripts of ours that run on a host or on the control node."""
+    return [
+        path
+        for path in tracked_files()
+        if path.is_relative_to(ROOT / "tools") or (path.is_relative_to(ROOT / "roles") and ".sh" in path.name)
+        if path.read_text(encoding="utf-8").startswith("#!/bin/sh")
+    ]
+
+
+@pytest.mark.parametrize("script", _scripts(), ids=lambda path: path.name)
+def test_a_script_that_makes_files_says_for_whom(script: Path) -> None:
+    text = script.read_text(encoding="utf-8")
+    if _WRITES.search(text):
+        assert re.search(r"(?m)^(umask 0[27][27]\b|\. tools/environment$)", text)
+
+
+@pytest.mark.parametrize("home", ["/proc", "/dev/null", "/proc/1/root/proc"])
+def test_ansible_runs_with_a_home_that_cannot_be_written_to(home: str, tmp_path: Path) -> None:
+    checkout = _checkout(tmp_path)
+    done = _call("tools/run", *_PING, cwd=checkout, env={"HOME": home})
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (checkout / ".local/ansible").stat().st_mode & 0o777 == 0o700
+
+
+def test_connections_are_not_shared_where_the_path_of_their_socket_would_be_too_long(tmp_path: Path) -> None:
+    deep = tmp_path / ("x" * 100)
+    for home, shared in ((tmp_path.parent, True), (deep, False)):
+        home.mkdir(exist_ok=True)
+        shown = _call("tools/run", "ansible-config", "dump", "--type", "connection", env={"HOME": str(home)}).stdout
+        assert ("-o ControlMaster=no" not in shown) == shared
+
+
+def test_ansible_runs_without_a_home() -> None:
+    without = {name: value for name, value in _environ().items() if name != "HOME"}
+    done = subprocess.run(["tools/run", *_PING], cwd=ROOT, env=without, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+_PING = [
+    *("ansible", "localhost", "--inventory", "localhost,", "--connection", "local", "--module-name", "ping"),
+    *("--extra-vars", f"ansible_python_interpreter={sys.executable}"),
+]
+
+
+def _checkout(folder: Path) -> Path:
+    """Make a checkout of the tools and the inventory alone, with the tools of this one's .venv."""
+    checkout = folder / "checkout"
+    for name in ("tools", "inventory"):
+        shutil.copytree(ROOT / name, checkout / name, symlinks=True)
+    shutil.copy(ROOT / "ansible.cfg", checkout)
+    (checkout / ".venv").symlink_to(ROOT / ".venv")
+    return checkout
+
+
+def test_status_shows_what_ansible_says_when_it_cannot_be_run(tmp_path: Path) -> None:
+    checkout = _checkout(tmp_path)
+    (checkout / ".local").mkdir()
+    (checkout / ".local/fleet.cidr").write_text("127.77.0.0/16\n")
+    (checkout / "ansible.cfg").write_text("[defaults\n")
+    for tool in ("status", "up"):
+        done = _call(f"tools/{tool}", cwd=checkout)
+        assert done.returncode == 1
+        assert "[defaults" in done.stderr
+        assert "restarted" not in done.stderr
+
+
+def test_status_says_why_the_inventory_has_no_hosts(tmp_path: Path) -> None:
+    checkout = _checkout(tmp_path)
+    (checkout / ".local").mkdir()
+    (checkout / ".local/fleet.cidr").write_text("127.77.0.0/16\n")
+    done = _call("tools/status", cwd=checkout)
+    assert done.returncode == 1
+    assert re.search(
+        r'Could not connect to the endpoint URL: "http://127\.77\.255\.250:4566/"\n.*restarted', done.stderr
+    )
+
+
+def _linked(checkout: Path) -> None:
+    (checkout / ".venv").symlink_to(ROOT / ".venv")
+
+
+def _copied(checkout: Path) -> None:
+    (checkout / ".venv").mkdir()
+    shutil.copy(ROOT / ".venv/pyvenv.cfg", checkout / ".venv")
+
+
+def _repointed(checkout: Path) -> None:
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", checkout / ".venv"], check=True)
+    packages = next((checkout / ".venv/lib").glob("python3*")) / "site-packages"
+    (packages / "_frota.pth").write_text("/another/app/src")
+
+
+def _without_python(checkout: Path) -> None:
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", checkout / ".venv"], check=True)
+    (checkout / ".venv/ready").touch()
+    for python in (checkout / ".venv/bin").glob("python*"):
+        python.unlink()
+        python.symlink_to("/nonexistent/python3")
+
+
+def _with_others_hosts(checkout: Path) -> None:
+    (checkout / ".local/bin").mkdir(parents=True)
+    (checkout / ".local/bin/podman").write_text("exec podman --root /another/.local/podman/storage --runroot x\n")
+
+
+def _writable(checkout: Path) -> None:
+    checkout.chmod(0o777)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (_linked, r"\.venv is a link to .*rm .*/\.venv\n"),
+        (_copied, rf"belongs to another checkout \(made for {ROOT}/\.venv.*rm -r .*/\.venv\n"),
+        (_repointed, r"runs /another/app/src\).*rm -r .*/\.venv\n"),
+        (_without_python, r"Python that \.venv was made with.*rm -r .*/\.venv\n"),
+        (_with_others_hosts, r"are those of /another\. .*rm -r .*/\.local\n.*make down"),
+        (_writable, r"anybody may write.*chmod o-w .*\n"),
+    ],
+    ids=lambda value: value.__name__.strip("_") if callable(value) else "",
+)
+def test_a_checkout_that_is_not_whole_is_refused_with_what_to_do(
+    spoil: Callable[[Path], None], said: str, tmp_path: Path
+) -> None:
+    checkout = tmp_path / "checkout"
+    shutil.copytree(ROOT / "tools", checkout / "tools")
+    assert _call("tools/prepare.sh", "venv", cwd=checkout).returncode == 0
+    spoil(checkout)
+    done = _call("tools/prepare.sh", "venv", cwd=checkout)
+    assert done.returncode == 1
+    assert re.search(said, done.stderr), done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("name", ["with space", "with:colon", "100%", "it's", "a$b", "back\\slash", "a(b)"])
+def test_a_folder_that_ansible_cannot_work_in_is_named(name: str, tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "tools", tmp_path / name / "tools")
+    done = _call("tools/prepare.sh", "venv", cwd=tmp_path / name)
+    assert done.returncode == 1
+    assert f"Move this one: {tmp_path / name}" in done.stderr
+
+
+def test_every_wait_for_the_lock_of_apt_lasts_ten_minutes() -> None:
+    lines = [line for path in _scripts() for line in path.read_text().splitlines() if not line.lstrip().startswith("#")]
+    uses = [line for line in lines if re.search(r"\bapt-get (update|install)|\blocked apt-get|\$program\" -o", line)]
+    assert uses
+    assert [line for line in uses if "DPkg::Lock::Timeout=600" not in line and "locked " not in line] == []
+
+
+def _apt_tasks() -> list[dict[str, Any]]:
+    files = [*task_files(), *PLAYBOOKS, *(ROOT / "molecule").rglob("*.yml")]
+    return [mapping for path in files for mapping in mappings(load(path)) if "ansible.builtin.apt" in mapping]
+
+
+@pytest.mark.parametrize("task", _apt_tasks(), ids=lambda task: task["ansible.builtin.apt"]["name"])
+def test_every_task_with_apt_waits_ten_minutes_for_its_locks(task: dict[str, Any]) -> None:
+    assert task["ansible.builtin.apt"]["lock_timeout"] == 600
+    if "update_cache" in task["ansible.builtin.apt"]:  # on hosts of the fleet; a lock that apt does not wait for itself
+        assert "Could not get lock" in task["until"]
+        assert task["retries"] * task["delay"] == 600
+
+
+def test_an_inventory_of_aws_without_a_region_names_the_variable_and_gives_an_example() -> None:
+    done = _call(".venv/bin/ansible-inventory", "--inventory", "inventory/aws", "--graph", env={"LANG": "C.UTF-8"})
+    assert "set AWS_REGION, such as AWS_REGION=eu-west-1" in done.stderr
+
+
+def test_the_tools_find_their_folder_and_one_for_drafts_whatever_the_login_says(tmp_path: Path) -> None:
+    (tmp_path / "tools").mkdir()  # where `cd tools/..` would go
+    script = "import os, tempfile; print(os.getcwd(), tempfile.gettempdir())"
+    for tool in ("tools/run", str(ROOT / "tools/run")):
+        done = _call(tool, "python", "-c", script, env={"CDPATH": str(tmp_path), "TMPDIR": "/nonexistent"})
+        assert done.stdout == f"{ROOT} /tmp\n", done.stderr

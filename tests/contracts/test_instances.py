@@ -1,0 +1,78 @@
+"""Instances that would merge, vanish or stay bare without a word are named, with what to do."""
+
+import importlib.util
+from typing import Any
+
+import pytest
+
+from .checkout import PLAYBOOKS, ROOT, load
+from .test_stacks import _hosts_of, _roles_of_instances
+
+_SPEC = importlib.util.spec_from_file_location(
+    "instance_faults", ROOT / "roles" / "stacks" / "filter_plugins" / "instance_faults.py"
+)
+assert _SPEC is not None
+assert _SPEC.loader is not None
+_MODULE = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(_MODULE)
+
+_NEEDS = load(ROOT / "roles" / "stacks" / "vars" / "main.yml")["_stacks_roles"]
+
+
+def _instance(number: int, state: str = "running", **tags: str) -> dict[str, Any]:
+    return {"instance_id": f"i-{number}", "state": {"name": state}, "tags": {"FrotaRole": "cpu_server", **tags}}
+
+
+def _faults(*instances: dict[str, Any]) -> list[str]:
+    found: list[str] = _MODULE.instance_faults(list(instances), _NEEDS)
+    return found
+
+
+def test_a_fleet_whose_instances_have_names_and_roles_has_no_fault() -> None:
+    named = [_instance(number, Name=role.replace("_", "-"), FrotaRole=role) for number, role in enumerate(_NEEDS)]
+    pool = [_instance(number, FrotaRole="image_worker", FrotaPool="image-worker") for number in (100, 101)]
+    assert _faults(*named, *pool) == []
+
+
+@pytest.mark.parametrize(
+    ("tags", "said"),
+    [
+        pytest.param([{"Name": "one"}, {"Name": "one"}], ["i-0 and i-1", "called one"], id="the same name"),
+        pytest.param([{"Name": "one"}, {"Name": "One"}], ["i-0 and i-1", "called one"], id="the same but for capitals"),
+        pytest.param([{}], ["i-0", "no name", "tag Name"], id="no name"),
+        pytest.param([{"Name": ""}], ["i-0", "no name"], id="an empty name"),
+        pytest.param([{"Name": "web server"}], ["i-0", "'web server'", "hyphens"], id="a name with a space"),
+        pytest.param([{"Name": "a=b,c"}], ["i-0", "'a=b,c'"], id="a name that the allow-list would part"),
+        pytest.param([{"Name": "n" * 64}], ["i-0", "63"], id="a name that is too long"),
+        pytest.param([{"Name": "broker"}], ["i-0", "'broker'", "group"], id="the name of a group"),
+        pytest.param([{"Name": "localhost"}], ["i-0", "'localhost'"], id="the control node's name"),
+        pytest.param([{"Name": "one", "FrotaRole": "sensr"}], ["one", "sensr", "sensor_client"], id="an unknown role"),
+        pytest.param([{"Name": "one", "FrotaRole": ""}], ["one", "FrotaRole", "none"], id="no role"),
+        pytest.param([{"Name": "one", "FrotaRole": "cpu_server,broker"}], ["cpu_server,broker", "spaces"], id="commas"),
+        pytest.param(
+            [{"Name": "one", "FrotaRole": "list_client cpu_server"}], ["list_server", "list_client needs"], id="nobody"
+        ),
+    ],
+)
+def test_instances_that_are_no_hosts_of_their_own_are_named_with_what_to_do(
+    tags: list[dict[str, str]], said: list[str]
+) -> None:
+    told = " ".join(_faults(*(_instance(number, **one) for number, one in enumerate(tags))))
+    assert [word for word in said if word not in told] == []
+
+
+def test_instances_that_share_the_name_of_their_auto_scaling_group_are_told_to_take_it_off() -> None:
+    shared = {"Name": "worker", "aws:autoscaling:groupName": "frota-image-worker"}
+    told = _faults(_instance(1, **shared), _instance(2, **shared))
+    assert [sentence for sentence in told if "frota-image-worker" in sentence and "FrotaPool" in sentence] == told != []
+
+
+def test_an_instance_that_does_not_run_may_have_the_name_of_one_that_does() -> None:
+    assert _faults(_instance(1, Name="one"), _instance(2, "stopped", Name="one")) == []
+
+
+def test_the_roles_that_are_known_are_those_that_plays_are_for_and_that_templates_give() -> None:
+    plays = {_hosts_of(play) for path in PLAYBOOKS for play in load(path) or [] if "hosts" in play}
+    assert set(_NEEDS) == _roles_of_instances()
+    assert set(_NEEDS) <= plays
+    assert {needed for roles in _NEEDS.values() for needed in roles} <= set(_NEEDS)

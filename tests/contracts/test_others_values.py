@@ -1,0 +1,90 @@
+"""What a host takes from another one is never filled in with nothing: it is known, or the host keeps what it has."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .checkout import PLAYBOOKS, ROOT, load, mappings, task_files
+
+_OTHERS = re.compile(r"\bhostvars\b|\bgroups\b|\bansible_play_hosts|\bextract\b")
+_FILLED = re.compile(r"\bdefault *[(=]|\bd *\(|\berrors *= *.ignore|\bignore_errors\b")
+
+# Where nothing is as good as something, and why.
+_MAY_BE_NOTHING = {
+    "remote_list_server_key": "with an empty one the role leaves the host what it has",
+    "remote_list_clients": "the role keeps the keys of a client that has none here",
+    "__sensors": "a fleet without sensors has no reading to be waited for",
+    "that": "that there is nobody is the question",
+    "__stacks_sensors": "a fleet without sensors has no two of the same name",
+}
+
+
+def _strings(node: Any, name: str = "") -> Iterator[tuple[str, str]]:
+    """Yield every text in parsed YAML with the name of what it is the value of."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            yield from _strings(value, str(key))
+    elif isinstance(node, list):
+        for value in node:
+            yield from _strings(value, name)
+    elif isinstance(node, str):
+        yield name, node
+
+
+def _files() -> list[Path]:
+    described = [*(ROOT / "inventory").rglob("*.yml"), *(ROOT / "roles").glob("*/*/main.yml")]
+    return sorted({*described, *task_files(), *PLAYBOOKS})
+
+
+def _taken() -> list[tuple[str, str, str]]:
+    """Return (file, name, text) of every value that is made of other hosts'."""
+    texts = [(str(path.relative_to(ROOT)), *text) for path in _files() for text in _strings(load(path))]
+    return [found for found in texts if _OTHERS.search(found[2]) and found[1] not in ("name", "description")]
+
+
+def test_no_value_of_another_host_is_filled_in_where_it_is_not_known() -> None:
+    filled = [found for found in _taken() if _FILLED.search(found[2])]
+    assert len(_taken()) > 10
+    assert {name for _, name, _ in filled} >= {"remote_list_server_key", "remote_list_clients"}  # they are seen
+    assert [found for found in filled if found[1] not in _MAY_BE_NOTHING] == []
+
+
+def test_no_template_reads_another_host() -> None:
+    templates = [*(ROOT / "roles").glob("*/templates/*")]
+    assert templates
+    assert [path.name for path in templates if re.search(r"\bhostvars\b|\bgroups\b", path.read_text())] == []
+
+
+def test_a_host_whose_server_told_no_key_is_written_no_settings_of_the_list() -> None:
+    tasks = load(ROOT / "roles/remote_list/tasks/client.yml")
+    written, said = (next(task for task in tasks if module in task) for module in _MODULES)
+    assert (written["when"], said["when"]) == (
+        "remote_list_server_key | length > 0",
+        "remote_list_server_key | length == 0",
+    )
+
+
+_MODULES = ("ansible.builtin.template", "ansible.builtin.debug")
+
+
+def _client_settings() -> list[dict[str, Any]]:
+    """Return the templates of what people's commands read on a host."""
+    found = [mapping.get("ansible.builtin.template") for path in task_files() for mapping in mappings(load(path))]
+    return [one for one in found if isinstance(one, dict) and re.match(r"(client|operator)\.env", str(one["src"]))]
+
+
+@pytest.mark.parametrize("written", _client_settings(), ids=lambda written: written["dest"])
+def test_settings_of_peoples_commands_are_checked_by_the_code_that_reads_them(written: dict[str, Any]) -> None:
+    assert re.fullmatch(r"\{\{ _\w+_frota \}\} (list|images) .*--env-file %s --check", written.get("validate", ""))
+
+
+def test_every_run_on_the_fleet_that_needs_localhost_says_so_first() -> None:
+    # Those that take a fact from there, directly or by way of what they import.
+    for name in ("site.yml", "playbooks/configure.yml", "playbooks/scale.yml"):
+        first = ROOT / name
+        while "import_playbook" in load(first)[0]:
+            first = first.parent / load(first)[0]["import_playbook"]
+        assert first.name == "limit.yml", name

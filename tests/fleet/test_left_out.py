@@ -1,0 +1,79 @@
+"""A host that is left out of a run, or cannot be reached in it, empties no setting that others take from it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from .fleet import Fleet
+from .hosts import Host, until
+
+_CONFIGURE = "playbooks/configure.yml"
+_ROTATE = "playbooks/rotate_list_keys.yml"
+_USERS, _SERVERS = "/etc/frota/frota-list-client.env", "/etc/frota/frota-list-server.env"
+
+
+@contextmanager
+def _unreachable(fleet: Fleet, host: Host) -> Iterator[None]:
+    """Stop the SSH server of a host, whose other services run on."""
+    ssh = ("ssh.socket", "ssh.service")
+    fleet.run_beside_ssh(host, "systemctl", "stop", *ssh)
+    try:
+        yield
+    finally:
+        fleet.run_beside_ssh(host, "systemctl", "start", ssh[1])
+        until(lambda: host.try_to_run("echo back"), f"{host.name} over SSH")
+
+
+def _settings(fleet: Fleet) -> dict[str, str]:
+    """Return the digests of all settings and keys of ours on every host."""
+    return {name: host.run("find /etc/frota -type f -exec sha256sum {} +") for name, host in fleet.members.items()}
+
+
+def test_a_user_of_the_list_keeps_the_servers_key_when_the_server_is_left_out(fleet: Fleet) -> None:
+    before = fleet.list_client.run(f"cat {_USERS}")
+    played = fleet.play(_CONFIGURE, "--limit", f"{fleet.list_client.name},localhost")
+    assert fleet.list_client.run(f"cat {_USERS}") == before
+    assert played.changes() == []
+    said = [str(one.result.get("msg")) for one in played.outcomes if one.host == fleet.list_client.name]
+    assert [text for text in said if fleet.list_server.address in text and "--limit" in text]
+    fleet.list_client.run_as_admin("frota list show")
+
+
+def test_a_user_of_the_list_keeps_the_servers_key_when_the_server_cannot_be_reached(fleet: Fleet) -> None:
+    before = _settings(fleet)
+    with _unreachable(fleet, fleet.list_server), pytest.raises(AssertionError, match='"unreachable": 1'):
+        fleet.play(_CONFIGURE)
+    assert _settings(fleet) == before
+    fleet.list_client.run_as_admin("frota list show")
+
+
+def test_a_user_that_cannot_be_reached_stays_on_the_allow_list(fleet: Fleet) -> None:
+    before = fleet.list_server.run(f"cat {_SERVERS}")
+    assert f"{fleet.list_client.name}=" in before
+    with _unreachable(fleet, fleet.list_client), pytest.raises(AssertionError, match='"unreachable": 1'):
+        fleet.play(_CONFIGURE)
+    assert fleet.list_server.run(f"cat {_SERVERS}") == before
+
+
+@pytest.mark.parametrize("groups", ["list_server,broker,cpu_server", "image_worker,sensor_client"])
+def test_a_run_on_some_groups_alone_changes_nothing(fleet: Fleet, groups: str) -> None:
+    before = _settings(fleet)
+    assert fleet.play("site.yml", "--limit", f"{groups},localhost").changes() == []
+    assert _settings(fleet) == before
+
+
+def test_a_limit_that_leaves_out_localhost_is_refused_at_once_with_the_limit_that_works(fleet: Fleet) -> None:
+    sensor = fleet.sensors[0].name
+    for limit, right in ((sensor, f"{sensor},localhost"), ("fleet:!broker", "fleet:!broker:localhost")):
+        for playbook in ("site.yml", _CONFIGURE):
+            with pytest.raises(AssertionError) as failed:
+                fleet.play(playbook, "--limit", limit)
+            assert f"--limit '{right}'" in str(failed.value)
+
+
+def test_keys_are_not_rotated_while_a_host_of_the_list_is_left_out(fleet: Fleet) -> None:
+    before = _settings(fleet)
+    with pytest.raises(AssertionError, match=rf"{fleet.list_server.name}.*--limit"):
+        fleet.play(_ROTATE, "-e", "rotate=clients", "--limit", f"{fleet.list_client.name},localhost")
+    assert _settings(fleet) == before
