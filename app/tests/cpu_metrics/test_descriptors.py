@@ -43,3 +43,17 @@ def test_a_flood_of_connections_that_read_nothing_leaves_its_agents_served(tmp_p
             agent.send(number)
             agent.wait(number)
         server.wait_for("no more are taken")
+
+
+def test_a_server_without_a_descriptor_says_so_and_serves_those_who_are_here(tmp_path: Path) -> None:
+    with metrics(tmp_path) as server, ExitStack() as stack, server.agent() as agent:
+        limits = resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)
+        used = len(list(Path(f"/proc/{server.process.pid}/fd").iterdir()))
+        resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (used + 3, limits[1]))
+        for _ in range(30):
+            stack.enter_context(server.connect())
+        server.wait_for("no more files can be opened, new connections are closed")
+        agent.send(1)
+        agent.wait(1)
+        resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, limits)
+        until(server.hosts, "nobody is served again")

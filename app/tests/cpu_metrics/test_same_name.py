@@ -238,13 +238,15 @@ def test_a_rival_that_tries_no_more_is_none_any_more(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with inner(tmp_path) as one:
             first = await one.agent(run=RUNS[0], instance=ONE)
-            for number in range(25):
+            for number in range(120):
                 second = await one.caller(run=RUNS[1], instance=f"{number:032x}")
                 await first.pinged()
                 await refused(second)
             host = one.server.hosts.get("web-1")
             assert host
-            assert len(host.rivals) == 10
+            assert len(host.rivals) == 100
+            [shown] = await one.told(ask="hosts")
+            assert len(shown["rivals"]) == 10
             one.server.now += 181
             one.server._look_at_hosts()
             assert not host.rivals

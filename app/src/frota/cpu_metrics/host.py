@@ -3,6 +3,7 @@
 import time
 from array import array
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Any, NamedTuple
 
 from frota.cpu_metrics import records
@@ -10,6 +11,7 @@ from frota.cpu_metrics.history import CHUNK, Chunk, Kept
 from frota.cpu_metrics.thresholds import Crossings
 
 MOST = 2**53  # of any counter: what JSON holds exactly, and far below what SQLite can
+_RIVALS = 10  # that are shown
 _MEANS = 60  # that are shown as a line
 _SPREAD = 30  # first chunks are up to so many samples shorter, so that not all hosts' end at once
 
@@ -130,7 +132,7 @@ class Host:
             "samples": kept.samples,
             "missing": kept.missing,
             "duplicates": kept.duplicates,
-            "rivals": [rival.name for rival in self.rivals.values()],
+            "rivals": [rival.name for rival in islice(self.rivals.values(), _RIVALS)],
             "over": self.crossings.over,
             "means": [mean / 10 for mean in self.means],
             "sample": records.shown(self.latest) if self.latest else None,

@@ -21,7 +21,7 @@ PONG_SECONDS = 2.0  # in which an agent answers a ping: its loop waits for nothi
 _SILENT_INTERVALS = 1.5  # without a sample, after which an agent that knows no ping is taken for gone
 _SLACK_SECONDS = 2.0
 _RIVAL_SECONDS = 180.0  # since its last try, after which a rival is no rival any more; agents try every minute
-_MOST_RIVALS = 10  # that are remembered of a name
+_MOST_RIVALS = 100  # that are remembered of a name: who is not is told of at every try
 
 
 class Names:

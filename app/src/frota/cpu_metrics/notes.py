@@ -24,7 +24,7 @@ class Notes:
     def __init__(self, samples_per_second: int) -> None:
         self.connected_total = self.bad_total = self.hasty_total = self.cut_total = self.name_conflicts_total = 0
         self._trimmed = self._kept_samples = 0
-        self._trim_due = self._full_due = 0.0
+        self._trim_due = self._full_due = self._descriptors_due = 0.0
         self._samples = Budget("samples_omitted", "samples", samples_per_second)
         self._connections = Budget("connections_omitted", "connections", _RECORDS_PER_SECOND)
         self._faults = Budget("faults_omitted", "faults of connections", _RECORDS_PER_SECOND)
@@ -56,6 +56,15 @@ class Notes:
             self._full_due = time.monotonic() + _FULL_REPORT_SECONDS
             text = f"there are {most} connections, no more are taken (CPU_MAX_CONNECTIONS)"
             record("WARNING", "full", text, COUNT=most)
+
+    def no_descriptors(self) -> None:
+        """Log, now and then, that no more files can be opened."""
+        if time.monotonic() >= self._descriptors_due:
+            self._descriptors_due = time.monotonic() + _FULL_REPORT_SECONDS
+            text = (
+                "no more files can be opened, new connections are closed: raise the limit of open files (LimitNOFILE=)"
+            )
+            record("WARNING", "no_descriptors", text)
 
     def sample(self, connection: "Connection", reading: Reading) -> None:
         """Log a sample, in the original's words."""

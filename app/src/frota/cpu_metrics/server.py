@@ -1,6 +1,8 @@
 """The metrics' server: what its connections share, the writing to disk, and the limits that are kept."""
 
 import asyncio
+import errno
+import os
 import resource
 import time
 from collections.abc import Callable, Coroutine, Iterator
@@ -235,6 +237,8 @@ class Server:
             self.clock.sweep()
             self.hosts.settle(time.monotonic())
             self._look_at_hosts()
+            if not _can_open():
+                self.notes.no_descriptors()
             self.notes.sweep()
             await asyncio.sleep(_SWEEP_SECONDS)
 
@@ -305,6 +309,15 @@ class Server:
         yield "frota_cpu_server_cut_total", "counter", "Connections that were cut off.", notes.cut_total
         yield "process_cpu_seconds_total", "counter", "CPU time of the server.", usage.ru_utime + usage.ru_stime
         yield "process_resident_memory_bytes", "gauge", "Memory of the server.", _resident()
+
+
+def _can_open() -> bool:
+    """Tell whether there is a descriptor left: without one, the event loop closes new connections without a word."""
+    try:
+        os.close(os.dup(0))
+    except OSError as error:
+        return error.errno not in (errno.EMFILE, errno.ENFILE)
+    return True
 
 
 def _bounded(connections: int) -> int:
