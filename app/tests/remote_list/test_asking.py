@@ -257,3 +257,23 @@ def test_a_killed_server_is_only_a_pause_to_a_command_that_reads_its_input(tmp_p
         assert (process.returncode, said, errors) == (0, b"", b"")
         shown = frota("list", "show", "--port", server.port, stdout=-1).communicate(timeout=PATIENCE)[0]
     assert shown == b"0\n1\n2\n"
+
+
+@pytest.mark.parametrize(
+    ("given_", "elements", "complaint"),
+    [
+        (b"\xef\xbb\xbfa\r\nb\r\n", ["a", "b"], b""),
+        (b"a\n\xef\xbb\xbfb\n", ["a", "\ufeffb"], b""),  # in the middle it is part of an element
+        ("a\nb\n".encode("utf-16"), [], b"line 1: no UTF-8 (it is UTF-16)"),
+        (b"a\n\xe7\n", ["a"], b"line 2: no UTF-8 ("),
+    ],
+)
+def test_what_windows_pipes_is_taken_or_named(
+    tmp_path: Path, given_: bytes, elements: list[str], complaint: bytes
+) -> None:
+    with list_server(tmp_path) as server:
+        command = [sys.executable, "-m", "frota", "list", "append", "-", "--port", str(server.port)]
+        done = subprocess.run(command, input=given_, capture_output=True, check=False, timeout=PATIENCE)
+        assert server.elements() == elements
+        assert complaint in done.stderr
+        assert (done.returncode == 0) == (complaint == b"")

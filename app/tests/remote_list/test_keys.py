@@ -100,3 +100,18 @@ def test_keys_are_the_ones_that_zeromq_knows_in_its_own_writing(secret: bytes) -
 def test_what_is_no_key_is_refused_as_one(text: str) -> None:
     with pytest.raises(ValueError, match="must be 64 hexadecimal digits"):
         keys.hexadecimal(text)
+
+
+def test_a_key_that_an_editor_of_windows_has_saved_is_the_same_one(tmp_path: Path) -> None:
+    path = tmp_path / "key"
+    keys.generate(path)
+    secret = keys.read_secret(path)
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes().strip().upper() + b"\r\n")
+    assert keys.read_secret(path) == secret
+
+
+def test_a_key_of_zeros_is_none(tmp_path: Path) -> None:
+    (tmp_path / "key").touch(mode=0o600)
+    (tmp_path / "key").write_text("0" * 64, encoding="ascii")
+    with pytest.raises(SettingsError, match="no secret key"):
+        keys.read_secret(tmp_path / "key")

@@ -173,3 +173,10 @@ def test_without_standard_input_there_is_nothing_to_do_and_no_traceback() -> Non
         b"",
         0,
     )
+
+
+def test_a_byte_order_mark_before_what_is_piped_is_no_part_of_the_choice(tmp_path: Path) -> None:
+    with list_server(tmp_path) as server:
+        done = menu(server.port, "\ufeff2\nx\n9\n")
+        assert "Elemento 'x' adicionado." in done.stdout.decode()
+        assert server.elements() == ["x"]

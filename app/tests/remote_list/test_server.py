@@ -99,6 +99,14 @@ def test_a_dealer_gets_one_answer_for_each_message_in_its_own_envelope(
         assert not asker.socket.poll(50)
 
 
+def test_a_client_with_correlated_requests_gets_the_answer_to_its_last_one(server: ListServer) -> None:
+    with server.asking() as asker:
+        asker.socket.req_correlate = asker.socket.req_relaxed = 1
+        for number in range(3):  # given up before they were answered
+            asker.socket.send(f"append {number}".encode())
+        assert asker.ask(b"mostrar") == b"['0', '1', '2']"
+
+
 def test_a_dealer_that_sends_much_at_once_gets_every_answer_in_order(server: ListServer) -> None:
     with server.asking(zmq.DEALER) as asker:
         asker.socket.sndhwm = 0

@@ -1,6 +1,7 @@
 """The commands that ask the list's server once, or once per element, and print its answers."""
 
 import argparse
+import codecs
 import json
 import os
 import sys
@@ -15,6 +16,7 @@ from frota.remote_list.client import Answer, Client
 from frota.remote_list.settings import SYSTEM
 
 _LONGEST_LINE = 2**20  # bytes of an element on standard input; servers take far less
+_UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 Requests = Iterable[tuple[str, dict[str, Any]]]
 
 
@@ -99,9 +101,11 @@ def _typed_lines() -> Iterator[str]:
         if len(line) > _LONGEST_LINE:
             raise BadInput(f"standard input, line {number}: longer than {_LONGEST_LINE} bytes")
         try:
-            yield line.removesuffix(b"\n").removesuffix(b"\r").decode()
+            # Windows puts a byte order mark before what it pipes, which is no part of the first element.
+            yield line.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
-            raise BadInput(f"standard input, line {number}: no UTF-8 ({error.reason}, byte {error.start})") from None
+            reason = "it is UTF-16" if line[:2] in _UTF16 else f"{error.reason}, byte {error.start}"
+            raise BadInput(f"standard input, line {number}: no UTF-8 ({reason})") from None
 
 
 def _show(args: argparse.Namespace) -> Requests:

@@ -1,5 +1,6 @@
 """CURVE keys as 64 hexadecimal digits: what env files, Ansible and shells leave as it is, unlike ZeroMQ's own Z85."""
 
+import codecs
 import os
 import re
 import tempfile
@@ -29,8 +30,8 @@ def read_secret(path: Path) -> bytes:
     except OSError as error:
         hint = "; the key is for a group or user that you are not" if isinstance(error, PermissionError) else ""
         raise SettingsError(f"key file {path}: {error.strerror}{hint}") from None
-    key = text.strip().lower().decode("ascii", "replace")
-    if not _KEY.fullmatch(key):
+    key = text.removeprefix(codecs.BOM_UTF8).strip().lower().decode("ascii", "replace")
+    if not _KEY.fullmatch(key) or not int(key, 16):  # zeros: a library's key that was never made
         raise SettingsError(f"key file {path}: no secret key: must be one line of 64 hexadecimal digits")
     secret_file.check(path, status)
     return bytes.fromhex(key)

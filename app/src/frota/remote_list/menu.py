@@ -88,7 +88,7 @@ def _typed(prompt: str) -> str:
     if not sys.stdin.isatty():  # input() forgets a Ctrl+C that comes while it writes the prompt
         print(prompt, end="", flush=True)
         prompt = ""
-    return input(prompt).strip()
+    return input(prompt).removeprefix("\ufeff").strip()  # Windows puts a byte order mark before what it pipes
 
 
 def _fields(typed: dict[str, str]) -> Iterator[tuple[str, str | int]]:
