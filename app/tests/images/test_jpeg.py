@@ -2,6 +2,7 @@
 
 import asyncio
 import itertools
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,34 @@ def test_a_producer_takes_what_lacks_only_its_end_and_refuses_what_is_cut(tmp_pa
         assert len(broker.published) == 1
 
     asyncio.run(run())
+
+
+def samsungs(*parts: bytes) -> bytes:
+    """Return a trailer of such a camera: parts, and a list of how far in front of it each begins."""
+    whole = b"".join(parts)
+    listed = struct.pack("<4sII", b"SEFH", 107, len(parts))
+    for place, part in enumerate(parts):
+        listed += struct.pack("<HHII", 0, 0x0A01, len(b"".join(parts[place:])), len(part))
+    return whole + listed + struct.pack("<I4s", len(listed), b"SEFT")
+
+
+@pytest.mark.parametrize("extension", [".jpg", ".png"])
+def test_a_panorama_without_its_end_in_front_of_its_cameras_own_data_is_taken(extension: str) -> None:
+    data = picture("baseline")
+    trailer = samsungs(b"\0\0\x01\x0aImage_UTC_Data1", bytes(range(256)) * 40 + END + b"\xff\xc3" * 9)
+    assert look(data[:-2] + trailer).open_ended
+    assert convert(data[:-2] + trailer, extension) == convert(data, extension)
+    assert convert(data + trailer, extension) == convert(data, extension)
+    assert refusal(data[:-60] + trailer).code == "truncated"
+
+
+@pytest.mark.parametrize("size", [0, 1, 12, 2**31, 2**32 - 1])
+@pytest.mark.parametrize("distance", [0, 5, 2**32 - 1])
+def test_a_broken_trailer_does_no_harm(size: int, distance: int) -> None:
+    data = picture("baseline") + struct.pack("<4sIIHHII", b"SEFH", 107, 2**32 - 1, 0, 1, distance, 9)
+    data += struct.pack("<I4s", size, b"SEFT")
+    assert look(data).width == 75
+    assert convert(data, ".png") == convert(picture("baseline"), ".png")
 
 
 def test_what_some_cameras_write_into_a_sequential_scan_is_no_matter_where_the_end_is_missing() -> None:

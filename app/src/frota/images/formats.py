@@ -155,7 +155,7 @@ def _jpeg(data: Source) -> tuple[int, int, bool]:
         if code == 0xDA:
             if not frame:
                 raise _damaged("JPEG", "sem tamanho")
-            open_ended = data.rfind(b"\xff\xd9", at) < 0
+            open_ended = data.rfind(b"\xff\xd9", at, jpeg_size(data)) < 0
             if open_ended and not _all_scans_begin(data, frame, at):
                 raise _truncated("JPEG")
             height, width = struct.unpack_from(">HH", data, frame + 5)
@@ -170,6 +170,21 @@ def _jpeg(data: Source) -> tuple[int, int, bool]:
                 frame = at
             at += 2 + struct.unpack_from(">H", data, at + 2)[0]
     raise _damaged("JPEG", "segmentos demais")
+
+
+def jpeg_size(data: Source) -> int:
+    """Return how many bytes are in front of what Samsung's cameras put behind a JPEG, such as a film of their own.
+
+    It ends with a list of what is in it, each by its distance from that list. Panoramas lack the end marker before it.
+    """
+    if data[-4:] != b"SEFT" or len(data) < 32:
+        return len(data)
+    start = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+    if start < 0 or data[start : start + 4] != b"SEFH":
+        return len(data)
+    count = min(struct.unpack_from("<I", data, start + 8)[0], _MOST_MARKERS)
+    farthest = max((struct.unpack_from("<I", data, start + 16 + 12 * place)[0] for place in range(count)), default=0)
+    return start - farthest if farthest < start else len(data)
 
 
 def _check_frame(code: int, bits: int, components: int) -> None:

@@ -83,7 +83,7 @@ def _ended(data: bytes) -> bytes:
     A decoder makes up what is missing, and says nothing. So noise is put in its place: a picture that changes by it was
     not at its end.
     """
-    whole = data.rstrip(b"\xff")
+    whole = data[: formats.jpeg_size(data)].rstrip(b"\xff")
     pictures = []
     for tail in (b"", _TAIL):
         with JpegImagePlugin.JpegImageFile(io.BytesIO(whole + tail + _END)) as image:
