@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ansible.module_utils.basic import AnsibleModule  # type: ignore[import-untyped]  # Ansible carries no types
+from ansible.module_utils.systemd_units import journal, properties  # type: ignore[import-untyped]  # found by Ansible
 
 DOCUMENTATION = """
 module: service_unit
@@ -61,7 +62,7 @@ stopped: {type: list, elements: str, returned: success, description: Instances t
 """
 
 MODE = 0o644
-PROPERTIES = ("Id", "ActiveState", "UnitFileState", "InactiveExitTimestamp", "NeedDaemonReload")
+PROPERTIES = ("ActiveState", "UnitFileState", "InactiveExitTimestamp", "NeedDaemonReload")
 TIMESTAMP = "%Y-%m-%d %H:%M:%S.%f UTC"  # of `systemctl show --timestamp=us+utc`, behind the day of the week
 JOURNAL_LINES = 15
 ESCAPED = str.maketrans({character: f"\\{character}" for character in '\\"$`'})  # systemd.exec(5), EnvironmentFile=
@@ -168,18 +169,14 @@ def quoted(key: str, value: Any) -> str:
     return text.translate(ESCAPED)
 
 
-def read_states(shown: str) -> dict[str, State]:
-    """Return every unit's state from what `systemctl show` prints, a block of KEY=VALUE lines a unit."""
-    blocks = [dict(line.split("=", 1) for line in block.splitlines()) for block in shown.strip().split("\n\n")]
-    return {
-        block["Id"]: State(
-            active=block["ActiveState"] in ("active", "reloading"),
-            enabled=block["UnitFileState"] == "enabled",
-            started=seconds(block["InactiveExitTimestamp"]),
-            needs_reload=block["NeedDaemonReload"] == "yes",
-        )
-        for block in blocks
-    }
+def state_of(shown: Mapping[str, str]) -> State:
+    """Return a unit's state from its properties."""
+    return State(
+        active=shown["ActiveState"] in ("active", "reloading"),
+        enabled=shown["UnitFileState"] == "enabled",
+        started=seconds(shown["InactiveExitTimestamp"]),
+        needs_reload=shown["NeedDaemonReload"] == "yes",
+    )
 
 
 def seconds(timestamp: str) -> float:
@@ -315,8 +312,8 @@ class Host:
         self._module = module
 
     def states(self, units: list[str]) -> dict[str, State]:
-        properties = f"--property={','.join(PROPERTIES)}"
-        return read_states(self._systemctl("show", "--timestamp=us+utc", properties, *units)) if units else {}
+        shown = properties(self._module, units, PROPERTIES)
+        return {unit: state_of(shown[unit]) for unit in units}
 
     def check(self, service: Service, files: Iterable[Path]) -> None:
         """Let the release check the settings that would replace others."""
@@ -366,9 +363,8 @@ class Host:
             for unit in plan.restarted:
                 self._systemctl("restart", unit)
         except Fault as fault:
-            lines = ("--no-pager", "--output=short", f"--lines={JOURNAL_LINES}", f"--unit={service.name}*")
-            _, journal, _ = self._module.run_command(["journalctl", *lines])
-            text = f"{service.name} on {platform.node()} does not become ready:\n{fault}\nIts journal ends:\n{journal}"
+            said = journal(self._module, f"{service.name}*", JOURNAL_LINES)
+            text = f"{service.name} on {platform.node()} does not become ready:\n{fault}\nIts journal ends:\n{said}"
             raise Fault(text) from fault
 
     def _systemctl(self, *words: str) -> str:

@@ -1,30 +1,19 @@
 """The module `service_unit` without a host: what it compares, what it concludes, and what it writes."""
 
-import importlib.util
 import os
 from datetime import UTC, datetime
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pytest
 
-_ROOT = Path(__file__).parents[2]
+from .modules import load
+
 _NOW = datetime.now(UTC).timestamp()
 _UNIT, _INSTANCES = "frota-example.service", {"left": {"answer": 1}, "right": {}}
 
 
-def _load() -> ModuleType:
-    path = _ROOT / "plugins" / "modules" / "service_unit.py"
-    spec = importlib.util.spec_from_file_location("service_unit", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-_MODULE = _load()
+_MODULE = load("service_unit")
 
 
 @pytest.fixture
@@ -164,23 +153,12 @@ def test_settings_are_in_the_order_of_their_names_however_they_are_given(root: P
     assert given[0].settings("") == given[1].settings("")
 
 
-def test_states_are_read_from_what_systemctl_shows() -> None:
-    shown = """Id=a@b.service
-ActiveState=active
-UnitFileState=enabled
-InactiveExitTimestamp=Fri 2026-11-27 13:34:55.500000 UTC
-NeedDaemonReload=no
-
-Id=never.service
-ActiveState=inactive
-UnitFileState=
-InactiveExitTimestamp=
-NeedDaemonReload=yes
-"""
-    assert _MODULE.read_states(shown) == {
-        "a@b.service": (True, True, datetime(2026, 11, 27, 13, 34, 55, 500000, UTC).timestamp(), False),
-        "never.service": (False, False, 0.0, True),
-    }
+def test_a_state_is_read_from_what_systemctl_shows() -> None:
+    running = {"ActiveState": "active", "UnitFileState": "enabled", "NeedDaemonReload": "no"}
+    started = _MODULE.state_of({**running, "InactiveExitTimestamp": "Fri 2026-11-27 13:34:55.500000 UTC"})
+    assert started == (True, True, datetime(2026, 11, 27, 13, 34, 55, 500000, UTC).timestamp(), False)
+    never = {"ActiveState": "inactive", "UnitFileState": "", "NeedDaemonReload": "yes", "InactiveExitTimestamp": ""}
+    assert _MODULE.state_of(never) == (False, False, 0.0, True)
 
 
 def test_a_file_is_replaced_whole_and_readable_whatever_the_umask(tmp_path: Path) -> None:
