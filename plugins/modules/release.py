@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ class Home:
     def superfluous(self) -> Iterator[Path]:
         """Yield releases that are not kept, and the libraries of none that is."""
         releases = self.releases()
-        kept = {*releases[:KEPT], self.current.resolve()}
+        kept = {*releases[:KEPT], self.current.resolve(), self.release}
         yield from (path for path in releases if path not in kept)
         used = {path.name.split("-")[-2] for path in kept if path.name.count("-") > 1}
         yield from (path for path in self.folder.glob("libraries/*") if path.name not in used)
@@ -82,10 +83,18 @@ def unpack(archive: str, folder: Path) -> None:
     run("tar", "--extract", "--gzip", "--no-same-owner", "--file", archive, "--directory", folder.parent)
 
 
+def make_newest(folder: Path) -> None:
+    """Let a folder be the newest of its kind, also where another was made while the clock was ahead."""
+    times = [path.stat().st_mtime for path in folder.parent.glob("*/ready")]
+    newest = max([datetime.now(UTC).timestamp(), *(time + 1 for time in times)])
+    folder.joinpath("ready").touch()
+    os.utime(folder / "ready", (newest, newest))
+
+
 def ready(folder: Path) -> None:
     """Say that a folder is whole, once it is on disk whatever happens to the host next."""
     run("sync", "--file-system", folder)
-    folder.joinpath("ready").touch()
+    make_newest(folder)
 
 
 def install_libraries(libraries: Path, archive: str) -> None:
@@ -115,9 +124,10 @@ def install(home: Home, archives: Mapping[str, str]) -> None:
     """Install what is lacking, and remove what is superfluous then."""
     # A rollback from the new release goes back to the one in use, whatever was installed between the two.
     if home.current.joinpath("ready").exists():
-        home.current.joinpath("ready").touch()
+        make_newest(home.current.resolve())
     if home.libraries.name in archives:
         install_libraries(home.libraries, archives[home.libraries.name])
+    run("chmod", "--recursive", "a+rX", home.libraries)  # a former version may have made them for root alone
     if home.release.name in archives:
         install_release(home.release, home.libraries, archives[home.release.name])
     for path in home.superfluous():

@@ -83,3 +83,16 @@ def test_a_command_on_peoples_path_is_placed_once_and_mended(tmp_path: Path, mon
     (tmp_path / "frota").symlink_to("elsewhere")
     assert _RELEASE.place_command(home, "frota", check_mode=False)
     assert (tmp_path / "frota").readlink() == home.current / "bin" / "frota"
+
+
+def test_what_was_installed_last_is_the_newest_though_the_clock_was_ahead_before(tmp_path: Path) -> None:
+    _installed(tmp_path, "1-a-a", "1-b-b")
+    ahead = 4_000_000_000
+    os.utime(tmp_path / "releases" / "1-a-a" / "ready", (ahead, ahead))
+    _RELEASE.make_newest(tmp_path / "releases" / "1-b-b")
+    assert [path.name for path in _home(tmp_path, "1-b-b").releases()] == ["1-b-b", "1-a-a"]
+
+
+def test_the_release_that_is_wanted_is_kept_however_old_its_date(tmp_path: Path) -> None:
+    _installed(tmp_path, "1-l-wanted", "1-l-b", "1-l-c", "1-l-d")
+    assert _superfluous(_home(tmp_path, "1-l-wanted")) == set()
