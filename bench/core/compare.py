@@ -1,7 +1,7 @@
 """Pairs, their ratios, and whether a claim holds."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 from bench.core.errors import InvalidRunError
@@ -75,6 +75,13 @@ class Scenario:
     sides: Mapping[str, Callable[[], Figures]]
     columns: Sequence[Column]
     claims: Sequence[Claim]
+
+    def without_peers(self) -> "Scenario":
+        """Return the scenario with the sides that its claims are about, and with the claims that need no other."""
+        own = {claim.side for claim in self.claims}
+        sides = {name: measure for name, measure in self.sides.items() if name in own}
+        claims = [claim for claim in self.claims if claim.against is None or claim.against in own]
+        return replace(self, sides=sides, claims=claims)
 
 
 def measure_pairs(scenario: Scenario, pairs: int, tell: Callable[[str], None]) -> list[Pair]:

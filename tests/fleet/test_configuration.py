@@ -11,13 +11,14 @@ _FILE = "/etc/frota/frota-sensor-server.env"
 _CHANGED = "sensors_max_errors=7"
 _OLD, _NEW = 'SENSORS_MAX_ERRORS="10"', 'SENSORS_MAX_ERRORS="7"'
 _CONFIGURE = "playbooks/configure.yml"
+_HERE = ("--limit", "localhost:sensor_server")  # where the setting is; that it concerns no other host is seen once
 
 
 @pytest.fixture
 def _set_back(fleet: Fleet) -> Iterator[None]:
     yield
     if _OLD not in fleet.server.run(f"cat {_FILE}"):
-        fleet.play(_CONFIGURE)
+        fleet.play(_CONFIGURE, *_HERE)
 
 
 def test_site_a_second_time_changes_nothing_anywhere(fleet: Fleet) -> None:
@@ -30,7 +31,7 @@ def test_site_a_second_time_changes_nothing_anywhere(fleet: Fleet) -> None:
 
 def test_check_shows_a_changed_setting_beforehand_and_changes_nothing(fleet: Fleet) -> None:
     before, written = fleet.invocations(), fleet.server.run(f"cat {_FILE}")
-    played = fleet.play("site.yml", "--check", "--diff", "-e", _CHANGED)
+    played = fleet.play(_CONFIGURE, "--check", "--diff", "-e", _CHANGED)
     shown = [one for one in played.outcomes if _NEW in one.diff()]
     assert [one.host for one in shown] == [fleet.server.name]
     assert _OLD in shown[0].diff()
@@ -47,7 +48,7 @@ def test_a_changed_setting_restarts_exactly_the_unit_it_concerns_and_so_does_cha
     assert fleet.restarted_since(before) == {_UNIT}
 
     before = fleet.invocations()
-    fleet.play(_CONFIGURE)
+    fleet.play(_CONFIGURE, *_HERE)
     assert _OLD in fleet.server.run(f"cat {_FILE}")
     assert fleet.restarted_since(before) == {_UNIT}
 
@@ -55,7 +56,7 @@ def test_a_changed_setting_restarts_exactly_the_unit_it_concerns_and_so_does_cha
 def test_a_setting_that_the_code_refuses_changes_nothing_and_says_what_would_be_right(fleet: Fleet) -> None:
     before, written = fleet.invocations(), fleet.server.run(f"cat {_FILE}")
     with pytest.raises(AssertionError, match="SENSORS_MAX_ERRORS='-1': must be from 0 to"):
-        fleet.play(_CONFIGURE, "-e", "sensors_max_errors=-1")
+        fleet.play(_CONFIGURE, *_HERE, "-e", "sensors_max_errors=-1")
     assert fleet.server.run(f"cat {_FILE}") == written
     assert fleet.restarted_since(before) == set()
 

@@ -2,22 +2,24 @@
 """Build, on the control node, the two archives from which hosts install a release offline."""
 
 import hashlib
+import shutil
 import subprocess
 import tarfile
 import tempfile
 import tomllib
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.basic import AnsibleModule  # type: ignore[import-untyped]  # Ansible carries no types
 
 DOCUMENTATION = """
 module: wheelhouse
-short_description: Content-addressed archives of wheels for the hosts' Python
+short_description: Content-addressed archives of a release for the hosts' Python
 description:
-  - Downloads the wheels of a hash-locked requirements file for another Python and architecture into
-    C(DEST/LIBRARIES.tar), and builds the wheel of a project into C(DEST/RELEASE.tar). The twenty archives that were
-    wanted last are kept.
+  - Installs the wheels of a hash-locked requirements file for another Python and architecture into the tree
+    C(DEST/LIBRARIES.tar.gz), and builds the wheel of a project into C(DEST/RELEASE.tar.gz). The twenty archives that
+    were used last are kept.
   - Both names are digests of all that goes into them, so what has not changed is neither built nor sent again.
 options:
   requirements: {type: path, required: true, description: Hash-locked requirements file.}
@@ -26,6 +28,11 @@ options:
   python: {type: path, required: true, description: The control node's Python with pip and the project's build backend.}
   python_version: {type: str, required: true, description: The hosts' Python, such as 3.13.}
   platforms: {type: list, elements: str, required: true, description: Wheel platform tags the hosts accept.}
+  host_python:
+    type: path
+    description:
+      - Command C(FOLDER ARGUMENT...) that runs the hosts' Python on the control node, to compile the libraries once for
+        all hosts. Without it each host compiles them.
 author: frota
 """
 
@@ -57,13 +64,13 @@ def project_files(project: Path) -> list[Path]:
     return [project / "pyproject.toml", *sorted(sources)]
 
 
-def libraries_name(params: dict) -> str:
+def libraries_name(params: dict[str, Any]) -> str:
     digest = hashlib.sha256(repr((params["python_version"], params["platforms"])).encode())
     digest.update(Path(params["requirements"]).read_bytes())
     return digest.hexdigest()[:DIGITS]
 
 
-def release_name(params: dict, libraries: str) -> str:
+def release_name(params: dict[str, Any], libraries: str) -> str:
     project = Path(params["project"])
     digest = hashlib.sha256()
     for path in project_files(project):
@@ -73,16 +80,29 @@ def release_name(params: dict, libraries: str) -> str:
     return f"{version}-{libraries}-{digest.hexdigest()[:DIGITS]}"
 
 
-def gather_libraries(params: dict, folder: Path) -> None:
-    """Put the wheels and the requirements file into the folder."""
+def gather_libraries(params: dict[str, Any], folder: Path) -> None:
+    """Install the libraries into the folder as below a virtual environment, compiled where that is possible."""
+    packages = folder / "lib" / f"python{params['python_version']}" / "site-packages"
     platforms = [f"--platform={platform}" for platform in params["platforms"]]
     python = f"--python-version={params['python_version']}"
-    download = ("download", "--quiet", "--no-deps", "--only-binary=:all:", python, *platforms)
-    pip(params, *download, f"--dest={folder}", "--require-hashes", f"--requirement={params['requirements']}")
-    (folder / "requirements.txt").write_bytes(Path(params["requirements"]).read_bytes())
+    install = ("install", "--quiet", "--no-deps", "--no-compile", "--only-binary=:all:", python, *platforms)
+    # pip compares what a package asks for with the Python that it runs on itself.
+    pip(
+        params,
+        *install,
+        "--ignore-requires-python",
+        f"--target={packages}",
+        "--require-hashes",
+        f"--requirement={params['requirements']}",
+    )
+    shutil.rmtree(packages / "bin", ignore_errors=True)  # commands that would run the control node's Python
+    if params["host_python"]:
+        # The tree is never edited, so its compiled files need not be compared with their sources at each import.
+        words = ("-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", str(packages))
+        run((params["host_python"], str(folder), *words))
 
 
-def gather_project(params: dict, folder: Path) -> None:
+def gather_project(params: dict[str, Any], folder: Path) -> None:
     """Put the project's wheel into the folder."""
     wheel = ("wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index")
     pip(params, *wheel, f"--wheel-dir={folder}", params["project"])
@@ -92,25 +112,36 @@ def prune(folder: Path, wanted: Iterable[Path]) -> None:
     """Note that these archives were wanted, and remove all but those that were wanted last."""
     for archive in wanted:
         archive.touch()
-    archives = sorted(folder.glob("*.tar"), key=lambda path: path.stat().st_mtime, reverse=True)
+    archives = sorted(folder.glob("*.tar*"), key=lambda path: path.stat().st_mtime, reverse=True)
     for path in set(archives[KEPT:]).difference(wanted):
         path.unlink()
 
 
-def pip(params: dict, *words: str) -> None:
-    command = (params["python"], "-m", "pip", "--disable-pip-version-check", *words)
+def pip(params: dict[str, Any], *words: str) -> None:
+    run((params["python"], "-m", "pip", "--disable-pip-version-check", *words))
+
+
+def run(command: tuple[str, ...]) -> None:
     subprocess.run(command, check=True, capture_output=True, text=True)
 
 
 def pack(folder: Path, archive: Path) -> None:
     """Write the archive under its name only when it is whole; another process may be writing the same one."""
     unfinished = folder.with_suffix(".unfinished")
-    with tarfile.open(unfinished, "w") as tar:
-        tar.add(folder, arcname=archive.stem)
+    with tarfile.open(unfinished, "w:gz", compresslevel=3) as tar:
+        tar.add(folder, arcname=archive.name.removesuffix(".tar.gz"), filter=readable)
     unfinished.replace(archive)
 
 
-def make(params: dict, archive: Path, gather: Callable[[dict, Path], None]) -> None:
+def readable(member: tarfile.TarInfo) -> tarfile.TarInfo:
+    """Let everybody on a host read what is in an archive, whatever the umask here is."""
+    member.mode |= 0o755 if member.isdir() or member.mode & 0o100 else 0o644
+    member.uid = member.gid = 0
+    member.uname = member.gname = "root"
+    return member
+
+
+def make(params: dict[str, Any], archive: Path, gather: Callable[[dict[str, Any], Path], None]) -> None:
     archive.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=archive.parent) as folder:
         gather(params, Path(folder))
@@ -126,22 +157,23 @@ def main() -> None:
             "dest": {"type": "path", "required": True},
             "python_version": {"type": "str", "required": True},
             "platforms": {"type": "list", "elements": "str", "required": True},
+            "host_python": {"type": "path"},
         },
         supports_check_mode=True,
     )
     params, folder = module.params, Path(module.params["dest"])
     libraries = libraries_name(params)
     release = release_name(params, libraries)
-    gathered = {folder / f"{libraries}.tar": gather_libraries, folder / f"{release}.tar": gather_project}
+    gathered = {folder / f"{libraries}.tar.gz": gather_libraries, folder / f"{release}.tar.gz": gather_project}
     missing = [archive for archive in gathered if not archive.exists()]
     if not module.check_mode:
         try:
             for archive in missing:
                 make(params, archive, gathered[archive])
         except subprocess.CalledProcessError as error:
-            module.fail_json(msg=f"{' '.join(error.cmd[2:5])} failed:\n{error.stderr.strip()}")
+            module.fail_json(msg=f"{' '.join(error.cmd[:5])} failed:\n{error.stderr.strip()}")
         prune(folder, gathered)
-    module.exit_json(changed=missing != [], release=release, archive=str(folder / f"{release}.tar"))
+    module.exit_json(changed=missing != [], release=release, archive=str(folder / f"{release}.tar.gz"))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,412 @@
+#!/usr/bin/python3
+"""Compare, check, write and start one service: its settings, unit, socket and release, in one task."""
+
+import os
+import platform
+import shlex
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ansible.module_utils.basic import AnsibleModule  # type: ignore[import-untyped]  # Ansible carries no types
+from ansible.module_utils.systemd_units import journal, properties  # type: ignore[import-untyped]  # found by Ansible
+
+DOCUMENTATION = """
+module: service_unit
+short_description: One service of a release as systemd units
+description:
+  - Looks at the unit file, the socket, the env file of every instance, the link C(current) and the units' states, and
+    changes what differs.
+  - New settings are checked by the release that will read them before any file is replaced.
+  - Restarts exactly the units that started before their files or the release last changed, or that do not run, and
+    waits until they are ready. A restart that an interrupted run did not make is made by the next one.
+  - Stops instances that are not wanted and removes their settings.
+  - Check mode reports the same changes and the same C(diff) without making them.
+options:
+  name: {type: str, required: true, description: "Name of the unit, without C(@) and C(.service)."}
+  home: {type: path, required: true, description: Folder that holds C(releases/) and the link C(current).}
+  release: {type: str, required: true, description: Name of the release to run; it must be installed.}
+  executable: {type: str, required: true, description: Executable of the release.}
+  arguments: {type: str, default: "", description: "Its arguments; C(%i) stands for the instance."}
+  unit: {type: str, required: true, description: Content of the unit file.}
+  socket: {type: str, default: "", description: Content of the socket's unit file; empty for a service without one.}
+  settings:
+    type: dict
+    default: {}
+    description: Content of the env file, setting to value of one line; names are written in capitals behind C(prefix).
+  prefix: {type: str, default: "", description: First part of every key in the env file.}
+  instances: {type: dict, description: "Instances of a template unit and the settings of each; left out: a plain unit."}
+  restart_on: {type: list, elements: str, default: [], description: Digests of files read at start; others restart it.}
+  checks_settings: {type: bool, default: true, description: "Whether the executable takes C(--env-file FILE --check)."}
+author: frota
+"""
+
+EXAMPLES = """
+- service_unit:
+    name: frota-sensor-server
+    home: /opt/frota
+    release: 0.1.0-0123456789ab-ba9876543210
+    executable: frota
+    arguments: sensors serve
+    unit: "{{ lookup('ansible.builtin.template', 'service.j2') }}"
+    prefix: SENSORS_
+    settings: {port: 5000}
+"""
+
+RETURN = """
+restarted: {type: list, elements: str, returned: success, description: Units that were, or would be, restarted.}
+stopped: {type: list, elements: str, returned: success, description: Instances that were, or would be, removed.}
+"""
+
+MODE = 0o644
+PROPERTIES = ("ActiveState", "UnitFileState", "InactiveExitTimestamp", "NeedDaemonReload")
+TIMESTAMP = "%Y-%m-%d %H:%M:%S.%f UTC"  # of `systemctl show --timestamp=us+utc`, behind the day of the week
+JOURNAL_LINES = 15
+AHEAD_SECONDS = 60  # a unit started further in the future was started by a wrong clock: what is newer cannot be told
+ESCAPED = str.maketrans({character: f"\\{character}" for character in '\\"$`'})  # systemd.exec(5), EnvironmentFile=
+
+
+class Fault(Exception):
+    """The service cannot be what it should be; the text is for people."""
+
+
+class State(NamedTuple):
+    """What systemd says of a unit; `started` in seconds since 1970, 0 if it never was."""
+
+    active: bool
+    enabled: bool
+    started: float
+    needs_reload: bool
+
+
+@dataclass(frozen=True)
+class Service:
+    """The service as it should be; `root` is the folder under which the host's files are."""
+
+    params: Mapping[str, Any]
+    root: Path = Path("/")
+
+    @property
+    def name(self) -> str:
+        return str(self.params["name"])
+
+    @property
+    def instances(self) -> dict[str, dict[str, Any]]:
+        """Suffix of the unit's name -> settings of its own; a plain unit has one, without a suffix."""
+        instances = self.params["instances"]
+        return {"": {}} if instances is None else {f"@{name}": settings or {} for name, settings in instances.items()}
+
+    @property
+    def units(self) -> list[str]:
+        return [f"{self.name}{suffix}.service" for suffix in self.instances]
+
+    @property
+    def sockets(self) -> list[str]:
+        return [f"{self.name}.socket"] if self.params["socket"] else []
+
+    @property
+    def release(self) -> Path:
+        return Path(self.params["home"], "releases", self.params["release"])
+
+    @property
+    def current(self) -> Path:
+        return self.root / str(self.params["home"]).lstrip("/") / "current"
+
+    def unit_file(self, unit: str) -> Path:
+        """Return the file that defines a unit; instances share one."""
+        is_template = self.params["instances"] is not None and unit.endswith(".service")
+        file = f"{self.name}@.service" if is_template else unit
+        return self.root / "etc/systemd/system" / file
+
+    def env_file(self, unit: str) -> Path:
+        return self.root / "etc/frota" / f"{unit.removesuffix('.service')}.env"
+
+    def settings(self, suffix: str) -> str:
+        """Return the content of an instance's env file. Raises Fault for a value that is not one line."""
+        lines = [
+            "# Ansible managed",
+            "# Another release is another configuration: checked by its own code, then restarted.",
+            f"FROTA_RELEASE={self.params['release']}",
+        ]
+        if self.params["restart_on"]:
+            lines += ["# Digests of files that the service reads only when it starts."]
+            lines += [f'FROTA_RESTART_ON="{" ".join(self.params["restart_on"])}"']
+        own = {**self.params["settings"], **self.instances[suffix]}
+        lines += [f'{self.params["prefix"]}{key.upper()}="{quoted(key, value)}"' for key, value in sorted(own.items())]
+        return "".join(f"{line}\n" for line in lines)
+
+    def files(self) -> dict[Path, str]:
+        """Return every file of the service with its content, the settings first."""
+        wanted = {self.env_file(f"{self.name}{suffix}"): self.settings(suffix) for suffix in self.instances}
+        wanted[self.unit_file(f"{self.name}.service")] = self.params["unit"]
+        for socket in self.sockets:
+            wanted[self.unit_file(socket)] = self.params["socket"]
+        return wanted
+
+    def read_by(self, unit: str) -> list[Path]:
+        """Return what a unit reads when it starts: newer than its start means that it runs something older."""
+        own = [] if unit.endswith(".socket") else [self.env_file(unit), self.current]
+        return [self.unit_file(unit), *own]
+
+    def unwanted(self) -> list[str]:
+        """Return the instances with settings on the host that should not be there."""
+        found = (path.name for path in (self.root / "etc/frota").glob(f"{self.name}@*.env"))
+        return sorted({f"{name.removesuffix('.env')}.service" for name in found} - set(self.units))
+
+    def check_command(self, suffix: str, file: Path) -> list[str]:
+        """Return the command by which the release checks an env file."""
+        arguments = shlex.split(self.params["arguments"].replace("%i", suffix.removeprefix("@")))
+        return [str(self.release / "bin" / self.params["executable"]), *arguments, "--env-file", str(file), "--check"]
+
+
+def quoted(key: str, value: Any) -> str:
+    """Return a value as it stands between the double quotes of an env file. Raises Fault."""
+    text = str(value)
+    if any(character in text for character in "\n\r\0"):
+        raise Fault(f"{key}={text!r}: a setting is text of one line")
+    return text.translate(ESCAPED)
+
+
+def state_of(shown: Mapping[str, str]) -> State:
+    """Return a unit's state from its properties."""
+    return State(
+        active=shown["ActiveState"] in ("active", "reloading"),
+        enabled=shown["UnitFileState"] == "enabled",
+        started=seconds(shown["InactiveExitTimestamp"]),
+        needs_reload=shown["NeedDaemonReload"] == "yes",
+    )
+
+
+def seconds(timestamp: str) -> float:
+    """Return systemd's timestamp (`Fri 2026-11-27 13:34:55.123456 UTC`) in seconds since 1970, 0 for an empty one."""
+    _, _, moment = timestamp.partition(" ")
+    return datetime.strptime(moment, TIMESTAMP).replace(tzinfo=UTC).timestamp() if moment else 0.0
+
+
+def modified(path: Path) -> float:
+    """Return when a file or a link itself last changed, in seconds since 1970; 0 if it is not there."""
+    try:
+        return path.lstat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+@dataclass
+class Plan:
+    """What differs from the service as it should be, and which units that concerns."""
+
+    service: Service
+    states: Mapping[str, State]
+    files: dict[Path, str] = field(init=False)  # whose content differs, and the content they should have
+    loose: list[Path] = field(init=False)  # right content, wrong mode or owner
+    switches: bool = field(init=False)
+    stopped: list[str] = field(init=False)
+    restarted: list[str] = field(init=False)
+    listens_again: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        wanted = self.service.files()
+        self.files = {path: text for path, text in wanted.items() if content(path) != text}
+        self.loose = [path for path in wanted if path not in self.files and not is_ours(path)]
+        self.switches = link(self.service.current) != str(self.service.release)
+        self.stopped = self.service.unwanted()
+        self.listens_again = any(self._is_outdated(socket) for socket in self.service.sockets)
+        self.restarted = [unit for unit in self.service.units if self.listens_again or self._is_outdated(unit)]
+
+    def _is_outdated(self, unit: str) -> bool:
+        state, read = self.states[unit], self.service.read_by(unit)
+        changes = any(path in self.files for path in read) or (self.switches and self.service.current in read)
+        ahead = state.started > datetime.now(UTC).timestamp() + AHEAD_SECONDS
+        return changes or not state.active or ahead or any(modified(path) > state.started for path in read)
+
+    @property
+    def disabled(self) -> list[str]:
+        units = [*self.service.sockets, *self.service.units]
+        return [unit for unit in units if not self.states[unit].enabled]
+
+    @property
+    def reloads(self) -> bool:
+        units_changed = any(path.suffix in (".service", ".socket") for path in self.files)
+        return units_changed or any(state.needs_reload for state in self.states.values())
+
+    @property
+    def changes(self) -> bool:
+        listed = (self.files, self.loose, self.stopped, self.restarted, self.disabled)
+        return self.switches or self.reloads or any(listed)
+
+    def diff(self) -> Iterator[dict[str, str]]:
+        """Yield every difference as Ansible's --diff shows it."""
+        for path, text in self.files.items():
+            yield shown(path, content(path) or "", text)
+        for path in self.loose:
+            status = path.stat()
+            before = f"mode {status.st_mode & 0o7777:04o} owner {status.st_uid}:{status.st_gid}\n"
+            yield shown(path, before, f"mode {MODE:04o} owner 0:0\n")
+        if self.switches:
+            yield shown(self.service.current, f"{link(self.service.current)}\n", f"{self.service.release}\n")
+        for unit in self.stopped:
+            yield shown(self.service.env_file(unit), content(self.service.env_file(unit)) or "", "")
+        if self.restarted or self.disabled:
+            after = [f"restart {unit}\n" for unit in self.restarted] + [f"enable {unit}\n" for unit in self.disabled]
+            yield {"before_header": "systemd", "after_header": "systemd", "before": "", "after": "".join(after)}
+
+
+def shown(path: Path, before: str, after: str) -> dict[str, str]:
+    return {"before_header": str(path), "after_header": str(path), "before": before, "after": after}
+
+
+def content(path: Path) -> str | None:
+    """Return a file's text; None if there is none."""
+    try:
+        return path.read_text(encoding="utf-8", errors="surrogateescape")
+    except FileNotFoundError:
+        return None
+
+
+def is_ours(path: Path) -> bool:
+    """Tell whether a file has the mode that all files of a service have, and belongs to who runs this."""
+    status = path.stat()
+    return status.st_mode & 0o7777 == MODE and (status.st_uid, status.st_gid) == (os.geteuid(), os.getegid())
+
+
+def link(path: Path) -> str:
+    """Return where a link leads, empty if there is none."""
+    return str(path.readlink()) if path.is_symlink() else ""
+
+
+def write(path: Path, text: str) -> None:
+    """Replace a file by a whole one of the right mode, on disk."""
+    descriptor, unfinished = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
+            file.write(text)
+            os.fchmod(file.fileno(), MODE)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(unfinished).replace(path)
+    except BaseException:
+        Path(unfinished).unlink()
+        raise
+
+
+def switch(current: Path, release: Path) -> None:
+    """Let the link lead to a release, in one step."""
+    unfinished = current.with_name(f".{current.name}.{os.getpid()}")
+    unfinished.symlink_to(release)
+    unfinished.replace(current)
+
+
+def date_back(paths: Iterable[Path]) -> None:
+    """Give files from the future today's date: a clock that was ahead would have their units restarted on every run."""
+    now = datetime.now(UTC).timestamp()
+    for path in paths:
+        if modified(path) > now:
+            os.utime(path, follow_symlinks=False)
+
+
+class Host:
+    """What is done to the host, by systemctl and the release's own check. Every method raises Fault."""
+
+    def __init__(self, module: AnsibleModule) -> None:
+        self._module = module
+
+    def states(self, units: list[str]) -> dict[str, State]:
+        shown = properties(self._module, units, PROPERTIES)
+        return {unit: state_of(shown[unit]) for unit in units}
+
+    def check(self, service: Service, files: Iterable[Path]) -> None:
+        """Let the release check the settings that would replace others."""
+        if self._module.check_mode and not service.release.exists():
+            return
+        for suffix in service.instances:
+            if service.env_file(f"{service.name}{suffix}") in files:
+                self._check(service, suffix)
+
+    def _check(self, service: Service, suffix: str) -> None:
+        unit = f"{service.name}{suffix}"
+        with tempfile.TemporaryDirectory(dir=self._module.tmpdir) as folder:
+            file = Path(folder) / f"{unit}.env"
+            file.write_text(service.settings(suffix), encoding="utf-8")
+            code, out, err = self._module.run_command(service.check_command(suffix, file))
+        if code:
+            reason = (err or out).strip()
+            raise Fault(f"{unit}: the release refuses the new settings, so nothing was changed:\n{reason}")
+
+    def apply(self, plan: Plan) -> None:
+        service = plan.service
+        if not service.release.joinpath("ready").exists():
+            raise Fault(f"{service.release} is not installed: the entry point `release` of the role does that")
+        for path, text in plan.files.items():
+            write(path, text)
+        for path in plan.loose:
+            os.chown(path, 0, 0)
+            path.chmod(MODE)
+        if plan.switches:
+            switch(service.current, service.release)
+        for unit in plan.stopped:
+            self._systemctl("disable", "--now", unit)
+            service.env_file(unit).unlink()
+        if plan.reloads:
+            self._systemctl("daemon-reload")
+        if plan.disabled:
+            self._systemctl("enable", *plan.disabled)
+        self._restart(plan)
+
+    def _restart(self, plan: Plan) -> None:
+        service = plan.service
+        date_back(path for unit in [*plan.restarted, *service.sockets] for path in service.read_by(unit))
+        try:
+            if plan.listens_again:
+                self._systemctl("stop", *service.units)
+                self._systemctl("restart", *service.sockets)
+            for unit in plan.restarted:
+                self._systemctl("restart", unit)
+        except Fault as fault:
+            said = journal(self._module, f"{service.name}*", JOURNAL_LINES)
+            text = f"{service.name} on {platform.node()} does not become ready:\n{fault}\nIts journal ends:\n{said}"
+            raise Fault(text) from fault
+
+    def _systemctl(self, *words: str) -> str:
+        code, out, err = self._module.run_command(["systemctl", *words])
+        if code:
+            raise Fault(f"systemctl {' '.join(words)}: {(err or out).strip()}")
+        return str(out)
+
+
+def main() -> None:
+    """Run as a module of Ansible's."""
+    module = AnsibleModule(
+        argument_spec={
+            "name": {"type": "str", "required": True},
+            "home": {"type": "path", "required": True},
+            "release": {"type": "str", "required": True},
+            "executable": {"type": "str", "required": True},
+            "arguments": {"type": "str", "default": ""},
+            "unit": {"type": "str", "required": True},
+            "socket": {"type": "str", "default": ""},
+            "settings": {"type": "dict", "default": {}},
+            "prefix": {"type": "str", "default": ""},
+            "instances": {"type": "dict"},
+            "restart_on": {"type": "list", "elements": "str", "default": []},
+            "checks_settings": {"type": "bool", "default": True},
+        },
+        supports_check_mode=True,
+    )
+    service, host = Service(module.params), Host(module)
+    try:
+        plan = Plan(service, host.states([*service.units, *service.sockets]))
+        result = {"restarted": plan.restarted, "stopped": plan.stopped, "diff": list(plan.diff())}
+        if module.params["checks_settings"]:
+            host.check(service, plan.files)
+        if plan.changes and not module.check_mode:
+            host.apply(plan)
+    except Fault as fault:
+        module.fail_json(msg=str(fault))
+    module.exit_json(changed=plan.changes, **result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,85 @@
+#!/usr/bin/python3
+"""Whether units run, start at boot, are well-formed and shut in."""
+
+import re
+from collections.abc import Iterator, Mapping
+
+from ansible.module_utils.basic import AnsibleModule  # type: ignore[import-untyped]  # Ansible carries no types
+from ansible.module_utils.systemd_units import journal, properties  # type: ignore[import-untyped]  # found by Ansible
+
+DOCUMENTATION = """
+module: unit_health
+short_description: Units run, start at boot, are well-formed and shut in
+description:
+  - Fails with every fault that it finds and with the end of the journals of the units at fault. Changes nothing.
+options:
+  units: {type: list, elements: str, required: true, description: Full names of the units.}
+  exposure:
+    {type: float, required: true, description: "What C(systemd-analyze security) may say at most: 0, shut in, to 10."}
+author: frota
+"""
+
+EXAMPLES = """
+- unit_health:
+    units: [frota-sensor-server.socket, frota-sensor-server.service]
+    exposure: 1.4
+"""
+
+RETURN = "{}"
+
+LEVEL = re.compile(r"exposure level[^:]*: ([0-9.]+)")
+JOURNAL_LINES = 10
+
+
+def state_faults(unit: str, state: Mapping[str, str]) -> Iterator[str]:
+    """Yield what is wrong with a unit's state, a sentence each."""
+    if state["ActiveState"] not in ("active", "reloading"):
+        yield f"{unit} is not active: {state['SubState']}"
+    if state["UnitFileState"] != "enabled":
+        yield f"{unit} does not start at boot"
+
+
+def form_faults(unit: str, said: str) -> list[str]:
+    """Return what `systemd-analyze verify` prints about a unit: each line is a fault, though it exits 0."""
+    name = re.split(r"[@.]", unit)[0]
+    return [line for line in said.splitlines() if name in line]
+
+
+def exposure_fault(unit: str, said: str, most: float) -> str:
+    """Return what is wrong with the exposure that `systemd-analyze security` prints; empty where it is low."""
+    found = LEVEL.search(said)
+    if found and float(found[1]) <= most:
+        return ""
+    return f"{unit} is exposed: {found[1] if found else 'unknown'}, at most {most:g} is allowed"
+
+
+def faults(module: AnsibleModule, unit: str, state: Mapping[str, str]) -> list[str]:
+    """Return all that is wrong with a unit, a sentence each."""
+    _, out, err = module.run_command(["systemd-analyze", "verify", unit])
+    found = [*state_faults(unit, state), *form_faults(unit, out + err)]
+    if unit.endswith(".service"):
+        _, out, _ = module.run_command(["systemd-analyze", "security", "--no-pager", unit])
+        found.append(exposure_fault(unit, out, module.params["exposure"]))
+    return [fault for fault in found if fault]
+
+
+def main() -> None:
+    """Run as a module of Ansible's."""
+    spec = {
+        "units": {"type": "list", "elements": "str", "required": True},
+        "exposure": {"type": "float", "required": True},
+    }
+    module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
+    units = module.params["units"]
+    states = properties(module, units, ["ActiveState", "SubState", "UnitFileState"])
+    found = {unit: faults(module, unit, states[unit]) for unit in units}
+    wrong = {unit: sentences for unit, sentences in found.items() if sentences}
+    if wrong:
+        sentences = "; ".join(sentence for unit in wrong for sentence in wrong[unit])
+        journals = "\n".join(journal(module, unit, JOURNAL_LINES) for unit in wrong)
+        module.fail_json(msg=f"{sentences}. The journal ends:\n{journals}")
+    module.exit_json(changed=False)
+
+
+if __name__ == "__main__":
+    main()

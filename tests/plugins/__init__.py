@@ -1,0 +1,1 @@
+"""Our Ansible modules, without a host."""

@@ -1,0 +1,22 @@
+"""Ansible's way to find our modules and what they share."""
+
+import importlib
+import importlib.util
+from pathlib import Path
+from types import ModuleType
+
+import ansible.module_utils  # type: ignore[import-untyped]  # Ansible carries no types
+
+_PLUGINS = Path(__file__).parents[2] / "plugins"
+ansible.module_utils.__path__.append(str(_PLUGINS / "module_utils"))
+systemd_units: ModuleType = importlib.import_module("ansible.module_utils.systemd_units")
+
+
+def load(name: str) -> ModuleType:
+    """Import a module of plugins/modules."""
+    spec = importlib.util.spec_from_file_location(name, _PLUGINS / "modules" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

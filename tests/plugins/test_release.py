@@ -1,0 +1,98 @@
+"""The modules `wheelhouse` and `release` without a host: what is sent, what a host lacks, and what it keeps."""
+
+import os
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .modules import load
+
+_RELEASE, _WHEELHOUSE = load("release"), load("wheelhouse")
+_LIBRARIES = "0123456789ab"
+
+
+def _home(folder: Path, release: str) -> Any:
+    return _RELEASE.Home({"home": str(folder), "release": release})
+
+
+def _installed(folder: Path, *releases: str) -> None:
+    """Install releases, one a minute, the last one last."""
+    for age, release in enumerate(reversed(releases)):
+        for path in (folder / "releases" / release, folder / "libraries" / release.split("-")[-2]):
+            path.mkdir(parents=True, exist_ok=True)
+            (path / "ready").touch()
+            os.utime(path / "ready", (1_000_000 - 60 * age,) * 2)
+
+
+def _superfluous(home: Any) -> set[str]:
+    return {str(path.relative_to(home.folder)) for path in home.superfluous()}
+
+
+def test_a_bare_host_lacks_libraries_and_release_and_one_that_shares_libraries_only_the_release(tmp_path: Path) -> None:
+    home = _home(tmp_path, f"1-{_LIBRARIES}-b")
+    assert home.lacking() == [tmp_path / "libraries" / _LIBRARIES, tmp_path / "releases" / f"1-{_LIBRARIES}-b"]
+    _installed(tmp_path, f"1-{_LIBRARIES}-a")
+    assert home.lacking() == [tmp_path / "releases" / f"1-{_LIBRARIES}-b"]
+
+
+def test_an_installation_that_was_interrupted_is_lacking(tmp_path: Path) -> None:
+    _installed(tmp_path, f"1-{_LIBRARIES}-a")
+    (tmp_path / "releases" / f"1-{_LIBRARIES}-a" / "ready").unlink()
+    assert [path.name for path in _home(tmp_path, f"1-{_LIBRARIES}-a").lacking()] == [f"1-{_LIBRARIES}-a"]
+
+
+def test_three_releases_are_kept_and_the_one_in_use_with_their_libraries(tmp_path: Path) -> None:
+    _installed(tmp_path, "1-used-a", "1-old-b", "1-old-c", "1-new-d", "1-new-e", "1-new-f")
+    (tmp_path / "libraries" / "of-none").mkdir()
+    (tmp_path / "current").symlink_to(tmp_path / "releases" / "1-used-a")
+    home = _home(tmp_path, "1-new-f")
+    assert _superfluous(home) == {"releases/1-old-b", "releases/1-old-c", "libraries/old", "libraries/of-none"}
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o027, 0o077])
+def test_what_is_sent_can_be_read_by_everybody_whatever_the_umask_of_the_control_node(
+    tmp_path: Path, umask: int
+) -> None:
+    former = os.umask(umask)
+    try:
+        folder = tmp_path / "tree"
+        (folder / "package").mkdir(parents=True)
+        (folder / "package" / "module.py").write_text("")
+        (folder / "command").write_text("")
+        (folder / "command").chmod(0o700)
+        _WHEELHOUSE.pack(folder, tmp_path / "name.tar.gz")
+    finally:
+        os.umask(former)
+    with tarfile.open(tmp_path / "name.tar.gz") as tar:
+        modes = {member.name: member.mode & 0o777 for member in tar}
+        assert {(member.uid, member.gid) for member in tar} == {(0, 0)}
+    assert modes == {"name": 0o755, "name/package": 0o755, "name/package/module.py": 0o644, "name/command": 0o755}
+
+
+def test_a_command_on_peoples_path_is_placed_once_and_mended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_RELEASE, "PATH", tmp_path)
+    home = _home(tmp_path / "home", f"1-{_LIBRARIES}-a")
+    assert _RELEASE.place_command(home, "frota", check_mode=True)
+    assert not (tmp_path / "frota").is_symlink()
+    assert _RELEASE.place_command(home, "frota", check_mode=False)
+    assert (tmp_path / "frota").readlink() == home.current / "bin" / "frota"
+    assert not _RELEASE.place_command(home, "frota", check_mode=False)
+    (tmp_path / "frota").unlink()
+    (tmp_path / "frota").symlink_to("elsewhere")
+    assert _RELEASE.place_command(home, "frota", check_mode=False)
+    assert (tmp_path / "frota").readlink() == home.current / "bin" / "frota"
+
+
+def test_what_was_installed_last_is_the_newest_though_the_clock_was_ahead_before(tmp_path: Path) -> None:
+    _installed(tmp_path, "1-a-a", "1-b-b")
+    ahead = 4_000_000_000
+    os.utime(tmp_path / "releases" / "1-a-a" / "ready", (ahead, ahead))
+    _RELEASE.make_newest(tmp_path / "releases" / "1-b-b")
+    assert [path.name for path in _home(tmp_path, "1-b-b").releases()] == ["1-b-b", "1-a-a"]
+
+
+def test_the_release_that_is_wanted_is_kept_however_old_its_date(tmp_path: Path) -> None:
+    _installed(tmp_path, "1-l-wanted", "1-l-b", "1-l-c", "1-l-d")
+    assert _superfluous(_home(tmp_path, "1-l-wanted")) == set()

@@ -1,0 +1,186 @@
+"""The module `service_unit` without a host: what it compares, what it concludes, and what it writes."""
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .modules import load
+
+_NOW = datetime.now(UTC).timestamp()
+_UNIT, _INSTANCES = "frota-example.service", {"left": {"answer": 1}, "right": {}}
+
+
+_MODULE = load("service_unit")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Give the root folder of a host that has releases and no service yet."""
+    for folder in ("etc/frota", "etc/systemd/system", "opt/frota/releases/old", "opt/frota/releases/new"):
+        (tmp_path / folder).mkdir(parents=True)
+    return tmp_path
+
+
+def _service(root: Path, **params: Any) -> Any:
+    wanted: dict[str, Any] = {
+        "name": "frota-example",
+        "home": "/opt/frota",
+        "release": "new",
+        "executable": "frota",
+        "arguments": "",
+    }
+    wanted |= {"unit": "[Service]\n", "socket": "", "settings": {}, "prefix": "EXAMPLE_", "instances": None}
+    return _MODULE.Service({**wanted, "restart_on": [], "checks_settings": True, **params}, root)
+
+
+def _state(**differences: Any) -> Any:
+    return _MODULE.State(**{"active": True, "enabled": True, "started": _NOW, "needs_reload": False, **differences})
+
+
+def _plan(service: Any, **states: Any) -> Any:
+    running = {unit: _state() for unit in [*service.units, *service.sockets]}
+    return _MODULE.Plan(service, running | {unit.replace("__", "@"): state for unit, state in states.items()})
+
+
+def _apply(service: Any) -> None:
+    """Make every file and the link what they should be, as they were an hour before the units started."""
+    plan = _plan(service)
+    for path, text in plan.files.items():
+        _MODULE.write(path, text)
+    _MODULE.switch(service.current, service.release)
+    for path in [*service.files(), service.current]:
+        os.utime(path, (_NOW - 3600, _NOW - 3600), follow_symlinks=False)
+
+
+def test_a_service_that_is_as_it_should_be_has_no_change(root: Path) -> None:
+    service = _service(root, socket="[Socket]\n", settings={"port": 5000})
+    _apply(service)
+    plan = _plan(service)
+    assert not plan.changes
+    assert (plan.restarted, plan.stopped, list(plan.diff())) == ([], [], [])
+
+
+def test_a_bare_host_gets_every_file_and_starts_every_unit(root: Path) -> None:
+    service = _service(root, instances=_INSTANCES)
+    plan = _MODULE.Plan(service, {unit: _state(active=False, enabled=False, started=0) for unit in service.units})
+    assert {str(path.relative_to(root)) for path in plan.files} == {
+        "etc/frota/frota-example@left.env",
+        "etc/frota/frota-example@right.env",
+        "etc/systemd/system/frota-example@.service",
+    }
+    assert plan.switches
+    assert plan.restarted == plan.disabled == ["frota-example@left.service", "frota-example@right.service"]
+
+
+def test_a_changed_setting_of_an_instance_restarts_that_instance(root: Path) -> None:
+    _apply(_service(root, instances=_INSTANCES))
+    plan = _plan(_service(root, instances={**_INSTANCES, "left": {"answer": 2}}))
+    assert plan.restarted == ["frota-example@left.service"]
+    [shown] = [diff for diff in plan.diff() if diff["before_header"].endswith("left.env")]
+    assert 'EXAMPLE_ANSWER="1"' in shown["before"]
+    assert 'EXAMPLE_ANSWER="2"' in shown["after"]
+
+
+@pytest.mark.parametrize(
+    "params",
+    [
+        pytest.param({"unit": "[Service]\nType=notify\n"}, id="unit file"),
+        pytest.param({"release": "old"}, id="release"),
+        pytest.param({"restart_on": ["0123"]}, id="digest"),
+    ],
+)
+def test_what_all_instances_share_restarts_all(root: Path, params: dict[str, Any]) -> None:
+    _apply(_service(root, instances=_INSTANCES))
+    assert len(_plan(_service(root, instances=_INSTANCES, **params)).restarted) == 2
+
+
+def test_a_changed_socket_listens_again_and_an_unchanged_one_does_not(root: Path) -> None:
+    _apply(_service(root, socket="[Socket]\n"))
+    assert _plan(_service(root, socket="[Socket]\nBacklog=1\n")).listens_again
+    changed = _plan(_service(root, socket="[Socket]\n", settings={"answer": 1}))
+    assert (changed.listens_again, changed.restarted) == (False, [_UNIT])
+
+
+@pytest.mark.parametrize("newer", ["etc/frota/frota-example.env", f"etc/systemd/system/{_UNIT}", "opt/frota/current"])
+def test_a_restart_that_an_interrupted_run_did_not_make_is_planned(root: Path, newer: str) -> None:
+    service = _service(root)
+    _apply(service)
+    os.utime(root / newer, (_NOW + 1, _NOW + 1), follow_symlinks=False)
+    assert _plan(service).restarted == [_UNIT]
+
+
+def test_a_unit_that_does_not_run_is_started_and_one_that_does_not_start_at_boot_is_enabled(root: Path) -> None:
+    service = _service(root)
+    _apply(service)
+    assert _MODULE.Plan(service, {_UNIT: _state(active=False)}).restarted == [_UNIT]
+    disabled = _MODULE.Plan(service, {_UNIT: _state(enabled=False)})
+    assert (disabled.restarted, disabled.disabled, disabled.changes) == ([], [_UNIT], True)
+
+
+def test_a_file_of_another_mode_is_put_right_without_a_restart(root: Path) -> None:
+    service = _service(root)
+    _apply(service)
+    service.env_file(_UNIT).chmod(0o600)
+    plan = _plan(service)
+    assert (plan.loose, plan.restarted, plan.changes) == ([service.env_file(_UNIT)], [], True)
+    assert "mode 0600" in next(plan.diff())["before"]
+
+
+def test_an_instance_that_is_not_wanted_is_stopped_and_nothing_of_another_service(root: Path) -> None:
+    _apply(_service(root, instances=_INSTANCES))
+    _apply(_service(root, name="frota-example-two", instances=_INSTANCES))
+    plan = _plan(_service(root, instances={"right": {}}))
+    assert (plan.stopped, plan.restarted) == (["frota-example@left.service"], [])
+
+
+@pytest.mark.parametrize("text", ['a "b"', "$HOME", "`id`", "a\\b", "é°", "", " a "])
+def test_a_setting_is_read_back_by_a_shell_as_it_was_written(root: Path, text: str) -> None:
+    line = _service(root, settings={"text": text}).settings("").splitlines()[-1]
+    assert os.popen(f'{line}; printf %s "$EXAMPLE_TEXT"').read() == text  # sh quotes as systemd.exec(5) does here
+
+
+@pytest.mark.parametrize("text", ["a\nb", "a\0", "\r"])
+def test_a_setting_of_several_lines_is_refused_by_name(root: Path, text: str) -> None:
+    with pytest.raises(_MODULE.Fault, match=r"^text='.*': a setting is text of one line$"):
+        _service(root, settings={"text": text}).files()
+
+
+def test_settings_are_in_the_order_of_their_names_however_they_are_given(root: Path) -> None:
+    given = _service(root, settings={"b": 1, "a": 2}), _service(root, settings={"a": 2, "b": 1})
+    assert given[0].settings("") == given[1].settings("")
+
+
+def test_a_state_is_read_from_what_systemctl_shows() -> None:
+    running = {"ActiveState": "active", "UnitFileState": "enabled", "NeedDaemonReload": "no"}
+    started = _MODULE.state_of({**running, "InactiveExitTimestamp": "Fri 2026-11-27 13:34:55.500000 UTC"})
+    assert started == (True, True, datetime(2026, 11, 27, 13, 34, 55, 500000, UTC).timestamp(), False)
+    never = {"ActiveState": "inactive", "UnitFileState": "", "NeedDaemonReload": "yes", "InactiveExitTimestamp": ""}
+    assert _MODULE.state_of(never) == (False, False, 0.0, True)
+
+
+def test_a_file_is_replaced_whole_and_readable_whatever_the_umask(tmp_path: Path) -> None:
+    former = os.umask(0o077)
+    try:
+        _MODULE.write(tmp_path / "file", "new\n")
+    finally:
+        os.umask(former)
+    assert (tmp_path / "file").read_text() == "new\n"
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o644
+    assert list(tmp_path.iterdir()) == [tmp_path / "file"]
+
+
+def test_a_file_from_the_future_is_given_todays_date(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    os.utime(file, (_NOW + 86400, _NOW + 86400))
+    _MODULE.date_back([file])
+    assert _MODULE.modified(file) < _NOW + 3600
+
+
+def test_a_unit_that_a_wrong_clock_has_dated_ahead_is_restarted(root: Path) -> None:
+    service = _service(root)
+    _apply(service)
+    assert _plan(service, **{_UNIT: _state(started=_NOW + 86400)}).restarted == [_UNIT]

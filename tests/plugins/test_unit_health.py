@@ -1,0 +1,53 @@
+"""The module `unit_health` without a host: what it reads from systemd's own words, and what it calls a fault."""
+
+import pytest
+
+from .modules import load, systemd_units
+
+_MODULE = load("unit_health")
+_UNIT = "frota-example@left.service"
+_RUNNING = {"ActiveState": "active", "SubState": "running", "UnitFileState": "enabled"}
+
+
+def test_a_unit_that_runs_and_starts_at_boot_has_no_fault() -> None:
+    assert list(_MODULE.state_faults(_UNIT, _RUNNING)) == []
+
+
+@pytest.mark.parametrize(
+    ("state", "fault"),
+    [
+        ({"ActiveState": "activating", "SubState": "auto-restart"}, f"{_UNIT} is not active: auto-restart"),
+        ({"UnitFileState": "disabled"}, f"{_UNIT} does not start at boot"),
+        ({"UnitFileState": ""}, f"{_UNIT} does not start at boot"),
+    ],
+)
+def test_each_wrong_state_is_a_sentence(state: dict[str, str], fault: str) -> None:
+    assert list(_MODULE.state_faults(_UNIT, {**_RUNNING, **state})) == [fault]
+
+
+def test_a_line_about_the_unit_is_a_fault_of_its_form_and_one_about_another_is_not() -> None:
+    said = "/etc/systemd/system/frota-example@.service:9: Unknown key 'Typ'\n/etc/systemd/system/other.service:1: x\n"
+    assert _MODULE.form_faults(_UNIT, said) == said.splitlines()[:1]
+
+
+@pytest.mark.parametrize(
+    ("said", "fault"),
+    [
+        ("\u2192 Overall exposure level for frota-example@left.service: 1.4 OK \U0001f642", ""),
+        (
+            "\u2192 Overall exposure level for frota-example@left.service: 1.5 OK",
+            "is exposed: 1.5, at most 1.4 is allowed",
+        ),
+        ("Failed to load", "is exposed: unknown, at most 1.4 is allowed"),
+    ],
+)
+def test_an_exposure_above_the_limit_or_unknown_is_a_fault(said: str, fault: str) -> None:
+    assert _MODULE.exposure_fault(_UNIT, said, 1.4) == (f"{_UNIT} {fault}" if fault else "")
+
+
+def test_properties_are_read_unit_by_unit() -> None:
+    shown = "Id=a.service\nActiveState=active\n\nId=b@c.service\nActiveState=inactive\nX=a=b\n"
+    assert systemd_units.read_properties(shown) == {
+        "a.service": {"Id": "a.service", "ActiveState": "active"},
+        "b@c.service": {"Id": "b@c.service", "ActiveState": "inactive", "X": "a=b"},
+    }
