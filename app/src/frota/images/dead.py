@@ -9,7 +9,7 @@ import os
 import ssl
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -184,7 +184,9 @@ def _time(properties: pika.BasicProperties) -> str:
     deaths = (properties.headers or {}).get("x-death")
     found = deaths[0].get("time") if isinstance(deaths, list) and deaths and isinstance(deaths[0], dict) else None
     if not isinstance(found, datetime):
-        found = datetime.fromtimestamp(properties.timestamp, UTC) if properties.timestamp else None
+        found = None
+        with suppress(ValueError, OverflowError, OSError, TypeError):  # others' clocks may count in milliseconds
+            found = datetime.fromtimestamp(properties.timestamp, UTC) if properties.timestamp else None
     return found.replace(tzinfo=UTC).isoformat().replace("+00:00", "Z") if found else "-"
 
 

@@ -31,6 +31,7 @@ _PARTS = frozenset((STRIP_OFFSETS, STRIP_SIZES, TILE_OFFSETS, TILE_SIZES))
 _MOST_STRIPS = 1 << 17  # and the values of any other tag that are read: more are no layout that is read right
 _MOST_TAGS = 1_000  # of a directory, ascending: ours are among the first 531
 _TYPES = {1: "B", 3: "H", 4: "I", 16: "Q"}  # BYTE, SHORT, LONG and BigTIFF's LONG8
+_ONE = {(order, kind): struct.Struct(order + code) for order in "<>" for kind, code in _TYPES.items()}
 
 Tags = Mapping[int, tuple[int, ...]]
 
@@ -161,6 +162,9 @@ def directory(data: bytes | mmap.mmap) -> Tags:
         if tag in _WANTED:
             if tag in tags or kind not in _TYPES or (tag in _PARTS and count > _MOST_STRIPS):
                 raise DirectoryError
+            if count == 1 and (big or kind != 16):  # as most are
+                tags[tag] = _ONE[order, kind].unpack_from(data, place + head.size)
+                continue
             values, value = struct.Struct(f"{order}{min(count, _MOST_STRIPS)}{_TYPES[kind]}"), place + head.size
             if values.size > inline:
                 (value,) = place_of.unpack_from(data, value)
