@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -192,3 +193,38 @@ os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
                 assert json.loads(one.recv())["ok"]
             second.terminate()
             assert second.wait(PATIENCE) == 0
+
+
+@pytest.mark.parametrize("files", [12, 16, 20, 24, 32, 47])
+def test_a_server_that_could_serve_nobody_does_not_start_and_says_why(tmp_path: Path, files: int) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "frota", "list", "serve", "--port", "0", "--state-dir", str(tmp_path)],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (files, files)),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE,
+    )
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"frota: {files} open files are allowed, but 48 needed: raise the limit (ulimit -n, LimitNOFILE=)\n"
+    )
+
+
+@pytest.mark.parametrize("soft", [20, 64])
+def test_a_low_soft_limit_is_raised(tmp_path: Path, soft: int) -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert hard > 1000
+    low = partial(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+    flags = ("--max-connections", 100)
+    with list_server(tmp_path, *flags, preexec_fn=low) as server, crowd(server.port, zmq.REQ) as sockets:
+        server.wait_for(_FULL)
+        assert sum(bool(one.poll(100)) for one in sockets[:90]) > _FEW
+
+
+def test_the_least_that_is_allowed_is_enough_for_some(tmp_path: Path) -> None:
+    low = partial(resource.setrlimit, resource.RLIMIT_NOFILE, (48, 48))
+    with list_server(tmp_path, "--snapshot-bytes", 4096, preexec_fn=low) as server, server.asking() as first:
+        for number in range(100):
+            assert first.native("append", value=f"{number:0100}", id=first.next_id())["ok"]
+        server.wait_for("snapshot 2 holds everything before it")

@@ -20,11 +20,24 @@ from pathlib import Path
 
 from frota.remote_list.notes import Notes
 
+_LEAST = 48  # open files, of which about half are the server's
 _SPARE = 64  # descriptors for our own work, beyond what is open at the start
 _UNLIMITED = 2**20  # what no limit at all amounts to (fs.nr_open)
 _SOON = 0.02  # seconds after which is seen whether those who waited have taken all the room again
 _SO_ATTACH_FILTER, _SO_DETACH_FILTER = 26, 27  # asm-generic/socket.h; Python has no names for them
 _DROP_ALL = struct.pack("HBBI", 6, 0, 0, 0)  # one instruction of classic BPF: return 0, keep nothing of the packet
+
+
+def require_descriptors() -> None:
+    """Allow as many descriptors as there may be. Raises OSError where a server, and a few clients, need more.
+
+    Without them ZeroMQ does not fail, but aborts the process.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if 0 <= hard < _LEAST:
+        raise OSError(f"{hard} open files are allowed, but {_LEAST} needed: raise the limit (ulimit -n, LimitNOFILE=)")
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 class Admission:
