@@ -8,11 +8,11 @@ had arrived by then is let in; and when connections have ended, the filter is ta
 """
 
 import asyncio
-import ctypes
 import os
 import resource
 import socket
 import struct
+from array import array
 from collections.abc import Collection
 from contextlib import suppress
 from itertools import count
@@ -25,7 +25,8 @@ _SPARE = 64  # descriptors for our own work, beyond what is open at the start
 _UNLIMITED = 2**20  # what no limit at all amounts to (fs.nr_open)
 _SOON = 0.02  # seconds after which is seen whether those who waited have taken all the room again
 _SO_ATTACH_FILTER, _SO_DETACH_FILTER = 26, 27  # asm-generic/socket.h; Python has no names for them
-_DROP_ALL = struct.pack("HBBI", 6, 0, 0, 0)  # one instruction of classic BPF: return 0, keep nothing of the packet
+# One instruction of classic BPF: return 0, keep nothing of the packet.
+_DROP_ALL = array("B", struct.pack("HBBI", 6, 0, 0, 0))
 
 
 def require_descriptors() -> None:
@@ -146,9 +147,9 @@ def _number_above(used: Collection[int], free: int) -> int:
 
 def _drop(listener: socket.socket) -> None:
     """Have the kernel drop whatever wants to connect; connections that stand are not concerned."""
-    program = ctypes.create_string_buffer(_DROP_ALL, len(_DROP_ALL))
+    address, _ = _DROP_ALL.buffer_info()  # ctypes would know it too, but wants memory that can be executed
     with suppress(OSError):
-        listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HL", 1, ctypes.addressof(program)))
+        listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HP", 1, address))
 
 
 def _pass(listener: socket.socket) -> None:
