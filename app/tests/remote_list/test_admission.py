@@ -228,3 +228,19 @@ def test_the_least_that_is_allowed_is_enough_for_some(tmp_path: Path) -> None:
         for number in range(100):
             assert first.native("append", value=f"{number:0100}", id=first.next_id())["ok"]
         server.wait_for("snapshot 2 holds everything before it")
+
+
+def test_there_are_as_many_connections_as_are_configured_and_one_that_ends_lets_one_in(tmp_path: Path) -> None:
+    with list_server(tmp_path, "--max-connections", 5) as server, ExitStack() as stack:
+        askers = [stack.enter_context(server.asking()) for _ in range(5)]
+        for asker in askers:
+            assert asker.ask(b"mostrar") == b"[]"
+        server.wait_for(_FULL)
+        assert _is_filtered(server.port)
+        later = stack.enter_context(server.asking())
+        later.socket.send(b"mostrar")
+        assert not later.socket.poll(300)
+        askers[0].socket.close()
+        assert later.socket.recv() == b"[]"
+        for asker in askers[1:]:
+            assert asker.ask(b"mostrar") == b"[]"

@@ -46,7 +46,7 @@ class Admission:
 
     def __init__(self, listeners: Collection[socket.socket], most: int, backlog: int, notes: Notes) -> None:
         self._listeners, self._most, self._backlog, self._notes = listeners, most, backlog, notes
-        self._own = len(_used())
+        self._own = len(_used()) - 1  # without the one to look with
         self._closed = False
         self._timer: asyncio.TimerHandle | None = None
         for one in listeners:
@@ -105,7 +105,7 @@ class Admission:
             used = _used()
         except OSError:  # the whole machine has none left
             return
-        if len(used) < self._full and _has_descriptor():
+        if len(used) - 1 < self._full and _has_descriptor():
             self._open(used)
             self._timer = asyncio.get_running_loop().call_later(_SOON, self.sweep)
 
