@@ -1,6 +1,8 @@
 """More connections than there may be, or than there are descriptors for: they wait, and nobody else is harmed."""
 
+import fcntl
 import json
+import os
 import re
 import resource
 import socket
@@ -231,7 +233,11 @@ def test_the_least_that_is_allowed_is_enough_for_some(tmp_path: Path) -> None:
 
 
 def test_there_are_as_many_connections_as_are_configured_and_one_that_ends_lets_one_in(tmp_path: Path) -> None:
-    with list_server(tmp_path, "--max-connections", 5) as server, ExitStack() as stack:
+    with ExitStack() as stack:
+        high = stack.enter_context(Path(os.devnull).open("rb"))
+        inherited = fcntl.fcntl(high, fcntl.F_DUPFD, 250)  # by which numbers say less than how many there are
+        stack.callback(os.close, inherited)
+        server = stack.enter_context(list_server(tmp_path, "--max-connections", 5, pass_fds=[inherited]))
         askers = [stack.enter_context(server.asking()) for _ in range(5)]
         for asker in askers:
             assert asker.ask(b"mostrar") == b"[]"
@@ -244,3 +250,14 @@ def test_there_are_as_many_connections_as_are_configured_and_one_that_ends_lets_
         assert later.socket.recv() == b"[]"
         for asker in askers[1:]:
             assert asker.ask(b"mostrar") == b"[]"
+
+
+def test_a_limit_below_what_is_in_use_ends_nobody(tmp_path: Path) -> None:
+    with list_server(tmp_path) as server, server.asking() as first, crowd(server.port, zmq.REQ) as sockets:
+        for one in sockets:
+            assert one.poll(int(PATIENCE * 1000))
+        resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (48, 48))
+        server.wait_for("0 connections are there|enough for \\d+ connections and not for 10000")
+        server.wait_for(_FULL)
+        assert first.ask(b"append 1") == b"Elemento '1' adicionado."
+        assert _is_filtered(server.port)

@@ -46,19 +46,23 @@ class Admission:
 
     def __init__(self, listeners: Collection[socket.socket], most: int, backlog: int, notes: Notes) -> None:
         self._listeners, self._most, self._backlog, self._notes = listeners, most, backlog, notes
-        self._own = len(_used()) - 1  # without the one to look with
+        used = _used()
+        self._own = len(used) - 1  # without the one to look with
         self._closed = False
         self._timer: asyncio.TimerHandle | None = None
         for one in listeners:
             _pass(one)  # a process before this one, of which systemd has kept the socket, may have been full at its end
         self._plan()
-        self._open()
+        self._open(used)
 
     def sweep(self) -> None:
         """Stop or go on letting connections in (call it several times a second)."""
         if resource.getrlimit(resource.RLIMIT_NOFILE) != (self._soft, self._hard):  # somebody else's doing: prlimit(1)
             self._plan()
-            self._limit(self._beyond if self._closed else self._full)
+            self._limit(self._beyond)
+            with suppress(OSError):  # there may be none left to look with
+                if not self._closed:
+                    self._open(_used())
         if self._closed:
             self._reopen()
         elif not _has_descriptor():
@@ -109,7 +113,7 @@ class Admission:
             self._open(used)
             self._timer = asyncio.get_running_loop().call_later(_SOON, self.sweep)
 
-    def _open(self, used: Collection[int] = ()) -> None:
+    def _open(self, used: Collection[int]) -> None:
         self._closed = False
         self._limit(_number_above(used, self._full - len(used)))
         for one in self._listeners:
