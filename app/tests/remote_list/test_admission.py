@@ -1,6 +1,8 @@
 """More connections than there may be, or than there are descriptors for: they wait, and nobody else is harmed."""
 
+import fcntl
 import json
+import os
 import re
 import resource
 import socket
@@ -9,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -192,3 +195,69 @@ os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
                 assert json.loads(one.recv())["ok"]
             second.terminate()
             assert second.wait(PATIENCE) == 0
+
+
+@pytest.mark.parametrize("files", [12, 16, 20, 24, 32, 47])
+def test_a_server_that_could_serve_nobody_does_not_start_and_says_why(tmp_path: Path, files: int) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "frota", "list", "serve", "--port", "0", "--state-dir", str(tmp_path)],
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (files, files)),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=PATIENCE,
+    )
+    assert done.returncode == 1
+    assert done.stderr == (
+        f"frota: {files} open files are allowed, but 48 needed: raise the limit (ulimit -n, LimitNOFILE=)\n"
+    )
+
+
+@pytest.mark.parametrize("soft", [20, 64])
+def test_a_low_soft_limit_is_raised(tmp_path: Path, soft: int) -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert hard > 1000
+    low = partial(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+    flags = ("--max-connections", 100)
+    with list_server(tmp_path, *flags, preexec_fn=low) as server, crowd(server.port, zmq.REQ) as sockets:
+        server.wait_for(_FULL)
+        assert sum(bool(one.poll(100)) for one in sockets[:90]) > _FEW
+
+
+def test_the_least_that_is_allowed_is_enough_for_some(tmp_path: Path) -> None:
+    low = partial(resource.setrlimit, resource.RLIMIT_NOFILE, (48, 48))
+    with list_server(tmp_path, "--snapshot-bytes", 4096, preexec_fn=low) as server, server.asking() as first:
+        for number in range(100):
+            assert first.native("append", value=f"{number:0100}", id=first.next_id())["ok"]
+        server.wait_for("snapshot 2 holds everything before it")
+
+
+def test_there_are_as_many_connections_as_are_configured_and_one_that_ends_lets_one_in(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        high = stack.enter_context(Path(os.devnull).open("rb"))
+        inherited = fcntl.fcntl(high, fcntl.F_DUPFD, 250)  # by which numbers say less than how many there are
+        stack.callback(os.close, inherited)
+        server = stack.enter_context(list_server(tmp_path, "--max-connections", 5, pass_fds=[inherited]))
+        askers = [stack.enter_context(server.asking()) for _ in range(5)]
+        for asker in askers:
+            assert asker.ask(b"mostrar") == b"[]"
+        server.wait_for(_FULL)
+        assert _is_filtered(server.port)
+        later = stack.enter_context(server.asking())
+        later.socket.send(b"mostrar")
+        assert not later.socket.poll(300)
+        askers[0].socket.close()
+        assert later.socket.recv() == b"[]"
+        for asker in askers[1:]:
+            assert asker.ask(b"mostrar") == b"[]"
+
+
+def test_a_limit_below_what_is_in_use_ends_nobody(tmp_path: Path) -> None:
+    with list_server(tmp_path) as server, server.asking() as first, crowd(server.port, zmq.REQ) as sockets:
+        for one in sockets:
+            assert one.poll(int(PATIENCE * 1000))
+        resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (48, 48))
+        server.wait_for("0 connections are there|enough for \\d+ connections and not for 10000")
+        server.wait_for(_FULL)
+        assert first.ask(b"append 1") == b"Elemento '1' adicionado."
+        assert _is_filtered(server.port)

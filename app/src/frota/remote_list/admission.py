@@ -8,11 +8,11 @@ had arrived by then is let in; and when connections have ended, the filter is ta
 """
 
 import asyncio
-import ctypes
 import os
 import resource
 import socket
 import struct
+from array import array
 from collections.abc import Collection
 from contextlib import suppress
 from itertools import count
@@ -20,11 +20,25 @@ from pathlib import Path
 
 from frota.remote_list.notes import Notes
 
+_LEAST = 48  # open files, of which about half are the server's
 _SPARE = 64  # descriptors for our own work, beyond what is open at the start
 _UNLIMITED = 2**20  # what no limit at all amounts to (fs.nr_open)
 _SOON = 0.02  # seconds after which is seen whether those who waited have taken all the room again
 _SO_ATTACH_FILTER, _SO_DETACH_FILTER = 26, 27  # asm-generic/socket.h; Python has no names for them
-_DROP_ALL = struct.pack("HBBI", 6, 0, 0, 0)  # one instruction of classic BPF: return 0, keep nothing of the packet
+# One instruction of classic BPF: return 0, keep nothing of the packet.
+_DROP_ALL = array("B", struct.pack("HBBI", 6, 0, 0, 0))
+
+
+def require_descriptors() -> None:
+    """Allow as many descriptors as there may be. Raises OSError where a server, and a few clients, need more.
+
+    Without them ZeroMQ does not fail, but aborts the process.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if 0 <= hard < _LEAST:
+        raise OSError(f"{hard} open files are allowed, but {_LEAST} needed: raise the limit (ulimit -n, LimitNOFILE=)")
+    with suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 class Admission:
@@ -32,19 +46,23 @@ class Admission:
 
     def __init__(self, listeners: Collection[socket.socket], most: int, backlog: int, notes: Notes) -> None:
         self._listeners, self._most, self._backlog, self._notes = listeners, most, backlog, notes
-        self._own = len(_used())
+        used = _used()
+        self._own = len(used) - 1  # without the one to look with
         self._closed = False
         self._timer: asyncio.TimerHandle | None = None
         for one in listeners:
             _pass(one)  # a process before this one, of which systemd has kept the socket, may have been full at its end
         self._plan()
-        self._open()
+        self._open(used)
 
     def sweep(self) -> None:
         """Stop or go on letting connections in (call it several times a second)."""
         if resource.getrlimit(resource.RLIMIT_NOFILE) != (self._soft, self._hard):  # somebody else's doing: prlimit(1)
             self._plan()
-            self._limit(self._beyond if self._closed else self._full)
+            self._limit(self._beyond)
+            with suppress(OSError):  # there may be none left to look with
+                if not self._closed:
+                    self._open(_used())
         if self._closed:
             self._reopen()
         elif not _has_descriptor():
@@ -91,11 +109,11 @@ class Admission:
             used = _used()
         except OSError:  # the whole machine has none left
             return
-        if len(used) < self._full and _has_descriptor():
+        if len(used) - 1 < self._full and _has_descriptor():
             self._open(used)
             self._timer = asyncio.get_running_loop().call_later(_SOON, self.sweep)
 
-    def _open(self, used: Collection[int] = ()) -> None:
+    def _open(self, used: Collection[int]) -> None:
         self._closed = False
         self._limit(_number_above(used, self._full - len(used)))
         for one in self._listeners:
@@ -133,9 +151,9 @@ def _number_above(used: Collection[int], free: int) -> int:
 
 def _drop(listener: socket.socket) -> None:
     """Have the kernel drop whatever wants to connect; connections that stand are not concerned."""
-    program = ctypes.create_string_buffer(_DROP_ALL, len(_DROP_ALL))
+    address, _ = _DROP_ALL.buffer_info()  # ctypes would know it too, but wants memory that can be executed
     with suppress(OSError):
-        listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HL", 1, ctypes.addressof(program)))
+        listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HP", 1, address))
 
 
 def _pass(listener: socket.socket) -> None:

@@ -117,8 +117,10 @@ def _serve(args: argparse.Namespace) -> int:
     if args.check:
         return 0
     from frota.core import service
+    from frota.remote_list.admission import require_descriptors
     from frota.remote_list.server import ListServer
 
+    require_descriptors()
     log.configure(SYSTEM, SERVER_UNIT, config.log_level)
     return service.run(partial(ListServer, config, reread))
 
