@@ -167,7 +167,7 @@ def main() -> None:
         "archives": {"type": "dict", "default": {}},
     }
     module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
-    os.umask(0o022)  # services that are nobody read it, whatever the umask of the login is
+    os.umask(0o022)  # services with dynamic users read it, whatever the login's umask is
     home, archives = Home(module.params), module.params["archives"]
     lacking = home.lacking()
     try:

@@ -65,7 +65,7 @@ MODE = 0o644
 PROPERTIES = ("ActiveState", "UnitFileState", "InactiveExitTimestamp", "NeedDaemonReload")
 TIMESTAMP = "%Y-%m-%d %H:%M:%S.%f UTC"  # of `systemctl show --timestamp=us+utc`, behind the day of the week
 JOURNAL_LINES = 15
-AHEAD_SECONDS = 60  # a unit started further in the future was started by a wrong clock: what is newer cannot be told
+AHEAD_SECONDS = 60  # a start further in the future was under a wrong clock: files cannot be compared
 ESCAPED = str.maketrans({character: f"\\{character}" for character in '\\"$`'})  # systemd.exec(5), EnvironmentFile=
 
 
@@ -308,7 +308,7 @@ def date_back(paths: Iterable[Path]) -> None:
 
 
 class Host:
-    """What is done to the host, by systemctl and the release's own check. Every method raises Fault."""
+    """Runs systemctl and the release's own check on the host. Every method raises Fault."""
 
     def __init__(self, module: AnsibleModule) -> None:
         self._module = module

@@ -54,7 +54,7 @@ archive: {type: path, returned: always, description: The archive of the project;
 
 
 DIGITS = 12
-# Archives; what is rolled back to is on the hosts. By number: by age, a clock that leaps ahead would remove them all.
+# Archives; former releases are on the hosts. By number: by age, a clock that leaps ahead would remove them all.
 KEPT = 20
 
 
@@ -134,7 +134,7 @@ def pack(folder: Path, archive: Path) -> None:
 
 
 def readable(member: tarfile.TarInfo) -> tarfile.TarInfo:
-    """Let everybody on a host read what is in an archive, whatever the umask here is."""
+    """Make an archive's files readable by every user of a host, whatever the umask here is."""
     member.mode |= 0o755 if member.isdir() or member.mode & 0o100 else 0o644
     member.uid = member.gid = 0
     member.uname = member.gname = "root"

@@ -58,7 +58,7 @@ def configurable(parser: argparse.ArgumentParser, cls: type, prefix: str) -> Non
 
 
 class _Check(argparse.Action):
-    """`--check`: whoever checks a file of settings has no words for the command, so none are asked for."""
+    """`--check`: makes positional arguments optional, since a check of settings needs none."""
 
     def __init__(self, option_strings: Sequence[str], dest: str, help: str) -> None:  # noqa: A002 -- argparse's name
         super().__init__(option_strings, dest, nargs=0, default=False, help=help)

@@ -18,7 +18,7 @@ def parse_host(text: str) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether nobody but this machine can reach a host: an address, or a name that has no other ones."""
+    """Tell whether only this machine can reach a host: a loopback address, or a name with no other addresses."""
     if host == "localhost":
         return True
     try:

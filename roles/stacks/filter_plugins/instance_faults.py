@@ -53,11 +53,11 @@ def advice(same: list[dict[str, Any]]) -> str:
         return (
             f"Take the tag Name off the Auto Scaling group {', '.join(groups)} and its instances, and give it {POOL}."
         )
-    return "Give each a tag Name of its own, or terminate what is not wanted."
+    return "Give each a unique tag Name, or terminate the superfluous ones."
 
 
 def role_faults(instances: list[dict[str, Any]], needs: dict[str, list[str]]) -> list[str]:
-    """Say which instances have a role that nobody knows, and which roles have nobody that they need."""
+    """Return the instances with an unknown role, and the roles that lack a host of another role."""
     faults, there = [], set()
     for one in instances:
         roles = roles_of(one)

@@ -10,7 +10,7 @@ from frota.core.log import printable
 from frota.cpu_metrics import messages
 from frota.cpu_metrics.messages import Disk, Memory, Network, Own, Sample
 
-# What stands between messages and harms nobody: white space, NUL, the bytes of a byte order mark.
+# Ignored between messages: white space, NUL, the bytes of a byte order mark.
 _PADDING = b" \t\r\n\v\f\0\xef\xbb\xbf"
 # The accents may be letters of their own, too, as some editors write them.
 _ORIGINAL = re.compile(
@@ -28,13 +28,13 @@ _HTTP = (b"GET ", b"HEAD ")
 
 
 class BadMessage(ValueError):
-    """What came is no message: says in Portuguese what is wrong, and with which sample, where that is known."""
+    """Malformed input: the reason in Portuguese, and the sample's number where it is known."""
 
     number = 0
 
 
 class Hello(NamedTuple):
-    """Who sends native samples, how often (s), up to which number they were acknowledged, and from which process.
+    """A native agent's host, interval (s), last acknowledged sequence number and process.
 
     `instance` is empty where an older agent says hello.
     """

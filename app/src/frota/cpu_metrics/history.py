@@ -87,12 +87,12 @@ class Kept(NamedTuple):
 
 
 def _text(data: bytes) -> str:
-    """Return a text, also where it is damaged: one row of it is not to stop whoever reads the others."""
+    """Return a text, also a damaged one: one bad row must not end the reading of the others."""
     return data.decode(errors="replace")
 
 
 def _sound(kept: Kept) -> Kept | None:
-    """Return a host as it can be used: without what is damaged, None where it is no host at all."""
+    """Return a host without its damaged fields, None where the row is no host."""
     wholes = (kept.id, kept.last, kept.samples, kept.missing, kept.duplicates, kept.ordinal, kept.chunked)
     times = (kept.first_seen, kept.last_seen, kept.interval, kept.heard)
     texts = (kept.name, kept.dialect, kept.run, kept.crossed, kept.former)
@@ -177,7 +177,7 @@ class History:
     def load(self) -> tuple[list[Kept], list[tuple[int, int, bytes]], int, int]:
         """Return all hosts, the samples that are in no chunk in their order, the last sequence number, the highest id.
 
-        What is damaged is left out, and told of. Raises OSError.
+        Damaged rows are skipped and logged. Raises OSError.
         """
         try:
             found = [_sound(Kept(*row)) for row in self._opened.execute(_HOSTS)]

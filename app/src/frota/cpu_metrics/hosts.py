@@ -13,7 +13,7 @@ _OLDEST_TAIL = (
 )
 
 
-_MOST_FORMER = 16  # runs that are remembered of a host, the newest
+_MOST_FORMER = 16  # runs of a host whose sequence numbers are kept, the newest
 
 
 class Hosts:
@@ -73,7 +73,7 @@ class Hosts:
         return host
 
     def greet(self, hello: Hello) -> Host:
-        """Return the host that says hello, its numbers beginning anew if its run does.
+        """Return the host that says hello, with sequence numbers from 1 for a new run.
 
         A run that was there before goes on behind all that came of it: agents of one name may take turns.
         """

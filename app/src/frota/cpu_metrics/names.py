@@ -1,8 +1,8 @@
-"""Two agents of one name: which of them is served, and how the other learns of it.
+"""Two agents of one name: which is served, and what the other is answered.
 
 Most often the older connection is half-open, or its computer is gone and another has its name: the newer one is to be
-served at once. But computers are cloned, and some are called localhost: then the older is served, or they would take
-each other's place for ever. So the older one is asked for a sign of life before it is given up.
+served at once. But computers are cloned, and some are called localhost: then the older is served, or each would
+replace the other for ever. So the server pings the older one before it closes its connection.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ PONG_SECONDS = 2.0  # in which an agent answers a ping: its loop waits for nothi
 _SILENT_INTERVALS = 1.5  # without a sample, after which an agent that knows no ping is taken for gone
 _SLACK_SECONDS = 2.0
 _RIVAL_SECONDS = 180.0  # since its last try, after which a rival is no rival any more; agents try every minute
-_MOST_RIVALS = 100  # that are remembered of a name: who is not is told of at every try
+_MOST_RIVALS = 100  # of one name that are kept: one that is not kept is logged at every try
 
 
 class Names:
@@ -29,7 +29,7 @@ class Names:
 
     def __init__(self, notes: Notes, now: Callable[[], float]) -> None:
         self._notes, self._now = notes, now
-        self._contests: dict[Connection, list[tuple[Connection, Hello]]] = {}  # those who wait, by who has the name
+        self._contests: dict[Connection, list[tuple[Connection, Hello]]] = {}  # newcomers waiting, by holder
 
     def contested(self, host: Host, newcomer: "Connection", hello: Hello) -> bool:
         """Tell whether the host's name is another's; then the newcomer waits, or is refused already."""
@@ -45,12 +45,12 @@ class Names:
         return True
 
     def alive(self, holder: "Connection") -> None:
-        """Take a sign of life: whoever else wants the name is refused."""
+        """Take a pong: reject the others that claim the name."""
         for newcomer, _ in self._contests.pop(holder, ()):
             self._refuse(holder, newcomer)
 
     def gone(self, holder: "Connection") -> None:
-        """Let those who wait for the name have it, the first of them first."""
+        """Serve the waiting newcomers in their order, since the holder is gone."""
         for newcomer, hello in self._contests.pop(holder, ()):
             newcomer.go_on(hello)
 

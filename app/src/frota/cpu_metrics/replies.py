@@ -16,7 +16,7 @@ from frota.cpu_metrics.history import History, Past
 from frota.cpu_metrics.hosts import Hosts
 
 _AT_ONCE = 20  # hosts, or chunks of history, between two turns of others
-_MOST_DAMAGED = 1000  # chunks that are told of
+_MOST_DAMAGED = 1000  # damaged chunks that are counted
 _END = orjson.dumps({"frota": messages.VERSION, "end": True}) + b"\n"
 
 

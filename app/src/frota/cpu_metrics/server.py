@@ -138,7 +138,7 @@ class Server:
         self.names.gone(connection)
 
     def greet(self, connection: Connection, hello: Hello) -> None:
-        """Know who sends, unless another agent has that name: see names.py."""
+        """Identify the agent, unless another one holds the name: see names.py."""
         if connection.host and connection.host.kept.name != hello.host:
             raise BadMessage(messages.BAD_HELLO)
         self._require_room(hello.host)
@@ -321,7 +321,7 @@ def _can_open() -> bool:
 
 
 def _bounded(connections: int) -> int:
-    """Return how many connections there can be: beyond the limit of open files nobody could even be refused."""
+    """Return the connection limit: beyond the limit of open files a connection could not even be rejected."""
     allow_descriptors(connections)
     most = max(1, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _OTHER_DESCRIPTORS)
     if most < connections:

@@ -188,7 +188,7 @@ def _json(line: bytes) -> dict[str, Any]:
 
 
 def _seconds_since(facts: dict[str, Any]) -> float:
-    """Return how long ago a file was written: in the same boot by a clock that nobody sets.
+    """Return how long ago a file was written: within one boot by the monotonic boot clock.
 
     After another boot only the calendar knows, which may have leapt: then samples are at most as old as a server takes.
     """

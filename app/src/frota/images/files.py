@@ -140,7 +140,7 @@ def _no_image(path: str, name: str) -> str:
             return NO_FILE
         return "" if named else _no_image_inside(path)
     except OSError as error:
-        return "" if named else str(_explained(error))  # one that is called an image is told of when its turn comes
+        return "" if named else str(_explained(error))  # a file with an image's extension is reported when it is sent
 
 
 def _no_image_inside(path: str) -> str:

@@ -15,7 +15,7 @@ from frota.images import tiff
 
 Source = bytes | mmap.mmap
 
-HEAD_BYTES = 1024  # of a file, by which its format is told
+HEAD_BYTES = 1024  # of a file, enough to recognise its format
 LONGEST_SIDE = 65_500  # libjpeg makes no longer one
 _MOST_MARKERS = 5_000  # before a JPEG's first scan; an ICC profile and extended XMP may take some hundreds
 _MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # between a JPEG's scans, or in them where it is broken
@@ -287,7 +287,7 @@ def _gif_ends(data: Source) -> bool:
         while size := data[at]:
             at += 1 + size
             blocks += 1
-            if blocks > _MOST_BLOCKS:  # whoever decodes it will see
+            if blocks > _MOST_BLOCKS:  # left to the decoder
                 return True
         at += 1
     return images > 0

@@ -30,7 +30,7 @@ _OPEN: dict[str, type[ImageFile]] = {
 }
 _END = b"\xff\xd9"  # of a JPEG
 _NOISE = bytes(37 * place % 251 for place in range(1, 100))
-# Noise for whoever reads on, and for whoever skips everything up to the next restart interval, whichever that is.
+# Noise for a decoder that reads on, and for one that skips to the next restart interval, whichever that is.
 _TAIL = _NOISE + b"".join(bytes((0xFF, 0xD0 + number)) + _NOISE for number in range(8))
 Image.MAX_IMAGE_PIXELS = None  # our own limit is checked instead
 
@@ -80,7 +80,7 @@ def _convert(data: Source, look: Look, as_png: bool, limits: Limits) -> Grey:
 def _ended(data: bytes) -> bytes:
     """Return a JPEG that lacks its end marker with one. Raises BadImage where more than that is missing.
 
-    A decoder makes up what is missing, and says nothing. So noise is put in its place: a picture that changes by it was
+    A decoder fills in missing data without an error. So noise is put in its place: a picture that changes by it was
     not at its end.
     """
     whole = data[: formats.jpeg_size(data)].rstrip(b"\xff")

@@ -31,7 +31,7 @@ RECEIVED = "Imagem {} recebida, processamento iniciado."
 NO_NAME = "nome do arquivo vazio"
 LONG_NAME = f"nome do arquivo longo demais, o máximo é {LONGEST_NAME} bytes"
 PATH_NAME = "nome do arquivo não pode conter pasta nem barra (/ ou \\), envie só o nome, por exemplo foto.jpg"
-ODD_NAME = "nome do arquivo contém o caractere de controle {}: mude o nome do arquivo"
+CONTROL_CHARACTER = "nome do arquivo contém o caractere de controle {}: mude o nome do arquivo"
 TURNED_NAME = "nome do arquivo contém {}, que muda a direção do texto e esconde o nome real: mude o nome do arquivo"
 NO_UTF8_NAME = "nome do arquivo não está em UTF-8: mude o nome do arquivo (convmv converte os de uma pasta)"
 BAD_ID = "id inválido, esperava 32 dígitos hexadecimais"
@@ -68,7 +68,7 @@ def check_name(name: str) -> str:
     if _SURROGATE.search(name):
         raise BadMessage(NO_UTF8_NAME)
     if found := _CONTROL.search(name):
-        raise BadMessage(ODD_NAME.format(f"U+{ord(found[0]):04X}"))
+        raise BadMessage(CONTROL_CHARACTER.format(f"U+{ord(found[0]):04X}"))
     if found := _TURNING.search(name):
         raise BadMessage(TURNED_NAME.format(f"U+{ord(found[0]):04X}"))
     if "/" in name or "\\" in name or name in (".", ".."):

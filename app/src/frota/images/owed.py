@@ -20,7 +20,7 @@ class Owed:
         self._file = directory / "owed.jsonl"
 
     def read(self) -> list[Event]:
-        """Return what is left from before; lines that are no events are left out, and told of once."""
+        """Return what is left from before; malformed lines are skipped, and logged once."""
         try:
             lines = self._file.read_bytes().splitlines()
         except FileNotFoundError:
@@ -36,7 +36,7 @@ class Owed:
             except BadMessage as error:
                 fault = fault or str(error)
         if bad := len(lines) - len(events):
-            text = f"{self._file}: {bad} lines are damaged, who waits for their results is not told: {fault}"
+            text = f"{self._file}: {bad} lines are damaged and skipped, their results are not reported: {fault}"
             log.record("ERROR", "owed_lost", text, COUNT=bad)
         return events
 

@@ -15,7 +15,7 @@ from frota.images.notes import named
 from frota.images.owed import Owed
 from frota.images.publishing import FullError, Publisher, UnroutableError
 
-_AGAIN_SECONDS = 5.0  # for the broker to take an image that is queued anew
+_AGAIN_SECONDS = 5.0  # for the broker to confirm a requeued image
 _PAUSE = 5.0  # seconds until the dead are tried again where the broker does not take them
 
 
@@ -79,7 +79,7 @@ class Reporter:
                 await asyncio.sleep(random.uniform(0.5, 1) * _PAUSE)  # the back-off itself
 
     async def again(self, delivery: Delivery) -> bool:
-        """Put an image into its queue anew, as if it had never been delivered; tell whether the broker has it on disk.
+        """Requeue an image without counting a delivery; tell whether the broker confirmed it.
 
         Handing it back would count as a delivery, and after a few of these it would be dead.
         """
@@ -92,7 +92,7 @@ class Reporter:
             async with asyncio.timeout(_AGAIN_SECONDS):
                 await self._publisher.publish("", QUEUE, delivery.body, properties)
         except (TimeoutError, AwayError, FullError, UnroutableError) as error:
-            log.record("WARNING", "not_queued_anew", f"an image goes on waiting for S3, or is handed back: {error!r}")
+            log.record("WARNING", "requeue_failed", f"an image keeps waiting for S3, or is handed back: {error!r}")
             return False
         return True
 

@@ -30,7 +30,7 @@ from frota.tasks import essential
 _AHEAD = 4  # images a converter has waiting, so that neither broker nor S3 makes it wait
 _THREADS = 4  # requests to S3 for each converter
 _TELL_AFTER = 0.5  # seconds until others are told that an image is worked on: most are done before anybody could look
-_FINISH_SECONDS, _REQUEUE_SECONDS = 2.5, 1.5  # for what is in flight when the worker stops, and to queue the rest anew
+_FINISH_SECONDS, _REQUEUE_SECONDS = 2.5, 1.5  # for images in flight when the worker stops, and to requeue the rest
 _GONE = Death("gone", "o original não está mais no armazenamento")
 _NO_UPLOADS = Death("no_uploads", "este trabalhador não aceita imagens tão grandes: não tem de onde buscá-las")
 _ALTERED = Death("altered", "o original no armazenamento não é o que foi enviado")
@@ -78,7 +78,7 @@ class Worker:
         return f"working with {count} converters, results into {config.bucket}"
 
     async def stop(self) -> None:
-        """Take nothing new, finish what is in flight, queue the rest anew."""
+        """Take nothing new, finish the images in flight, requeue the rest."""
         end = time.monotonic() + _FINISH_SECONDS
         await self._consumer.cancel()
         if self._working:
@@ -127,7 +127,7 @@ class Worker:
             self._end(1)
 
     async def _requeue_all(self, seconds: float) -> None:
-        """Give up what is in flight, and queue it anew: what the broker does not take in time is handed back to it."""
+        """Requeue the images in flight: those that the broker does not confirm in time are handed back to it."""
         left = dict(self._working)
         for task in left:
             task.cancel()
@@ -138,7 +138,7 @@ class Worker:
                 requeue.cancel()
 
     async def _requeue(self, delivery: Delivery) -> bool:
-        """Queue an image anew and forget this delivery; tell whether the broker took it."""
+        """Requeue an image and acknowledge this delivery; tell whether the broker confirmed it."""
         taken = await self._reporter.again(delivery)
         if taken:
             delivery.ack()

@@ -5,7 +5,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-_SAVE_SECONDS = 60.0  # what a crash may cost: what is kept is kept so much longer
+_SAVE_SECONDS = 60.0  # a crash loses so many seconds: segments are then kept that much longer
 
 _MOST_SECONDS = 1e11  # three thousand years
 
@@ -41,7 +41,7 @@ class Running:
         os.close(self._fd)
 
     def _read(self) -> float:
-        """Return what is kept: it stands there twice, since too many seconds would delete what is not old."""
+        """Return the saved seconds; they are written twice, since a wrong higher value would delete recent segments."""
         try:
             one, other = os.pread(self._fd, 64, 0).decode().split()
             return max(0.0, float(one)) if one == other and float(one) < _MOST_SECONDS else 0.0

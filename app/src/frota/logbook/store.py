@@ -228,7 +228,7 @@ class Store:
         self.retire()
 
     def _aged(self) -> bool:
-        """Tell whether to begin a segment: what is kept is an eighth older than asked for at most."""
+        """Tell whether to begin a segment: records are kept at most an eighth longer than configured."""
         return self._running is not None and self._running.seconds - self._opened > self._limits.keep_seconds / 8
 
     def _too_much(self) -> str:
@@ -254,7 +254,7 @@ class Store:
     def _head(self, number: int) -> segments.Begun:
         try:
             return segments.begun(segments.path_of(self._directory, number))
-        except FileNotFoundError:  # by whoever else has deleted it
+        except FileNotFoundError:  # deleted by another process
             return segments.Begun(0.0, None)
 
 

@@ -1,7 +1,7 @@
 """Admission control: as many connections as there may be, and descriptors left for the server's own files.
 
 ZeroMQ accepts until the process has no descriptor left, and then tries again without a pause: that costs a processor,
-tells nobody, and keeps journal, snapshots and watchdog from opening anything. So the kernel stops it earlier, at a soft
+logs nothing, and keeps journal, snapshots and watchdog from opening anything. So the kernel stops it earlier, at a soft
 limit of open files that leaves some to us. Once it is reached, the listening sockets get a filter (socket(7),
 SO_ATTACH_FILTER) that drops requests to connect, which the kernels of clients repeat; the limit is raised, so that who
 had arrived by then is let in; and when connections have ended, the filter is taken away again.
@@ -23,7 +23,7 @@ from frota.remote_list.notes import Notes
 _LEAST = 48  # open files, of which about half are the server's
 _SPARE = 64  # descriptors for our own work, beyond what is open at the start
 _UNLIMITED = 2**20  # what no limit at all amounts to (fs.nr_open)
-_SOON = 0.02  # seconds after which is seen whether those who waited have taken all the room again
+_SOON = 0.02  # seconds after which waiting clients may have filled the free places again
 _SO_ATTACH_FILTER, _SO_DETACH_FILTER = 26, 27  # asm-generic/socket.h; Python has no names for them
 # One instruction of classic BPF: return 0, keep nothing of the packet.
 _DROP_ALL = array("B", struct.pack("HBBI", 6, 0, 0, 0))
@@ -89,7 +89,7 @@ class Admission:
         left = (min(self._hard, _UNLIMITED) if self._hard >= 0 else _UNLIMITED) - self._own
         spare = max(0, min(_SPARE, left // 4))
         backlog = max(1, min(self._backlog, left // 4 // len(self._listeners)))
-        queued = len(self._listeners) * (backlog + 1)  # the kernel takes one more than it is told
+        queued = len(self._listeners) * (backlog + 1)  # the kernel queues one more than the backlog
         self._connections = max(0, min(self._most, left - spare - queued))
         self._full = self._own + self._connections
         self._beyond = self._full + queued + spare

@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Sequence
 from itertools import islice
 
-_MOST_ELEMENTS, _MOST_CHARACTERS = 2000, 2**18  # that are looked at, so that nobody waits for it
+_MOST_ELEMENTS, _MOST_CHARACTERS = 2000, 2**18  # that are compared, so that other clients do not wait
 _SHOWN = 60  # characters of an element in the hint
 _INVISIBLE = re.compile("[\x00\xad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff\ufe0e\ufe0f]")
 

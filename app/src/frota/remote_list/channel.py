@@ -104,7 +104,7 @@ def resolve(access: Access, port: int, turn: int) -> tuple[str, int]:
     """Return the endpoint of a port at the server's host, and its address family.
 
     Where the host has several addresses, they take turns, those of IPv4 first: one that does not answer is no reason
-    to give up. ZeroMQ would resolve names itself, but tells nobody when it cannot. Raises OSError (gaierror).
+    to give up. ZeroMQ would resolve names itself, but reports no failure. Raises OSError (gaierror).
     """
     try:
         found = socket.getaddrinfo(access.host, port, type=socket.SOCK_STREAM)

@@ -40,9 +40,7 @@ class ServerSettings:
         0, "further port for requests in clear text, for the original's clients, 0 for none", low=0, high=65535
     )
     backlog: int = setting(1024, "connections the kernel holds until they are accepted", low=1, high=65535)
-    max_connections: int = setting(
-        10_000, "connections of those who ask and those who watch, together", low=1, high=100_000
-    )
+    max_connections: int = setting(10_000, "connections of clients and subscribers, together", low=1, high=100_000)
     state_dir: Path | None = setting(None, "folder in which the lists are kept", parse=Path)
     security: str = setting(
         "auto", "curve, clear, or auto: curve where there is a key, else clear, on loopback only", choices=SECURITY

@@ -4,7 +4,7 @@ import re
 import unicodedata
 from functools import lru_cache
 
-# Control characters, and those that nobody sees: they would make two names of what looks like one.
+# Control and invisible characters: two names that look the same would differ.
 UNSEEN = re.compile(
     "[\0-\x1f\x7f-\x9f\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e\u2060-\u206f"
     "\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U000e0000-\U000e0fff]"

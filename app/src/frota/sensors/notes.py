@@ -20,7 +20,7 @@ class Notes:
 
     def __init__(self, directory: Path, readings_per_second: int) -> None:
         self._directory = directory
-        self._damaged: set[tuple[type, Path]] = set()  # the segments that were told of, and why
+        self._damaged: set[tuple[type, Path]] = set()  # the segments that were logged, and why
         self._readings = Budget("readings_omitted", "readings", readings_per_second)
         self._connections = Budget("connections_omitted", "connections opened or closed", _RECORDS_PER_SECOND)
         self._errors = Budget("errors_omitted", "errors of connections", _RECORDS_PER_SECOND)
