@@ -142,6 +142,7 @@ def place_command(home: Home, name: str, check_mode: bool) -> bool:
         return False
     if not check_mode:
         unfinished = link.with_name(f".{name}.{os.getpid()}")
+        unfinished.unlink(missing_ok=True)
         unfinished.symlink_to(target)
         unfinished.replace(link)
     return True

@@ -295,6 +295,7 @@ def write(path: Path, text: str) -> None:
 def switch(current: Path, release: Path) -> None:
     """Let the link lead to a release, in one step."""
     unfinished = current.with_name(f".{current.name}.{os.getpid()}")
+    unfinished.unlink(missing_ok=True)
     unfinished.symlink_to(release)
     unfinished.replace(current)
 

@@ -96,7 +96,7 @@ def gather_libraries(params: dict[str, Any], folder: Path) -> None:
         f"--requirement={params['requirements']}",
     )
     shutil.rmtree(packages / "bin", ignore_errors=True)  # commands that would run the control node's Python
-    if params["host_python"]:
+    if params["host_python"] and Path(params["host_python"]).exists():
         # The tree is never edited, so its compiled files need not be compared with their sources at each import.
         words = ("-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", str(packages))
         run((params["host_python"], str(folder), *words))

@@ -41,7 +41,7 @@ def test_a_fleet_whose_instances_have_names_and_roles_has_no_fault() -> None:
         pytest.param([{"Name": "one"}, {"Name": "One"}], ["i-0 and i-1", "called one"], id="the same but for capitals"),
         pytest.param([{}], ["i-0", "no name", "tag Name"], id="no name"),
         pytest.param([{"Name": ""}], ["i-0", "no name"], id="an empty name"),
-        pytest.param([{"Name": "web server"}], ["i-0", "'web server'", "hyphens"], id="a name with a space"),
+        pytest.param([{"Name": "web server"}], ["i-0", "'web server'", "letters, digits"], id="a name with a space"),
         pytest.param([{"Name": "a=b,c"}], ["i-0", "'a=b,c'"], id="a name that the allow-list would part"),
         pytest.param([{"Name": "n" * 64}], ["i-0", "63"], id="a name that is too long"),
         pytest.param([{"Name": "broker"}], ["i-0", "'broker'", "group"], id="the name of a group"),

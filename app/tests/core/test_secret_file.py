@@ -127,8 +127,9 @@ def test_the_commands_of_the_images_refuse_a_private_key_that_is_none(
         (tmp_path / name).write_text("x", encoding="ascii")
         (tmp_path / name).chmod(0o644)
     files = [word for name in ("ca", "cert", "key") for word in (f"--{name}-file", str(tmp_path / name))]
-    for words in (["send", "a.jpg"], ["status"], ["dead", "list"]):
+    for words in (["send", "a.jpg"], ["status"], ["dead", "list"], ["serve"], ["work", "--bucket", "b"]):
         assert cli.main(["images", *words, *files, "--check"]) == 78
         assert f"chmod 600 {tmp_path / 'key'}" in capsys.readouterr().err
-    assert cli.main(["images", "dead", "list", "--password-file", str(tmp_path / "password"), "--check"]) == 78
-    assert f"chmod 600 {tmp_path / 'password'}" in capsys.readouterr().err
+    for words in (["dead", "list"], ["serve"], ["work", "--bucket", "b"]):
+        assert cli.main(["images", *words, "--password-file", str(tmp_path / "password"), "--check"]) == 78
+        assert f"chmod 600 {tmp_path / 'password'}" in capsys.readouterr().err

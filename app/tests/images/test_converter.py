@@ -17,6 +17,7 @@ import uvloop
 from frota.images.converter import MEMORY, Pool
 from frota.images.formats import BadImage, Grey
 from frota.images.grayscale import convert
+from frota.images.intake import _DECODE_BYTES
 from images.pictures import encode, photo, png_bomb, samples
 from support import PATIENCE
 
@@ -283,3 +284,15 @@ def test_what_decoders_print_is_not_our_log(capfd: pytest.CaptureFixture[str]) -
 
     run(test)
     assert capfd.readouterr().err == ""
+
+
+def test_a_large_jpeg_without_its_end_is_decided_in_the_memory_that_a_producer_gives() -> None:
+    panorama = encode(photo().resize((16_000, 4_000)), "JPEG").removesuffix(b"\xff\xd9")
+
+    async def test() -> None:
+        async with Pool(1, 2 * PATIENCE, _DECODE_BYTES) as pool:
+            grey = await pool.convert(panorama, ".jpg")
+            assert (grey.width, grey.height) == (16_000, 4_000)
+            assert (await refusal(pool.convert(panorama[: len(panorama) // 2], ".jpg"))).code == "truncated"
+
+    run(test)

@@ -36,7 +36,8 @@ def outage(*answers: tuple[float, StorageError | None]) -> None:
         if error:
             raise error
 
-    asyncio.run(Outage(lambda: now).retry(request))
+    ours = Outage(lambda: now)
+    asyncio.run(ours.retry(request, ours.deadline()))
 
 
 AWAY, REFUSED = StorageError("connection refused"), StorageError("403", lasting=True)
@@ -58,3 +59,24 @@ def test_an_image_is_let_go_of_when_s3_was_away_for_ten_minutes(said: list[tuple
         outage((0, AWAY), (599, AWAY), (601, AWAY))
     assert said == [("WARNING", "storage_away")]
     outage((0, AWAY), (599, AWAY), (601, None))
+
+
+def test_all_requests_of_a_delivery_share_the_ten_minutes(said: list[tuple[str, str]]) -> None:
+    now, answers = 0.0, iter([(500.0, AWAY), (550.0, None), (601.0, AWAY)])
+
+    async def request() -> None:
+        nonlocal now
+        now, error = next(answers)
+        if error:
+            raise error
+
+    async def delivery() -> None:
+        outage = Outage(lambda: now)
+        deadline = outage.deadline()
+        for _ in range(2):
+            await outage.retry(request, deadline)
+
+    with pytest.raises(HeldError):
+        asyncio.run(delivery())
+    assert next(answers, None) is None
+    assert said[:2] == [("WARNING", "storage_away"), ("INFO", "storage_back")]

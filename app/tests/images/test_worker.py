@@ -21,7 +21,7 @@ def test_an_uploaded_image_is_dead_for_a_worker_that_knows_no_bucket_of_uploads(
     config = WorkerSettings(bucket="results")
     worker = Worker(config, lambda: config, lambda _: None)
     with pytest.raises(DeadError) as error:
-        asyncio.run(worker._result(UPLOADED, b""))
+        asyncio.run(worker._result(UPLOADED, b"", 0))
     assert error.value.death.code == "no_uploads"
 
 
@@ -78,3 +78,24 @@ def test_an_image_that_waited_too_long_is_queued_anew_and_forgotten_only_where_t
     delivery: Any = SimpleNamespace(body=b"", ack=lambda: forgotten.append(len(tries)))
     assert asyncio.run(worker._result_unless_requeued(UPLOADED, delivery)) == ""
     assert forgotten == [len(taken)]
+
+
+def test_a_stop_requeues_images_in_flight_and_none_that_is_finished() -> None:
+    config = WorkerSettings(bucket="results")
+    worker = Worker(config, lambda: config, lambda _: None)
+    requeued = list[str]()
+
+    async def again(delivery: Any) -> bool:
+        requeued.append(delivery.body)
+        return True
+
+    async def run() -> None:
+        finished, in_flight = asyncio.create_task(asyncio.sleep(0)), asyncio.create_task(asyncio.sleep(60))
+        await finished
+        for task, body in ((finished, "finished"), (in_flight, "in flight")):
+            worker._working[task] = SimpleNamespace(body=body, ack=lambda: None)  # type: ignore[assignment] # as above
+        await worker._requeue_all(1)
+
+    worker._reporter = SimpleNamespace(again=again)  # type: ignore[assignment] # as far as it is used
+    asyncio.run(run())
+    assert requeued == ["in flight"]

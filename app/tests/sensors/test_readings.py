@@ -138,3 +138,10 @@ def test_since_takes_a_span_or_a_moment() -> None:
     assert readings.parse_since("2026-01-31T12:00:00Z", now) == noon
     with pytest.raises(ValueError, match="expected 30s"):
         readings.parse_since("yesterday", now)
+
+
+@pytest.mark.parametrize("count", ["-1", "0", "-5"])
+def test_a_section_without_readings_ends_its_record_instead_of_being_read_for_ever(count: str) -> None:
+    payload = f"h 1 {count} -\n{LINES[0]}\n".encode()
+    assert len(list(readings.decode(record(payload)))) == 1
+    assert Query().count(record(payload)) == 1

@@ -4,7 +4,7 @@ import re
 from collections import defaultdict
 from typing import Any
 
-LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?")
+LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 # Hosts and groups of the inventory that no instance makes.
 TAKEN = {"all", "ungrouped", "aws_ec2", "localhost", "local", "embedded-aws", "embedded_aws", "fleet", "remote"}
 POOL, GROUP = "FrotaPool", "aws:autoscaling:groupName"
@@ -37,8 +37,8 @@ def naming_faults(instances: list[dict[str, Any]], roles: set[str]) -> list[str]
             faults.append(f"{one['instance_id']} has no name: give it a tag Name of its own.")
         elif not LABEL.fullmatch(name(one)) or name(one) in TAKEN | (roles - set(roles_of(one))):
             faults.append(
-                f"{one['instance_id']} cannot be called {name(one)!r}: expected letters, digits and hyphens, 63 at "
-                "most, and not the name of a group of others. Give it another tag Name."
+                f"{one['instance_id']} cannot be called {name(one)!r}: expected letters, digits, `-`, `.` and `_`, "
+                "63 at most, and not the name of a group of others. Give it another tag Name."
             )
     return faults + [
         f"{' and '.join(one['instance_id'] for one in same)} are all called {name(same[0])}. {advice(same)}"

@@ -169,7 +169,11 @@ class Server:
         if host is None or host.connection is not connection:
             return
         if reading.number > host.kept.last + _MOST_JUMP:
-            raise BadMessage(messages.BAD_SAMPLE.format("n"))
+            limit = host.kept.last + _MOST_JUMP
+            text = messages.BAD_SAMPLE.format(f"n é {reading.number}, esperava no máximo {limit}")
+            bad = BadMessage(text)
+            bad.number = reading.number
+            raise bad
         self.notes.sample(connection, reading)
         host.heard = self.now
         if host.stale:

@@ -9,6 +9,7 @@ import json
 import os
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import IO, Any, NoReturn
@@ -96,8 +97,8 @@ class SpoolFile:
             return Spool(limit)
         if fault:
             aside = self._path.with_suffix(".bad")
-            aside.unlink(missing_ok=True)
-            aside.hardlink_to(self._path)
+            with suppress(OSError):  # the copy is for people; without room for it the samples are sent all the same
+                aside.write_bytes(self._path.read_bytes())
             text = f"{self._path}: {fault}; the other {len(spool)} samples are sent, {aside.name} is the file as it was"
             log.record("ERROR", "spool_damaged", text)
         self._there, self._kept = True, (spool.run, spool.last)

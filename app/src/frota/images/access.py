@@ -89,6 +89,5 @@ def read(args: argparse.Namespace) -> Access:
 def read_operator(args: argparse.Namespace) -> Operator:
     """Read how to get to the broker. Raises SettingsError."""
     config = commands.read_as_people(Operator, PREFIX, args, OPERATOR_FILE)
-    for secret in filter(None, (config.secret_key_file, config.password_file)):
-        secret_file.check(secret)
+    config.check_secrets()
     return config

@@ -116,7 +116,7 @@ def _parallel(text: str) -> int:
 
 def _serve(args: argparse.Namespace) -> int:
     log.configure(SYSTEM, PRODUCER_UNIT)
-    reread = partial(commands.read, ProducerSettings, PREFIX, args)
+    reread = partial(_producer_settings, args)
     config = reread()
     if args.check:
         return 0
@@ -140,6 +140,13 @@ def _work(args: argparse.Namespace) -> int:
     return service.run(partial(Worker, config, reread))
 
 
+def _producer_settings(args: argparse.Namespace) -> ProducerSettings:
+    """Read the producer's settings. Raises SettingsError."""
+    config = commands.read(ProducerSettings, PREFIX, args)
+    config.check_secrets()
+    return config
+
+
 def _worker_settings(args: argparse.Namespace) -> WorkerSettings:
     """Read the worker's settings; what the original's worker is told by the environment is the weakest source.
 
@@ -154,6 +161,7 @@ def _worker_settings(args: argparse.Namespace) -> WorkerSettings:
     config = commands.read(WorkerSettings, PREFIX, args, weakest)
     if not config.bucket:
         raise SettingsError(f"{PREFIX}BUCKET (--bucket) is missing: a worker needs a bucket for its results")
+    config.check_secrets()
     return config
 
 

@@ -29,9 +29,13 @@ class Outage:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock, self._away, self._remind = clock, False, -math.inf
 
-    async def retry(self, request: Callable[[], Awaitable[T]]) -> T:
+    def deadline(self) -> float:
+        """Return until when a delivery may be held that begins now, over all its requests."""
+        return self._clock() + _HOLD_SECONDS
+
+    async def retry(self, request: Callable[[], Awaitable[T]], deadline: float) -> T:
         """Make a request until it is answered; pauses grow, with jitter. Raises MissingError, HeldError."""
-        pause, began = _FIRST_PAUSE, self._clock()
+        pause = _FIRST_PAUSE
         while True:
             try:
                 answer = await request()
@@ -39,7 +43,7 @@ class Outage:
                 raise
             except StorageError as error:
                 self._begin(error)
-                if self._clock() - began > _HOLD_SECONDS:
+                if self._clock() > deadline:
                     raise HeldError from None
             else:
                 self._end()

@@ -5,6 +5,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from frota.core import secret_file
 from frota.core.log import LEVELS
 from frota.core.settings import setting
 from frota.core.state import default_directory
@@ -70,6 +71,11 @@ class Broker:
     def secret_key_file(self) -> Path | None:
         """The private key: the file that is set, else systemd's credential `key`, else none."""
         return self.key_file or credential("key")
+
+    def check_secrets(self) -> None:
+        """Refuse a secret that others may read or replace. Raises SettingsError."""
+        for secret in filter(None, (self.secret_key_file, self.password_file)):
+            secret_file.check(secret)
 
 
 @dataclass(frozen=True)

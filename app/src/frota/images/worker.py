@@ -128,7 +128,7 @@ class Worker:
 
     async def _requeue_all(self, seconds: float) -> None:
         """Requeue the images in flight: those that the broker does not confirm in time are handed back to it."""
-        left = dict(self._working)
+        left = {task: delivery for task, delivery in self._working.items() if not task.done()}
         for task in left:
             task.cancel()
         requeuing = [asyncio.ensure_future(self._requeue(delivery)) for delivery in left.values()]
@@ -174,53 +174,53 @@ class Worker:
         """Return the key of the result, or nothing where S3 was away for too long. Raises DeadError."""
         while True:
             try:
-                return await self._result(ticket, delivery.body)
+                return await self._result(ticket, delivery.body, self._outage.deadline())
             except HeldError:
                 if await self._requeue(delivery):
                     return ""
 
-    async def _result(self, ticket: Ticket, body: bytes) -> str:
+    async def _result(self, ticket: Ticket, body: bytes, deadline: float) -> str:
         """Put the grey image into S3 and return its key. Raises DeadError, HeldError."""
         try:
             if not ticket.upload:
-                return await self._store(ticket, await self._pool.convert(body, extension(ticket.filename)))
+                return await self._store(ticket, await self._pool.convert(body, extension(ticket.filename)), deadline)
             if not self.settings.uploads_bucket:
                 raise DeadError(_NO_UPLOADS)
             with tempfile.NamedTemporaryFile(dir=self.settings.directory, suffix=".image") as file:
                 path = Path(file.name)
                 bucket = self.settings.uploads_bucket
-                found = await self._outage.retry(lambda: self._objects.download(bucket, ticket.upload, path))
+                found = await self._outage.retry(lambda: self._objects.download(bucket, ticket.upload, path), deadline)
                 if found != ticket.sha256:
                     raise DeadError(_ALTERED)
-                return await self._store(ticket, await self._pool.convert(path, extension(ticket.filename)))
+                return await self._store(ticket, await self._pool.convert(path, extension(ticket.filename)), deadline)
         except BadImage as error:
             raise DeadError(Death(error.code, str(error))) from None
         except MissingError:
-            if key := await self._key_of(ticket):  # the upload is deleted when its result is there
+            if key := await self._key_of(ticket, deadline):  # the upload is deleted when its result is there
                 return key
             raise DeadError(_GONE) from None
 
-    async def _store(self, ticket: Ticket, grey: Grey) -> str:
+    async def _store(self, ticket: Ticket, grey: Grey, deadline: float) -> str:
         """Put the result where there is none; the same image that is there already is as good. Raises DeadError."""
         about = metadata(ticket, grey.width, grey.height, grey.media_type)
         bucket = self.settings.bucket
         for key in result_keys(ticket.filename, ticket.sha256):
             put = partial(self._objects.put_new, bucket, key, grey.data, grey.media_type, about)
-            if await self._outage.retry(put) or await self._holds(key, ticket):
+            if await self._outage.retry(put, deadline) or await self._holds(key, ticket, deadline):
                 return key
         raise DeadError(_TAKEN)
 
-    async def _key_of(self, ticket: Ticket) -> str:
+    async def _key_of(self, ticket: Ticket, deadline: float) -> str:
         """Return the key of the result if it is there, else nothing."""
         for key in result_keys(ticket.filename, ticket.sha256):
-            if await self._holds(key, ticket):
+            if await self._holds(key, ticket, deadline):
                 return key
         return ""
 
-    async def _holds(self, key: str, ticket: Ticket) -> bool:
+    async def _holds(self, key: str, ticket: Ticket, deadline: float) -> bool:
         """Tell whether an object is the grey of these very bytes."""
         try:
-            about = await self._outage.retry(lambda: self._objects.metadata(self.settings.bucket, key))
+            about = await self._outage.retry(lambda: self._objects.metadata(self.settings.bucket, key), deadline)
         except MissingError:
             return False
         return about.get("source-sha256") == ticket.sha256

@@ -13,8 +13,9 @@ _INVISIBLE = re.compile("[\x00\xad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff\
 def hint(value: str, elements: Sequence[str]) -> str:
     """Return a sentence about the first element that looks like a value; nothing where there is none."""
     wanted, left, longest = _as_seen(value), _MOST_CHARACTERS - len(value), 4 * len(value) + 16
+    plain = _is_plain(value)
     for position, element in enumerate(islice(elements, _MOST_ELEMENTS)):
-        if len(element) > longest:
+        if len(element) > longest or (plain and _is_plain(element)):  # two plain texts look as different as they are
             continue
         left -= len(element)
         if left < 0:
@@ -32,6 +33,11 @@ def _as_seen(text: str) -> str:
     if not text.isascii():
         text = unicodedata.normalize("NFKC", text)
     return " ".join(_INVISIBLE.sub("", text).split())
+
+
+def _is_plain(text: str) -> bool:
+    """Tell whether a text is printable ASCII without spaces that are not seen: it looks like no other such text."""
+    return text.isascii() and text.isprintable() and text == text.strip() and "  " not in text
 
 
 def _exact(text: str) -> str:

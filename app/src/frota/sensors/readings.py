@@ -158,7 +158,7 @@ def _sections(payload: bytes) -> Iterator[tuple[str, set[int], list[str]]]:
         try:
             host, port, count, outside = lines[position].split(" ")
             flagged = set() if outside == "-" else set(map(int, outside.split(",")))
-            end = position + 1 + int(count)
+            end = position + 1 + _positive(count)
         except ValueError:
             yield "?", set(), ["\n".join(lines[position:])]
             return
@@ -174,12 +174,19 @@ def _count(payload: bytes) -> int:
         try:
             _, _, here, outside = lines[position].split(b" ")
             _ = outside == b"-" or list(map(int, outside.split(b",")))
-            end = position + 1 + int(here)
+            end = position + 1 + _positive(here)
         except ValueError:
             return count + 1
         count += len(lines[position + 1 : end])
         position = end
     return count
+
+
+def _positive(text: str | bytes) -> int:
+    """Return a number of at least 1: sections without readings would never end. Raises ValueError."""
+    if (number := int(text)) < 1:
+        raise ValueError
+    return number
 
 
 def isoformat(time_us: int) -> str:

@@ -261,6 +261,7 @@ def test_many_large_ones_are_listed_one_at_a_time(broker: Broker, channel: Block
 
 def test_who_is_not_let_in_is_told_so(broker: Broker, tmp_path: Path) -> None:
     (tmp_path / "password").write_text("wrong\n")
+    (tmp_path / "password").chmod(0o600)
     for words, text in (
         (["--password-file", tmp_path / "password"], "it does not let guest in"),
         (["--vhost", "nowhere"], "no virtual host 'nowhere', or not for us"),
