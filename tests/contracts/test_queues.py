@@ -3,7 +3,7 @@
 import re
 from typing import Any
 
-from frota.images.messages import DEAD, EVENTS
+from frota.images.messages import DEAD, EVENTS, REQUEUE
 
 from .checkout import ROOT, load
 
@@ -19,11 +19,11 @@ def test_nobody_but_the_definitions_makes_a_queue_so_none_goes_by_itself() -> No
 def test_each_may_publish_where_its_system_does_and_nowhere_else() -> None:
     by_name = "amq.default"  # as the broker calls the exchange that leads to a queue by its name
     found = {
-        name: {place for place in (by_name, DEAD, EVENTS) if re.search(rights.get("write", "^$"), place)}
+        name: {place for place in (by_name, DEAD, EVENTS, REQUEUE) if re.search(rights.get("write", "^$"), place)}
         for name, rights in BROKER["rabbitmq_users"].items()
     }
     assert found == {
         "image_producer": {by_name},
-        "image_worker": {by_name, DEAD, EVENTS},  # what it cannot finish is queued anew
+        "image_worker": {DEAD, EVENTS, REQUEUE},
         "image_operator": {by_name, EVENTS},
     }

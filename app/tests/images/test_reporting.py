@@ -140,7 +140,7 @@ def test_an_image_is_queued_anew_as_if_it_had_never_been_delivered(tmp_path: Pat
     broker = Taking()
     assert asyncio.run(reporter(broker, tmp_path).again(delivery))
     ((exchange, key, body, told),) = broker.kept
-    assert (exchange, key, body) == ("", "images", b"image")
+    assert (exchange, key, body) == ("images.requeue", "", b"image")
     assert (told.message_id, told.delivery_mode, told.timestamp) == (ticket.id, 2, 77)
     assert Ticket.read(told.message_id, told.headers) == ticket
     assert told.headers == ticket.headers()

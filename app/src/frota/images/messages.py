@@ -20,7 +20,8 @@ from urllib.parse import quote
 
 import orjson
 
-QUEUE, DEAD, EVENTS = "images", "images.dead", "images.events"  # DEAD is a queue and an exchange, EVENTS an exchange
+# QUEUE is a queue, DEAD a queue and an exchange, EVENTS and REQUEUE are exchanges.
+QUEUE, DEAD, EVENTS, REQUEUE = "images", "images.dead", "images.events", "images.requeue"
 LONGEST_NAME = 255  # bytes of a file name in UTF-8, as in common file systems
 EVENT_STATES = ("working", "done", "queued", "dead")  # the last two are an operator's: tried again, and not taken
 UPLOADS = "uploads/"  # what keys of uploaded images begin with

@@ -7,7 +7,7 @@ from typing import Any
 from pika.channel import Channel
 
 from frota.images.broker import Session
-from frota.images.messages import DEAD, EVENTS, QUEUE
+from frota.images.messages import DEAD, EVENTS, QUEUE, REQUEUE
 
 DELIVERIES = 5  # of one image; then it is dead
 _QUORUM: dict[str, Any] = {"x-queue-type": "quorum"}
@@ -30,11 +30,12 @@ def _declare_images(channel: Channel, callback: Callable[[object], None], argume
 async def declare(session: Session, events_queue: str = "") -> None:
     """Make what is not there yet; with the queue in which a producer hears of its images. Raises AwayError."""
     channel = session.channel
-    for exchange in (DEAD, EVENTS):
+    for exchange in (DEAD, EVENTS, REQUEUE):
         await session.call(channel.exchange_declare, exchange, exchange_type="fanout", durable=True)
     if not await session.takes(partial(_declare_images, arguments=_IMAGES | _HELD)):
         # A queue from before is as it is, and an older broker knows no such limit.
         await session.call(channel.queue_declare, QUEUE, durable=True, arguments=_IMAGES)
+    await session.call(channel.queue_bind, QUEUE, REQUEUE)
     await session.call(channel.queue_declare, DEAD, durable=True, arguments=_FOR_EVER)
     await session.call(channel.queue_bind, DEAD, DEAD)
     if events_queue:

@@ -10,7 +10,7 @@ import pika
 from frota.core import log
 from frota.images.broker import AwayError
 from frota.images.consuming import Delivery
-from frota.images.messages import DEAD, EVENTS, QUEUE, Death, Event, Ticket
+from frota.images.messages import DEAD, EVENTS, REQUEUE, Death, Event, Ticket
 from frota.images.notes import named
 from frota.images.owed import Owed
 from frota.images.publishing import FullError, Publisher, UnroutableError
@@ -90,7 +90,7 @@ class Reporter:
         )
         try:
             async with asyncio.timeout(_AGAIN_SECONDS):
-                await self._publisher.publish("", QUEUE, delivery.body, properties)
+                await self._publisher.publish(REQUEUE, "", delivery.body, properties)
         except (TimeoutError, AwayError, FullError, UnroutableError) as error:
             log.record("WARNING", "requeue_failed", f"an image keeps waiting for S3, or is handed back: {error!r}")
             return False
