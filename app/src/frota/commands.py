@@ -53,7 +53,7 @@ def configurable(parser: argparse.ArgumentParser, cls: type, prefix: str) -> Non
         flag = "--" + field.name.replace("_", "-")
         parser.add_argument(flag, dest=key, metavar=field.name.upper(), help=text.replace("%", "%%"))
     parser.add_argument("--env-file", metavar="FILE", help="KEY=VALUE lines that win over the environment")
-    text = "only check the settings: exit 0, or 78 with the reason; the command's words may be left out"
+    text = "only check the settings: exit 0, or 78 with the reason; positional arguments are optional then"
     parser.add_argument("--check", action=_Check, help=text)
 
 

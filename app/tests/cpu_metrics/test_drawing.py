@@ -179,7 +179,7 @@ def test_what_is_over_its_threshold_and_what_is_missing_is_marked() -> None:
 @pytest.mark.parametrize(("columns", "place"), [(80, 1), (200, 2)])
 def test_a_name_that_two_agents_have_is_marked_and_its_details_say_what_to_do(columns: int, place: int) -> None:
     rivals = ["10.0.0.2:5", "[::1]:6", "\x1b[2J", 5]
-    view = view_of(host("a", over=["cpu"], rivals=rivals), host("b", rivals="x"))
+    view = view_of(host("a", over=["cpu"], name_conflicts=rivals), host("b", name_conflicts="x"))
     frame = drawn(view, columns, 24)
     assert frame[place].endswith(" ▲ cpu name")
     view.press("enter")

@@ -54,7 +54,7 @@ def test_the_second_of_two_that_answer_is_refused_and_both_and_the_server_say_wh
                 )
             await first.send(1, 2)
             [host] = await one.told(ask="hosts")
-            assert (host["samples"], host["duplicates"], host["rivals"]) == (2, 0, [second.name])
+            assert (host["samples"], host["duplicates"], host["name_conflicts"]) == (2, 0, [second.name])
             assert host["peer"] == first.name
 
     run(scenario())
@@ -137,7 +137,7 @@ def test_who_leaves_while_it_waits_is_not_waited_for(tmp_path: Path) -> None:
             first.writer.write(b'{"frota": 1, "pong": 1}\n')
             await first.send(1)
             [host] = await one.told(ask="hosts")
-            assert (host["rivals"], host["samples"]) == ([], 1)
+            assert (host["name_conflicts"], host["samples"]) == ([], 1)
 
     run(scenario())
 
@@ -246,7 +246,7 @@ def test_a_rival_that_tries_no_more_is_none_any_more(tmp_path: Path) -> None:
             assert host
             assert len(host.rivals) == 100
             [shown] = await one.told(ask="hosts")
-            assert len(shown["rivals"]) == 10
+            assert len(shown["name_conflicts"]) == 10
             one.server.now += 181
             one.server._look_at_hosts()
             assert not host.rivals
@@ -293,7 +293,7 @@ def test_two_agents_of_one_name_are_stored_once_and_the_second_delivers_when_the
         first = agents.start("first")
         until(lambda: running.hosts()["twin"]["state"] == "connected", "it does not come back")
     second = agents.start("second")
-    until(lambda: running.hosts()["twin"]["rivals"], "the second is not told of")
+    until(lambda: running.hosts()["twin"]["name_conflicts"], "the second is not told of")
     until(partial(has_samples, running, samples(running) + 20), "the first is not served any more")
     assert agents.log("second").count("another agent, at 127.0.0.1:") == 1
     assert "connected to" not in agents.log("second")

@@ -159,7 +159,7 @@ def test_what_is_in_a_folder_and_is_not_sent_is_counted_with_its_reasons(tmp_pat
         assert "Não enviados das pastas: 3: 2 formato não suportado (texto) (more.txt, …); 1 down" in ran.err
         objects = send(server, tmp_path, "--json").objects
     assert objects[:3] == [
-        {"file": str(tmp_path / name), "state": "passed over", "code": "FILE", "reason": reason}
+        {"file": str(tmp_path / name), "state": "skipped", "code": "FILE", "reason": reason}
         for name, reason in (
             ("b.jpg.part", "download incompleto"),
             ("more.txt", "formato não suportado (texto)"),

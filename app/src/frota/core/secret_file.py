@@ -16,7 +16,7 @@ def check(path: Path, status: os.stat_result | None = None) -> None:
 
     The file's group may read it where an administrator has seen to that: a file of root's for a group that is not
     root's own, or another user's file. What systemd hands over ($CREDENTIALS_DIRECTORY) has the mode that it gives.
-    A file that is not there, or no file, is not this function's business.
+    Missing paths and non-files are ignored.
     """
     try:
         status = status or path.stat()
@@ -31,8 +31,8 @@ def check(path: Path, status: os.stat_result | None = None) -> None:
         who = "everybody" if excess & _OTHERS else "its group"
         what = "replace" if excess & 0o022 else "read"
         raise SettingsError(
-            f"{path}: {who} can {what} this secret (mode {mode:04o}), so it is none: "
-            f"chmod {allowed & mode | 0o600:o} {shlex.quote(str(path))}, and replace it if somebody may have"
+            f"{path}: {who} can {what} this secret (mode {mode:04o}). Run: chmod {allowed & mode | 0o600:o} "
+            f"{shlex.quote(str(path))}, and replace the secret if it may have been read"
         )
 
 

@@ -121,7 +121,7 @@ class Host:
     @property
     def rivals(self) -> list[str]:
         """The addresses of other agents that call themselves by its name."""
-        found = self.fields.get("rivals")
+        found = self.fields.get("name_conflicts")
         return [safe(one) for one in found[:10]] if isinstance(found, list) else []
 
     @property

@@ -36,7 +36,7 @@ _FAMILIES = (
            lambda host: [("", host.kept.missing)]),
     Family("frota_cpu_duplicate_samples_total", "counter", "Samples that came twice.",
            lambda host: [("", host.kept.duplicates)]),
-    Family("frota_cpu_rival_agents", "gauge", "Other agents that call themselves by the host's name.",
+    Family("frota_cpu_name_conflicts", "gauge", "Other agents that call themselves by the host's name.",
            lambda host: [("", len(host.rivals))] if host.rivals else ()),
     Family("frota_cpu_core_busy_ratio", "gauge", "Share of its time that a core was busy.", None,
            lambda one: _each(range(len(one.cpu)), [_ratio(busy) for busy in one.cpu], "core"), of_cores=True),

@@ -132,7 +132,7 @@ class Host:
             "samples": kept.samples,
             "missing": kept.missing,
             "duplicates": kept.duplicates,
-            "rivals": [rival.name for rival in islice(self.rivals.values(), _RIVALS)],
+            "name_conflicts": [rival.name for rival in islice(self.rivals.values(), _RIVALS)],
             "over": self.crossings.over,
             "means": [mean / 10 for mean in self.means],
             "sample": records.shown(self.latest) if self.latest else None,

@@ -57,7 +57,7 @@ class Report:
         """Say what was in the folders and is not sent, and why: each file to machines, their number to people."""
         if self._json:
             for file in files:
-                write({"file": file.path, "state": "passed over"} | _why("FILE", file.problem))
+                write({"file": file.path, "state": "skipped"} | _why("FILE", file.problem))
             return
         first: dict[str, str] = {}
         counts = Counter(file.problem for file in files)

@@ -93,7 +93,7 @@ class Worker:
         await self._objects.close()
         await self._held.aclose()
         self._notes.report()
-        log.record("INFO", "stopped", f"stopped; {left} images left to others", COUNT=left)
+        log.record("INFO", "stopped", f"stopped; {left} images requeued or handed back", COUNT=left)
 
     def healthy(self) -> bool:
         """Tell whether the loop and what it cannot be without are alive."""

@@ -70,8 +70,8 @@ class Connection(Peer):
             self.fail(error)
 
     def fail(self, error: Exception) -> None:
-        """Let this connection alone pay for a mistake of ours that it has met."""
-        log.record("ERROR", "internal", "a connection was not served", error=error, PEER=endpoint(*self.address))
+        """Close this connection after an internal error."""
+        log.record("ERROR", "internal", "internal error, connection closed", error=error, PEER=endpoint(*self.address))
         if not self.closed:
             self.refuse(Bad(messages.INTERNAL, fatal=True))
 

@@ -65,7 +65,9 @@ class Round:
         try:
             return self._server.watch.check(found, self._server.now)
         except Exception as error:  # noqa: BLE001 -- one reading must not cost the others of its round their answers
-            log.record("ERROR", "internal", "a round of readings was taken one by one", error=error)
+            log.record(
+                "ERROR", "internal", "internal error in a batch, its readings are processed one by one", error=error
+            )
             return None
 
     def _parse(self, packets: list[bytes]) -> list[messages.Parts] | None:
