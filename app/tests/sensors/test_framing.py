@@ -203,3 +203,30 @@ def test_a_buffer_of_fixed_size_that_is_filled_with_nul_is_one_reading(end: str,
 
 def test_a_control_line_may_begin_with_a_byte_order_mark() -> None:
     assert run(["\ufefffrota hello a\n".encode()]) == ([], ["hello a\n"])
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 7, 1000])
+@pytest.mark.parametrize(
+    "refused",
+    [
+        "Sensor1 - Temp: 5e°C",
+        "Sensor1 - Temp: 21,5°C",
+        "Sensor1 - Temp: infinity°C",
+        "Sensor1 - Temp: infinityºC",
+        "2026-01-31 12:00:00 Sensor1 - Temp: 21.5°C",
+        "José's Sensor - T: 5%",
+        "[info] Sensor1 - T: 5%",
+    ],
+)
+def test_the_rest_of_a_refused_reading_never_becomes_the_name_of_a_sensor(refused: str, size: int) -> None:
+    sent, one = f"{refused}Sensor1 - Temp: 6°C".encode(), Framer(OPEN, set(messages.KNOWN_UNITS))
+    events = [event for at in range(0, len(sent), size) for event in one.feed(sent[at : at + size])]
+    assert [type(event) for event in events] == [Bad, Batch]
+    assert events[0].text == refused  # type: ignore[union-attr] # it is Bad, see above
+    assert [parts[:2] for parts in events[1].readings] == [("Sensor1", "Temp")]  # type: ignore[union-attr] # as above
+
+
+def test_a_refused_text_without_a_unit_waits_for_its_end_and_is_then_told_the_cause() -> None:
+    one = Framer(OPEN, set(messages.KNOWN_UNITS))
+    assert one.feed(b"Sensor1 - Temp: inf") == []
+    assert "não é um número finito" in one.why_unfinished()

@@ -49,7 +49,7 @@ def test_the_rest_of_a_reading_is_not_waited_for_for_ever(tmp_path: Path) -> Non
         ("Sensor1 - Temperatura: 5e°C", "expoente sem algarismos"),
         ("Sensor1 - Temp=: 5°C", 'a grandeza não pode ter "="'),
         ("Sen\x07sor1 - Temperatura: 5°C", "U+0007"),
-        ("(sensor)", "esperava por exemplo"),
+        ("[info] Sensor1 - Temperatura: 5°C", "leitura inválida"),
     ],
 )
 def test_what_can_become_no_reading_is_told_why_at_once_and_the_connection_goes_on(

@@ -3,8 +3,8 @@
 A connection begins *open*: the original's way, where nothing but a known unit ends a reading. The first newline makes
 it *native* for good: from then on nothing but newlines end readings. How a stream is cut into packets changes neither
 the readings nor the bytes that answer them. (The exceptions: the first line of a connection, if its unit begins with a
-known one, as %RH with %, and is cut just there; or if it is no reading and its end has not come yet, for then it is
-refused as far as it has come. Behind a `frota hello` neither can happen.)
+known one, as %RH with %, and is cut just there; or if it is no reading, for then it is refused up to its unit. Behind a
+`frota hello` neither can happen.)
 """
 
 import re
@@ -111,16 +111,19 @@ class Framer:
         return events + self._open_rest(text[position:], tail)
 
     def _open_rest(self, text: str, tail: bytes) -> list[Event]:
-        """Keep the beginning of a reading; refuse, at once, what can no longer become one."""
+        """Keep the beginning of a reading; refuse what can no longer become one as soon as its unit has come."""
         rest = text.encode() + tail
         if b"\n" in tail:
             self.native = True
             return self._native(rest)
         if not text or tail or len(rest) > messages.LONGEST or not (reason := parser.reason_if_hopeless(text)):
             return self._unfinished(rest, tail)
+        end = parser.end_of_refused(text, self._known)
+        if not end:  # what comes next may belong to it, and must not become the name of another sensor
+            return self._unfinished(rest)
         self.rest = b""
         self.after_reading = True  # a newline that comes now is that of the answer to this
-        return [Bad(reason, fatal=False, text=text)]
+        return [Bad(reason, fatal=False, text=text[:end]), *self._open(text[end:], b"")]
 
     def _native(self, data: bytes) -> list[Event]:
         end = data.rfind(b"\n") + 1

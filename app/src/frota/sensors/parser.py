@@ -64,6 +64,17 @@ def reason_if_hopeless(text: str) -> str:
     return "" if any(is_reading(text + ending) for ending in endings) else reasons.reason(text.strip(HARMLESS))
 
 
+def end_of_refused(text: str, known: set[str]) -> int:
+    """Return where the first known unit behind a kind ends, in whichever spelling; 0 if there is none yet."""
+    colon, last_signs = text.find(": "), {unit[-1] for unit in known}
+    for end in range(colon + 3, len(text) + 1) if colon >= 0 else ():
+        if units.canonical(text[end - 1])[-1:] in last_signs and any(
+            units.canonical(text[begin:end]) in known for begin in range(max(colon + 2, end - units.LONGEST), end)
+        ):
+            return end
+    return 0
+
+
 def reason_why_open(text: str, known: set[str]) -> str:
     """Return what a text lacks that no newline has ended, and that nothing follows any more."""
     reading = _read(text.strip(HARMLESS))
