@@ -128,3 +128,10 @@ def test_a_gif_of_very_many_blocks_is_left_to_who_decodes_it() -> None:
     assert look(data).format == "GIF"
     with pytest.raises(BadImage):
         convert(data, ".png")
+
+
+def test_empty_extensions_count_as_blocks() -> None:
+    data = gif(b"\x21\xfe\0" * 300_000)  # not even a frame
+    assert look(data).format == "GIF"
+    with pytest.raises(BadImage):
+        convert(data, ".png")

@@ -145,3 +145,41 @@ def test_a_png_of_an_iphones_application_is_named() -> None:
     with pytest.raises(BadImage, match="CgBI") as caught:
         look(odd)
     assert caught.value.code == "unsupported"
+
+
+def refusal(data: bytes) -> tuple[str, str] | None:
+    try:
+        convert(data, ".png")
+    except BadImage as bad:
+        return bad.code, bad.text
+    return None
+
+
+@pytest.mark.parametrize("interlaced", [False, True])
+@pytest.mark.parametrize(("colour", "depth"), KINDS)
+def test_a_png_whose_data_end_before_its_last_row_is_refused(colour: int, depth: int, interlaced: bool) -> None:
+    data = made(colour, depth, ramp(colour, depth), None, interlaced=interlaced)
+    start, end = data.index(b"IDAT") + 4, data.index(b"IEND") - 8
+    rows = zlib.decompress(data[start:end])
+    whole_rows = () if interlaced else (len(rows) // HEIGHT, 5 * len(rows) // HEIGHT)
+    for missing in (1, len(rows) // 2, len(rows), *whole_rows):
+        short = zlib.compress(rows[: len(rows) - missing])
+        cut = data[: start - 8] + struct.pack(">I", len(short)) + b"IDAT" + short
+        cut += struct.pack(">I", zlib.crc32(b"IDAT" + short)) + data[end + 4 :]
+        found = refusal(cut)
+        assert found, missing
+        assert found[0] == "truncated", found
+        assert found[1].startswith("imagem PNG truncada: "), found
+
+
+def test_a_black_png_in_several_chunks_is_whole() -> None:
+    rows = zlib.compress(bytes(HEIGHT * (1 + WIDTH)))
+    data = png(WIDTH, HEIGHT, (b"IDAT", rows[:5]), (b"IDAT", b""), rows=rows[5:])
+    assert refusal(data) is None
+
+
+def test_of_an_animation_the_default_image_alone_has_to_be_whole() -> None:
+    black = Image.new("RGB", (30, 20))
+    data = encode(black, "PNG", save_all=True, append_images=[photo(30, 20)])
+    assert b"acTL" in data
+    assert refusal(data) is None

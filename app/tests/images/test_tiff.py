@@ -17,12 +17,14 @@ from frota.images.grayscale import convert
 from images.layouts import (
     CMYK,
     FLOAT,
+    HEIGHT,
     INT,
     MIN_IS_BLACK,
     MIN_IS_WHITE,
     PALETTE,
     RGB,
     UINT,
+    WIDTH,
     YCBCR,
     Layout,
     Samples,
@@ -317,3 +319,95 @@ def test_a_tag_of_a_type_that_it_cannot_have_is_refused() -> None:
     bad = refused(bytes(data))
     assert bad
     assert bad.code == "damaged"
+
+
+@pytest.mark.parametrize("tiled", [False, True])
+@pytest.mark.parametrize("planar", [False, True])
+@pytest.mark.parametrize("kind", [(MIN_IS_BLACK, 1), (RGB, 8), (MIN_IS_BLACK, 12)])
+def test_a_strip_or_tile_without_compression_that_is_too_short_is_refused(
+    kind: tuple[int, int], planar: bool, tiled: bool
+) -> None:
+    layout = Layout(*kind, planar=planar and kind[0] == RGB, tiled=tiled)
+    data = write(layout, ramp(layout))
+    assert refused(data) is None
+    with tifffile.TiffFile(io.BytesIO(data)) as pages:
+        sizes = [int(size) for size in pages.pages[0].databytecounts]
+    for place in range(len(sizes)):
+        short = [size - (number == place) for number, size in enumerate(sizes)]
+        bad = refused(write(layout, ramp(layout), (325 if tiled else 279, "I", short)))
+        assert bad, place
+        assert bad.code == "damaged"
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf], ids=str)
+@pytest.mark.parametrize("place", [(0, 0), (11, 7), (HEIGHT - 1, WIDTH - 1)], ids=str)
+def test_a_value_that_is_no_finite_number_is_refused(value: float, place: tuple[int, int]) -> None:
+    layout = Layout(MIN_IS_BLACK, 32, FLOAT)
+    samples = ramp(layout)
+    samples[place] = value
+    with pytest.raises(BadImage, match="NaN ou infinito") as caught:
+        convert(write(layout, samples), ".png")
+    assert caught.value.code == "unsupported"
+
+
+def test_the_greatest_finite_values_are_taken() -> None:
+    layout = Layout(MIN_IS_BLACK, 32, FLOAT)
+    samples = ramp(layout)
+    samples[0], samples[-1] = np.finfo("f4").min, np.finfo("f4").max
+    shade = np.asarray(decode(convert(write(layout, samples), ".png").data))
+    assert (shade[0] == 0).all()
+    assert (shade[-1] == 255).all()
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "black", "white"),
+    [
+        (0, 1.0001, 0, 1),
+        (-0.01, 1.05, 0, 1),
+        (-0.04, 0.99, 0, 1),
+        (0, 267, 0, 255),
+        (-9, 200, 0, 255),
+        (-3_000, 68_000, 0, 65_535),
+        (0, 1.06, 0, 255),
+        (-1, 1, -1, 1),
+        (-0.2, 0.9, -0.2, 0.9),
+        (-10, 30, -10, 30),
+        (-100, 69_000, -100, 69_000),
+    ],
+)
+def test_values_a_little_beyond_a_customary_range_are_clipped_to_it(
+    low: float, high: float, black: float, white: float
+) -> None:
+    layout = Layout(MIN_IS_BLACK, 32, FLOAT)
+    samples = (ramp(layout) * 0.9 * high).astype("f4")
+    samples[0, 0], samples[0, 1] = low, high
+    expected = np.clip((samples[..., 0].astype(float) - black) / (white - black), 0, 1) * 255
+    assert apart(write(layout, samples), expected) <= 1
+
+
+def rational(data: bytes, tag: int) -> bytes:
+    """Return a little-endian TIFF with a tag's pairs of LONG declared as RATIONAL."""
+    changed = bytearray(data)
+    (directory,) = struct.unpack_from("<I", changed, 4)
+    (entries,) = struct.unpack_from("<H", changed, directory)
+    for place in range(directory + 2, directory + 2 + 12 * entries, 12):
+        number, _, count = struct.unpack_from("<HHI", changed, place)
+        if number == tag:
+            struct.pack_into("<HI", changed, place + 2, 5, count // 2)
+    return bytes(changed)
+
+
+@pytest.mark.parametrize("denominator", [1, 1000])
+def test_brightness_and_colours_with_a_coding_range_are_refused(denominator: int) -> None:
+    samples = np.asarray(Image.fromarray(ramp(PLAIN)).convert("YCbCr"))
+    for levels, taken in (((0, 255, 128, 255, 128, 255), True), ((16, 235, 128, 240, 128, 240), False)):
+        pairs = [value for level in levels for value in (level * denominator, denominator)]
+        data = write(Layout(YCBCR, 8), samples, (530, "H", [1, 1]), (532, "I", pairs))
+        bad = refused(rational(data, 532))
+        assert (bad is None) is taken
+        assert bad is None or bad.code == "unsupported"
+
+
+def test_a_coding_range_means_nothing_to_other_colours() -> None:
+    pairs = [value for level in (0, 255, 0, 255, 0, 255) for value in (level, 1)]
+    assert refused(rational(write(PLAIN, ramp(PLAIN), (532, "I", pairs)), 532)) is None

@@ -1,16 +1,19 @@
 """A decoded image's pixels as grey ones: profiles, transparency, deep and inverted channels, whatever the mode."""
 
 import io
-import math
+from collections.abc import Iterator
 from functools import lru_cache
 
 from PIL import Image, ImageChops, ImageCms
 from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
+from frota.images.formats import BadImage
+
 _STRIP = 1 << 20  # pixels that are turned grey at once: in the CPU's cache, and little memory beside the image itself
 _LONGEST_PROFILE = 4 << 20  # bytes; printers' take up to 3 MB
 _PHOTOMETRIC, _BITS = 262, 258  # tags of TIFF
+_OVERSHOOT = 0.05  # of a customary range: as far as resampling and sharpening commonly go beyond it
 
 
 def grey(image: ImageFile) -> Image.Image:
@@ -19,19 +22,26 @@ def grey(image: ImageFile) -> Image.Image:
     image.load()
     transform, scale, inverted = transform_of(image), _scale(image), _inverted(image)
     result = Image.new("L", image.size)
-    rows = max(1, _STRIP // image.width)
-    for top in range(0, image.height, rows):
-        strip = image.crop((0, top, image.width, min(top + rows, image.height)))
+    for top, strip in _strips(image):
         transparent = _where(strip, clear) if clear is not None else None
         if scale:
             factor, offset = scale
-            strip = strip.convert("F").point(lambda value: value * factor + offset).convert("L")  # noqa: B023 -- used at once
+            level = strip.convert("F").point(lambda value: value * factor + offset).convert("L")  # noqa: B023 -- used at once
+        else:
+            level = strip
         if inverted:
-            strip = ImageChops.invert(strip)
-        result.paste(_on_white(strip, transform), (0, top))
+            level = ImageChops.invert(level)
+        result.paste(_on_white(level, transform), (0, top))
         if transparent:
             result.paste(255, (0, top), transparent)
     return result
+
+
+def _strips(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
+    """Yield the image in strips, each with its first row's number."""
+    rows = max(1, _STRIP // image.width)
+    for top in range(0, image.height, rows):
+        yield top, image.crop((0, top, image.width, min(top + rows, image.height)))
 
 
 def _clear_level(image: ImageFile) -> int | None:
@@ -117,24 +127,40 @@ def _on_white(strip: Image.Image, transform: ImageCms.ImageCmsTransform | None) 
 
 
 def _scale(image: ImageFile) -> tuple[float, float] | None:
-    """Return factor and offset from a channel of more than 8 bits to one of 8.
+    """Return factor and offset from a channel of more than 8 bits to one of 8; what is beyond 0 and 255 is clipped.
 
     16 bits say what is white, and so do 12. Of longer numbers nothing does: the least customary range that holds all
-    values is taken, 0 to 1 (fractions only), 255 or 65,535; beyond these, from the least value to the greatest.
+    values is taken, 0 to 1 (fractions only), 255 or 65,535; beyond these, from the least value to the greatest. Values
+    may exceed a customary range by 5 % of it, or be below zero by 5 % of it and of the greatest value: a few pixels of
+    overshoot neither make the picture black nor stretch it. Raises BadImage where fractions are not all finite.
     """
     if image.mode.startswith("I;16"):
         bits = image.tag_v2.get(_BITS, (16,))[0] if isinstance(image, TiffImageFile) else 16
         return 255 / (2**bits - 1), 0.5
     if image.mode not in ("I", "F"):
         return None
+    if image.mode == "F":
+        _check_finite(image)
     low, high = image.getextrema()
-    if not isinstance(low, int | float) or not isinstance(high, int | float) or not math.isfinite(high - low):
+    if not isinstance(low, int | float) or not isinstance(high, int | float):
         return 1, 0.5
     for white in (1, 255, 65_535) if image.mode == "F" else (255, 65_535):
-        if low >= 0 and high <= white:
+        if low >= -_OVERSHOOT * min(white, high) and high <= white + _OVERSHOOT * white:
             return 255 / white, 0.5
     factor = 255 / (high - low or 1)
     return factor, 0.5 - low * factor
+
+
+def _check_finite(image: Image.Image) -> None:
+    """Raise BadImage where a value is NaN or infinite: times zero it is NaN, and so is the mean of its strip then."""
+    for _, strip in _strips(image):
+        mean = strip.point(lambda value: value * 0 + 0).reduce(strip.size).getpixel((0, 0))
+        if mean != 0:
+            raise BadImage(
+                "unsupported",
+                "TIFF de ponto flutuante com valores não finitos (NaN ou infinito) não é suportado: substitua-os por"
+                " números, ou salve-o como TIFF de 16 bits ou PNG",
+            )
 
 
 def _inverted(image: ImageFile) -> bool:

@@ -290,6 +290,9 @@ def _gif_ends(data: Source) -> bool:
             if blocks > _MOST_BLOCKS:  # left to the decoder
                 return True
         at += 1
+        blocks += 1  # the terminator: an extension may have nothing else
+        if blocks > _MOST_BLOCKS:
+            return True
     return images > 0
 
 

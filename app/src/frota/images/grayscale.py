@@ -7,7 +7,7 @@ from typing import IO, cast
 from PIL import GifImagePlugin, Image, JpegImagePlugin, PngImagePlugin, TiffImagePlugin, WebPImagePlugin
 from PIL.ImageFile import ImageFile
 
-from frota.images import colours, formats, lossless
+from frota.images import colours, formats, lossless, png
 from frota.images.formats import BadImage, Grey, Limits, Look, Source
 
 QUALITY = 90  # of a JPEG that is made of another format
@@ -70,7 +70,10 @@ def _convert(data: Source, look: Look, as_png: bool, limits: Limits) -> Grey:
             quality = {"qtables": [image.quantization[0]]} if 0 in image.quantization else quality
             if not colours.transform_of(image):
                 image.draft("L", image.size)  # the colours need not even be decoded
-        grey = _upright(colours.framed(colours.grey(image), _frame(data, image)), image)
+        level = colours.grey(image)
+        if isinstance(image, PngImagePlugin.PngImageFile):
+            png.check_rows(data, image)
+        grey = _upright(colours.framed(level, _frame(data, image)), image)
     result = io.BytesIO()
     if as_png:
         grey.save(result, "PNG")

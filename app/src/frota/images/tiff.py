@@ -22,15 +22,16 @@ _PLANAR, _PREDICTOR, _PALETTE, _TILE_WIDTH, _TILE_HEIGHT, _INKS, _EXTRA, _FORMAT
     338,
     339,
 )
-_SUBSAMPLING = 530
+_SUBSAMPLING, _REFERENCE = 530, 532
 _WANTED = frozenset((WIDTH, HEIGHT, STRIP_OFFSETS, STRIP_SIZES, TILE_OFFSETS, TILE_SIZES, _BITS, _COMPRESSION)) | {
     _PHOTOMETRIC, _FILL_ORDER, _SAMPLES, _STRIP_ROWS, _PLANAR, _PREDICTOR, _PALETTE, _TILE_WIDTH, _TILE_HEIGHT, _INKS,
-    _EXTRA, _FORMAT, _SUBSAMPLING,
+    _EXTRA, _FORMAT, _SUBSAMPLING, _REFERENCE,
 }  # fmt: skip
 _PARTS = frozenset((STRIP_OFFSETS, STRIP_SIZES, TILE_OFFSETS, TILE_SIZES))
 _MOST_STRIPS = 1 << 17  # and the values of any other tag that are read: more are no layout that is read right
-_MOST_TAGS = 1_000  # of a directory, ascending: ours are among the first 531
+_MOST_TAGS = 1_000  # of a directory, ascending: ours are among the first 532
 _TYPES = {1: "B", 3: "H", 4: "I", 16: "Q"}  # BYTE, SHORT, LONG and BigTIFF's LONG8
+_RATIONAL = 5  # a numerator and a denominator, both LONG
 _ONE = {(order, kind): struct.Struct(order + code) for order in "<>" for kind, code in _TYPES.items()}
 
 Tags = Mapping[int, tuple[int, ...]]
@@ -38,6 +39,7 @@ Tags = Mapping[int, tuple[int, ...]]
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _MAPPED, _CMYK, _YCBCR, _LAB = 0, 1, 2, 3, 5, 6, 8
 _UNSIGNED, _SIGNED, _FLOAT = 1, 2, 3
 _RAW, _JPEG = 1, 7
+_FULL_RANGE = (0, 255, 128, 255, 128, 255)  # black and white of Y, Cb, Cr without a coding range (TIFF 6.0, 20)
 _FAX = (2, 3, 4)
 _LOSSLESS = {
     _RAW: "sem compressão",
@@ -160,6 +162,11 @@ def directory(data: bytes | mmap.mmap) -> Tags:
     for place in range(at, at + min(entries, _MOST_TAGS) * step, step):
         tag, kind, count = head.unpack_from(data, place)
         if tag in _WANTED:
+            if tag == _REFERENCE and kind == _RATIONAL:
+                kind, count = 4, 2 * count
+            elif tag == _REFERENCE and kind not in _TYPES:  # means something in YCbCr alone, where it is refused
+                tags[tag] = ()
+                continue
             if tag in tags or kind not in _TYPES or (tag in _PARTS and count > _MOST_STRIPS):
                 raise DirectoryError
             if count == 1 and (big or kind != 16):  # as most are
@@ -177,26 +184,33 @@ def check_layout(tags: Tags, *, big_endian: bool) -> None:
     layout = _Layout.of(tags, big_endian=big_endian)
     if not layout.right(tags):
         raise Unsupported(f"TIFF {layout} {_ADVICE}")
-    _check_parts(tags, layout.samples if layout.planes else 1)
+    _check_parts(tags, layout)
 
 
-def _check_parts(tags: Tags, planes: int) -> None:
-    """Raise where strips or tiles are fewer than the picture needs, or empty: they would be black, or another's."""
+def _check_parts(tags: Tags, layout: "_Layout") -> None:
+    """Raise where strips or tiles are fewer or shorter than the picture needs: they would be black, or another's."""
     (width, *_), (height, *_) = tags[WIDTH], tags[HEIGHT]
     if STRIP_OFFSETS in tags:
-        rows = min(_one(tags, _STRIP_ROWS, height), height)
-        parts = -(-height // rows) if rows else 0
+        across, down = width, min(_one(tags, _STRIP_ROWS, height), height)
+        parts = -(-height // down) if down else 0
+        last = height - down * (parts - 1)
         offsets, sizes = tags[STRIP_OFFSETS], tags.get(STRIP_SIZES, ())
     else:
         across, down = (_one(tags, tag, 0) for tag in (_TILE_WIDTH, _TILE_HEIGHT))
         if not across or not down or across % 16 or down % 16:
             raise Unsupported(f"TIFF em blocos de {across} x {down} pixels {_ADVICE}")
-        parts = -(-width // across) * -(-height // down)
+        parts, last = -(-width // across) * -(-height // down), down
         offsets, sizes = tags[TILE_OFFSETS], tags.get(TILE_SIZES, ())
-    if not parts or len(offsets) < parts * planes or (sizes and len(sizes) < parts * planes):
+    count = parts * (layout.samples if layout.planes else 1)
+    if not parts or len(offsets) < count or (sizes and len(sizes) < count):
         raise DirectoryError
     if not all(offsets) or not all(sizes):
         raise Unsupported(f"TIFF com partes vazias {_ADVICE}")
+    if sizes and layout.compression == _RAW:
+        row = -(-across * layout.bits * (1 if layout.planes else layout.samples) // 8)
+        least = [down * row] * (parts - 1) + [last * row]  # of each plane's parts
+        if any(size < least[place % parts] for place, size in enumerate(sizes[:count])):
+            raise DirectoryError
 
 
 class _Layout(NamedTuple):
@@ -265,7 +279,9 @@ class _Layout(NamedTuple):
             return len(palette) == 3 << self.bits and max(palette) > 255
         if self.photometric == _CMYK:
             return _one(tags, _INKS, 1) == 1
-        return self.photometric != _YCBCR or self.compression == _JPEG or tags.get(_SUBSAMPLING, (2, 2)) == (1, 1)
+        if self.photometric != _YCBCR or self.compression == _JPEG:
+            return True
+        return tags.get(_SUBSAMPLING, (2, 2)) == (1, 1) and _full_range(tags.get(_REFERENCE, _FULL_RANGE))
 
     def __str__(self) -> str:
         """Name the layout as people read it."""
@@ -294,3 +310,11 @@ def _same(values: tuple[int, ...], samples: int) -> int:
         return 0
     found = set(values[:samples])
     return found.pop() if len(found) == 1 else 0
+
+
+def _full_range(values: tuple[int, ...]) -> bool:
+    """Tell whether black and white, given as integers or as numerators and denominators, have no coding range."""
+    if len(values) != 2 * len(_FULL_RANGE):
+        return values == _FULL_RANGE
+    pairs = zip(values[::2], values[1::2], _FULL_RANGE, strict=True)
+    return all(bottom > 0 and top == level * bottom for top, bottom, level in pairs)
