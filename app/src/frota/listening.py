@@ -13,6 +13,7 @@ _RECEIVE_BUFFER = 128 * 1024  # bytes of the kernel's per connection: what a tho
 _NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 _TRIES = 5  # to find a port that is free at every address
 _OTHER_DESCRIPTORS = 128  # that are no connections: the log's, its readers', the event loop's, and some to spare
+_FEWEST_OTHERS = 64  # of them, where there are few: some connections that were just refused included
 
 
 def listening_sockets(host: str, port: int, backlog: int) -> list[socket.socket]:
@@ -114,3 +115,21 @@ def allow_descriptors(connections: int) -> int:
         text = f"{soft} open files are allowed, too few for {connections} connections: raise the limit (LimitNOFILE=)"
         log.record("WARNING", "few_descriptors", text)
     return max(0, min(connections, soft - connections - _OTHER_DESCRIPTORS))
+
+
+def bounded(connections: int, setting: str) -> tuple[int, int]:
+    """Return how many connections to take at most, and how many refused ones may linger.
+
+    Beyond the limit of open files, a connection could not even be told that it is one too many. `setting` is the name
+    of the one that gives `connections`, for the log.
+    """
+    refused = allow_descriptors(connections)
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    others = min(_FEWEST_OTHERS, soft // 2)
+    most = max(1, soft - others)
+    if most < connections:
+        text = f"{most} connections at most are taken, not {connections} ({setting})"
+        log.record(
+            "WARNING", "connections_bounded", f"{text}: raise the limit of open files (LimitNOFILE=)", COUNT=most
+        )
+    return min(connections, most), max(refused, others // 4)

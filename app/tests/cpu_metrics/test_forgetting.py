@@ -1,7 +1,9 @@
 """Who is forgotten: whom nobody has heard of while servers ran, whatever clocks say."""
 
+import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -118,4 +120,28 @@ def test_time_away_is_counted_over_restarts_as_far_as_servers_ran(tmp_path: Path
     one, other = again
     assert other.heard - one.heard == pytest.approx(DAY)
     assert 0 <= time.monotonic() - other.heard < 60
+    history.close()
+
+
+@pytest.mark.parametrize("heard", [9 * DAY, 2e9, 5e10, -5e10])
+def test_one_damaged_time_makes_nobody_forgotten_and_is_mended(tmp_path: Path, heard: float) -> None:
+    history = History(tmp_path)
+    history.open()
+    hosts = Hosts()
+    for number, name in enumerate(("away", "shortly", "damaged"), 1):
+        hosts.restore([KEPT._replace(id=number, name=name, heard=0.5 * DAY * number)], [], 0)
+        hosts.touch(*hosts)
+        history.write(hosts.take_changes(1000))
+    with closing(sqlite3.connect(tmp_path / "history.sqlite")) as table, table:
+        table.execute("UPDATE hosts SET heard = ? WHERE name = 'damaged'", (heard,))
+    for _ in range(2):
+        again = Hosts(forget_seconds=WEEK)
+        again.restore(*history.load())
+        assert {host.kept.name: round((time.monotonic() - host.heard) / DAY, 1) for host in again} == {
+            "away": 0.5,
+            "shortly": 0.0,
+            "damaged": 0.0 if heard > 0 and heard < 3e9 else 1.0,
+        }
+        history.write(again.take_changes(1000))
+    assert max(kept.heard for kept in history.load()[0]) < WEEK
     history.close()

@@ -2,6 +2,7 @@
 
 import os
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from zmq.utils import z85
 from frota import cli
 from frota.core.settings import SettingsError
 from frota.remote_list import keys
+from support import PATIENCE, frota
 
 
 def test_a_new_key_is_one_line_of_hexadecimal_for_its_owner_alone_whatever_the_umask_is(tmp_path: Path) -> None:
@@ -115,3 +117,15 @@ def test_a_key_of_zeros_is_none(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("0" * 64, encoding="ascii")
     with pytest.raises(SettingsError, match="no secret key"):
         keys.read_secret(tmp_path / "key")
+
+
+def test_a_key_file_that_is_no_file_is_refused_at_once(tmp_path: Path) -> None:
+    fifo = tmp_path / "key"
+    os.mkfifo(fifo, 0o600)
+    for command in (("keygen", "--public", fifo), ("serve", "--key-file", fifo, "--check")):
+        process = frota("list", *command, stderr=subprocess.PIPE)
+        _, told = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 78
+        assert f"key file {fifo}: must be a regular file" in told.decode()
+    with pytest.raises(SettingsError, match="/dev/zero: must be a regular file"):
+        keys.read_secret(Path("/dev/zero"))

@@ -11,6 +11,7 @@ import pytest
 import zmq
 from zmq.utils import z85
 
+from frota import cli
 from frota.remote_list import keys
 from support import PATIENCE, frota, reserved_port
 from zmq_support import CONTEXT, ListServer, list_server
@@ -152,3 +153,33 @@ def test_the_key_is_found_among_the_credentials_of_systemd(tmp_path: Path, serve
     environ = {**os.environ, "CREDENTIALS_DIRECTORY": str(credentials)}
     with list_server(tmp_path, "--clients", f"ana={key.public}", env=environ) as server:
         assert answer(server.port, server_key.public, key) == "[]"
+
+
+def checked(tmp_path: Path, *lines: str) -> int:
+    """Return the exit status of a check of the server's env file."""
+    env = tmp_path / "server.env"
+    env.write_text("\n".join(lines) + "\n")
+    return cli.main(["list", "serve", "--env-file", str(env), "--check"])
+
+
+def test_check_refuses_a_key_file_as_a_start_would(
+    tmp_path: Path, server_key: Key, key: Key, capsys: pytest.CaptureFixture[str]
+) -> None:
+    named = f"REMOTE_LIST_KEY_FILE={server_key.path}"
+    assert checked(tmp_path, named, f"REMOTE_LIST_PUBLIC_KEY={server_key.public}") == 0
+    assert checked(tmp_path, named, f"REMOTE_LIST_PUBLIC_KEY={key.public}") == 78
+    assert "is not that of the secret key" in capsys.readouterr().err
+    server_key.path.chmod(0o644)
+    assert checked(tmp_path, named) == 78
+    assert "everybody can read this secret" in capsys.readouterr().err
+    assert checked(tmp_path, named, "REMOTE_LIST_SECURITY=clear") == 0  # a start does not read it either
+    assert checked(tmp_path, "REMOTE_LIST_KEY_FILE=/nowhere/key") == 78
+    assert "key file /nowhere/key: No such file" in capsys.readouterr().err
+
+
+def test_check_does_not_ask_for_the_credential_that_only_a_started_unit_has(
+    tmp_path: Path, server_key: Key, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
+    public = f"REMOTE_LIST_PUBLIC_KEY={server_key.public}"
+    assert checked(tmp_path, "REMOTE_LIST_SECURITY=curve", public, "REMOTE_LIST_HOST=::") == 0

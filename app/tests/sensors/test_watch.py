@@ -75,3 +75,16 @@ def test_zero_seconds_mean_that_nobody_is_ever_stale() -> None:
     watch = Watch([], stale_after=0)
     watch.check([reading()], now=0)
     assert watch.sweep(1e9) == ([], [])
+
+
+@pytest.mark.parametrize("most", [1, 10])
+@pytest.mark.parametrize("names", [("Sal\u00e3o", "Sala\u0303o"), ("Sala\u0303o", "Sal\u00e3o"), ("Sala 1", "Sala  1")])
+def test_a_sensor_is_heard_in_every_spelling_of_its_name(names: tuple[str, str], most: int) -> None:
+    watch = Watch([], stale_after=60, most=most)
+    for now, name in enumerate([names[0], *[names[1]] * 200]):
+        watch.check([reading(name), reading(name)], now)
+        assert watch.sweep(now) == ([], [])
+    watch.check([reading(names[0])], 250)
+    assert watch.sweep(260) == ([], [])
+    stale, _ = watch.sweep(311)
+    assert len(stale) == 1

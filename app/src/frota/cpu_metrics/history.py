@@ -48,10 +48,14 @@ _ADVICE = {
 }
 _NAME = re.compile(r"[!#-\[\]-~]{1,300}")  # of a host, or an address of one that does not say its name
 _FORMER = re.compile(r"(?:[0-9a-f]{32}:[0-9]{1,16}(?:,|$))*")
-_HIGHEST_ID = "SELECT max(id) FROM (SELECT max(id) AS id FROM hosts UNION SELECT max(host) FROM chunks)"
+_GREATEST = 2**62  # of any whole number: what is counted on from there stays one that SQLite can hold
+_LONGEST_RUN = 3e9  # seconds that servers may have run in all: a century
+_HIGHEST_ID = f"""SELECT max(id) FROM (SELECT max(id) AS id FROM hosts WHERE id < {_GREATEST}
+    UNION SELECT max(host) FROM chunks WHERE host < {_GREATEST})"""  # noqa: S608 -- a constant
 _PUT_CHUNK = """INSERT OR REPLACE INTO chunks (host, ordinal, ended, columns, began, total)
     VALUES (?, ?, ?, ?, ?, ?)"""
 _TOTALS = "SELECT ordinal, total FROM chunks WHERE host = ? ORDER BY ordinal"
+_NEWEST = "SELECT max(sequence) FROM recent WHERE sequence < ?"
 _IN_NO_CHUNK = """SELECT sequence, host, sample FROM recent JOIN hosts ON hosts.id = recent.host
     WHERE sequence > chunked ORDER BY sequence"""
 
@@ -100,12 +104,15 @@ def _sound(kept: Kept) -> Kept | None:
         return None
     if not _NAME.fullmatch(kept.name) or (kept.run and not is_run(kept.run)):
         return None
-    if min(wholes) < 0 or not all(isinstance(at, int | float) and abs(at) < 6e10 for at in times) or kept.interval <= 0:
+    if min(wholes) < 0 or max(wholes) >= _GREATEST:
+        return None
+    if not all(isinstance(at, int | float) and abs(at) < 6e10 for at in times) or kept.interval <= 0:
         return None
     latest = kept.latest if records.is_sample(kept.latest) else b""
     means = kept.means if isinstance(kept.means, bytes) and len(kept.means) % 2 == 0 else b""
     former = kept.former if _FORMER.fullmatch(kept.former) else ""
-    return kept._replace(latest=latest, means=means, former=former)
+    heard = kept.heard if 0 <= kept.heard < _LONGEST_RUN else 0.0
+    return kept._replace(latest=latest, means=means, former=former, heard=heard)
 
 
 _FIELDS = ", ".join(Kept._fields)
@@ -184,8 +191,8 @@ class History:
             hosts = [kept for kept in found if kept]
             known = {kept.id for kept in hosts}
             every = self._opened.execute(_IN_NO_CHUNK).fetchall()
-            rows = [row for row in every if row[1] in known and records.is_sample(row[2])]
-            (newest,) = self._opened.execute("SELECT max(sequence) FROM recent").fetchone()
+            rows = [row for row in every if row[0] < _GREATEST and row[1] in known and records.is_sample(row[2])]
+            (newest,) = self._opened.execute(_NEWEST, (_GREATEST,)).fetchone()
             (highest,) = self._opened.execute(_HIGHEST_ID).fetchone()
             if bad := len(found) - len(hosts) + len(every) - len(rows):
                 text = f"{self.file}: {len(found) - len(hosts)} hosts and {len(every) - len(rows)} samples are damaged"

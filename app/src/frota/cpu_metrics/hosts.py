@@ -1,5 +1,6 @@
 """All hosts that are known, by name, and what of them is to be written."""
 
+import math
 import time
 from collections.abc import Callable, Iterator
 
@@ -17,10 +18,15 @@ _MOST_FORMER = 16  # runs of a host whose sequence numbers are kept, the newest
 
 
 class Hosts:
-    """All hosts by name, and what of them is to be written next; `now` gives the time of day, in seconds since 1970."""
+    """All hosts by name, and what of them is to be written next.
 
-    def __init__(self, now: Callable[[], float] | None = None) -> None:
+    `now` gives the time of day, in seconds since 1970; a host of which servers heard nothing for `forget_seconds` is
+    not kept.
+    """
+
+    def __init__(self, now: Callable[[], float] | None = None, forget_seconds: float = math.inf) -> None:
         self.now = now or _time_of_day
+        self._forget_seconds = forget_seconds
         self.changes = Changes()
         self._by_name: dict[str, Host] = {}
         self._sequence = self._next_id = 0
@@ -50,9 +56,12 @@ class Hosts:
         self._by_name = {host.kept.name: host for host in by_id.values()}
         self._next_id, self._sequence = max([*by_id, highest_id]), sequence
         now = time.monotonic()
-        self._zero = now - max((one.heard for one in kept), default=0.0)
+        newest = _newest([one.heard for one in kept], self._forget_seconds)
+        self._zero = now - newest
         for host in by_id.values():
-            host.heard = self._zero + host.kept.heard
+            host.heard = self._zero + min(host.kept.heard, newest)
+            if host.kept.heard > newest:
+                self.touch(host)
         for number, identity, packed in recent:
             host = by_id[identity]
             host.heard = now  # or shortly before the last server's end
@@ -137,6 +146,21 @@ class Hosts:
         for host in self._writing:
             del host.pending[0]
         self._writing = []
+
+
+def _newest(heard: list[float], forget_seconds: float) -> float:
+    """Return the greatest of these that is not damaged.
+
+    While one host was heard of, no other can have been silent for longer than hosts are remembered: behind such a gap,
+    all are damaged, or all before it. Hosts then count as just heard of: better remembered too long than forgotten.
+    """
+    ordered = sorted(heard)
+    newest = ordered[0] if ordered else 0.0
+    for one in ordered:
+        if one - newest > forget_seconds:
+            break
+        newest = one
+    return newest
 
 
 def _time_of_day() -> float:

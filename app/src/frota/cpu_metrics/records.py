@@ -17,6 +17,7 @@ _HEAD = struct.Struct("<dQHHB3I3Q4Q2Q2IIQ")
 _LOAD, _MEMORY, _DISK, _NETWORK, _OWN = 1, 2, 4, 8, 16
 _NOTHING = (0, 0, 0, 0)
 _MOST = 2**32 - 1
+_GREATEST = 2**62  # number of a sample, see history.py
 _END_OF_TIME = 6e10  # seconds since 1970, and before it, that a date can be made of
 _CORES = {count: struct.Struct(f"<{count}H") for count in range(65)}
 
@@ -58,7 +59,9 @@ def is_sample(packed: object) -> bool:
     if not isinstance(packed, bytes) or len(packed) < _HEAD.size:
         return False
     time, number, count, *_ = _HEAD.unpack_from(packed)
-    return bool(len(packed) == _HEAD.size + 2 * count and -_END_OF_TIME < time < _END_OF_TIME and number > 0)
+    return bool(
+        len(packed) == _HEAD.size + 2 * count and -_END_OF_TIME < time < _END_OF_TIME and 0 < number < _GREATEST
+    )
 
 
 def moment(packed: bytes) -> tuple[float, int, float]:

@@ -26,7 +26,7 @@ from frota.cpu_metrics.notes import Notes
 from frota.cpu_metrics.replies import Replies
 from frota.cpu_metrics.settings import ServerSettings
 from frota.cpu_metrics.web import Web
-from frota.listening import allow_descriptors, listening_sockets
+from frota.listening import bounded, listening_sockets
 from frota.net import endpoint
 from frota.tasks import essential
 
@@ -35,7 +35,6 @@ _BACKLOG = 4096  # connections that are not accepted yet: after a restart all ag
 _MOST_UNWRITTEN = 50_000  # samples; more come in only when the disk has caught up
 _ANSWERS = 8  # that are made at a time: each may take a few MiB
 _MOST_JUMP = 2**32  # numbers between two samples: 13 years of an agent that measures ten times a second
-_OTHER_DESCRIPTORS = 64  # that are no connections: the history's, the log's, and those of connections just refused
 _STUCK_SECONDS = 20.0  # for one write; then the disk is no disk any more
 
 
@@ -48,7 +47,7 @@ class Server:
         self.settings, self._reread, self._end = config, reread, end
         self.notes = Notes(config.log_samples_per_second)
         self.clock = Clock()
-        self.hosts = Hosts(self.clock.now)
+        self.hosts = Hosts(self.clock.now, config.forget_days * 86400)
         self.replies = Replies(self.hosts, config.directory)
         self.web = Web(self.hosts, self._own)
         self.names = Names(self.notes, lambda: self.now)
@@ -74,7 +73,7 @@ class Server:
         self.hosts.restore(*await loop.run_in_executor(self._thread, self._history.load))
         self._keep_crossings()
         await self.replies.open()
-        self._most_connections = _bounded(config.max_connections)
+        self._most_connections, _ = bounded(config.max_connections, "CPU_MAX_CONNECTIONS")
         sockets = listening_sockets(config.host, config.port, _BACKLOG)
         self._listeners = [await loop.create_server(self._connect, sock=sock, backlog=_BACKLOG) for sock in sockets]
         self._sweeping, self._writing = essential(self._sweep(), self._end), essential(self._write(), self._end)
@@ -322,18 +321,6 @@ def _can_open() -> bool:
     except OSError as error:
         return error.errno not in (errno.EMFILE, errno.ENFILE)
     return True
-
-
-def _bounded(connections: int) -> int:
-    """Return the connection limit: beyond the limit of open files a connection could not even be rejected."""
-    allow_descriptors(connections)
-    most = max(1, resource.getrlimit(resource.RLIMIT_NOFILE)[0] - _OTHER_DESCRIPTORS)
-    if most < connections:
-        text = f"{most} connections at most are taken, not {connections} (CPU_MAX_CONNECTIONS)"
-        log.record(
-            "WARNING", "connections_bounded", f"{text}: raise the limit of open files (LimitNOFILE=)", COUNT=most
-        )
-    return min(connections, most)
 
 
 def _resident() -> int:

@@ -115,6 +115,10 @@ def _serve(args: argparse.Namespace) -> int:
     reread = partial(commands.read, ServerSettings, PREFIX, args)
     config = reread()
     if args.check:
+        if config.key_file:  # systemd's credential is there only when the unit starts
+            from frota.remote_list import security
+
+            security.secret_key(config)
         return 0
     from frota.core import service
     from frota.remote_list.admission import require_descriptors

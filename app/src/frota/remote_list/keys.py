@@ -3,6 +3,7 @@
 import codecs
 import os
 import re
+import stat
 import tempfile
 from contextlib import suppress
 from pathlib import Path
@@ -25,8 +26,11 @@ def hexadecimal(text: str) -> str:
 def read_secret(path: Path) -> bytes:
     """Return the 32 bytes of the secret key in a file. Raises SettingsError, which never shows what the file holds."""
     try:
-        with path.open("rb") as file:
-            text, status = file.read(_MOST), os.fstat(file.fileno())
+        with open(path, "rb", opener=_opened) as file:
+            status = os.fstat(file.fileno())
+            if not stat.S_ISREG(status.st_mode):  # reading a FIFO may never end
+                raise SettingsError(f"key file {path}: must be a regular file, as `frota list keygen` makes it")
+            text = file.read(_MOST)
     except OSError as error:
         hint = "; the key is for a group or user that you are not" if isinstance(error, PermissionError) else ""
         raise SettingsError(f"key file {path}: {error.strerror}{hint}") from None
@@ -35,6 +39,11 @@ def read_secret(path: Path) -> bytes:
         raise SettingsError(f"key file {path}: no secret key: must be one line of 64 hexadecimal digits")
     secret_file.check(path, status)
     return bytes.fromhex(key)
+
+
+def _opened(path: str, flags: int) -> int:
+    """Open a file without waiting for a writer, should it be a FIFO."""
+    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 def public_of(secret: bytes) -> bytes:

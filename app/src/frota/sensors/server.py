@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from frota import commands
 from frota.core import log
-from frota.listening import allow_descriptors, listening_sockets
+from frota.listening import bounded, listening_sockets
 from frota.logbook.logbook import Batch as Group
 from frota.logbook.logbook import Logbook
 from frota.logbook.store import Limits, Store
@@ -36,7 +36,7 @@ class SensorServer:
         self.watch = Watch(config.ranges, config.stale_after)
         self.followers: set[Follower] = set()
         self._connections: set[Connection] = set()
-        self._refused: set[Connection] = set()
+        self._refused: dict[Connection, None] = {}  # that have yet to read why, the oldest first
         self._held_back: set[Connection] = set()
         self._clients: dict[bytes, Connection] = {}
         self._viewers: set[asyncio.Task[None]] = set()
@@ -47,7 +47,7 @@ class SensorServer:
         self.loop = loop = asyncio.get_running_loop()
         self.now = loop.time()
         self.round = Round(self, self.pattern)
-        self._most_refused = allow_descriptors(self.settings.max_connections)
+        self._bound()
         keep = Limits(self.settings.segment_bytes, self.settings.keep_bytes, self.settings.keep_days * 86400)
         self.log = Logbook(Store(self.directory, keep), loop, self._disk_failed)
         self.log.on_commit = self._committed
@@ -90,18 +90,20 @@ class SensorServer:
         """Read the settings again and take those that may change live."""
         new = self._reread()
         self.settings = commands.take_live(self.settings, new, settings.PREFIX)
-        self._most_refused = allow_descriptors(self.settings.max_connections)
+        self._bound()
         self.watch.configure(self.settings.ranges, self.settings.stale_after)
         self.notes.configure(self.settings.log_readings_per_second)
         log.configure(settings.SYSTEM, settings.SERVER_UNIT, self.settings.log_level)
 
     def admit(self, connection: Connection) -> bool:
         """Count a new connection in, or refuse it."""
-        if len(self._connections) >= self.settings.max_connections:
-            self._refused.add(connection)
+        if len(self._connections) >= self._most_connections:
+            self._refused[connection] = None
             self.notes.error(connection, messages.SERVER_FULL)
             if len(self._refused) > self._most_refused:
-                connection.abort()  # no more time to read why: those who have it are as many as may be
+                oldest = next(iter(self._refused))
+                del self._refused[oldest]
+                oldest.abort()  # no more time to read why: those who have it are as many as may be
             return False
         self._connections.add(connection)
         self.loop.call_soon(self.limit_backlog)  # not at once: its transport begins to read only after this
@@ -113,8 +115,8 @@ class SensorServer:
         self._held_back.discard(connection)
         if self._clients.get(writer) is connection:
             del self._clients[writer]
-        if connection in self._refused:
-            self._refused.discard(connection)
+        if connection not in self._connections:
+            self._refused.pop(connection, None)
             return
         self._connections.discard(connection)
         self.notes.disconnected(connection)
@@ -146,6 +148,10 @@ class SensorServer:
             for connection in self._connections - self._held_back:
                 connection.pause(BACKLOG)
             self._held_back |= self._connections
+
+    def _bound(self) -> None:
+        most = self.settings.max_connections
+        self._most_connections, self._most_refused = bounded(most, f"{settings.PREFIX}MAX_CONNECTIONS")
 
     def _connect(self) -> Connection:
         return Connection(self)

@@ -1,6 +1,7 @@
 """What the server knows about its sensors: which values are plausible, who has fallen silent. No I/O."""
 
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from frota.sensors import names, units
@@ -56,10 +57,23 @@ class Watch:
                     outside.append(index)
             except ValueError:  # what is no number is in no range, and must not cost the others of its batch theirs
                 outside.append(index)
+        known = len(self._seen)
         self._seen.update([(reading[0], now) for reading in readings])
+        if len(self._seen) > known:
+            self._settle(len(self._seen) - known, now)
+        return outside
+
+    def _settle(self, count: int, now: float) -> None:
+        """Keep the newest so many names in the form in which names are compared, as far as they are not too many.
+
+        So another spelling of a known name is new, and comes here, each time; all others cost nothing.
+        """
+        for name in list(islice(reversed(self._seen), count)):
+            if (composed := names.composed(name)) != name:
+                del self._seen[name]
+                self._seen[composed] = now
         while len(self._seen) > self._most:
             self._seen.popitem()  # the newest: names that somebody makes up must not push out real sensors
-        return outside
 
     def _learn(self, kind: str, unit: str) -> Limits:
         """Return the limits of a kind and unit in this spelling, and remember them."""

@@ -1,0 +1,31 @@
+"""A server with few open files: it takes as many connections as it can, and tells the others."""
+
+import resource
+import socket
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from support import ANSWER, READING, read_all, read_exactly, server
+
+
+@pytest.mark.parametrize(("files", "most"), [(60, 30), (160, 96)])
+def test_with_few_open_files_connections_are_bounded_below_them_and_the_others_told_why(
+    tmp_path: Path, files: int, most: int
+) -> None:
+    def few() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
+
+    with server(tmp_path, preexec_fn=few) as running, ExitStack() as stack:
+        running.wait_for(rf"{most} connections at most are taken, not 1000 \(SENSORS_MAX_CONNECTIONS\)")
+        connections = [stack.enter_context(running.connect()) for _ in range(2 * files)]
+        for refused in connections[most:]:
+            assert read_all(refused).startswith(b"Erro: servidor cheio")
+        running.wait_for("servidor cheio")
+        connections[0].sendall(READING)
+        assert read_exactly(connections[0], len(ANSWER)) == ANSWER
+        assert len(list(Path(f"/proc/{running.process.pid}/fd").iterdir())) < files
+        connections[1].shutdown(socket.SHUT_WR)
+        assert read_all(connections[1]) == b""
+        assert running.ask(READING) == ANSWER
