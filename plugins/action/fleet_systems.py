@@ -1,0 +1,91 @@
+"""Say what each host has of which system, and what it is described by; the module of the same name documents it."""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ansible.errors import AnsibleError  # type: ignore[import-untyped]  # Ansible carries no types
+from ansible.plugins.action import ActionBase  # type: ignore[import-untyped]  # Ansible carries no types
+
+DESCRIPTION = "meta/host_state.yml"
+# Every system's roles are played by these, with these.
+SHARED_FOLDERS = ("plugins", "playbooks")
+SHARED_FILES = ("site.yml", "ansible.cfg")
+UNREAD = {"__pycache__", "molecule", "tests"}
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible carries no types
+    """Read the roles' descriptions and the hosts' variables, on the control node."""
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Return every host's systems, as the module `host_state` takes them."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        _, arguments = self.validate_argument_spec(
+            argument_spec={"root": {"type": "path", "required": True}, "systems": {"type": "list", "elements": "str"}}
+        )
+        root, variables = Path(arguments["root"]), dict(task_vars or {})
+        described = described_systems(root)
+        wanted = arguments["systems"] or list(described)
+        hosts: dict[str, dict[str, Any]] = {}
+        members: dict[str, list[str]] = {}
+        for name in wanted:
+            members[name] = sorted({host for group in described[name]["groups"] for host in variables["groups"].get(group, [])})
+            inputs = self._inputs(root, name, described, members[name], variables["hostvars"])
+            for host in members[name]:
+                state = self._templated(described[name], variables["hostvars"][host])
+                hosts.setdefault(host, {})[name] = {**state, "inputs": inputs}
+        needs = {name: described[name].get("needs", []) for name in wanted}
+        return {**result, "hosts": hosts, "members": members, "needs": needs}
+
+    def _templated(self, system: Mapping[str, Any], host: Any) -> dict[str, Any]:
+        kept = {key: value for key, value in system.items() if key not in ("groups", "needs", "variables")}
+        templar = self._templar.copy_with_new_env(available_variables=host)
+        templated: dict[str, Any] = templar.template(kept)
+        return templated
+
+    def _inputs(
+        self, root: Path, name: str, described: Mapping[str, Any], members: Iterable[str], hostvars: Any
+    ) -> str:
+        """Return a digest of all that a system is described by: its code, its members, their variables."""
+        shared = [role.name for role in sorted((root / "roles").iterdir()) if role.name not in described]
+        prefixes = tuple(f"{role}_" for role in [name, *shared, *described[name].get("variables", ())])
+        digest = hashlib.sha256()
+        for path in code([*(root / "roles" / role for role in [name, *shared]), *(root / folder for folder in SHARED_FOLDERS)]):
+            digest.update(f"{path.relative_to(root)} {path.stat().st_mode:o}\n".encode() + path.read_bytes())
+        for file in SHARED_FILES:
+            digest.update((root / file).read_bytes())
+        for host in members:
+            digest.update(f"{host}\n".encode() + text_of(dict(values(hostvars[host], prefixes))).encode())
+        return digest.hexdigest()
+
+
+def described_systems(root: Path) -> dict[str, Any]:
+    """Return each role that describes what it has on hosts, and the description."""
+    files = sorted((root / "roles").glob(f"*/{DESCRIPTION}"))
+    return {file.parts[-3]: yaml.safe_load(file.read_text(encoding="utf-8")) for file in files}
+
+
+def code(folders: Iterable[Path]) -> Iterator[Path]:
+    """Yield the files in folders, in a fixed order, without what tests and Python leave there."""
+    for folder in folders:
+        for path in sorted(folder.rglob("*")):
+            if path.is_file() and not UNREAD & set(path.relative_to(folder).parts):
+                yield path
+
+
+def values(host: Any, prefixes: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
+    """Yield the variables of a host that a system's roles read; one that has no value yet tells its reason."""
+    for name in sorted(host):
+        if name.startswith(prefixes) or name in ("ansible_host", "ec2_instance_id"):
+            try:
+                yield name, host[name]
+            except AnsibleError as error:
+                yield name, f"without a value: {type(error).__name__}"
+
+
+def text_of(values: Mapping[str, Any]) -> str:
+    """Return variables as text that is the same for the same values."""
+    return json.dumps(values, sort_keys=True, default=str)

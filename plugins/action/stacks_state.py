@@ -1,0 +1,100 @@
+"""Ask AWS once for all that a run compares; the module of the same name documents it."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import boto3
+from ansible.errors import AnsibleActionFail  # type: ignore[import-untyped]  # Ansible carries no types
+from ansible.plugins.action import ActionBase  # type: ignore[import-untyped]  # Ansible carries no types
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, EndpointConnectionError
+
+ALIVE = ["pending", "running", "stopping", "stopped"]
+# The names that modules of amazon.aws give them -> boto3's.
+NAMES = {
+    "region": "region_name",
+    "endpoint_url": "endpoint_url",
+    "access_key": "aws_access_key_id",
+    "secret_key": "aws_secret_access_key",
+    "session_token": "aws_session_token",
+}
+QUICK = Config(connect_timeout=3, read_timeout=60, retries={"total_max_attempts": 3})
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible carries no types
+    """Ask in the run's own process, where boto3 is loaded already: a module would take longer to start than to ask."""
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Return the stacks' outputs, and a text of all that may differ; empty where an AWS of our own does not run."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        options = {"aws": {"type": "dict", "required": True}, "fleet": {"type": "str", "required": True}}
+        _, arguments = self.validate_argument_spec(argument_spec=options)
+        account = Account(arguments["aws"], arguments["fleet"])
+        try:
+            stacks = list(account.stacks())
+            found = [*stacks, *account.keys(), *account.groups(), *account.instances()]
+        except (ConnectTimeoutError, EndpointConnectionError) as error:
+            if "endpoint_url" not in arguments["aws"]:
+                raise AnsibleActionFail(f"AWS does not answer: {error}") from error
+            return {**result, "found": "", "outputs": {}}
+        except (BotoCoreError, ClientError) as error:
+            raise AnsibleActionFail(f"AWS: {error}") from error
+        outputs = {name: value for stack in stacks for name, value in stack["outputs"].items()}
+        return {**result, "found": json.dumps(found, sort_keys=True), "outputs": outputs}
+
+
+class Account:
+    """What an account has of a fleet. Every method raises BotoCoreError or ClientError."""
+
+    def __init__(self, aws: dict[str, str], fleet: str) -> None:
+        self._session = boto3.Session(**{NAMES[key]: aws[key] for key in NAMES if key in aws and key != "endpoint_url"})
+        self._endpoint, self._fleet = aws.get("endpoint_url"), fleet
+
+    def stacks(self) -> Iterator[dict[str, Any]]:
+        """Yield each stack with what it was made of."""
+        for page in self._pages("cloudformation", "describe_stacks"):
+            for stack in page["Stacks"]:
+                tags = pairs(stack.get("Tags", ()), "Key", "Value")
+                if tags.get("Fleet") == self._fleet:
+                    outputs = pairs(stack.get("Outputs", ()), "OutputKey", "OutputValue")
+                    made_of = tags.get("MadeOf", "")
+                    yield {"stack": stack["StackName"], "status": stack["StackStatus"], "of": made_of, "outputs": outputs}
+
+    def keys(self) -> Iterator[dict[str, Any]]:
+        """Yield the key pair that opens the hosts."""
+        found = self._client("ec2").describe_key_pairs(Filters=[{"Name": "key-name", "Values": [self._fleet]}])
+        yield from ({"key": key["KeyFingerprint"]} for key in found["KeyPairs"])
+
+    def groups(self) -> Iterator[dict[str, Any]]:
+        """Yield the groups whose hosts come and go."""
+        for page in self._pages("autoscaling", "describe_auto_scaling_groups"):
+            for group in page["AutoScalingGroups"]:
+                if group["AutoScalingGroupName"].startswith(f"{self._fleet}-"):
+                    yield {"group": group["AutoScalingGroupName"], "size": group["DesiredCapacity"]}
+
+    def instances(self) -> Iterator[dict[str, Any]]:
+        """Yield the instances that are there, with their state, address and tags."""
+        filters = [
+            {"Name": "tag:Fleet", "Values": [self._fleet]},
+            {"Name": "instance-state-name", "Values": ALIVE},
+        ]
+        for page in self._pages("ec2", "describe_instances", Filters=filters):
+            for instance in (one for reservation in page["Reservations"] for one in reservation["Instances"]):
+                yield {
+                    "instance": instance["InstanceId"],
+                    "state": instance["State"]["Name"],
+                    "address": instance.get("PrivateIpAddress", ""),
+                    "tags": pairs(instance.get("Tags", ()), "Key", "Value"),
+                }
+
+    def _client(self, service: str) -> Any:
+        return self._session.client(service, endpoint_url=self._endpoint, config=QUICK)
+
+    def _pages(self, service: str, call: str, **arguments: Any) -> Iterator[Any]:
+        yield from self._client(service).get_paginator(call).paginate(**arguments)
+
+
+def pairs(listed: Any, key: str, value: str) -> dict[str, str]:
+    """Return AWS's list of pairs as a dictionary."""
+    return {one[key]: one[value] for one in listed}

@@ -1,0 +1,36 @@
+"""What a look at all hosts says of each system, as filters."""
+
+from collections.abc import Mapping
+from typing import Any
+
+Differences = Mapping[str, list[str]]
+
+
+def unchanged_systems(looked: Mapping[str, Differences], members: Mapping[str, list[str]], needs: Mapping[str, list[str]]) -> list[str]:
+    """Return the systems of which nothing differs on any of their hosts, nor of a system that they need.
+
+    `looked` is what was found on each host that answered, system -> differences; one that did not answer may have
+    anything. A system is gone through on all its hosts or on none, for they take values from each other.
+    """
+    alike = {name for name, hosts in members.items() if all(looked.get(host, {}).get(name) == [] for host in hosts)}
+    while lacking := {name for name in alike if not alike.issuperset(needs.get(name, ()))}:
+        alike -= lacking
+    return sorted(alike)
+
+
+def differences_in_words(looked: Mapping[str, Differences]) -> list[str]:
+    """Return every difference as a line; what hosts have in common is told once."""
+    hosts_of: dict[tuple[str, str], list[str]] = {}
+    for host, differences in looked.items():
+        for name, found in differences.items():
+            for text in found:
+                hosts_of.setdefault((name, text), []).append(host)
+    return [f"{name}: {text} ({', '.join(hosts)})" for (name, text), hosts in sorted(hosts_of.items())]
+
+
+class FilterModule:
+    """Ansible's way to find them."""
+
+    def filters(self) -> dict[str, Any]:
+        """Return the filters by their names."""
+        return {"unchanged_systems": unchanged_systems, "differences_in_words": differences_in_words}

@@ -1,0 +1,181 @@
+"""What a run compares before it leaves a system out: nothing that a role would mend may go unseen."""
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .modules import load
+
+host_state = load("host_state")
+_DAY = 86400
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Give a folder with a file, a folder in it, and a link."""
+    (tmp_path / "inside").mkdir()
+    (tmp_path / "inside/key").write_text("secret")
+    (tmp_path / "settings.env").write_text("A=1\n")
+    (tmp_path / "current").symlink_to("releases/1")
+    return tmp_path
+
+
+class Record:
+    """A record of one system, in a file beside the folder that it tells of."""
+
+    def __init__(self, folder: Path, **system: Any) -> None:
+        self.file = folder.parent / f"{folder.name}.json"
+        self.system = {"inputs": "1", "paths": [f"{folder}/**"], **system}
+        self.call("recorded")
+
+    def call(self, state: str, **options: Any) -> dict[str, Any]:
+        options = {"systems": {"one": self.system}, "days_left": 30, **options}
+        result: dict[str, Any] = host_state.run(state=state, file=str(self.file), **options)
+        return result
+
+    def differences(self, **options: Any) -> list[str]:
+        found: list[str] = self.call("compared", **options)["differences"]["one"]
+        return found
+
+
+def test_nothing_differs_from_what_was_just_recorded(folder: Path) -> None:
+    assert Record(folder).differences() == []
+
+
+def test_without_a_record_everything_differs(folder: Path) -> None:
+    record = Record(folder)
+    record.file.unlink()
+    assert record.differences() == ["no whole run has been recorded here since the last change"]
+
+
+@pytest.mark.parametrize("damaged", [b"", b"{", b"[]", b"\xff", b'{"one": {"inputs": "1"', b'{"one": 5}', b'{"one": {}}'])
+def test_a_damaged_record_is_no_record(folder: Path, damaged: bytes) -> None:
+    record = Record(folder)
+    record.file.write_bytes(damaged)
+    assert record.differences() == ["no whole run has been recorded here since the last change"]
+
+
+def _same_size_and_time(folder: Path) -> None:
+    file = folder / "settings.env"
+    before = file.stat()
+    file.write_text("A=2\n")
+    os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def _another_link(folder: Path) -> None:
+    (folder / "current").unlink()
+    (folder / "current").symlink_to("releases/2")
+
+
+def _replaced(folder: Path) -> None:
+    (folder / "new").write_text("A=1\n")
+    (folder / "new").replace(folder / "settings.env")
+
+
+_CHANGES: dict[str, tuple[Callable[[Path], Any], str]] = {
+    "a byte": (lambda folder: (folder / "settings.env").write_text("A=2\n"), "settings.env has changed"),
+    "a byte, its time set back": (_same_size_and_time, "settings.env has changed"),
+    "a file replaced by an equal one": (_replaced, "settings.env has changed"),
+    "a mode": (lambda folder: (folder / "settings.env").chmod(0o640), "settings.env has changed"),
+    "a folder's mode": (lambda folder: (folder / "inside").chmod(0o700), "inside has changed"),
+    "a link": (_another_link, "current has changed"),
+    "a link that leads nowhere": (lambda folder: (folder / "current").unlink(), "current is gone"),
+    "a key": (lambda folder: (folder / "inside/key").unlink(), "inside/key is gone"),
+    "a time": (lambda folder: os.utime(folder / "settings.env"), "settings.env has changed"),
+    "a further file": (lambda folder: (folder / "inside/other").touch(), "inside/other is new"),
+    "a file in a folder's place": (lambda folder: (folder / "current").unlink() or (folder / "current").mkdir(), "current has changed"),
+}
+
+
+@pytest.mark.parametrize("change", _CHANGES)
+def test_a_change_is_seen_and_named(folder: Path, change: str) -> None:
+    record = Record(folder)
+    do, expected = _CHANGES[change]
+    do(folder)
+    assert record.differences() == [f"{folder}/{expected}"]
+
+
+def test_what_others_keep_in_a_folder_is_no_difference_of_the_folder(folder: Path) -> None:
+    record = Record(folder, paths=[f"{folder}/inside"])
+    (folder / "inside/other").touch()
+    assert record.differences() == []
+
+
+def test_other_inputs_are_a_difference(folder: Path) -> None:
+    record = Record(folder)
+    record.system["inputs"] = "2"
+    assert record.differences() == ["what is described has changed"]
+
+
+def test_a_command_that_prints_or_ends_otherwise_is_a_difference(folder: Path) -> None:
+    words = ["sh", "-c", f"cat {folder}/settings.env; test ! -e {folder}/fail"]
+    record = Record(folder, paths=[], commands=[words])
+    assert record.differences() == []
+    (folder / "fail").touch()
+    assert record.differences() == [f"{' '.join(words)} has changed"]
+
+
+def test_a_command_that_is_not_there_any_more_is_a_difference(folder: Path) -> None:
+    program = folder / "program"
+    program.write_text("#!/bin/sh\necho 1\n")
+    program.chmod(0o755)
+    record = Record(folder, paths=[], commands=[[str(program)]])
+    program.unlink()
+    assert record.differences() == [f"{program} has changed"]
+
+
+def test_many_differences_are_counted(folder: Path) -> None:
+    record = Record(folder)
+    for number in range(7):
+        (folder / str(number)).touch()
+    found = record.differences()
+    assert len(found) == 6
+    assert found[-1] == "and 2 more"
+
+
+def test_a_certificate_near_its_end_is_a_difference(folder: Path) -> None:
+    certificate = folder / "one.crt"
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "40"]
+    files = ["-subj", "/CN=one", "-keyout", str(folder / "one.key"), "-out", str(certificate)]
+    subprocess.run([*command, *files], check=True, capture_output=True)
+    record = Record(folder, certificates=[f"{folder}/*.crt"])
+    ends = json.loads(record.file.read_text())["one"]["ends"][str(certificate)]
+    assert abs(ends - time.time() - 40 * _DAY) < _DAY
+    assert record.differences(days_left=30) == []
+    assert record.differences(days_left=41) == [f"{certificate} ends within 41 days"]
+
+
+def test_a_file_that_is_no_certificate_differs_on_every_run(folder: Path) -> None:
+    (folder / "one.crt").write_text("rubbish")
+    record = Record(folder, certificates=[f"{folder}/*.crt"])
+    assert record.differences() == [f"{folder}/one.crt ends within 30 days"]
+
+
+def test_a_system_that_is_forgotten_differs_and_the_others_do_not(folder: Path) -> None:
+    record = Record(folder)
+    both = {"one": record.system, "two": record.system}
+    record.call("recorded", systems=both)
+    record.call("forgotten")
+    found = record.call("compared", systems=both)["differences"]
+    assert found["two"] == []
+    assert found["one"] != []
+
+
+@pytest.mark.parametrize("state", ["recorded", "forgotten"])
+def test_a_preview_leaves_the_record_as_it_is(folder: Path, state: str) -> None:
+    record = Record(folder)
+    before = record.file.read_bytes()
+    record.system["inputs"] = "2"
+    record.call(state, check_mode=True)
+    assert record.file.read_bytes() == before
+
+
+def test_the_record_is_for_root_alone(folder: Path) -> None:
+    record = Record(folder)
+    assert record.file.stat().st_mode & 0o777 == 0o600

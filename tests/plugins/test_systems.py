@@ -1,0 +1,39 @@
+"""Which systems a run leaves out, given what was found on their hosts."""
+
+import importlib.util
+from pathlib import Path
+
+_FILE = Path(__file__).parents[2] / "plugins/filter/systems.py"
+_SPEC = importlib.util.spec_from_file_location("systems", _FILE)
+assert _SPEC is not None
+assert _SPEC.loader is not None
+systems = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(systems)
+
+_MEMBERS = {"sensors": ["a", "b"], "images": ["b", "c"], "certificates": ["localhost"]}
+_NEEDS = {"images": ["certificates"]}
+_ALIKE = {"a": {"sensors": []}, "b": {"sensors": [], "images": []}, "c": {"images": []}, "localhost": {"certificates": []}}
+
+
+def test_systems_of_which_nothing_differs_are_left_out() -> None:
+    assert systems.unchanged_systems(_ALIKE, _MEMBERS, _NEEDS) == ["certificates", "images", "sensors"]
+
+
+def test_a_system_is_gone_through_on_all_hosts_or_on_none() -> None:
+    looked = _ALIKE | {"a": {"sensors": ["a unit has stopped"]}}
+    assert systems.unchanged_systems(looked, _MEMBERS, _NEEDS) == ["certificates", "images"]
+
+
+def test_a_host_that_does_not_answer_may_have_anything() -> None:
+    looked = {host: found for host, found in _ALIKE.items() if host != "c"}
+    assert systems.unchanged_systems(looked, _MEMBERS, _NEEDS) == ["certificates", "sensors"]
+
+
+def test_a_system_whose_need_differs_is_gone_through() -> None:
+    looked = _ALIKE | {"localhost": {"certificates": ["ca.crt is gone"]}}
+    assert systems.unchanged_systems(looked, _MEMBERS, _NEEDS) == ["sensors"]
+
+
+def test_differences_that_hosts_have_in_common_are_told_once() -> None:
+    looked = {"a": {"sensors": ["x", "y"]}, "b": {"sensors": ["x"], "images": []}}
+    assert systems.differences_in_words(looked) == ["sensors: x (a, b)", "sensors: y (a)"]
