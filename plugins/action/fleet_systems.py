@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from ansible import context  # type: ignore[import-untyped]  # Ansible carries no types
 from ansible.errors import AnsibleError  # type: ignore[import-untyped]  # Ansible carries no types
 from ansible.plugins.action import ActionBase  # type: ignore[import-untyped]  # Ansible carries no types
 
 DESCRIPTION = "meta/host_state.yml"
 # Every system's roles are played by these, with these.
-SHARED_FOLDERS = ("plugins", "playbooks")
-SHARED_FILES = ("site.yml", "ansible.cfg")
+SHARED = ("plugins", "playbooks", "site.yml", "ansible.cfg")
 UNREAD = {"__pycache__", "molecule", "tests"}
 
 
@@ -38,10 +38,10 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible carries no type
                 state = self._templated(described[name], variables["hostvars"][host])
                 hosts.setdefault(host, {})[name] = {**state, "inputs": inputs}
         needs = {name: described[name].get("needs", []) for name in wanted}
-        return {**result, "hosts": hosts, "members": members, "needs": needs}
+        return {**result, "hosts": hosts, "members": members, "needs": needs, "whole": is_whole()}
 
     def _templated(self, system: Mapping[str, Any], host: Any) -> dict[str, Any]:
-        kept = {key: value for key, value in system.items() if key not in ("groups", "needs", "variables")}
+        kept = {key: value for key, value in system.items() if key not in ("groups", "needs", "sources")}
         templar = self._templar.copy_with_new_env(available_variables=host)
         templated: dict[str, Any] = templar.template(kept)
         return templated
@@ -51,12 +51,11 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible carries no type
     ) -> str:
         """Return a digest of all that a system is described by: its code, its members, their variables."""
         shared = [role.name for role in sorted((root / "roles").iterdir()) if role.name not in described]
-        prefixes = tuple(f"{role}_" for role in [name, *shared, *described[name].get("variables", ())])
+        prefixes = tuple(f"{role}_" for role in [name, *shared])
+        folders = [*(f"roles/{role}" for role in [name, *shared]), *SHARED, *described[name].get("sources", ())]
         digest = hashlib.sha256()
-        for path in code([*(root / "roles" / role for role in [name, *shared]), *(root / folder for folder in SHARED_FOLDERS)]):
+        for path in code(root / folder for folder in folders):
             digest.update(f"{path.relative_to(root)} {path.stat().st_mode:o}\n".encode() + path.read_bytes())
-        for file in SHARED_FILES:
-            digest.update((root / file).read_bytes())
         for host in members:
             digest.update(f"{host}\n".encode() + text_of(dict(values(hostvars[host], prefixes))).encode())
         return digest.hexdigest()
@@ -68,12 +67,19 @@ def described_systems(root: Path) -> dict[str, Any]:
     return {file.parts[-3]: yaml.safe_load(file.read_text(encoding="utf-8")) for file in files}
 
 
-def code(folders: Iterable[Path]) -> Iterator[Path]:
-    """Yield the files in folders, in a fixed order, without what tests and Python leave there."""
-    for folder in folders:
-        for path in sorted(folder.rglob("*")):
-            if path.is_file() and not UNREAD & set(path.relative_to(folder).parts):
+def code(places: Iterable[Path]) -> Iterator[Path]:
+    """Yield files, and those in folders, in a fixed order, without what tests and Python leave there."""
+    for place in places:
+        for path in sorted(place.rglob("*")) if place.is_dir() else [place]:
+            if path.is_file() and not UNREAD & set(path.relative_to(place).parts):
                 yield path
+
+
+def is_whole() -> bool:
+    """Tell whether this run plays every task on every host."""
+    chosen = context.CLIARGS
+    parts = ("subset", "skip_tags", "start_at_task", "step")
+    return list(chosen.get("tags") or ["all"]) == ["all"] and not any(chosen.get(part) for part in parts)
 
 
 def values(host: Any, prefixes: tuple[str, ...]) -> Iterator[tuple[str, Any]]:

@@ -10,6 +10,7 @@ from ansible.plugins.action import ActionBase  # type: ignore[import-untyped]  #
 MODULE = Path(__file__).parents[1] / "modules/host_state.py"
 OPTIONS = {
     "systems": {"type": "dict", "required": True},
+    "found": {"type": "dict", "default": {}},
     "state": {"type": "str", "default": "compared", "choices": ["compared", "recorded", "forgotten"]},
     "days_left": {"type": "int", "default": 30},
     "file": {"type": "path", "default": "/etc/frota/applied.json"},

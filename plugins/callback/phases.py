@@ -90,6 +90,9 @@ class CallbackModule(CallbackBase):
         self.current, self.phase_start, self.changed, self.failed = play.get_name(), time.time(), 0, False
         self._status("")
 
+    def v2_playbook_on_no_hosts_matched(self):
+        self.current = None  # nothing to be told of: its hosts are left out, or there are none
+
     def v2_playbook_on_task_start(self, task, is_conditional):
         self._status(task.get_name().strip())
 

@@ -1,6 +1,6 @@
 """What a look at all hosts says of each system, as filters."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 Differences = Mapping[str, list[str]]
@@ -18,6 +18,12 @@ def unchanged_systems(looked: Mapping[str, Differences], members: Mapping[str, l
     return sorted(alike)
 
 
+def looked(hostvars: Mapping[str, Any], hosts: Iterable[str], result: str) -> dict[str, Differences]:
+    """Return what was found on each of the hosts that answered, given the name under which it was registered."""
+    found = {host: hostvars[host].get(result) or {} for host in hosts}
+    return {host: one["differences"] for host, one in found.items() if "differences" in one}
+
+
 def differences_in_words(looked: Mapping[str, Differences]) -> list[str]:
     """Return every difference as a line; what hosts have in common is told once."""
     hosts_of: dict[tuple[str, str], list[str]] = {}
@@ -33,4 +39,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, Any]:
         """Return the filters by their names."""
-        return {"unchanged_systems": unchanged_systems, "differences_in_words": differences_in_words}
+        return {"looked": looked, "unchanged_systems": unchanged_systems, "differences_in_words": differences_in_words}

@@ -30,6 +30,7 @@ options:
     description:
       - Each system's C(inputs) (text), C(paths) (patterns of files and folders), C(units) (patterns),
         C(commands) (lists of words, whose output is compared) and C(certificates) (patterns).
+  found: {type: dict, default: {}, description: What else is compared of a system, found by others (text).}
   state:
     type: str
     default: compared
@@ -69,6 +70,7 @@ def state_of(system: dict[str, Any]) -> State:
         "files": {path: text for pattern in system.get("paths", ()) for path, text in files(pattern)},
         "units": units(system.get("units", ())),
         "commands": {" ".join(words): printed(words) for words in system.get("commands", ())},
+        "found": {"what others found": system["found"]} if system["found"] else {},
     }
 
 
@@ -172,10 +174,13 @@ def write(file: Path, records: dict[str, Any]) -> None:
     unfinished.replace(file)
 
 
-def run(systems: dict[str, Any], state: str, file: str, days_left: int, *, check_mode: bool = False) -> dict[str, Any]:
+def run(
+    systems: dict[str, Any], found: dict[str, str], state: str, file: str, days_left: int, *, check_mode: bool = False
+) -> dict[str, Any]:
     """Do what the module's options say, and return its result."""
     place = Path(file)
     records = read(place)
+    systems = {name: {**system, "found": found.get(name, "")} for name, system in systems.items()}
     if state == "compared":
         now = time.time()
         return {

@@ -18,6 +18,7 @@ _ORDER = (
     "test_cpu_metrics",
     "test_journal",
     "test_configuration",
+    "test_drift",
     "test_left_out",
     "test_partition",
     "test_crashes",

@@ -35,7 +35,7 @@ class Record:
         self.call("recorded")
 
     def call(self, state: str, **options: Any) -> dict[str, Any]:
-        options = {"systems": {"one": self.system}, "days_left": 30, **options}
+        options = {"systems": {"one": self.system}, "found": {}, "days_left": 30, **options}
         result: dict[str, Any] = host_state.run(state=state, file=str(self.file), **options)
         return result
 
@@ -128,6 +128,14 @@ def test_a_command_that_is_not_there_any_more_is_a_difference(folder: Path) -> N
     record = Record(folder, paths=[], commands=[[str(program)]])
     program.unlink()
     assert record.differences() == [f"{program} has changed"]
+
+
+def test_what_others_found_is_compared(folder: Path) -> None:
+    record = Record(folder)
+    record.call("recorded", found={"one": "1 stack"})
+    assert record.differences(found={"one": "1 stack"}) == []
+    assert record.differences(found={"one": "2 stacks"}) == ["what others found has changed"]
+    assert record.differences() == ["what others found is gone"]
 
 
 def test_many_differences_are_counted(folder: Path) -> None:
