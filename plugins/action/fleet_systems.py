@@ -38,7 +38,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible carries no type
                 state = self._templated(described[name], variables["hostvars"][host])
                 hosts.setdefault(host, {})[name] = {**state, "inputs": inputs}
         needs = {name: described[name].get("needs", []) for name in wanted}
-        return {**result, "hosts": hosts, "members": members, "needs": needs, "whole": is_whole()}
+        return {**result, "hosts": hosts, "members": members, "needs": needs, "whole": is_whole(), "changes": may_change()}
 
     def _templated(self, system: Mapping[str, Any], host: Any) -> dict[str, Any]:
         kept = {key: value for key, value in system.items() if key not in ("groups", "needs", "sources")}
@@ -90,6 +90,11 @@ def values(host: Any, prefixes: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
                 yield name, host[name]
             except AnsibleError as error:
                 yield name, f"without a value: {type(error).__name__}"
+
+
+def may_change() -> bool:
+    """Tell whether this run may change hosts."""
+    return set(context.CLIARGS.get("tags") or ["all"]) != {"verify"}
 
 
 def text_of(values: Mapping[str, Any]) -> str:

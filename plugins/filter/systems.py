@@ -1,7 +1,10 @@
 """What a look at all hosts says of each system, as filters."""
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
+
+import yaml
 
 Differences = Mapping[str, list[str]]
 
@@ -24,6 +27,13 @@ def looked(hostvars: Mapping[str, Any], hosts: Iterable[str], result: str) -> di
     return {host: one["differences"] for host, one in found.items() if "differences" in one}
 
 
+def settings_of_roles(root: str) -> dict[str, list[str]]:
+    """Return each role of a checkout with its settings, as its argument specs name them."""
+    files = sorted(Path(root, "roles").glob("*/meta/argument_specs.yml"))
+    specs = {file.parts[-3]: yaml.safe_load(file.read_text(encoding="utf-8"))["argument_specs"] for file in files}
+    return {role: sorted({name for one in spec.values() for name in one.get("options", ())}) for role, spec in specs.items()}
+
+
 def differences_in_words(looked: Mapping[str, Differences]) -> list[str]:
     """Return every difference as a line; what hosts have in common is told once."""
     hosts_of: dict[tuple[str, str], list[str]] = {}
@@ -39,4 +49,4 @@ class FilterModule:
 
     def filters(self) -> dict[str, Any]:
         """Return the filters by their names."""
-        return {"looked": looked, "unchanged_systems": unchanged_systems, "differences_in_words": differences_in_words}
+        return {"looked": looked, "unchanged_systems": unchanged_systems, "settings_of_roles": settings_of_roles, "differences_in_words": differences_in_words}

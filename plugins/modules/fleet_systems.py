@@ -27,5 +27,6 @@ RETURN = """
 hosts: {type: dict, returned: success, description: Host -> system -> what C(host_state) takes.}
 members: {type: dict, returned: success, description: System -> its hosts.}
 needs: {type: dict, returned: success, description: System -> systems that it depends on.}
+changes: {type: bool, returned: success, description: "Whether the run may change a host: C(--tags verify) may not."}
 whole: {type: bool, returned: success, description: Whether the run plays everything everywhere.}
 """

@@ -71,6 +71,14 @@ def test_an_instance_that_does_not_run_may_have_the_name_of_one_that_does() -> N
     assert _faults(_instance(1, Name="one"), _instance(2, "stopped", Name="one")) == []
 
 
+@pytest.mark.parametrize(
+    ("tags", "called"), [({"Name": "one", "FrotaPool": "pool"}, "one"), ({"Name": "", "FrotaPool": "pool"}, "pool-i-1")]
+)
+def test_the_host_of_an_instance_is_called_as_the_inventory_calls_it(tags: dict[str, str], called: str) -> None:
+    instance = {**_instance(1, **tags), "private_ip_address": "10.42.1.9"}
+    assert _MODULE.instance_host(instance) == {"name": called, "address": "10.42.1.9", "instance": "i-1"}
+
+
 def test_the_roles_that_are_known_are_those_that_plays_are_for_and_that_templates_give() -> None:
     plays = {_hosts_of(play) for path in PLAYBOOKS for play in load(path) or [] if "hosts" in play}
     assert set(_NEEDS) == _roles_of_instances()

@@ -16,9 +16,9 @@ _FILLED = re.compile(r"\bdefault *[(=]|\bd *\(|\berrors *= *.ignore|\bignore_err
 _MAY_BE_NOTHING = {
     "remote_list_server_key": "with an empty one the role leaves the host what it has",
     "remote_list_clients": "the role keeps the keys of a client that has none here",
-    "__sensors": "a fleet without sensors has no reading to be waited for",
+    "__sensors": "a fleet without sensors has no two of the same name",
+    "__sensors_all": "a fleet without sensors has no reading to be waited for",
     "that": "that there is nobody is the question",
-    "__stacks_sensors": "a fleet without sensors has no two of the same name",
 }
 
 

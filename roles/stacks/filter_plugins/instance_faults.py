@@ -87,6 +87,11 @@ def instance_faults(instances: list[dict[str, Any]], needs: dict[str, list[str]]
     return naming_faults(running, set(needs)) + role_faults(running, needs)
 
 
+def instance_host(instance: dict[str, Any]) -> dict[str, str]:
+    """Return the host that stands for an instance without a fault on this machine, as role local_host takes it."""
+    return {"name": name(instance), "address": instance["private_ip_address"], "instance": instance["instance_id"]}
+
+
 class FilterModule:
     def filters(self) -> dict:
-        return {"instance_faults": instance_faults}
+        return {"instance_faults": instance_faults, "instance_host": instance_host}

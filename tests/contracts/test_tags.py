@@ -1,0 +1,146 @@
+"""Tags: one for each phase and each system, which concern its hosts and no other; a misspelt one is refused."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from .checkout import ROOT, load
+from .test_stacks import _roles_of_instances
+
+_KNOWN = load(ROOT / "playbooks/vars/tags.yml")
+SYSTEMS: dict[str, list[str]] = _KNOWN["fleet_systems"]
+PHASES: list[str] = _KNOWN["fleet_phases"]
+
+# Lists the tasks of site.yml for every argument. Each list is made by a process of its own, for Ansible reads its
+# command line once; it is imported once for all of them.
+_LIST = """
+import os, sys
+from ansible.cli.playbook import PlaybookCLI
+for tag in sys.argv[1:]:
+    print(f"\\n#{tag}", flush=True)
+    if not os.fork():
+        PlaybookCLI(["ansible-playbook", "--inventory", "localhost,", "--list-tasks", "--tags", tag, "site.yml"]).run()
+        sys.stdout.flush()
+        os._exit(0)
+    assert os.wait()[1] == 0
+"""
+
+
+def _run(command: list[str]) -> "subprocess.CompletedProcess[str]":
+    """Run a command without the inventory plugin of AWS, which takes longer to import than all the rest."""
+    environ = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
+    environ["ANSIBLE_INVENTORY_ENABLED"] = "host_list"
+    return subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
+
+
+class Play(NamedTuple):
+    """A play as --list-tasks shows it: the groups of its hosts, its name, and the tags of each task that would run."""
+
+    groups: set[str]
+    name: str
+    tasks: list[set[str]]
+
+
+def _plays(listed: str) -> Iterator[Play]:
+    for title, tasks in re.findall(r"^  play #\d+ (.*)\n    tasks:\n((?: {6}.*\n)*)", listed, re.MULTILINE):
+        hosts, name = re.findall(r"^\((.*?)\): (.*?)\tTAGS:", title)[0]
+        tags = [set(found.split(", ")) for found in re.findall(r"TAGS: \[(.*)\]$", tasks, re.MULTILINE)]
+        yield Play(set(hosts.split(":")), name, tags)
+
+
+def _listed() -> dict[str, list[Play]]:
+    """Return the plays of site.yml in which something would run, by tag."""
+    tags = [*PHASES, *SYSTEMS]
+    command = [sys.executable, "-c", _LIST, *tags]
+    done = _run(command)
+    assert done.returncode == 0, done.stderr
+    parts = re.split(r"^#(\w+)$", done.stdout, flags=re.MULTILINE)
+    return {
+        tag: [play for play in _plays(part) if play.tasks] for tag, part in zip(parts[1::2], parts[2::2], strict=True)
+    }
+
+
+def _tags_in(path: Path) -> Iterator[tuple[str, set[str]]]:
+    """Yield the name and the tags of every play of a playbook, those that it imports included."""
+    for play in load(path):
+        if "import_playbook" in play:
+            assert "tags" not in play, f"{path}: tags are those of the plays"
+            yield from _tags_in(path.parent / play["import_playbook"])
+        else:
+            tags = play.get("tags", [])
+            yield play["name"], {tags} if isinstance(tags, str) else set(tags)
+
+
+def test_the_known_tags_are_those_of_the_plays_of_site() -> None:
+    carried = dict(_tags_in(ROOT / "site.yml"))
+    assert [name for name, tags in carried.items() if not tags] == []
+    assert set().union(*carried.values()) - {"always"} == {*PHASES, *SYSTEMS}
+
+
+def test_every_group_of_the_instances_belongs_to_one_system() -> None:
+    assert sorted(group for groups in SYSTEMS.values() for group in groups) == sorted([*_roles_of_instances(), "fleet"])
+
+
+def test_a_run_for_one_tag_plays_what_carries_it_and_prepares_the_hosts_that_this_concerns() -> None:
+    # One test, for the lists are dear: whatever a run with a tag does is on the hosts of the tag.
+    listed = _listed()
+    for system, groups in SYSTEMS.items():
+        assert _concerned(listed[system], "configure") - {"localhost"} == set(groups), system
+        assert _concerned(listed[system], "verify") == set(groups), system
+        assert _prepared(listed[system]) == set(groups), system
+        others = [play for play in listed[system] if not play.groups <= {*groups, "localhost"}]
+        assert {play.name for play in others} == {"Check the tags", "Require localhost in the limit"}, system
+    for phase in ("provision", "verify"):
+        assert _concerned(listed[phase], phase), phase
+        assert not _concerned(listed[phase], "configure"), phase
+        assert _prepared(listed[phase]) == {"fleet", "!fleet"}, phase
+    for phase in ("install", "configure"):
+        assert _prepared(listed[phase]) == {"fleet"}, phase
+        assert not _concerned(listed[phase], "provision") | _concerned(listed[phase], "verify"), phase
+    assert not _concerned(listed["install"], "configure")
+    assert _concerned(listed["configure"], "configure") - {"localhost"} == {
+        group for groups in SYSTEMS.values() for group in groups
+    }
+
+
+def _concerned(plays: list[Play], tag: str) -> set[str]:
+    """Return the groups of the plays with a task that carries a tag."""
+    return {group for play in plays if any(tag in tags for tags in play.tasks) for group in play.groups}
+
+
+def _prepared(plays: list[Play]) -> set[str]:
+    """Return whose hosts are prepared."""
+    return next(play.groups for play in plays if play.name == "Prepare every host")
+
+
+def _play(*words: str) -> "subprocess.CompletedProcess[str]":
+    return _run([str(ROOT / ".venv/bin/ansible-playbook"), "--inventory", "localhost,", *words])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("site.yml", "--tags", "sensor"),
+        ("playbooks/verify.yml", "--skip-tags", "sensors,verfy"),
+        ("playbooks/status.yml", "--tags", "image"),
+    ],
+    ids=" ".join,
+)
+def test_a_misspelt_tag_is_refused_with_those_that_there_are(words: tuple[str, ...]) -> None:
+    played = _play(*words)
+    assert played.returncode != 0
+    wrong = words[-1].split(",")[-1]
+    assert f"There is no tag {wrong}. Run this again with one or more of these" in played.stdout
+    assert f": {', '.join([*PHASES, *SYSTEMS])}\n" in played.stdout
+
+
+def test_known_tags_and_those_of_ansible_itself_are_taken() -> None:
+    names = [*PHASES, *SYSTEMS, "all", "tagged", "untagged", "always"]
+    played = _play("playbooks/tags.yml", "--tags", ",".join(names), "--skip-tags", "never,sensors")
+    assert played.returncode == 0, played.stdout

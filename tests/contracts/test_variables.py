@@ -1,0 +1,68 @@
+"""Whose variable is whose: inputs bear the role's name, and what a role registers for itself is read by no other."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from .checkout import PLAYBOOKS, ROLES, ROOT, entry_points, load, mappings
+
+_PRIVATE = re.compile(r"\b__[a-z]\w*")
+
+# What is still read of another role's. Each wants a public name, documented in the argument_specs of its role.
+_READ_BY_OTHERS = {
+    "inventory/group_vars/list_client.yml": {"__remote_list_server_keys"},
+    "inventory/group_vars/list_server.yml": {"__remote_list_client_keys"},
+    "playbooks/provision.yml": {"__local_host_found"},
+    "roles/images/tasks/producer.yml": {"__certificates_digests"},
+    "roles/images/tasks/worker.yml": {"__certificates_digests"},
+    "roles/rabbitmq/tasks/run.yml": {"__certificates_request"},
+}
+# Constants that are made of registered results. Each belongs to the tasks that register them.
+_RESULTS_IN_CONSTANTS = {
+    "local_host": {"__local_host_found"},
+    "python_service": {"__python_service_releases"},
+    "rabbitmq": {"__rabbitmq_state"},
+}
+
+
+def _files() -> list[Path]:
+    """Return all that Ansible reads variables in."""
+    roles = [*(ROOT / "roles").glob("*/*/*.yml"), *(ROOT / "roles").glob("*/templates/*.j2")]
+    return [*PLAYBOOKS, *(ROOT / "playbooks").glob("vars/*.yml"), *roles, *(ROOT / "inventory").rglob("*.yml")]
+
+
+def _of_others(path: Path) -> set[str]:
+    """Return the private variables in a file that neither the file itself nor, in a role, the role makes."""
+    found = set(_PRIVATE.findall(path.read_text(encoding="utf-8")))
+    made: set[str] = set()
+    if path.suffix == ".yml":
+        made = {str(name) for one in mappings(load(path)) for name in (*one, one.get("register"))}
+    where = path.relative_to(ROOT).parts
+    own = f"__{where[1]}_" if where[0] == "roles" else "__no_role"
+    return {name for name in found - made if not name.startswith(own)}
+
+
+def test_no_private_variable_of_a_role_or_playbook_is_read_in_another() -> None:
+    found = {str(path.relative_to(ROOT)): names for path in _files() if (names := _of_others(path))}
+    assert found == _READ_BY_OTHERS
+
+
+def test_a_constant_of_a_role_is_made_of_no_registered_result() -> None:
+    found = {
+        path.parts[-3]: names
+        for path in (ROOT / "roles").glob("*/vars/*.yml")
+        if (names := set(_PRIVATE.findall(path.read_text(encoding="utf-8"))))
+    }
+    assert found == _RESULTS_IN_CONSTANTS
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_every_input_of_a_role_bears_its_name(role: str) -> None:
+    inputs = {name for options in entry_points(role).values() for name in options}
+    assert [name for name in inputs if not name.startswith(f"{role}_")] == []
+
+
+def test_lists_are_picked_apart_with_what_ansible_has_by_itself() -> None:
+    files = [*_files(), *(ROOT / "molecule").rglob("*.yml")]
+    assert [str(path) for path in files if re.search(r"json_query|jmespath", path.read_text(encoding="utf-8"))] == []
