@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
+import yaml  # type: ignore[import-untyped]  # PyYAML carries no types
 from ansible import context  # type: ignore[import-untyped]  # Ansible carries no types
 from ansible.errors import AnsibleError  # type: ignore[import-untyped]  # Ansible carries no types
 from ansible.plugins.action import ActionBase  # type: ignore[import-untyped]  # Ansible carries no types
@@ -32,13 +32,15 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible carries no type
         hosts: dict[str, dict[str, Any]] = {}
         members: dict[str, list[str]] = {}
         for name in wanted:
-            members[name] = sorted({host for group in described[name]["groups"] for host in variables["groups"].get(group, [])})
+            groups = (variables["groups"].get(group, []) for group in described[name]["groups"])
+            members[name] = sorted({host for group in groups for host in group})
             inputs = self._inputs(root, name, described, members[name], variables["hostvars"])
             for host in members[name]:
                 state = self._templated(described[name], variables["hostvars"][host])
                 hosts.setdefault(host, {})[name] = {**state, "inputs": inputs}
         needs = {name: described[name].get("needs", []) for name in wanted}
-        return {**result, "hosts": hosts, "members": members, "needs": needs, "whole": is_whole(), "changes": may_change()}
+        run = {"whole": is_whole(), "changes": may_change()}
+        return {**result, "hosts": hosts, "members": members, "needs": needs, **run}
 
     def _templated(self, system: Mapping[str, Any], host: Any) -> dict[str, Any]:
         kept = {key: value for key, value in system.items() if key not in ("groups", "needs", "sources")}

@@ -27,7 +27,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible carries no type
         result: dict[str, Any] = super().run(tmp, task_vars)
         _, arguments = self.validate_argument_spec(argument_spec=OPTIONS)
         arguments["check_mode"] = bool(self._task.check_mode)
-        call = f"\nprint(json.dumps(run(**json.loads({json.dumps(arguments)!r}))))\n"
+        call = f"\nprint(json.dumps(run(json.loads({json.dumps(arguments)!r}))))\n"
         said = self._low_level_execute_command(PYTHON, in_data=MODULE.read_bytes() + call.encode())
         try:
             return {**result, **json.loads(said["stdout"].strip().splitlines()[-1])}

@@ -4,11 +4,16 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-import boto3
+import boto3  # type: ignore[import-untyped]  # nor does boto3, or botocore
 from ansible.errors import AnsibleActionFail  # type: ignore[import-untyped]  # Ansible carries no types
 from ansible.plugins.action import ActionBase  # type: ignore[import-untyped]  # Ansible carries no types
-from botocore.config import Config
-from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, EndpointConnectionError
+from botocore.config import Config  # type: ignore[import-untyped]  # as above
+from botocore.exceptions import (  # type: ignore[import-untyped]  # as above
+    BotoCoreError,
+    ClientError,
+    ConnectTimeoutError,
+    EndpointConnectionError,
+)
 
 ALIVE = ["pending", "running", "stopping", "stopped"]
 # The names that modules of amazon.aws give them -> boto3's.
@@ -58,8 +63,8 @@ class Account:
                 tags = pairs(stack.get("Tags", ()), "Key", "Value")
                 if tags.get("Fleet") == self._fleet:
                     outputs = pairs(stack.get("Outputs", ()), "OutputKey", "OutputValue")
-                    made_of = tags.get("MadeOf", "")
-                    yield {"stack": stack["StackName"], "status": stack["StackStatus"], "of": made_of, "outputs": outputs}
+                    made = {"status": stack["StackStatus"], "of": tags.get("MadeOf", "")}
+                    yield {"stack": stack["StackName"], **made, "outputs": outputs}
 
     def keys(self) -> Iterator[dict[str, Any]]:
         """Yield the key pair that opens the hosts."""

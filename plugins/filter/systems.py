@@ -4,12 +4,14 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
+import yaml  # type: ignore[import-untyped]  # PyYAML carries no types
 
 Differences = Mapping[str, list[str]]
 
 
-def unchanged_systems(looked: Mapping[str, Differences], members: Mapping[str, list[str]], needs: Mapping[str, list[str]]) -> list[str]:
+def unchanged_systems(
+    looked: Mapping[str, Differences], members: Mapping[str, list[str]], needs: Mapping[str, list[str]]
+) -> list[str]:
     """Return the systems of which nothing differs on any of their hosts, nor of a system that they need.
 
     `looked` is what was found on each host that answered, system -> differences; one that did not answer may have
@@ -29,9 +31,11 @@ def looked(hostvars: Mapping[str, Any], hosts: Iterable[str], result: str) -> di
 
 def settings_of_roles(root: str) -> dict[str, list[str]]:
     """Return each role of a checkout with its settings, as its argument specs name them."""
-    files = sorted(Path(root, "roles").glob("*/meta/argument_specs.yml"))
-    specs = {file.parts[-3]: yaml.safe_load(file.read_text(encoding="utf-8"))["argument_specs"] for file in files}
-    return {role: sorted({name for one in spec.values() for name in one.get("options", ())}) for role, spec in specs.items()}
+    settings: dict[str, list[str]] = {}
+    for file in sorted(Path(root, "roles").glob("*/meta/argument_specs.yml")):
+        specs = yaml.safe_load(file.read_text(encoding="utf-8"))["argument_specs"]
+        settings[file.parts[-3]] = sorted({name for spec in specs.values() for name in spec.get("options", ())})
+    return settings
 
 
 def differences_in_words(looked: Mapping[str, Differences]) -> list[str]:
@@ -49,4 +53,5 @@ class FilterModule:
 
     def filters(self) -> dict[str, Any]:
         """Return the filters by their names."""
-        return {"looked": looked, "unchanged_systems": unchanged_systems, "settings_of_roles": settings_of_roles, "differences_in_words": differences_in_words}
+        found = (looked, unchanged_systems, settings_of_roles, differences_in_words)
+        return {function.__name__: function for function in found}

@@ -76,16 +76,21 @@ def state_of(system: dict[str, Any]) -> State:
 
 def files(pattern: str) -> Iterator[tuple[str, str]]:
     """Yield each file, link and folder that a pattern names, `**` standing for any folders in between."""
-    for path in sorted(glob.glob(pattern, recursive=True)):
+    for path in matching(pattern):
         found = os.lstat(path)
         text = f"{found.st_mode:o} {found.st_uid}:{found.st_gid}"
         # A folder's times tell of what other systems have in it.
         yield path, text if stat.S_ISDIR(found.st_mode) else f"{text} {of_file(path, found)}"
 
 
+def matching(pattern: str) -> list[str]:
+    """Return the paths that a pattern names."""
+    return sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 -- Path.glob takes no absolute pattern
+
+
 def of_file(path: str, found: os.stat_result) -> str:
     """Return size and times of a file, of a link also where it leads."""
-    target = os.readlink(path) if stat.S_ISLNK(found.st_mode) else ""
+    target = Path(path).readlink() if stat.S_ISLNK(found.st_mode) else ""
     return f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns} {target}"
 
 
@@ -112,7 +117,7 @@ def printed(words: list[str]) -> str:
 
 def certificates(patterns: list[str]) -> dict[str, float]:
     """Return when each certificate ends, in seconds since 1970."""
-    return {path: end_of(path) for pattern in patterns for path in sorted(glob.glob(pattern))}
+    return {path: end_of(path) for pattern in patterns for path in matching(pattern)}
 
 
 def end_of(certificate: str) -> float:
@@ -141,7 +146,8 @@ def compared(system: dict[str, Any], record: dict[str, Any] | None, days_left: i
     """Return what differs from the record of a system, in words, the first few; nothing where all is as it was left."""
     if record is None:
         return ["no whole run has been recorded here since the last change"]
-    found = [f"{path} ends within {days_left} days" for path, end in record["ends"].items() if end < now + days_left * 86400]
+    soonest = now + days_left * 86400
+    found = [f"{path} ends within {days_left} days" for path, end in record["ends"].items() if end < soonest]
     found += differences(record["state"], state_of(system))
     if record["inputs"] != system["inputs"]:
         found.append("what is described has changed")
@@ -167,28 +173,26 @@ def write(file: Path, records: dict[str, Any]) -> None:
     """Replace the file by a whole one that root alone reads, on disk."""
     file.parent.mkdir(parents=True, exist_ok=True)
     unfinished = file.with_name(f".{file.name}.unfinished")
-    with open(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as new:
+    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as new:
         json.dump(records, new)
         new.flush()
         os.fsync(new.fileno())
     unfinished.replace(file)
 
 
-def run(
-    systems: dict[str, Any], found: dict[str, str], state: str, file: str, days_left: int, *, check_mode: bool = False
-) -> dict[str, Any]:
+def run(options: dict[str, Any]) -> dict[str, Any]:
     """Do what the module's options say, and return its result."""
-    place = Path(file)
+    place, systems, state = Path(options["file"]), options["systems"], options["state"]
+    systems = {name: {**system, "found": options["found"].get(name, "")} for name, system in systems.items()}
     records = read(place)
-    systems = {name: {**system, "found": found.get(name, "")} for name, system in systems.items()}
     if state == "compared":
-        now = time.time()
-        return {
-            "differences": {name: compared(system, records.get(name), days_left, now) for name, system in systems.items()}
-        }
+        days, now = options["days_left"], time.time()
+        found = {name: compared(system, records.get(name), days, now) for name, system in systems.items()}
+        return {"differences": found}
     kept = {name: record for name, record in records.items() if name not in systems}
     if state == "recorded":
         kept |= {name: recorded(system) for name, system in systems.items()}
-    if kept != records and not check_mode:
+    if kept != records and not options["check_mode"]:
         write(place, kept)
     return {}

@@ -9,7 +9,7 @@ description:
   - An AWS of our own (with C(endpoint_url)) that does not answer has nothing; that is no error, for the run that asks
     may be the one that makes it.
 options:
-  aws: {type: dict, required: true, description: "Region, endpoint and credentials, as modules of amazon.aws take them."}
+  aws: {type: dict, required: true, description: "Region, endpoint and credentials, as amazon.aws takes them."}
   fleet: {type: str, required: true, description: Name of the fleet.}
 author: frota
 """

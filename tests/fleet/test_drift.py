@@ -33,7 +33,9 @@ _DRIFTS = {
         "server", "systemctl stop frota-sensor-server.service", "systemctl -q is-active frota-sensor-server.service"
     ),
     "a unit that does not start at boot": Drift(
-        "cpu_server", "systemctl -q disable frota-cpu-server.service", "systemctl -q is-enabled frota-cpu-server.service"
+        "cpu_server",
+        "systemctl -q disable frota-cpu-server.service",
+        "systemctl -q is-enabled frota-cpu-server.service",
     ),
     "a byte": Drift(
         "list_server",
@@ -132,7 +134,8 @@ def test_a_certificate_near_its_end_is_renewed(fleet: Fleet, tmp_path: Path) -> 
     request, certificate = tmp_path / "request", tmp_path / "certificate"
     request.write_text(host.run(f"openssl req -new -key {_KEY} -subj /CN=image_client"))
     signing = ["-CA", f"{authority}/ca.crt", "-CAkey", f"{authority}/ca.key", "-days", "20"]
-    subprocess.run(["openssl", "x509", "-req", "-in", request, *signing, "-out", certificate], check=True, capture_output=True)
+    command = ["openssl", "x509", "-req", "-in", str(request), *signing, "-out", str(certificate)]
+    subprocess.run(command, check=True, capture_output=True)
     host.run(f"cat >{_CERTIFICATE} <<'END'\n{certificate.read_text()}END")
     _record_as_it_is(fleet, host)
 
@@ -146,9 +149,14 @@ def _record_as_it_is(fleet: Fleet, host: Host) -> None:
     """Let the host's record say that what is there now is what the last run left."""
     code = (fleet.root / "plugins/modules/host_state.py").read_text()
     record = json.loads(host.run(f"cat {_RECORD}"))["images"]
-    paths = [name for name in record["state"]["files"]]
-    system = {"inputs": record["inputs"], "paths": paths, "units": ["frota-image-*"], "certificates": list(record["ends"])}
-    call = f"run(systems={{'images': {system!r}}}, found={{}}, state='recorded', file='{_RECORD}', days_left=30)"
+    system = {
+        "inputs": record["inputs"],
+        "paths": list(record["state"]["files"]),
+        "units": ["frota-image-*"],
+        "certificates": list(record["ends"]),
+    }
+    options = {"systems": {"images": system}, "found": {}, "state": "recorded", "file": _RECORD, "check_mode": False}
+    call = f"run({options!r})"
     host.run(f"python3 -IS - <<'END_OF_CODE'\n{code}\n{call}\nEND_OF_CODE")
 
 

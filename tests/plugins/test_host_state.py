@@ -35,8 +35,8 @@ class Record:
         self.call("recorded")
 
     def call(self, state: str, **options: Any) -> dict[str, Any]:
-        options = {"systems": {"one": self.system}, "found": {}, "days_left": 30, **options}
-        result: dict[str, Any] = host_state.run(state=state, file=str(self.file), **options)
+        common = {"systems": {"one": self.system}, "found": {}, "days_left": 30, "check_mode": False}
+        result: dict[str, Any] = host_state.run({**common, "state": state, "file": str(self.file), **options})
         return result
 
     def differences(self, **options: Any) -> list[str]:
@@ -54,7 +54,10 @@ def test_without_a_record_everything_differs(folder: Path) -> None:
     assert record.differences() == ["no whole run has been recorded here since the last change"]
 
 
-@pytest.mark.parametrize("damaged", [b"", b"{", b"[]", b"\xff", b'{"one": {"inputs": "1"', b'{"one": 5}', b'{"one": {}}'])
+_DAMAGED = (b"", b"{", b"[]", b"\xff", b'{"one": {"inputs": "1"', b'{"one": 5}', b'{"one": {}}')
+
+
+@pytest.mark.parametrize("damaged", _DAMAGED)
 def test_a_damaged_record_is_no_record(folder: Path, damaged: bytes) -> None:
     record = Record(folder)
     record.file.write_bytes(damaged)
@@ -73,6 +76,11 @@ def _another_link(folder: Path) -> None:
     (folder / "current").symlink_to("releases/2")
 
 
+def _a_folder(folder: Path) -> None:
+    (folder / "current").unlink()
+    (folder / "current").mkdir()
+
+
 def _replaced(folder: Path) -> None:
     (folder / "new").write_text("A=1\n")
     (folder / "new").replace(folder / "settings.env")
@@ -89,7 +97,7 @@ _CHANGES: dict[str, tuple[Callable[[Path], Any], str]] = {
     "a key": (lambda folder: (folder / "inside/key").unlink(), "inside/key is gone"),
     "a time": (lambda folder: os.utime(folder / "settings.env"), "settings.env has changed"),
     "a further file": (lambda folder: (folder / "inside/other").touch(), "inside/other is new"),
-    "a file in a folder's place": (lambda folder: (folder / "current").unlink() or (folder / "current").mkdir(), "current has changed"),
+    "a folder in a link's place": (_a_folder, "current has changed"),
 }
 
 
@@ -149,7 +157,18 @@ def test_many_differences_are_counted(folder: Path) -> None:
 
 def test_a_certificate_near_its_end_is_a_difference(folder: Path) -> None:
     certificate = folder / "one.crt"
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "40"]
+    command = [
+        "openssl",
+        "req",
+        "-x509",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-nodes",
+        "-days",
+        "40",
+    ]
     files = ["-subj", "/CN=one", "-keyout", str(folder / "one.key"), "-out", str(certificate)]
     subprocess.run([*command, *files], check=True, capture_output=True)
     record = Record(folder, certificates=[f"{folder}/*.crt"])

@@ -12,7 +12,12 @@ _SPEC.loader.exec_module(systems)
 
 _MEMBERS = {"sensors": ["a", "b"], "images": ["b", "c"], "certificates": ["localhost"]}
 _NEEDS = {"images": ["certificates"]}
-_ALIKE = {"a": {"sensors": []}, "b": {"sensors": [], "images": []}, "c": {"images": []}, "localhost": {"certificates": []}}
+_ALIKE: dict[str, dict[str, list[str]]] = {
+    "a": {"sensors": []},
+    "b": {"sensors": [], "images": []},
+    "c": {"images": []},
+    "localhost": {"certificates": []},
+}
 
 
 def test_systems_of_which_nothing_differs_are_left_out() -> None:
