@@ -1,5 +1,6 @@
 """Every role declares what it takes, has a test of its own, and is explained somewhere."""
 
+import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,11 @@ _TYPES: dict[str, tuple[type, ...]] = {
     "list": (list,),
     "dict": (dict,),
 }
+_SPEC = importlib.util.spec_from_file_location("readmes", ROOT / "tools" / "readmes.py")
+assert _SPEC is not None
+assert _SPEC.loader is not None
+_READMES = importlib.util.module_from_spec(_SPEC)
+_SPEC.loader.exec_module(_READMES)
 each_role = pytest.mark.parametrize("role", ROLES)
 
 
@@ -69,6 +75,12 @@ def test_every_input_of_a_role_is_described_with_a_sentence(role: str) -> None:
 @each_role
 def test_a_role_has_a_molecule_scenario_of_its_name(role: str) -> None:
     assert (ROOT / "molecule" / role / "molecule.yml").is_file()
+
+
+@each_role
+def test_the_readme_of_a_role_says_what_the_role_declares(role: str) -> None:
+    folder = ROOT / "roles" / role
+    assert (folder / "README.md").read_text() == _READMES.readme(folder), "run tools/run python tools/readmes.py"
 
 
 @each_role
