@@ -3,6 +3,7 @@
 import dataclasses
 import importlib
 import re
+from collections import Counter
 from typing import Any, NamedTuple
 
 import jinja2
@@ -47,6 +48,24 @@ class Service(NamedTuple):
     module: Any
     deployed: dict[str, Any]
 
+    @property
+    def inputs(self) -> set[str]:
+        """The inputs of the entry point that are settings by their names alone."""
+        derives = "python_service_entry_point" in self.deployed
+        return set(entry_points(self.system)[self.entry]) - set(self._no_settings) if derives else set()
+
+    @property
+    def _no_settings(self) -> list[str]:
+        found: list[str] = self.deployed.get("python_service_no_settings", [])
+        return found
+
+    @property
+    def written(self) -> dict[str, str]:
+        """The settings of the env file, as templates."""
+        derived = {name.removeprefix(f"{self.system}_"): f"{{{{ {name} }}}}" for name in self.inputs}
+        own: dict[str, str] = self.deployed.get("python_service_settings", {})
+        return derived | own
+
 
 def _services() -> list[Service]:
     found = []
@@ -61,7 +80,7 @@ def _services() -> list[Service]:
 
 def _deployed(role: str, entry: str) -> dict[str, Any]:
     tasks = load(ROOT / "roles" / role / "tasks" / f"{entry}.yml")
-    return next((mapping for mapping in mappings(tasks) if "python_service_settings" in mapping), {})
+    return next((mapping for mapping in mappings(tasks) if "python_service_name" in mapping), {})
 
 
 SERVICES = _services()
@@ -82,7 +101,7 @@ def _by_default(service: Service) -> dict[str, str]:
     """Return the env file's settings that the role's defaults alone decide, as text."""
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined)
     found = {}
-    for name, value in service.deployed["python_service_settings"].items():
+    for name, value in service.written.items():
         try:
             found[name] = environment.from_string(str(value)).render(defaults(service.system))
         except (jinja2.UndefinedError, jinja2.TemplateAssertionError):
@@ -99,9 +118,9 @@ def test_every_setting_comes_from_the_role_from_systemd_or_from_an_instance_and_
         elsewhere |= _BY_SOCKET[service.system]
     if "python_service_credentials" in service.deployed:
         elsewhere |= _BY_CREDENTIAL[service.system]
-    if "cert_file" in service.deployed["python_service_settings"]:
+    if "cert_file" in service.written:
         elsewhere |= _BY_CERTIFICATE
-    assert set(service.deployed["python_service_settings"]) == _names(service.settings) - elsewhere
+    assert set(service.written) == _names(service.settings) - elsewhere
 
 
 @each_service
@@ -127,7 +146,25 @@ def test_every_setting_of_the_role_is_an_input_of_its_own_entry_point(service: S
     inputs = entry_points(service.system)[service.entry]
     files = [ROOT / "roles" / service.system / name for name in (f"tasks/{service.entry}.yml", "vars/main.yml")]
     source = "".join(file.read_text(encoding="utf-8") for file in files if file.is_file())
-    assert [name for name in inputs if name not in source] == []
+    words = Counter(re.findall(r"\w+", source))
+    for name in service.deployed.get("python_service_no_settings", []):
+        words[name] -= 1  # there it is only left out
+    assert [name for name in set(inputs) - service.inputs if not words[name]] == []
+
+
+@each_service
+def test_the_role_names_its_own_entry_point_and_its_inputs_that_are_no_settings(service: Service) -> None:
+    assert service.deployed.get("python_service_entry_point", service.entry) == service.entry
+    inputs = entry_points(service.system)[service.entry]
+    assert [name for name in service.deployed.get("python_service_no_settings", []) if name not in inputs] == []
+
+
+@each_service
+def test_a_list_is_written_as_the_text_that_the_code_reads(service: Service) -> None:
+    inputs = entry_points(service.system)[service.entry]
+    own = set(service.deployed.get("python_service_settings", {}))
+    derived = {name for name in service.inputs if name.removeprefix(f"{service.system}_") not in own}
+    assert [name for name in derived if inputs[name]["type"] in ("list", "dict")] == []
 
 
 def test_an_instance_is_told_only_what_its_service_can_be_told() -> None:
