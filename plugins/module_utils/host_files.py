@@ -11,6 +11,10 @@ from typing import NamedTuple
 AHEAD_SECONDS = 60  # a start further in the future was under a wrong clock: files cannot be compared
 
 
+class Fault(Exception):
+    """What should be on the host cannot be made; the text is for people."""
+
+
 class Access(NamedTuple):
     """Mode, owner and group of a file or a folder, as numbers."""
 
@@ -99,6 +103,15 @@ def write(path: Path, text: str, access: Access) -> None:
 def link(path: Path) -> str:
     """Return where a link leads, empty if there is none."""
     return str(path.readlink()) if path.is_symlink() else ""
+
+
+def sync_folder(path: Path) -> None:
+    """Have the names in a folder on disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def place_link(path: Path, target: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule  # type: ignore[import-untyped]  # Ansible carries no types
 from ansible.module_utils.host_files import (  # type: ignore[import-untyped]  # found by Ansible
     Entry,
+    Fault,
     content,
     date_back,
     is_newer,
@@ -54,10 +55,6 @@ restarted: {type: list, elements: str, returned: success, description: Units tha
 FILE = 0o644
 FOLDER = 0o755
 PROPERTIES = ("ActiveState", "InactiveExitTimestamp", "ConditionResult", "ConditionTimestamp")
-
-
-class Fault(Exception):
-    """The host cannot be what it should be; the text is for people."""
 
 
 def unit_of(service: str) -> str:

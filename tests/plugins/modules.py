@@ -9,6 +9,7 @@ import ansible.module_utils  # type: ignore[import-untyped]  # Ansible carries n
 
 _PLUGINS = Path(__file__).parents[2] / "plugins"
 ansible.module_utils.__path__.append(str(_PLUGINS / "module_utils"))
+credentials: ModuleType = importlib.import_module("ansible.module_utils.credentials")
 host_files: ModuleType = importlib.import_module("ansible.module_utils.host_files")
 systemd_units: ModuleType = importlib.import_module("ansible.module_utils.systemd_units")
 
