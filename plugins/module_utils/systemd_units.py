@@ -1,7 +1,10 @@
 """What systemd says of units, for modules that run on a host."""
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from typing import Any
+
+TIMESTAMP = "%Y-%m-%d %H:%M:%S.%f UTC"  # of `systemctl show --timestamp=us+utc`, behind the day of the week
 
 
 def read_properties(shown: str) -> dict[str, dict[str, str]]:
@@ -18,6 +21,12 @@ def properties(module: Any, units: Iterable[str], names: Iterable[str]) -> dict[
     wanted = ",".join(["Id", *names])
     command = ["systemctl", "show", "--timestamp=us+utc", f"--property={wanted}", *units]
     return read_properties(module.run_command(command, check_rc=True)[1])
+
+
+def seconds(timestamp: str) -> float:
+    """Return systemd's timestamp (`Fri 2026-11-27 13:34:55.123456 UTC`) in seconds since 1970, 0 for an empty one."""
+    _, _, moment = timestamp.partition(" ")
+    return datetime.strptime(moment, TIMESTAMP).replace(tzinfo=UTC).timestamp() if moment else 0.0
 
 
 def journal(module: Any, pattern: str, lines: int) -> str:

@@ -1,18 +1,32 @@
 #!/usr/bin/python3
 """Compare, check, write and start one service: its settings, unit, socket and release, in one task."""
 
-import os
 import platform
 import shlex
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ansible.module_utils.basic import AnsibleModule  # type: ignore[import-untyped]  # Ansible carries no types
-from ansible.module_utils.systemd_units import journal, properties  # type: ignore[import-untyped]  # found by Ansible
+from ansible.module_utils.host_files import (  # type: ignore[import-untyped]  # found by Ansible
+    access_of,
+    content,
+    date_back,
+    is_newer,
+    link,
+    ours,
+    place_link,
+    set_access,
+    shown,
+    write,
+)
+from ansible.module_utils.systemd_units import (  # type: ignore[import-untyped]  # found by Ansible
+    journal,
+    properties,
+    seconds,
+)
 
 DOCUMENTATION = """
 module: service_unit
@@ -63,9 +77,7 @@ stopped: {type: list, elements: str, returned: success, description: Instances t
 
 MODE = 0o644
 PROPERTIES = ("ActiveState", "UnitFileState", "InactiveExitTimestamp", "NeedDaemonReload")
-TIMESTAMP = "%Y-%m-%d %H:%M:%S.%f UTC"  # of `systemctl show --timestamp=us+utc`, behind the day of the week
 JOURNAL_LINES = 15
-AHEAD_SECONDS = 60  # a start further in the future was under a wrong clock: files cannot be compared
 ESCAPED = str.maketrans({character: f"\\{character}" for character in '\\"$`'})  # systemd.exec(5), EnvironmentFile=
 
 
@@ -180,20 +192,6 @@ def state_of(shown: Mapping[str, str]) -> State:
     )
 
 
-def seconds(timestamp: str) -> float:
-    """Return systemd's timestamp (`Fri 2026-11-27 13:34:55.123456 UTC`) in seconds since 1970, 0 for an empty one."""
-    _, _, moment = timestamp.partition(" ")
-    return datetime.strptime(moment, TIMESTAMP).replace(tzinfo=UTC).timestamp() if moment else 0.0
-
-
-def modified(path: Path) -> float:
-    """Return when a file or a link itself last changed, in seconds since 1970; 0 if it is not there."""
-    try:
-        return path.lstat().st_mtime
-    except FileNotFoundError:
-        return 0.0
-
-
 @dataclass
 class Plan:
     """What differs from the service as it should be, and which units that concerns."""
@@ -210,7 +208,7 @@ class Plan:
     def __post_init__(self) -> None:
         wanted = self.service.files()
         self.files = {path: text for path, text in wanted.items() if content(path) != text}
-        self.loose = [path for path in wanted if path not in self.files and not is_ours(path)]
+        self.loose = [path for path in wanted if path not in self.files and access_of(path) != ours(MODE)]
         self.switches = link(self.service.current) != str(self.service.release)
         self.stopped = self.service.unwanted()
         self.listens_again = any(self._is_outdated(socket) for socket in self.service.sockets)
@@ -219,8 +217,7 @@ class Plan:
     def _is_outdated(self, unit: str) -> bool:
         state, read = self.states[unit], self.service.read_by(unit)
         changes = any(path in self.files for path in read) or (self.switches and self.service.current in read)
-        ahead = state.started > datetime.now(UTC).timestamp() + AHEAD_SECONDS
-        return changes or not state.active or ahead or any(modified(path) > state.started for path in read)
+        return changes or not state.active or bool(is_newer(read, state.started))
 
     @property
     def disabled(self) -> list[str]:
@@ -242,9 +239,7 @@ class Plan:
         for path, text in self.files.items():
             yield shown(path, content(path) or "", text)
         for path in self.loose:
-            status = path.stat()
-            before = f"mode {status.st_mode & 0o7777:04o} owner {status.st_uid}:{status.st_gid}\n"
-            yield shown(path, before, f"mode {MODE:04o} owner 0:0\n")
+            yield shown(path, f"{access_of(path)}\n", f"{ours(MODE)}\n")
         if self.switches:
             yield shown(self.service.current, f"{link(self.service.current)}\n", f"{self.service.release}\n")
         for unit in self.stopped:
@@ -252,60 +247,6 @@ class Plan:
         if self.restarted or self.disabled:
             after = [f"restart {unit}\n" for unit in self.restarted] + [f"enable {unit}\n" for unit in self.disabled]
             yield {"before_header": "systemd", "after_header": "systemd", "before": "", "after": "".join(after)}
-
-
-def shown(path: Path, before: str, after: str) -> dict[str, str]:
-    return {"before_header": str(path), "after_header": str(path), "before": before, "after": after}
-
-
-def content(path: Path) -> str | None:
-    """Return a file's text; None if there is none."""
-    try:
-        return path.read_text(encoding="utf-8", errors="surrogateescape")
-    except FileNotFoundError:
-        return None
-
-
-def is_ours(path: Path) -> bool:
-    """Tell whether a file has the mode that all files of a service have, and belongs to who runs this."""
-    status = path.stat()
-    return status.st_mode & 0o7777 == MODE and (status.st_uid, status.st_gid) == (os.geteuid(), os.getegid())
-
-
-def link(path: Path) -> str:
-    """Return where a link leads, empty if there is none."""
-    return str(path.readlink()) if path.is_symlink() else ""
-
-
-def write(path: Path, text: str) -> None:
-    """Replace a file by a whole one of the right mode, on disk."""
-    descriptor, unfinished = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
-            file.write(text)
-            os.fchmod(file.fileno(), MODE)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(unfinished).replace(path)
-    except BaseException:
-        Path(unfinished).unlink()
-        raise
-
-
-def switch(current: Path, release: Path) -> None:
-    """Let the link lead to a release, in one step."""
-    unfinished = current.with_name(f".{current.name}.{os.getpid()}")
-    unfinished.unlink(missing_ok=True)
-    unfinished.symlink_to(release)
-    unfinished.replace(current)
-
-
-def date_back(paths: Iterable[Path]) -> None:
-    """Give files from the future today's date: a clock that was ahead would have their units restarted on every run."""
-    now = datetime.now(UTC).timestamp()
-    for path in paths:
-        if modified(path) > now:
-            os.utime(path, follow_symlinks=False)
 
 
 class Host:
@@ -341,12 +282,11 @@ class Host:
         if not service.release.joinpath("ready").exists():
             raise Fault(f"{service.release} is not installed: the entry point `release` of the role does that")
         for path, text in plan.files.items():
-            write(path, text)
+            write(path, text, ours(MODE))
         for path in plan.loose:
-            os.chown(path, 0, 0)
-            path.chmod(MODE)
+            set_access(path, ours(MODE))
         if plan.switches:
-            switch(service.current, service.release)
+            place_link(service.current, service.release)
         for unit in plan.stopped:
             self._systemctl("disable", "--now", unit)
             service.env_file(unit).unlink()

@@ -9,12 +9,23 @@ import ansible.module_utils  # type: ignore[import-untyped]  # Ansible carries n
 
 _PLUGINS = Path(__file__).parents[2] / "plugins"
 ansible.module_utils.__path__.append(str(_PLUGINS / "module_utils"))
+credentials: ModuleType = importlib.import_module("ansible.module_utils.credentials")
+host_files: ModuleType = importlib.import_module("ansible.module_utils.host_files")
 systemd_units: ModuleType = importlib.import_module("ansible.module_utils.systemd_units")
 
 
 def load(name: str) -> ModuleType:
     """Import a module of plugins/modules."""
-    spec = importlib.util.spec_from_file_location(name, _PLUGINS / "modules" / f"{name}.py")
+    return _load("modules", name)
+
+
+def load_action(name: str) -> ModuleType:
+    """Import an action plugin of plugins/action."""
+    return _load("action", name)
+
+
+def _load(folder: str, name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, _PLUGINS / folder / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

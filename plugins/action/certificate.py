@@ -1,0 +1,100 @@
+"""Sign, on the control node, the certificates that hosts ask for; the module of the same name documents both."""
+
+import ipaddress
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from ansible.errors import AnsibleActionFail  # type: ignore[import-untyped]  # Ansible carries no types
+from ansible.plugins.action import ActionBase  # type: ignore[import-untyped]  # Ansible carries no types
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+BEHIND = timedelta(days=1)  # hosts whose clocks are behind
+USES = (
+    *("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement"),
+    *("key_cert_sign", "crl_sign", "encipher_only", "decipher_only"),
+)
+
+
+class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible carries no types
+    """Look at the host, sign what it lacks, put that in its place."""
+
+    def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Return what the module says, and the digests of the host's certificates as a fact."""
+        result: dict[str, Any] = super().run(tmp, task_vars)
+        arguments = dict(self._task.args)
+        folder = Path(arguments["authority"])
+        arguments["authority_certificate"] = self._authority(folder)
+        said = self._execute_module("certificate", arguments, task_vars=task_vars)
+        if request := said.get("request"):
+            arguments["certificate"] = self._signed(folder, request)
+            done = self._execute_module("certificate", arguments, task_vars=task_vars)
+            said = {**done, "changed": True, "reasons": said["reasons"], "diff": said["diff"]}
+        said.pop("request", None)
+        if not said.get("failed"):
+            former = (task_vars or {}).get("ansible_facts", {}).get("certificates_digests", {})
+            said["ansible_facts"] = {"certificates_digests": {**former, arguments["name"]: said["digest"]}}
+        return {**result, **said}
+
+    def _authority(self, folder: Path) -> str:
+        if folder.joinpath("ca.crt").exists():
+            return folder.joinpath("ca.crt").read_text(encoding="ascii")
+        if self._task.check_mode:
+            return ""
+        raise AnsibleActionFail(f"{folder} has no authority: the entry point `authority` of the role makes it")
+
+    def _signed(self, folder: Path, request: str) -> str:
+        arguments = {"common_name": "", "addresses": [], "days": 365, **self._task.args}
+        try:
+            return sign(folder, request, arguments["common_name"], arguments["addresses"], int(arguments["days"]))
+        except (TypeError, ValueError) as error:
+            raise AnsibleActionFail(f"{self._task.args['name']}: nothing was signed: {error}") from error
+
+
+def sign(folder: Path, request: str, common_name: str, addresses: Iterable[str], days: int) -> str:
+    """Return a certificate, in PEM, of the key in a request: for what the inventory says, whatever the host asks for.
+
+    Raises ValueError for a request that was not made with the key that it names, and TypeError for a key that is of no
+    elliptic curve.
+    """
+    authority = x509.load_pem_x509_certificate(folder.joinpath("ca.crt").read_bytes())
+    signer = serialization.load_pem_private_key(folder.joinpath("ca.key").read_bytes(), password=None)
+    asked = x509.load_pem_x509_csr(request.encode())
+    key, now = asked.public_key(), datetime.now(UTC)
+    if not isinstance(key, EllipticCurvePublicKey) or not isinstance(signer, EllipticCurvePrivateKey):
+        raise TypeError("the key of the host, or the authority's, is of no elliptic curve")
+    if not asked.is_signature_valid:
+        raise ValueError("the request was not made with the key that it names")
+    builder = x509.CertificateBuilder(authority.subject, named(common_name), key, x509.random_serial_number())
+    builder = builder.not_valid_before(now - BEHIND).not_valid_after(now + timedelta(days=days))
+    for extension, critical in extensions(addresses):
+        builder = builder.add_extension(extension, critical)
+    builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+    identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key())
+    signed = builder.add_extension(identifier, critical=False).sign(signer, hashes.SHA256())
+    return signed.public_bytes(serialization.Encoding.PEM).decode()
+
+
+def named(common_name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
+
+
+def extensions(addresses: Iterable[str]) -> Iterable[tuple[x509.ExtensionType, bool]]:
+    """Yield what a host's certificate is for, and whether a peer that does not know the extension must refuse it."""
+    yield x509.BasicConstraints(ca=False, path_length=None), True
+    yield x509.KeyUsage(**{use: use == "digital_signature" for use in USES}), True
+    yield x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]), False
+    if names := sorted({alternative(address) for address in addresses}, key=repr):
+        yield x509.SubjectAlternativeName(names), False
+
+
+def alternative(address: str) -> x509.GeneralName:
+    """Return an address as an alternative name: an IP address, or else a DNS name."""
+    try:
+        return x509.IPAddress(ipaddress.ip_address(address))
+    except ValueError:
+        return x509.DNSName(address)

@@ -1,0 +1,249 @@
+#!/usr/bin/python3
+"""A key that is made on its host and never leaves it, and the certificate of it by the fleet's authority."""
+
+import hashlib
+import ipaddress
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils import credentials  # type: ignore[import-untyped]  # found by Ansible
+from ansible.module_utils.basic import AnsibleModule  # type: ignore[import-untyped]  # Ansible carries no types
+from ansible.module_utils.host_files import (  # type: ignore[import-untyped]  # found by Ansible
+    Entry,
+    Fault,
+    access_of,
+    ours,
+    set_access,
+    shown,
+    sync_folder,
+    write,
+)
+
+DOCUMENTATION = """
+module: certificate
+short_description: A key of the host, made on it, and its certificate
+description:
+  - The key is C(/etc/frota/credentials/NAME.key), the certificate C(/etc/frota/certificates/NAME.crt), the authority's
+    C(ca.crt) beside it. The key is never read by Ansible, shown or sent.
+  - A certificate is made anew when its key, name, addresses or authority differ, or when it ends soon. The host sends a
+    request; the action plugin signs on the control node what the options say, and takes the public key alone from it.
+  - Sets the fact C(certificates_digests), SHA-256 of every certificate's file by its name.
+  - Check mode reports the same changes and the same C(diff) without making them.
+options:
+  name: {type: str, required: true, description: Name of the files.}
+  common_name: {type: str, required: true, description: Whom the certificate names.}
+  addresses: {type: list, elements: str, default: [], description: IP addresses and DNS names of the host.}
+  group: {type: str, default: root, description: Who may read the key besides root.}
+  authority: {type: path, required: true, description: "The authority's folder on the control node, with C(ca.key)."}
+  days: {type: int, default: 365, description: Days for which a new certificate holds.}
+  days_left: {type: int, default: 30, description: Days before its end from which on a certificate is made anew.}
+  authority_certificate: {type: str, default: "", description: Filled in by the action plugin.}
+  certificate: {type: str, default: "", description: Filled in by the action plugin.}
+author: frota
+"""
+
+EXAMPLES = """
+- certificate:
+    name: server
+    common_name: server
+    addresses: [10.0.0.1, server.example.org]
+    authority: .local/ca
+"""
+
+RETURN = """
+digest:
+  type: str
+  returned: success
+  description: SHA-256 of the certificate's file, in hexadecimal; empty where a preview has none.
+reasons: {type: list, elements: str, returned: success, description: Why a new certificate is, or would be, made.}
+"""
+
+FILE = 0o644
+FOLDER = 0o755
+PEM = re.compile(r"-----BEGIN [^-]+-----\n.*?-----END [^-]+-----\n", re.DOTALL)
+
+
+def alternative(address: str) -> str:
+    """Return an address in the form of a subject alternative name, DNS:name or IP:number, of which there is one."""
+    try:
+        return f"IP:{ipaddress.ip_address(address)}"
+    except ValueError:
+        return f"DNS:{address}"
+
+
+def alternatives(printed: str) -> set[str]:
+    """Return the subject alternative names that openssl prints (`DNS:a, IP Address:10.0.0.1`)."""
+    line = re.search(r"Subject Alternative Name:.*\n\s+(.*)", printed)
+    names = line[1].split(", ") if line else []
+    return {alternative(name.removeprefix("IP Address:").removeprefix("DNS:")) for name in names}
+
+
+@dataclass
+class Host:
+    """What is on the host, compared with what should be there; `root` is the folder under which its files are."""
+
+    params: Mapping[str, Any]
+    module: AnsibleModule
+    root: Path = Path("/")
+    entries: list[Any] = field(init=False)  # that differ
+    reasons: list[str] = field(init=False)  # for a new certificate
+
+    def __post_init__(self) -> None:
+        self.entries = [entry for entry in self._wanted() if entry.diff()]
+        self.reasons = list(self._reasons())
+
+    @property
+    def key(self) -> Path:
+        return self.root / "etc/frota/credentials" / f"{self.params['name']}.key"
+
+    @property
+    def certificate(self) -> Path:
+        return self.root / "etc/frota/certificates" / f"{self.params['name']}.crt"
+
+    @property
+    def key_access(self) -> Any:
+        return credentials.key_access(self.params["group"])
+
+    def _wanted(self) -> Iterable[Any]:
+        folder = self.root / "etc/frota"
+        yield Entry(folder, ours(FOLDER))
+        yield Entry(folder / "certificates", ours(FOLDER))
+        yield credentials.folder(folder / "credentials")
+        if self.params["authority_certificate"]:  # a preview may come before the authority
+            yield Entry(folder / "certificates" / "ca.crt", ours(FILE), self.params["authority_certificate"])
+
+    def _reasons(self) -> Iterable[str]:
+        """Yield the first reason for a new certificate, if there is one."""
+        if not self._has(self.key):
+            yield "there is no key"
+        elif not self._has(self.certificate):
+            yield "there is no certificate"
+        else:
+            yield from self._differences()
+
+    def _differences(self) -> Iterable[str]:
+        shows = ("-subject", "-nameopt", "RFC2253", "-pubkey", "-ext", "subjectAltName")
+        code, printed, _ = self._openssl("x509", "-in", self.certificate, "-noout", *shows)
+        names, wanted = alternatives(printed), {alternative(address) for address in self.params["addresses"]}
+        days = self.params["days_left"]
+        if code:
+            yield "the certificate cannot be read"
+        elif PEM.findall(printed) != PEM.findall(self._openssl("pkey", "-in", self.key, "-pubout")[1]):
+            yield "the certificate is of another key"
+        elif f"subject=CN={self.params['common_name']}\n" not in printed:
+            yield "it names another"
+        elif names != wanted:
+            yield f"it is for other addresses: {', '.join(sorted(names)) or 'none'}"
+        elif self._openssl("x509", "-in", self.certificate, "-noout", "-checkend", days * 86400)[0]:
+            yield f"it ends within {days} days"
+        elif not self._is_of_the_authority():
+            yield "the authority is another"
+
+    def _is_of_the_authority(self) -> bool:
+        with tempfile.TemporaryDirectory(dir=self.module.tmpdir) as folder:
+            authority = Path(folder, "ca.crt")
+            authority.write_text(self.params["authority_certificate"], encoding="ascii")
+            return not self._openssl("verify", "-no-CApath", "-no-CAstore", "-CAfile", authority, self.certificate)[0]
+
+    @staticmethod
+    def _has(path: Path) -> bool:
+        return path.exists() and path.stat().st_size > 0
+
+    @property
+    def has_loose_key(self) -> bool:
+        return self._has(self.key) and access_of(self.key) != self.key_access
+
+    def diff(self) -> list[dict[str, str]]:
+        """Return every difference as Ansible's --diff shows it; of a certificate, what it is for."""
+        found = [difference for entry in self.entries for difference in entry.diff()]
+        if self.has_loose_key:
+            found.append(shown(self.key, f"{access_of(self.key)}\n", f"{self.key_access}\n"))
+        if self.reasons:
+            of = ", ".join([self.params["common_name"], *map(alternative, self.params["addresses"])])
+            found.append(shown(self.certificate, f"{self.reasons[0]}\n", f"a certificate for {of}\n"))
+        return found
+
+    def apply(self) -> None:
+        """Make folders, the authority's certificate and the key what they should be."""
+        for entry in self.entries:
+            entry.apply()
+        if not self._has(self.key):
+            self._make_key()
+        if self.has_loose_key:
+            set_access(self.key, self.key_access)
+
+    def _make_key(self) -> None:
+        """Make a key that is whole and on disk before it has its name, and that nobody else reads at any moment."""
+        unfinished = self.key.with_suffix(".unfinished")
+        unfinished.unlink(missing_ok=True)
+        former = os.umask(0o077)
+        try:
+            self._checked("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", unfinished)
+        finally:
+            os.umask(former)
+        with unfinished.open("rb") as file:
+            os.fsync(file.fileno())
+        unfinished.replace(self.key)
+        sync_folder(self.key.parent)
+
+    def request(self) -> str:
+        """Return a request for a certificate, which proves that the host has the key."""
+        return self._checked("req", "-new", "-key", self.key, "-subj", f"/CN={self.params['common_name']}")
+
+    def digest(self) -> str:
+        return hashlib.sha256(self.certificate.read_bytes()).hexdigest() if self._has(self.certificate) else ""
+
+    def _openssl(self, *words: object) -> tuple[int, str, str]:
+        code, out, err = self.module.run_command(["openssl", *map(str, words)])
+        return int(code), str(out), str(err)
+
+    def _checked(self, *words: object) -> str:
+        code, out, err = self._openssl(*words)
+        if code:
+            raise Fault(f"{self.params['name']}: openssl {words[0]} failed: {err.strip()}")
+        return out
+
+
+def main() -> None:
+    """Run as a module of Ansible's."""
+    spec = {
+        "name": {"type": "str", "required": True},
+        "common_name": {"type": "str", "required": True},
+        "addresses": {"type": "list", "elements": "str", "default": []},
+        "group": {"type": "str", "default": "root"},
+        "authority": {"type": "path", "required": True},
+        "days": {"type": "int", "default": 365},
+        "days_left": {"type": "int", "default": 30},
+        "authority_certificate": {"type": "str", "default": ""},
+        "certificate": {"type": "str", "default": ""},
+    }
+    module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
+    if shutil.which("openssl") is None:
+        module.fail_json(msg="There is no openssl on this host, which makes its keys: install the package openssl")
+    try:
+        host = Host(module.params, module)
+        diff, request = host.diff(), ""
+        if not module.check_mode:
+            request = carry_out(host)
+    except Fault as fault:
+        module.fail_json(msg=str(fault))
+    result = {"reasons": host.reasons, "digest": host.digest(), "request": request, "diff": diff}
+    module.exit_json(changed=diff != [], **result)
+
+
+def carry_out(host: Host) -> str:
+    """Make what the host can make itself; return the request for what it cannot, empty where nothing is missing."""
+    host.apply()
+    if host.reasons and host.params["certificate"]:
+        write(host.certificate, host.params["certificate"], ours(FILE))
+    return host.request() if host.reasons and not host.params["certificate"] else ""
+
+
+if __name__ == "__main__":
+    main()

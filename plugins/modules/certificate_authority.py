@@ -1,0 +1,148 @@
+#!/usr/bin/python3
+"""The fleet's certificate authority: a key and its certificate in a folder of the control node."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule  # type: ignore[import-untyped]  # Ansible carries no types
+from ansible.module_utils.host_files import (  # type: ignore[import-untyped]  # found by Ansible
+    Entry,
+    Fault,
+    access_of,
+    ours,
+    set_access,
+    shown,
+    write,
+)
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+DOCUMENTATION = """
+module: certificate_authority
+short_description: A certificate authority in a folder of the control node
+description:
+  - Makes C(ca.key), for its owner alone, and C(ca.crt), signed by itself, where they are missing. Neither is replaced
+    as long as the certificate is of the key. Takes the Python library C(cryptography).
+  - Check mode reports the same changes and the same C(diff) without making them.
+options:
+  folder: {type: path, required: true, description: "Folder of the authority, for its owner alone."}
+  common_name: {type: str, default: frota, description: Name of the authority.}
+  days: {type: int, default: 3650, description: Days for which a new certificate holds.}
+author: frota
+"""
+
+EXAMPLES = """
+- certificate_authority:
+    folder: .local/ca
+"""
+
+RETURN = "{}"
+
+KEY_MODE = 0o600
+CERTIFICATE_MODE = 0o644
+FOLDER_MODE = 0o700
+OTHER_USES = (
+    *("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement"),
+    *("crl_sign", "encipher_only", "decipher_only"),
+)
+BEHIND = timedelta(days=1)  # hosts whose clocks are behind
+
+
+class Authority:
+    """The folder, compared with what should be there."""
+
+    def __init__(self, folder: Path, common_name: str, days: int) -> None:
+        self._common_name, self._days = common_name, days
+        self._folder = Entry(folder, ours(FOLDER_MODE))
+        self._key, self._certificate = folder / "ca.key", folder / "ca.crt"
+
+    def _access(self) -> list[tuple[Path, int]]:
+        """Return what is there, but for others than it should be, and the mode it should have."""
+        modes = {self._key: KEY_MODE, self._certificate: CERTIFICATE_MODE}
+        return [(path, mode) for path, mode in modes.items() if path.exists() and access_of(path) != ours(mode)]
+
+    def _load_key(self) -> ec.EllipticCurvePrivateKey:
+        """Return the key. Raises Fault."""
+        try:
+            key = serialization.load_pem_private_key(self._key.read_bytes(), password=None)
+        except (TypeError, ValueError):
+            key = None
+        if not isinstance(key, ec.EllipticCurvePrivateKey):
+            folder = self._key.parent
+            raise Fault(
+                f"{self._key} is no key of an elliptic curve without a password. Put the fleet's own back, or move "
+                f"{folder} away: the next run makes a new authority, and all hosts get new certificates"
+            )
+        return key
+
+    def reason(self) -> str:
+        """Return why there is to be a new certificate, empty where the one that is there is right. Raises Fault."""
+        if not self._key.exists():
+            return "there is no key"
+        key = self._load_key()
+        try:
+            certificate = x509.load_pem_x509_certificate(self._certificate.read_bytes())
+        except (FileNotFoundError, ValueError):
+            return "there is no certificate"
+        return "" if certificate.public_key() == key.public_key() else "the certificate is of another key"
+
+    def diff(self) -> list[dict[str, str]]:
+        """Return every difference as Ansible's --diff shows it; a key is never shown."""
+        found = list(self._folder.diff())
+        if not self._key.exists():
+            found.append(shown(self._key, "", "a key\n"))
+        if reason := self.reason():
+            found.append(shown(self._certificate, f"{reason}\n", f"a certificate of {self._common_name}\n"))
+        for path, mode in self._access():
+            found.append(shown(path, f"{access_of(path)}\n", f"{ours(mode)}\n"))
+        return found
+
+    def apply(self) -> None:
+        """Make what is missing, the key first, on disk before anything is signed with it."""
+        self._folder.path.mkdir(parents=True, exist_ok=True)
+        self._folder.apply()
+        if not self._key.exists():
+            form = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+            pem = ec.generate_private_key(ec.SECP256R1()).private_bytes(serialization.Encoding.PEM, *form)
+            write(self._key, pem.decode(), ours(KEY_MODE))
+        if self.reason():
+            pem = self._signed(self._load_key()).public_bytes(serialization.Encoding.PEM)
+            write(self._certificate, pem.decode(), ours(CERTIFICATE_MODE))
+        for path, mode in self._access():
+            set_access(path, ours(mode))
+
+    def _signed(self, key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
+        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, self._common_name)])
+        use = x509.KeyUsage(key_cert_sign=True, **dict.fromkeys(OTHER_USES, False))
+        identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+        now = datetime.now(UTC)
+        builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        builder = builder.not_valid_before(now - BEHIND).not_valid_after(now + timedelta(days=self._days))
+        builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        builder = builder.add_extension(use, critical=True).add_extension(identifier, critical=False)
+        return builder.sign(key, hashes.SHA256())
+
+
+def main() -> None:
+    """Run as a module of Ansible's."""
+    spec = {
+        "folder": {"type": "path", "required": True},
+        "common_name": {"type": "str", "default": "frota"},
+        "days": {"type": "int", "default": 3650},
+    }
+    module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
+    params = module.params
+    authority = Authority(Path(params["folder"]), params["common_name"], params["days"])
+    try:
+        diff = authority.diff()
+        if diff and not module.check_mode:
+            authority.apply()
+    except Fault as fault:
+        module.fail_json(msg=str(fault))
+    module.exit_json(changed=diff != [], diff=diff)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,269 @@
+"""The modules `certificate` and `certificate_authority` without a host: real keys, requests and certificates."""
+
+import grp
+import os
+import subprocess
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import NameOID
+
+from .modules import credentials, load, load_action
+
+_MODULE, _ACTION, _AUTHORITY = load("certificate"), load_action("certificate"), load("certificate_authority")
+_OWN_GROUP = grp.getgrgid(os.getegid()).gr_name
+_ADDRESSES = ["10.0.0.1", "server.example.org", "2001:db8::1"]
+_BEFORE_ITS_END = 30
+
+
+class _Commands:
+    """Runs commands as AnsibleModule does."""
+
+    def __init__(self, folder: Path) -> None:
+        self.tmpdir = str(folder)
+
+    def run_command(self, words: list[str]) -> tuple[int, str, str]:
+        done = subprocess.run(words, capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout, done.stderr
+
+
+@pytest.fixture(autouse=True)
+def _group(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the folder of keys be passed through by a group that everybody may give a folder to."""
+    monkeypatch.setattr(credentials, "FOLDER_GROUP", _OWN_GROUP)
+
+
+@pytest.fixture
+def authority(tmp_path: Path) -> Path:
+    """Give the folder of an authority."""
+    return _made_authority(tmp_path / "local" / "ca")
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Give the root folder of a bare host."""
+    (tmp_path / "root/etc").mkdir(parents=True)
+    return tmp_path / "root"
+
+
+def _made_authority(folder: Path) -> Path:
+    _AUTHORITY.Authority(folder, "frota", 3650).apply()
+    return folder
+
+
+def _host(root: Path, authority: Path | None, **params: Any) -> Any:
+    wanted = {"name": "server", "common_name": "server", "addresses": _ADDRESSES, "group": "root", "days": 365}
+    known = authority.joinpath("ca.crt").read_text() if authority else ""
+    wanted |= {"authority_certificate": known, "certificate": "", "days_left": _BEFORE_ITS_END, **params}
+    return _MODULE.Host(wanted, _Commands(root.parent), root)
+
+
+def _play(root: Path, authority: Path, **params: Any) -> Any:
+    """Do what the action does on a host; return what was on it before."""
+    host = _host(root, authority, **params)
+    request = _MODULE.carry_out(host)
+    if request:
+        wanted = host.params
+        signed = _ACTION.sign(authority, request, wanted["common_name"], wanted["addresses"], wanted["days"])
+        assert _MODULE.carry_out(_host(root, authority, **params, certificate=signed)) == ""
+    return host
+
+
+def test_a_host_with_its_certificate_has_no_difference_whatever_the_form_of_its_addresses(
+    root: Path, authority: Path
+) -> None:
+    _play(root, authority)
+    again = _host(root, authority, addresses=["2001:DB8:0::1", "server.example.org", "10.0.0.1"])
+    assert (again.diff(), again.reasons) == ([], [])
+    assert len(again.digest()) == 64
+
+
+def test_a_preview_on_a_bare_host_before_there_is_an_authority_shows_what_will_be_made(root: Path) -> None:
+    host = _host(root, None)
+    assert [Path(difference["after_header"]).name for difference in host.diff()] == [
+        *("frota", "certificates", "credentials"),
+        "server.crt",
+    ]
+    assert (host.reasons, host.digest()) == (["there is no key"], "")
+    assert list((root / "etc").iterdir()) == []
+
+
+def test_the_key_stays_on_the_host_and_no_difference_or_request_holds_it(root: Path, authority: Path) -> None:
+    host = _host(root, authority)
+    told = f"{host.diff()}{_MODULE.carry_out(host)}{host.diff()}"
+    secret = host.key.read_text().splitlines()[1]
+    assert "PRIVATE" in host.key.read_text()
+    assert "CERTIFICATE REQUEST" in told
+    assert "PRIVATE" not in told
+    assert secret not in told
+
+
+def _outdated(root: Path, authority: Path) -> dict[str, Any]:
+    _play(root, authority, days=_BEFORE_ITS_END - 1)
+    return {}
+
+
+def _of_another_key(root: Path, authority: Path) -> dict[str, Any]:
+    _play(root, authority)
+    _host(root, authority).key.unlink()
+    _MODULE.carry_out(_host(root, authority))
+    return {}
+
+
+def _of_another_authority(root: Path, authority: Path) -> dict[str, Any]:
+    _play(root, _made_authority(authority.parent / "former"))
+    return {}
+
+
+def _damaged(root: Path, authority: Path) -> dict[str, Any]:
+    _play(root, authority)
+    _host(root, authority).certificate.write_text("nothing")
+    return {}
+
+
+def _with(**params: Any) -> Callable[[Path, Path], dict[str, Any]]:
+    def play(root: Path, authority: Path) -> dict[str, Any]:
+        _play(root, authority)
+        return params
+
+    return play
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        pytest.param(_outdated, "it ends within 30 days", id="near its end"),
+        pytest.param(_of_another_key, "the certificate is of another key", id="another key"),
+        pytest.param(_of_another_authority, "the authority is another", id="another authority"),
+        pytest.param(_damaged, "the certificate cannot be read", id="damaged"),
+        pytest.param(_with(common_name="other"), "it names another", id="another name"),
+        pytest.param(
+            _with(addresses=["10.0.0.2"]),
+            "it is for other addresses: DNS:server.example.org, IP:10.0.0.1, IP:2001:db8::1",
+            id="other addresses",
+        ),
+        pytest.param(
+            _with(addresses=[]),
+            "it is for other addresses: DNS:server.example.org, IP:10.0.0.1, IP:2001:db8::1",
+            id="no address any more",
+        ),
+    ],
+)
+def test_a_certificate_that_is_not_right_is_made_anew_and_the_preview_shows_the_same(
+    root: Path, authority: Path, spoil: Callable[[Path, Path], dict[str, Any]], reason: str
+) -> None:
+    params = spoil(root, authority)
+    preview = _host(root, authority, **params)
+    key, shown = preview.key.read_text(), preview.diff()
+    assert preview.reasons == [reason]
+    assert shown[-1]["before"] == f"{reason}\n"
+    _play(root, authority, **params)
+    again = _host(root, authority, **params)
+    assert (again.diff(), again.key.read_text()) == ([], key)
+
+
+def test_a_key_that_others_can_read_is_put_right_without_a_new_certificate(root: Path, authority: Path) -> None:
+    host = _play(root, authority)
+    digest = host.digest()
+    host.key.chmod(0o644)
+    [shown] = _host(root, authority).diff()
+    assert shown["before"].startswith("mode 0644 ")
+    again = _play(root, authority)
+    assert again.key.stat().st_mode & 0o777 == 0o600
+    assert (_host(root, authority).diff(), again.digest()) == ([], digest)
+
+
+def test_a_key_for_a_group_can_be_read_by_that_group_alone(root: Path, authority: Path) -> None:
+    key = _play(root, authority, group="adm" if os.geteuid() == 0 else _OWN_GROUP).key
+    assert key.stat().st_mode & 0o777 == (0o600 if os.geteuid() and _OWN_GROUP == "root" else 0o640)
+
+
+def test_a_group_that_the_host_does_not_have_is_named(root: Path, authority: Path) -> None:
+    with pytest.raises(_MODULE.Fault, match=r"no group nobody-has-this.*groupadd"):
+        _play(root, authority, group="nobody-has-this")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param(["-subj", "/CN=somebody"], id="another name"),
+        pytest.param(["-subj", "/CN=server", "-addext", "basicConstraints=critical,CA:TRUE"], id="to be an authority"),
+        pytest.param(["-subj", "/CN=server", "-addext", "subjectAltName=DNS:elsewhere"], id="another address"),
+        pytest.param(["-subj", "/CN=server", "-addext", "nameConstraints=permitted;DNS:example.org"], id="more"),
+    ],
+)
+def test_a_host_that_asks_for_more_gets_what_the_inventory_says_of_it(
+    root: Path, authority: Path, words: list[str]
+) -> None:
+    key = _play(root, authority).key
+    command = ["openssl", "req", "-new", "-key", str(key), *words]
+    request = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    pem = _ACTION.sign(authority, request, "server", ["10.0.0.1", "server.example.org"], 365)
+    signed = x509.load_pem_x509_certificate(pem.encode())
+    assert [name.value for name in signed.subject] == ["server"]
+    assert [name.oid for name in signed.subject] == [NameOID.COMMON_NAME]
+    names = signed.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert {str(name.value) for name in names} == {"10.0.0.1", "server.example.org"}
+    assert not signed.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    assert {extension.oid._name for extension in signed.extensions} == {
+        *("basicConstraints", "keyUsage", "extendedKeyUsage", "subjectAltName"),
+        *("subjectKeyIdentifier", "authorityKeyIdentifier"),
+    }
+    assert signed.not_valid_before_utc < datetime.now(UTC)
+
+
+def test_a_request_that_was_not_made_with_its_key_is_refused(root: Path, authority: Path) -> None:
+    request = x509.load_pem_x509_csr(_MODULE.carry_out(_host(root, authority)).encode())
+    der = request.public_bytes(Encoding.DER)
+    forged = x509.load_der_x509_csr(der[:-1] + bytes([der[-1] ^ 1]))
+    with pytest.raises(ValueError, match="not made with the key"):
+        _ACTION.sign(authority, forged.public_bytes(Encoding.PEM).decode(), "server", [], 365)
+
+
+def test_an_authority_is_made_once_for_its_owner_alone_and_kept(tmp_path: Path) -> None:
+    folder = _made_authority(tmp_path / "local" / "ca")
+    before = {path.name: (path.read_text(), path.stat().st_mode & 0o777) for path in folder.iterdir()}
+    assert {name: mode for name, (_, mode) in before.items()} == {"ca.key": 0o600, "ca.crt": 0o644}
+    assert folder.stat().st_mode & 0o777 == 0o700
+    authority = _AUTHORITY.Authority(folder, "frota", 3650)
+    assert authority.diff() == []
+    authority.apply()
+    assert {path.name: (path.read_text(), path.stat().st_mode & 0o777) for path in folder.iterdir()} == before
+
+
+def test_a_preview_of_an_authority_makes_nothing(tmp_path: Path) -> None:
+    shown = _AUTHORITY.Authority(tmp_path / "ca", "frota", 3650).diff()
+    assert [Path(difference["after_header"]).name for difference in shown] == ["ca", "ca.key", "ca.crt"]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_authority_without_its_certificate_has_it_again_for_the_hosts_that_have_theirs(
+    root: Path, authority: Path
+) -> None:
+    _play(root, authority)
+    (authority / "ca.crt").unlink()
+    _made_authority(authority)
+    assert _host(root, authority).reasons == []
+
+
+def test_a_key_of_an_authority_that_others_can_read_is_put_right(authority: Path) -> None:
+    (authority / "ca.key").chmod(0o644)
+    [shown] = _AUTHORITY.Authority(authority, "frota", 3650).diff()
+    assert shown["before"].startswith("mode 0644 ")
+    _made_authority(authority)
+    assert (authority / "ca.key").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize("text", ["", "nothing\n"])
+def test_a_damaged_key_of_an_authority_is_never_replaced_and_the_sentence_says_what_to_do(
+    authority: Path, text: str
+) -> None:
+    (authority / "ca.key").write_text(text)
+    with pytest.raises(_AUTHORITY.Fault, match=r"Put the fleet's own back, or move .*/ca away"):
+        _AUTHORITY.Authority(authority, "frota", 3650).diff()
+    assert (authority / "ca.key").read_text() == text

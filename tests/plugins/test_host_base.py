@@ -1,0 +1,124 @@
+"""The module `host_base` without a host: what it compares, which services it restarts, and what it shows."""
+
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .modules import load, load_action
+
+_MODULE, _ACTION = load("host_base"), load_action("host_base")
+_NOW = datetime.now(UTC)
+_JOURNALD, _TIMESYNCD = "systemd-journald.service", "systemd-timesyncd.service"
+
+
+def _shown(moment: datetime) -> str:
+    return f"{moment:%a %Y-%m-%d %H:%M:%S.%f} UTC"
+
+
+_RUNNING = {
+    "ActiveState": "active",
+    "InactiveExitTimestamp": _shown(_NOW),
+    "ConditionResult": "yes",
+    "ConditionTimestamp": _shown(_NOW),
+}
+_STOPPED = {**_RUNNING, "ActiveState": "inactive"}
+_IN_A_CONTAINER = {**_STOPPED, "ConditionResult": "no"}
+_NEVER_STARTED = {**_STOPPED, "InactiveExitTimestamp": "", "ConditionResult": "no", "ConditionTimestamp": ""}
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Give the root folder of a bare host."""
+    (tmp_path / "etc/systemd").mkdir(parents=True)
+    return tmp_path
+
+
+def _plan(root: Path, journal: str = "[Journal]\n", lacking: tuple[str, ...] = (), **states: Any) -> Any:
+    drop_ins = {"journald": journal, "timesyncd": "[Time]\n"}
+    params = {"drop_ins": drop_ins, "time_zone": "Etc/UTC", "packages": []}
+    known = {_JOURNALD: states.get("journald", _RUNNING), _TIMESYNCD: states.get("timesyncd", _RUNNING)}
+    return _MODULE.Plan(params, known, list(lacking), root)
+
+
+def _apply(root: Path) -> None:
+    """Make everything what it should be, as it was an hour before the services started."""
+    _plan(root).apply()
+    hour_ago = (_NOW - timedelta(hours=1)).timestamp()
+    for path in (root / "etc/systemd").rglob("*.conf"):
+        os.utime(path, (hour_ago, hour_ago))
+
+
+def test_a_host_that_is_as_it_should_be_has_no_difference(root: Path) -> None:
+    _apply(root)
+    assert (_plan(root).diff, _plan(root).restarted) == ([], [])
+
+
+def test_a_bare_host_shows_and_gets_folders_files_and_local_time_and_restarts_both(root: Path) -> None:
+    plan = _plan(root)
+    headers = [difference["after_header"].removeprefix(str(root)) for difference in plan.diff]
+    drop_ins = [f"/etc/systemd/{name}.conf.d" for name in ("journald", "timesyncd")]
+    assert headers == [*drop_ins, *(f"{folder}/frota.conf" for folder in drop_ins), "/etc/localtime", "systemd"]
+    assert plan.restarted == [_JOURNALD, _TIMESYNCD]
+    plan.apply()
+    assert (root / "etc/localtime").readlink() == Path("/usr/share/zoneinfo/Etc/UTC")
+    assert {path.read_text() for path in (root / "etc/systemd").rglob("*.conf")} == {"[Journal]\n", "[Time]\n"}
+
+
+def test_a_changed_setting_restarts_the_service_that_reads_it_and_is_shown_to_the_byte(root: Path) -> None:
+    _apply(root)
+    plan = _plan(root, journal="[Journal]\nStorage=persistent\n")
+    assert plan.restarted == [_JOURNALD]
+    assert (plan.diff[0]["before"], plan.diff[0]["after"]) == ("[Journal]\n", "[Journal]\nStorage=persistent\n")
+
+
+def test_a_restart_that_an_interrupted_run_did_not_make_is_planned(root: Path) -> None:
+    _apply(root)
+    _plan(root, journal="[Journal]\nStorage=persistent\n").apply()
+    os.utime(root / "etc/systemd/journald.conf.d/frota.conf", (_NOW.timestamp() + 1,) * 2)
+    plan = _plan(root, journal="[Journal]\nStorage=persistent\n")
+    assert (plan.entries, plan.restarted) == ([], [_JOURNALD])
+    assert [difference["after"] for difference in plan.diff] == [f"restart {_JOURNALD}\n"]
+
+
+@pytest.mark.parametrize(
+    ("state", "restarted"),
+    [
+        pytest.param(_STOPPED, [_TIMESYNCD], id="stopped by somebody"),
+        pytest.param(_NEVER_STARTED, [_TIMESYNCD], id="just installed"),
+        pytest.param(_IN_A_CONTAINER, [], id="kept from running by its own condition"),
+    ],
+)
+def test_a_service_that_does_not_run_is_started_where_it_can_run(
+    root: Path, state: dict[str, str], restarted: list[str]
+) -> None:
+    _apply(root)
+    assert _plan(root, timesyncd=state).restarted == restarted
+
+
+def test_a_file_of_another_mode_and_another_local_time_are_put_right_without_a_restart(root: Path) -> None:
+    _apply(root)
+    file = root / "etc/systemd/journald.conf.d/frota.conf"
+    file.chmod(0o600)
+    (root / "etc/localtime").unlink()
+    (root / "etc/localtime").write_text("not a link")
+    plan = _plan(root)
+    assert (len(plan.diff), plan.restarted) == (2, [])
+    plan.apply()
+    assert _plan(root).diff == []
+
+
+def test_packages_that_are_missing_or_were_removed_are_lacking() -> None:
+    listed = "one installed\ntwo config-files\nfour installed\n"
+    assert _MODULE.lacking(["one", "two", "three"], listed) == ["two", "three"]
+
+
+def test_a_package_that_is_missing_is_shown(root: Path) -> None:
+    _apply(root)
+    assert [difference["after"] for difference in _plan(root, lacking=("hello",)).diff] == ["install hello\n"]
+
+
+def test_the_wait_for_each_lock_of_apt_lasts_ten_minutes() -> None:
+    assert (_ACTION.LOCK_SECONDS, _ACTION.LOCK_SECONDS % _ACTION.PAUSE_SECONDS) == (600, 0)
