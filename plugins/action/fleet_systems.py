@@ -29,7 +29,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible carries no type
         root, variables = Path(arguments["root"]), dict(task_vars or {})
         described = described_systems(root)
         wanted = arguments["systems"] or list(described)
-        hosts: dict[str, dict[str, Any]] = {}
+        hosts: dict[str, dict[str, Any]] = {host: {} for host in variables["groups"]["all"]}
         members: dict[str, list[str]] = {}
         for name in wanted:
             groups = (variables["groups"].get(group, []) for group in described[name]["groups"])
@@ -37,7 +37,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible carries no type
             inputs = self._inputs(root, name, described, members[name], variables["hostvars"])
             for host in members[name]:
                 state = self._templated(described[name], variables["hostvars"][host])
-                hosts.setdefault(host, {})[name] = {**state, "inputs": inputs}
+                hosts[host][name] = {**state, "inputs": inputs}
         needs = {name: described[name].get("needs", []) for name in wanted}
         run = {"whole": is_whole(), "changes": may_change()}
         return {**result, "hosts": hosts, "members": members, "needs": needs, **run}

@@ -93,11 +93,6 @@ def test_a_file_of_tasks_is_no_longer_than_60_lines(path: Path) -> None:
     assert len(path.read_text().splitlines()) <= 60
 
 
-def test_every_role_has_its_settings_checked_for_misspelling() -> None:
-    plays = [load(path) for path in PLAYBOOKS]
-    assert [mapping["__roles"] for mapping in mappings(plays) if "__roles" in mapping] == [ROLES]
-
-
 @pytest.mark.parametrize("path", sorted((ROOT / "inventory").glob("*/*.yml")), ids=lambda path: path.stem)
 def test_a_variable_of_the_inventory_that_begins_like_a_role_is_a_setting_of_it(path: Path) -> None:
     known = {name for role in ROLES for options in entry_points(role).values() for name in options}

@@ -11,12 +11,7 @@ _PRIVATE = re.compile(r"\b__[a-z]\w*")
 
 # What is still read of another role's. Each wants a public name, documented in the argument_specs of its role.
 _READ_BY_OTHERS = {
-    "inventory/group_vars/list_client.yml": {"__remote_list_server_keys"},
-    "inventory/group_vars/list_server.yml": {"__remote_list_client_keys"},
     "playbooks/provision.yml": {"__local_host_found"},
-    "roles/images/tasks/producer.yml": {"__certificates_digests"},
-    "roles/images/tasks/worker.yml": {"__certificates_digests"},
-    "roles/rabbitmq/tasks/run.yml": {"__certificates_request"},
 }
 # Constants that are made of registered results. Each belongs to the tasks that register them.
 _RESULTS_IN_CONSTANTS = {

@@ -39,6 +39,13 @@ def test_a_system_whose_need_differs_is_gone_through() -> None:
     assert systems.unchanged_systems(looked, _MEMBERS, _NEEDS) == ["sensors"]
 
 
+def test_the_settings_of_every_role_are_known() -> None:
+    root = Path(__file__).parents[2]
+    settings = systems.settings_of_roles(str(root))
+    assert list(settings) == sorted(path.name for path in (root / "roles").iterdir())
+    assert "sensors_max_connections" in settings["sensors"]
+
+
 def test_differences_that_hosts_have_in_common_are_told_once() -> None:
     looked = {"a": {"sensors": ["x", "y"]}, "b": {"sensors": ["x"], "images": []}}
     assert systems.differences_in_words(looked) == ["sensors: x (a, b)", "sensors: y (a)"]
