@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from .checkout import DOCUMENTS, PLAYBOOKS, ROLES, ROOT, defaults, entry_points, inclusions, load, mappings, task_files
+from .checkout import DOCUMENTS, ROLES, ROOT, defaults, entry_points, inclusions, load, mappings, task_files
 
 _TYPES: dict[str, tuple[type, ...]] = {
     "str": (str,),

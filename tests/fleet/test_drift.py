@@ -30,7 +30,9 @@ class Drift(NamedTuple):
 
 _DRIFTS = {
     "a unit that was stopped": Drift(
-        "server", "systemctl stop frota-sensor-server.service", "systemctl -q is-active frota-sensor-server.service"
+        "server",
+        "systemctl stop frota-sensor-server.socket frota-sensor-server.service",
+        "systemctl -q is-active frota-sensor-server.service",
     ),
     "a unit that does not start at boot": Drift(
         "cpu_server",
@@ -112,7 +114,7 @@ def test_a_fleet_that_was_mended_is_left_out_of_the_next_run(fleet: Fleet) -> No
 
 @pytest.mark.usefixtures("mended")
 def test_only_the_system_that_differs_is_gone_through_on_all_its_hosts(fleet: Fleet) -> None:
-    fleet.server.run("systemctl stop frota-sensor-server.service")
+    fleet.server.run(_DRIFTS["a unit that was stopped"].change)
     played = fleet.play("site.yml")
     assert _played(played) == {fleet.server.name, *(host.name for host in fleet.sensors)}
     assert {one.host for one in played.outcomes if one.changed} == {fleet.server.name}
@@ -120,7 +122,7 @@ def test_only_the_system_that_differs_is_gone_through_on_all_its_hosts(fleet: Fl
 
 @pytest.mark.usefixtures("mended")
 def test_a_preview_shows_what_would_be_mended_and_forgets_nothing(fleet: Fleet) -> None:
-    fleet.server.run("systemctl stop frota-sensor-server.service")
+    fleet.server.run(_DRIFTS["a unit that was stopped"].change)
     before = fleet.server.run(f"cat {_RECORD}")
     played = fleet.play("site.yml", "--check", "--diff")
     assert [one.host for one in played.outcomes if one.changed] == [fleet.server.name]
