@@ -60,7 +60,7 @@ RETURN = """
 digest:
   type: str
   returned: success
-  description: SHA-256 of the certificate's file, in hexadecimal; empty where a preview has none.
+  description: SHA-256 of the certificate's file, in hexadecimal; empty where a preview would make another one.
 reasons: {type: list, elements: str, returned: success, description: Why a new certificate is, or would be, made.}
 """
 
@@ -197,6 +197,9 @@ class Host:
         return self._checked("req", "-new", "-key", self.key, "-subj", f"/CN={self.params['common_name']}")
 
     def digest(self) -> str:
+        """Return the digest of the certificate's file; of one that a preview would make none is known."""
+        if self.module.check_mode and self.reasons:
+            return ""
         return hashlib.sha256(self.certificate.read_bytes()).hexdigest() if self._has(self.certificate) else ""
 
     def _openssl(self, *words: object) -> tuple[int, str, str]:

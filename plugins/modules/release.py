@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule  # type: ignore[import-untyped]  # Ansible carries no types
+from ansible.module_utils.installed_releases import installed  # type: ignore[import-untyped]  # found by Ansible
 
 DOCUMENTATION = """
 module: release
@@ -57,14 +58,9 @@ class Home:
         """Return what has to be installed, the libraries first."""
         return [path for path in (self.libraries, self.release) if not path.joinpath("ready").exists()]
 
-    def releases(self) -> list[Path]:
-        """Return the installed releases, the last installed first."""
-        ready = sorted(self.folder.glob("releases/*/ready"), key=lambda path: path.stat().st_mtime, reverse=True)
-        return [path.parent for path in ready]
-
     def superfluous(self) -> Iterator[Path]:
         """Yield releases that are not kept, and the libraries of none that is."""
-        releases = self.releases()
+        releases = installed(self.folder)
         kept = {*releases[:KEPT], self.current.resolve(), self.release}
         yield from (path for path in releases if path not in kept)
         used = {path.name.split("-")[-2] for path in kept if path.name.count("-") > 1}

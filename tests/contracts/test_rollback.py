@@ -29,4 +29,5 @@ _OLD, _OWN, _NEW = "old", "own", "new"
     ],
 )
 def test_the_fleet_goes_back_to_one_release(hosts: list[list[str]], former: str) -> None:
-    assert _MODULE.former_release(hosts) == former
+    said = [{"current": current, "releases": releases} for current, *releases in hosts]
+    assert _MODULE.former_release(said) == former

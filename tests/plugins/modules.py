@@ -7,8 +7,8 @@ from types import ModuleType
 
 import ansible.module_utils  # type: ignore[import-untyped]  # Ansible carries no types
 
-_PLUGINS = Path(__file__).parents[2] / "plugins"
-ansible.module_utils.__path__.append(str(_PLUGINS / "module_utils"))
+PLUGINS = Path(__file__).parents[2] / "plugins"
+ansible.module_utils.__path__.append(str(PLUGINS / "module_utils"))
 credentials: ModuleType = importlib.import_module("ansible.module_utils.credentials")
 host_files: ModuleType = importlib.import_module("ansible.module_utils.host_files")
 systemd_units: ModuleType = importlib.import_module("ansible.module_utils.systemd_units")
@@ -25,7 +25,7 @@ def load_action(name: str) -> ModuleType:
 
 
 def _load(folder: str, name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, _PLUGINS / folder / f"{name}.py")
+    spec = importlib.util.spec_from_file_location(name, PLUGINS / folder / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)

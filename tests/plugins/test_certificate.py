@@ -24,8 +24,8 @@ _BEFORE_ITS_END = 30
 class _Commands:
     """Runs commands as AnsibleModule does."""
 
-    def __init__(self, folder: Path) -> None:
-        self.tmpdir = str(folder)
+    def __init__(self, folder: Path, check_mode: bool) -> None:
+        self.tmpdir, self.check_mode = str(folder), check_mode
 
     def run_command(self, words: list[str]) -> tuple[int, str, str]:
         done = subprocess.run(words, capture_output=True, text=True, check=False)
@@ -56,11 +56,11 @@ def _made_authority(folder: Path) -> Path:
     return folder
 
 
-def _host(root: Path, authority: Path | None, **params: Any) -> Any:
+def _host(root: Path, authority: Path | None, *, check_mode: bool = False, **params: Any) -> Any:
     wanted = {"name": "server", "common_name": "server", "addresses": _ADDRESSES, "group": "root", "days": 365}
     known = authority.joinpath("ca.crt").read_text() if authority else ""
     wanted |= {"authority_certificate": known, "certificate": "", "days_left": _BEFORE_ITS_END, **params}
-    return _MODULE.Host(wanted, _Commands(root.parent), root)
+    return _MODULE.Host(wanted, _Commands(root.parent, check_mode), root)
 
 
 def _play(root: Path, authority: Path, **params: Any) -> Any:
@@ -165,6 +165,12 @@ def test_a_certificate_that_is_not_right_is_made_anew_and_the_preview_shows_the_
     _play(root, authority, **params)
     again = _host(root, authority, **params)
     assert (again.diff(), again.key.read_text()) == ([], key)
+
+
+def test_a_preview_of_another_certificate_has_no_digest_so_that_restarts_are_shown(root: Path, authority: Path) -> None:
+    digest = _play(root, authority).digest()
+    assert _host(root, authority, check_mode=True).digest() == digest
+    assert _host(root, authority, check_mode=True, common_name="other").digest() == ""
 
 
 def test_a_key_that_others_can_read_is_put_right_without_a_new_certificate(root: Path, authority: Path) -> None:

@@ -90,7 +90,7 @@ def test_what_was_installed_last_is_the_newest_though_the_clock_was_ahead_before
     ahead = 4_000_000_000
     os.utime(tmp_path / "releases" / "1-a-a" / "ready", (ahead, ahead))
     _RELEASE.make_newest(tmp_path / "releases" / "1-b-b")
-    assert [path.name for path in _home(tmp_path, "1-b-b").releases()] == ["1-b-b", "1-a-a"]
+    assert [path.name for path in _RELEASE.installed(tmp_path)] == ["1-b-b", "1-a-a"]
 
 
 def test_the_release_that_is_wanted_is_kept_however_old_its_date(tmp_path: Path) -> None:

@@ -1,14 +1,16 @@
 """Which release a fleet goes back to."""
 
+from typing import Any
 
-def former_release(hosts: list[list[str]]) -> str:
+
+def former_release(hosts: list[dict[str, Any]]) -> str:
     """Return the release before the newest one in use; empty if none was installed before it.
 
-    Each of `hosts` is what releases.sh prints there: the release in use, then all on the host, the last installed
-    first. After an upgrade that came to an end half way some hosts still run the former one: they are to stay there.
+    Each of `hosts` is what the module `releases` says there. After an upgrade that came to an end half way some hosts
+    still run the former one: they are to stay there.
     """
-    used, *installed = min(hosts, key=lambda host: (host[1:].index(host[0]), -len(host)))
-    before = installed[installed.index(used) + 1 :]
+    newest = min(hosts, key=lambda host: (host["releases"].index(host["current"]), -len(host["releases"])))
+    before = newest["releases"][newest["releases"].index(newest["current"]) + 1 :]
     return before[0] if before else ""
 
 

@@ -1,0 +1,42 @@
+#!/usr/bin/python3
+"""Containers whose removal was interrupted, and that nobody can ask anything any more, are removed."""
+
+from ansible.module_utils.basic import AnsibleModule  # type: ignore[import-untyped]  # Ansible carries no types
+
+DOCUMENTATION = """
+module: interrupted_removals
+short_description: Containers whose removal was interrupted are removed
+description:
+  - Looks only at containers with a label, since those of others may be on their way out at this moment.
+  - Check mode reports the same changes without making them.
+options:
+  executable: {type: path, required: true, description: The C(podman) to ask.}
+  label: {type: str, required: true, description: "Label of the containers, C(NAME=VALUE)."}
+author: frota
+"""
+
+EXAMPLES = """
+- interrupted_removals:
+    executable: .local/bin/podman
+    label: frota_network=fleet
+"""
+
+RETURN = """
+removed: {type: list, elements: str, returned: success, description: Ids of what was, or would be, removed.}
+"""
+
+
+def main() -> None:
+    """Run as a module of Ansible's."""
+    spec = {"executable": {"type": "path", "required": True}, "label": {"type": "str", "required": True}}
+    module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
+    podman, label = module.params["executable"], module.params["label"]
+    listed = [podman, "ps", "--all", "--quiet", "--filter", "status=removing", "--filter", f"label={label}"]
+    found = module.run_command(listed, check_rc=True)[1].split()
+    if found and not module.check_mode:
+        module.run_command([podman, "rm", "--force", "--volumes", *found], check_rc=True)
+    module.exit_json(changed=found != [], removed=found)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""The modules of the role `local_host` without a host: ranges in a network namespace, a stand-in for podman."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .modules import PLUGINS, load
+
+_MODULE = load("address_range")
+_REMOVALS = PLUGINS / "modules" / "interrupted_removals.py"
+_FIRST, _SECOND = "10.42.0.0/16", "10.43.0.0/16"
+
+
+class _Namespace:
+    """Runs commands as AnsibleModule does, in a network without a route."""
+
+    def __init__(self, holder: int) -> None:
+        self._enter = ["nsenter", f"--target={holder}", "--user", "--net", "--preserve-credentials"]
+
+    def run_command(self, words: list[str]) -> tuple[int, str, str]:
+        done = subprocess.run([*self._enter, *words], capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout, done.stderr
+
+    def ip(self, *words: str) -> str:
+        code, out, err = self.run_command(["ip", *words])
+        assert code == 0, err
+        return out
+
+
+@pytest.fixture
+def network() -> Iterator[_Namespace]:
+    """Give a network namespace that lasts as long as the process in it."""
+    held = ["unshare", "--user", "--map-root-user", "--net", "sh", "-c", "echo ready; exec cat"]
+    with subprocess.Popen(held, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as holder:
+        assert holder.stdin is not None
+        assert holder.stdout is not None
+        if holder.stdout.readline() != b"ready\n":
+            pytest.skip("no user may make a network namespace here")
+        yield _Namespace(holder.pid)
+        holder.stdin.close()
+
+
+def _range(network: _Namespace, file: Path, cidr: str = "") -> Any:
+    return _MODULE.Range(network, {"file": str(file), "cidr": cidr})
+
+
+def _claimed(network: _Namespace) -> list[str]:
+    return [line.split()[1] for line in network.ip("route", "show", "type", "unreachable").splitlines()]
+
+
+def test_the_first_free_range_is_claimed_once_and_remembered(network: _Namespace, tmp_path: Path) -> None:
+    file = tmp_path / "fleet.cidr"
+    assert _range(network, file).diff(_FIRST, claimed=True) != []
+    assert _range(network, file).claim(check_mode=False) == _FIRST
+    assert (file.read_text(), _claimed(network)) == (f"{_FIRST}\n", [_FIRST])
+    again = _range(network, file)
+    assert (again.claim(check_mode=False), again.diff(_FIRST, claimed=True)) == (_FIRST, [])
+
+
+def test_a_preview_finds_the_same_range_and_claims_nothing(network: _Namespace, tmp_path: Path) -> None:
+    assert _range(network, tmp_path / "fleet.cidr").claim(check_mode=True) == _FIRST
+    assert (_claimed(network), list(tmp_path.iterdir())) == ([], [])
+
+
+@pytest.mark.parametrize("used", ["10.42.7.0/24", "10.42.0.0/15", _FIRST])
+def test_a_range_with_a_route_into_it_or_inside_a_wider_one_is_not_free(
+    network: _Namespace, tmp_path: Path, used: str
+) -> None:
+    network.ip("route", "add", "blackhole", used)
+    network.ip("route", "add", "blackhole", "default")
+    expected = "10.44.0.0/16" if used.endswith("/15") else _SECOND
+    assert _range(network, tmp_path / "fleet.cidr").claim(check_mode=False) == expected
+
+
+def test_a_wanted_range_that_is_in_use_is_refused_and_nothing_is_remembered(
+    network: _Namespace, tmp_path: Path
+) -> None:
+    network.ip("route", "add", "blackhole", "10.77.1.0/24")
+    with pytest.raises(_MODULE.Fault, match=r"10\.77\.0\.0/16 is in use on this machine\. See: ip route"):
+        _range(network, tmp_path / "fleet.cidr", "10.77.0.0/16").claim(check_mode=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_remembered_range_is_claimed_again_after_a_restart_of_the_machine(
+    network: _Namespace, tmp_path: Path
+) -> None:
+    (tmp_path / "fleet.cidr").write_text("10.99.0.0/16\n")
+    found = _range(network, tmp_path / "fleet.cidr")
+    [shown] = found.diff(found.claim(check_mode=True), claimed=True)
+    assert (shown["before"], shown["after"]) == ("", "unreachable 10.99.0.0/16\n")
+    assert found.claim(check_mode=False) == "10.99.0.0/16"
+    assert _claimed(network) == ["10.99.0.0/16"]
+
+
+def test_a_range_that_is_given_up_is_free_and_giving_it_up_again_changes_nothing(
+    network: _Namespace, tmp_path: Path
+) -> None:
+    _range(network, tmp_path / "fleet.cidr").claim(check_mode=False)
+    found = _range(network, tmp_path / "fleet.cidr")
+    assert len(found.diff(_FIRST, claimed=False)) == 2
+    found.give_up()
+    assert (_claimed(network), list(tmp_path.iterdir())) == ([], [])
+    gone = _range(network, tmp_path / "fleet.cidr")
+    assert gone.diff(gone.remembered, claimed=False) == []
+
+
+@pytest.mark.parametrize(
+    ("listed", "check_mode", "removed", "calls"),
+    [
+        pytest.param("", False, [], 1, id="none"),
+        pytest.param("one\ntwo\n", False, ["one", "two"], 2, id="two"),
+        pytest.param("one\n", True, ["one"], 1, id="a preview"),
+    ],
+)
+def test_containers_whose_removal_was_interrupted_are_removed(
+    tmp_path: Path, listed: str, check_mode: bool, removed: list[str], calls: int
+) -> None:
+    podman = tmp_path / "podman"
+    podman.write_text(f'#!/bin/sh\necho "$*" >>{tmp_path}/calls\n[ "$1" != ps ] || printf \'{listed}\'\n')
+    podman.chmod(0o755)
+    arguments = {"executable": str(podman), "label": "frota_network=fleet", "_ansible_check_mode": check_mode}
+    done = subprocess.run(
+        [sys.executable, _REMOVALS],
+        input=json.dumps({"ANSIBLE_MODULE_ARGS": arguments}),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    result = json.loads(done.stdout)
+    assert (result["removed"], result["changed"]) == (removed, removed != [])
+    called = (tmp_path / "calls").read_text().splitlines()
+    assert called[0] == "ps --all --quiet --filter status=removing --filter label=frota_network=fleet"
+    assert called[1:] == (["rm --force --volumes one two"] if calls == 2 else [])

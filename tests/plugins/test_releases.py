@@ -1,0 +1,33 @@
+"""The module `releases` without a host: what it says of a home, and which units are of ours."""
+
+import os
+from pathlib import Path
+
+from .modules import load
+
+_MODULE = load("releases")
+
+
+def test_releases_are_listed_from_the_last_installed_and_those_that_are_not_whole_are_not(tmp_path: Path) -> None:
+    for age, name in enumerate(["newest", "used", "oldest"]):
+        ready = tmp_path / "releases" / name / "ready"
+        ready.parent.mkdir(parents=True)
+        ready.touch()
+        os.utime(ready, (1_000_000 - age,) * 2)
+    (tmp_path / "releases" / "interrupted").mkdir()
+    (tmp_path / "current").symlink_to(tmp_path / "releases" / "used")
+    said = _MODULE.look(tmp_path, tmp_path)
+    assert (said["current"], said["releases"]) == ("used", ["newest", "used", "oldest"])
+
+
+def test_a_bare_host_has_none_and_uses_none(tmp_path: Path) -> None:
+    said = _MODULE.look(tmp_path, tmp_path)
+    assert said == {"current": "", "releases": [], "units": []}
+
+
+def test_units_are_those_whose_settings_name_a_release_and_commands_have_others(tmp_path: Path) -> None:
+    (tmp_path / "frota-b@left.env").write_text("# Ansible managed\nFROTA_RELEASE=1\n")
+    (tmp_path / "frota-a.env").write_text("FROTA_RELEASE=1\n")
+    (tmp_path / "frota-list-client.env").write_text('REMOTE_LIST_HOST="FROTA_RELEASE="\n')
+    (tmp_path / "other.env").write_text("FROTA_RELEASE=1\n")
+    assert _MODULE.units(tmp_path) == ["frota-a.service", "frota-b@left.service"]
