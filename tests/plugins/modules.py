@@ -9,7 +9,14 @@ import ansible.module_utils  # type: ignore[import-untyped]  # Ansible carries n
 
 _PLUGINS = Path(__file__).parents[2] / "plugins"
 ansible.module_utils.__path__.append(str(_PLUGINS / "module_utils"))
-systemd_units: ModuleType = importlib.import_module("ansible.module_utils.systemd_units")
+
+
+def share(name: str) -> ModuleType:
+    """Import what modules share, of plugins/module_utils."""
+    return importlib.import_module(f"ansible.module_utils.{name}")
+
+
+systemd_units = share("systemd_units")
 
 
 def load(name: str) -> ModuleType:
