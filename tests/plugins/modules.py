@@ -9,9 +9,14 @@ import ansible.module_utils  # type: ignore[import-untyped]  # Ansible carries n
 
 PLUGINS = Path(__file__).parents[2] / "plugins"
 ansible.module_utils.__path__.append(str(PLUGINS / "module_utils"))
-credentials: ModuleType = importlib.import_module("ansible.module_utils.credentials")
-host_files: ModuleType = importlib.import_module("ansible.module_utils.host_files")
-systemd_units: ModuleType = importlib.import_module("ansible.module_utils.systemd_units")
+
+
+def share(name: str) -> ModuleType:
+    """Import what modules share, of plugins/module_utils."""
+    return importlib.import_module(f"ansible.module_utils.{name}")
+
+
+credentials, host_files, systemd_units = map(share, ("credentials", "host_files", "systemd_units"))
 
 
 def load(name: str) -> ModuleType:

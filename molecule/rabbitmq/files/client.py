@@ -3,7 +3,7 @@
 client.py rights BROKER         what each user may and may not do: a line for each try
 client.py publish FILE BROKER…  numbers into `work`, one after the other, for ever; what was confirmed goes to FILE
 client.py fill COUNT BROKER     so many messages into `work`
-client.py empty BROKER          every message of `work`, acknowledged, one a line
+client.py empty FILE BROKER     the messages of `work`, acknowledged, one a line, until all that FILE names have come
 client.py certificate BROKER    the digest of the certificate that the broker shows
 """
 
@@ -128,15 +128,20 @@ def fill(count: str, broker: str) -> None:
         channel.basic_publish("", "work", str(number).encode(), PERSISTENT, mandatory=True)
 
 
-def empty(broker: str) -> None:
-    """Read until there is nothing more for some seconds."""
+def empty(file: str, broker: str) -> None:
+    """Read until all has come; on the way to less, only a queue that counts nothing, and sends nothing, is empty."""
+    expected = set(Path(file).read_text(encoding="utf-8").split())
     channel = connect("worker", broker)
     channel.basic_qos(prefetch_count=500)
-    for method, _, body in channel.consume("work", inactivity_timeout=3):
-        if method is None:
+    for method, _, body in channel.consume("work", inactivity_timeout=20):
+        if method is not None:
+            channel.basic_ack(method.delivery_tag)
+            print(body.decode())
+            expected.discard(body.decode())
+        elif channel.queue_declare("work", passive=True).method.message_count == 0:
             break
-        channel.basic_ack(method.delivery_tag)
-        print(body.decode())
+        if not expected:
+            break
 
 
 def certificate(broker: str) -> None:

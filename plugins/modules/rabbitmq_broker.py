@@ -1,0 +1,312 @@
+#!/usr/bin/python3
+"""A running broker as it should be: its nodes, what is defined in it, and every queue on every node."""
+
+import json
+import os
+import pwd
+import tempfile
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from ansible.module_utils.basic import AnsibleModule  # type: ignore[import-untyped]  # Ansible carries no types
+from ansible.module_utils.rabbitmq_api import (  # type: ignore[import-untyped]  # found by Ansible
+    USER,
+    Api,
+    ApiFault,
+    NobodyListensError,
+    UnknownUserError,
+)
+
+DOCUMENTATION = """
+module: rabbitmq_broker
+short_description: A running broker as it should be, its nodes, definitions and members of queues
+description:
+  - Runs on one node of the broker. Compares over the management API and changes exactly what differs.
+  - What is defined is made or changed. Users, their rights and policies that are not defined are removed; queues,
+    exchanges and bindings stay, for they may hold, or be on the way of, messages.
+  - Nodes that are not listed and do not run are forgotten; every quorum queue gets a member on every node that runs.
+  - The API lets in the user C(ansible), on loopback alone, by a password that is derived from the cluster's secret on
+    the host. A broker that does not know the user, or by another password, is told by its own command line, once.
+  - A broker that is as it should be costs no command of Erlang's. Check mode reports the same changes and the same
+    C(diff) without making them; of a broker that does not know the user, it can only report the user.
+options:
+  nodes: {type: list, elements: str, required: true, description: "Names of its nodes, C(rabbit@HOST)."}
+  present: {type: list, elements: str, default: [], description: Those of them that have to run in it now.}
+  lost:
+    type: list
+    elements: str
+    default: []
+    description: Nodes that lost their disks. With any of these, they are forgotten and nothing else is done.
+  definitions: {type: dict, default: {}, description: "As C(rabbitmqctl export_definitions) has them."}
+  port: {type: int, required: true, description: "Port of the management API, at 127.0.0.1."}
+author: frota
+"""
+
+EXAMPLES = """
+- rabbitmq_broker:
+    nodes: [rabbit@broker-1]
+    definitions: {vhosts: [{name: frota}], users: [{name: worker, password_hash: "", tags: []}]}
+    port: 15672
+"""
+
+RETURN = """
+changes: {type: list, elements: str, returned: success, description: "What was, or would be, changed, in words."}
+"""
+
+Entry = dict[str, Any]
+Definitions = Mapping[str, list[Entry]]
+Run = Callable[[list[str]], tuple[int, str, str]]  # a command -> its exit status, output and complaints
+
+
+class Kind(NamedTuple):
+    """What makes an entry of a kind the same entry, what may differ then, and where it is deleted, if at all."""
+
+    key: tuple[str, ...]
+    values: tuple[str, ...] = ()
+    resource: tuple[str, ...] = ()
+
+
+KINDS = {
+    "vhosts": Kind(("name",)),
+    "users": Kind(("name",), ("password_hash", "tags"), ("users", "{name}")),
+    "permissions": Kind(("user", "vhost"), ("configure", "write", "read"), ("permissions", "{vhost}", "{user}")),
+    "policies": Kind(
+        ("vhost", "name"), ("pattern", "apply-to", "definition", "priority"), ("policies", "{vhost}", "{name}")
+    ),
+    "queues": Kind(("vhost", "name"), ("durable",)),
+    "exchanges": Kind(("vhost", "name"), ("type", "durable")),
+    "bindings": Kind(("vhost", "source", "destination")),
+}
+KNOWN_SECONDS = 120  # how long a broker may take to let a new user in
+GROW_SECONDS = 120  # how long queues may take to let new members in; each has its own election
+PAUSE_SECONDS = 0.5  # between two looks at what tells nobody that it has happened
+
+
+class Change(NamedTuple):
+    """An entry that is to be made or changed, or, without one that is wanted, to be removed."""
+
+    kind: str
+    found: Entry | None
+    wanted: Entry | None
+
+    @property
+    def words(self) -> str:
+        entry = self.wanted or self.found or {}
+        verb = "remove" if self.wanted is None else "define"
+        return f"{verb} {self.kind} {' '.join(str(entry[key]) for key in KINDS[self.kind].key)}"
+
+    @property
+    def resource(self) -> tuple[str, ...]:
+        """Where the API has the entry that is to be removed."""
+        return tuple(part.format(**(self.found or {})) for part in KINDS[self.kind].resource)
+
+    def shown(self, entry: Entry | None) -> str:
+        """Return an entry as --diff shows it: what is compared, and of a password only whether there is one."""
+        if entry is None:
+            return ""
+        kind = KINDS[self.kind]
+        told = {name: entry.get(name) for name in (*kind.key, *kind.values)}
+        if told.get("password_hash"):
+            told["password_hash"] = "(former)" if entry is self.found else "(new)"
+        return f"{self.kind}: {json.dumps(told, sort_keys=True)}\n"
+
+
+def by_key(kind: str, entries: Iterable[Entry]) -> dict[tuple[Any, ...], Entry]:
+    """Index entries of a kind by what identifies them."""
+    return {tuple(entry[key] for key in KINDS[kind].key): entry for entry in entries}
+
+
+def compare(wanted: Definitions, found: Definitions) -> Iterator[Change]:
+    """Yield what differs: what has to be made or changed first, then what has to be removed."""
+    unwanted = []
+    for name, kind in KINDS.items():
+        there, defined = by_key(name, found.get(name, [])), by_key(name, wanted.get(name, []))
+        for key, entry in defined.items():
+            if key not in there or any(there[key].get(value) != entry[value] for value in kind.values):
+                yield Change(name, there.get(key), entry)
+        if kind.resource:
+            unwanted += [Change(name, entry, None) for key, entry in there.items() if key not in defined]
+    yield from unwanted
+
+
+def lacking(queues: Iterable[Entry], running: set[str]) -> list[tuple[str, str]]:
+    """Return the virtual hosts and the running nodes on which a quorum queue of theirs has no member."""
+    quorum = [queue for queue in queues if queue.get("type") == "quorum"]
+    return sorted({(queue["vhost"], node) for queue in quorum for node in running - set(queue["members"])})
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What differs from the broker as it should be."""
+
+    forgotten: list[str]
+    changes: list[Change] = field(default_factory=list)
+    grown: list[tuple[str, str]] = field(default_factory=list)
+
+    def words(self) -> list[str]:
+        """Return every change, a line each."""
+        forgets = [f"forget {node}" for node in self.forgotten]
+        grows = [f"members on {node} for the queues of {vhost}" for vhost, node in self.grown]
+        return [*forgets, *(change.words for change in self.changes), *grows]
+
+    def diff(self) -> Entry:
+        """Return every change as Ansible's --diff shows it."""
+        before = [f"node: {node}\n" for node in self.forgotten]
+        before += [change.shown(change.found) for change in self.changes]
+        after = [change.shown(change.wanted) for change in self.changes]
+        after += [f"members on {node} for the queues of {vhost}\n" for vhost, node in self.grown]
+        return {"before_header": "broker", "after_header": "broker", "before": "".join(before), "after": "".join(after)}
+
+
+class Broker:
+    """The broker of a node on this host."""
+
+    def __init__(self, params: Mapping[str, Any], api: Api, run: Run) -> None:
+        self._params, self._api, self._run = params, api, run
+
+    def wanted(self) -> Definitions:
+        """Return what is to be defined, our own user with it. Raises ApiFault."""
+        definitions: Definitions = self._params["definitions"]
+        users = definitions.get("users", [])
+        if any(user["name"] == USER for user in users):
+            raise ApiFault(f"the user {USER} is the one that configures the broker: give yours another name")
+        return {**definitions, "users": [*users, self._api.user()]}
+
+    def plan(self) -> Plan:
+        """Compare. Raises ApiFault."""
+        nodes = {node["name"]: node["running"] for node in self._api.get("nodes", columns="name,running")}
+        running, listed = {name for name, runs in nodes.items() if runs}, set(self._params["nodes"])
+        if self._params["lost"]:
+            return Plan(sorted(set(nodes) & set(self._params["lost"])))
+        if missing := set(self._params["present"]) - running:
+            raise ApiFault(f"{', '.join(sorted(missing))}: not in the cluster of {', '.join(sorted(running))}")
+        if strange := running - listed:
+            text = "no longer in the inventory, but running. Stop the broker there first"
+            raise ApiFault(f"{', '.join(sorted(strange))}: {text}")
+        changes = list(compare(self.wanted(), self._api.get("definitions")))
+        grown = lacking(self._queues(), running) if len(listed) > 1 else []
+        return Plan(sorted(set(nodes) - listed), changes, grown)
+
+    def apply(self, plan: Plan) -> None:
+        """Carry out a plan. Raises ApiFault."""
+        for node in plan.forgotten:
+            self._rabbitmqctl("forget_cluster_node", node)
+        if self._params["lost"]:
+            return
+        defined: dict[str, list[Entry]] = {}
+        for change in plan.changes:
+            if change.wanted is not None:
+                defined.setdefault(change.kind, []).append(change.wanted)
+        if defined:
+            self._api.post("definitions", body=defined)
+        # Looked at anew: whoever makes a virtual host is given all rights in it.
+        for change in compare(self.wanted(), self._api.get("definitions")):
+            if change.wanted is None:
+                self._api.delete(*change.resource)
+        if len(self._params["nodes"]) > 1:
+            self._grow()
+
+    def introduce(self) -> None:
+        """Let the broker know our user, through its own command line. Raises ApiFault."""
+        user = pwd.getpwnam("rabbitmq")
+        with tempfile.NamedTemporaryFile("w", dir="/run", prefix="rabbitmq-user-", encoding="utf-8") as file:
+            json.dump({"users": [self._api.user()]}, file)
+            file.flush()
+            os.fchown(file.fileno(), user.pw_uid, user.pw_gid)
+            self._rabbitmqctl("import_definitions", file.name)
+        self._wait(self._is_known, KNOWN_SECONDS, f"the broker does not let its new user {USER} in")
+
+    def _is_known(self) -> bool:
+        try:
+            self._api.get("whoami")
+        except UnknownUserError:
+            return False
+        return True
+
+    def _queues(self) -> list[Entry]:
+        queues: list[Entry] = self._api.get("queues", disable_stats="true")
+        return queues
+
+    def _grow(self) -> None:
+        """Give every quorum queue a member on every node that runs."""
+
+        def grow() -> bool:
+            nodes = {node["name"] for node in self._api.get("nodes", columns="name,running") if node["running"]}
+            places = lacking(self._queues(), nodes)
+            for vhost, node in places:
+                body = {"vhost_pattern": f"^{vhost}$", "queue_pattern": ".*", "strategy": "all"}
+                self._api.post("queues", "quorum", "replicas", "on", node, "grow", body=body)
+            return not places
+
+        self._wait(grow, GROW_SECONDS, "not every queue has a member on every node: see rabbitmqctl cluster_status")
+
+    @staticmethod
+    def _wait(happened: Callable[[], bool], limit: float, reason: str) -> None:
+        deadline = time.monotonic() + limit
+        while not happened():
+            if time.monotonic() > deadline:
+                raise ApiFault(reason)
+            time.sleep(PAUSE_SECONDS)  # nothing tells
+
+    def _rabbitmqctl(self, *words: str) -> None:
+        code, out, err = self._run(["rabbitmqctl", "--quiet", *words])
+        if code:
+            raise ApiFault(f"rabbitmqctl {words[0]}: {(err or out).strip()}")
+
+
+def bring_about(broker: Broker, *, check: bool) -> dict[str, Any]:
+    """Make the broker what it should be, and return what the module tells. Raises ApiFault."""
+    try:
+        plan, introduced = broker.plan(), False
+    except UnknownUserError:
+        introduced = True
+        if not check:
+            broker.introduce()
+        plan = Plan([]) if check else broker.plan()
+    words, shown = plan.words(), plan.diff()
+    if words and not check:
+        broker.apply(plan)
+    if introduced:
+        words = [f"define users {USER}", *words]
+        shown["after"] = f"users: {USER}\n{shown['after']}"
+    return {"changed": bool(words), "changes": words, "diff": shown}
+
+
+def port_in_use(run: Run) -> int:
+    """Return the port of the API of a node that still runs with older settings. Raises ApiFault."""
+    code, out, err = run(["rabbitmq-diagnostics", "--quiet", "listeners", "--formatter", "json"])
+    found = [one["port"] for one in json.loads(out)["listeners"] if one["purpose"] == "HTTP API"] if code == 0 else []
+    if not found:
+        reason = (err or out).strip() or "see journalctl -u rabbitmq-server"
+        raise ApiFault(f"the broker has no management API: {reason}")
+    return int(found[0])
+
+
+def main() -> None:
+    """Run as a module of Ansible's."""
+    names: dict[str, Any] = {"type": "list", "elements": "str"}
+    module = AnsibleModule(
+        argument_spec={
+            "nodes": {**names, "required": True},
+            "present": {**names, "default": []},
+            "lost": {**names, "default": []},
+            "definitions": {"type": "dict", "default": {}},
+            "port": {"type": "int", "required": True},
+        },
+        supports_check_mode=True,
+    )
+    params, run, check = module.params, module.run_command, module.check_mode
+    try:
+        try:
+            result = bring_about(Broker(params, Api(params["port"]), run), check=check)
+        except NobodyListensError:
+            result = bring_about(Broker(params, Api(port_in_use(run)), run), check=check)
+    except ApiFault as fault:
+        module.fail_json(msg=str(fault))
+    module.exit_json(**result)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+#!/usr/bin/python3
+"""Whether a broker's node runs, starts at boot, raises no alarm and has its queues."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule  # type: ignore[import-untyped]  # Ansible carries no types
+from ansible.module_utils.rabbitmq_api import Api, ApiFault  # type: ignore[import-untyped]  # found by Ansible
+from ansible.module_utils.systemd_units import journal, properties  # type: ignore[import-untyped]  # found by Ansible
+
+DOCUMENTATION = """
+module: rabbitmq_health
+short_description: A broker's node runs, starts at boot, raises no alarm and has its queues
+description:
+  - Fails with every fault that it finds and with the end of the broker's journal. Changes nothing.
+  - Asks systemd and the management API; starts no command of Erlang's.
+options:
+  node: {type: str, required: true, description: "Name of the node, C(rabbit@HOST)."}
+  port: {type: int, required: true, description: "Port of the management API, at 127.0.0.1."}
+  vhost: {type: str, required: true, description: The virtual host of the queues.}
+  queues: {type: list, elements: str, default: [], description: Queues that have to be there.}
+author: frota
+"""
+
+EXAMPLES = """
+- rabbitmq_health: {node: rabbit@broker-1, port: 15672, vhost: frota, queues: [images]}
+"""
+
+RETURN = "{}"
+
+UNIT = "rabbitmq-server.service"
+JOURNAL_LINES = 20
+
+
+def unit_faults(state: Mapping[str, str]) -> Iterator[str]:
+    """Yield what is wrong with the broker's unit, a sentence each."""
+    if state["UnitFileState"] != "enabled":
+        yield f"{UNIT} does not start at boot"
+    if state["ActiveState"] not in ("active", "reloading"):
+        yield f"{UNIT} is not active: {state['SubState']}"
+
+
+def node_faults(node: Mapping[str, Any], alarms: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what is wrong with a node by its own account."""
+    if not node["running"]:
+        yield f"{node['name']} does not run"
+    if node.get("being_drained"):
+        yield f"{node['name']} takes no clients: it was drained for a restart. Run: rabbitmq-upgrade revive"
+    if alarms["status"] != "ok":
+        raised = ", ".join(sorted({str(alarm["resource"]) for alarm in alarms.get("alarms", [])}))
+        yield f"{node['name']} raises an alarm, so publishers wait: {raised or alarms.get('reason')} is short"
+
+
+def queue_faults(wanted: Iterable[str], listed: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+    """Yield a sentence for the queues that are not there."""
+    if lacking := sorted(set(wanted) - {queue["name"] for queue in listed}):
+        yield f"there is no queue {', '.join(lacking)}: site.yml makes it"
+
+
+def faults(params: Mapping[str, Any], state: Mapping[str, str]) -> Iterator[str]:
+    """Yield all that is wrong, a sentence each."""
+    yield from unit_faults(state)
+    if state["ActiveState"] not in ("active", "reloading"):
+        return
+    api = Api(params["port"])
+    try:
+        node = api.get("nodes", params["node"], columns="name,running,being_drained")
+        yield from node_faults(node, api.get("health", "checks", "local-alarms"))
+        if params["queues"]:
+            yield from queue_faults(params["queues"], api.get("queues", params["vhost"], disable_stats="true"))
+    except ApiFault as fault:
+        yield str(fault)
+
+
+def main() -> None:
+    """Run as a module of Ansible's."""
+    spec = {
+        "node": {"type": "str", "required": True},
+        "port": {"type": "int", "required": True},
+        "vhost": {"type": "str", "required": True},
+        "queues": {"type": "list", "elements": "str", "default": []},
+    }
+    module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
+    state = properties(module, [UNIT], ["ActiveState", "SubState", "UnitFileState"])[UNIT]
+    if found := list(faults(module.params, state)):
+        module.fail_json(msg=f"{'; '.join(found)}. The journal ends:\n{journal(module, UNIT, JOURNAL_LINES)}")
+    module.exit_json(changed=False)
+
+
+if __name__ == "__main__":
+    main()

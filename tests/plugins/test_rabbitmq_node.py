@@ -1,0 +1,154 @@
+"""The module `rabbitmq_node` without a host: what it finds in files, and what it concludes."""
+
+import os
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .modules import load
+
+_MODULE = load("rabbitmq_node")
+_NOW = datetime.now(UTC).timestamp()
+_CONF, _DEFINITIONS = "/etc/rabbitmq/rabbitmq.conf", "/etc/rabbitmq/definitions.json"
+_DROP_IN = "/etc/systemd/system/rabbitmq-server.service.d/frota.conf"
+_FILES = {_CONF: "heartbeat = 30\n", _DEFINITIONS: "{}\n", _DROP_IN: "[Service]\n"}
+
+
+def _shown(started: float, active: str = "active") -> dict[str, str]:
+    moment = datetime.fromtimestamp(started, UTC).strftime("Fri %Y-%m-%d %H:%M:%S.%f UTC")
+    return {"ActiveState": active, "InactiveExitTimestamp": moment}
+
+
+def _node(root: Path, **params: Any) -> Any:
+    wanted = {"node": "rabbit@one", "state": "configured", "files": _FILES, "live_files": [_DEFINITIONS], "cookie": ""}
+    return _MODULE.Node({**wanted, **params}, root)
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Path:
+    """Give the root folder of a host on which nothing is installed."""
+    for folder in ("etc/rabbitmq", "etc/systemd/system", "usr/lib/systemd/system", "var/lib/rabbitmq/mnesia"):
+        (tmp_path / folder).mkdir(parents=True)
+    return tmp_path
+
+
+@pytest.fixture
+def blank(bare: Path) -> Path:
+    """Give the root folder of a host whose node has not stored anything yet."""
+    (bare / "usr/lib/systemd/system/rabbitmq-server.service").touch()
+    return bare
+
+
+@pytest.fixture
+def root(blank: Path) -> Path:
+    """Give the root folder of a host whose node has all its settings, written an hour ago."""
+    (blank / "var/lib/rabbitmq/mnesia/rabbit@one").mkdir()
+    (blank / "etc/frota/credentials").mkdir(parents=True)
+    (blank / "etc/frota/credentials/rabbitmq.key").touch()
+    node = _node(blank)
+    node.write()
+    for path in [*node.files(), blank / "etc/frota/credentials/rabbitmq.key"]:
+        os.utime(path, (_NOW - 3600, _NOW - 3600))
+    return blank
+
+
+def test_a_node_is_bare_then_blank_then_stopped_then_running(bare: Path) -> None:
+    stopped = {"ActiveState": "inactive", "InactiveExitTimestamp": ""}
+    assert _node(bare).state(stopped) == ("bare", [])
+    (bare / "usr/lib/systemd/system/rabbitmq-server.service").touch()
+    assert _node(bare).state(stopped) == ("blank", [])
+    (bare / "var/lib/rabbitmq/mnesia/rabbit@one").mkdir()
+    assert _node(bare).state(stopped) == ("stopped", [])
+    _node(bare).write()
+    assert _node(bare).state(_shown(_NOW + 30)) == ("running", [])
+
+
+def test_a_node_of_another_name_has_stored_nothing(root: Path) -> None:
+    assert _node(root, node="rabbit@two").state(_shown(_NOW)) == ("blank", [])
+
+
+@pytest.mark.parametrize(
+    "newer",
+    [
+        _CONF,
+        _DROP_IN,
+        "/etc/rabbitmq/advanced.config",
+        "/etc/systemd/system/epmd.socket.d/frota.conf",
+        "/etc/frota/credentials/rabbitmq.key",
+    ],
+)
+def test_a_restart_that_an_interrupted_run_did_not_make_is_still_owed(root: Path, newer: str) -> None:
+    file = root / newer.lstrip("/")
+    file.parent.mkdir(exist_ok=True)
+    file.touch()
+    os.utime(file, (_NOW, _NOW))
+    assert _node(root).state(_shown(_NOW - 60)) == ("outdated", [str(file)])
+    assert _node(root).state(_shown(_NOW + 1)) == ("running", [])
+
+
+def test_new_definitions_reach_the_running_node(root: Path) -> None:
+    node = _node(root, files={**_FILES, _DEFINITIONS: '{"users": []}\n'})
+    assert node.state(_shown(_NOW)) == ("running", [])
+    node.write()
+    assert node.state(_shown(_NOW - 60)) == ("running", [])
+
+
+def test_a_preview_calls_a_node_outdated_whose_settings_would_change(root: Path) -> None:
+    node = _node(root, files={**_FILES, _CONF: "heartbeat = 29\n"})
+    assert node.state(_shown(_NOW)) == ("outdated", [str(root / _CONF.lstrip("/"))])
+    [shown] = _MODULE.diff(node, "")
+    assert (shown["before"], shown["after"]) == ("heartbeat = 30\n", "heartbeat = 29\n")
+    [shown] = _MODULE.diff(_node(root, state="current", files={**_FILES, _CONF: "heartbeat = 29\n"}), "restart")
+    assert shown["after"] == "restart rabbitmq-server.service\n"
+
+
+def test_a_clock_that_was_ahead_restarts_a_node_once_and_its_files_never(root: Path) -> None:
+    state, [reason] = _node(root).state(_shown(_NOW + 86400))
+    assert (state, reason.startswith("the clock was ahead")) == ("outdated", True)
+    os.utime(root / _CONF.lstrip("/"), (_NOW + 86400, _NOW + 86400))
+    assert _node(root).state(_shown(_NOW)) == ("running", [])
+
+
+def test_a_node_that_is_as_it_should_be_has_no_difference(root: Path) -> None:
+    assert list(_MODULE.diff(_node(root), "")) == []
+
+
+def test_a_file_of_another_mode_is_put_right_without_a_restart(root: Path) -> None:
+    file = root / _CONF.lstrip("/")
+    file.chmod(0o600)
+    node = _node(root)
+    assert node.state(_shown(_NOW)) == ("running", [])
+    assert [(shown["before"], shown["after"]) for shown in _MODULE.diff(node, "")] == [("mode 0600\n", "mode 0644\n")]
+    node.write()
+    assert file.stat().st_mode & 0o7777 == 0o644
+
+
+def test_the_secret_is_given_to_a_node_that_has_nothing_and_kept_by_one_that_has_something(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_MODULE, "OWNER", "")  # who runs the test
+    assert not _node(root, cookie="secret").lacks_cookie()
+    (root / "var/lib/rabbitmq/mnesia/rabbit@one").rmdir()
+    node = _node(root, cookie="secret")
+    assert [shown["after"] for shown in _MODULE.diff(node, "")] == ["the secret of the cluster\n"]
+    node.write()
+    assert node.cookie_file.read_text() == "secret"
+    assert node.cookie_file.stat().st_mode & 0o7777 == 0o400
+    assert list(_MODULE.diff(node, "")) == []
+
+
+@pytest.mark.parametrize(
+    ("wanted", "actions"),
+    [
+        ("configured", ["", "", "", "", ""]),
+        ("started", ["", "start", "start", "", ""]),
+        ("current", ["", "start", "start", "restart", ""]),
+    ],
+)
+def test_a_node_is_started_or_restarted_only_where_that_is_asked_for_and_needed(
+    wanted: str, actions: list[str]
+) -> None:
+    states = ("bare", "blank", "stopped", "outdated", "running")
+    assert [_MODULE.action_for(wanted, state) for state in states] == actions
