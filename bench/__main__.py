@@ -23,6 +23,12 @@ SYSTEMS: dict[str, Callable[[Options], Sequence[Scenario]]] = {
     "images": images.scenarios,
     "cpu_metrics": cpu_metrics.scenarios,
 }
+SMOKES: dict[str, Callable[[Options], Scenario]] = {
+    "sensors": sensors.smoke,
+    "remote_list": remote_list.smoke,
+    "images": images.smoke,
+    "cpu_metrics": cpu_metrics.smoke,
+}
 
 EPILOG = """\
 example:
@@ -45,7 +51,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("systems", nargs="*", metavar="SYSTEM", help=f"{', '.join(SYSTEMS)}; default: all")
     parser.add_argument("--pairs", type=positive_int, default=5, help="how often each side is measured (default 5)")
     parser.add_argument("--seconds", type=positive_float, default=1.5, help="length of a measurement (default 1.5)")
-    parser.add_argument("--quick", action="store_true", help="ours alone, once, for 0.5 s: does all of it run?")
+    parser.add_argument(
+        "--quick", action="store_true", help="ours alone, one scenario a system, for 0.5 s: does it run?"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every measurement to FILE, too")
     parser.add_argument("--state-root", type=Path, default=BUILD, metavar="DIR", help="a folder on the disk to measure")
     parser.add_argument(
@@ -90,7 +98,7 @@ def positive_float(text: str) -> float:
 def run(arguments: argparse.Namespace, folder: Path) -> None:
     """Measure with state in `folder`; what lasts for the run ends with it."""
     machine.require_disk(folder)
-    options = Options(arguments.frota, folder, arguments.seconds, arguments.quick)
+    options = Options(arguments.frota, folder, arguments.seconds)
     with options.held:
         measure(arguments, options)
 
@@ -98,9 +106,10 @@ def run(arguments: argparse.Namespace, folder: Path) -> None:
 def measure(arguments: argparse.Namespace, options: Options) -> None:
     """Measure what was asked for, and print it."""
     names = arguments.systems or list(SYSTEMS)
-    scenarios = [scenario for name in names for scenario in SYSTEMS[name](options)]
-    if options.quick:
-        scenarios = [scenario.without_peers() for scenario in scenarios]
+    if arguments.quick:
+        scenarios = [SMOKES[name](options) for name in names]
+    else:
+        scenarios = [scenario for name in names for scenario in SYSTEMS[name](options)]
     progress = Progress([step for scenario in scenarios for step in step_names(scenario, arguments.pairs)])
     results, fdatasyncs = [], []
     try:

@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, settings
 
-from support import STARTED, Disk, Server, server
+from support import FULL, STARTED, Disk, Server, server
 
 # How fast a machine makes up examples says nothing about the code, nor how fast it runs the first one.
-settings.register_profile("frota", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile(
+    "frota", deadline=None, max_examples=100 if FULL else 30, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("frota")
 
 # A shell starts what runs in its background with Ctrl+C ignored, and processes inherit that: `make test &`.

@@ -61,7 +61,7 @@ class _Process:
         """Start (again), and wait until it answers."""
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(self.command(), stdout=log, stderr=log, env=self.environ())
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while not self.answers():
             assert self.process.poll() is None, f"it ended:\n{self.log_path.read_text()[-2000:]}"
             assert time.monotonic() < deadline, f"it does not answer:\n{self.log_path.read_text()[-2000:]}"
@@ -347,7 +347,7 @@ def picture(colour: int = 0, size: tuple[int, int] = (64, 48), kind: str = "JPEG
     return file.getvalue()
 
 
-def until(condition: Callable[[], bool], what: str, seconds: float = 20) -> None:
+def until(condition: Callable[[], bool], what: str, seconds: float = PATIENCE) -> None:
     """Ask again and again until something is so."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -76,12 +76,11 @@ class Scenario:
     columns: Sequence[Column]
     claims: Sequence[Claim]
 
-    def without_peers(self) -> "Scenario":
-        """Return the scenario with the sides that its claims are about, and with the claims that need no other."""
-        own = {claim.side for claim in self.claims}
-        sides = {name: measure for name, measure in self.sides.items() if name in own}
-        claims = [claim for claim in self.claims if claim.against is None or claim.against in own]
-        return replace(self, sides=sides, claims=claims)
+    def first_alone(self) -> "Scenario":
+        """Return the scenario with its first side, and with the claims that need no other."""
+        side, measure = next(iter(self.sides.items()))
+        claims = [claim for claim in self.claims if claim.side == side and claim.against is None]
+        return replace(self, sides={side: measure}, claims=claims)
 
 
 def measure_pairs(scenario: Scenario, pairs: int, tell: Callable[[str], None]) -> list[Pair]:

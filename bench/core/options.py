@@ -9,12 +9,10 @@ from pathlib import Path
 class Options:
     """`frota` is the command to measure, `folder` is on the disk to measure, `seconds` is for one measurement.
 
-    `quick` asks whether the benchmark works: what it works on may be smaller. `held` takes what lasts for
-    the whole run and must then be ended.
+    `held` takes what lasts for the whole run and must then be ended.
     """
 
     frota: Path
     folder: Path
     seconds: float
-    quick: bool = False
     held: ExitStack = field(default_factory=ExitStack)

@@ -10,3 +10,8 @@ from bench.cpu_metrics import agent, serving
 def scenarios(options: Options) -> Sequence[Scenario]:
     """Return the scenarios of both."""
     return [*agent.scenarios(options), *serving.scenarios(options)]
+
+
+def smoke(options: Options) -> Scenario:
+    """Return what shows that the benchmark runs: a server with a hundred agents."""
+    return serving.scenarios(options)[0].first_alone()

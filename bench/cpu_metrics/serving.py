@@ -34,11 +34,10 @@ COLUMNS = (
 def scenarios(options: Options) -> Sequence[Scenario]:
     """Return the scenarios."""
     allow_open_files(2 * COUNTS[-1] + 500)
-    counts = COUNTS[:3:2] if options.quick else COUNTS
     sides: dict[str, Callable[[], Figures]] = {}
-    for count in counts:
+    for count in COUNTS:
         sides[_native(count)] = partial(measure, options, count, "native", _frota)
-    most, least = counts[-1], counts[0]
+    most, least = COUNTS[-1], COUNTS[0]
     sides[_original(most)] = partial(measure, options, most, "original", _frota)
     sides[_threads(most)] = partial(measure, options, most, "original", _threaded)
     claims = (

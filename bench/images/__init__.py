@@ -25,4 +25,12 @@ def through_the_broker(options: Options) -> Sequence[Scenario]:
     return [publish.scenario(options, one), *worked_on]
 
 
-__all__ = ["scenarios"]
+def smoke(options: Options) -> Scenario:
+    """Return what shows that the benchmark runs: a worker, or a conversion where there can be no broker."""
+    if broker.missing():
+        return convert.scenarios(options)[0].first_alone()
+    title, size = next(iter(SIZES.items()))
+    return work.scenario(options, broker.Broker(options), title, *size).first_alone()
+
+
+__all__ = ["scenarios", "smoke"]

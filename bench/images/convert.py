@@ -15,7 +15,7 @@ from bench.images.photos import jpeg
 FROTA, DRAFT, ORIGINAL = "frota", 'draft("L")', "original's design"
 SIDES = {FROTA: "frota", DRAFT: "draft", ORIGINAL: "original"}
 SIZES = {"1 MP": (1152, 864, 1.3), "12 MP": (4000, 3000, 1.8)}  # pixels, and how much faster we must be
-QUALITIES, QUALITIES_QUICK = (85, 92), (85,)
+QUALITIES = (85, 92)
 
 COLUMNS = (
     Column("cpu_ms", "CPU ms", ",.2f"),
@@ -31,8 +31,7 @@ def scenarios(options: Options) -> Sequence[Scenario]:
     python = options.frota.with_name("python")
     if not python.exists():
         raise CannotRunError(f"{python} does not exist: frota must be installed in a virtual environment")
-    qualities = QUALITIES_QUICK if options.quick else QUALITIES
-    return [scenario(options, python, size, quality) for size in SIZES for quality in qualities]
+    return [scenario(options, python, size, quality) for size in SIZES for quality in QUALITIES]
 
 
 def scenario(options: Options, python: Path, size: str, quality: int) -> Scenario:

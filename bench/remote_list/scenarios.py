@@ -13,7 +13,7 @@ from bench.remote_list.sides import Load, Originals, Side
 
 HERE = Path(__file__).parent
 SHOWN = 100_000
-MANY, MANY_QUICK = 1_000_000, 50_000
+MANY = 1_000_000
 
 ORIGINAL = "frota (original's)"
 NATIVE = "frota (native)"
@@ -82,6 +82,11 @@ def scenarios(options: Options) -> Sequence[Scenario]:
     return [*appends(options), showing(options), *waiting(options)]
 
 
+def smoke(options: Options) -> Scenario:
+    """Return what shows that the benchmark runs. Raises CannotRunError as `scenarios` does."""
+    return appends(options)[1].first_alone()
+
+
 def appends(options: Options) -> list[Scenario]:
     """Return the scenarios that count appends: on disk, and in memory."""
     generator = compile_c(HERE / "load.c")
@@ -122,13 +127,12 @@ def showing(options: Options) -> Scenario:
 
 def waiting(options: Options) -> list[Scenario]:
     """Return the scenarios in which one client waits because of another, or of the server itself."""
-    many = MANY_QUICK if options.quick else MANY
-    sorting = {FROTA: partial(waits.measure_sort, options, many), PLAIN_SORT: partial(waits.measure_plain_sort, many)}
+    sorting = {FROTA: partial(waits.measure_sort, options, MANY), PLAIN_SORT: partial(waits.measure_plain_sort, MANY)}
     compacting = {
-        COMPACTING: partial(waits.measure_compaction, options, many, compacts=True),
-        QUIET: partial(waits.measure_compaction, options, many, compacts=False),
+        COMPACTING: partial(waits.measure_compaction, options, MANY, compacts=True),
+        QUIET: partial(waits.measure_compaction, options, MANY, compacts=False),
     }
     return [
-        Scenario(f"sort {many:,}", sorting, SORT_COLUMNS, SORT_CLAIMS),
-        Scenario(f"compact {many:,}", compacting, COMPACTION_COLUMNS, COMPACTION_CLAIMS),
+        Scenario(f"sort {MANY:,}", sorting, SORT_COLUMNS, SORT_CLAIMS),
+        Scenario(f"compact {MANY:,}", compacting, COMPACTION_COLUMNS, COMPACTION_CLAIMS),
     ]

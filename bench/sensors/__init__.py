@@ -1,5 +1,5 @@
 """The sensor server beside the original's design and beside a plain epoll server in C."""
 
-from bench.sensors.scenarios import scenarios
+from bench.sensors.scenarios import scenarios, smoke
 
-__all__ = ["scenarios"]
+__all__ = ["scenarios", "smoke"]

@@ -78,3 +78,8 @@ def scenarios(options: Options) -> Sequence[Scenario]:
         scenario("1,000 connections", all_sides, lock_step(1000), THOUSAND_CLAIMS),
         scenario("1 connection, pipelined", pipelining, pipelined, PIPELINED_CLAIMS),
     ]
+
+
+def smoke(options: Options) -> Scenario:
+    """Return what shows that the benchmark runs. Raises CannotRunError as `scenarios` does."""
+    return scenarios(options)[0].first_alone()

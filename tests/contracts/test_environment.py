@@ -44,9 +44,27 @@ def _call(
     "variables",
     [
         {"LC_ALL": "C"},
+        {"LC_ALL": "pt_BR.ISO-8859-1", "LANGUAGE": "pt_BR:pt"},
+    ],
+    ids=lambda variables: " ".join(f"{name}={value}" for name, value in variables.items()),
+)
+def test_ansible_runs_whatever_the_locale(variables: dict[str, str]) -> None:
+    done = _call("tools/run", "ansible-inventory", "--inventory", "ação,", "--list", env=variables)
+    assert done.returncode == 0, done.stderr
+    assert "ação" in done.stdout
+
+
+# What Ansible asks of a locale when it begins, without all the rest of it.
+_LOCALE_OF_ANSIBLE = (
+    "import locale, sys; locale.setlocale(locale.LC_ALL, ''); print(locale.getlocale()[1], sys.argv[1])"
+)
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [
         {"LC_ALL": "POSIX"},
         {"LC_ALL": "pt_BR.UTF-8"},
-        {"LC_ALL": "pt_BR.ISO-8859-1", "LANGUAGE": "pt_BR:pt"},
         {"LANG": "xx_YY"},
         {"LANG": "C.UTF-8", "LC_MESSAGES": "zz_ZZ.UTF-8"},
         {"LC_CTYPE": "C"},
@@ -54,10 +72,10 @@ def _call(
     ],
     ids=lambda variables: " ".join(f"{name}={value}" for name, value in variables.items()) or "none at all",
 )
-def test_ansible_runs_whatever_the_locale(variables: dict[str, str]) -> None:
-    done = _call("tools/run", "ansible-inventory", "--inventory", "ação,", "--list", env=variables)
+def test_a_locale_that_ansible_takes_is_found_whatever_the_locale(variables: dict[str, str]) -> None:
+    done = _call("tools/run", "python", "-c", _LOCALE_OF_ANSIBLE, "ação", env=variables)
     assert done.returncode == 0, done.stderr
-    assert "ação" in done.stdout
+    assert done.stdout == "UTF-8 ação\n"
 
 
 def test_a_locale_that_can_be_used_is_left_as_it_is() -> None:
@@ -124,7 +142,22 @@ def test_a_script_that_makes_files_says_for_whom(script: Path) -> None:
         assert re.search(r"(?m)^(umask 0[27][27]\b|\. tools/environment$)", text)
 
 
-@pytest.mark.parametrize("home", ["/proc", "/dev/null", "/proc/1/root/proc"])
+_HOMES = ["/proc", "/dev/null", "/proc/1/root/proc"]
+
+
+@pytest.mark.parametrize("home", _HOMES)
+def test_the_drafts_of_ansible_are_in_the_checkout_where_the_home_cannot_be_written_to(
+    home: str, tmp_path: Path
+) -> None:
+    checkout = _checkout(tmp_path)
+    done = _call(
+        "tools/run", "python", "-c", "import os; print(os.environ['ANSIBLE_HOME'])", cwd=checkout, env={"HOME": home}
+    )
+    assert done.stdout == f"{checkout}/.local/ansible\n", done.stderr
+    assert (checkout / ".local/ansible").stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("home", _HOMES if os.environ.get("FULL") else _HOMES[-1:])
 def test_ansible_runs_with_a_home_that_cannot_be_written_to(home: str, tmp_path: Path) -> None:
     checkout = _checkout(tmp_path)
     done = _call("tools/run", *_PING, cwd=checkout, env={"HOME": home})

@@ -35,7 +35,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
     ours = [item for item in items if item.path.parent == here]
     for item in ours:
-        item.add_marker(pytest.mark.timeout(1800))
+        item.add_marker(pytest.mark.timeout(5400))
     places = [place for place, item in enumerate(items) if item in ours]
     for place, item in zip(places, sorted(ours, key=lambda item: _ORDER.index(item.path.stem)), strict=True):
         items[place] = item

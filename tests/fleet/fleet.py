@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from .hosts import Host, call
 
-_PLAY_SECONDS = 900  # for a playbook that hangs; none takes a third of it
+_PLAY_SECONDS = 1800  # for a playbook that hangs; none takes a third of it
 _Invocations = dict[tuple[str, str], str]
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-PATIENCE = 60.0  # seconds until a test gives up; none passes by waiting so long
-RECALL = 300.0  # the same for an embedded AWS that starts: it does again all that it ever did
+PATIENCE = 180.0  # seconds until a test gives up, for what hangs; none passes by waiting so long
+RECALL = 900.0  # the same for an embedded AWS that starts: it does again all that it ever did
 SERVICES = "'frota-*.service' 'embedded-aws*.service'"
 UNITS = f"{SERVICES} 'frota-*.socket'"
 

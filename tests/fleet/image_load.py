@@ -24,7 +24,7 @@ from PIL import Image
 
 _CLIENTS = 8
 _BATCH = 25  # images
-_PATIENCE = 90.0  # seconds
+_PATIENCE = 300.0  # seconds
 _FINAL = {"done", "dead", "unknown", "refused"}
 
 

@@ -13,7 +13,7 @@ import threading
 from collections import Counter
 
 _PAUSE = 0.005  # seconds
-_PATIENCE = 60.0
+_PATIENCE = 180.0
 
 
 def main(host: str, port: str) -> None:

@@ -15,7 +15,7 @@ import threading
 _CLIENTS = 8
 _MOST = 20_000  # elements of one client
 _PACE = 0.005  # seconds between two of them: a playbook is to have some of the machine too
-_PATIENCE = 60.0  # seconds
+_PATIENCE = 180.0  # seconds
 
 
 class Client(threading.Thread):

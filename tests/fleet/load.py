@@ -18,7 +18,7 @@ from itertools import count
 _ANSWER = b"Dados recebidos com sucesso."
 _LASTING, _FLEETING = 3, 2  # clients that keep their connection; clients that open one for each reading
 _MOST = 5000  # readings of one client
-_PATIENCE = 60.0  # seconds
+_PATIENCE = 180.0  # seconds
 
 
 class Tally:

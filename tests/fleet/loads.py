@@ -28,7 +28,7 @@ class Load:
 
     def stop(self) -> dict[str, Any]:
         """Stop, and return what was acknowledged and which errors there were."""
-        report: dict[str, Any] = json.loads(self._process.communicate(timeout=120)[0])
+        report: dict[str, Any] = json.loads(self._process.communicate(timeout=600)[0])
         return report
 
 
@@ -36,7 +36,7 @@ class Load:
 def load(host: Host, script: str, *words: str, python: str = "python3") -> Iterator[Load]:
     """Run a script of this folder on a host until the block ends."""
     text = shlex.quote((Path(__file__).parent / script).read_text(encoding="utf-8"))
-    with host.start(f"exec timeout 300 {python} -c {text} {shlex.join(words)}") as process:
+    with host.start(f"exec timeout 3000 {python} -c {text} {shlex.join(words)}") as process:
         try:
             yield Load(process)
         finally:

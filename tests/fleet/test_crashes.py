@@ -27,7 +27,7 @@ def _numbered(host: Host, fleet: Fleet, name: str) -> Iterator["subprocess.Popen
     flags = f"--host {fleet.server.address} --port {fleet.port} --protocol native --retry-most 1 --log-level ERROR"
     wanted = f"--sensor {name} --label Teste --unit % --interval 0.005 --count {_NUMBERED}"
     folder = f"/var/tmp/{name}"
-    with host.start(f"timeout 200 frota sensors simulate {name} {flags} {wanted} --state-dir {folder}") as process:
+    with host.start(f"timeout 900 frota sensors simulate {name} {flags} {wanted} --state-dir {folder}") as process:
         try:
             yield process
         finally:
@@ -59,7 +59,7 @@ def test_every_acknowledged_reading_is_there_exactly_once_after(
             for one in loads:
                 one.wait_for_more()
         reports = [one.stop() for one in loads]
-        assert numbered.wait(120) == 0
+        assert numbered.wait(600) == 0
     assert _kept_wrongly(fleet, start, reports) == {}
     assert fleet.numbers(start)[f"{name}n"] == list(range(1, _NUMBERED + 1))
     assert errors_allowed is None or {error for report in reports for error in report["errors"]} <= errors_allowed

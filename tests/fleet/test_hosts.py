@@ -5,7 +5,7 @@ import re
 
 from .aws import client
 from .fleet import Fleet
-from .hosts import SERVICES, Host
+from .hosts import PATIENCE, SERVICES, Host
 
 # The most that `systemd-analyze security` may say of a unit of ours, of 10.
 _EXPOSURE = 1.4
@@ -114,5 +114,5 @@ def test_the_secret_half_of_a_key_is_in_no_setting_unit_or_journal_of_any_host(f
     for host in fleet.members.values():
         # They go there by standard input: a command line is in the journal of sudo.
         with host.start(f"exec 3<&0; ({places}) 2>/dev/null | grep --text --count --file=/dev/fd/3 || true") as looking:
-            found, _ = looking.communicate("\n".join(secrets) + "\n", 60)
+            found, _ = looking.communicate("\n".join(secrets) + "\n", PATIENCE)
         assert found.strip() == "0", host.name

@@ -37,7 +37,9 @@ def _put(fleet: Fleet, name: str, data: bytes) -> str:
 
 def _send(fleet: Fleet, *words: str, environ: str = "") -> list[dict[str, Any]]:
     """Send as the people of the host do, and return what was said of every image at last."""
-    said = fleet.image_client.run_as_admin(f"{environ} timeout 60 frota images send --json {shlex.join(words)} || true")
+    said = fleet.image_client.run_as_admin(
+        f"{environ} timeout 180 frota images send --json {shlex.join(words)} || true"
+    )
     told = [json.loads(line) for line in said.splitlines()]
     return [one for one in told if one["state"] != "accepted"]
 
@@ -70,7 +72,7 @@ def test_a_client_of_the_originals_is_served_in_clear_text_on_its_own_port_alone
     name = f"{_OWN}-{secrets.token_hex(4)}.jpg"
     said = [
         fleet.image_client.run(
-            f"timeout 60 {_PYTHON} -c {shlex.quote(script)} {fleet.image_producer.address}:{port} {path} {name}"
+            f"timeout 180 {_PYTHON} -c {shlex.quote(script)} {fleet.image_producer.address}:{port} {path} {name}"
         )
         for port in (fleet.images_clear_port, fleet.images_port)
     ]

@@ -9,6 +9,7 @@ from .fleet import Fleet
 from .hosts import Host, until
 
 _CONFIGURE = "playbooks/configure.yml"
+_LIST = ("--limit", "localhost:list_server:list_client")
 _ROTATE = "playbooks/rotate_list_keys.yml"
 _USERS, _SERVERS = "/etc/frota/frota-list-client.env", "/etc/frota/frota-list-server.env"
 
@@ -43,7 +44,7 @@ def test_a_user_of_the_list_keeps_the_servers_key_when_the_server_is_left_out(fl
 def test_a_user_of_the_list_keeps_the_servers_key_when_the_server_cannot_be_reached(fleet: Fleet) -> None:
     before = _settings(fleet)
     with _unreachable(fleet, fleet.list_server), pytest.raises(AssertionError, match='"unreachable": 1'):
-        fleet.play(_CONFIGURE)
+        fleet.play(_CONFIGURE, *_LIST)
     assert _settings(fleet) == before
     fleet.list_client.run_as_admin("frota list show")
 
@@ -52,24 +53,24 @@ def test_a_user_that_cannot_be_reached_stays_on_the_allow_list(fleet: Fleet) -> 
     before = fleet.list_server.run(f"cat {_SERVERS}")
     assert f"{fleet.list_client.name}=" in before
     with _unreachable(fleet, fleet.list_client), pytest.raises(AssertionError, match='"unreachable": 1'):
-        fleet.play(_CONFIGURE)
+        fleet.play(_CONFIGURE, *_LIST)
     assert fleet.list_server.run(f"cat {_SERVERS}") == before
 
 
 @pytest.mark.parametrize("groups", ["list_server,broker,cpu_server", "image_worker,sensor_client"])
 def test_a_run_on_some_groups_alone_changes_nothing(fleet: Fleet, groups: str) -> None:
     before = _settings(fleet)
-    assert fleet.play("site.yml", "--limit", f"{groups},localhost").changes() == []
+    assert fleet.play(_CONFIGURE, "--limit", f"{groups},localhost").changes() == []
     assert _settings(fleet) == before
 
 
 def test_a_limit_that_leaves_out_localhost_is_refused_at_once_with_the_limit_that_works(fleet: Fleet) -> None:
     sensor = fleet.sensors[0].name
-    for limit, right in ((sensor, f"{sensor},localhost"), ("fleet:!broker", "fleet:!broker:localhost")):
-        for playbook in ("site.yml", _CONFIGURE):
-            with pytest.raises(AssertionError) as failed:
-                fleet.play(playbook, "--limit", limit)
-            assert f"--limit '{right}'" in str(failed.value)
+    refused = (("site.yml", sensor, f"{sensor},localhost"), (_CONFIGURE, "fleet:!broker", "fleet:!broker:localhost"))
+    for playbook, limit, right in refused:
+        with pytest.raises(AssertionError) as failed:
+            fleet.play(playbook, "--limit", limit)
+        assert f"--limit '{right}'" in str(failed.value)
 
 
 def test_keys_are_not_rotated_while_a_host_of_the_list_is_left_out(fleet: Fleet) -> None:

@@ -11,7 +11,7 @@ def test_a_fleet_whose_machine_was_restarted_is_up_again_with_all_it_held(fleet:
     members = {host.instance: host.address for host in fleet.hosts}
     fleet.switch_off()
 
-    up = call(["make", "up"], seconds=300, cwd=fleet.root)
+    up = call(["make", "up"], seconds=1800, cwd=fleet.root)
 
     assert up.returncode == 0, up.stdout[-3000:] + up.stderr[-3000:]
     fleet.read_inventory()

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from .blows import kill
 from .fleet import Fleet
 from .hosts import Host, until
 
@@ -32,7 +33,9 @@ def _whole_afterwards(fleet: Fleet) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_whole_afterwards")
-def test_sensors_that_were_cut_off_deliver_what_they_measured_in_order_and_once(fleet: Fleet, start: float) -> None:
+def test_sensors_that_were_cut_off_deliver_in_order_and_once_though_one_of_them_was_killed_meanwhile(
+    fleet: Fleet, start: float
+) -> None:
     sensors = [(host, f"--unit=frota-sensor-client@{kind}.service") for host in fleet.sensors for kind in _KINDS]
     for host in fleet.sensors:
         _cut_off(host, fleet.server)
@@ -41,6 +44,8 @@ def test_sensors_that_were_cut_off_deliver_what_they_measured_in_order_and_once(
         assert int(waiting["COUNT"]) >= 1
         error = host.wait_for_record(unit, "--priority=err", since=start)
         assert error["MESSAGE"] == "Erro ao conectar ao servidor."
+
+    kill(fleet.sensors[0], f"frota-sensor-client@{_KINDS[0]}.service")
 
     healed = time.time()
     for host in fleet.sensors:

@@ -18,7 +18,7 @@ def _ask(fleet: Fleet, port: int, messages: list[str], *keys: str, seconds: floa
     script = shlex.quote((Path(__file__).parent / "ask_list.py").read_text(encoding="utf-8"))
     words = shlex.join([f"{fleet.list_server.address}:{port}", str(seconds), *keys])
     lines = shlex.quote("\n".join(messages))
-    said = fleet.list_client.run(f"echo {lines} | timeout 60 /opt/frota/current/bin/python -c {script} {words}")
+    said = fleet.list_client.run(f"echo {lines} | timeout 180 /opt/frota/current/bin/python -c {script} {words}")
     return said.splitlines()
 
 
@@ -39,7 +39,7 @@ def test_what_one_host_adds_another_sees_without_a_word_about_servers_or_keys(fl
 
 def test_who_watches_sees_a_change_made_on_another_host(fleet: Fleet) -> None:
     fleet.list_server.run_as_admin(f"frota list append --list {_OWN} antes")
-    with fleet.list_client.start(f"timeout 60 frota list watch --list {_OWN} --last 1 --json") as watching:
+    with fleet.list_client.start(f"timeout 180 frota list watch --list {_OWN} --last 1 --json") as watching:
         assert watching.stdout is not None
         first = json.loads(watching.stdout.readline())
         fleet.list_server.run_as_admin(f"frota list append --list {_OWN} depois")

@@ -75,12 +75,10 @@ def server() -> Iterator[FakeServer]:
 
 
 def test_the_first_sample_is_a_measurement_and_comes_at_once(tmp_path: Path, server: FakeServer) -> None:
-    started = time.monotonic()
     agent = Agent(tmp_path, server.port, "--interval", 3600)
     peer = server.accept()
     assert peer.hello()["host"] == socket.gethostname()
-    sample = peer.sample(ack=True)
-    assert time.monotonic() - started < 60  # and not after an interval
+    sample = peer.sample(ack=True)  # within PATIENCE, and not after an interval
     assert sample["n"] == 1
     assert sample["mean"] == pytest.approx(sum(sample["cpu"]) / len(sample["cpu"]), abs=10)
     assert sample["memory"]["total"] > sample["own"]["memory"] > 0
@@ -253,16 +251,15 @@ def test_samples_keep_their_schedule_and_do_not_come_in_a_burst_after_a_pause(
     agent = Agent(tmp_path, server.port, "--interval", 0.2)
     peer = server.accept()
     peer.hello()
-    peer.sample(ack=True)
+    before = peer.sample(ack=True)["n"]
     agent.send(signal.SIGSTOP)
     select.select([], [], [], 2.0)
-    agent.send(signal.SIGCONT)
-    while peer.sample()["age"] > 0:  # whatever was on its way
-        pass
     began = time.monotonic()
-    for _ in range(5):
-        peer.sample()
-    assert time.monotonic() - began > 0.5  # five intervals; a burst takes no time
+    agent.send(signal.SIGCONT)
+    while peer.sample()["n"] < before + 9:
+        pass
+    # Nine intervals, two of which may have been over before: a burst takes no time, and a slow reader only more.
+    assert time.monotonic() - began > 1
     agent.stop()
 
 

@@ -6,7 +6,6 @@ import select
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -139,9 +138,7 @@ def test_an_image_that_takes_too_long_is_refused_and_the_next_is_served(slow: by
             before = pool.pids()
             endless = asyncio.create_task(pool.convert(slow, ".png"))
             behind = asyncio.create_task(pool.convert(GOOD, ".jpg"))
-            start = time.monotonic()
             assert (await refusal(endless)).code == "timeout"
-            assert time.monotonic() - start < 10
             assert await behind == convert(GOOD, ".jpg")
             assert pool.pids() != before
 

@@ -18,6 +18,7 @@ from frota.images import lossless
 from frota.images.formats import DEFAULT, BadImage, Limits
 from frota.images.grayscale import convert
 from images.pictures import decode, encode, orientation, p3_profile, photo, png, png_bomb, samples, srgb_profile, tiff
+from support import FULL
 
 # Pillow's opinion of broken metadata.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -333,7 +334,7 @@ def test_circles_and_absurd_tags_of_a_tiff_do_no_harm() -> None:
 
 
 @given(st.sampled_from(list(samples())), st.data())
-@settings(max_examples=300)
+@settings(max_examples=300 if FULL else 60)
 def test_damaged_files_become_an_image_or_a_refusal(kind: str, data: st.DataObject) -> None:
     changed = bytearray(samples()[kind])
     for _ in range(data.draw(st.integers(1, 6))):

@@ -53,6 +53,6 @@ def test_a_producer_ends_though_its_s3_has_accepted_an_upload_and_says_nothing(t
             connection, _ = silent.accept()
             producer.process.send_signal(signal.SIGTERM)
             # S3 is waited for much longer than this.
-            assert producer.process.wait(10) == 0, producer.log()
+            assert producer.process.wait(PATIENCE) == 0, producer.log()
             call.cancel()
             connection.close()

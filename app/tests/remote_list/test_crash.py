@@ -7,10 +7,10 @@ from pathlib import Path
 
 from frota.remote_list.access import Access
 from frota.remote_list.client import Client
-from support import PATIENCE
+from support import FULL, PATIENCE
 from zmq_support import ListServer, list_server
 
-CLIENTS, KILLS = 16, 20
+CLIENTS, KILLS = 16, 20 if FULL else 5
 
 
 class Load(threading.Thread):

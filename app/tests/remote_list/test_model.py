@@ -10,6 +10,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from support import FULL
 from zmq_support import CONTEXT, Asker, ListServer
 
 names = st.sampled_from(["default", "other"])
@@ -182,5 +183,5 @@ class RemoteListMachine(RuleBasedStateMachine):
         assert self.asker.ask(b"mostrar").decode() == repr(self.models["default"].elements)
 
 
-RemoteListMachine.TestCase.settings = settings(max_examples=8, stateful_step_count=30, deadline=None)
+RemoteListMachine.TestCase.settings = settings(max_examples=8 if FULL else 2, stateful_step_count=30, deadline=None)
 TestRemoteList = RemoteListMachine.TestCase

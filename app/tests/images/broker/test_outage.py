@@ -31,7 +31,7 @@ def hold(broker: Broker) -> None:
     queue = channel.queue_declare("", exclusive=True).method.queue
     channel.basic_publish("", queue, b"held")
     channel.basic_consume(queue, lambda *_: None)
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     while channel.is_open:
         assert time.monotonic() < deadline, "the broker has patience"
         channel.connection.process_data_events(0.2)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,14 @@ from botocore.exceptions import ClientError  # type: ignore[import-untyped]
 
 SOURCE = Path(__file__).parents[1] / "src"
 RUN = [sys.executable, "-c", "from embedded_aws.server import main; main()"]
-BUCKET = "results"
 MEGABYTE = bytes(range(256)) * 4096
+_NUMBERS = count()
 
 
 class Server:
-    """The command, with its client."""
+    """The command, with its client; each test works in a bucket of its own."""
+
+    bucket = ""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self._process = folder, None
@@ -38,9 +41,17 @@ class Server:
             aws_secret_access_key="x",
             config=Config(retries={"max_attempts": 0}, read_timeout=20, max_pool_connections=20),
         )
-        self.s3.create_bucket(Bucket=BUCKET)
 
     _process: "subprocess.Popen[str] | None"
+
+    def use(self, bucket: str) -> None:
+        """Work in a new bucket from here on."""
+        self.bucket = bucket
+        self.s3.create_bucket(Bucket=bucket)
+
+    def body(self, megabytes: int = 1) -> bytes:
+        """Return an object that is no other test's: equal ones are kept once."""
+        return f"{self.bucket}:".encode() + MEGABYTE * megabytes
 
     def start(self) -> None:
         """Start it, and wait until it says that it listens."""
@@ -73,44 +84,54 @@ class Server:
 
     def everything(self) -> dict[str, Any]:
         """Return each object's bytes, and what is said of it."""
-        keys = [found["Key"] for found in self.s3.list_objects_v2(Bucket=BUCKET).get("Contents", [])]
-        found = {key: self.s3.get_object(Bucket=BUCKET, Key=key) for key in keys}
+        keys = [found["Key"] for found in self.s3.list_objects_v2(Bucket=self.bucket).get("Contents", [])]
+        found = {key: self.s3.get_object(Bucket=self.bucket, Key=key) for key in keys}
         return {
             key: (one["Body"].read(), one["ETag"], one["ContentType"], one["Metadata"]) for key, one in found.items()
         }
 
     def bodies(self) -> set[bytes]:
-        """Return the bodies that are kept as files."""
-        return {path.read_bytes() for path in (self.folder / "bodies").iterdir()}
+        """Return the bodies of this test that are kept as files."""
+        own = f"{self.bucket}:".encode()
+        return {body for path in (self.folder / "bodies").iterdir() if (body := path.read_bytes()).startswith(own)}
 
     def send(self, key: str, length: int, data: bytes) -> socket.socket:
         """Begin to put an object, unsigned and as slowly as one likes."""
         connection = socket.create_connection(("127.0.0.1", self.port), 20)
         scope = "Credential=x/20260131/us-east-1/s3/aws4_request"
-        head = f"PUT /{BUCKET}/{key} HTTP/1.1\r\nHost: x\r\nAuthorization: AWS4-HMAC-SHA256 {scope}\r\n"
+        head = f"PUT /{self.bucket}/{key} HTTP/1.1\r\nHost: x\r\nAuthorization: AWS4-HMAC-SHA256 {scope}\r\n"
         connection.sendall(f"{head}Content-Length: {length}\r\n\r\n".encode() + data)
         return connection
 
 
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    started = Server(tmp_path)
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """Give the server of this module: one takes more than a second of a CPU to start."""
+    started = Server(tmp_path_factory.mktemp("aws"))
     yield started
     with suppress(ProcessLookupError):
         started.stop(signal.SIGKILL)
 
 
-def refused(call: Any, **arguments: Any) -> str:
+@pytest.fixture
+def server(shared: Server) -> Server:
+    shared.use(f"results-{next(_NUMBERS)}")
+    return shared
+
+
+def refused(server: Server, call: Any, **arguments: Any) -> str:
     with pytest.raises(ClientError) as raised:
-        call(Bucket=BUCKET, **arguments)
+        call(Bucket=server.bucket, **arguments)
     return str(raised.value.response["Error"]["Code"])
 
 
 def test_what_was_answered_is_there_after_a_kill_with_bytes_types_and_metadata(server: Server) -> None:
     metadata = {"image-id": "0f" * 16, "source-filename": "fa%C3%A7ade.jpg"}
-    server.s3.put_object(Bucket=BUCKET, Key="small.png", Body=b"x", ContentType="image/png", Metadata=metadata)
-    server.s3.put_object(Bucket=BUCKET, Key="large é.jpg", Body=MEGABYTE, ContentType="image/jpeg", IfNoneMatch="*")
-    upload = {"Bucket": BUCKET, "Key": "parts"}
+    server.s3.put_object(Bucket=server.bucket, Key="small.png", Body=b"x", ContentType="image/png", Metadata=metadata)
+    server.s3.put_object(
+        Bucket=server.bucket, Key="large é.jpg", Body=MEGABYTE, ContentType="image/jpeg", IfNoneMatch="*"
+    )
+    upload = {"Bucket": server.bucket, "Key": "parts"}
     upload["UploadId"] = server.s3.create_multipart_upload(**upload)["UploadId"]
     parts = [
         {"PartNumber": number, "ETag": server.s3.upload_part(**upload, PartNumber=number, Body=body)["ETag"]}
@@ -127,45 +148,45 @@ def test_what_was_answered_is_there_after_a_kill_with_bytes_types_and_metadata(s
     assert before["small.png"][2:] == ("image/png", metadata)
     server.kill()
     assert server.everything() == before
-    head = server.s3.head_object(Bucket=BUCKET, Key="small.png")
+    head = server.s3.head_object(Bucket=server.bucket, Key="small.png")
     assert (head["Metadata"], head["ContentLength"]) == (metadata, 1)
 
 
 def test_what_is_there_is_not_overwritten_even_after_a_kill(server: Server) -> None:
     put = {"Key": "k", "IfNoneMatch": "*"}
-    server.s3.put_object(Bucket=BUCKET, **put, Body=MEGABYTE)
-    assert refused(server.s3.put_object, **put, Body=b"other") == "PreconditionFailed"
+    server.s3.put_object(Bucket=server.bucket, **put, Body=MEGABYTE)
+    assert refused(server, server.s3.put_object, **put, Body=b"other") == "PreconditionFailed"
     server.kill()
-    assert refused(server.s3.put_object, **put, Body=b"other") == "PreconditionFailed"
+    assert refused(server, server.s3.put_object, **put, Body=b"other") == "PreconditionFailed"
     assert server.everything()["k"][0] == MEGABYTE
 
 
 def test_the_body_of_a_deleted_object_goes_and_what_is_written_in_its_place_stays(server: Server) -> None:
-    for body in (MEGABYTE, MEGABYTE * 2):
-        server.s3.put_object(Bucket=BUCKET, Key="k", Body=body)
-        server.s3.put_object(Bucket=BUCKET, Key="other", Body=body)
-    server.s3.delete_object(Bucket=BUCKET, Key="k")
-    server.s3.delete_object(Bucket=BUCKET, Key="other")
+    for body in (server.body(), server.body(2)):
+        server.s3.put_object(Bucket=server.bucket, Key="k", Body=body)
+        server.s3.put_object(Bucket=server.bucket, Key="other", Body=body)
+    server.s3.delete_object(Bucket=server.bucket, Key="k")
+    server.s3.delete_object(Bucket=server.bucket, Key="other")
     assert server.bodies() == set()
-    server.s3.put_object(Bucket=BUCKET, Key="k", Body=MEGABYTE)
+    server.s3.put_object(Bucket=server.bucket, Key="k", Body=server.body())
     server.kill()
-    assert server.bodies() == {MEGABYTE}
-    assert refused(server.s3.get_object, Key="other") == "NoSuchKey"
-    assert {key: one[0] for key, one in server.everything().items()} == {"k": MEGABYTE}
+    assert server.bodies() == {server.body()}
+    assert refused(server, server.s3.get_object, Key="other") == "NoSuchKey"
+    assert {key: one[0] for key, one in server.everything().items()} == {"k": server.body()}
 
 
 def test_versions_of_an_object_outlive_its_deletion_and_a_kill(server: Server) -> None:
-    server.s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
-    version = server.s3.put_object(Bucket=BUCKET, Key="k", Body=MEGABYTE)["VersionId"]
-    server.s3.delete_object(Bucket=BUCKET, Key="k")
+    server.s3.put_bucket_versioning(Bucket=server.bucket, VersioningConfiguration={"Status": "Enabled"})
+    version = server.s3.put_object(Bucket=server.bucket, Key="k", Body=MEGABYTE)["VersionId"]
+    server.s3.delete_object(Bucket=server.bucket, Key="k")
     server.kill()
-    assert server.s3.get_object(Bucket=BUCKET, Key="k", VersionId=version)["Body"].read() == MEGABYTE
-    assert refused(server.s3.get_object, Key="k") == "NoSuchKey"
+    assert server.s3.get_object(Bucket=server.bucket, Key="k", VersionId=version)["Body"].read() == MEGABYTE
+    assert refused(server, server.s3.get_object, Key="k") == "NoSuchKey"
 
 
 def test_who_sends_slowly_holds_up_nobody(server: Server) -> None:
     with server.send("slow", len(MEGABYTE), MEGABYTE[:-1]) as slow:
-        server.s3.put_object(Bucket=BUCKET, Key="quick", Body=MEGABYTE)
+        server.s3.put_object(Bucket=server.bucket, Key="quick", Body=MEGABYTE)
         assert set(server.everything()) == {"quick"}
         slow.sendall(MEGABYTE[-1:])
         assert slow.recv(12) == b"HTTP/1.1 200"
@@ -173,18 +194,18 @@ def test_who_sends_slowly_holds_up_nobody(server: Server) -> None:
 
 
 def test_what_did_not_arrive_whole_is_refused_and_not_there(server: Server) -> None:
-    with server.send("half", len(MEGABYTE), MEGABYTE[:-1]) as half:
+    with server.send("half", len(server.body()), server.body()[:-1]) as half:
         half.shutdown(socket.SHUT_WR)
         assert half.recv(12) == b"HTTP/1.1 400"
-    assert refused(server.s3.get_object, Key="half") == "NoSuchKey"
+    assert refused(server, server.s3.get_object, Key="half") == "NoSuchKey"
     assert server.bodies() == set()
 
 
 def test_objects_are_not_held_in_memory(server: Server) -> None:
-    server.s3.put_object(Bucket=BUCKET, Key="first", Body=MEGABYTE)
+    server.s3.put_object(Bucket=server.bucket, Key="first", Body=MEGABYTE)
     before = server.memory()
     for number in range(100):
-        server.s3.put_object(Bucket=BUCKET, Key=str(number), Body=number.to_bytes() + MEGABYTE)
+        server.s3.put_object(Bucket=server.bucket, Key=str(number), Body=number.to_bytes() + MEGABYTE)
     assert server.memory() - before < 70
     server.kill()
     assert server.memory() - before < 70
@@ -193,7 +214,7 @@ def test_objects_are_not_held_in_memory(server: Server) -> None:
 def test_of_many_who_put_the_same_key_at_once_one_is_told_that_it_did(server: Server) -> None:
     def put(number: int) -> str:
         try:
-            server.s3.put_object(Bucket=BUCKET, Key="k", Body=number.to_bytes() + MEGABYTE, IfNoneMatch="*")
+            server.s3.put_object(Bucket=server.bucket, Key="k", Body=number.to_bytes() + MEGABYTE, IfNoneMatch="*")
         except ClientError as error:
             return str(error.response["Error"]["Code"])
         return str(number)
@@ -208,3 +229,4 @@ def test_of_many_who_put_the_same_key_at_once_one_is_told_that_it_did(server: Se
 
 def test_sigterm_ends_it_in_peace(server: Server) -> None:
     assert server.stop(signal.SIGTERM) == 0
+    server.start()  # for the tests that follow
