@@ -36,17 +36,18 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible carries no type
             members[name] = sorted({host for group in groups for host in group})
             inputs = self._inputs(root, name, described, members[name], variables["hostvars"])
             for host in members[name]:
-                state = self._templated(described[name], variables["hostvars"][host])
+                state = self._templated(root, described[name], variables["hostvars"][host])
                 hosts[host][name] = {**state, "inputs": inputs}
         needs = {name: described[name].get("needs", []) for name in wanted}
         run = {"whole": is_whole(), "changes": may_change()}
         return {**result, "hosts": hosts, "members": members, "needs": needs, **run}
 
-    def _templated(self, system: Mapping[str, Any], host: Any) -> dict[str, Any]:
+    def _templated(self, root: Path, system: Mapping[str, Any], host: Any) -> dict[str, Any]:
         kept = {key: value for key, value in system.items() if key not in ("groups", "needs", "sources")}
         templar = self._templar.copy_with_new_env(available_variables=host)
         templated: dict[str, Any] = templar.template(kept)
-        return templated
+        probes = templated.get("probes", ())
+        return {**templated, "probes": [{**probe, "code": (root / probe["code"]).read_text()} for probe in probes]}
 
     def _inputs(
         self, root: Path, name: str, described: Mapping[str, Any], members: Iterable[str], hostvars: Any

@@ -29,7 +29,8 @@ options:
     required: true
     description:
       - Each system's C(inputs) (text), C(paths) (patterns of files and folders), C(units) (patterns),
-        C(commands) (lists of words, whose output is compared) and C(certificates) (patterns).
+        C(commands) (lists of words, whose output is compared), C(probes) (a C(call) of what the C(code) of a Python file
+        defines, whose result is compared) and C(certificates) (patterns).
   found: {type: dict, default: {}, description: What else is compared of a system, found by others (text).}
   state:
     type: str
@@ -70,6 +71,7 @@ def state_of(system: dict[str, Any]) -> State:
         "files": {path: text for pattern in system.get("paths", ()) for path, text in files(pattern)},
         "units": units(system.get("units", ())),
         "commands": {" ".join(words): printed(words) for words in system.get("commands", ())},
+        "probes": {probe["call"]: probed(probe) for probe in system.get("probes", ())},
         "found": {"what others found": system["found"]} if system["found"] else {},
     }
 
@@ -113,6 +115,24 @@ def printed(words: list[str]) -> str:
     except (OSError, subprocess.TimeoutExpired) as error:
         return f"{words[0]}: {error}"
     return done.stdout if done.returncode == 0 else f"{done.stdout}{done.stderr}exit {done.returncode}"
+
+
+def probed(probe: dict[str, str]) -> str:
+    """Return what a call of somebody's code gives, as text that is the same for the same things in any order."""
+    names: dict[str, Any] = {}
+    try:
+        exec(probe["code"], names)  # noqa: S102 -- of the checkout, as this is
+        return canonical(eval(probe["call"], names))  # noqa: S307 -- as above
+    except Exception as error:  # noqa: BLE001 -- whatever it is, a run that goes through the system says more of it
+        return f"{type(error).__name__}: {error}"
+
+
+def canonical(value: Any) -> str:
+    """Return JSON of a value with everything sorted."""
+    if isinstance(value, dict):
+        pairs = sorted(f"{json.dumps(key)}:{canonical(each)}" for key, each in value.items())
+        return f"{{{','.join(pairs)}}}"
+    return f"[{','.join(sorted(map(canonical, value)))}]" if isinstance(value, list) else json.dumps(value)
 
 
 def certificates(patterns: list[str]) -> dict[str, float]:

@@ -146,6 +146,19 @@ def test_what_others_found_is_compared(folder: Path) -> None:
     assert record.differences() == ["what others found is gone"]
 
 
+def test_what_a_probe_gives_is_compared_in_whatever_order(folder: Path) -> None:
+    file = folder / "settings.json"
+    file.write_text('{"users": [{"name": "b"}, {"name": "a"}], "limit": 1}')
+    code = f"import json\ndef read():\n    return json.load(open({str(file)!r}))\n"
+    record = Record(folder, paths=[], probes=[{"code": code, "call": "read()"}])
+    file.write_text('{"limit": 1, "users": [{"name": "a"}, {"name": "b"}]}')
+    assert record.differences() == []
+    file.write_text('{"limit": 1, "users": [{"name": "a"}]}')
+    assert record.differences() == ["read() has changed"]
+    file.unlink()
+    assert record.differences() == ["read() has changed"]
+
+
 def test_many_differences_are_counted(folder: Path) -> None:
     record = Record(folder)
     for number in range(7):
