@@ -29,8 +29,8 @@ options:
     required: true
     description:
       - Each system's C(inputs) (text), C(paths) (patterns of files and folders), C(units) (patterns),
-        C(commands) (lists of words, whose output is compared), C(probes) (a C(call) of what the C(code) of a Python file
-        defines, whose result is compared) and C(certificates) (patterns).
+        C(commands) (lists of words, whose output is compared), C(probes) (a C(call) of what the C(code) of a Python
+        file defines, whose result is compared) and C(certificates) (patterns).
   found: {type: dict, default: {}, description: What else is compared of a system, found by others (text).}
   state:
     type: str
