@@ -74,15 +74,21 @@ class Channel:
 
     def ask(self, request: bytes, seconds: float) -> bytes | None:
         """Send a request and return its answer; None where the time or the connection ends before."""
-        self._socket.send(request)
         deadline = time.monotonic() + seconds
-        while (left := deadline - time.monotonic()) > 0:
-            ready = dict(self._poller.poll(int(left * 1000) + 1))
-            if self._socket in ready:
-                return b"".join(self._socket.recv_multipart())
-            if self._monitor in ready and self.lost:
+        if not self._send(request):
+            return None
+        while not self.lost and (left := deadline - time.monotonic()) > 0:
+            if self._socket in dict(self._poller.poll(int(left * 1000) + 1)):
                 break
         return b"".join(self._socket.recv_multipart()) if self._socket.poll(0) else None
+
+    def _send(self, request: bytes) -> bool:
+        """Hand a request to ZeroMQ; False where the connection has ended, for then it would wait for an hour."""
+        try:
+            self._socket.send(request, zmq.NOBLOCK)
+        except zmq.Again:
+            return False
+        return True
 
     def close(self) -> None:
         """End the connection; a request that is still under way is given up."""
@@ -135,6 +141,6 @@ def _configure(one: "zmq.Socket[bytes]", access: Access, family: int) -> None:
     # So it does not, for an hour; the next try is a new socket, with the keys of that moment, when we choose. -1 would
     # mean never, but also throws away an answer that came just before the end of its connection.
     one.reconnect_ivl = 3_600_000
-    # A request is taken before the connection stands, so that sending never blocks (IMMEDIATE stays 0). How long the
-    # connection and its handshake may take is part of the time for the answer: no CONNECT_TIMEOUT, HANDSHAKE_IVL, and
+    # A request is taken before the connection stands (IMMEDIATE stays 0), but not after the server has refused it. How
+    # long connection and handshake may take is part of the time for the answer: no CONNECT_TIMEOUT, HANDSHAKE_IVL, and
     # no keep-alive: nobody listens here unless a request is under way, and that has its own end.
