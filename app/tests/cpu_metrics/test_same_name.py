@@ -11,7 +11,7 @@ import pytest
 
 from frota.cpu_metrics import names
 from frota.cpu_metrics.messages import Sample, hello
-from metrics_support import RUN, SAMPLE, Inner, InnerAgent, MetricsServer, inner, run, until
+from metrics_support import RUN, SAMPLE, Inner, InnerAgent, MetricsServer, inner, metrics, run, until
 from support import frota
 
 RUNS = [f"{number:032x}" for number in range(1, 30)]
@@ -326,22 +326,22 @@ def test_an_agent_that_was_killed_and_one_of_another_computer_with_its_name_are_
     assert "two agents" not in running.log()
 
 
-def test_samples_of_a_stopped_agent_whose_connection_stands_are_not_waited_for(
-    running: MetricsServer, tmp_path: Path
-) -> None:
-    agents = Agents(tmp_path, running)
-    first = agents.start("first")
-    until(partial(has_samples, running, 4), "nothing comes")
-    first.send_signal(signal.SIGSTOP)
-    second = agents.start("second")
-    running.wait_for("outra conexão do mesmo host tomou o lugar desta, cut off")
-    until(partial(has_samples, running, samples(running) + 4), "nothing comes")
-    first.send_signal(signal.SIGCONT)
-    until(lambda: "another agent" in agents.log("first"), "it has not noticed")
-    for agent in (first, second):
-        agent.send_signal(signal.SIGTERM)
-        assert agent.wait() == 0
-    assert running.hosts()["twin"]["duplicates"] == 0
+def test_samples_of_a_stopped_agent_whose_connection_stands_are_not_waited_for(tmp_path: Path) -> None:
+    # A silent connection is given up after four seconds otherwise, which may be before the second agent has started.
+    with metrics(tmp_path, "--dead-intervals", 1000) as server:
+        agents = Agents(tmp_path, server)
+        first = agents.start("first")
+        until(partial(has_samples, server, 4), "nothing comes")
+        first.send_signal(signal.SIGSTOP)
+        second = agents.start("second")
+        server.wait_for("outra conexão do mesmo host tomou o lugar desta, cut off")
+        until(partial(has_samples, server, samples(server) + 4), "nothing comes")
+        first.send_signal(signal.SIGCONT)
+        until(lambda: "another agent" in agents.log("first"), "it has not noticed")
+        for agent in (first, second):
+            agent.send_signal(signal.SIGTERM)
+            assert agent.wait() == 0
+        assert server.hosts()["twin"]["duplicates"] == 0
 
 
 def test_a_hello_with_an_instance_is_read_and_one_that_is_none_refused(running: MetricsServer) -> None:
