@@ -1,7 +1,5 @@
 # One target per intent. `make` alone lists them.
 SHELL := /bin/sh
-PYTHON ?= $(firstword $(wildcard /usr/bin/python3 /usr/local/bin/python3) python3)
-export PYTHON
 # Our tools start many processes, each of which would compile its libraries anew.
 unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help

@@ -5,7 +5,7 @@ set -eu
 CDPATH= cd "$(dirname "$0")/.."
 . tools/environment
 target=${1:-up}
-python=${PYTHON:-python3}
+python=$(tools/python)
 
 refuse() {
   printf 'frota: %s\n' "$1" >&2
@@ -48,8 +48,11 @@ elif [ -e .venv/pyvenv.cfg ]; then
   runs=$(cat .venv/lib/python3*/site-packages/_frota.pth 2>/dev/null || echo "$here/app/src")
   if [ "${made_for:-$here/.venv}" != "$here/.venv" ] || [ "$runs" != "$here/app/src" ]; then
     refuse ".venv belongs to another checkout (made for $made_for, runs $runs). Remove it: rm -r $here/.venv"
-  elif [ -e .venv/ready ] && ! .venv/bin/python -c 'import ansible, frota' 2>/dev/null; then
-    refuse "the Python that .venv was made with is another one now, or gone. Remove it: rm -r $here/.venv"
+  fi
+  # One that another Python made, or whose Python is gone, is made anew.
+  version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null || true)
+  if [ ! -d ".venv/lib/python$version" ] || ! .venv/bin/python -c 'import ansible, frota' 2>/dev/null; then
+    rm -f .venv/ready
   fi
 fi
 if [ -e .local/bin/podman ] && ! grep -qF -e "--root $here/.local/podman/storage" .local/bin/podman; then

@@ -17,7 +17,7 @@ from bench.core.errors import InvalidRunError
 from bench.core.process import LOOK_AGAIN_SECONDS, START_SECONDS, free_port
 
 BARE = Path(__file__).with_name("bare.py")
-GLANCES = BUILD / "glances"
+GLANCES = BUILD / "peers"
 EXPORTER = "prometheus-node-exporter"
 EXPORTER_FILE = BUILD / EXPORTER / "usr" / "bin" / EXPORTER
 WATCHED = "mem.used,cpu.user,percpu,load,diskio,fs,network"

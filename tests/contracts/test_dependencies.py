@@ -5,6 +5,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from .checkout import ROOT, tracked_files
 
@@ -31,10 +32,13 @@ _REGISTRIES = [
 ]
 
 
-def _locked(lock: Path) -> dict[str, str]:
-    """Return the versions in a lock file, by normalised name."""
-    pins = re.findall(r"^([\w.-]+)(?:\[[\w,-]+\])?==([^\s;\\]+)", lock.read_text(encoding="utf-8"), re.MULTILINE)
-    return {_normal(name): version for name, version in pins}
+def _locked(lock: Path, python: str = "3.13") -> dict[str, str]:
+    """Return the versions that a Python on Linux gets from a lock file, by normalised name."""
+    lines = re.findall(r"^[\w.-]+(?:\[[\w,-]+\])?==[^\\\n]+", lock.read_text(encoding="utf-8"), re.MULTILINE)
+    place = {"python_version": python, "python_full_version": f"{python}.0", "sys_platform": "linux"}
+    pins = [pin for pin in map(Requirement, lines) if pin.marker is None or pin.marker.evaluate(place)]
+    assert len({_normal(pin.name) for pin in pins}) == len(pins)  # or an installation would refuse it
+    return {_normal(pin.name): str(pin.specifier).removeprefix("==") for pin in pins}
 
 
 def _asked(text: str) -> list[str]:
@@ -76,9 +80,16 @@ def test_what_the_application_needs_is_locked(lock: str) -> None:
     assert set(needed) - set(_locked(ROOT / "requirements" / f"{lock}.txt")) == set()
 
 
+@pytest.mark.parametrize(("python", "core"), [("3.11", "2.19"), ("3.12", "2.21"), ("3.13", "2.21"), ("3.14", "2.21")])
+def test_each_python_of_a_control_node_gets_the_newest_line_of_ansible_that_runs_on_it(python: str, core: str) -> None:
+    for name in ("control", "dev"):
+        assert _locked(ROOT / "requirements" / f"{name}.txt", python)["ansible-core"].startswith(f"{core}."), name
+
+
+@pytest.mark.parametrize("python", ["3.11", "3.13"])
 @pytest.mark.parametrize("other", ["hosts", "dev"])
-def test_a_package_has_the_same_version_on_hosts_in_tests_and_on_the_control_node(other: str) -> None:
-    control, locked = (_locked(ROOT / "requirements" / f"{name}.txt") for name in ("control", other))
+def test_a_package_has_the_same_version_on_hosts_in_tests_and_on_the_control_node(other: str, python: str) -> None:
+    control, locked = (_locked(ROOT / "requirements" / f"{name}.txt", python) for name in ("control", other))
     # pip is what installs, never what is imported.
     shared = control.keys() & locked.keys() - {"pip"}
     assert shared

@@ -256,7 +256,6 @@ def _writable(checkout: Path) -> None:
         (_linked, r"\.venv is a link to .*rm .*/\.venv\n"),
         (_copied, rf"belongs to another checkout \(made for {ROOT}/\.venv.*rm -r .*/\.venv\n"),
         (_repointed, r"runs /another/app/src\).*rm -r .*/\.venv\n"),
-        (_without_python, r"Python that \.venv was made with.*rm -r .*/\.venv\n"),
         (_with_others_hosts, r"are those of /another\. .*rm -r .*/\.local\n.*make down"),
         (_writable, r"anybody may write.*chmod o-w .*\n"),
     ],
@@ -273,6 +272,37 @@ def test_a_checkout_that_is_not_whole_is_refused_with_what_to_do(
     assert done.returncode == 1
     assert re.search(said, done.stderr), done.stderr
     assert done.stdout == ""
+
+
+def _made_by_another_python(checkout: Path) -> None:
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", checkout / ".venv"], check=True)
+    (checkout / ".venv/ready").touch()
+    packages = next((checkout / ".venv/lib").glob("python3*"))
+    packages.rename(packages.with_name("python3.9"))
+
+
+@pytest.mark.parametrize("spoil", [_without_python, _made_by_another_python])
+def test_a_venv_that_the_python_at_hand_cannot_use_is_made_anew_and_says_with_which(
+    spoil: Callable[[Path], None], tmp_path: Path
+) -> None:
+    checkout = tmp_path / "checkout"
+    shutil.copytree(ROOT / "tools", checkout / "tools")
+    spoil(checkout)
+    assert _call("tools/prepare.sh", "venv", cwd=checkout).returncode == 0
+    assert not (checkout / ".venv/ready").exists()  # which is what make goes by
+    made = _call("tools/venv", cwd=checkout)  # goes no further than the locks, which this checkout has not
+    assert "Could not open requirements file" in made.stderr
+    version = _call(".venv/bin/python", "-c", "import sys; print('%d.%d' % sys.version_info[:2])", cwd=checkout).stdout
+    assert f"Preparing .venv with Python {version.strip()} " in made.stdout
+    assert [folder.name for folder in (checkout / ".venv/lib").iterdir()] == [f"python{version.strip()}"]
+
+
+def test_a_venv_keeps_its_python_unless_another_is_named(tmp_path: Path) -> None:
+    checkout = tmp_path / "checkout"
+    shutil.copytree(ROOT / "tools", checkout / "tools")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", checkout / ".venv"], check=True)
+    assert _call("tools/python", cwd=checkout).stdout.strip() == str(Path(sys.executable).resolve())
+    assert _call("tools/python", cwd=checkout, env={"PYTHON": "/another/python3"}).stdout == "/another/python3\n"
 
 
 @pytest.mark.parametrize("name", ["with space", "with:colon", "100%", "it's", "a$b", "back\\slash", "a(b)"])

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -33,7 +34,7 @@ _PLAYBOOK = """
 def _play(folder: Path, *words: str) -> "subprocess.CompletedProcess[str]":
     playbook = folder / "playbook.yml"
     playbook.write_text(_PLAYBOOK)
-    program = str(ROOT / ".venv/bin/ansible-playbook")
+    program = str(Path(sys.executable).with_name("ansible-playbook"))
     command = [program, "--inventory", "localhost,", "--connection", "local", str(playbook)]
     environ = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
     return subprocess.run(

@@ -1,0 +1,5 @@
+"""Measures what a run of the playbooks costs, beside pyinfra doing the same on the same hosts."""
+
+from bench.deploy.scenarios import scenarios
+
+__all__ = ["scenarios"]

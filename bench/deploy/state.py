@@ -1,0 +1,67 @@
+"""Run by a host's own Python, as root: print what the deployment describes of this host, as JSON."""
+
+import json
+import subprocess
+from pathlib import Path
+
+FILES = (
+    "etc/frota/**/*",
+    "etc/systemd/system/frota-*",
+    "etc/systemd/*.conf.d/frota.conf",
+    "opt/frota/current/bin/frota",
+    "opt/frota/current/ready",
+    "opt/frota/current/pyvenv.cfg",
+)
+LINKS = ("opt/frota/current", "usr/local/bin/frota", "etc/localtime", "etc/systemd/system/*.wants/frota-*")
+FOLDERS = (
+    *("etc/frota", "etc/frota/*/", "etc/systemd/*.conf.d", "opt/frota", "opt/frota/releases", "opt/frota/releases/*"),
+    *("opt/frota/libraries", "opt/frota/libraries/*", "var/log/journal"),
+)
+UNITS = ("ssh.service", "systemd-journald.service", "systemd-timesyncd.service", "rabbitmq-server.service")
+PACKAGES = ("python3", "sudo", "openssh-server", "systemd-timesyncd", "rabbitmq-server", "libturbojpeg0")
+
+
+def found(patterns: tuple[str, ...]) -> list[Path]:
+    """Return the paths that match, each once."""
+    return sorted({path for pattern in patterns for path in Path("/").glob(pattern)})
+
+
+def content(path: Path) -> str | None:
+    """Return the text of a file that everybody may read; keys stay where they are."""
+    return path.read_text(encoding="utf-8") if path.stat().st_mode & 0o004 else None
+
+
+def described(path: Path) -> dict[str, str]:
+    """Return a path with its mode and owner, as chmod(1) and chown(1) take them."""
+    return {"path": str(path), "mode": f"{path.stat().st_mode & 0o7777:o}", "user": path.owner(), "group": path.group()}
+
+
+def active(patterns: tuple[str, ...]) -> list[str]:
+    """Return the units that run."""
+    listed = ["systemctl", "list-units", "--plain", "--no-legend", "--state=active", *patterns]
+    lines = subprocess.run(listed, check=True, capture_output=True, text=True).stdout.splitlines()
+    return sorted(line.split()[0] for line in lines)
+
+
+def installed(packages: tuple[str, ...]) -> list[str]:
+    """Return the packages that are installed."""
+    asked = ["dpkg-query", "--show", "--showformat=${db:Status-Abbrev}${Package}\n", *packages]
+    lines = subprocess.run(asked, check=False, capture_output=True, text=True).stdout.splitlines()
+    return sorted(line.split()[1] for line in lines if line.startswith("ii"))
+
+
+def state() -> dict[str, object]:
+    """Return files, links, folders, units and packages of this host."""
+    files = [path for path in found(FILES) if path.is_file() and not path.is_symlink()]
+    folders = [path for path in found(FOLDERS) if path.is_dir() and not path.is_symlink()]
+    return {
+        "files": [{**described(path), "content": content(path)} for path in files],
+        "links": [{"path": str(path), "target": str(path.readlink())} for path in found(LINKS) if path.is_symlink()],
+        "folders": [described(path) for path in folders],
+        "units": active(("frota-*.service", "frota-*.socket", *UNITS)),
+        "packages": installed(PACKAGES),
+    }
+
+
+if __name__ == "__main__":
+    print(json.dumps(state()))
