@@ -186,8 +186,7 @@ class Broker:
             text = "no longer in the inventory, but running. Stop the broker there first"
             raise ApiFault(f"{', '.join(sorted(strange))}: {text}")
         changes = list(compare(self.wanted(), self._api.get("definitions")))
-        grown = lacking(self._queues(), running) if len(listed) > 1 else []
-        return Plan(sorted(set(nodes) - listed), changes, grown)
+        return Plan(sorted(set(nodes) - listed), changes, lacking(self._queues(), running))
 
     def apply(self, plan: Plan) -> None:
         """Carry out a plan. Raises ApiFault."""
@@ -205,8 +204,7 @@ class Broker:
         for change in compare(self.wanted(), self._api.get("definitions")):
             if change.wanted is None:
                 self._api.delete(*change.resource)
-        if len(self._params["nodes"]) > 1:
-            self._grow()
+        self._grow()
 
     def introduce(self) -> None:
         """Let the broker know our user, through its own command line. Raises ApiFault."""

@@ -121,7 +121,7 @@ def test_nodes_that_lost_their_disks_are_forgotten_where_they_were_known_and_not
     assert plan.words() == ["forget rabbit@two"]
 
 
-def test_a_single_node_gives_its_queues_no_members() -> None:
+def test_a_single_node_that_is_as_defined_has_no_change() -> None:
     assert _plan({"rabbit@one": True}, nodes=["rabbit@one"]).words() == []
 
 

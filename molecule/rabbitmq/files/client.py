@@ -41,8 +41,9 @@ def connect(user: str, broker: str, password: str = "") -> BlockingChannel:
         "frota",
         PlainCredentials("guest", password) if password else ExternalCredentials(),
         ssl_options=pika.SSLOptions(tls(user), broker),
-        socket_timeout=5,
-        blocked_connection_timeout=20,
+        socket_timeout=60,
+        stack_timeout=120,
+        blocked_connection_timeout=120,
         retry_delay=0,
     )
     channel = pika.BlockingConnection(parameters).channel()
@@ -104,7 +105,7 @@ def rights(broker: str) -> None:
     attempt("nobody connects", lambda: connect("", broker))
     attempt("guest connects", lambda: connect("producer", broker, password="guest"))  # noqa: S106 - that everybody knows
     for address in (broker, "127.0.0.1"):
-        attempt("clear text connects", lambda address=address: socket.create_connection((address, 5672), 5))
+        attempt("clear text connects", lambda address=address: socket.create_connection((address, 5672), 60))
 
 
 def publish_for_ever(file: str, brokers: list[str]) -> None:
@@ -147,7 +148,7 @@ def empty(file: str, broker: str) -> None:
 def certificate(broker: str) -> None:
     """Print the digest of the broker's certificate as a file."""
     with (
-        socket.create_connection((broker, PORT), 5) as plain,
+        socket.create_connection((broker, PORT), 60) as plain,
         tls("producer").wrap_socket(plain, server_hostname=broker) as encrypted,
     ):
         shown = ssl.DER_cert_to_PEM_cert(encrypted.getpeercert(binary_form=True))
