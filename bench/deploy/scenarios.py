@@ -36,8 +36,7 @@ def scenarios(options: Options) -> Sequence[Scenario]:
     A fleet that is not as described would make the first run one that changes something.
     """
     fleet.require()
-    if not options.quick:
-        sides.require_pyinfra()
+    sides.require_pyinfra()
     print("bench: the fleet is brought up to date first, which is not measured", file=sys.stderr, flush=True)
     sides.playbook("site.yml")
     return [unchanged(options.folder), setting(options.folder), upgrade(options.folder)]

@@ -68,7 +68,7 @@ class CallbackModule(CallbackBase):
         self.start = self.phase_start = time.time()
         self.total_changed = self.changed = 0
         self.failed = False
-        self.current = None
+        self.current, self.begun = None, False
         self.fleet, self.failures, self.lost = set(), {}, set()
         self.named = None
 
@@ -87,13 +87,12 @@ class CallbackModule(CallbackBase):
     def v2_playbook_on_play_start(self, play):
         self._finish_phase()
         self.number += 1
+        self.begun = False
         self.current, self.phase_start, self.changed, self.failed = play.get_name(), time.time(), 0, False
         self._status("")
 
-    def v2_playbook_on_no_hosts_matched(self):
-        self.current = None  # nothing to be told of: its hosts are left out, or there are none
-
     def v2_playbook_on_task_start(self, task, is_conditional):
+        self.begun = True
         self._status(task.get_name().strip())
 
     def v2_playbook_on_handler_task_start(self, task):
@@ -205,7 +204,7 @@ class CallbackModule(CallbackBase):
     # --- printing -------------------------------------------------------------------------------------------------
 
     def _finish_phase(self):
-        if self.current is None:
+        if self.current is None or not self.begun:  # its hosts are left out, or its tasks by tags
             return
         self.total_changed += self.changed
         if self.number > self.before or self.changed or self.failed:

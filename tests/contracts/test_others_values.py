@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from .checkout import PLAYBOOKS, ROLES, ROOT, load, mappings, task_files, tracked_files
+from .checkout import PLAYBOOKS, ROOT, load, mappings, task_files
 
 _OTHERS = re.compile(r"\bhostvars\b|\bgroups\b|\bansible_play_hosts|\bextract\b")
 _FILLED = re.compile(r"\bdefault *[(=]|\bd *\(|\berrors *= *.ignore|\bignore_errors\b")
@@ -50,14 +50,6 @@ def test_no_value_of_another_host_is_filled_in_where_it_is_not_known() -> None:
     assert len(_taken()) > 10
     assert {name for _, name, _ in filled} >= {"remote_list_server_key", "remote_list_clients"}  # they are seen
     assert [found for found in filled if found[1] not in _MAY_BE_NOTHING] == []
-
-
-def test_a_private_result_of_a_role_is_read_by_that_role_and_its_scenario_alone() -> None:
-    own = re.compile(rf"\b(?<!_)__({'|'.join(ROLES)})_\w+")
-    files = [path.relative_to(ROOT) for path in tracked_files() if path.suffix in (".yml", ".j2")]
-    read = [(path, name) for path in files for name in own.finditer((ROOT / path).read_text(encoding="utf-8"))]
-    assert read
-    assert [f"{path}: {name[0]}" for path, name in read if name[1] not in path.parts[:2]] == []
 
 
 def test_no_template_reads_another_host() -> None:

@@ -28,6 +28,14 @@ _PLAYBOOK = """
         that: good | bool
         fail_msg: the sentence that helps
         quiet: true
+      tags: second
+
+- name: Third phase
+  hosts: nobody
+  gather_facts: false
+  tasks:
+    - name: A task of nobody
+      ansible.builtin.debug:
 """
 
 
@@ -47,12 +55,19 @@ def test_every_phase_is_one_line_and_the_end_says_how_much_changed(tmp_path: Pat
     assert played.returncode == 0
     lines = [line.split() for line in played.stdout.splitlines()]
     assert [line[:2] + line[3:] for line in lines if "✔" in line] == [
-        ["✔", "1/2", "First", "phase", "1", "changed"],
-        ["✔", "2/2", "Second", "phase"],
+        ["✔", "1/3", "First", "phase", "1", "changed"],
+        ["✔", "2/3", "Second", "phase"],
     ]
     assert "what it says" in played.stdout
     assert lines[-1][0] == "Done"
     assert lines[-1][-2:] == ["1", "changed."]
+
+
+def test_a_phase_of_which_nothing_was_played_is_not_told_of(tmp_path: Path) -> None:
+    played = _play(tmp_path, "-e", "good=yes", "--skip-tags", "second")
+    assert "First phase" in played.stdout
+    assert "Second phase" not in played.stdout
+    assert "Third phase" not in played.stdout
 
 
 def test_the_last_words_of_a_failure_are_what_failed_and_what_to_do(tmp_path: Path) -> None:

@@ -9,17 +9,6 @@ from .checkout import PLAYBOOKS, ROLES, ROOT, entry_points, load, mappings
 
 _PRIVATE = re.compile(r"\b__[a-z]\w*")
 
-# What is still read of another role's. Each wants a public name, documented in the argument_specs of its role.
-_READ_BY_OTHERS = {
-    "playbooks/provision.yml": {"__local_host_found"},
-}
-# Constants that are made of registered results. Each belongs to the tasks that register them.
-_RESULTS_IN_CONSTANTS = {
-    "local_host": {"__local_host_found"},
-    "python_service": {"__python_service_releases"},
-    "rabbitmq": {"__rabbitmq_state"},
-}
-
 
 def _files() -> list[Path]:
     """Return all that Ansible reads variables in."""
@@ -40,7 +29,7 @@ def _of_others(path: Path) -> set[str]:
 
 def test_no_private_variable_of_a_role_or_playbook_is_read_in_another() -> None:
     found = {str(path.relative_to(ROOT)): names for path in _files() if (names := _of_others(path))}
-    assert found == _READ_BY_OTHERS
+    assert found == {}
 
 
 def test_a_constant_of_a_role_is_made_of_no_registered_result() -> None:
@@ -49,7 +38,7 @@ def test_a_constant_of_a_role_is_made_of_no_registered_result() -> None:
         for path in (ROOT / "roles").glob("*/vars/*.yml")
         if (names := set(_PRIVATE.findall(path.read_text(encoding="utf-8"))))
     }
-    assert found == _RESULTS_IN_CONSTANTS
+    assert found == {}
 
 
 @pytest.mark.parametrize("role", ROLES)
