@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml  # type: ignore[import-untyped]  # PyYAML carries no types
 from ansible import context  # type: ignore[import-untyped]  # Ansible carries no types
 from ansible.errors import AnsibleError  # type: ignore[import-untyped]  # Ansible carries no types
 from ansible.plugins.action import ActionBase  # type: ignore[import-untyped]  # Ansible carries no types
@@ -27,7 +26,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible carries no type
             argument_spec={"root": {"type": "path", "required": True}, "systems": {"type": "list", "elements": "str"}}
         )
         root, variables = Path(arguments["root"]), dict(task_vars or {})
-        described = described_systems(root)
+        described = {name: self._read(file) for name, file in descriptions(root).items()}
         wanted = arguments["systems"] or list(described)
         hosts: dict[str, dict[str, Any]] = {host: {} for host in variables["groups"]["all"]}
         members: dict[str, list[str]] = {}
@@ -36,15 +35,19 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible carries no type
             members[name] = sorted({host for group in groups for host in group})
             inputs = self._inputs(root, name, described, members[name], variables["hostvars"])
             for host in members[name]:
-                state = self._templated(root, described[name], variables["hostvars"][host])
+                state = self._templated(root, described[name], variables["hostvars"].raw_get(host))
                 hosts[host][name] = {**state, "inputs": inputs}
         needs = {name: described[name].get("needs", []) for name in wanted}
         run = {"whole": is_whole(), "changes": may_change()}
         return {**result, "hosts": hosts, "members": members, "needs": needs, **run}
 
+    def _read(self, file: Path) -> dict[str, Any]:
+        read: dict[str, Any] = self._loader.load_from_file(str(file), trusted_as_template=True)
+        return read
+
     def _templated(self, root: Path, system: Mapping[str, Any], host: Any) -> dict[str, Any]:
         kept = {key: value for key, value in system.items() if key not in ("groups", "needs", "sources")}
-        templar = self._templar.copy_with_new_env(available_variables=host)
+        templar = self._templar.copy_with_new_env(available_variables=dict(host))
         templated: dict[str, Any] = templar.template(kept)
         probes = templated.get("probes", ())
         return {**templated, "probes": [{**probe, "code": (root / probe["code"]).read_text()} for probe in probes]}
@@ -64,10 +67,9 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible carries no type
         return digest.hexdigest()
 
 
-def described_systems(root: Path) -> dict[str, Any]:
-    """Return each role that describes what it has on hosts, and the description."""
-    files = sorted((root / "roles").glob(f"*/{DESCRIPTION}"))
-    return {file.parts[-3]: yaml.safe_load(file.read_text(encoding="utf-8")) for file in files}
+def descriptions(root: Path) -> dict[str, Path]:
+    """Return each role that describes what it has on hosts, and the file in which it does."""
+    return {file.parts[-3]: file for file in sorted((root / "roles").glob(f"*/{DESCRIPTION}"))}
 
 
 def code(places: Iterable[Path]) -> Iterator[Path]:

@@ -65,8 +65,15 @@ PARTS = ("inputs", "state", "ends")  # of a record
 State = dict[str, dict[str, str]]
 
 
+class UnknownError(Exception):
+    """Something of a system cannot be looked at: a run goes through the system, and does not record it."""
+
+
 def state_of(system: dict[str, Any]) -> State:
-    """Return what a system has on this host: kind of thing -> its name -> a text that differs when it does."""
+    """Return what a system has on this host: kind of thing -> its name -> a text that differs when it does.
+
+    Raises UnknownError.
+    """
     return {
         "files": {path: text for pattern in system.get("paths", ()) for path, text in files(pattern)},
         "units": units(system.get("units", ())),
@@ -109,22 +116,24 @@ def units(patterns: list[str]) -> dict[str, str]:
 
 
 def printed(words: list[str]) -> str:
-    """Return what a command prints and how it ended."""
+    """Return what a command prints. Raises UnknownError for one that fails."""
     try:
         done = subprocess.run(words, capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False)
     except (OSError, subprocess.TimeoutExpired) as error:
-        return f"{words[0]}: {error}"
-    return done.stdout if done.returncode == 0 else f"{done.stdout}{done.stderr}exit {done.returncode}"
+        raise UnknownError(f"{' '.join(words)}: {error}") from error
+    if done.returncode:
+        raise UnknownError(f"{' '.join(words)} ended with {done.returncode}: {done.stderr or done.stdout}".strip())
+    return done.stdout
 
 
 def probed(probe: dict[str, str]) -> str:
-    """Return what a call of somebody's code gives, as text that is the same for the same things in any order."""
+    """Return what a call of somebody's code gives, as text with everything sorted. Raises UnknownError."""
     names: dict[str, Any] = {}
     try:
         exec(probe["code"], names)  # noqa: S102 -- of the checkout, as this is
         return canonical(eval(probe["call"], names))  # noqa: S307 -- as above
-    except Exception as error:  # noqa: BLE001 -- whatever it is, a run that goes through the system says more of it
-        return f"{type(error).__name__}: {error}"
+    except Exception as error:
+        raise UnknownError(f"{probe['call']}: {type(error).__name__}: {error}") from error
 
 
 def canonical(value: Any) -> str:
@@ -142,10 +151,10 @@ def certificates(patterns: list[str]) -> dict[str, float]:
 
 def end_of(certificate: str) -> float:
     """Return when a certificate ends, in seconds since 1970; 0 for a file that is none."""
-    text = printed(["openssl", "x509", "-enddate", "-noout", "-dateopt", "iso_8601", "-in", certificate])
     try:
+        text = printed(["openssl", "x509", "-enddate", "-noout", "-dateopt", "iso_8601", "-in", certificate])
         return calendar.timegm(time.strptime(text.strip(), "notAfter=%Y-%m-%d %H:%M:%SZ"))
-    except ValueError:
+    except (UnknownError, ValueError):
         return 0
 
 
@@ -168,14 +177,17 @@ def compared(system: dict[str, Any], record: dict[str, Any] | None, days_left: i
         return ["no whole run has been recorded here since the last change"]
     soonest = now + days_left * 86400
     found = [f"{path} ends within {days_left} days" for path, end in record["ends"].items() if end < soonest]
-    found += differences(record["state"], state_of(system))
+    try:
+        found += differences(record["state"], state_of(system))
+    except UnknownError as unknown:
+        found.append(str(unknown))
     if record["inputs"] != system["inputs"]:
         found.append("what is described has changed")
     return found[:MOST_SHOWN] + ([f"and {len(found) - MOST_SHOWN} more"] if len(found) > MOST_SHOWN else [])
 
 
 def recorded(system: dict[str, Any]) -> dict[str, Any]:
-    """Return the record of a system as it is now."""
+    """Return the record of a system as it is now. Raises UnknownError."""
     ends = certificates(system.get("certificates", ()))
     return {"inputs": system["inputs"], "state": state_of(system), "ends": ends}
 

@@ -126,7 +126,7 @@ def test_a_command_that_prints_or_ends_otherwise_is_a_difference(folder: Path) -
     record = Record(folder, paths=[], commands=[words])
     assert record.differences() == []
     (folder / "fail").touch()
-    assert record.differences() == [f"{' '.join(words)} has changed"]
+    assert record.differences() == [f"{' '.join(words)} ended with 1: A=1"]
 
 
 def test_a_command_that_is_not_there_any_more_is_a_difference(folder: Path) -> None:
@@ -135,7 +135,7 @@ def test_a_command_that_is_not_there_any_more_is_a_difference(folder: Path) -> N
     program.chmod(0o755)
     record = Record(folder, paths=[], commands=[[str(program)]])
     program.unlink()
-    assert record.differences() == [f"{program} has changed"]
+    assert record.differences() == [f"{program}: [Errno 2] No such file or directory: {str(program)!r}"]
 
 
 def test_what_others_found_is_compared(folder: Path) -> None:
@@ -156,7 +156,13 @@ def test_what_a_probe_gives_is_compared_in_whatever_order(folder: Path) -> None:
     file.write_text('{"limit": 1, "users": [{"name": "a"}]}')
     assert record.differences() == ["read() has changed"]
     file.unlink()
-    assert record.differences() == ["read() has changed"]
+    assert record.differences()[0].startswith("read(): FileNotFoundError")
+
+
+def test_what_cannot_be_looked_at_is_never_recorded(folder: Path) -> None:
+    for unknown in ({"commands": [["false"]]}, {"probes": [{"code": "", "call": "nothing()"}]}):
+        with pytest.raises(host_state.UnknownError):
+            Record(folder, paths=[], **unknown)
 
 
 def test_many_differences_are_counted(folder: Path) -> None:
