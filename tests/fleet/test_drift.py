@@ -105,6 +105,19 @@ def test_what_was_changed_by_hand_is_mended(fleet: Fleet, mended: Played, drift:
 
 
 @pytest.mark.usefixtures("mended")
+def test_whatever_roles_left_on_a_host_is_in_its_record(fleet: Fleet) -> None:
+    # What is written after the host's first boot. What starts at boot is told by the units' states.
+    places = "/etc/frota /etc/rabbitmq /etc/systemd /opt/frota/current /usr/local/bin"
+    found = f"find {places} -newer /etc/machine-id ! -type d ! -path '*.wants/*' ! -path {_RECORD} 2>/dev/null || true"
+    for host in fleet.members.values():
+        record = json.loads(host.run(f"cat {_RECORD}"))
+        told = {path for system in record.values() for path in system["state"]["files"]}
+        left = set(host.run(found).splitlines())
+        assert left, host.name
+        assert left - told == set(), host.name
+
+
+@pytest.mark.usefixtures("mended")
 def test_a_fleet_that_was_mended_is_left_out_of_the_next_run(fleet: Fleet) -> None:
     before = fleet.invocations()
     played = fleet.play("site.yml")

@@ -1,0 +1,57 @@
+"""What roles say that they have on hosts, and the places that go by it."""
+
+from typing import Any
+
+import pytest
+
+from .checkout import PLAYBOOKS, ROLES, ROOT, load, mappings
+
+DESCRIBED: dict[str, Any] = {
+    role: load(ROOT / "roles" / role / "meta/host_state.yml")
+    for role in ROLES
+    if (ROOT / "roles" / role / "meta/host_state.yml").exists()
+}
+_KEYS = {"groups", "needs", "sources", "paths", "units", "commands", "probes", "certificates"}
+# Roles that others take in, and which those describe.
+_PART_OF_OTHERS = {"python_service"}
+
+
+def test_every_role_says_what_it_has_on_hosts() -> None:
+    assert set(ROLES) - set(DESCRIBED) == _PART_OF_OTHERS
+
+
+@pytest.mark.parametrize("role", DESCRIBED)
+def test_a_description_names_what_there_is(role: str) -> None:
+    described = DESCRIBED[role]
+    assert set(described) <= _KEYS
+    assert set(described.get("needs", ())) <= set(DESCRIBED)
+    places = [*described.get("sources", ()), *(probe["code"] for probe in described.get("probes", ()))]
+    assert [place for place in places if not (ROOT / place).exists()] == []
+
+
+@pytest.mark.parametrize("inventory", ["local", "aws"])
+def test_every_system_has_a_group_of_hosts_to_be_left_out(inventory: str) -> None:
+    groups = load(ROOT / "inventory" / inventory / "hosts.yml")
+    assert {name for name in groups if name.startswith("unchanged_")} == {f"unchanged_{role}" for role in DESCRIBED}
+
+
+def test_every_system_is_looked_at_once() -> None:
+    looked = [one["looked"] for path in PLAYBOOKS for one in mappings(load(path)) if "looked" in one]
+    assert sorted(role for roles in looked for role in roles) == sorted(DESCRIBED)
+
+
+def test_every_play_that_changes_hosts_leaves_those_out_of_which_nothing_differs() -> None:
+    names = (
+        "provision",
+        "embedded_aws",
+        "hosts",
+        "configure",
+        "prepare",
+        "images",
+        "image_workers",
+        "cpu_agents",
+        "verify",
+    )
+    plays = [play for name in names for play in load(ROOT / f"playbooks/{name}.yml") if "hosts" in play]
+    always = {"Ask AWS for what there is"}
+    assert [play["name"] for play in plays if ":!unchanged_" not in play["hosts"]] == sorted(always)
