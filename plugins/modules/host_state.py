@@ -3,6 +3,7 @@
 
 import calendar
 import glob
+import hashlib
 import json
 import os
 import stat
@@ -77,9 +78,9 @@ def state_of(system: dict[str, Any]) -> State:
     return {
         "files": {path: text for pattern in system.get("paths", ()) for path, text in files(pattern)},
         "units": units(system.get("units", ())),
-        "commands": {" ".join(words): printed(words) for words in system.get("commands", ())},
-        "probes": {probe["call"]: probed(probe) for probe in system.get("probes", ())},
-        "found": {"what others found": system["found"]} if system["found"] else {},
+        "commands": {" ".join(words): digest(printed(words)) for words in system.get("commands", ())},
+        "probes": {probe["call"]: digest(probed(probe)) for probe in system.get("probes", ())},
+        "found": {"what others found": digest(system["found"])} if system["found"] else {},
     }
 
 
@@ -113,6 +114,11 @@ def units(patterns: list[str]) -> dict[str, str]:
     texts = {block["Id"]: ", ".join(block.get(key, "") for key in UNIT_PROPERTIES) for block in blocks if "Id" in block}
     # A template that was never started has no state of its own.
     return {name: text for name, text in texts.items() if "@." not in name}
+
+
+def digest(text: str) -> str:
+    """Return what stands for a text, which may be long, or nobody else's to read."""
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
 
 
 def printed(words: list[str]) -> str:

@@ -159,6 +159,12 @@ def test_what_a_probe_gives_is_compared_in_whatever_order(folder: Path) -> None:
     assert record.differences()[0].startswith("read(): FileNotFoundError")
 
 
+def test_the_record_tells_nothing_of_what_commands_and_probes_give(folder: Path) -> None:
+    words = ["cat", f"{folder}/inside/key"]
+    record = Record(folder, commands=[words], probes=[{"code": "", "call": "'sec' + 'ret'"}])
+    assert "secret" not in record.file.read_text()
+
+
 def test_what_cannot_be_looked_at_is_never_recorded(folder: Path) -> None:
     for unknown in ({"commands": [["false"]]}, {"probes": [{"code": "", "call": "nothing()"}]}):
         with pytest.raises(host_state.UnknownError):
