@@ -31,7 +31,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible carries no type
     """Ask in the run's own process, where boto3 is loaded already: a module would take longer to start than to ask."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Return the stacks' outputs, and a text of all that may differ; empty where an AWS of our own does not run."""
+        """Return each stack's outputs, and a text of all that may differ; empty where an AWS of our own does not run."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         options = {"aws": {"type": "dict", "required": True}, "fleet": {"type": "str", "required": True}}
         _, arguments = self.validate_argument_spec(argument_spec=options)
@@ -45,7 +45,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible carries no type
             return {**result, "found": "", "outputs": {}}
         except (BotoCoreError, ClientError) as error:
             raise AnsibleActionFail(f"AWS: {error}") from error
-        outputs = {name: value for stack in stacks for name, value in stack["outputs"].items()}
+        outputs = {stack["stack"]: stack["outputs"] for stack in stacks}
         return {**result, "found": json.dumps(found, sort_keys=True), "outputs": outputs}
 
 

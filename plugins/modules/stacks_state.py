@@ -21,6 +21,6 @@ EXAMPLES = """
 """
 
 RETURN = """
-outputs: {type: dict, returned: success, description: Outputs of all stacks.}
+outputs: {type: dict, returned: success, description: "Stack -> its outputs, name to value."}
 found: {type: str, returned: success, description: "All that was found, as text; another text means a difference."}
 """
