@@ -31,8 +31,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible carries no type
         hosts: dict[str, dict[str, Any]] = {host: {} for host in variables["groups"]["all"]}
         members: dict[str, list[str]] = {}
         for name in wanted:
-            groups = (variables["groups"].get(group, []) for group in described[name]["groups"])
-            members[name] = sorted({host for group in groups for host in group})
+            members[name] = members_of(described[name]["groups"], variables["groups"])
             inputs = self._inputs(root, name, described, members[name], variables["hostvars"])
             for host in members[name]:
                 state = self._templated(root, described[name], variables["hostvars"].raw_get(host))
@@ -65,6 +64,12 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible carries no type
         for host in members:
             digest.update(f"{host}\n".encode() + text_of(dict(values(hostvars[host], prefixes))).encode())
         return digest.hexdigest()
+
+
+def members_of(wanted: Iterable[str], groups: Mapping[str, list[str]]) -> list[str]:
+    """Return the hosts of groups, none for one without hosts; the control node, which has no group, stands for itself."""
+    known = {**groups, "localhost": ["localhost"]}
+    return sorted({host for group in wanted for host in known.get(group, [])})
 
 
 def descriptions(root: Path) -> dict[str, Path]:

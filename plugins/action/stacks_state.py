@@ -31,7 +31,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible carries no type
     """Ask in the run's own process, where boto3 is loaded already: a module would take longer to start than to ask."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Return each stack's outputs, and a text of all that may differ; empty where an AWS of our own does not run."""
+        """Return each stack's outputs, and a text of all that may differ; empty where our own AWS does not run."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         options = {"aws": {"type": "dict", "required": True}, "fleet": {"type": "str", "required": True}}
         _, arguments = self.validate_argument_spec(argument_spec=options)

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from .checkout import PLAYBOOKS, ROLES, ROOT, load, mappings
+from .test_stacks import _roles_of_instances
 
 DESCRIBED: dict[str, Any] = {
     role: load(ROOT / "roles" / role / "meta/host_state.yml")
@@ -25,6 +26,7 @@ def test_a_description_names_what_there_is(role: str) -> None:
     described = DESCRIBED[role]
     assert set(described) <= _KEYS
     assert set(described.get("needs", ())) <= set(DESCRIBED)
+    assert set(described["groups"]) <= {*_roles_of_instances(), "fleet", "local", "embedded_aws", "localhost"}
     places = [*described.get("sources", ()), *(probe["code"] for probe in described.get("probes", ()))]
     assert [place for place in places if not (ROOT / place).exists()] == []
 

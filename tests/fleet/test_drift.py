@@ -177,6 +177,15 @@ def _record_as_it_is(fleet: Fleet, host: Host) -> None:
 
 
 @pytest.mark.usefixtures("mended")
+def test_an_authority_that_was_lost_is_made_anew_and_so_is_every_certificate(fleet: Fleet) -> None:
+    (fleet.root / ".local/ca/ca.crt").unlink()
+    fleet.play("site.yml")
+    authority = (fleet.root / ".local/ca/ca.crt").read_text()
+    for host in (fleet.brokers[0], fleet.image_producer, fleet.image_client):
+        assert host.run("cat /etc/frota/certificates/ca.crt") == authority, host.name
+
+
+@pytest.mark.usefixtures("mended")
 def test_a_run_that_was_killed_half_way_is_finished_by_the_next(fleet: Fleet) -> None:
     setting = ("-e", "sensors_max_errors=8")
     environ = {**os.environ, "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default"}

@@ -3,6 +3,8 @@
 import importlib.util
 from pathlib import Path
 
+from .modules import load_action
+
 _FILE = Path(__file__).parents[2] / "plugins/filter/systems.py"
 _SPEC = importlib.util.spec_from_file_location("systems", _FILE)
 assert _SPEC is not None
@@ -18,6 +20,19 @@ _ALIKE: dict[str, dict[str, list[str]]] = {
     "c": {"images": []},
     "localhost": {"certificates": []},
 }
+
+
+fleet_systems = load_action("fleet_systems")
+
+
+def test_the_hosts_of_a_system_are_those_of_its_groups_and_the_control_node() -> None:
+    groups = {"all": ["a", "b", "localhost"], "broker": ["b"], "fleet": ["b", "a"]}
+    assert fleet_systems.members_of(["broker", "fleet"], groups) == ["a", "b"]
+    assert fleet_systems.members_of(["localhost"], groups) == ["localhost"]
+
+
+def test_a_group_without_hosts_has_none() -> None:
+    assert fleet_systems.members_of(["image_worker"], {"fleet": ["a"]}) == []
 
 
 def test_systems_of_which_nothing_differs_are_left_out() -> None:
