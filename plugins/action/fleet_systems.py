@@ -67,7 +67,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible carries no type
 
 
 def members_of(wanted: Iterable[str], groups: Mapping[str, list[str]]) -> list[str]:
-    """Return the hosts of groups, none for one without hosts; the control node, which has no group, stands for itself."""
+    """Return the hosts of groups, none for one that has none; the control node stands for itself."""
     known = {**groups, "localhost": ["localhost"]}
     return sorted({host for group in wanted for host in known.get(group, [])})
 
