@@ -4,7 +4,6 @@ import json
 import subprocess
 from pathlib import Path
 
-RECORD = "applied.json"  # what the playbooks compare a host with
 FILES = (
     "etc/frota/**/*",
     "etc/systemd/system/frota-*",
@@ -53,7 +52,7 @@ def installed(packages: tuple[str, ...]) -> list[str]:
 
 def state() -> dict[str, object]:
     """Return files, links, folders, units and packages of this host."""
-    files = [path for path in found(FILES) if path.is_file() and not path.is_symlink() and path.name != RECORD]
+    files = [path for path in found(FILES) if path.is_file() and not path.is_symlink()]
     folders = [path for path in found(FOLDERS) if path.is_dir() and not path.is_symlink()]
     return {
         "files": [{**described(path), "content": content(path)} for path in files],

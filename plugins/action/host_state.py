@@ -13,7 +13,7 @@ OPTIONS = {
     "found": {"type": "dict", "default": {}},
     "state": {"type": "str", "default": "compared", "choices": ["compared", "recorded", "forgotten"]},
     "days_left": {"type": "int", "default": 30},
-    "file": {"type": "path", "default": "/etc/frota/applied.json"},
+    "file": {"type": "path", "default": "/var/lib/frota/applied.json"},
 }
 # -I: nothing of the host's login has a say; -S: none of its libraries is needed, and they take longer than the look.
 PYTHON = "/usr/bin/python3 -IS -"

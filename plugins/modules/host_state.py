@@ -42,7 +42,7 @@ options:
     type: int
     default: 30
     description: A certificate that ends within so many days is a difference.
-  file: {type: path, default: /etc/frota/applied.json, description: Where the record is.}
+  file: {type: path, default: /var/lib/frota/applied.json, description: Where the record is.}
 author: frota
 """
 
