@@ -10,6 +10,7 @@ import stat
 import subprocess
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -87,10 +88,11 @@ def state_of(system: dict[str, Any]) -> State:
 def files(pattern: str) -> Iterator[tuple[str, str]]:
     """Yield each file, link and folder that a pattern names, `**` standing for any folders in between."""
     for path in matching(pattern):
-        found = os.lstat(path)
-        text = f"{found.st_mode:o} {found.st_uid}:{found.st_gid}"
-        # A folder's times tell of what other systems have in it.
-        yield path, text if stat.S_ISDIR(found.st_mode) else f"{text} {of_file(path, found)}"
+        with suppress(FileNotFoundError):  # it has gone since
+            found = os.lstat(path)
+            text = f"{found.st_mode:o} {found.st_uid}:{found.st_gid}"
+            # A folder's times tell of what other systems have in it.
+            yield path, text if stat.S_ISDIR(found.st_mode) else f"{text} {of_file(path, found)}"
 
 
 def matching(pattern: str) -> list[str]:
@@ -124,7 +126,9 @@ def digest(text: str) -> str:
 def printed(words: list[str]) -> str:
     """Return what a command prints. Raises UnknownError for one that fails."""
     try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=COMMAND_SECONDS, check=False)
+        done = subprocess.run(
+            words, capture_output=True, encoding="utf-8", errors="replace", timeout=COMMAND_SECONDS, check=False
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise UnknownError(f"{' '.join(words)}: {error}") from error
     if done.returncode:

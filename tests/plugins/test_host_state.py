@@ -129,6 +129,15 @@ def test_a_command_that_prints_or_ends_otherwise_is_a_difference(folder: Path) -
     assert record.differences() == [f"{' '.join(words)} ended with 1: A=1"]
 
 
+def test_what_a_command_prints_may_be_no_text(folder: Path) -> None:
+    words = ["cat", f"{folder}/settings.env"]
+    (folder / "settings.env").write_bytes(b"\xff\n")
+    record = Record(folder, paths=[], commands=[words])
+    assert record.differences() == []
+    (folder / "settings.env").write_bytes(b"\xff\xff\n")
+    assert record.differences() == [f"{' '.join(words)} has changed"]
+
+
 def test_a_command_that_is_not_there_any_more_is_a_difference(folder: Path) -> None:
     program = folder / "program"
     program.write_text("#!/bin/sh\necho 1\n")
