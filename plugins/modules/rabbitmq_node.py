@@ -1,9 +1,7 @@
 #!/usr/bin/python3
 """One node of a broker: its settings, and whether it runs with them."""
 
-import os
 import pwd
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,7 +9,20 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule  # type: ignore[import-untyped]  # Ansible carries no types
-from ansible.module_utils.systemd_units import journal, properties  # type: ignore[import-untyped]  # found by Ansible
+from ansible.module_utils.host_files import (  # type: ignore[import-untyped]  # found by Ansible
+    AHEAD_SECONDS,
+    Access,
+    Fault,
+    content,
+    ours,
+    shown,
+    write,
+)
+from ansible.module_utils.systemd_units import (  # type: ignore[import-untyped]  # found by Ansible
+    journal,
+    properties,
+    seconds,
+)
 
 DOCUMENTATION = """
 module: rabbitmq_node
@@ -74,49 +85,8 @@ READ_AT_START = (
 )
 MODE = 0o644
 OWNER = "rabbitmq"
-TIMESTAMP = "%Y-%m-%d %H:%M:%S.%f UTC"  # of `systemctl show --timestamp=us+utc`, behind the day of the week
-AHEAD_SECONDS = 60  # what is dated further in the future was under a wrong clock
 STARTUP_SECONDS, QUORUM_SECONDS = 60, 300  # how long a node that is up may take to boot, and its queues to catch up
 JOURNAL_LINES = 30
-
-
-class Fault(Exception):
-    """The node cannot be what it should be; the text is for people."""
-
-
-def seconds(timestamp: str) -> float:
-    """Return systemd's timestamp (`Fri 2026-11-27 13:34:55.123456 UTC`) in seconds since 1970, 0 for an empty one."""
-    _, _, moment = timestamp.partition(" ")
-    return datetime.strptime(moment, TIMESTAMP).replace(tzinfo=UTC).timestamp() if moment else 0.0
-
-
-def content(path: Path) -> str | None:
-    """Return a file's text; None if there is none."""
-    try:
-        return path.read_text(encoding="utf-8", errors="surrogateescape")
-    except FileNotFoundError:
-        return None
-
-
-def write(path: Path, text: str, mode: int = MODE, owner: str = "") -> None:
-    """Replace a file by a whole one of the right mode, on disk; its folder is made where there is none."""
-    if not path.parent.exists():
-        path.parent.mkdir()
-        path.parent.chmod(0o755)
-    descriptor, unfinished = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
-            file.write(text)
-            os.fchmod(file.fileno(), mode)
-            if owner:
-                user = pwd.getpwnam(owner)
-                os.fchown(file.fileno(), user.pw_uid, user.pw_gid)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(unfinished).replace(path)
-    except BaseException:
-        Path(unfinished).unlink()
-        raise
 
 
 @dataclass(frozen=True)
@@ -183,15 +153,15 @@ class Node:
     def write(self) -> None:
         """Make the files what they should be."""
         for path, text in self.differing().items():
-            write(path, text)
+            if not path.parent.exists():
+                path.parent.mkdir()
+                path.parent.chmod(0o755)
+            write(path, text, ours(MODE))
         for path in self.loose():
             path.chmod(MODE)
         if self.lacks_cookie():
-            write(self.cookie_file, self.params["cookie"], 0o400, OWNER)
-
-
-def shown(path: Path, before: str, after: str) -> dict[str, str]:
-    return {"before_header": str(path), "after_header": str(path), "before": before, "after": after}
+            user = pwd.getpwnam(OWNER)
+            write(self.cookie_file, self.params["cookie"], Access(0o400, user.pw_uid, user.pw_gid))
 
 
 def diff(node: Node, action: str) -> Iterator[dict[str, str]]:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from ansible.module_utils.basic import AnsibleModule  # type: ignore[import-untyped]  # Ansible carries no types
 from ansible.module_utils.host_files import (  # type: ignore[import-untyped]  # found by Ansible
+    Fault,
     access_of,
     content,
     date_back,
@@ -79,10 +80,6 @@ MODE = 0o644
 PROPERTIES = ("ActiveState", "UnitFileState", "InactiveExitTimestamp", "NeedDaemonReload")
 JOURNAL_LINES = 15
 ESCAPED = str.maketrans({character: f"\\{character}" for character in '\\"$`'})  # systemd.exec(5), EnvironmentFile=
-
-
-class Fault(Exception):
-    """The service cannot be what it should be; the text is for people."""
 
 
 class State(NamedTuple):

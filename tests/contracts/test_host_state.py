@@ -31,6 +31,13 @@ def test_a_description_names_what_there_is(role: str) -> None:
     assert [place for place in places if not (ROOT / place).exists()] == []
 
 
+def test_a_system_has_the_same_groups_for_its_tag_and_for_its_look() -> None:
+    tagged = load(ROOT / "playbooks/vars/tags.yml")["fleet_systems"]
+    assert {role: sorted(DESCRIBED[role]["groups"]) for role in tagged} == {
+        role: sorted(groups) for role, groups in tagged.items()
+    }
+
+
 @pytest.mark.parametrize("inventory", ["local", "aws"])
 def test_every_system_has_a_group_of_hosts_to_be_left_out(inventory: str) -> None:
     groups = load(ROOT / "inventory" / inventory / "hosts.yml")

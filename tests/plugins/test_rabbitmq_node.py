@@ -1,6 +1,7 @@
 """The module `rabbitmq_node` without a host: what it finds in files, and what it concludes."""
 
 import os
+import pwd
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -129,7 +130,7 @@ def test_a_file_of_another_mode_is_put_right_without_a_restart(root: Path) -> No
 def test_the_secret_is_given_to_a_node_that_has_nothing_and_kept_by_one_that_has_something(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_MODULE, "OWNER", "")  # who runs the test
+    monkeypatch.setattr(_MODULE, "OWNER", pwd.getpwuid(os.geteuid()).pw_name)  # who runs the test
     assert not _node(root, cookie="secret").lacks_cookie()
     (root / "var/lib/rabbitmq/mnesia/rabbit@one").rmdir()
     node = _node(root, cookie="secret")

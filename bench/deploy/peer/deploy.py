@@ -4,8 +4,8 @@ from io import StringIO
 from pathlib import Path
 
 # pyinfra is not in .venv: tools/peers puts it into bench/build.
-from pyinfra import host  # type: ignore[import-not-found]
-from pyinfra.operations import apt, files, server, systemd  # type: ignore[import-not-found]
+from pyinfra import host  # type: ignore[import-not-found]  # only tools/peers fetches it
+from pyinfra.operations import apt, files, server, systemd  # type: ignore[import-not-found]  # as above
 
 wanted, release = host.data.wanted, host.data.release
 
