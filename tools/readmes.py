@@ -37,14 +37,28 @@ def row(name: str, option: dict[str, Any], defaults: dict[str, Any]) -> str:
     return f"| `{name}` | {kind} | {default} | {meaning} |"
 
 
-def section(entry: str, spec: dict[str, Any], defaults: dict[str, Any]) -> str:
-    """Return what an entry point does, and its inputs."""
+def section(entry: str, spec: dict[str, Any], defaults: dict[str, Any], same: str) -> str:
+    """Return what an entry point does, and its inputs; `same` is an earlier one that has the same, empty for none."""
     told = spec.get("description", [])
     paragraphs = [f"{spec['short_description']}.", *([told] if isinstance(told, str) else told)]
     text = f"\n## {entry}\n\n" + "\n\n".join(map(plain, paragraphs)) + "\n"
+    if same:
+        return f"{text}\nInputs: those of `{same}`.\n"
     rows = [row(name, option, defaults) for name, option in spec.get("options", {}).items()]
     table = ["", "| input | type | default | |", "|---|---|---|---|", *rows]
     return text + ("\n".join(table) + "\n" if rows else "")
+
+
+def sections(specs: dict[str, Any], defaults: dict[str, Any]) -> str:
+    """Return the section of every entry point, each table once."""
+    text = ""
+    told: dict[str, str] = {}
+    for entry, spec in specs.items():
+        inputs = json.dumps(spec.get("options", {}))
+        text += section(entry, spec, defaults, told.get(inputs, ""))
+        if spec.get("options"):
+            told.setdefault(inputs, entry)
+    return text
 
 
 def readme(role: Path) -> str:
@@ -54,7 +68,7 @@ def readme(role: Path) -> str:
         for file in (role / "meta/argument_specs.yml", role / "meta/main.yml", role / "defaults/main.yml")
     )
     head = HEAD.format(name=role.name, description=meta["galaxy_info"]["description"])
-    return head + "".join(section(entry, spec, defaults or {}) for entry, spec in specs["argument_specs"].items())
+    return head + sections(specs["argument_specs"], defaults or {})
 
 
 if __name__ == "__main__":
