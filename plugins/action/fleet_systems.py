@@ -13,6 +13,7 @@ from ansible.plugins.action import ActionBase  # type: ignore[import-untyped]  #
 DESCRIPTION = "meta/host_state.yml"
 # Every system's roles are played by these, with these.
 SHARED = ("plugins", "playbooks", "site.yml", "ansible.cfg")
+NOT_OF_HOSTS = {"groups", "needs", "uses", "sources"}  # parts of a description
 UNREAD = {"__pycache__", "molecule", "tests"}
 
 
@@ -74,7 +75,7 @@ class Values:
 
 def state_of(root: Path, system: Mapping[str, Any], values: Values) -> dict[str, Any]:
     """Return what a system has on a host, as the module `host_state` takes it."""
-    state = values.templated({key: value for key, value in system.items() if key not in ("groups", "needs", "sources")})
+    state = values.templated({key: value for key, value in system.items() if key not in NOT_OF_HOSTS})
     return {
         **state,
         "probes": [{**probe, "code": (root / probe["code"]).read_text()} for probe in state.get("probes", ())],
@@ -83,9 +84,9 @@ def state_of(root: Path, system: Mapping[str, Any], values: Values) -> dict[str,
 
 def inputs_of(root: Path, name: str, described: Mapping[str, Any], members: Mapping[str, Values]) -> str:
     """Return a digest of all that a system is described by: its code, its members, their variables."""
-    shared = [role.name for role in sorted((root / "roles").iterdir()) if role.name not in described]
-    prefixes = tuple(f"{role}_" for role in [name, *shared])
-    folders = [*(f"roles/{role}" for role in [name, *shared]), *SHARED, *described[name].get("sources", ())]
+    roles = [name, *described[name].get("uses", ())]
+    prefixes = tuple(f"{role}_" for role in roles)
+    folders = [*(f"roles/{role}" for role in roles), *SHARED, *described[name].get("sources", ())]
     digest = hashlib.sha256()
     for path in code(root / folder for folder in folders):
         digest.update(f"{path.relative_to(root)} {path.stat().st_mode:o}\n".encode() + path.read_bytes())
