@@ -29,6 +29,7 @@ SMOKES: dict[str, Callable[[Options], Scenario]] = {
     "remote_list": remote_list.smoke,
     "images": images.smoke,
     "cpu_metrics": cpu_metrics.smoke,
+    "deploy": deploy.smoke,
 }
 # Takes a fleet that is up and minutes for each pair, so it is measured where it is asked for.
 NAMED_ONLY = {"deploy"}
@@ -59,6 +60,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--quick", action="store_true", help="ours alone, one scenario a system, for 0.5 s: does it run?"
     )
+    parser.add_argument(
+        "--hosts", type=positive_int, default=0, metavar="N", help="deploy: no change, on N hosts for this run"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every measurement to FILE, too")
     parser.add_argument("--state-root", type=Path, default=BUILD, metavar="DIR", help="a folder on the disk to measure")
     parser.add_argument(
@@ -80,8 +84,8 @@ def impossible(options: argparse.Namespace) -> str | None:
     """Return what would only fail after minutes of measuring, or with a traceback."""
     if unknown := set(options.systems) - set(SYSTEMS):
         return f"no benchmark for {', '.join(sorted(unknown))}; there are: {', '.join(SYSTEMS)}"
-    if options.quick and (whole := NAMED_ONLY & set(options.systems)):
-        return f"--quick leaves {', '.join(sorted(whole))} out, which takes minutes"
+    if options.hosts and (options.quick or options.systems != ["deploy"]):
+        return "--hosts is for deploy alone, and not for --quick: python -m bench deploy --hosts 30"
     for folder in (options.state_root, *([options.json.parent] if options.json else [])):
         if not os.access(folder, os.W_OK | os.X_OK):
             return f"{folder} is no folder to write to"
@@ -105,7 +109,7 @@ def positive_float(text: str) -> float:
 def run(arguments: argparse.Namespace, folder: Path) -> None:
     """Measure with state in `folder`; what lasts for the run ends with it."""
     machine.require_disk(folder)
-    options = Options(arguments.frota, folder, arguments.seconds)
+    options = Options(arguments.frota, folder, arguments.seconds, arguments.hosts)
     with options.held:
         measure(arguments, options)
 

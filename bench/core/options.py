@@ -9,10 +9,12 @@ from pathlib import Path
 class Options:
     """`frota` is the command to measure, `folder` is on the disk to measure, `seconds` is for one measurement.
 
+    `hosts` is how many a fleet is to have that is measured, 0 for as many as it has.
     `held` takes what lasts for the whole run and must then be ended.
     """
 
     frota: Path
     folder: Path
     seconds: float
+    hosts: int = 0
     held: ExitStack = field(default_factory=ExitStack)

@@ -34,6 +34,12 @@ def hosts() -> list[str]:
     return sorted(set(names) - {EMBEDDED_AWS})
 
 
+def embedded_aws_address() -> str:
+    """Return the address of the AWS that knows the fleet's instances."""
+    network = ROOT.joinpath(".local/fleet.cidr").read_text(encoding="utf-8")
+    return network.strip().replace(".0.0/16", ".255.250")
+
+
 def on(host: str, command: str, script: str = "") -> str:
     """Return what a command prints as root on a host; `script` is its standard input.
 

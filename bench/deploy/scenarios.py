@@ -11,10 +11,11 @@ from typing import Any
 from bench.core.compare import Claim, Column, Figures, Scenario
 from bench.core.errors import InvalidRunError
 from bench.core.options import Options
-from bench.deploy import fleet, sides
+from bench.deploy import fleet, further_hosts, sides
 
-FROTA, PYINFRA = "frota", "pyinfra"
+FROTA, ANEW, PYINFRA = "frota", "frota, connecting anew", "pyinfra"
 COLUMNS = (Column("wall_s", "s", ".1f"), Column("cpu_s", "CPU s", ".1f"))
+DISCONNECT = Path(__file__).with_name("disconnect.yml")
 SETTING, VARIABLE = "sensors_max_connections", "SENSORS_MAX_CONNECTIONS"
 SETTING_HOST, SETTING_FILE = "sensor-server", "/etc/frota/frota-sensor-server.env"
 # What the module `release` does on a host, in a shell.
@@ -24,8 +25,8 @@ python3 -m venv --without-pip {name}
 for packages in {name}/lib/python3*/site-packages; do
   echo /opt/frota/libraries/{libraries}/${{packages#*/}} >$packages/libraries.pth
 done
-{name}/bin/python -m pip install --quiet --no-index --no-cache-dir --no-deps {name}/*.whl
-rm {name}/*.whl
+sed s/{old}/{name}/ {old}/bin/frota >{name}/bin/frota
+chmod 755 {name}/bin/frota
 sync --file-system {name}
 touch {name}/ready"""
 
@@ -33,23 +34,44 @@ touch {name}/ready"""
 def scenarios(options: Options) -> Sequence[Scenario]:
     """Return the scenarios. Raises CannotRunError where no fleet is up, or pyinfra is missing.
 
-    A fleet that is not as described would make the first run one that changes something.
+    With `options.hosts` the fleet has so many for as long as the run lasts, and all that is measured is the run that
+    changes nothing.
     """
     fleet.require()
     sides.require_pyinfra()
-    print("bench: the fleet is brought up to date first, which is not measured", file=sys.stderr, flush=True)
+    if options.hosts:
+        options.held.callback(up_to_date, 0)
+    up_to_date(max(0, options.hosts - len(further_hosts.own())))
+    looks = unchanged(options.folder)
+    return [looks] if options.hosts else [looks, setting(options.folder), upgrade(options.folder)]
+
+
+def smoke(options: Options) -> Scenario:
+    """Return what shows that the benchmark runs: nothing to change, without pyinfra. Raises CannotRunError as above."""
+    fleet.require()
+    up_to_date(0)
+    return unchanged(options.folder).first_alone()
+
+
+def up_to_date(further: int) -> None:
+    """Bring the fleet up to date, with so many further hosts; else the first run would have something to change."""
+    further_hosts.resize(further)
+    whole = f"made one of {further} further hosts" if further else "brought up to date"
+    print(f"bench: the fleet is {whole}, which is not measured", file=sys.stderr, flush=True)
     sides.playbook("site.yml")
-    return [unchanged(options.folder), setting(options.folder), upgrade(options.folder)]
 
 
-def compared(title: str, ours: Callable[[], Figures], theirs: Callable[[], Figures], aim: float | None) -> Scenario:
-    """Return a scenario of the two sides; `aim` is for the ratio of their times."""
-    claims = (
-        Claim("time ÷ pyinfra", "wall_s", FROTA, PYINFRA, at_most=aim),
-        Claim("CPU ÷ pyinfra", "cpu_s", FROTA, PYINFRA),
-        Claim("seconds", "wall_s", FROTA, shape=".1f"),
-    )
-    return Scenario(title, {FROTA: ours, PYINFRA: theirs}, COLUMNS, claims)
+def compared(title: str, measured: Mapping[str, Callable[[], Figures]], aim: float | None = None) -> Scenario:
+    """Return a scenario; the last side is whom the others are compared with, `aim` is for the ratio of the times."""
+    *ours, theirs = measured
+    claims = [Claim(f"time ÷ pyinfra{note(side)}", "wall_s", side, theirs, at_most=aim) for side in ours]
+    claims += [Claim(f"CPU ÷ pyinfra{note(side)}", "cpu_s", side, theirs) for side in ours]
+    return Scenario(title, measured, COLUMNS, [*claims, Claim("seconds", "wall_s", FROTA, shape=".1f")])
+
+
+def note(side: str) -> str:
+    """Return what a claim says of a side that is not simply ours."""
+    return side.removeprefix(FROTA)
 
 
 def unchanged(folder: Path) -> Scenario:
@@ -60,12 +82,17 @@ def unchanged(folder: Path) -> Scenario:
         sides.require_unchanged(printed)
         return figures
 
+    def anew() -> Figures:
+        sides.playbook(str(DISCONNECT))
+        return ours()
+
     def theirs() -> Figures:
         figures, printed = sides.pyinfra(folder, fleet.states())
         sides.require_unchanged(printed)
         return figures
 
-    return compared("nothing to change", ours, theirs, aim=1.5)
+    title = f"no change, {len(fleet.hosts())} hosts"
+    return compared(title, {FROTA: ours, ANEW: anew, PYINFRA: theirs}, aim=1.5)
 
 
 def setting(folder: Path) -> Scenario:
@@ -85,7 +112,7 @@ def setting(folder: Path) -> Scenario:
         sides.playbook("site.yml")  # which sees that files were written, and would else go through them when measured
         return mean(there, back)
 
-    return compared("one setting", ours, theirs, aim=None)
+    return compared("one setting", {FROTA: ours, PYINFRA: theirs})
 
 
 def mean(there: Figures, back: Figures) -> Figures:
@@ -123,7 +150,7 @@ def upgrade(folder: Path) -> Scenario:
         before = fleet.releases()
         with tempfile.TemporaryDirectory(dir=folder) as application:
             project = changed_application(Path(application) / "app")
-            figures, _ = sides.playbook("playbooks/configure.yml", "-e", f"python_service_project={project}")
+            figures, _ = sides.playbook("site.yml", "-e", f"fleet_application={project}")
         if len(after := fleet.releases()) != 1 or after == before:
             raise InvalidRunError(f"the hosts run {', '.join(sorted(after))} after an upgrade from {', '.join(before)}")
         sides.playbook("site.yml")
@@ -140,7 +167,7 @@ def upgrade(folder: Path) -> Scenario:
         fleet.on_all(list(before), f"rm -rf /opt/frota/releases/{release['name']} /opt/frota/{release['name']}.tar.gz")
         return figures
 
-    return compared("a new release", ours, theirs, aim=None)
+    return compared("a new release", {FROTA: ours, PYINFRA: theirs})
 
 
 def changed_application(folder: Path) -> Path:
@@ -156,5 +183,5 @@ def renamed_release(folder: Path, old: str, new: str) -> dict[str, str]:
     shutil.unpack_archive(fleet.ROOT / ".local/wheelhouse" / f"{old}.tar.gz", folder)
     (folder / old).rename(folder / new)
     archive = shutil.make_archive(str(folder / new), "gztar", folder, new)
-    install = INSTALL.format(name=new, libraries=old.split("-")[-2])
+    install = INSTALL.format(name=new, old=old, libraries=old.split("-")[-2])
     return {"name": new, "archive": archive, "install": install}

@@ -8,16 +8,24 @@ FILES = (
     "etc/frota/**/*",
     "etc/systemd/system/frota-*",
     "etc/systemd/*.conf.d/frota.conf",
+    "etc/rabbitmq/**/*",
+    "etc/systemd/system/rabbitmq-server.service.d/*",
+    "etc/systemd/system/epmd.socket.d/*",
+    "var/lib/rabbitmq/.erlang.cookie",
     "opt/frota/current/bin/frota",
     "opt/frota/current/ready",
     "opt/frota/current/pyvenv.cfg",
 )
+CERTIFICATES = ("etc/frota/certificates/*.crt",)
 LINKS = ("opt/frota/current", "usr/local/bin/frota", "etc/localtime", "etc/systemd/system/*.wants/frota-*")
 FOLDERS = (
     *("etc/frota", "etc/frota/*/", "etc/systemd/*.conf.d", "opt/frota", "opt/frota/releases", "opt/frota/releases/*"),
     *("opt/frota/libraries", "opt/frota/libraries/*", "var/log/journal"),
 )
-UNITS = ("ssh.service", "systemd-journald.service", "systemd-timesyncd.service", "rabbitmq-server.service")
+UNITS = (
+    *("ssh.service", "systemd-journald.service", "systemd-timesyncd.service"),
+    *("rabbitmq-server.service", "epmd.socket"),
+)
 PACKAGES = ("python3", "sudo", "openssh-server", "systemd-timesyncd", "rabbitmq-server", "libturbojpeg0")
 
 
@@ -43,6 +51,12 @@ def active(patterns: tuple[str, ...]) -> list[str]:
     return sorted(line.split()[0] for line in lines)
 
 
+def enabled(unit: str) -> bool:
+    """Tell whether a unit was told to start at boot, as one that is static never is."""
+    asked = ["systemctl", "is-enabled", unit]
+    return subprocess.run(asked, check=False, capture_output=True, text=True).stdout.strip() == "enabled"
+
+
 def installed(packages: tuple[str, ...]) -> list[str]:
     """Return the packages that are installed."""
     asked = ["dpkg-query", "--show", "--showformat=${db:Status-Abbrev}${Package}\n", *packages]
@@ -51,14 +65,16 @@ def installed(packages: tuple[str, ...]) -> list[str]:
 
 
 def state() -> dict[str, object]:
-    """Return files, links, folders, units and packages of this host."""
+    """Return files, certificates, links, folders, units and packages of this host."""
     files = [path for path in found(FILES) if path.is_file() and not path.is_symlink()]
     folders = [path for path in found(FOLDERS) if path.is_dir() and not path.is_symlink()]
     return {
-        "files": [{**described(path), "content": content(path)} for path in files],
+        # Those of a release belong to it, whichever is the current one.
+        "files": [{**described(path.resolve()), "content": content(path)} for path in files],
+        "certificates": [str(path) for path in found(CERTIFICATES)],
         "links": [{"path": str(path), "target": str(path.readlink())} for path in found(LINKS) if path.is_symlink()],
         "folders": [described(path) for path in folders],
-        "units": active(("frota-*.service", "frota-*.socket", *UNITS)),
+        "units": {unit: enabled(unit) for unit in active(("frota-*.service", "frota-*.socket", *UNITS))},
         "packages": installed(PACKAGES),
     }
 

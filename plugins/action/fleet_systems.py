@@ -13,6 +13,7 @@ from ansible.plugins.action import ActionBase  # type: ignore[import-untyped]  #
 DESCRIPTION = "meta/host_state.yml"
 # Every system's roles are played by these, with these.
 SHARED = ("plugins", "playbooks", "site.yml", "ansible.cfg")
+NOT_OF_HOSTS = {"groups", "needs", "uses", "sources"}  # parts of a description
 UNREAD = {"__pycache__", "molecule", "tests"}
 
 
@@ -28,14 +29,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible carries no type
         root, variables = Path(arguments["root"]), dict(task_vars or {})
         described = {name: self._read(file) for name, file in descriptions(root).items()}
         wanted = arguments["systems"] or list(described)
+        members = {name: members_of(described[name]["groups"], variables["groups"]) for name in wanted}
+        looked = {host for name in wanted for host in members[name]}
+        values = {host: Values(self._templar, variables["hostvars"], host) for host in looked}
         hosts: dict[str, dict[str, Any]] = {host: {} for host in variables["groups"]["all"]}
-        members: dict[str, list[str]] = {}
         for name in wanted:
-            members[name] = members_of(described[name]["groups"], variables["groups"])
-            inputs = self._inputs(root, name, described, members[name], variables["hostvars"])
+            inputs = inputs_of(root, name, described, {host: values[host] for host in members[name]})
             for host in members[name]:
-                state = self._templated(root, described[name], variables["hostvars"].raw_get(host))
-                hosts[host][name] = {**state, "inputs": inputs}
+                hosts[host][name] = {**state_of(root, described[name], values[host]), "inputs": inputs}
         needs = {name: described[name].get("needs", []) for name in wanted}
         run = {"whole": is_whole(), "changes": may_change()}
         return {**result, "hosts": hosts, "members": members, "needs": needs, **run}
@@ -44,26 +45,54 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible carries no type
         read: dict[str, Any] = self._loader.load_from_file(str(file), trusted_as_template=True)
         return read
 
-    def _templated(self, root: Path, system: Mapping[str, Any], host: Any) -> dict[str, Any]:
-        kept = {key: value for key, value in system.items() if key not in ("groups", "needs", "sources")}
-        templar = self._templar.copy_with_new_env(available_variables=dict(host))
-        templated: dict[str, Any] = templar.template(kept)
-        probes = templated.get("probes", ())
-        return {**templated, "probes": [{**probe, "code": (root / probe["code"]).read_text()} for probe in probes]}
 
-    def _inputs(
-        self, root: Path, name: str, described: Mapping[str, Any], members: Iterable[str], hostvars: Any
-    ) -> str:
-        """Return a digest of all that a system is described by: its code, its members, their variables."""
-        shared = [role.name for role in sorted((root / "roles").iterdir()) if role.name not in described]
-        prefixes = tuple(f"{role}_" for role in [name, *shared])
-        folders = [*(f"roles/{role}" for role in [name, *shared]), *SHARED, *described[name].get("sources", ())]
-        digest = hashlib.sha256()
-        for path in code(root / folder for folder in folders):
-            digest.update(f"{path.relative_to(root)} {path.stat().st_mode:o}\n".encode() + path.read_bytes())
-        for host in members:
-            digest.update(f"{host}\n".encode() + text_of(dict(values(hostvars[host], prefixes))).encode())
-        return digest.hexdigest()
+class Values:
+    """The variables of a host, each templated once: some are part of every system's inputs."""
+
+    def __init__(self, templar: Any, hostvars: Any, host: str) -> None:
+        self._raw = dict(hostvars.raw_get(host))
+        # Not among them by itself, and what a host takes from another would be without a value.
+        self._templar = templar.copy_with_new_env(available_variables={**self._raw, "hostvars": hostvars})
+        self._known: dict[str, Any] = {}
+
+    def templated(self, value: Any) -> Any:
+        """Return a value that may have templates in it. Raises AnsibleError."""
+        return self._templar.template(value)
+
+    def beginning(self, prefixes: tuple[str, ...]) -> dict[str, Any]:
+        """Return the variables that a system's roles read; one that has no value yet tells its reason."""
+        names = [name for name in self._raw if name.startswith(prefixes) or name in ("ansible_host", "ec2_instance_id")]
+        return {name: self._value(name) for name in names}
+
+    def _value(self, name: str) -> Any:
+        if name not in self._known:
+            try:
+                self._known[name] = self.templated(self._raw[name])
+            except AnsibleError as error:
+                self._known[name] = f"without a value: {type(error).__name__}"
+        return self._known[name]
+
+
+def state_of(root: Path, system: Mapping[str, Any], values: Values) -> dict[str, Any]:
+    """Return what a system has on a host, as the module `host_state` takes it."""
+    state = values.templated({key: value for key, value in system.items() if key not in NOT_OF_HOSTS})
+    return {
+        **state,
+        "probes": [{**probe, "code": (root / probe["code"]).read_text()} for probe in state.get("probes", ())],
+    }
+
+
+def inputs_of(root: Path, name: str, described: Mapping[str, Any], members: Mapping[str, Values]) -> str:
+    """Return a digest of all that a system is described by: its code, its members, their variables."""
+    roles = [name, *described[name].get("uses", ())]
+    prefixes = tuple(f"{role}_" for role in roles)
+    folders = [*(f"roles/{role}" for role in roles), *SHARED, *described[name].get("sources", ())]
+    digest = hashlib.sha256()
+    for path in code(root / folder for folder in folders):
+        digest.update(f"{path.relative_to(root)} {path.stat().st_mode:o}\n".encode() + path.read_bytes())
+    for host, values in members.items():
+        digest.update(f"{host}\n".encode() + text_of(values.beginning(prefixes)).encode())
+    return digest.hexdigest()
 
 
 def members_of(wanted: Iterable[str], groups: Mapping[str, list[str]]) -> list[str]:
@@ -90,16 +119,6 @@ def is_whole() -> bool:
     chosen = context.CLIARGS
     parts = ("subset", "skip_tags", "start_at_task", "step")
     return list(chosen.get("tags") or ["all"]) == ["all"] and not any(chosen.get(part) for part in parts)
-
-
-def values(host: Any, prefixes: tuple[str, ...]) -> Iterator[tuple[str, Any]]:
-    """Yield the variables of a host that a system's roles read; one that has no value yet tells its reason."""
-    for name in sorted(host):
-        if name.startswith(prefixes) or name in ("ansible_host", "ec2_instance_id"):
-            try:
-                yield name, host[name]
-            except AnsibleError as error:
-                yield name, f"without a value: {type(error).__name__}"
 
 
 def may_change() -> bool:

@@ -6,9 +6,9 @@ module: fleet_systems
 short_description: What each host has of which system, and a digest of all that describes it
 description:
   - A system is a role with C(meta/host_state.yml), which names its hosts (C(groups), or C(localhost)), what it has on
-    them (as the module C(host_state) takes it), other systems on which it depends (C(needs)), and files outside of the
-    role that describe it (C(sources)).
-  - The digest is of the role's files and those of roles that are no system, of the playbooks and plugins, and of the
+    them (as the module C(host_state) takes it), other systems on which it depends (C(needs)), roles that are no system
+    and that it takes in (C(uses)), and files outside of the role that describe it (C(sources)).
+  - The digest is of the role's files and those of the roles that it uses, of the playbooks and plugins, and of the
     variables of its hosts, those whose names begin with the name of one of these roles.
   - C(whole) tells whether the run plays everything everywhere, without C(--limit), C(--tags) and the like.
 options:

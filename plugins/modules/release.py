@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,13 @@ lacking: {type: list, elements: str, returned: success, description: Archives th
 
 KEPT = 3
 PATH = Path("/usr/local/bin")
+EXECUTABLE = """#!{python}
+import sys
+
+from {module} import {function}
+
+sys.exit({function}())
+"""
 
 
 class Home:
@@ -93,27 +101,39 @@ def ready(folder: Path) -> None:
     make_newest(folder)
 
 
+def compile_tree(folder: Path) -> None:
+    """Compile what is in a tree, where the control node could not."""
+    if not any(folder.rglob("*.pyc")):
+        run("python3", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", folder)
+
+
 def install_libraries(libraries: Path, archive: str) -> None:
-    """Make the libraries from their tree, compiled where it is not."""
+    """Make the libraries from their tree."""
     unpack(archive, libraries)
-    if not any(libraries.rglob("*.pyc")):
-        run("python3", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", libraries)
+    compile_tree(libraries)
     ready(libraries)
 
 
 def install_release(release: Path, libraries: Path, archive: str) -> None:
-    """Make a virtual environment of the release's wheel and the libraries."""
+    """Make the release's tree a virtual environment that has the libraries too."""
     unpack(archive, release)
-    wheels = list(release.glob("*.whl"))
+    compile_tree(release)
     run("python3", "-m", "venv", "--without-pip", release)
-    python = release / "bin" / "python"
-    packages = Path(run(python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"))
+    packages = Path(run(release / "bin/python", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"))
     # site(7) of Python: a folder named in such a file is searched as well.
     packages.joinpath("libraries.pth").write_text(f"{libraries / packages.relative_to(release)}\n", encoding="utf-8")
-    run(python, "-m", "pip", "install", "--quiet", "--no-index", "--no-cache-dir", "--no-deps", *wheels)
-    for wheel in wheels:
-        wheel.unlink()
+    place_executables(release, packages)
     ready(release)
+
+
+def place_executables(release: Path, packages: Path) -> None:
+    """Write the executables that the release's packages declare, as pip does where it installs."""
+    for distribution in metadata.distributions(path=[str(packages)]):
+        for entry in distribution.entry_points.select(group="console_scripts"):
+            executable = release / "bin" / entry.name
+            call = {"python": release / "bin/python", "module": entry.module, "function": entry.attr}
+            executable.write_text(EXECUTABLE.format(**call), encoding="utf-8")
+            executable.chmod(0o755)
 
 
 def install(home: Home, archives: Mapping[str, str]) -> None:

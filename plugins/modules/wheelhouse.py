@@ -18,8 +18,8 @@ module: wheelhouse
 short_description: Content-addressed archives of a release for the hosts' Python
 description:
   - Installs the wheels of a hash-locked requirements file for another Python and architecture into the tree
-    C(DEST/LIBRARIES.tar.gz), and builds the wheel of a project into C(DEST/RELEASE.tar.gz). The twenty archives that
-    were used last are kept.
+    C(DEST/LIBRARIES.tar.gz), and a project of Python alone into the tree C(DEST/RELEASE.tar.gz). The twenty archives
+    that were used last are kept.
   - Both names are digests of all that goes into them, so what has not changed is neither built nor sent again.
 options:
   requirements: {type: path, required: true, description: Hash-locked requirements file.}
@@ -31,7 +31,7 @@ options:
   host_python:
     type: path
     description:
-      - Command C(FOLDER ARGUMENT...) that runs the hosts' Python on the control node, to compile the libraries once for
+      - Command C(FOLDER ARGUMENT...) that runs the hosts' Python on the control node, to compile both trees once for
         all hosts. Without it each host compiles them.
 author: frota
 """
@@ -72,7 +72,7 @@ def libraries_name(params: dict[str, Any]) -> str:
 
 def release_name(params: dict[str, Any], libraries: str) -> str:
     project = Path(params["project"])
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(b"installed tree")  # former versions sent a wheel under the digest of its files
     for path in project_files(project):
         content = path.read_bytes()
         digest.update(f"{path.relative_to(project)}\0{len(content)}\0".encode() + content)
@@ -81,31 +81,29 @@ def release_name(params: dict[str, Any], libraries: str) -> str:
 
 
 def gather_libraries(params: dict[str, Any], folder: Path) -> None:
-    """Install the libraries into the folder as below a virtual environment, compiled where that is possible."""
-    packages = folder / "lib" / f"python{params['python_version']}" / "site-packages"
+    """Install the libraries' wheels, those of the hosts' Python and architecture."""
     platforms = [f"--platform={platform}" for platform in params["platforms"]]
     python = f"--python-version={params['python_version']}"
-    install = ("install", "--quiet", "--no-deps", "--no-compile", "--only-binary=:all:", python, *platforms)
+    locked = ("--require-hashes", f"--requirement={params['requirements']}")
+    install(params, folder, "--only-binary=:all:", python, *platforms, *locked)
+
+
+def gather_project(params: dict[str, Any], folder: Path) -> None:
+    """Build and install the project, which is of Python alone."""
+    install(params, folder, "--no-build-isolation", "--no-index", params["project"])
+
+
+def install(params: dict[str, Any], folder: Path, *what: str) -> None:
+    """Install into the folder as below a virtual environment, compiled where that is possible."""
+    packages = folder / "lib" / f"python{params['python_version']}" / "site-packages"
     # pip compares what a package asks for with the Python that it runs on itself.
-    pip(
-        params,
-        *install,
-        "--ignore-requires-python",
-        f"--target={packages}",
-        "--require-hashes",
-        f"--requirement={params['requirements']}",
-    )
+    options = ("--quiet", "--no-deps", "--no-compile", "--ignore-requires-python", f"--target={packages}")
+    pip(params, "install", *options, *what)
     shutil.rmtree(packages / "bin", ignore_errors=True)  # commands that would run the control node's Python
     if params["host_python"] and Path(params["host_python"]).exists():
         # The tree is never edited, so its compiled files need not be compared with their sources at each import.
         words = ("-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", str(packages))
         run((params["host_python"], str(folder), *words))
-
-
-def gather_project(params: dict[str, Any], folder: Path) -> None:
-    """Put the project's wheel into the folder."""
-    wheel = ("wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index")
-    pip(params, *wheel, f"--wheel-dir={folder}", params["project"])
 
 
 def prune(folder: Path, wanted: Iterable[Path]) -> None:

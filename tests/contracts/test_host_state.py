@@ -1,5 +1,6 @@
 """What roles say that they have on hosts, and the places that go by it."""
 
+import re
 from typing import Any
 
 import pytest
@@ -12,13 +13,23 @@ DESCRIBED: dict[str, Any] = {
     for role in ROLES
     if (ROOT / "roles" / role / "meta/host_state.yml").exists()
 }
-_KEYS = {"groups", "needs", "sources", "paths", "units", "commands", "probes", "certificates"}
+_KEYS = {"groups", "needs", "uses", "sources", "paths", "units", "commands", "probes", "certificates"}
 # Roles that others take in, and which those describe.
 _PART_OF_OTHERS = {"python_service"}
 
 
 def test_every_role_says_what_it_has_on_hosts() -> None:
     assert set(ROLES) - set(DESCRIBED) == _PART_OF_OTHERS
+
+
+@pytest.mark.parametrize("role", DESCRIBED)
+def test_a_system_says_which_roles_it_takes_in_so_that_a_change_of_theirs_is_its_own(role: str) -> None:
+    tasks = [one for path in (ROOT / "roles" / role / "tasks").glob("*.yml") for one in mappings(load(path))]
+    calls = [call for one in tasks for key, call in one.items() if re.search(r"(import|include)_role$", str(key))]
+    taken_in = {call["name"] for call in calls} & _PART_OF_OTHERS
+    # The release is installed beside it, in playbooks/prepare.yml.
+    beside = {"python_service"} if role == "base" else set()
+    assert set(DESCRIBED[role].get("uses", ())) == taken_in | beside
 
 
 @pytest.mark.parametrize("role", DESCRIBED)

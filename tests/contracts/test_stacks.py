@@ -90,7 +90,7 @@ def test_clear_text_is_served_on_this_machine_alone() -> None:
 def _hosts_of(play: dict[str, Any]) -> str:
     """Return whom a play is for; where a playbook that imports it may say so, whom it is for by itself."""
     # Less the hosts of systems of which nothing differs.
-    return re.sub(r":!unchanged_\w+", "", str(jinja2.Template(play["hosts"]).render()))
+    return re.sub(r":!(unchanged_\w+|settled)", "", str(jinja2.Template(play["hosts"]).render()))
 
 
 def test_every_group_that_plays_are_for_is_a_role_of_some_instance() -> None:

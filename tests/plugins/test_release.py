@@ -1,6 +1,8 @@
 """The modules `wheelhouse` and `release` without a host: what is sent, what a host lacks, and what it keeps."""
 
 import os
+import subprocess
+import sys
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from .modules import load
 
 _RELEASE, _WHEELHOUSE = load("release"), load("wheelhouse")
 _LIBRARIES = "0123456789ab"
+_EXAMPLE = Path(__file__).parents[2] / "molecule/python_service/example"
 
 
 def _home(folder: Path, release: str) -> Any:
@@ -96,3 +99,27 @@ def test_what_was_installed_last_is_the_newest_though_the_clock_was_ahead_before
 def test_the_release_that_is_wanted_is_kept_however_old_its_date(tmp_path: Path) -> None:
     _installed(tmp_path, "1-l-wanted", "1-l-b", "1-l-c", "1-l-d")
     assert _superfluous(_home(tmp_path, "1-l-wanted")) == set()
+
+
+def test_a_release_runs_its_command_with_the_libraries_beside_it_and_is_compiled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)  # the host's Python
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    library = tmp_path / "libraries" / _LIBRARIES / "lib" / f"python{version}" / "site-packages" / "beside.py"
+    library.parent.mkdir(parents=True)
+    library.write_text("answer = 42\n")
+    release, archive = tmp_path / "releases" / f"1-{_LIBRARIES}-a", tmp_path / f"1-{_LIBRARIES}-a.tar.gz"
+    project = {"python": sys.executable, "python_version": version, "host_python": None, "project": str(_EXAMPLE)}
+    _WHEELHOUSE.make(project, archive, _WHEELHOUSE.gather_project)
+
+    _RELEASE.install_release(release, library.parents[3], str(archive))
+
+    assert (release / "ready").exists()
+    assert list(release.rglob("example*.pyc")) != []
+    assert _RELEASE.run(release / "bin/python", "-c", "import beside; print(beside.answer)") == "42"
+    settings = tmp_path / "example.env"
+    for answer, status in (("100", 0), ("101", 78)):
+        settings.write_text(f'EXAMPLE_ANSWER="{answer}"\n')
+        checked = [str(release / "bin/example"), "--env-file", str(settings), "--check"]
+        assert subprocess.run(checked, check=False).returncode == status

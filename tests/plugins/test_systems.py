@@ -1,6 +1,9 @@
 """Which systems a run leaves out, given what was found on their hosts."""
 
 import importlib.util
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 from .modules import load_action
@@ -64,3 +67,36 @@ def test_the_settings_of_every_role_are_known() -> None:
 def test_differences_that_hosts_have_in_common_are_told_once() -> None:
     looked = {"a": {"sensors": ["x", "y"]}, "b": {"sensors": ["x"], "images": []}}
     assert systems.differences_in_words(looked) == ["sensors: x (a, b)", "sensors: y (a)"]
+
+
+_PLAY = """
+- hosts: localhost
+  gather_facts: false
+  tasks:
+    - ansible.builtin.set_fact: {made: first}
+    - &look
+      fleet_systems: {root: ROOT, systems: [one]}
+      register: before
+    - ansible.builtin.set_fact: {made: second}
+    - <<: *look
+      register: after
+    - ansible.builtin.copy:
+        dest: ROOT/inputs
+        content: "{{ before.hosts.host.one.inputs }} {{ after.hosts.host.one.inputs }}"
+"""
+
+
+def test_a_value_that_a_host_takes_from_another_is_part_of_what_describes_its_systems(tmp_path: Path) -> None:
+    description = tmp_path / "roles/one/meta/host_state.yml"
+    description.parent.mkdir(parents=True)
+    description.write_text("groups: [fleet]\n")
+    hosts = {"host": {"one_release": "{{ hostvars.localhost.made }}"}}
+    (tmp_path / "hosts.yml").write_text(json.dumps({"fleet": {"hosts": hosts}}))
+    (tmp_path / "play.yml").write_text(_PLAY.replace("ROOT", str(tmp_path)))
+    command = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", f"{tmp_path}/hosts.yml"]
+    played = subprocess.run(
+        [*command, f"{tmp_path}/play.yml"], check=False, capture_output=True, text=True, cwd=Path(__file__).parents[2]
+    )
+    assert played.returncode == 0, played.stdout + played.stderr
+    before, after = (tmp_path / "inputs").read_text().split()
+    assert before != after

@@ -5,6 +5,7 @@ from pathlib import Path
 
 # pyinfra is not in .venv: tools/peers puts it into bench/build.
 from pyinfra import host  # type: ignore[import-not-found]  # only tools/peers fetches it
+from pyinfra.facts.server import Command  # type: ignore[import-not-found]  # as above
 from pyinfra.operations import apt, files, server, systemd  # type: ignore[import-not-found]  # as above
 
 wanted, release = host.data.wanted, host.data.release
@@ -27,11 +28,15 @@ for file in host.loop(wanted["files"]):
     else:
         source = StringIO(file["content"])
         changes[file["path"]] = files.put(name=f"{file['path']} is written", src=source, dest=file["path"], **place)
+# Fails the run: a certificate that ends within 30 days is not for pyinfra to renew.
+if wanted["certificates"]:
+    checked = [f"openssl x509 -noout -checkend 2592000 -in {path}" for path in wanted["certificates"]]
+    host.get_fact(Command, " && ".join(checked))
 for link in host.loop(wanted["links"]):
     changes[link["path"]] = files.link(name=f"{link['path']} leads on", **link)
 
-for unit in host.loop(wanted["units"]):
-    runs = systemd.service(name=f"{unit} runs", service=unit, running=True)
+for unit, enabled in host.loop(wanted["units"].items()):
+    systemd.service(name=f"{unit} runs", service=unit, running=True, enabled=enabled or None)
     name = Path(unit).stem
     # A template's instances share their unit file.
     parts = [f"/etc/frota/{name}.env", f"/etc/systemd/system/{unit}", "/opt/frota/current"]
