@@ -92,7 +92,7 @@ def test_a_scenario_that_another_imports_is_converged_there_with_its_own_hosts_a
 def _imported(folder: Path) -> list[str]:
     """Return the playbooks of other scenarios that a scenario imports."""
     plays = [play for file in sorted(folder.glob("*.yml")) for play in load(file) if isinstance(play, dict)]
-    paths = [play.get("import_playbook", play.get("ansible.builtin.import_playbook", "")) for play in plays]
+    paths = [str(play.get("import_playbook")) for play in plays]
     return [path for path in paths if path.startswith("../") and not path.startswith(("../shared/", "../../"))]
 
 
