@@ -77,6 +77,25 @@ def test_a_role_has_a_molecule_scenario_of_its_name(role: str) -> None:
     assert (ROOT / "molecule" / role / "molecule.yml").is_file()
 
 
+def test_a_scenario_that_another_imports_is_converged_there_with_its_own_hosts_and_imports_none() -> None:
+    folders = [file.parent for file in sorted((ROOT / "molecule").glob("*/molecule.yml"))]
+    imported = {folder.name: _imported(folder) for folder in folders if _imported(folder)}
+    assert imported
+    for name, playbooks in imported.items():
+        scenarios = {path.split("/")[1] for path in playbooks if path.endswith("/verify.yml")}
+        inventories = (ROOT / "molecule" / name / "molecule.yml").read_text(encoding="utf-8")
+        assert scenarios.isdisjoint(imported), name  # nobody would run it, nor what it imports
+        assert {f"../{scenario}/converge.yml" for scenario in scenarios} <= set(playbooks), name
+        assert [one for one in scenarios if f"/molecule/{one}/inventory\n" not in inventories] == [], name
+
+
+def _imported(folder: Path) -> list[str]:
+    """Return the playbooks of other scenarios that a scenario imports."""
+    plays = [play for file in sorted(folder.glob("*.yml")) for play in load(file) if isinstance(play, dict)]
+    paths = [str(play.get("import_playbook")) for play in plays]
+    return [path for path in paths if path.startswith("../") and not path.startswith(("../shared/", "../../"))]
+
+
 @each_role
 def test_the_readme_of_a_role_says_what_the_role_declares(role: str) -> None:
     folder = ROOT / "roles" / role

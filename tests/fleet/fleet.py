@@ -12,6 +12,14 @@ from typing import Any, NamedTuple
 from .hosts import Host, call
 
 _PLAY_SECONDS = 1800  # for a playbook that hangs; none takes a third of it
+# Plays that go to every host, whatever differs there.
+_LOOKS = {
+    "Look at every host",
+    "Forget what is about to change",
+    "Record what was left",
+    "Require localhost in the limit",
+    "Check the tags",
+}
 _Invocations = dict[tuple[str, str], str]
 
 
@@ -44,6 +52,19 @@ class Played(NamedTuple):
     def changes(self) -> list[str]:
         """Return what changed, a line each."""
         return [f"{one.host}: {one.play}, {one.task}" for one in self.outcomes if one.changed]
+
+    def changed_hosts(self) -> set[str]:
+        """Return the hosts on which something changed."""
+        return {one.host for one in self.outcomes if one.changed}
+
+    def hosts_of_systems(self) -> set[str]:
+        """Return the hosts, besides the control node, on which tasks of systems' roles ran."""
+        return {one.host for one in self.outcomes if one.play not in _LOOKS and one.host != "localhost"}
+
+    def told(self, host: str, text: str) -> bool:
+        """Tell whether a look of the run said of a host that something differs, in words that begin so."""
+        looks = [one.result["msg"] for one in self.outcomes if one.task == "What differs, and what is left out"]
+        return any(line.startswith(text) and host in line for lines in looks for line in lines)
 
 
 class NoFleetError(Exception):

@@ -18,6 +18,7 @@ from itertools import count
 _ANSWER = b"Dados recebidos com sucesso."
 _LASTING, _FLEETING = 3, 2  # clients that keep their connection; clients that open one for each reading
 _MOST = 5000  # readings of one client
+_PACE = 0.002  # seconds between two of them: what is proven is what happens to them, not how many there are
 _PATIENCE = 180.0  # seconds
 
 
@@ -59,7 +60,7 @@ class Client(threading.Thread):
     def run(self) -> None:
         """Go on, whatever the server does, until it is over."""
         numbers = count()
-        while not self._tally.over.is_set() and (number := next(numbers)) < _MOST:
+        while not self._tally.over.wait(_PACE) and (number := next(numbers)) < _MOST:
             try:
                 self._exchange(number)
             except OSError as error:

@@ -15,57 +15,75 @@ from .fleet import Fleet, Played
 from .hosts import Host, until
 
 _RECORD = "/var/lib/frota/applied.json"
+_NO_RECORD = "no whole run has been recorded here since the last change"
+_SETTINGS = "/etc/frota/frota-sensor-server.env"
+_CHANGED, _OLD, _NEW = ("-e", "sensors_max_errors=8"), 'SENSORS_MAX_ERRORS="10"', 'SENSORS_MAX_ERRORS="8"'
+_STOP = "systemctl stop frota-sensor-server.socket frota-sensor-server.service"
 _KEY = "/etc/frota/credentials/image_client.key"
-_CERTIFICATE = "/etc/frota/certificates/image_client.crt"
+_CERTIFICATE = "/etc/frota/certificates/image_worker.crt"
 _DAY = 86400
 
 
 class Drift(NamedTuple):
-    """Something that is changed by hand on a host: how, and what prints `mended` once it is as it should be."""
+    """Something that is changed by hand on a host: how, what the look has to say, and what succeeds once it is mended.
+
+    One run mends them all, and goes through a system for any of them: that each was seen is told by the look alone.
+    """
 
     host: str
     change: str
+    told: str
     mended: str
 
 
 _DRIFTS = {
     "a unit that was stopped": Drift(
         "server",
-        "systemctl stop frota-sensor-server.socket frota-sensor-server.service",
+        _STOP,
+        "sensors: frota-sensor-server.service is inactive",
         "systemctl -q is-active frota-sensor-server.service",
     ),
     "a unit that does not start at boot": Drift(
         "cpu_server",
         "systemctl -q disable frota-cpu-server.service",
+        "cpu_metrics: frota-cpu-server.service is active, disabled",
         "systemctl -q is-enabled frota-cpu-server.service",
     ),
     "a byte": Drift(
         "list_server",
         "sed -i 's/REMOTE_LIST_MAX_LISTS=.1000/REMOTE_LIST_MAX_LISTS=\"1001/' /etc/frota/frota-list-server.env",
+        "remote_list: /etc/frota/frota-list-server.env has changed",
         "grep -q 'REMOTE_LIST_MAX_LISTS=.1000\"' /etc/frota/frota-list-server.env",
     ),
     "a mode": Drift(
         "cpu_server",
         "chmod 0666 /etc/frota/frota-cpu-server.env",
+        "cpu_metrics: /etc/frota/frota-cpu-server.env has changed",
         "test $(stat --format=%a /etc/frota/frota-cpu-server.env) = 644",
     ),
     "a unit file": Drift(
         "image_producer",
         "sed -i s/^MemoryMax=.*/MemoryMax=infinity/ /etc/systemd/system/frota-image-producer.service",
+        "images: /etc/systemd/system/frota-image-producer.service has changed",
         "grep -q ^MemoryMax=1G /etc/systemd/system/frota-image-producer.service",
     ),
     "a link": Drift(
-        "list_client", "ln -sfn /opt/frota/releases /opt/frota/current", "/opt/frota/current/bin/frota --help"
+        "list_client",
+        "ln -sfn /opt/frota/releases /opt/frota/current",
+        "base: /opt/frota/current has changed",
+        "/opt/frota/current/bin/frota --help",
     ),
-    "a key that was removed": Drift("image_client", f"rm {_KEY}", f"test -s {_KEY}"),
+    "a key that was removed": Drift("image_client", f"rm {_KEY}", f"images: {_KEY} is gone", f"test -s {_KEY}"),
     "settings of the broker": Drift(
         "broker",
         "rabbitmqctl -q clear_policy --vhost frota images",
+        "rabbitmq: Api(15672).get('definitions') has changed",
         "rabbitmqctl -q list_policies --vhost frota | grep -q '^frota.images[^.]'",
     ),
     "a drop-in of the host": Drift(
         "image_client",
         "rm /etc/systemd/journald.conf.d/frota.conf",
+        "base: /etc/systemd/journald.conf.d/frota.conf is gone",
         "grep -q ^SystemMaxUse= /etc/systemd/journald.conf.d/frota.conf",
     ),
 }
@@ -80,28 +98,79 @@ def _is_mended(fleet: Fleet, drift: Drift) -> bool:
     return _host(fleet, drift).try_to_run(f"{drift.mended} >/dev/null; echo mended") == "mended\n"
 
 
-def _played(played: Played) -> set[str]:
-    """Return the hosts, besides the control node, on which tasks of systems' roles ran."""
-    looks = {"Look at every host", "Forget what is about to change", "Record what was left"}
-    looks |= {"Require localhost in the limit", "Check the tags"}
-    return {one.host for one in played.outcomes if one.play not in looks and one.host != "localhost"}
+def _sensor_hosts(fleet: Fleet) -> set[str]:
+    return {fleet.server.name, *(host.name for host in fleet.sensors)}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _setting_as_before(fleet: Fleet) -> Iterator[None]:
+    yield
+    if _OLD not in fleet.server.run(f"cat {_SETTINGS}"):
+        fleet.play("site.yml")
+
+
+def test_site_a_second_time_changes_nothing_anywhere(fleet: Fleet) -> None:
+    before = fleet.invocations()
+    played = fleet.play("site.yml")
+    assert played.hosts == {host.name for host in fleet.hosts} | {"localhost"}
+    assert played.changes() == []
+    assert fleet.restarted_since(before) == set()
 
 
 @pytest.fixture(scope="module")
-def mended(fleet: Fleet) -> Iterator[Played]:
-    """Give the run of site.yml after all of these were changed, the fleet being whole before."""
-    fleet.play("site.yml")
+def mended(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Played:
+    """Give the run of site.yml that follows on a run for one host alone, and on all of these changes."""
+    fleet.play("site.yml", "--limit", f"localhost,{fleet.sensors[0].name}")
     for drift in _DRIFTS.values():
         _host(fleet, drift).run(drift.change)
         assert not _is_mended(fleet, drift), drift
-    yield fleet.play("site.yml")
-    fleet.play("site.yml", "-e", "everything=true")
+    _certify_for_20_days(fleet, fleet.image_workers[0], tmp_path_factory.mktemp("certificate"))
+    return fleet.play("site.yml")
 
 
 @pytest.mark.parametrize("drift", _DRIFTS)
-def test_what_was_changed_by_hand_is_mended(fleet: Fleet, mended: Played, drift: str) -> None:
-    assert mended.changes()
+def test_what_was_changed_by_hand_is_seen_and_mended(fleet: Fleet, mended: Played, drift: str) -> None:
+    assert mended.told(_host(fleet, _DRIFTS[drift]).name, _DRIFTS[drift].told)
     assert _is_mended(fleet, _DRIFTS[drift])
+
+
+def test_a_certificate_near_its_end_is_seen_and_renewed(fleet: Fleet, mended: Played) -> None:
+    host = fleet.image_workers[0]
+    assert mended.told(host.name, f"images: {_CERTIFICATE} ends within 30 days")
+    host.run(f"openssl x509 -checkend {30 * _DAY} -noout -in {_CERTIFICATE}")
+
+
+def _certify_for_20_days(fleet: Fleet, host: Host, folder: Path) -> None:
+    """Give a host a certificate of the fleet's authority that ends soon, and nothing else that would be seen."""
+    key, authority = "/etc/frota/credentials/image_worker.key", fleet.root / ".local/ca"
+    request, certificate = folder / "request", folder / "certificate"
+    request.write_text(host.run(f"openssl req -new -key {key} -subj /CN=image_worker"))
+    signing = ["-CA", f"{authority}/ca.crt", "-CAkey", f"{authority}/ca.key", "-days", "20"]
+    command = ["openssl", "x509", "-req", "-in", str(request), *signing, "-out", str(certificate)]
+    subprocess.run(command, check=True, capture_output=True)
+    host.run(f"cat >{_CERTIFICATE} <<'END'\n{certificate.read_text()}END")
+    _record_as_it_is(fleet, host)
+
+
+def _record_as_it_is(fleet: Fleet, host: Host) -> None:
+    """Let the host's record say that what is there now is what the last run left."""
+    code = (fleet.root / "plugins/modules/host_state.py").read_text()
+    record = json.loads(host.run(f"cat {_RECORD}"))["images"]
+    system = {
+        "inputs": record["inputs"],
+        "paths": list(record["state"]["files"]),
+        "units": ["frota-image-*"],
+        "certificates": list(record["ends"]),
+    }
+    options = {"systems": {"images": system}, "found": {}, "state": "recorded", "file": _RECORD, "check_mode": False}
+    call = f"run({options!r})"
+    host.run(f"python3 -IS - <<'END_OF_CODE'\n{code}\n{call}\nEND_OF_CODE")
+
+
+def test_a_part_of_a_run_is_not_taken_for_a_whole_one(fleet: Fleet, mended: Played) -> None:
+    for system in ("base", "sensors", "cpu_metrics"):
+        assert mended.told(fleet.sensors[0].name, f"{system}: {_NO_RECORD}")
+    assert fleet.sensors[0].name in mended.hosts_of_systems()
 
 
 @pytest.mark.usefixtures("mended")
@@ -121,103 +190,54 @@ def test_whatever_roles_left_on_a_host_is_in_its_record(fleet: Fleet) -> None:
 def test_a_fleet_that_was_mended_is_left_out_of_the_next_run(fleet: Fleet) -> None:
     before = fleet.invocations()
     played = fleet.play("site.yml")
-    assert _played(played) == set()
+    assert played.hosts_of_systems() == set()
     assert played.changes() == []
     assert fleet.restarted_since(before) == set()
 
 
-@pytest.mark.usefixtures("mended")
-def test_only_the_system_that_differs_is_gone_through_on_all_its_hosts(fleet: Fleet) -> None:
-    fleet.server.run(_DRIFTS["a unit that was stopped"].change)
-    played = fleet.play("site.yml")
-    assert _played(played) == {fleet.server.name, *(host.name for host in fleet.sensors)}
-    assert {one.host for one in played.outcomes if one.changed} == {fleet.server.name}
+def test_a_preview_shows_what_would_be_mended_or_changed_and_forgets_and_changes_nothing(fleet: Fleet) -> None:
+    fleet.server.run(_STOP)
+    read = f"cat {_RECORD} {_SETTINGS}; systemctl is-active frota-sensor-server.service || true"
+    before, units = fleet.server.run(read), fleet.invocations()
+    played = fleet.play("site.yml", "--check", "--diff", *_CHANGED)
+    assert played.changed_hosts() == {fleet.server.name}
+    shown = [(one.host, one.diff()) for one in played.outcomes if _NEW in one.diff()]
+    assert [host for host, _ in shown] == [fleet.server.name]
+    assert _OLD in shown[0][1]
+    assert "frota-sensor-server.service" in shown[0][1]
+    assert fleet.server.run(read) == before
+    assert fleet.restarted_since(units) == set()
 
 
-@pytest.mark.usefixtures("mended")
-def test_a_preview_shows_what_would_be_mended_and_forgets_nothing(fleet: Fleet) -> None:
-    fleet.server.run(_DRIFTS["a unit that was stopped"].change)
-    before = fleet.server.run(f"cat {_RECORD}")
-    played = fleet.play("site.yml", "--check", "--diff")
-    assert [one.host for one in played.outcomes if one.changed] == [fleet.server.name]
-    assert fleet.server.run(f"cat {_RECORD}") == before
-    assert fleet.play("site.yml").changes() != []
-
-
-@pytest.mark.usefixtures("mended")
-def test_a_certificate_near_its_end_is_renewed(fleet: Fleet, tmp_path: Path) -> None:
-    host, authority = fleet.image_client, fleet.root / ".local/ca"
-    request, certificate = tmp_path / "request", tmp_path / "certificate"
-    request.write_text(host.run(f"openssl req -new -key {_KEY} -subj /CN=image_client"))
-    signing = ["-CA", f"{authority}/ca.crt", "-CAkey", f"{authority}/ca.key", "-days", "20"]
-    command = ["openssl", "x509", "-req", "-in", str(request), *signing, "-out", str(certificate)]
-    subprocess.run(command, check=True, capture_output=True)
-    host.run(f"cat >{_CERTIFICATE} <<'END'\n{certificate.read_text()}END")
-    _record_as_it_is(fleet, host)
-
-    played = fleet.play("site.yml")
-
-    assert any(one.changed for one in played.outcomes if one.host == host.name)
-    host.run(f"openssl x509 -checkend {30 * _DAY} -noout -in {_CERTIFICATE}")
-
-
-def _record_as_it_is(fleet: Fleet, host: Host) -> None:
-    """Let the host's record say that what is there now is what the last run left."""
-    code = (fleet.root / "plugins/modules/host_state.py").read_text()
-    record = json.loads(host.run(f"cat {_RECORD}"))["images"]
-    system = {
-        "inputs": record["inputs"],
-        "paths": list(record["state"]["files"]),
-        "units": ["frota-image-*"],
-        "certificates": list(record["ends"]),
-    }
-    options = {"systems": {"images": system}, "found": {}, "state": "recorded", "file": _RECORD, "check_mode": False}
-    call = f"run({options!r})"
-    host.run(f"python3 -IS - <<'END_OF_CODE'\n{code}\n{call}\nEND_OF_CODE")
-
-
-@pytest.mark.usefixtures("mended")
-def test_an_authority_that_was_lost_is_made_anew_and_so_is_every_certificate(fleet: Fleet) -> None:
-    (fleet.root / ".local/ca/ca.crt").unlink()
-    fleet.play("site.yml")
-    authority = (fleet.root / ".local/ca/ca.crt").read_text()
-    for host in (fleet.brokers[0], fleet.image_producer, fleet.image_client):
-        assert host.run("cat /etc/frota/certificates/ca.crt") == authority, host.name
-
-
-@pytest.mark.usefixtures("mended")
 def test_a_run_that_was_killed_half_way_is_finished_by_the_next(fleet: Fleet) -> None:
-    setting = ("-e", "sensors_max_errors=8")
     environ = {**os.environ, "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default"}
-    command = [str(fleet.root / "tools/play"), "site.yml", *setting]
+    command = [str(fleet.root / "tools/play"), "site.yml", *_CHANGED]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environ, start_new_session=True) as run:
         assert run.stdout is not None
         for line in run.stdout:
             if "Run the sensors" in line:  # the server's host is configured, nothing was verified
                 os.killpg(run.pid, signal.SIGKILL)
                 break
-    assert 'SENSORS_MAX_ERRORS="8"' in fleet.server.run("cat /etc/frota/frota-sensor-server.env")
-    try:
-        played = fleet.play("site.yml", *setting)
-        assert _played(played) == {fleet.server.name, *(host.name for host in fleet.sensors)}
-    finally:
-        fleet.play("site.yml")
-    assert 'SENSORS_MAX_ERRORS="10"' in fleet.server.run("cat /etc/frota/frota-sensor-server.env")
+    assert _NEW in fleet.server.run(f"cat {_SETTINGS}")
+    played = fleet.play("site.yml", *_CHANGED)
+    assert played.told(fleet.server.name, f"sensors: {_NO_RECORD}")
+    assert played.hosts_of_systems() == _sensor_hosts(fleet)
 
 
-@pytest.mark.usefixtures("mended")
-def test_a_part_of_a_run_is_not_taken_for_a_whole_one(fleet: Fleet) -> None:
-    fleet.play("site.yml", "--limit", f"localhost,{fleet.sensors[0].name}")
-    played = fleet.play("site.yml")
-    assert fleet.sensors[0].name in _played(played)
-    assert _played(fleet.play("site.yml")) == set()
+def test_only_the_system_that_differs_is_gone_through_on_all_its_hosts(fleet: Fleet) -> None:
+    fleet.server.run(_STOP)
+    played = fleet.play("site.yml")  # changes the setting back
+    assert played.hosts_of_systems() == _sensor_hosts(fleet)
+    assert played.changed_hosts() == {fleet.server.name}
+    assert _OLD in fleet.server.run(f"cat {_SETTINGS}")
 
 
-@pytest.mark.usefixtures("mended")
-def test_everything_is_gone_through_where_that_is_asked_for(fleet: Fleet) -> None:
-    played = fleet.play("site.yml", "-e", "everything=true")
-    assert _played(played) >= set(fleet.members)
-    assert played.changes() == []
+def test_an_authority_that_was_lost_is_made_anew_and_so_is_every_certificate(fleet: Fleet) -> None:
+    (fleet.root / ".local/ca/ca.crt").unlink()
+    fleet.play("site.yml")
+    authority = (fleet.root / ".local/ca/ca.crt").read_text()
+    for host in (fleet.brokers[0], fleet.image_producer, fleet.image_client):
+        assert host.run("cat /etc/frota/certificates/ca.crt") == authority, host.name
 
 
 def test_a_reading_arrives_after_all_of_this(fleet: Fleet) -> None:

@@ -5,6 +5,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
@@ -23,40 +24,16 @@ def _releases(fleet: Fleet) -> set[str]:
     }
 
 
+class Upgrade(NamedTuple):
+    """An upgrade of the whole fleet, and what it restarted."""
+
+    application: Path
+    former: set[str]
+    units: set[tuple[str, str]]
+    restarted: set[tuple[str, str]]
+
+
 @pytest.fixture(scope="module")
-def another_application(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Give an application that differs from the checkout's in a comment; the fleet runs its own afterwards."""
-    application = tmp_path_factory.mktemp("release") / "app"
-    shutil.copytree(fleet.root / "app", application, ignore=shutil.ignore_patterns(".*", "__pycache__", "tests"))
-    with (application / "src/frota/__init__.py").open("a", encoding="utf-8") as source:
-        source.write(f"\n# Made at {time.time_ns()}, for a release of its own.\n")
-    yield application
-    # A rollback leaves the settings of the release that it leaves: only this makes the fleet whole again.
-    fleet.play(_CONFIGURE)
-
-
-def test_an_upgrade_restarts_every_service_of_ours_and_a_rollback_runs_what_ran_before(
-    fleet: Fleet, another_application: Path, start: float
-) -> None:
-    own, units = _releases(fleet), fleet.invocations()
-    fleet.play(_CONFIGURE, "-e", f"python_service_project={another_application}")
-    new = _releases(fleet)
-    assert len(own) == len(new) == 1
-    assert own != new
-    ours = {(host, unit) for host, unit in units if unit.endswith(".service") and host != fleet.embedded_aws.name}
-    assert fleet.restarted_since(units) == ours
-    libraries = {name: host.run("ls /opt/frota/libraries").split() for name, host in fleet.members.items()}
-    shared = {release.split("-")[-2] for release in own | new}
-    assert {frozenset(names) for names in libraries.values()} == {frozenset(shared)}  # one, not sent again
-    assert len(shared) == 1
-
-    fleet.play(_ROLLBACK)
-    assert _releases(fleet) == own
-    for sensor, numbers in fleet.numbers(start).items():
-        assert numbers == list(range(numbers[0], numbers[0] + len(numbers))), sensor
-
-
-@pytest.fixture
 def private(fleet: Fleet) -> Iterator[list[Host]]:
     """Give a server and a host of people where every login makes files for its own user alone."""
     hosts = [fleet.server, fleet.list_client]
@@ -67,41 +44,61 @@ def private(fleet: Fleet) -> Iterator[list[Host]]:
         host.run("sed -i '/^UMASK 077$/d' /etc/login.defs")
 
 
+@pytest.fixture(scope="module")
+def upgrade(fleet: Fleet, private: list[Host], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upgrade]:
+    """Give the upgrade to an application that differs from the checkout's in a comment; its own runs afterwards."""
+    application = tmp_path_factory.mktemp("release") / "app"
+    shutil.copytree(fleet.root / "app", application, ignore=shutil.ignore_patterns(".*", "__pycache__", "tests"))
+    with (application / "src/frota/__init__.py").open("a", encoding="utf-8") as source:
+        source.write(f"\n# Made at {time.time_ns()}, for a release of its own.\n")
+    for host in private:
+        host.run("rm /opt/frota/libraries/*/ready")  # they are installed anew as well
+    former, before = _releases(fleet), fleet.invocations()
+    fleet.play(_CONFIGURE, "-e", f"python_service_project={application}")
+    yield Upgrade(application, former, set(before), fleet.restarted_since(before))
+    fleet.play(_CONFIGURE)  # forward, after the rollback too
+
+
+def test_an_upgrade_restarts_every_service_of_ours_and_keeps_the_libraries(fleet: Fleet, upgrade: Upgrade) -> None:
+    own, new = upgrade.former, _releases(fleet)
+    assert len(own) == len(new) == 1
+    assert own != new
+    services = {(host, unit) for host, unit in upgrade.units if unit.endswith(".service")}
+    assert upgrade.restarted == {(host, unit) for host, unit in services if host != fleet.embedded_aws.name}
+    libraries = {name: host.run("ls /opt/frota/libraries").split() for name, host in fleet.members.items()}
+    shared = {release.split("-")[-2] for release in own | new}
+    assert {frozenset(names) for names in libraries.values()} == {frozenset(shared)}  # one, not sent again
+    assert len(shared) == 1
+
+
+@pytest.mark.usefixtures("upgrade")
 def test_a_login_whose_files_are_for_nobody_else_installs_releases_that_services_and_people_can_read(
-    fleet: Fleet, private: list[Host], another_application: Path
+    private: list[Host],
 ) -> None:
-    own = _releases(fleet)
-    with (another_application / "src/frota/__init__.py").open("a", encoding="utf-8") as source:
-        source.write(f"\n# Made at {time.time_ns()}, for hosts with another umask.\n")
+    closed = "find /opt/frota/current/ /opt/frota/libraries ! -type l '(' ! -perm -o=r -o -type d ! -perm -o=x ')'"
     for host in private:
         assert int(host.run("umask"), 8) == 0o077, host.name
-        host.run("rm /opt/frota/libraries/*/ready")  # they are installed anew as well
-
-    # Also what goes forward again after the rollback above.
-    fleet.play(_CONFIGURE, "-e", f"python_service_project={another_application}")
-
-    assert _releases(fleet).isdisjoint(own)
-    closed = "find /opt/frota/current/ /opt/frota/libraries ! -type l ( ! -perm -o=r -o -type d ! -perm -o=x )"
-    for host in private:
-        assert host.run(closed.replace("(", "'('").replace(")", "')'")).splitlines() == [], host.name
+        assert host.run(closed).splitlines() == [], host.name
         host.run_as_admin("frota --help")
 
 
 def test_a_rollback_after_an_upgrade_that_broke_off_half_way_moves_only_who_had_moved(
-    fleet: Fleet, another_application: Path
+    fleet: Fleet, upgrade: Upgrade, start: float
 ) -> None:
     own, units = _releases(fleet), fleet.invocations()
     # A host that moves, and one that is prepared and does not get so far.
     here = ("--limit", f"localhost:sensor_server:{fleet.list_client.name}")
-    with (another_application / "src/frota/sensors/server.py").open("a", encoding="utf-8") as source:
+    with (upgrade.application / "src/frota/sensors/server.py").open("a", encoding="utf-8") as source:
         source.write("\n\nasync def _broken(_):\n    raise OSError('broken')\n\n\nSensorServer.start = _broken\n")
     with pytest.raises(AssertionError, match=r"frota-sensor-server on .* does not become ready"):
-        fleet.play(_CONFIGURE, *here, "-e", f"python_service_project={another_application}")
+        fleet.play(_CONFIGURE, *here, "-e", f"python_service_project={upgrade.application}")
 
-    fleet.play(_ROLLBACK, *here)
+    fleet.play(_ROLLBACK)
 
     assert _releases(fleet) == own
     assert {host for host, _ in fleet.restarted_since(units)} == {fleet.server.name}
+    for sensor, numbers in fleet.numbers(start).items():
+        assert numbers == list(range(numbers[0], numbers[0] + len(numbers))), sensor
 
 
 def test_a_rollback_to_a_release_that_is_not_there_says_which_are_and_changes_nothing(fleet: Fleet) -> None:

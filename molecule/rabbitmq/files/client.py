@@ -13,6 +13,7 @@ import itertools
 import socket
 import ssl
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from pika.credentials import ExternalCredentials, PlainCredentials
 from pika.exceptions import AMQPError
 
 PORT = 5671
+PACE = 0.005  # seconds between two messages of who publishes for ever: a playbook is to have some of the machine too
 PERSISTENT = pika.BasicProperties(delivery_mode=2)
 
 
@@ -120,6 +122,7 @@ def publish_for_ever(file: str, brokers: list[str]) -> None:
                     channel.basic_publish("", "work", str(number).encode(), PERSISTENT, mandatory=True)
                     print(number, file=confirmed, flush=True)
                     number = next(numbers)
+                    time.sleep(PACE)
 
 
 def fill(count: str, broker: str) -> None:
