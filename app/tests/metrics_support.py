@@ -13,9 +13,9 @@ from typing import Any, NamedTuple, Self
 
 import uvloop
 
-from frota.cpu_metrics import server as metrics_server
-from frota.cpu_metrics.history import Kept
 from frota.cpu_metrics.messages import PONG, Disk, Memory, Network, Own, Sample, hello
+from frota.cpu_metrics.server import server as metrics_server
+from frota.cpu_metrics.server.history import Kept
 from frota.cpu_metrics.settings import ServerSettings
 from support import PATIENCE, Server
 

@@ -22,9 +22,9 @@ import pika.exceptions
 from pika.adapters.blocking_connection import BlockingChannel
 from PIL import Image
 
-from frota.images import cloudimg_pb2 as original
-from frota.images import images_pb2 as native
 from frota.images.messages import DEAD, EVENTS, NATIVE_SERVICE, ORIGINAL_SERVICE, QUEUE
+from frota.images.proto import cloudimg_pb2 as original
+from frota.images.proto import images_pb2 as native
 from support import PATIENCE, Server, frota
 
 ROOT = Path(__file__).parents[2]

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from frota.sensors.server import SensorServer
+from frota.sensors.server.server import SensorServer
 from frota.sensors.settings import ServerSettings
 
 ANSWER = b"Dados recebidos com sucesso."

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import zmq
 
-from frota.net import endpoint
+from frota.net.addresses import endpoint
 from support import PATIENCE, Server
 
 Context = zmq.Context[zmq.Socket[bytes]]

@@ -31,6 +31,8 @@ def seconds(timestamp: str) -> float:
 
 def journal(module: Any, pattern: str, lines: int) -> str:
     """Return the last lines of the journals of units."""
-    module.run_command(["journalctl", "--sync"])  # a process that ended a moment ago has its last words still on the way
+    module.run_command(
+        ["journalctl", "--sync"]
+    )  # a process that ended a moment ago has its last words still on the way
     shown = ["--no-pager", "--output=short", f"--lines={lines}", f"--unit={pattern}"]
     return str(module.run_command(["journalctl", *shown])[1])

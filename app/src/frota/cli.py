@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from frota.core.settings import EXIT_CONFIG, SettingsError
-from frota.core.state import StateError
+from frota.storage.state_folder import StateError
 
 
 class System(NamedTuple):

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from loguru import logger
 
-from frota.budget import Budget
 from frota.core import journald, log
+from frota.core.rate_limit import Budget
 
 
 def decode(datagram: bytes) -> list[tuple[str, str]]:

@@ -12,11 +12,11 @@ import pytest
 
 from frota.core.settings import SettingsError
 from frota.core.settings import read as read_settings
-from frota.cpu_metrics.asking import Client
+from frota.cpu_metrics.agent.spool import Spool
+from frota.cpu_metrics.agent.uplink import Uplink
 from frota.cpu_metrics.messages import hello
 from frota.cpu_metrics.settings import PREFIX, AgentSettings, ServerSettings
-from frota.cpu_metrics.spool import Spool
-from frota.cpu_metrics.uplink import Uplink
+from frota.cpu_metrics.viewer.query import Client
 from metrics_support import RUN, SAMPLE, TEXT, inner, run, until
 from support import PATIENCE, frota, output
 

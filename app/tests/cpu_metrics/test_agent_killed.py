@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from frota.cpu_metrics import numbers as numbers_module
-from frota.cpu_metrics import spool as spool_module
+from frota.cpu_metrics.agent import sequence as numbers_module
+from frota.cpu_metrics.agent import spool as spool_module
+from frota.cpu_metrics.agent.spool import Spool
+from frota.cpu_metrics.agent.spool_file import SpoolFile
 from frota.cpu_metrics.messages import Sample
-from frota.cpu_metrics.spool import Spool
-from frota.cpu_metrics.spool_file import SpoolFile
 
 INTERVAL = 5.0
 

@@ -17,10 +17,10 @@ from typing import Any
 import pytest
 
 from agent_support import FakeServer, Peer
-from frota.cpu_metrics import agent as agent_module
-from frota.cpu_metrics.sampling import Sampler
+from frota.cpu_metrics.agent import agent as agent_module
+from frota.cpu_metrics.agent.sampling import Sampler
+from frota.cpu_metrics.agent.spool import Spool
 from frota.cpu_metrics.settings import AgentSettings
-from frota.cpu_metrics.spool import Spool
 from support import PATIENCE, frota, reserved_port
 
 FORBIDDEN = {"asyncio", "loguru", "uvloop", "ssl", "orjson", "unicodedata", "hashlib"}

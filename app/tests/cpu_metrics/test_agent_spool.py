@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from frota.core.state import StateError
-from frota.cpu_metrics import numbers as numbers_module
-from frota.cpu_metrics import spool as spool_module
-from frota.cpu_metrics import spool_file as spool_file_module
+from frota.cpu_metrics.agent import sequence as numbers_module
+from frota.cpu_metrics.agent import spool as spool_module
+from frota.cpu_metrics.agent import spool_file as spool_file_module
+from frota.cpu_metrics.agent.spool import Spool
+from frota.cpu_metrics.agent.spool_file import SpoolFile
 from frota.cpu_metrics.messages import Disk, Memory, Network, Own, Sample
-from frota.cpu_metrics.spool import Spool
-from frota.cpu_metrics.spool_file import SpoolFile
+from frota.storage.state_folder import StateError
 
 WHOLE = Sample(
     (37.3, 31.5), 34.4, (0.1, 0.2, 0.3), Memory(3, 2, 1), Disk(4, 3, 2.5, 1.5), Network(1.5, 2.5, 3.5, 4.5), Own(0.5, 9)

@@ -11,12 +11,12 @@ from typing import Any
 import pytest
 
 from agent_support import FakeServer, Peer
-from frota.cpu_metrics import delivery, spool
-from frota.cpu_metrics.link import Lookup
+from frota.cpu_metrics.agent import delivery, spool
+from frota.cpu_metrics.agent.spool import Spool
+from frota.cpu_metrics.agent.tcp_link import Lookup
+from frota.cpu_metrics.agent.uplink import Uplink
 from frota.cpu_metrics.messages import REPLACED, Sample, is_run
 from frota.cpu_metrics.settings import AgentSettings
-from frota.cpu_metrics.spool import Spool
-from frota.cpu_metrics.uplink import Uplink
 from support import PATIENCE, reserved_port
 
 Told = list[tuple[str, str]]

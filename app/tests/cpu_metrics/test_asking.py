@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frota.cpu_metrics import asking
-from frota.cpu_metrics.answers import SORTS, Host, disk_share, memory_share, number, ordered, percent
-from frota.cpu_metrics.asking import Client, NoServer, Unreachable
+from frota.cpu_metrics.viewer import query
+from frota.cpu_metrics.viewer.host_status import SORTS, Host, disk_share, memory_share, number, ordered, percent
+from frota.cpu_metrics.viewer.query import Client, NoServer, Unreachable
 from support import reserved_port
 from viewer_support import END, fake, host, lines
 
@@ -92,25 +92,25 @@ def test_a_server_that_ends_in_the_middle_is_told(answer: bytes) -> None:
 
 
 def test_an_endless_line_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asking, "_LONGEST", 100_000)
+    monkeypatch.setattr(query, "_LONGEST", 100_000)
     with fake(b'{"host": "' + b"x" * 1_000_000) as server, pytest.raises(NoServer, match="is no metrics server"):
         Client("127.0.0.1", server.port).hosts()
 
 
 def test_an_answer_of_too_many_hosts_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asking, "_MOST", 1_000)
+    monkeypatch.setattr(query, "_MOST", 1_000)
     with fake(lines(host("a"), host("b"))) as server, pytest.raises(NoServer, match="longer than 1000 bytes"):
         Client("127.0.0.1", server.port).hosts()
 
 
 def test_an_answer_without_an_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asking, "_HOSTS_SECONDS", -1.0)
+    monkeypatch.setattr(query, "_HOSTS_SECONDS", -1.0)
     with fake(lines(host("a"))[: -len(END)]) as server, pytest.raises(Unreachable, match="no end of the answer"):
         Client("127.0.0.1", server.port).hosts()
 
 
 def test_a_server_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asking, "_QUIET_SECONDS", 0.05)
+    monkeypatch.setattr(query, "_QUIET_SECONDS", 0.05)
     with fake(b"") as server, pytest.raises(Unreachable, match="no answer in time"):
         Client("127.0.0.1", server.port).hosts()
 

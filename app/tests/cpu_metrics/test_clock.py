@@ -4,11 +4,11 @@ import time
 
 import pytest
 
-from frota.cpu_metrics import clock as clock_module
-from frota.cpu_metrics.clock import Clock
-from frota.cpu_metrics.history import CHUNK, Kept
-from frota.cpu_metrics.host import Host
-from frota.cpu_metrics.notes import Notes
+from frota.cpu_metrics.agent import clock as clock_module
+from frota.cpu_metrics.agent.clock import Clock
+from frota.cpu_metrics.server.events import Notes
+from frota.cpu_metrics.server.history import CHUNK, Kept
+from frota.cpu_metrics.server.host import Host
 from metrics_support import KEPT
 
 MONTH = 30 * 86400.0

@@ -12,7 +12,7 @@ from metrics_support import inner, run
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     found: list[str] = []
-    monkeypatch.setattr("frota.cpu_metrics.notes.record", lambda _, __, text, **___: found.append(text))
+    monkeypatch.setattr("frota.cpu_metrics.server.events.record", lambda _, __, text, **___: found.append(text))
     return found
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from frota.cpu_metrics.framing import Hello, Reading
-from frota.cpu_metrics.history import History
-from frota.cpu_metrics.hosts import Hosts
+from frota.cpu_metrics.server.history import History
+from frota.cpu_metrics.server.hosts import Hosts
 from metrics_support import RUN, SAMPLE, inner, run
 
 Told = list[tuple[str, str]]
@@ -100,7 +100,7 @@ def test_an_answer_that_fails_whatever_the_reason_is_ended_with_a_sentence(
         async with inner(tmp_path) as one:
             agent = await one.agent()
             await agent.send(1)
-            monkeypatch.setattr("frota.cpu_metrics.host.Host.shown", lambda *_: 1 / 0)
+            monkeypatch.setattr("frota.cpu_metrics.server.host.Host.shown", lambda *_: 1 / 0)
             viewer = await one.caller("web-2")
             assert "last" in await viewer.answer()
             viewer.writer.write(b'{"frota": 1, "ask": "hosts"}\n')

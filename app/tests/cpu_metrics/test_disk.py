@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from frota.cpu_metrics.history import Changes
+from frota.cpu_metrics.server.history import Changes
 from metrics_support import SAMPLE, Inner, inner, run
 from support import PATIENCE
 

@@ -9,11 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from frota.cpu_metrics import drawing, gauges
-from frota.cpu_metrics.answers import Host
-from frota.cpu_metrics.drawing import News
-from frota.cpu_metrics.rows import Screen
-from frota.cpu_metrics.viewing import View
+from frota.cpu_metrics.viewer import gauges
+from frota.cpu_metrics.viewer import screen as drawing
+from frota.cpu_metrics.viewer.host_status import Host
+from frota.cpu_metrics.viewer.rows import Screen
+from frota.cpu_metrics.viewer.screen import News
+from frota.cpu_metrics.viewer.view import View
 from viewer_support import host
 
 NEWS = News("10.0.0.1", 5001, "12:34:56")

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from frota.cpu_metrics import exposition, records
+from frota.cpu_metrics import chunk
 from frota.cpu_metrics.framing import Reading
-from frota.cpu_metrics.hosts import Hosts
+from frota.cpu_metrics.server import exposition
+from frota.cpu_metrics.server.hosts import Hosts
 from frota.cpu_metrics.settings import parse_thresholds
 from metrics_support import SAMPLE, inner, run
 
@@ -52,13 +53,13 @@ def test_of_a_host_that_is_away_no_threshold_is_crossed_now() -> None:
 
 
 def test_of_all_hosts_only_those_of_one_piece_are_unpacked_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    unpacked, unpack, most = [0], records.unpack, 0
+    unpacked, unpack, most = [0], chunk.unpack, 0
 
     def count(packed: bytes, **how: bool) -> object:
         unpacked[0] += 1
         return unpack(packed, **how)
 
-    monkeypatch.setattr(records, "unpack", count)
+    monkeypatch.setattr(chunk, "unpack", count)
     for _ in exposition.text(hosts(200), []):
         most, unpacked[0] = max(most, unpacked[0]), 0
     assert most == exposition._AT_ONCE

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from frota.cpu_metrics.history import History
-from frota.cpu_metrics.hosts import Hosts
+from frota.cpu_metrics.server.history import History
+from frota.cpu_metrics.server.hosts import Hosts
 from metrics_support import KEPT, Inner, inner, run
 
 DAY, WEEK = 86400.0, 7 * 86400.0

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frota.cpu_metrics.address_numbers import AddressNumbers
 from frota.cpu_metrics.framing import Reading
 from frota.cpu_metrics.messages import hello
+from frota.cpu_metrics.server.unnamed_agents import AddressNumbers
 from metrics_support import RUN, SAMPLE, TEXT, MetricsServer, inner, run, until
 
 

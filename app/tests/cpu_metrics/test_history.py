@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from frota.cpu_metrics.history import Changes, History
+from frota.cpu_metrics.server.history import Changes, History
 from metrics_support import KEPT
 
 

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frota.cpu_metrics.framing import Hello, Reading
-from frota.cpu_metrics.history import CHUNK, History, Kept
-from frota.cpu_metrics.host import Host
-from frota.cpu_metrics.hosts import Hosts
+from frota.cpu_metrics.server.history import CHUNK, History, Kept
+from frota.cpu_metrics.server.host import Host
+from frota.cpu_metrics.server.hosts import Hosts
 from metrics_support import RUN, SAMPLE
 
 DAY = 17_280

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frota.cpu_metrics import records
+from frota.cpu_metrics import chunk
 from frota.cpu_metrics.messages import Disk, Memory, Network, Own, Sample
 from metrics_support import SAMPLE
 
@@ -27,7 +27,7 @@ SAMPLES = st.builds(
 
 @given(SAMPLES, st.floats(0, 4e9), st.integers(1, 2**53))
 def test_a_packed_sample_comes_back_to_the_digits_that_are_shown(sample: Sample, time: float, number: int) -> None:
-    found_time, found_number, found = records.unpack(records.pack(time, number, sample))
+    found_time, found_number, found = chunk.unpack(chunk.pack(time, number, sample))
     assert (found_time, found_number) == (time, number)
     assert found.cpu == pytest.approx(sample.cpu, abs=0.0501)
     assert found.mean == pytest.approx(sample.mean, abs=0.0501)
@@ -40,13 +40,13 @@ def test_a_packed_sample_comes_back_to_the_digits_that_are_shown(sample: Sample,
 
 def test_figures_beyond_all_reason_are_kept_as_the_greatest_there_are() -> None:
     sample = SAMPLE._replace(load=(1e9, 1e9, 1e9), own=Own(1e12, 1), network=Network(1, 1, 1e12, 1e12))
-    found = records.unpack(records.pack(1.0, 1, sample))[2]
+    found = chunk.unpack(chunk.pack(1.0, 1, sample))[2]
     assert found.own == Own((2**32 - 1) / 1000, 1)
 
 
 def test_columns_are_lists_of_what_each_sample_had_and_null_where_it_had_nothing() -> None:
-    packed = [records.pack(5.0, 1, SAMPLE), records.pack(10.0, 2, Sample((1.0,), 1.0))]
-    columns = json.loads(zlib.decompress(records.compress(packed)))
+    packed = [chunk.pack(5.0, 1, SAMPLE), chunk.pack(10.0, 2, Sample((1.0,), 1.0))]
+    columns = json.loads(zlib.decompress(chunk.compress(packed)))
     assert columns["time"] == [5.0, 10.0]
     assert columns["cpu"] == [[37.3, 31.5, 0.0], [1.0]]
     assert columns["memory"] == [list(SAMPLE.memory or ()), None]

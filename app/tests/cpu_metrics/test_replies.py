@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from frota.cpu_metrics import records
+from frota.cpu_metrics import chunk
 from frota.cpu_metrics.framing import Ask, Hello, Reading
-from frota.cpu_metrics.history import CHUNK, History, Past
-from frota.cpu_metrics.hosts import Hosts
-from frota.cpu_metrics.replies import Replies
+from frota.cpu_metrics.server.history import CHUNK, History, Past
+from frota.cpu_metrics.server.hosts import Hosts
+from frota.cpu_metrics.server.responses import Replies
 from metrics_support import RUN, SAMPLE, inner, run
 
 EVER = 1e12  # seconds
@@ -116,7 +116,7 @@ def test_short_chunks_of_many_runs_do_not_throw_out_what_is_within_the_bound(tmp
 
 
 def test_a_file_of_an_older_version_is_told_and_bounded_as_it_was(tmp_path: Path) -> None:
-    samples = [records.pack(1e9 + number, number, SAMPLE) for number in range(1, 301)]
+    samples = [chunk.pack(1e9 + number, number, SAMPLE) for number in range(1, 301)]
     with closing(sqlite3.connect(tmp_path / "history.sqlite")) as table, table:
         for statement in OLD:
             table.execute(statement)
@@ -124,7 +124,7 @@ def test_a_file_of_an_older_version_is_told_and_bounded_as_it_was(tmp_path: Path
         table.execute(f"INSERT INTO hosts VALUES ({', '.join('?' * 13)})", row)
         for ordinal in range(1, 6):
             piece = samples[60 * ordinal - 60 : 60 * ordinal]
-            columns = zlib.compress(records.line(piece))
+            columns = zlib.compress(chunk.line(piece))
             table.execute("INSERT INTO chunks VALUES (1, ?, ?, ?)", (ordinal, 1e9 + 60 * ordinal, columns))
     keeper = Keeper(tmp_path, most=200)
     assert keeper.told() == list(range(1, 301))

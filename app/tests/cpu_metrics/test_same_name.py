@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from frota.cpu_metrics import names
 from frota.cpu_metrics.messages import Sample, hello
+from frota.cpu_metrics.server import name_conflicts
 from metrics_support import RUN, SAMPLE, Inner, InnerAgent, MetricsServer, inner, metrics, run, until
 from support import frota
 
@@ -22,14 +22,16 @@ Told = list[str]
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> Told:
     found: Told = []
-    monkeypatch.setattr("frota.cpu_metrics.notes.record", lambda _, event, text, **__: found.append(f"{event}: {text}"))
+    monkeypatch.setattr(
+        "frota.cpu_metrics.server.events.record", lambda _, event, text, **__: found.append(f"{event}: {text}")
+    )
     return found
 
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have pings be answered at once, or never."""
-    monkeypatch.setattr(names, "PONG_SECONDS", 0.05)
+    monkeypatch.setattr(name_conflicts, "PONG_SECONDS", 0.05)
 
 
 async def refused(newcomer: InnerAgent) -> str:

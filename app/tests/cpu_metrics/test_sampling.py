@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frota.cpu_metrics import sampling
+from frota.cpu_metrics.agent import sampling
+from frota.cpu_metrics.agent.sampling import Sampler
 from frota.cpu_metrics.framing import Framer, Reading
-from frota.cpu_metrics.sampling import Sampler
 
 
 class Kernel:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from frota.cpu_metrics.framing import Hello, Reading
-from frota.cpu_metrics.server import Server
+from frota.cpu_metrics.server.server import Server
 from frota.cpu_metrics.settings import ServerSettings
 from metrics_support import RUN, SAMPLE
 

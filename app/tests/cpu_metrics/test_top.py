@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from frota.cpu_metrics import cli
-from frota.cpu_metrics.answers import SORTS
+from frota.cpu_metrics.viewer.host_status import SORTS
 from support import PATIENCE, frota, reserved_port
 from viewer_support import ENTERED, Fake, Terminal, fake, host, lines, terminal, wait_until
 

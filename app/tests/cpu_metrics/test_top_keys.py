@@ -5,9 +5,9 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frota.cpu_metrics.answers import SORTS, Host
-from frota.cpu_metrics.keys import Decoder
-from frota.cpu_metrics.viewing import View
+from frota.cpu_metrics.viewer.host_status import SORTS, Host
+from frota.cpu_metrics.viewer.keys import Decoder
+from frota.cpu_metrics.viewer.view import View
 from viewer_support import host
 
 

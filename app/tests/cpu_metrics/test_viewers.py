@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from frota.cpu_metrics import connection
-from frota.cpu_metrics import server as metrics_server
 from frota.cpu_metrics.framing import Ask, Reading
+from frota.cpu_metrics.server import connection
+from frota.cpu_metrics.server import server as metrics_server
 from metrics_support import SAMPLE, Inner, inner, run
 from support import PATIENCE
 

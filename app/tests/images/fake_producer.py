@@ -9,8 +9,8 @@ from typing import Any, NamedTuple, NoReturn
 import grpc
 import grpc.aio
 
-from frota.images import cloudimg_pb2 as original
-from frota.images import images_pb2 as native
+from frota.images.proto import cloudimg_pb2 as original
+from frota.images.proto import images_pb2 as native
 from support import PATIENCE
 
 Reply = tuple[grpc.StatusCode, str] | Callable[[], None] | None  # a refusal, something to be done, or acceptance

@@ -8,9 +8,9 @@ from typing import IO, Any
 
 import pika
 
-from frota.images.intake import Intake
+from frota.images.producer.status_store import Statuses
+from frota.images.producer.submission import Intake
 from frota.images.settings import ProducerSettings
-from frota.images.statuses import Statuses
 
 
 class Bucket:

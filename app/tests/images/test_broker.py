@@ -8,9 +8,9 @@ import pika
 import pytest
 from pika.exceptions import ChannelWrongStateError
 
-from frota.images import broker
-from frota.images.broker import AwayError, Link, Session
-from frota.images.consuming import Delivery
+from frota.images.broker import session as broker
+from frota.images.broker.consumer import Delivery
+from frota.images.broker.session import AwayError, Link, Session
 from frota.images.settings import Broker
 
 

@@ -11,14 +11,14 @@ from typing import Any
 import grpc
 import pytest
 
-from frota.images import client as module
-from frota.images import images_pb2 as native
 from frota.images import messages
 from frota.images.access import Access
-from frota.images.calls import Image
-from frota.images.client import Client, Refused
-from frota.images.files import CHANGED, BadFile
-from frota.images.patience import Unreachable
+from frota.images.client import client as module
+from frota.images.client.calls import Image
+from frota.images.client.client import Client, Refused
+from frota.images.client.files import CHANGED, BadFile
+from frota.images.client.retry import Unreachable
+from frota.images.proto import images_pb2 as native
 from images.fake_producer import Fake, Received, Reply, fake
 from images.images_support import images, pictures, send
 from support import PATIENCE, reserved_port

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from frota.images import diagnosis
 from frota.images.access import Access
+from frota.images.client import diagnosis
 from images.fake_producer import fake
 from images.images_support import Certificate, Ran, certificate, credentials, pictures, send
 from support import PATIENCE, reserved_port

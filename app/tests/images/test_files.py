@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from frota.images import files
+from frota.images.client import files
 from images.images_support import pictures
 from images.pictures import samples
 

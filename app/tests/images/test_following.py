@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 
-from frota.images import following as module
-from frota.images import images_pb2 as native
 from frota.images.access import Access
-from frota.images.client import Client
-from frota.images.following import Following
+from frota.images.client import status_stream as module
+from frota.images.client.client import Client
+from frota.images.client.status_stream import Following
+from frota.images.proto import images_pb2 as native
 from images.fake_producer import DONE, Fake, fake
 from images.images_support import CLEAN, images, pictures, send
 from support import PATIENCE, frota

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from frota.core import log
-from frota.images.intake import Kind, Offer, RefusedError
-from frota.images.objects import StorageError
-from frota.images.statuses import Status
+from frota.images.producer.status_store import Status
+from frota.images.producer.submission import Kind, Offer, RefusedError
+from frota.images.s3.bucket import StorageError
 from images.intake_support import Broker, Bucket, intake, parts
 from pipeline_support import picture
 from support import PATIENCE
@@ -69,8 +69,8 @@ def test_a_client_that_is_gone_while_its_upload_is_looked_at_is_no_error(
             finally:
                 go.set()
 
-    monkeypatch.setattr("frota.images.intake.look", look)
-    monkeypatch.setattr("frota.images.intake._SMALL", 0)
+    monkeypatch.setattr("frota.images.producer.submission.look", look)
+    monkeypatch.setattr("frota.images.producer.submission._SMALL", 0)
     asyncio.run(run())
 
 

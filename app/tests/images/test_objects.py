@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from frota.images.objects import Objects, StorageError
+from frota.images.s3.bucket import Objects, StorageError
 from frota.images.settings import WorkerSettings
 
 NOBODY = WorkerSettings(s3_endpoint="http://127.0.0.1:1")

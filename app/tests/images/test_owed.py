@@ -6,7 +6,7 @@ import pytest
 
 from frota.core import log
 from frota.images.messages import Event
-from frota.images.owed import Owed
+from frota.images.worker.outbox import Owed
 
 EVENTS = [Event(f"{number:032x}", "done", "a.jpg", "b" * 32, "c" * 64, "worker-1") for number in range(4)]
 

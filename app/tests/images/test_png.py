@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from frota.images.formats import BadImage, look
-from frota.images.grayscale import convert
+from frota.images.worker.grayscale import convert
 from images.pictures import decode, encode, photo, png
 
 Samples = np.ndarray[Any, Any]

@@ -12,8 +12,8 @@ import pika
 import pytest
 from pika.exceptions import ChannelWrongStateError
 
-from frota.images.broker import AwayError
-from frota.images.publishing import FullError, Publisher, UnroutableError, _Confirms
+from frota.images.broker.publisher import FullError, Publisher, UnroutableError, _Confirms
+from frota.images.broker.session import AwayError
 from frota.images.settings import Broker
 
 

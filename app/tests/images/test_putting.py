@@ -13,11 +13,11 @@ import pytest
 from botocore.auth import S3SigV4Auth
 from botocore.credentials import ReadOnlyCredentials
 
-from frota.images import putting
-from frota.images.objects import Objects, StorageError
-from frota.images.putting import Puts
+from frota.core.threads import Threads
+from frota.images.s3 import put as putting
+from frota.images.s3.bucket import Objects, StorageError
+from frota.images.s3.put import Puts
 from frota.images.settings import WorkerSettings
-from frota.images.threads import Threads
 
 OK, EXISTS = b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 412 Precondition Failed\r\n"
 EMPTY = b"Content-Length: 0\r\n\r\n"

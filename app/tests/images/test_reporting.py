@@ -9,12 +9,12 @@ import pika
 import pytest
 
 from frota.core import log
-from frota.images import owed, reporting
-from frota.images.broker import AwayError
+from frota.images.broker.publisher import FullError, UnroutableError
+from frota.images.broker.session import AwayError
 from frota.images.messages import Death, Event, Ticket
-from frota.images.owed import Owed
-from frota.images.publishing import FullError, UnroutableError
-from frota.images.reporting import Reporter
+from frota.images.worker import outbox, status_publisher
+from frota.images.worker.outbox import Owed
+from frota.images.worker.status_publisher import Reporter
 
 TICKETS = [Ticket(f"{number:032x}", "a.jpg", "b" * 32, "c" * 64, 5) for number in range(3)]
 
@@ -88,7 +88,7 @@ def test_what_is_told_in_time_is_not_owed(tmp_path: Path) -> None:
 
 def test_so_many_are_kept_and_no_more_and_the_log_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
-    monkeypatch.setattr(owed, "_MOST", 2)
+    monkeypatch.setattr(outbox, "_MOST", 2)
     monkeypatch.setattr(log, "record", lambda _level, event, _text, **_: said.append(event))
     events = [Event(one.id, "done", "a.jpg", one.trace, one.sha256, "worker-1") for one in TICKETS]
     Owed(tmp_path).keep(events)
@@ -102,7 +102,7 @@ def test_a_dead_image_that_the_broker_does_not_take_is_tried_again_and_said_in_i
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[dict[str, object]] = []
-    monkeypatch.setattr(reporting, "_PAUSE", 0.0)
+    monkeypatch.setattr(status_publisher, "_PAUSE", 0.0)
     monkeypatch.setattr(log, "record", lambda _level, event, _text, **more: said.append({"event": event} | more))
 
     class Full:

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from frota.core import log
-from frota.images import retrying
-from frota.images.objects import StorageError
-from frota.images.retrying import HeldError, Outage
+from frota.images.s3.bucket import StorageError
+from frota.images.worker import s3_retry
+from frota.images.worker.s3_retry import HeldError, Outage
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def said(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
         records.append((level, event))
 
     monkeypatch.setattr(log, "record", record)
-    monkeypatch.setattr(retrying, "_FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(s3_retry, "_FIRST_PAUSE", 0.0)
     return records
 
 

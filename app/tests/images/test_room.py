@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frota.images import messages
-from frota.images.intake import Kind, RefusedError
-from frota.images.room import Room
+from frota.images.producer.memory_limiter import Room
+from frota.images.producer.submission import Kind, RefusedError
 from support import PATIENCE
 
 

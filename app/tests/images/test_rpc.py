@@ -10,10 +10,11 @@ import grpc
 import grpc.aio
 import pytest
 
-from frota.images import images_pb2 as native
-from frota.images import messages, notes, rpc
-from frota.images.notes import ProducerNotes
-from frota.images.rpc import Rpc
+from frota.images import events, messages
+from frota.images.events import ProducerNotes
+from frota.images.producer import grpc_api
+from frota.images.producer.grpc_api import Rpc
+from frota.images.proto import images_pb2 as native
 from images.intake_support import Broker, Bucket, intake
 from pipeline_support import picture
 from support import PATIENCE
@@ -80,7 +81,7 @@ def test_a_call_that_sends_nothing_is_ended_however_far_its_deadline_is(
                 await asyncio.wait_for(upload(channel, nothing()), PATIENCE)
             return error.value.details()
 
-    monkeypatch.setattr(rpc, "_READ_SECONDS", 0.05)
+    monkeypatch.setattr(grpc_api, "_READ_SECONDS", 0.05)
     assert asyncio.run(run()) == messages.LATE
 
 
@@ -107,7 +108,7 @@ def test_a_refusal_is_in_the_trace_of_its_image(
             with pytest.raises(grpc.aio.AioRpcError):
                 await call(request, timeout=PATIENCE, metadata=(("traceparent", f"00-{trace}-{'d' * 16}-01"),))
 
-    monkeypatch.setattr(notes, "record", lambda _level, event, _text, **more: said.append({"event": event} | more))
+    monkeypatch.setattr(events, "record", lambda _level, event, _text, **more: said.append({"event": event} | more))
     asyncio.run(run())
     (refused,) = said
     assert refused.pop("PEER")

@@ -11,8 +11,8 @@ from pathlib import Path
 import grpc
 import pytest
 
-from frota.images import images_pb2 as native
 from frota.images import messages
+from frota.images.proto import images_pb2 as native
 from images.fake_producer import Fake, Received, fake
 from images.images_support import CLEAN, images, pictures, send
 from support import PATIENCE, frota, reserved_port

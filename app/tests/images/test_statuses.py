@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frota.core import log
-from frota.images import statuses as statuses_module
-from frota.images.statuses import FINAL, State, Status, Statuses
+from frota.images.producer import status_store as statuses_module
+from frota.images.producer.status_store import FINAL, State, Status, Statuses
 
 QUEUED = Status("a" * 32, State.QUEUED, 1.0, "photo.jpg", "b" * 32, "c" * 64)
 
@@ -169,7 +169,7 @@ def test_a_disk_that_takes_nothing_is_told_to_who_notes(tmp_path: Path) -> None:
 
 
 def test_the_states_are_those_of_the_contract_and_the_final_ones_are_left_only_by_a_retry() -> None:
-    from frota.images import images_pb2 as native
+    from frota.images.proto import images_pb2 as native
 
     assert {state.name: state.value for state in State} == dict(native.State.items())
     assert {state.name for state in FINAL} == {"UNKNOWN", "DONE", "DEAD"}

@@ -10,9 +10,9 @@ from pathlib import Path
 import grpc
 import pytest
 
-from frota.images import images_pb2 as native
+from frota.core.threads import Threads
 from frota.images.messages import NATIVE_SERVICE
-from frota.images.threads import Threads
+from frota.images.proto import images_pb2 as native
 from pipeline_support import Producer, picture
 from support import PATIENCE
 

@@ -13,7 +13,7 @@ import tifffile
 from PIL import Image, ImageCms
 
 from frota.images.formats import BadImage, look
-from frota.images.grayscale import convert
+from frota.images.worker.grayscale import convert
 from images.layouts import (
     CMYK,
     FLOAT,

@@ -9,10 +9,10 @@ import pytest
 
 from frota.core import log
 from frota.images.messages import Ticket
-from frota.images.objects import StorageError
-from frota.images.retrying import HeldError
+from frota.images.s3.bucket import StorageError
 from frota.images.settings import WorkerSettings
-from frota.images.worker import DeadError, Worker
+from frota.images.worker.s3_retry import HeldError
+from frota.images.worker.worker import DeadError, Worker
 
 UPLOADED = Ticket("a" * 32, "a.jpg", "b" * 32, "c" * 64, 5, "uploads/a")
 

@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from frota.logbook.logbook import Logbook
-from frota.logbook.reading import Reader
-from frota.logbook.store import Limits, Store
+from frota.storage.wal.group_commit import Logbook
+from frota.storage.wal.log import Limits, Store
+from frota.storage.wal.reader import Reader
 from support import PATIENCE, Disk
 
 Answers = list[tuple[str, bool]]

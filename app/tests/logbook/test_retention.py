@@ -10,10 +10,10 @@ from types import SimpleNamespace
 import pytest
 
 from frota.core import log
-from frota.logbook import running, segments
-from frota.logbook.reading import Reader
-from frota.logbook.segments import NOBODY, encode_commit, encode_record
-from frota.logbook.store import Limits, Store
+from frota.storage.wal import age, segment
+from frota.storage.wal.log import Limits, Store
+from frota.storage.wal.reader import Reader
+from frota.storage.wal.segment import NOBODY, encode_commit, encode_record
 
 MONTH = 31 * 86400.0
 LIMITS = Limits(keep_seconds=80)
@@ -25,7 +25,7 @@ class Clocks:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.wall, self.monotonic = 1_800_000_000.0, 1000.0
         monkeypatch.setattr(time, "time", lambda: self.wall)
-        monkeypatch.setattr(running, "time", SimpleNamespace(monotonic=lambda: self.monotonic))
+        monkeypatch.setattr(age, "time", SimpleNamespace(monotonic=lambda: self.monotonic))
 
     def go_on(self, seconds: float) -> None:
         """Let time pass."""
@@ -46,7 +46,7 @@ def store(tmp_path: Path, clocks: Clocks) -> Iterator[Store]:
     commit(one, b"old")
     clocks.go_on(50)
     commit(one, b"new")
-    assert segments.listed(tmp_path) == [1, 2]
+    assert segment.listed(tmp_path) == [1, 2]
     yield one
     one.close()
 
@@ -56,7 +56,7 @@ def commit(store: Store, payload: bytes) -> None:
 
 
 def kept(folder: Path) -> list[bytes]:
-    return [r.payload for number in segments.listed(folder) for r in Reader(folder).records(number)]
+    return [r.payload for number in segment.listed(folder) for r in Reader(folder).records(number)]
 
 
 def test_what_was_followed_by_a_segment_that_is_old_enough_is_deleted(
@@ -109,7 +109,7 @@ def test_segments_that_were_begun_while_the_clock_was_wrong_are_deleted_in_their
     clocks.wall -= MONTH
     clocks.go_on(20)
     commit(store, b"right")
-    assert segments.listed(tmp_path) == [1, 2, 3, 4]
+    assert segment.listed(tmp_path) == [1, 2, 3, 4]
     clocks.go_on(81)
     store.retire()
     assert kept(tmp_path) == [b"right"]
@@ -140,7 +140,7 @@ def test_a_crash_costs_a_minute_of_the_count_at_most(tmp_path: Path, store: Stor
     crashed = Store(copy, LIMITS)
     clocks.go_on(81 - 60 + 60)
     crashed.retire()
-    assert segments.listed(copy) == [2]
+    assert segment.listed(copy) == [2]
     crashed.close()
 
 
@@ -166,9 +166,9 @@ def test_segments_that_do_not_say_how_long_the_log_was_open_are_taken_for_newer_
     tmp_path: Path, store: Store, clocks: Clocks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clocks.go_on(70)
-    encode = segments.encode_head
+    encode = segment.encode_head
     with monkeypatch.context() as older:  # a version that wrote no such number, after a rollback
-        older.setattr(segments, "encode_head", lambda marks, time_us, _=0: encode(marks, time_us))
+        older.setattr(segment, "encode_head", lambda marks, time_us, _=0: encode(marks, time_us))
         store.begin_segment()
         commit(store, b"by an older version")
         store.close()
@@ -184,7 +184,7 @@ def test_segments_that_do_not_say_how_long_the_log_was_open_are_taken_for_newer_
 
 
 def test_a_damaged_head_deletes_nothing_before_its_time(tmp_path: Path, store: Store, clocks: Clocks) -> None:
-    following = segments.path_of(tmp_path, 2)
+    following = segment.path_of(tmp_path, 2)
     data = bytearray(following.read_bytes())
     data[30] ^= 255
     following.write_bytes(data)
@@ -193,10 +193,10 @@ def test_a_damaged_head_deletes_nothing_before_its_time(tmp_path: Path, store: S
     commit(store, b"newest")
     clocks.go_on(79)
     store.retire()
-    assert segments.listed(tmp_path) == [1, 2, 3]
+    assert segment.listed(tmp_path) == [1, 2, 3]
     clocks.go_on(2)
     store.retire()
-    assert segments.listed(tmp_path) == [3]
+    assert segment.listed(tmp_path) == [3]
 
 
 def test_a_segment_that_somebody_has_deleted_by_hand_stops_no_retention(
@@ -205,7 +205,7 @@ def test_a_segment_that_somebody_has_deleted_by_hand_stops_no_retention(
     clocks.go_on(20)
     commit(store, b"newest")
     for number in (1, 2):
-        segments.path_of(tmp_path, number).unlink()
+        segment.path_of(tmp_path, number).unlink()
     clocks.go_on(81)
     store.retire()
     commit(store, b"more")
@@ -216,12 +216,12 @@ def test_each_deletion_says_what_was_deleted_and_why(
     tmp_path: Path, store: Store, clocks: Clocks, capfd: pytest.CaptureFixture[str]
 ) -> None:
     log.configure("sensors", "test")
-    size = segments.path_of(tmp_path, 1).stat().st_size
+    size = segment.path_of(tmp_path, 1).stat().st_size
     clocks.go_on(86400)
     store.retire()
     said = capfd.readouterr().err
     assert said.count("deleted") == 1
-    assert f"{segments.path_of(tmp_path, 1)}: deleted, {size} bytes written from 2027-01-15 08:00:00 UTC to" in said
+    assert f"{segment.path_of(tmp_path, 1)}: deleted, {size} bytes written from 2027-01-15 08:00:00 UTC to" in said
     assert "this log was open for 1 days since then" in said
 
 
@@ -232,7 +232,7 @@ def test_a_deletion_for_want_of_room_says_so(tmp_path: Path, capfd: pytest.Captu
         commit(store, b"x" * 150)
     store.close()
     said = capfd.readouterr().err
-    assert said.count("segment: deleted, ") == 4 - len(segments.listed(tmp_path)) > 0
+    assert said.count("segment: deleted, ") == 4 - len(segment.listed(tmp_path)) > 0
     assert "bytes are kept, more than 400" in said
 
 

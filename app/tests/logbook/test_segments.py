@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frota.logbook import segments
-from frota.logbook.segments import NOBODY, encode_commit, encode_head, encode_record, scan
+from frota.storage.wal import segment
+from frota.storage.wal.segment import NOBODY, encode_commit, encode_head, encode_record, scan
 
 payloads = st.lists(st.binary(max_size=40), min_size=1, max_size=4)
 
@@ -18,7 +18,7 @@ def image(commits: list[list[bytes]]) -> bytes:
 
 
 def read(data: bytes) -> list[list[bytes]]:
-    return [[record.payload for record in records if record.kind == segments.DATA] for _, records in scan(data)][1:]
+    return [[record.payload for record in records if record.kind == segment.DATA] for _, records in scan(data)][1:]
 
 
 @given(st.lists(payloads, max_size=5), st.data())
@@ -37,7 +37,7 @@ def test_with_any_byte_changed_a_segment_reads_as_whole_commits_from_its_beginni
     commits: list[list[bytes]], data: st.DataObject
 ) -> None:
     whole = bytearray(image(commits))
-    place = data.draw(st.integers(len(segments.MAGIC), len(whole) - 1))
+    place = data.draw(st.integers(len(segment.MAGIC), len(whole) - 1))
     whole[place] ^= data.draw(st.integers(1, 255))
     found = read(bytes(whole))
     assert found == commits[: len(found)]
@@ -53,5 +53,5 @@ def test_zeros_that_a_crash_may_leave_are_no_record() -> None:
 )
 def test_a_file_that_is_not_named_as_ours_is_no_segment(tmp_path: Path, name: str) -> None:
     (tmp_path / f"{name}.segment").touch()
-    segments.path_of(tmp_path, 7).touch()
-    assert segments.listed(tmp_path) == [7]
+    segment.path_of(tmp_path, 7).touch()
+    assert segment.listed(tmp_path) == [7]

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from frota.core.state import StateError
-from frota.logbook import segments
-from frota.logbook.reading import Reader
-from frota.logbook.segments import NOBODY, encode_commit, encode_record
-from frota.logbook.store import Limits, NoRoom, Store
+from frota.storage.state_folder import StateError
+from frota.storage.wal import segment
+from frota.storage.wal.log import Limits, NoRoom, Store
+from frota.storage.wal.reader import Reader
+from frota.storage.wal.segment import NOBODY, encode_commit, encode_record
 
 
 def commit(store: Store, *payloads: bytes, writer: bytes = NOBODY, number: int = 0) -> None:
@@ -23,7 +23,7 @@ def commit(store: Store, *payloads: bytes, writer: bytes = NOBODY, number: int =
 
 
 def kept(folder: Path) -> list[bytes]:
-    return [r.payload for number in segments.listed(folder) for r in Reader(folder).records(number)]
+    return [r.payload for number in segment.listed(folder) for r in Reader(folder).records(number)]
 
 
 def reopened(folder: Path, limits: Limits | None = None) -> Store:
@@ -50,8 +50,8 @@ def test_a_crash_in_the_middle_of_a_write_costs_only_that_commit_and_its_bytes_a
     for number in range(3):
         commit(store, b"%d" % number * 30)
     ends = [0] * 3
-    path = segments.path_of(folder, 1)
-    ends = [end for end, _ in segments.scan(path.read_bytes())][1:]
+    path = segment.path_of(folder, 1)
+    ends = [end for end, _ in segment.scan(path.read_bytes())][1:]
     store.close()
     os.truncate(path, min(cut, ends[-1]))
     store = reopened(folder)
@@ -67,7 +67,7 @@ def test_damage_inside_the_newest_segment_keeps_the_bytes_behind_it_for_a_human(
     good = store.position.offset
     commit(store, b"second")
     store.close()
-    path = segments.path_of(tmp_path, 1)
+    path = segment.path_of(tmp_path, 1)
     data = bytearray(path.read_bytes())
     data[good + 20] ^= 1
     path.write_bytes(data)
@@ -85,12 +85,12 @@ def test_a_log_that_finds_no_room_to_begin_says_so_and_what_to_do(
     monkeypatch.setattr(os, "write", full)
     with pytest.raises(StateError, match="No space left on device; make room"):
         Store(tmp_path, Limits())
-    assert segments.listed(tmp_path) == []
+    assert segment.listed(tmp_path) == []
 
 
 def test_what_one_recovery_has_set_aside_the_next_one_keeps(tmp_path: Path) -> None:
     reopened(tmp_path).close()
-    path = segments.path_of(tmp_path, 1)
+    path = segment.path_of(tmp_path, 1)
     for tail in (b"first", b"second"):
         path.write_bytes(path.read_bytes() + tail)
         reopened(tmp_path).close()
@@ -101,11 +101,11 @@ def test_a_segment_without_a_head_is_as_if_it_had_never_been_begun(tmp_path: Pat
     store = reopened(tmp_path)
     commit(store, b"one")
     store.close()
-    segments.path_of(tmp_path, 2).write_bytes(segments.MAGIC[:5])
+    segment.path_of(tmp_path, 2).write_bytes(segment.MAGIC[:5])
     store = reopened(tmp_path)
     commit(store, b"two")
     assert kept(tmp_path) == [b"one", b"two"]
-    assert segments.listed(tmp_path) == [1]
+    assert segment.listed(tmp_path) == [1]
     store.close()
 
 
@@ -116,7 +116,7 @@ def test_retention_by_bytes_deletes_the_oldest_segments_and_no_last_number(tmp_p
     commit(store, b"mine", writer=writer, number=41)
     for number in range(40):
         commit(store, b"%04d" % number * 20)
-    assert segments.listed(tmp_path)[0] > 1
+    assert segment.listed(tmp_path)[0] > 1
     assert 600 < sum(path.stat().st_size for path in tmp_path.glob("*.segment")) <= 1300
     assert b"mine" not in kept(tmp_path)
     assert kept(tmp_path)[-1] == b"0039" * 20
@@ -170,7 +170,7 @@ def test_no_room_for_a_new_segment_fails_the_commit_and_leaves_no_file_behind(
         patch.setattr(os, "write", full)
         with pytest.raises(NoRoom):
             commit(store, b"one")
-    assert segments.listed(tmp_path) == [1]
+    assert segment.listed(tmp_path) == [1]
     commit(store, b"two")
     assert kept(tmp_path) == [b"two"]
     store.close()
@@ -217,13 +217,13 @@ def test_a_full_segment_grows_on_while_no_file_can_be_opened(tmp_path: Path, mon
     commit(store, b"one" * 50)
     with monkeypatch.context() as flood:
         flood.setattr(os, "open", refuse)
-        flood.setattr(segments, "begun", refuse)
+        flood.setattr(segment, "begun", refuse)
         commit(store, b"two")
         store.retire()
-    assert segments.listed(tmp_path) == [1]
+    assert segment.listed(tmp_path) == [1]
     commit(store, b"three")
     store.retire()
-    assert segments.listed(tmp_path) == [1, 2]
+    assert segment.listed(tmp_path) == [1, 2]
     assert kept(tmp_path) == [b"one" * 50, b"two", b"three"]
     store.close()
 
@@ -234,7 +234,7 @@ AHEAD = Limits(segment_bytes=1000, ahead_bytes=4096)
 def test_a_segment_that_is_longer_than_what_it_holds_is_no_damage_after_a_crash(tmp_path: Path) -> None:
     store = reopened(tmp_path, AHEAD)
     commit(store, b"one")
-    path = segments.path_of(tmp_path, 1)
+    path = segment.path_of(tmp_path, 1)
     crashed = path.read_bytes()
     assert len(crashed) > store.position.offset + 3000
     store.close()
@@ -251,7 +251,7 @@ def test_a_segment_that_is_longer_than_what_it_holds_is_no_damage_after_a_crash(
 def test_half_a_commit_in_a_longer_segment_is_set_aside_without_the_zeros_behind_it(tmp_path: Path) -> None:
     store = reopened(tmp_path, AHEAD)
     commit(store, b"one")
-    path, end = segments.path_of(tmp_path, 1), store.position.offset
+    path, end = segment.path_of(tmp_path, 1), store.position.offset
     torn = encode_commit([encode_record(b"two", 1, NOBODY, 0)])[:20]
     crashed = path.read_bytes()
     store.close()
@@ -266,11 +266,11 @@ def test_only_the_newest_segment_is_longer_than_what_it_holds(tmp_path: Path) ->
     store = reopened(tmp_path, AHEAD)
     for _ in range(20):
         commit(store, b"x" * 100)
-    numbers = segments.listed(tmp_path)
+    numbers = segment.listed(tmp_path)
     assert len(numbers) > 2
     for number in numbers[:-1]:
-        data = segments.path_of(tmp_path, number).read_bytes()
-        assert [end for end, _ in segments.scan(data)][-1] == len(data)
+        data = segment.path_of(tmp_path, number).read_bytes()
+        assert [end for end, _ in segment.scan(data)][-1] == len(data)
     store.close()
 
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from frota.remote_list.access import Access
-from frota.remote_list.client import Client
+from frota.remote_list.client.client import Client
 from support import PATIENCE
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from frota.remote_list import alike
+from frota.remote_list import lookalikes
 from support import PATIENCE
 from zmq_support import list_server
 
@@ -34,7 +34,7 @@ from zmq_support import list_server
     ],
 )
 def test_an_element_that_looks_the_same_is_pointed_at_with_what_tells_it_apart(element: str, value: str) -> None:
-    hint = alike.hint(value, ["other", element])
+    hint = lookalikes.hint(value, ["other", element])
     assert hint.startswith("Dica: o elemento da posição 1 parece igual")
     assert ascii(element) in hint
     assert ascii(value) in hint
@@ -45,13 +45,13 @@ def test_an_element_that_looks_the_same_is_pointed_at_with_what_tells_it_apart(e
     ("element", "value"), [("pao", "pão"), ("PÃO", "pão"), ("", "x"), ("xy", "x"), ("\u0445", "x")]
 )
 def test_what_looks_otherwise_is_not_pointed_at(element: str, value: str) -> None:
-    assert alike.hint(value, [element]) == ""
+    assert lookalikes.hint(value, [element]) == ""
 
 
 def test_a_hint_is_short_and_costs_little_whatever_the_list_holds() -> None:
-    assert alike.hint("x", ["y" * 2**20] * 10 + ["x "])
-    assert alike.hint("x", ["y"] * 10**6 + ["x "]) == ""
-    assert len(alike.hint("\U0001f600" * 999, ["\U0001f600" * 999 + " "])) < 1400
+    assert lookalikes.hint("x", ["y" * 2**20] * 10 + ["x "])
+    assert lookalikes.hint("x", ["y"] * 10**6 + ["x "]) == ""
+    assert len(lookalikes.hint("\U0001f600" * 999, ["\U0001f600" * 999 + " "])) < 1400
 
 
 def test_the_native_answers_have_a_hint_and_those_of_the_original_stay_as_they_were(tmp_path: Path) -> None:

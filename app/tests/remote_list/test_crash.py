@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from frota.remote_list.access import Access
-from frota.remote_list.client import Client
+from frota.remote_list.client.client import Client
 from support import FULL, PATIENCE
 from zmq_support import ListServer, list_server
 

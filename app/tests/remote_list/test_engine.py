@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 
-from frota.logbook.store import NoRoom
-from frota.remote_list import engine, lists, reading
-from frota.remote_list.engine import Engine
-from frota.remote_list.journal import Memory
+from frota.remote_list import lists, queries
 from frota.remote_list.lists import Change, Limits
+from frota.remote_list.server import engine
+from frota.remote_list.server.engine import Engine
+from frota.remote_list.server.journal import Memory
+from frota.storage.wal.log import NoRoom
 
 CLIENT = "ab" * 16
 
@@ -193,9 +194,9 @@ def test_after_a_failed_sync_nothing_is_answered_any_more(world: World) -> None:
 
 @pytest.fixture
 def everything_is_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (engine, lists, reading):
+    for module in (engine, lists, queries):
         monkeypatch.setattr(module, "LONG", 2)
-    monkeypatch.setattr(reading, "_LARGE", 2)
+    monkeypatch.setattr(queries, "_LARGE", 2)
 
 
 @pytest.mark.usefixtures("everything_is_long")
@@ -322,7 +323,7 @@ def test_who_asks_for_more_long_lists_than_can_be_sent_is_told_so(
 
 
 def test_a_show_in_pieces_is_python_s_repr_and_json(monkeypatch: pytest.MonkeyPatch, world: World) -> None:
-    monkeypatch.setattr(reading, "_PIECE", 3)
+    monkeypatch.setattr(queries, "_PIECE", 3)
     values = ["a", "b'c", 'd"e', "ç\n", "\\", "", " ", "8"]
     for value in values:
         world.ask(native("append", value=value))
@@ -334,7 +335,7 @@ def test_a_show_in_pieces_is_python_s_repr_and_json(monkeypatch: pytest.MonkeyPa
 
 
 def test_many_changes_are_told_in_several_answers(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "_LARGE", 5)
+    monkeypatch.setattr(queries, "_LARGE", 5)
     for value in "abcdefgh":
         world.ask(f"append {value * 2}")
     first = json.loads(world.ask(native("changes", since=1))[0])

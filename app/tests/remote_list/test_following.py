@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frota.remote_list import keys
-from frota.remote_list.client import Answer
-from frota.remote_list.following import Sequence
+from frota.remote_list.client.client import Answer
+from frota.remote_list.client.watch import Sequence
 from remote_list.clients import client
 from remote_list.fake_server import CUT, answered, fake
 from remote_list.original_server import original_server

@@ -13,7 +13,8 @@ import pytest
 import zmq
 from zmq.utils import z85
 
-from frota import listening, net
+from frota.net import addresses as net
+from frota.net import listen
 from frota.remote_list import keys
 from remote_list.clients import client
 from remote_list.fake_server import answered, fake
@@ -187,7 +188,7 @@ def test_a_server_listens_at_every_address_of_its_host_at_one_port(monkeypatch: 
         (socket.AF_INET6, 0, 0, "", ("2001:db8::1", 0, 0, 0)),  # not of this machine
     ]
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
-    sockets = listening.sockets_at("several", 0, 10)
+    sockets = listen.sockets_at("several", 0, 10)
     assert [one.getsockname()[0] for one in sockets] == ["::1", "127.0.0.1"]
     assert len({one.getsockname()[1] for one in sockets}) == 1
     for one in sockets:
@@ -198,7 +199,7 @@ def test_an_address_in_use_is_said_and_nothing_is_left_listening() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(OSError, match=rf"\[::\]:{port}: Address already in use"):
-            listening.sockets_at("::", port, 10)
+            listen.sockets_at("::", port, 10)
         with socket.create_server(("::1", port), family=socket.AF_INET6):
             pass
 

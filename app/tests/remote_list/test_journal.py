@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 from loguru import logger
 
-from frota.core.state import StateError
-from frota.logbook import segments
-from frota.remote_list import journal, snapshot
-from frota.remote_list.changing import carry_out
-from frota.remote_list.journal import Journal
+from frota.remote_list.changes import carry_out
 from frota.remote_list.lists import Limits, Lists
 from frota.remote_list.messages import Refused, Request
-from frota.remote_list.remembered import Remembered
+from frota.remote_list.response_cache import Remembered
+from frota.remote_list.server import journal, snapshot
+from frota.remote_list.server.journal import Journal
+from frota.storage.state_folder import StateError
+from frota.storage.wal import segment
 
 CLIENT = "cd" * 16
 
@@ -290,7 +290,7 @@ def test_a_disk_without_room_for_a_snapshot_leaves_the_journal_as_it_is(
 def test_a_change_that_cannot_be_made_again_is_refused_not_skipped(tmp_path: Path, payload: bytes) -> None:
     kept = Kept(tmp_path)
     some_changes(kept)
-    kept.journal.commit([segments.encode_record(payload, 7, segments.NOBODY, 0)])
+    kept.journal.commit([segment.encode_record(payload, 7, segment.NOBODY, 0)])
     kept.journal.close()
     with pytest.raises(
         StateError, match=r"00000001\.segment: change \d of those read back cannot be made again: .*backup"

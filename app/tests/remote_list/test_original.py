@@ -6,13 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frota.remote_list import original
-from frota.remote_list.client import InDoubt
+from frota.remote_list.client import legacy
+from frota.remote_list.client.client import InDoubt
 from remote_list.clients import client
 from remote_list.fake_server import CUT, fake
 from remote_list.original_server import Original, original_server
 
-NOT_UNDERSTOOD = original.NOT_UNDERSTOOD.encode()
+NOT_UNDERSTOOD = legacy.NOT_UNDERSTOOD.encode()
 
 _WORDS = st.sampled_from(["3", "10", "a", "ç", "'", '"', "[", "\\", "não"])
 _REQUESTS = st.one_of(
@@ -28,7 +28,7 @@ def test_an_original_carries_out_our_requests_as_a_python_list_would(requests: l
     server, model = Original(), list[str]()
     for request in [*requests, {"op": "show"}]:
         whole = {"list": "default", "id": "i", **request}
-        answer = original.answer(whole, server.answer(original.command(whole)))
+        answer = legacy.answer(whole, server.answer(legacy.command(whole)))
         assert answer["ok"] == _carried_out(model, request)
         if request["op"] == "show":
             assert answer["elements"] == model
@@ -74,7 +74,7 @@ def test_a_server_of_the_originals_is_recognised_and_asked_in_its_own_words() ->
 )
 def test_what_the_original_cannot_do_is_said_and_not_sent(op: str, fields: dict[str, Any], reason: str) -> None:
     with original_server() as (port, received), client(port) as one:
-        with pytest.raises(original.Cannot, match="is one of the original's: ") as told:
+        with pytest.raises(legacy.Cannot, match="is one of the original's: ") as told:
             one.ask(op, **fields)
         assert reason in str(told.value)
         assert one.ask("clear").ok
@@ -112,6 +112,6 @@ def test_a_list_that_an_original_garbles_is_an_error(said: bytes) -> None:
     with (
         fake(lambda request: [NOT_UNDERSTOOD if b"{" in request else said]) as server,
         client(server.port) as one,
-        pytest.raises(original.Cannot, match="cannot be read"),
+        pytest.raises(legacy.Cannot, match="cannot be read"),
     ):
         one.ask("show")

@@ -11,7 +11,7 @@ from zmq.utils import z85
 
 from frota.remote_list import keys
 from frota.remote_list.access import Access
-from frota.remote_list.client import Client, NoHost, NoList, Unreachable
+from frota.remote_list.client.client import Client, NoHost, NoList, Unreachable
 from remote_list.clients import client
 from remote_list.fake_server import CUT, answered, fake
 from support import PATIENCE, reserved_port

@@ -15,7 +15,7 @@ from zmq.utils import z85
 from frota import cli
 from frota.remote_list import keys
 from frota.remote_list.access import Access
-from frota.remote_list.channel import Channel
+from frota.remote_list.client.channel import Channel
 from support import PATIENCE, frota, reserved_port
 from zmq_support import CONTEXT, ListServer, list_server
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from frota.core import log
-from frota.sensors import delivery
-from frota.sensors.client import SensorClient
+from frota.sensors.client import delivery
+from frota.sensors.client.client import SensorClient
+from frota.sensors.client.spool import Spool
 from frota.sensors.settings import ClientSettings
-from frota.sensors.spool import Spool
 from support import ANSWER, PATIENCE, frota, server
 
 

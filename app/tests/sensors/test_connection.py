@@ -8,9 +8,9 @@ from uuid import uuid4
 import pytest
 
 from frota.core import log
-from frota.sensors.connection import Connection
 from frota.sensors.messages import Parts
-from frota.sensors.server import SensorServer
+from frota.sensors.server.connection import Connection
+from frota.sensors.server.server import SensorServer
 from support import ANSWER, LINE, READING, Disk, serving
 
 

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from frota.sensors.asking import ask
-from frota.sensors.client import SensorClient
+from frota.sensors.client.client import SensorClient
 from frota.sensors.readings import Query
 from frota.sensors.settings import ClientSettings
+from frota.sensors.viewer.query import ask
 from support import ANSWER, PATIENCE, READING, Server, frota, output, read_exactly, server, serving
 
 

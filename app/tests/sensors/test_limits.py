@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import pytest
 
-from frota.logbook import segments
+from frota.storage.wal import segment
 from support import ANSWER, ANSWER_LINE, LINE, PATIENCE, READING, Server, frota, read_all, read_exactly, server
 
 
@@ -185,7 +185,7 @@ def test_what_a_server_has_kept_for_long_enough_is_deleted_with_a_record_of_each
         while "00000001.segment: deleted, " not in running.log():
             assert running.ask(LINE * 100) == ANSWER_LINE * 100
         assert re.search(r"INFO .*00000001\.segment: deleted, \d+ bytes written .*this log was open for", running.log())
-        assert not segments.path_of(running.state, 1).exists()
+        assert not segment.path_of(running.state, 1).exists()
         assert running.kept()
 
 

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frota.sensors import readings
-from frota.sensors.looking import Seen
+from frota.sensors.viewer.output import Seen
 from support import ANSWER, PATIENCE, frota
 
 Readings = list[dict[str, Any]]

@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 from uuid import uuid4
 
-from frota.sensors.spool import Spool
+from frota.sensors.client.spool import Spool
 from support import ANSWER_LINE, LINE, Disk, frota, read_all, read_exactly, server, serving
 
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frota.logbook.segments import DATA, NOBODY, Record
 from frota.sensors import readings
 from frota.sensors.readings import Query
+from frota.storage.wal.segment import DATA, NOBODY, Record
 
 LINES = ["Sensor1 - Temperatura: 25.34°C", "Sensor2 - Umidade: 57.96%"]
 

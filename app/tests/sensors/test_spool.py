@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from frota.sensors.spool import Spool
+from frota.sensors.client.spool import Spool
 
 
 def test_what_was_not_delivered_is_there_after_a_restart_under_the_same_numbers(tmp_path: Path) -> None:

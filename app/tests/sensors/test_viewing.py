@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
-from frota.logbook import segments
-from frota.logbook.segments import NOBODY, encode_commit, encode_record
-from frota.logbook.store import Limits, Store
-from frota.sensors import peer
 from frota.sensors.readings import Query, head
-from frota.sensors.viewing import Follower, history
+from frota.sensors.server import transport
+from frota.sensors.server.subscriptions import Follower, history
+from frota.storage.wal import segment
+from frota.storage.wal.log import Limits, Store
+from frota.storage.wal.segment import NOBODY, encode_commit, encode_record
 from support import (
     ANSWER,
     ANSWER_LINE,
@@ -87,7 +87,7 @@ def test_old_readings_are_looked_for_beside_the_loop_that_serves_the_sensors(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     threads = set()
-    listed = segments.listed
+    listed = segment.listed
 
     def noting(directory: Path) -> list[int]:
         threads.add(threading.current_thread())
@@ -95,7 +95,7 @@ def test_old_readings_are_looked_for_beside_the_loop_that_serves_the_sensors(
 
     async def ask() -> None:
         async with asking(tmp_path) as (reader, writer):
-            monkeypatch.setattr(segments, "listed", noting)
+            monkeypatch.setattr(segment, "listed", noting)
             writer.write(LINE + b"frota history {}\n")
             assert (await reader.read()).endswith(b"frota end\n")
 
@@ -125,7 +125,7 @@ def test_a_viewer_whose_answer_fails_is_told_and_let_go(tmp_path: Path, monkeypa
 
     async def ask() -> None:
         async with asking(tmp_path) as (reader, writer):
-            monkeypatch.setattr(segments, "listed", broken)
+            monkeypatch.setattr(segment, "listed", broken)
             writer.write(b"frota tail {}\n")
             assert await reader.read() == b"frota end erro interno do servidor\n"
 
@@ -136,7 +136,7 @@ def test_a_viewer_whose_answer_fails_is_told_and_let_go(tmp_path: Path, monkeypa
 def test_the_connection_of_a_viewer_that_has_ended_is_closed_at_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends_first: bool
 ) -> None:
-    monkeypatch.setattr(peer, "LINGER_SECONDS", 3600)
+    monkeypatch.setattr(transport, "LINGER_SECONDS", 3600)
 
     async def ask() -> None:
         async with serving(tmp_path) as (server, port):
@@ -202,7 +202,7 @@ def test_damage_in_the_log_is_told_once_and_what_can_be_read_is_shown(tmp_path: 
     with server(tmp_path, "--segment-bytes", 4096) as running:
         for number in range(3):  # each fills a segment
             running.ask(b"S%d - Umidade: 5%%\n" % number * 250)
-        damaged = segments.path_of(running.state, 2)
+        damaged = segment.path_of(running.state, 2)
         data = bytearray(damaged.read_bytes())
         data[200] ^= 1
         damaged.write_bytes(data)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from frota.sensors.watch import Range, Watch
+from frota.sensors.staleness import Range, Watch
 
 TEMPERATURE = Range("Temperatura", -40, 85, "°C")
 

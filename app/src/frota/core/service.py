@@ -10,7 +10,7 @@ import uvloop
 
 from frota.core import log, systemd
 from frota.core.settings import SettingsError
-from frota.core.state import StateError
+from frota.storage.state_folder import StateError
 
 STOP_SECONDS = 4.5  # systemd and people expect the end within 5 s
 

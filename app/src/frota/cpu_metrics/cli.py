@@ -4,8 +4,7 @@ import argparse
 import math
 from functools import partial
 
-from frota import commands
-from frota.core import log
+from frota.core import commands, log
 from frota.cpu_metrics import messages
 from frota.cpu_metrics.settings import (
     AGENT_UNIT,
@@ -87,7 +86,7 @@ def _serve(args: argparse.Namespace) -> int:
     if args.check:
         return 0
     from frota.core import service
-    from frota.cpu_metrics.server import Server
+    from frota.cpu_metrics.server.server import Server
 
     log.configure(SYSTEM, SERVER_UNIT, config.log_level)
     return service.run(partial(Server, config, reread))
@@ -99,21 +98,21 @@ def _agent(args: argparse.Namespace) -> int:
     config = reread()
     if args.check:
         return 0
-    from frota.cpu_metrics import agent
+    from frota.cpu_metrics.agent import agent
 
     log.configure_direct(SYSTEM, AGENT_UNIT, config.log_level)
     return agent.run(config, reread)
 
 
 def _top(args: argparse.Namespace) -> int:
-    from frota.cpu_metrics import top
+    from frota.cpu_metrics.viewer import top
 
     _addressed(args)
     return top.run(args)
 
 
 def _history(args: argparse.Namespace) -> int:
-    from frota.cpu_metrics import looking
+    from frota.cpu_metrics.viewer.history import history
 
     _addressed(args)
-    return looking.history(args)
+    return history(args)

@@ -9,8 +9,7 @@ from functools import partial
 from ipaddress import IPv6Address
 from typing import Any
 
-from frota import commands
-from frota.core import log
+from frota.core import commands, log
 from frota.core.settings import SettingsError
 from frota.images import settings
 from frota.images.access import Access, Operator
@@ -121,7 +120,7 @@ def _serve(args: argparse.Namespace) -> int:
     if args.check:
         return 0
     from frota.core import service
-    from frota.images.producer import Producer
+    from frota.images.producer.producer import Producer
 
     log.configure(SYSTEM, PRODUCER_UNIT, config.log_level)
     return service.run(partial(Producer, config, reread))
@@ -134,7 +133,7 @@ def _work(args: argparse.Namespace) -> int:
     if args.check:
         return 0
     from frota.core import service
-    from frota.images.worker import Worker
+    from frota.images.worker.worker import Worker
 
     log.configure(SYSTEM, WORKER_UNIT, config.log_level)
     return service.run(partial(Worker, config, reread))
@@ -173,18 +172,18 @@ def _with_port(host: str) -> str:
 
 
 def _send(args: argparse.Namespace) -> int:
-    from frota.images import sending
+    from frota.images.client.send import run
 
-    return sending.run(args)
+    return run(args)
 
 
 def _ask_status(args: argparse.Namespace) -> int:
-    from frota.images import asking
+    from frota.images.client.status import run
 
-    return asking.run(args)
+    return run(args)
 
 
 def _operate(args: argparse.Namespace) -> int:
-    from frota.images import dead
+    from frota.images import dead_letters
 
-    return dead.run(args)
+    return dead_letters.run(args)

@@ -5,8 +5,7 @@ import re
 from functools import partial
 from pathlib import Path
 
-from frota import commands
-from frota.core import log
+from frota.core import commands, log
 from frota.remote_list.access import Access
 from frota.remote_list.messages import ORDERS, whole
 from frota.remote_list.settings import PREFIX, SERVER_UNIT, SYSTEM, ServerSettings
@@ -116,13 +115,13 @@ def _serve(args: argparse.Namespace) -> int:
     config = reread()
     if args.check:
         if config.key_file:  # systemd's credential is there only when the unit starts
-            from frota.remote_list import security
+            from frota.remote_list.server import authentication
 
-            security.secret_key(config)
+            authentication.secret_key(config)
         return 0
     from frota.core import service
-    from frota.remote_list.admission import require_descriptors
-    from frota.remote_list.server import ListServer
+    from frota.remote_list.server.admission import require_descriptors
+    from frota.remote_list.server.server import ListServer
 
     require_descriptors()
     log.configure(SYSTEM, SERVER_UNIT, config.log_level)
@@ -137,18 +136,19 @@ def _keygen(args: argparse.Namespace) -> int:
 
 
 def _ask(args: argparse.Namespace) -> int:
-    from frota.remote_list import asking
+    from frota.remote_list.client import commands
 
-    return asking.run(args)
+    return commands.run(args)
 
 
 def _menu(args: argparse.Namespace) -> int:
-    from frota.remote_list import asking, menu
+    from frota.remote_list.client import commands, menu
 
-    return asking.connected(args, menu.run)
+    return commands.connected(args, menu.run)
 
 
 def _watch(args: argparse.Namespace) -> int:
-    from frota.remote_list import asking, following
+    from frota.remote_list.client import commands
+    from frota.remote_list.client.watch import watch
 
-    return asking.connected(args, lambda client: following.watch(client, args.last, args.json))
+    return commands.connected(args, lambda client: watch(client, args.last, args.json))

@@ -4,10 +4,9 @@ import argparse
 from functools import partial
 from pathlib import Path
 
-from frota import commands
-from frota.core import log
-from frota.core.state import default_directory
+from frota.core import commands, log
 from frota.sensors.settings import CLIENT_UNIT, KINDS, PREFIX, SERVER_UNIT, SYSTEM, ClientSettings, ServerSettings
+from frota.storage.state_folder import default_directory
 
 
 def add_commands(parser: argparse.ArgumentParser) -> None:
@@ -47,7 +46,7 @@ def _serve(args: argparse.Namespace) -> int:
     if args.check:
         return 0
     from frota.core import service
-    from frota.sensors.server import SensorServer
+    from frota.sensors.server.server import SensorServer
 
     log.configure(SYSTEM, SERVER_UNIT, config.log_level)
     return service.run(partial(SensorServer, config, reread))
@@ -60,19 +59,19 @@ def _simulate(args: argparse.Namespace) -> int:
     if args.check:
         return 0
     from frota.core import service
-    from frota.sensors.client import SensorClient
+    from frota.sensors.client.client import SensorClient
 
     log.configure(SYSTEM, unit, config.log_level)
     return service.run(partial(SensorClient, config, config.state_dir or default_directory(unit)))
 
 
 def _history(args: argparse.Namespace) -> int:
-    from frota.sensors import looking
+    from frota.sensors.viewer import output
 
-    return looking.history(args)
+    return output.history(args)
 
 
 def _tail(args: argparse.Namespace) -> int:
-    from frota.sensors import looking
+    from frota.sensors.viewer import output
 
-    return looking.tail(args)
+    return output.tail(args)

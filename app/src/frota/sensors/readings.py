@@ -12,9 +12,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from frota.logbook.segments import NOBODY, Record
-from frota.net import endpoint
+from frota.net.addresses import endpoint
 from frota.sensors import names, parser, units
+from frota.storage.wal.segment import NOBODY, Record
 
 MOST = 1_000_000  # readings that may be asked for at once
 _AGO = re.compile(r"([0-9]{1,9})([smhd])")

@@ -6,10 +6,10 @@ from typing import Any
 
 from frota.core.log import LEVELS
 from frota.core.settings import setting
-from frota.core.state import default_directory
-from frota.net import parse_host
+from frota.net.addresses import parse_host
 from frota.sensors import messages, parser
-from frota.sensors.watch import Range
+from frota.sensors.staleness import Range
+from frota.storage.state_folder import default_directory
 
 PREFIX = "SENSORS_"
 SYSTEM = "sensors"

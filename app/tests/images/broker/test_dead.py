@@ -13,8 +13,8 @@ import pika
 import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 
-from frota.images import images_pb2 as native
 from frota.images.messages import DEAD, EVENTS, QUEUE, Event
+from frota.images.proto import images_pb2 as native
 from images.images_support import CLEAN, Ran, images
 from pipeline_support import Broker, Pipeline, picture, until
 from support import PATIENCE, frota

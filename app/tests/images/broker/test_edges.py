@@ -9,8 +9,8 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2
 
-from frota.images import images_pb2 as native
 from frota.images.messages import QUEUE, STATUSES_HEALTH
+from frota.images.proto import images_pb2 as native
 from pipeline_support import Pipeline, free_port, picture, until
 from support import PATIENCE
 

@@ -10,9 +10,9 @@ from uuid import uuid4
 import grpc
 import pytest
 
-from frota.images import images_pb2 as native
-from frota.images.client import LARGEST_MESSAGE
+from frota.images.client.client import LARGEST_MESSAGE
 from frota.images.messages import DEAD, QUEUE, Ticket, death_of
+from frota.images.proto import images_pb2 as native
 from pipeline_support import S3, Broker, Pipeline, Producer, digest, picture, until
 
 UPLOADED = (5, 25)  # of forty images, which take the way of those that are too large for the queue

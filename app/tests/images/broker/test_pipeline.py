@@ -8,8 +8,8 @@ import grpc
 import pytest
 from PIL import Image
 
-from frota.images import images_pb2 as native
 from frota.images.messages import DEAD, QUEUE
+from frota.images.proto import images_pb2 as native
 from pipeline_support import S3, UPLOADS, Pipeline, digest, picture
 
 

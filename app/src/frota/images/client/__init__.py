@@ -1,0 +1,1 @@
+"""The processes of `frota images send` and `status`."""

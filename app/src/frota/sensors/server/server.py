@@ -1,0 +1,180 @@
+"""The sensors' server: what its connections share, and the limits they keep."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+
+from frota.core import commands, log
+from frota.core.tasks import essential
+from frota.net.addresses import endpoint
+from frota.net.listen import bounded, listening_sockets
+from frota.sensors import messages, settings, units
+from frota.sensors.server.batch import Round
+from frota.sensors.server.connection import Connection
+from frota.sensors.server.events import Notes
+from frota.sensors.server.subscriptions import Follower
+from frota.sensors.server.transport import BACKLOG
+from frota.sensors.settings import ServerSettings
+from frota.sensors.staleness import Watch
+from frota.storage.wal.group_commit import Batch as Group
+from frota.storage.wal.group_commit import Logbook
+from frota.storage.wal.log import Limits, Store
+
+
+class SensorServer:
+    """The service behind `frota sensors serve`; `reread` returns the settings anew, `end` stops the process."""
+
+    def __init__(
+        self, config: ServerSettings, reread: Callable[[], ServerSettings], end: Callable[[int], None]
+    ) -> None:
+        self._reread, self._end = reread, end
+        self.settings = config
+        self.directory = config.directory
+        self.known_units = units.checked(config.known_units)
+        self.pattern = messages.open_pattern(self.known_units)
+        self.watch = Watch(config.ranges, config.stale_after)
+        self.followers: set[Follower] = set()
+        self._connections: set[Connection] = set()
+        self._refused: dict[Connection, None] = {}  # that have yet to read why, the oldest first
+        self._held_back: set[Connection] = set()
+        self._clients: dict[bytes, Connection] = {}
+        self._viewers: set[asyncio.Task[None]] = set()
+        self.notes = Notes(self.directory, config.log_readings_per_second)
+
+    async def start(self) -> str:
+        """Open the log and listen."""
+        self.loop = loop = asyncio.get_running_loop()
+        self.now = loop.time()
+        self.round = Round(self, self.pattern)
+        self._bound()
+        keep = Limits(self.settings.segment_bytes, self.settings.keep_bytes, self.settings.keep_days * 86400)
+        self.log = Logbook(Store(self.directory, keep), loop, self._disk_failed)
+        self.log.on_commit = self._committed
+        self.readers = ThreadPoolExecutor(2, "history")
+        sockets = listening_sockets(self.settings.host, self.settings.port, self.settings.backlog)
+        backlog = self.settings.backlog
+        self._listeners = [await loop.create_server(self._connect, sock=sock, backlog=backlog) for sock in sockets]
+        self._sweeper = essential(self._sweep(), self._end)
+        addresses = [endpoint(*sock.getsockname()[:2]) for sock in sockets]
+        for address in addresses:
+            log.record("INFO", "starting", f"Servidor iniciando em {address}", ADDRESS=address)
+        return f"listening on {', '.join(addresses)}"
+
+    async def stop(self) -> None:
+        """Accept nothing new, answer what was received, close."""
+        self._sweeper.cancel()
+        for listener in self._listeners:
+            listener.close()
+        for viewer in list(self._viewers):
+            viewer.cancel()
+        for connection in list(self._connections):
+            connection.stop()
+        await self.log.drain()
+        for _ in range(50):  # until the answers have left; a peer that does not read them is not waited for
+            if not self._connections:
+                break
+            await asyncio.sleep(0.02)
+        for connection in [*self._connections, *self._refused]:
+            connection.abort()
+        await self.log.close()
+        self.readers.shutdown(wait=False, cancel_futures=True)
+        self.notes.report()
+        log.record("INFO", "stopped", "stopped; everything acknowledged is on disk")
+
+    def healthy(self) -> bool:
+        """Tell whether the disk keeps up and the limits are enforced."""
+        return self.log.healthy() and not self._sweeper.done()
+
+    def reload(self) -> None:
+        """Read the settings again and take those that may change live."""
+        new = self._reread()
+        self.settings = commands.take_live(self.settings, new, settings.PREFIX)
+        self._bound()
+        self.watch.configure(self.settings.ranges, self.settings.stale_after)
+        self.notes.configure(self.settings.log_readings_per_second)
+        log.configure(settings.SYSTEM, settings.SERVER_UNIT, self.settings.log_level)
+
+    def admit(self, connection: Connection) -> bool:
+        """Count a new connection in, or refuse it."""
+        if len(self._connections) >= self._most_connections:
+            self._refused[connection] = None
+            self.notes.error(connection, messages.SERVER_FULL)
+            if len(self._refused) > self._most_refused:
+                oldest = next(iter(self._refused))
+                del self._refused[oldest]
+                oldest.abort()  # no more time to read why: those who have it are as many as may be
+            return False
+        self._connections.add(connection)
+        self.loop.call_soon(self.limit_backlog)  # not at once: its transport begins to read only after this
+        self.notes.connected(connection, len(self._connections))
+        return True
+
+    def forget(self, connection: Connection, writer: bytes) -> None:
+        """Count a connection out."""
+        self._held_back.discard(connection)
+        if self._clients.get(writer) is connection:
+            del self._clients[writer]
+        if connection not in self._connections:
+            self._refused.pop(connection, None)
+            return
+        self._connections.discard(connection)
+        self.notes.disconnected(connection)
+
+    def claim(self, writer: bytes, connection: Connection) -> None:
+        """Make this the numbered client's connection; an older one is most likely half-open, and is cut."""
+        older = self._clients.get(writer)
+        self._clients[writer] = connection
+        if older:
+            self.notes.error(older, "cut off, since the same client has connected anew")
+            older.abort()
+
+    def show(self, viewing: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        """Serve a viewer beside everything else. Raises ValueError when there are too many."""
+        if len(self._viewers) >= self.settings.max_viewers:
+            viewing.close()
+            raise ValueError("leitores demais, tente mais tarde")
+        task = asyncio.get_running_loop().create_task(viewing)
+        self._viewers.add(task)
+        task.add_done_callback(self._viewers.discard)
+        return task
+
+    def limit_backlog(self) -> None:
+        """Read nothing more from anybody until the disk has caught up, if too much waits for it.
+
+        All are held back at once: what a thousand connections may send before each has been heard is too much.
+        """
+        if self.log.backlog > self.settings.max_backlog_bytes:
+            for connection in self._connections - self._held_back:
+                connection.pause(BACKLOG)
+            self._held_back |= self._connections
+
+    def _bound(self) -> None:
+        most = self.settings.max_connections
+        self._most_connections, self._most_refused = bounded(most, f"{settings.PREFIX}MAX_CONNECTIONS")
+
+    def _connect(self) -> Connection:
+        return Connection(self)
+
+    def _committed(self, group: Group) -> None:
+        for follower in self.followers:
+            follower.offer(group)
+        if self._held_back and self.log.backlog <= self.settings.max_backlog_bytes // 2:
+            held, self._held_back = self._held_back, set()
+            for connection in held:
+                connection.resume(BACKLOG)
+
+    def _disk_failed(self, error: Exception) -> None:
+        text = f"{self.directory}: {error}; what the disk holds is unknown now, so nothing more is acknowledged"
+        log.record("CRITICAL", "disk_failed", text, error=None if isinstance(error, OSError) else error)
+        self._end(1)
+
+    async def _sweep(self) -> None:
+        while True:
+            self.now = self.loop.time()
+            for connection in [*self._connections, *self._refused]:
+                connection.check()
+            self.notes.sensors(*self.watch.sweep(self.now), self.settings.stale_after)
+            self.notes.sweep(self.now)
+            limits = self.settings
+            shortest = min(limits.incomplete_timeout, limits.idle_timeout, limits.unread_timeout)
+            await asyncio.sleep(min(0.25, shortest / 4))
