@@ -178,7 +178,7 @@ def test_a_terminal_that_takes_nothing_any_more_keeps_nobody_from_ending() -> No
 
 
 def test_a_crash_leaves_the_terminal_as_it_was(tmp_path: Path) -> None:
-    breaks = "from frota.cpu_metrics import drawing\ndrawing.frame = lambda *_: 1 / 0\n"
+    breaks = "from frota.cpu_metrics.viewer import screen\nscreen.frame = lambda *_: 1 / 0\n"
     (tmp_path / "sitecustomize.py").write_text(breaks, encoding="utf-8")
     with fake(lines(*HOSTS)) as server, shown(server, PYTHONPATH=str(tmp_path)) as top:
         assert top.end() == 1

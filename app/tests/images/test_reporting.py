@@ -12,7 +12,7 @@ from frota.core import log
 from frota.images.broker.publisher import FullError, UnroutableError
 from frota.images.broker.session import AwayError
 from frota.images.messages import Death, Event, Ticket
-from frota.images.worker import outbox, status_publisher
+from frota.images.worker import outbox
 from frota.images.worker.outbox import Owed
 from frota.images.worker.status_publisher import Reporter
 
@@ -102,7 +102,6 @@ def test_a_dead_image_that_the_broker_does_not_take_is_tried_again_and_said_in_i
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     said: list[dict[str, object]] = []
-    monkeypatch.setattr(status_publisher, "_PAUSE", 0.0)
     monkeypatch.setattr(log, "record", lambda _level, event, _text, **more: said.append({"event": event} | more))
 
     class Full:

@@ -351,7 +351,7 @@ def test_a_native_search_tells_every_position(world: World) -> None:
     assert json.loads(world.ask(native("search", value="x"))[0])["error"] == "not_found"
 
 
-@pytest.mark.parametrize("where", ["messages.parse", "reading.answer"])
+@pytest.mark.parametrize("where", ["messages.parse", "queries.answer"])
 def test_a_request_that_fails_for_a_reason_of_ours_costs_nobody_else_an_answer(
     where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

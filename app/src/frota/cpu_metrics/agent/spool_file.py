@@ -6,11 +6,11 @@ that is killed leaves it, so that the next goes on with the run and never uses a
 """
 
 import json
-import os
 import time
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
@@ -19,7 +19,7 @@ from frota.core.log import printable
 from frota.cpu_metrics.agent.sequence import Left, Numbers, boot_id
 from frota.cpu_metrics.agent.spool import Spool, clock
 from frota.cpu_metrics.messages import LONGEST, MOST_CORES, VERSION, Disk, Memory, Network, Own, Sample, is_run
-from frota.storage import state_folder
+from frota.storage import files, state_folder
 from frota.storage.state_folder import StateError
 
 _PAUSE_SECONDS = 30.0  # that samples have waited before they are written, and between two writes
@@ -52,7 +52,7 @@ class SpoolFile:
             if left := self._numbers.left():
                 spool.go_on(left.run, left.following - 1, left.acked)
             self._numbers.begin(_left(spool), interval)
-            self._settle()  # a power cut that took it away again would have numbers used twice
+            files.sync_folder(self._path.parent)  # a power cut that took it away again would have numbers used twice
         except OSError as error:
             raise StateError(f"{self._path}: {error.strerror}; remove it, or choose another --state-dir") from error
         return spool
@@ -73,7 +73,7 @@ class SpoolFile:
         """Write what the next agent goes on with, whole or not at all. Raises OSError."""
         self._write(spool)
         self._numbers.end()
-        self._settle()
+        files.sync_folder(self._path.parent)
 
     def close(self) -> None:
         """Give the folder back."""
@@ -106,24 +106,11 @@ class SpoolFile:
         return spool
 
     def _write(self, spool: Spool) -> None:
-        new = self._path.with_suffix(".new")
         facts = {"frota": VERSION, "run": spool.run, "next": spool.last + 1, "acked": spool.acked}
         facts |= {"samples": len(spool), "saved": time.time(), "boot": boot_id(), "clock": clock()}
-        with new.open("wb") as file:
-            file.write(json.dumps(facts).encode() + b"\n")
-            file.writelines(sample.native(number, age) for number, age, sample in spool.aged(0, len(spool)))
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(self._path)
+        samples = (sample.native(number, age) for number, age, sample in spool.aged(0, len(spool)))
+        files.replace(self._path, chain([json.dumps(facts).encode() + b"\n"], samples))
         self._there, self._kept = True, (spool.run, spool.last)
-
-    def _settle(self) -> None:
-        """Have the folder's names on the disk. Raises OSError."""
-        folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 def _left(spool: Spool) -> Left:

@@ -2,11 +2,11 @@
 
 import math
 import os
-import random
 from collections.abc import Callable
 from typing import Any
 
 from frota.core import log
+from frota.core.backoff import Backoff, jittered
 from frota.cpu_metrics import messages
 from frota.cpu_metrics.agent.delivery import NameTakenError, Native, NoServerError, Original, RefusedError
 from frota.cpu_metrics.agent.spool import Spool
@@ -33,8 +33,8 @@ class Uplink:
         self._delivery: Native | Original | None = None
         self._connected = False
         self._instance = os.urandom(16).hex()  # of this process
-        self._failures = 0  # since the server was last seen to work
-        self._conflicts = 0  # since the name was last this agent's own
+        self._failures = Backoff(_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS)  # since the server was last seen to work
+        self._conflicts = Backoff(_NAME_PAUSE_SECONDS, _LONGEST_NAME_PAUSE_SECONDS)  # since the name was its own
         self._settled = math.inf
         self._told = ""  # the reason that the log has already
         self._lost = 0  # samples that the log has already
@@ -111,9 +111,10 @@ class Uplink:
             self._addresses = []
             log.record("INFO", "connected", messages.CONNECTED.format(self._where), PEER=self._where)
         if delivery.proven:
-            self._failures = 0
+            self._failures.reset()
         if now >= self._settled:
-            self._conflicts, self._settled = 0, math.inf
+            self._conflicts.reset()
+            self._settled = math.inf
         if self._spool is not None and (lost := self._spool.lost - self._lost):
             self._lost += lost
             text = f"{lost} samples are lost: they waited for too long, or their agent was killed; {self._lost} in all"
@@ -128,18 +129,15 @@ class Uplink:
         self._tell(error, reason)
         self._addresses, self._connected, self._told = [], False, reason
         self._settled = math.inf
-        self._failures += 1
-        pause = self._pause(error)
-        self._retry = now + random.uniform(pause / 2, pause)  # jitter, so that a fleet does not come back as one
+        self._retry = now + self._pause(error)
 
     def _pause(self, error: Exception) -> float:
         if isinstance(error, NameTakenError):
-            self._conflicts += 1
-            return float(min(_LONGEST_NAME_PAUSE_SECONDS, _NAME_PAUSE_SECONDS * 2 ** min(self._conflicts - 1, 10)))
-        longest = max(1.0, min(_LONGEST_PAUSE_SECONDS, self._config.interval))
-        if not isinstance(error, OSError):
-            return longest  # it is there, and will say the same a moment later
-        return float(min(longest, _FIRST_PAUSE_SECONDS * 2 ** min(self._failures - 1, 10)))
+            return self._conflicts.pause()
+        self._failures.longest_s = max(1.0, min(_LONGEST_PAUSE_SECONDS, self._config.interval))
+        pause = self._failures.pause()
+        # A server that refused will do so again a moment later.
+        return pause if isinstance(error, OSError) else jittered(self._failures.longest_s)
 
     def _tell(self, error: Exception, reason: str) -> None:
         """Log a failure: each answer of a server, but what no server says, or each says again, only when it is new."""

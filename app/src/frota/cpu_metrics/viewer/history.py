@@ -9,7 +9,7 @@ from typing import Any
 
 from frota.core.log import printable
 from frota.cpu_metrics.messages import Disk, Memory, Network, Own, Sample
-from frota.cpu_metrics.viewer import gauges, output
+from frota.cpu_metrics.viewer import gauges
 from frota.cpu_metrics.viewer.host_status import disk_share, memory_share, number, part, percent
 from frota.cpu_metrics.viewer.query import Client, NoServer
 
@@ -27,10 +27,11 @@ def history(args: argparse.Namespace) -> int:
     shown: Callable[[dict[str, Any]], str] = _for_machines if args.json else _for_people
     with Client(args.host, args.port) as client:
         samples = _Samples(client, args.name, args.seconds)
-        status = output.write(map(shown, samples))
+        for line in map(shown, samples):
+            print(line, flush=True)
     if not samples.count:
         print(f"frota: no sample of {printable(args.name)} in the last {args.seconds:g} s", file=sys.stderr)
-    return status
+    return 0
 
 
 class _Samples:

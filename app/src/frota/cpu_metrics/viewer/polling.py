@@ -1,6 +1,5 @@
 """Asks a server for its hosts again and again, in a thread of its own, and rings a bell whenever something is new."""
 
-import random
 import socket
 import threading
 import time
@@ -8,10 +7,11 @@ from contextlib import suppress
 from datetime import datetime
 from typing import NamedTuple
 
+from frota.core.backoff import Backoff
 from frota.cpu_metrics.viewer.host_status import Host
 from frota.cpu_metrics.viewer.query import Client
 
-_LONGEST_WAIT = 5.0  # seconds between two tries
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.5, 5.0  # seconds between two tries
 
 
 class Answer(NamedTuple):
@@ -56,17 +56,16 @@ class Poller:
         return Answer(hosts, time.monotonic(), datetime.now().astimezone().strftime("%H:%M:%S"))
 
     def _poll(self) -> None:
-        failures, due = 0, self.answer.came
+        backoff, due = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE), self.answer.came
         while True:
             now = time.monotonic()
             due = max(due + self._interval, now)
-            wait = min(0.25 * 2 ** min(failures, 10), _LONGEST_WAIT) * random.uniform(0.5, 1)
-            time.sleep(wait if failures else due - now)  # the interval itself, or the back-off
+            time.sleep(backoff.pause() if self.reason else due - now)  # the interval itself, or the backoff
             try:
                 self.answer = self._asked()
-                self.reason, failures = "", 0
+                self.reason = ""
+                backoff.reset()
             except OSError as error:
-                self.reason = self._without_address(str(error))
-                failures += 1
+                self.reason = self._without_address(str(error)) or type(error).__name__
             with suppress(BlockingIOError):  # it is ringing already
                 self._ring.send(b"!")

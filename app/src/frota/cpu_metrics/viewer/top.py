@@ -11,7 +11,7 @@ from datetime import datetime
 from rich.console import Console
 
 from frota.core.log import printable
-from frota.cpu_metrics.viewer import gauges, live, output, screen, terminal
+from frota.cpu_metrics.viewer import gauges, live, screen, terminal
 from frota.cpu_metrics.viewer.gauges import Glyphs
 from frota.cpu_metrics.viewer.host_status import Host
 from frota.cpu_metrics.viewer.query import Client
@@ -26,7 +26,9 @@ def run(args: argparse.Namespace) -> int:
     """Show what `args` ask for; return the exit status. Raises OSError where there is no server."""
     view = View(args.sort, args.filter)
     if args.json:
-        return output.write(_json(args, view))
+        for line in _json(args, view):
+            print(line, flush=True)
+        return 0
     if args.once:
         return _print(args, view)
     if not (sys.stdin.isatty() and sys.stdout.isatty()) or os.environ.get("TERM", "dumb") == "dumb":
@@ -41,7 +43,8 @@ def _print(args: argparse.Namespace, view: View) -> int:
     news = News(args.host, args.port, datetime.now().astimezone().strftime("%H:%M:%S"))
     lines = screen.listing(view, news, Screen(_columns(), 0, _glyphs()))
     if not sys.stdout.isatty():
-        return output.write(line.plain for line in lines)
+        print(*(line.plain for line in lines), sep="\n")
+        return 0
     console = Console(highlight=False, markup=False, emoji=False)
     for line in lines:
         console.print(line, soft_wrap=True)

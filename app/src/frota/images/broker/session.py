@@ -17,6 +17,7 @@ from pika.credentials import ExternalCredentials, PlainCredentials
 from pika.exceptions import AMQPError
 
 from frota.core import log
+from frota.core.backoff import Backoff
 from frota.images.settings import Broker
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds between two tries to connect, doubled each time
@@ -171,13 +172,12 @@ class Link:
 
     async def run(self) -> None:
         """Connect, and again after each loss, until cancelled."""
-        pause = _FIRST_PAUSE
+        backoff = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE)
         try:
             while True:
                 if await self._once():
-                    pause = _FIRST_PAUSE
-                await asyncio.sleep(random.uniform(0.5, 1) * pause)  # the back-off itself
-                pause = min(2 * pause, _LONGEST_PAUSE)
+                    backoff.reset()
+                await asyncio.sleep(backoff.pause())
         finally:
             if self._session:
                 await self._session.close()

@@ -48,10 +48,6 @@ def run(args: argparse.Namespace) -> int:
         return asyncio.run(_send_all(config, found, report, args.parallel, wait=not args.no_wait))
     except Refused as error:  # not an image: our question what becomes of them
         raise OSError(f"{config.address}: {error}") from None
-    except BrokenPipeError:
-        # Nobody reads any more. Python flushes stdout once more at its end, which must find nothing to complain about.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 1
 
 
 async def _send_all(config: access.Access, found: list[File], report: Report, parallel: int, *, wait: bool) -> int:

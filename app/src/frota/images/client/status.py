@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import os
 from datetime import datetime
 
 from frota.core import log
@@ -26,10 +25,6 @@ def run(args: argparse.Namespace) -> int:
         return asyncio.run(_ask(config, args))
     except Refused as error:
         raise OSError(f"{config.address}: {error}") from None
-    except BrokenPipeError:
-        # Nobody reads any more. Python flushes stdout once more at its end, which must find nothing to complain about.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 1
 
 
 async def _ask(config: access.Access, args: argparse.Namespace) -> int:

@@ -1,11 +1,11 @@
 """What a worker could not tell before it stopped, in a file for its next start."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from frota.core import log
 from frota.images.messages import BadMessage, Event
+from frota.storage import files
 
 _MOST = 10_000  # events, of half a KiB each
 
@@ -47,21 +47,8 @@ class Owed:
             log.record("ERROR", "owed_lost", text, COUNT=len(events) - _MOST)
         try:
             if events:
-                self._write(b"".join(event.encode() + b"\n" for event in events[-_MOST:]))
+                files.replace(self._file, (event.encode() + b"\n" for event in events[-_MOST:]))
             else:
                 self._file.unlink(missing_ok=True)
         except OSError as error:
             log.record("ERROR", "owed_lost", f"{self._file}: who waits for {len(events)} results is not told: {error}")
-
-    def _write(self, content: bytes) -> None:
-        new = self._file.with_suffix(".new")
-        with new.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        new.replace(self._file)
-        folder = os.open(self._file.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)

@@ -2,12 +2,12 @@
 
 import asyncio
 import math
-import random
 import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from frota.core import log
+from frota.core.backoff import Backoff
 from frota.images.s3.bucket import MissingError, StorageError
 
 T = TypeVar("T")
@@ -35,7 +35,7 @@ class Outage:
 
     async def retry(self, request: Callable[[], Awaitable[T]], deadline: float) -> T:
         """Make a request until it is answered; pauses grow, with jitter. Raises MissingError, HeldError."""
-        pause = _FIRST_PAUSE
+        backoff = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE)
         while True:
             try:
                 answer = await request()
@@ -48,8 +48,7 @@ class Outage:
             else:
                 self._end()
                 return answer
-            await asyncio.sleep(random.uniform(0.5, 1) * pause)  # the back-off itself
-            pause = min(2 * pause, _LONGEST_PAUSE)
+            await asyncio.sleep(backoff.pause())
 
     def _begin(self, error: StorageError) -> None:
         now = self._clock()

@@ -1,13 +1,13 @@
 """What a worker tells the others through the broker: what it works on, what is done, what is dead."""
 
 import asyncio
-import random
 from collections.abc import Coroutine, Mapping
 from typing import Any
 
 import pika
 
 from frota.core import log
+from frota.core.backoff import Backoff
 from frota.images.broker.consumer import Delivery
 from frota.images.broker.publisher import FullError, Publisher, UnroutableError
 from frota.images.broker.session import AwayError
@@ -16,7 +16,7 @@ from frota.images.messages import DEAD, EVENTS, REQUEUE, Death, Event, Ticket
 from frota.images.worker.outbox import Owed
 
 _AGAIN_SECONDS = 5.0  # for the broker to confirm a requeued image
-_PAUSE = 5.0  # seconds until the dead are tried again where the broker does not take them
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds until the dead are tried again where the broker does not take them
 
 
 class Reporter:
@@ -68,6 +68,7 @@ class Reporter:
         properties = pika.BasicProperties(
             message_id=delivery.properties.message_id or "?", delivery_mode=2, headers=headers
         )
+        backoff = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE)
         while True:
             try:
                 return await self._publisher.publish(DEAD, "", delivery.body, properties)
@@ -76,7 +77,7 @@ class Reporter:
             except (FullError, UnroutableError) as error:
                 text = f"the broker does not take a dead image, trying again: {error!r}"
                 log.record("ERROR", "dead_refused", text, **(named(ticket) if ticket else {}))
-                await asyncio.sleep(random.uniform(0.5, 1) * _PAUSE)  # the back-off itself
+                await asyncio.sleep(backoff.pause())
 
     async def again(self, delivery: Delivery) -> bool:
         """Requeue an image without counting a delivery; tell whether the broker confirmed it.

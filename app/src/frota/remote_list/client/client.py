@@ -5,7 +5,6 @@ A request without an answer is sent again over a new socket with the same id, an
 
 import json
 import os
-import random
 import re
 import secrets
 import socket
@@ -19,6 +18,7 @@ from typing import Any, Self
 
 import zmq
 
+from frota.core.backoff import Backoff
 from frota.core.log import printable
 from frota.core.settings import SettingsError
 from frota.remote_list.access import Access
@@ -114,25 +114,24 @@ class Client:
         self._number += 1
         request = {"op": op, "list": self.access.list, "id": f"{self._name}:{self._number}"}
         request |= {"traceparent": _traceparent(), **fields}
-        began, tries = time.monotonic(), 0
+        began, backoff = time.monotonic(), Backoff(_FIRST_PAUSE, _LONGEST_PAUSE)
         while True:
             left = began + self.access.patience - time.monotonic()
-            answer = self._try(request, min(left, _FIRST_WAIT * 2 ** min(tries, 3)), left)
+            answer = self._try(request, min(left, _FIRST_WAIT * 2 ** min(backoff.failures, 3)), left)
             if answer:
                 return answer
-            tries += 1
-            self._wait(began, tries)
+            self._wait(began, backoff)
 
-    def _wait(self, began: float, tries: int) -> None:
+    def _wait(self, began: float, backoff: Backoff) -> None:
         """Pause before the next try. Raises Unreachable when there is none."""
         now = time.monotonic()
-        pause = random.uniform(0.5, 1) * min(_LONGEST_PAUSE, _FIRST_PAUSE * 2 ** min(tries, 10))
+        pause = backoff.pause()
         if now + pause + _LEAST_WAIT >= began + self.access.patience:
             raise Unreachable(f"gave up after {now - began:.0f} s: {self._reason}")
         if now - began >= _FIRST_WAIT and now - self._told >= _QUIET:  # a shorter pause is nobody's business
             self._told = now
             self._tell(f"{self.access.address} does not answer, trying again")
-        time.sleep(pause)  # the back-off itself: nothing tells when a server will be there again
+        time.sleep(pause)
 
     def _try(self, request: dict[str, Any], seconds: float, left: float) -> Answer | None:
         """Ask once, in whichever way the server understands; None where another try is worth its while."""

@@ -3,7 +3,6 @@
 import argparse
 import codecs
 import json
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
@@ -37,13 +36,8 @@ def connected(args: argparse.Namespace, work: Callable[[Client], int]) -> int:
         if config.key_file:
             keys.read_secret(config.key_file)
         return 0
-    try:
-        with Client(config, reread) as client:
-            return work(client)
-    except BrokenPipeError:
-        # Nobody reads any more. Python flushes stdout once more at its end, which must find nothing to complain about.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 1
+    with Client(config, reread) as client:
+        return work(client)
 
 
 def run(args: argparse.Namespace) -> int:

@@ -15,6 +15,7 @@ import orjson
 
 from frota.remote_list.lists import Edit, List, Lists
 from frota.remote_list.response_cache import Remembered
+from frota.storage import files
 from frota.storage.state_folder import StateError
 from frota.storage.wal import segment
 
@@ -76,15 +77,10 @@ def write(directory: Path, number: int, copy: Copy, wanted: Callable[[], bool]) 
             if not wanted():
                 return 0
         file.write(_encoded(["end", count]))
-        file.flush()
-        os.fsync(file.fileno())
+        files.sync(file)
         size = file.tell()
     temporary.rename(path)
-    folder = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    files.sync_folder(directory)
     for other in directory.glob("*.snapshot"):
         if other != path:
             other.unlink()

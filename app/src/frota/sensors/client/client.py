@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from frota.core import log
+from frota.core.backoff import Backoff
 from frota.core.tasks import essential
 from frota.net.addresses import endpoint
 from frota.sensors.client.delivery import Delivery
@@ -14,7 +15,7 @@ from frota.sensors.client.spool import Spool
 from frota.sensors.messages import Reading
 from frota.sensors.settings import ClientSettings
 
-_FIRST_PAUSE_SECONDS = 0.25
+_FIRST_PAUSE_S = 0.25
 
 
 class SensorClient:
@@ -23,7 +24,9 @@ class SensorClient:
     def __init__(self, config: ClientSettings, directory: Path, end: Callable[[int], None]) -> None:
         self._config, self._directory, self._end = config, directory, end
         self._spool_changed = asyncio.Event()
-        self._failures = 0  # attempts since the last delivered reading
+        self._backoff = Backoff(
+            min(_FIRST_PAUSE_S, config.retry_most), config.retry_most
+        )  # since the last delivered reading
         self._measured = 0
 
     async def start(self) -> str:
@@ -80,24 +83,18 @@ class SensorClient:
                 await Delivery(self._config, self._spool, self._spool_changed, self._delivered).run()
             except* (OSError, ValueError, sqlite3.Error) as group:
                 self._failed(_first(group))
-            await asyncio.sleep(self._pause())
+            await asyncio.sleep(self._backoff.pause())
 
     def _delivered(self) -> None:
-        self._failures = 0
+        self._backoff.reset()
         if self._measured == self._config.count and not self._spool.waiting:
             self._end(0)
 
     def _failed(self, error: BaseException) -> None:
-        self._failures += 1
         where = endpoint(self._config.host, self._config.port)
         log.record("ERROR", "not_connected", "Erro ao conectar ao servidor.", PEER=where, REASON=str(error))
         text = f"{where}: {error or type(error).__name__}; {self._spool.waiting} readings wait"
         log.record("WARNING", "waiting", text, PEER=where, COUNT=self._spool.waiting)
-
-    def _pause(self) -> float:
-        """Return how long to wait, in seconds: doubling, with jitter, so that a fleet does not come back as one."""
-        longest = min(self._config.retry_most, _FIRST_PAUSE_SECONDS * 2 ** min(self._failures, 20))
-        return random.uniform(longest / 2, longest)
 
 
 def _first(group: BaseExceptionGroup) -> BaseException:

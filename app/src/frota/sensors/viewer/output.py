@@ -2,8 +2,6 @@
 
 import argparse
 import json
-import os
-import random
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -11,6 +9,8 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
+from frota.core import output
+from frota.core.backoff import Backoff
 from frota.core.log import printable
 from frota.core.settings import SettingsError
 from frota.sensors import readings
@@ -18,6 +18,8 @@ from frota.sensors.readings import Query
 from frota.sensors.server import subscriptions
 from frota.sensors.viewer.query import Unreachable, ask
 from frota.storage.state_folder import StateError
+
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 10.0  # between two tries to connect
 
 
 class Seen:
@@ -73,30 +75,31 @@ def history(args: argparse.Namespace) -> int:
     """Print what is kept, from a folder or by asking a server."""
     query = _query(args)
     if args.state_dir is None:
-        return _print(ask(args.host, args.port, "history", query, _tell), args.json)
+        _print(ask(args.host, args.port, "history", query, _tell), args.json)
+        return 0
     if not args.state_dir.is_dir():
         raise StateError(f"no readings in {args.state_dir}: no such folder")
-    return _print(subscriptions.history(args.state_dir, query, _tell), args.json)
+    _print(subscriptions.history(args.state_dir, query, _tell), args.json)
+    return 0
 
 
 def tail(args: argparse.Namespace) -> int:
     """Print the last readings, then new ones, for ever; connect anew when the server goes away."""
-    query, seen, failures = _query(args), Seen(), 0
+    query, seen, backoff = _query(args), Seen(), Backoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S)
     try:
         while True:
             try:
                 for reading in seen.unseen(ask(args.host, args.port, "tail", query, _tell)):
-                    failures = 0
+                    backoff.reset()
                     seen.note(reading)
-                    if _print([reading], args.json):
-                        return 0
+                    _print([reading], args.json)
             except (Unreachable, TimeoutError) as error:
                 print(f"frota: {error}; trying again", file=sys.stderr)
             if seen.time:  # all that came meanwhile
                 query = query._replace(last=readings.MOST, since_us=readings.parse_since(seen.time, datetime.now(UTC)))
-            failures += 1
-            time.sleep(random.uniform(0.5, 1) * min(10, 0.25 * 2**failures))
-    except KeyboardInterrupt:
+            time.sleep(backoff.pause())
+    except (KeyboardInterrupt, BrokenPipeError):  # somebody has seen enough
+        output.discard()
         return 0
 
 
@@ -117,17 +120,11 @@ def _query(args: argparse.Namespace) -> Query:
     return Query(args.last, args.sensor, since)
 
 
-def _print(found: Iterable[dict[str, object]], as_json: bool) -> int:
-    """Print readings; return 1 when nobody reads any more."""
+def _print(found: Iterable[dict[str, object]], as_json: bool) -> None:
+    """Print readings. Raises BrokenPipeError when nobody reads any more."""
     # JSON has its own way to say what a terminal cannot show; a closed standard output has no encoding.
     escaped = getattr(sys.stdout, "encoding", "utf-8").lower() != "utf-8"
-    try:
-        for one in found:
-            mark = "" if one["in_range"] else "  (out of range)"
-            line = f"{one['time']}  {one['text']}  {one['peer']}{mark}"
-            print(json.dumps(one, ensure_ascii=escaped) if as_json else printable(line), flush=True)
-    except BrokenPipeError:
-        # Python flushes stdout once more at its end, which must find nothing to complain about.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return 1
-    return 0
+    for one in found:
+        mark = "" if one["in_range"] else "  (out of range)"
+        line = f"{one['time']}  {one['text']}  {one['peer']}{mark}"
+        print(json.dumps(one, ensure_ascii=escaped) if as_json else printable(line), flush=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from frota.core import log
-from frota.storage import state_folder
+from frota.storage import files, state_folder
 from frota.storage.wal import segment
 from frota.storage.wal.age import Running
 
@@ -176,8 +176,7 @@ class Store:
         damaged = path.with_suffix(".damaged")
         with damaged.open("ab") as file:  # behind what a former recovery of this segment has cut off
             file.write(tail)
-            file.flush()
-            os.fsync(file.fileno())
+            files.sync(file)
         text = f"{path.name}: the last {len(tail)} bytes are no whole commit (a crash while writing, or damage)"
         log.record("WARNING", "log_recovered", f"{text}; cut off and kept in {damaged.name}", BYTES=len(tail))
 
