@@ -19,13 +19,14 @@ from pika.adapters.blocking_connection import BlockingChannel
 
 from frota.core import log
 from frota.core.log import printable
+from frota.core.trace import trace_of
 from frota.images import access
 from frota.images.access import Operator
 from frota.images.broker import session
 from frota.images.client import diagnosis
 from frota.images.client.client import tell
 from frota.images.client.output import write
-from frota.images.messages import DEAD, EVENTS, QUEUE, BadMessage, Event, Ticket, death_of, trace_of
+from frota.images.messages import DEAD, EVENTS, QUEUE, BadMessage, Event, Ticket, death_of
 from frota.images.settings import PREFIX, SYSTEM
 
 _UNIT = "frota-image-operator"

@@ -13,6 +13,7 @@ os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what its library prints, the 
 import grpc
 import grpc.aio
 
+from frota.core.trace import from_environment, traceparent
 from frota.images import messages
 from frota.images.client import files
 from frota.images.proto import cloudimg_pb2 as original
@@ -26,10 +27,6 @@ if TYPE_CHECKING:
 PART = MIB  # bytes of an upload's message
 
 
-def _new_trace() -> str:
-    return messages.trace_of(os.environ.get("TRACEPARENT", "")) or secrets.token_hex(16)
-
-
 @dataclass(frozen=True)
 class Image:
     """An image that is to be sent."""
@@ -38,12 +35,12 @@ class Image:
     name: str
     size: int  # bytes
     id: str = field(default_factory=lambda: secrets.token_hex(16))
-    trace: str = field(default_factory=_new_trace)  # W3C trace id: the environment's, if it names one
+    trace: str = field(default_factory=from_environment)  # W3C trace id: the environment's, if it names one
 
     @property
     def metadata(self) -> tuple[tuple[str, str], ...]:
         """What accompanies a call about this image (W3C Trace Context)."""
-        return (("traceparent", f"00-{self.trace}-{secrets.token_hex(8)}-01"),)
+        return (("traceparent", traceparent(self.trace)),)
 
 
 def send_request(image: Image) -> bytes:

@@ -10,6 +10,7 @@ import grpc
 import grpc.aio
 
 from frota.core.log import record
+from frota.core.trace import trace_of
 from frota.images import messages
 from frota.images.events import ProducerNotes, named
 from frota.images.messages import BadMessage, Ticket
@@ -233,7 +234,7 @@ async def _abort(context: Context, code: grpc.StatusCode, text: str) -> NoReturn
 
 def _nameless(context: Context) -> Offer:
     """Return what is known of an image of which nothing came but its call."""
-    return Offer("", "", messages.trace_of(_traceparent(context)))
+    return Offer("", "", trace_of(_traceparent(context)))
 
 
 def _traceparent(context: Context) -> str:

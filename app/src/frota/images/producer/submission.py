@@ -16,6 +16,7 @@ from typing import IO
 import pika
 
 from frota.core import log
+from frota.core.trace import new_id, trace_of
 from frota.images import messages
 from frota.images.broker.publisher import FullError, Publisher, UnroutableError
 from frota.images.broker.session import AwayError
@@ -56,7 +57,7 @@ class Offer:
     @classmethod
     def of(cls, filename: str, image: str, traceparent: str) -> "Offer":
         """Check what a client says; the edge of the fleet makes what is missing. Raises RefusedError."""
-        offer = cls(filename, image or uuid.uuid4().hex, messages.trace_of(traceparent) or uuid.uuid4().hex)
+        offer = cls(filename, image or uuid.uuid4().hex, trace_of(traceparent) or new_id())
         try:
             messages.check_name(filename)
             messages.check_id(offer.id)

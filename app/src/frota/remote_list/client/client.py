@@ -4,9 +4,6 @@ A request without an answer is sent again over a new socket with the same id, an
 """
 
 import json
-import os
-import re
-import secrets
 import socket
 import sys
 import time
@@ -21,6 +18,7 @@ import zmq
 from frota.core.backoff import Backoff
 from frota.core.log import printable
 from frota.core.settings import SettingsError
+from frota.core.trace import from_environment, traceparent
 from frota.remote_list.access import Access
 from frota.remote_list.client import legacy
 from frota.remote_list.client.channel import Channel
@@ -29,7 +27,6 @@ _FIRST_WAIT, _LONGEST_WAIT = 1.0, 8.0  # seconds for an answer, doubled at each 
 _LEAST_WAIT = 0.2  # seconds; a shorter try would only hide what the one before has told
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0  # seconds between two tries, doubled likewise
 _QUIET = 5.0  # seconds between two lines about a server that does not answer
-_TRACE = re.compile(r"00-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 
 
 class Unreachable(ConnectionError):
@@ -113,7 +110,7 @@ class Client:
         """
         self._number += 1
         request = {"op": op, "list": self.access.list, "id": f"{self._name}:{self._number}"}
-        request |= {"traceparent": _traceparent(), **fields}
+        request |= {"traceparent": traceparent(from_environment()), **fields}
         began, backoff = time.monotonic(), Backoff(_FIRST_PAUSE, _LONGEST_PAUSE)
         while True:
             left = began + self.access.patience - time.monotonic()
@@ -210,9 +207,3 @@ def _explained(error: Exception, access: Access) -> Exception:
     if isinstance(error, socket.gaierror):
         return NoHost(f"no list server at {access.address}: {error.strerror}")
     return error
-
-
-def _traceparent() -> str:
-    """Return the W3C trace context of a new request, in the trace that the environment names, if it does."""
-    given = _TRACE.fullmatch(os.environ.get("TRACEPARENT", ""))
-    return f"00-{given[1] if given else secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
