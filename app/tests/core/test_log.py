@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from loguru import logger
 
 from frota.core import journald, log
-from frota.core.rate_limit import Budget
 
 
 def decode(datagram: bytes) -> list[tuple[str, str]]:
@@ -123,13 +122,3 @@ def test_a_stderr_that_nobody_reads_does_not_stop_the_writer(capfd: pytest.Captu
             os.close(fd)
         logger.remove()
     assert capfd.readouterr().err == ""
-
-
-def test_beyond_its_budget_records_are_counted_and_told_together(journal: socket.socket) -> None:
-    log.configure("sensors", "unit")
-    budget = Budget("readings_omitted", "readings", 2)
-    assert [budget.allow() for _ in range(5)] == [True, True, False, False, False]
-    budget.report()
-    assert dict(decode(journal.recv(65536)))["MESSAGE"] == "3 readings not logged one by one"
-    budget.refill()
-    assert budget.allow()

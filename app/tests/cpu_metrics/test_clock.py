@@ -6,7 +6,7 @@ import pytest
 
 from frota.cpu_metrics.agent import clock as clock_module
 from frota.cpu_metrics.agent.clock import Clock
-from frota.cpu_metrics.server.events import Notes
+from frota.cpu_metrics.server.event_log import EventLog
 from frota.cpu_metrics.server.history import CHUNK, Kept
 from frota.cpu_metrics.server.host import Host
 from metrics_support import KEPT
@@ -38,7 +38,7 @@ def hands(monkeypatch: pytest.MonkeyPatch) -> Hands:
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> Told:
     records: Told = []
-    for place in ("core.log", "cpu_metrics.notes"):
+    for place in ("core.log", "cpu_metrics.server.event_log"):
         monkeypatch.setattr(f"frota.{place}.record", lambda _, event, text, **__: records.append((event, text)))
     return records
 
@@ -85,13 +85,13 @@ def test_a_host_whose_last_sample_was_dated_ahead_is_as_long_away_as_it_is() -> 
 
 
 def test_a_host_that_is_forgotten_and_old_samples_that_go_are_told_of_with_how_many_and_why(told: Told) -> None:
-    notes, kept = Notes(0), Kept(1, "web-1", "native", "", 7, 1.0, 2.0, 5.0, 7, 0, 0, 0, 0)
-    notes.forgotten(Host(kept), 7.0)
+    event_log, kept = EventLog(0), Kept(1, "web-1", "native", "", 7, 1.0, 2.0, 5.0, 7, 0, 0, 0, 0)
+    event_log.forgotten(Host(kept), 7.0)
     text = "web-1: forgotten, with its history; 7 samples came of it, and none for 7 days that a server ran"
     assert told.pop() == ("host_forgotten", f"{text} (CPU_FORGET_DAYS)")
     for _ in range(1000):
-        notes.trimmed(2, 17_280)
+        event_log.trimmed(2, 17_280)
     assert len(told) == 1  # and the others within the hour
-    notes.report()
+    event_log.report()
     text = f"the oldest samples are deleted, 1998 chunks of {CHUNK} at most, where a host has more than 17280"
     assert told[1] == ("history_trimmed", f"{text} (CPU_HISTORY_SAMPLES)")

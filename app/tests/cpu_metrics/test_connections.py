@@ -12,7 +12,7 @@ from metrics_support import inner, run
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     found: list[str] = []
-    monkeypatch.setattr("frota.cpu_metrics.server.events.record", lambda _, __, text, **___: found.append(text))
+    monkeypatch.setattr("frota.cpu_metrics.server.event_log.record", lambda _, __, text, **___: found.append(text))
     return found
 
 
@@ -28,7 +28,7 @@ def test_viewers_and_collectors_are_no_clients_of_the_log(tmp_path: Path, told: 
             assert told == []
             for name in ("web-1", "web-2", "web-1"):
                 await one.agent(name)
-            assert one.server.notes.connected_total == 5
+            assert one.server.event_log.connected_total == 5
 
     run(scenario())
     assert sum("[NOVA CONEXÃO]" in text for text in told) == 3
@@ -42,7 +42,7 @@ def test_a_hello_counts_as_what_an_agent_may_send_in_a_second(tmp_path: Path) ->
         async with inner(tmp_path, samples_per_second=50) as one:
             agent = await one.agent()
             agent.writer.write(b"".join(hello("web-1", f"{number:032x}", 5.0) for number in range(200)))
-            await one.until(lambda: one.server.notes.hasty_total)
+            await one.until(lambda: one.server.event_log.hasty_total)
 
     run(scenario())
 

@@ -23,7 +23,7 @@ Told = list[str]
 def told(monkeypatch: pytest.MonkeyPatch) -> Told:
     found: Told = []
     monkeypatch.setattr(
-        "frota.cpu_metrics.server.events.record", lambda _, event, text, **__: found.append(f"{event}: {text}")
+        "frota.cpu_metrics.server.event_log.record", lambda _, event, text, **__: found.append(f"{event}: {text}")
     )
     return found
 

@@ -25,7 +25,7 @@ def server(tmp_path: Path) -> Server:
 
 def test_a_lively_agent_of_a_tenth_of_a_second_is_never_stale(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     changes: list[str] = []
-    monkeypatch.setattr(server.notes, "changed", lambda _, event: changes.append(event))
+    monkeypatch.setattr(server.event_log, "changed", lambda _, event: changes.append(event))
     connection = Connected()
     server.greet(connection, Hello("fast", RUN, 0.1, 0))  # type: ignore[arg-type]
     for second in range(10):

@@ -43,7 +43,7 @@ def test_a_viewer_that_takes_nothing_of_its_answer_is_cut_off(tmp_path: Path, mo
         async with inner(tmp_path) as one:
             many(one)
             with await viewer(one):
-                await one.until(lambda: one.server.notes.cut_total == 1)
+                await one.until(lambda: one.server.event_log.cut_total == 1)
                 await one.until(lambda: not one.server._connections)
             monkeypatch.undo()
             assert len(await one.numbers("many")) == 150

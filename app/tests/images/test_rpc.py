@@ -10,8 +10,8 @@ import grpc
 import grpc.aio
 import pytest
 
-from frota.images import events, messages
-from frota.images.events import ProducerNotes
+from frota.images import event_log, messages
+from frota.images.event_log import ProducerEventLog
 from frota.images.producer import grpc_api
 from frota.images.producer.grpc_api import Rpc
 from frota.images.proto import images_pb2 as native
@@ -27,7 +27,7 @@ async def served(folder: Path, bucket: Bucket) -> AsyncIterator[grpc.aio.Channel
     """Give a channel to a producer with room for two messages."""
     async with intake(folder, Broker(), bucket, max_held_bytes=SMALLEST) as taking:
         server = grpc.aio.server()
-        edge = Rpc(taking, taking._statuses, lambda bucket, key: f"{bucket}/{key}", ProducerNotes(0))
+        edge = Rpc(taking, taking._statuses, lambda bucket, key: f"{bucket}/{key}", ProducerEventLog(0))
         server.add_generic_rpc_handlers(edge.handlers())
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
@@ -108,7 +108,7 @@ def test_a_refusal_is_in_the_trace_of_its_image(
             with pytest.raises(grpc.aio.AioRpcError):
                 await call(request, timeout=PATIENCE, metadata=(("traceparent", f"00-{trace}-{'d' * 16}-01"),))
 
-    monkeypatch.setattr(events, "record", lambda _level, event, _text, **more: said.append({"event": event} | more))
+    monkeypatch.setattr(event_log, "record", lambda _level, event, _text, **more: said.append({"event": event} | more))
     asyncio.run(run())
     (refused,) = said
     assert refused.pop("PEER")

@@ -1,55 +1,76 @@
-"""How much of what strangers can provoke goes into the log."""
+"""Rate limits of the log: how many records a second of each kind that untrusted input can cause."""
+
+import time
 
 from frota.core.log import record
 
+DEFAULT_RATE = 20  # records a second
 _REPORT_SECONDS = 10
 
 
-class Budget:
-    """At most `rate` records a second of one kind; what is beyond it is counted and told in one record."""
+class RateLimiter:
+    """At most `rate` records a second of one kind; those beyond it are suppressed, counted, and reported in one record.
 
-    def __init__(self, event: str, what: str, rate: int) -> None:
-        self.rate = self.left = rate
-        self.omitted = 0
+    `event` is what that record is called, `what` the records that were suppressed, in the plural.
+    """
+
+    def __init__(self, event: str, what: str, rate: int = DEFAULT_RATE) -> None:
+        self.rate = self._left = rate
+        self._suppressed = 0
         self._event, self._what = event, what
 
+    @property
+    def exhausted(self) -> bool:
+        """Whether the next record would be suppressed."""
+        return self._left <= 0
+
     def allow(self) -> bool:
-        """Take one record out of this second's budget; False when it is spent."""
-        if self.left > 0:
-            self.left -= 1
+        """Take one record from this second's allowance; False when it is used up."""
+        if self._left > 0:
+            self._left -= 1
             return True
-        self.omitted += 1
+        self._suppressed += 1
         return False
+
+    def suppress(self, count: int) -> None:
+        """Count records that nobody asked to log."""
+        self._suppressed += count
 
     def refill(self) -> None:
         """Begin a new second (call it once a second)."""
-        self.left = self.rate
+        self._left = self.rate
 
     def report(self) -> None:
-        """Tell how many were left out since the last report, if any."""
-        if self.omitted:
-            record("INFO", self._event, f"{self.omitted} {self._what} not logged one by one", OMITTED=self.omitted)
-            self.omitted = 0
+        """Report how many were suppressed since the last report, if any."""
+        if self._suppressed:
+            text = f"{self._suppressed} {self._what} not logged one by one"
+            record("INFO", self._event, text, SUPPRESSED=self._suppressed)
+            self._suppressed = 0
 
 
-class Budgets:
-    """Several budgets that begin their seconds, and tell what was left out, together."""
+class RateLimitedLog:
+    """What the event logs of all services share; the rate of the first limiter is a setting."""
 
-    def __init__(self, *budgets: Budget) -> None:
-        self._budgets = budgets
-        self._second = self._due = 0.0  # when they are next refilled, and what was left out is next told
+    def __init__(self, requests: RateLimiter, *others: RateLimiter) -> None:
+        self._configured, self._limiters = requests, (requests, *others)
+        self._refill_due = self._report_due = 0.0
 
-    def sweep(self, now: float) -> None:
-        """Begin a new second when it is time to, and report what was left out (`now` in monotonic seconds)."""
-        if now >= self._second:
-            self._second = now + 1
-            for budget in self._budgets:
-                budget.refill()
-        if now >= self._due:
-            self._due = now + _REPORT_SECONDS
+    def configure(self, per_second: int) -> None:
+        """Take another rate from the settings."""
+        self._configured.rate = per_second
+
+    def sweep(self, now: float | None = None) -> None:
+        """Refill the limiters each second, report every 10 s (`now` in monotonic seconds)."""
+        now = time.monotonic() if now is None else now
+        if now >= self._refill_due:
+            self._refill_due = now + 1
+            for limiter in self._limiters:
+                limiter.refill()
+        if now >= self._report_due:
+            self._report_due = now + _REPORT_SECONDS
             self.report()
 
     def report(self) -> None:
-        """Tell how much was left out."""
-        for budget in self._budgets:
-            budget.report()
+        """Report what was suppressed."""
+        for limiter in self._limiters:
+            limiter.report()

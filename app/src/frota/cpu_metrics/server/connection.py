@@ -60,7 +60,7 @@ class Connection(asyncio.Protocol):
         self._events = self.framer.feed(data)
         self._take_events()
         if self._events and not self.closed and not self._held:
-            self.server.notes.hasty(self)
+            self.server.event_log.hasty(self)
             self._transport.pause_reading()
 
     def eof_received(self) -> bool:
@@ -135,7 +135,7 @@ class Connection(asyncio.Protocol):
 
     def abort(self, reason: str) -> None:
         """Cut the connection off."""
-        self.server.notes.cut(self, reason)
+        self.server.event_log.cut(self, reason)
         self.closed = True
         self._transport.abort()
 
@@ -169,7 +169,7 @@ class Connection(asyncio.Protocol):
                 if self.closed:
                     break
         except BadMessage as bad:
-            self.server.notes.bad(self, str(bad))
+            self.server.event_log.bad(self, str(bad))
             self.refuse(str(bad), **({"n": bad.number} if bad.number else {}))
         self._events = None
 
@@ -194,7 +194,7 @@ class Connection(asyncio.Protocol):
         else:
             self._taken += 1
             self._bad += 1
-            self.server.notes.bad(self, str(event))
+            self.server.event_log.bad(self, str(event))
             if self._bad >= _MOST_BAD:
                 raise event
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from frota.cpu_metrics import messages
 from frota.cpu_metrics.framing import Hello
-from frota.cpu_metrics.server.events import Notes
+from frota.cpu_metrics.server.event_log import EventLog
 from frota.cpu_metrics.server.host import Host, Rival
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ _MOST_RIVALS = 100  # of one name that are kept: one that is not kept is logged 
 class Names:
     """Who has a host's name; `now` gives the server's time in monotonic seconds."""
 
-    def __init__(self, notes: Notes, now: Callable[[], float]) -> None:
-        self._notes, self._now = notes, now
+    def __init__(self, event_log: EventLog, now: Callable[[], float]) -> None:
+        self._event_log, self._now = event_log, now
         self._contests: dict[Connection, list[tuple[Connection, Hello]]] = {}  # newcomers waiting, by holder
 
     def contested(self, host: Host, newcomer: "Connection", hello: Hello) -> bool:
@@ -94,7 +94,7 @@ class Names:
             return
         identity = _identity(newcomer)
         if identity not in host.rivals:
-            self._notes.name_taken(host, holder, newcomer)
+            self._event_log.name_taken(host, holder, newcomer)
             for oldest in list(host.rivals)[: max(0, len(host.rivals) + 1 - _MOST_RIVALS)]:
                 del host.rivals[oldest]
         host.rivals[identity] = Rival(newcomer.name, self._now())

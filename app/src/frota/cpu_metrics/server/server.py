@@ -17,7 +17,7 @@ from frota.cpu_metrics import messages, settings
 from frota.cpu_metrics.agent.clock import Clock
 from frota.cpu_metrics.framing import BadMessage, Hello, Reading
 from frota.cpu_metrics.server.connection import Connection
-from frota.cpu_metrics.server.events import Notes
+from frota.cpu_metrics.server.event_log import EventLog
 from frota.cpu_metrics.server.history import History
 from frota.cpu_metrics.server.host import Host
 from frota.cpu_metrics.server.hosts import Hosts
@@ -45,12 +45,12 @@ class Server:
         self, config: ServerSettings, reread: Callable[[], ServerSettings], end: Callable[[int], None]
     ) -> None:
         self.settings, self._reread, self._end = config, reread, end
-        self.notes = Notes(config.log_samples_per_second)
+        self.event_log = EventLog(config.log_samples_per_second)
         self.clock = Clock()
         self.hosts = Hosts(self.clock.now, config.forget_days * 86400)
         self.replies = Replies(self.hosts, config.directory)
         self.web = Web(self.hosts, self._own)
-        self.names = Names(self.notes, lambda: self.now)
+        self.names = Names(self.event_log, lambda: self.now)
         self._connections: set[Connection] = set()
         self._agents: set[Connection] = set()  # those of them that send samples
         self._address_numbers = AddressNumbers()
@@ -96,7 +96,7 @@ class Server:
         await asyncio.get_running_loop().run_in_executor(self._thread, self._history.close)
         self._thread.shutdown()
         self._lock.close()
-        self.notes.report()
+        self.event_log.report()
         failed = self._failed or any(isinstance(end, Exception) for end in ends)
         what = "what was not acknowledged is left to its agents" if failed else "everything that came is on disk"
         log.record("INFO", "stopped", f"stopped; {what}")
@@ -109,17 +109,17 @@ class Server:
     def reload(self) -> None:
         """Read the settings again and take those that may change live."""
         self.settings = commands.take_live(self.settings, self._reread(), settings.PREFIX)
-        self.notes.configure(self.settings.log_samples_per_second)
+        self.event_log.configure(self.settings.log_samples_per_second)
         self._keep_crossings()
         log.configure(settings.SYSTEM, settings.SERVER_UNIT, self.settings.log_level)
 
     def admit(self, connection: Connection) -> bool:
         """Count a new connection in, unless there are too many."""
         if len(self._connections) >= self._most_connections:
-            self.notes.full(self._most_connections)
+            self.event_log.full(self._most_connections)
             return False
         self._connections.add(connection)
-        self.notes.connected_total += 1
+        self.event_log.connected_total += 1
         return True
 
     def forget(self, connection: Connection) -> None:
@@ -133,7 +133,7 @@ class Server:
         if host and host.connection is connection:
             host.connection = None
             self.hosts.touch(host)
-            self.notes.changed(host, "away")
+            self.event_log.changed(host, "away")
         self.names.gone(connection)
 
     def greet(self, connection: Connection, hello: Hello) -> None:
@@ -173,15 +173,15 @@ class Server:
             bad = BadMessage(text)
             bad.number = reading.number
             raise bad
-        self.notes.sample(connection, reading)
+        self.event_log.sample(connection, reading)
         host.heard = self.now
         if host.stale:
             host.stale = False
-            self.notes.changed(host, "connected")
+            self.event_log.changed(host, "connected")
         if self.hosts.take(host, reading):
             config = self.settings
             for crossing in host.crossings.take(reading.sample, config.thresholds, config.threshold_samples):
-                self.notes.crossed(host, crossing)
+                self.event_log.crossed(host, crossing)
                 self.hosts.touch(host)
         if reading.number:
             self._answers.setdefault(connection, ("ack", 0))
@@ -213,14 +213,14 @@ class Server:
         host.connection = connection.host = None
         if former:
             self._agents.discard(former)
-            self.notes.cut(former, messages.REPLACED)
+            self.event_log.cut(former, messages.REPLACED)
             former.refuse(messages.REPLACED)
         host.connection, connection.host = connection, host
         host.heard, host.stale = self.now, False
         self.names.served(host, connection)
         self._agents.add(connection)
-        self.notes.connected(connection, len(self._agents))
-        self.notes.changed(host, "connected")
+        self.event_log.connected(connection, len(self._agents))
+        self.event_log.changed(host, "connected")
 
     def _keep_crossings(self) -> None:
         for host in self.hosts:
@@ -241,8 +241,8 @@ class Server:
             self.hosts.settle(time.monotonic())
             self._look_at_hosts()
             if not _can_open():
-                self.notes.no_descriptors()
-            self.notes.sweep()
+                self.event_log.no_descriptors()
+            self.event_log.sweep()
             await asyncio.sleep(_SWEEP_SECONDS)
 
     def _look_at_hosts(self) -> None:
@@ -252,11 +252,11 @@ class Server:
                 self.names.sweep(host)
             if host.connection is None:
                 if host.heard < oldest:
-                    self.notes.forgotten(host, self.settings.forget_days)
+                    self.event_log.forgotten(host, self.settings.forget_days)
                     self.hosts.forget(host)
             elif not host.stale and self.now - host.heard > self.stale_seconds(host):
                 host.stale = True
-                self.notes.changed(host, "stale")
+                self.event_log.changed(host, "stale")
 
     async def _write(self) -> None:
         """Write again and again, for the last time when all that will come has come."""
@@ -283,7 +283,7 @@ class Server:
             self._writing_since = time.monotonic()
             work = asyncio.get_running_loop().run_in_executor(self._thread, self._history.write, changes)
             if trimmed := await work:
-                self.notes.trimmed(trimmed, self.settings.history_samples)
+                self.event_log.trimmed(trimmed, self.settings.history_samples)
             self._writing_since = 0.0
             self.hosts.written()
         for connection, (kind, number) in answers.items():
@@ -294,22 +294,22 @@ class Server:
         for name in ("connected", "stale", "away"):
             yield f"frota_cpu_server_hosts_{name}", "gauge", f"Hosts that are {name}.", states.count(name)
         yield "frota_cpu_server_connections", "gauge", "Connections now.", len(self._connections)
-        notes, usage = self.notes, resource.getrusage(resource.RUSAGE_SELF)
-        yield "frota_cpu_server_connections_total", "counter", "Connections that were made.", notes.connected_total
-        yield "frota_cpu_server_bad_messages_total", "counter", "Messages that made no sense.", notes.bad_total
+        event_log, usage = self.event_log, resource.getrusage(resource.RUSAGE_SELF)
+        yield "frota_cpu_server_connections_total", "counter", "Connections that were made.", event_log.connected_total
+        yield "frota_cpu_server_bad_messages_total", "counter", "Messages that made no sense.", event_log.bad_total
         yield (
             "frota_cpu_server_hasty_total",
             "counter",
             "Seconds in which a connection sent too much.",
-            notes.hasty_total,
+            event_log.hasty_total,
         )
         yield (
             "frota_cpu_server_name_conflicts_total",
             "counter",
             "Agents whose name another agent had.",
-            notes.name_conflicts_total,
+            event_log.name_conflicts_total,
         )
-        yield "frota_cpu_server_cut_total", "counter", "Connections that were cut off.", notes.cut_total
+        yield "frota_cpu_server_cut_total", "counter", "Connections that were cut off.", event_log.cut_total
         yield "process_cpu_seconds_total", "counter", "CPU time of the server.", usage.ru_utime + usage.ru_stime
         yield "process_resident_memory_bytes", "gauge", "Memory of the server.", _resident()
 

@@ -12,7 +12,7 @@ import grpc.aio
 from frota.core.log import record
 from frota.core.trace import trace_of
 from frota.images import messages
-from frota.images.events import ProducerNotes, named
+from frota.images.event_log import ProducerEventLog, named
 from frota.images.messages import BadMessage, Ticket
 from frota.images.producer.memory_limiter import Place, Room
 from frota.images.producer.status_store import FINAL, State, Status, Statuses
@@ -41,9 +41,9 @@ class Rpc:
     """
 
     def __init__(
-        self, intake: Intake, statuses: Statuses, url: Callable[[str, str], str], notes: ProducerNotes
+        self, intake: Intake, statuses: Statuses, url: Callable[[str, str], str], event_log: ProducerEventLog
     ) -> None:
-        self._intake, self._statuses, self._url, self._notes = intake, statuses, url, notes
+        self._intake, self._statuses, self._url, self._event_log = intake, statuses, url, event_log
         held, self._largest = intake.settings.max_held_bytes, intake.settings.max_bytes + _ENVELOPE
         self._room = Room(held)
         self._uploads = Room(max(1, min(_UPLOADS_AT_ONCE, held // (2 * self._largest))))
@@ -99,13 +99,13 @@ class Rpc:
         try:
             ticket = await work()
         except RefusedError as error:
-            self._notes.refused(context.peer(), error, error.offer or _nameless(context))
+            self._event_log.refused(context.peer(), error, error.offer or _nameless(context))
             raise
         except Exception as error:  # noqa: BLE001 -- the edge of the task: the client is answered, the log has the rest
             text = f"an image failed in a way that nobody foresaw: {error!r}"
             record("ERROR", "internal", text, error=error, **named(_nameless(context)))
             raise RefusedError(Kind.AWAY, messages.INTERNAL) from None
-        self._notes.queued(context.peer(), ticket, began)
+        self._event_log.queued(context.peer(), ticket, began)
         return ticket
 
     async def _read_one(self, context: Context) -> Ticket:

@@ -20,7 +20,7 @@ from frota.images.broker import topology
 from frota.images.broker.consumer import Consumer, Delivery
 from frota.images.broker.publisher import Publisher
 from frota.images.broker.session import Session
-from frota.images.events import ProducerNotes, named
+from frota.images.event_log import ProducerEventLog, named
 from frota.images.messages import BadMessage, Event, Ticket, death_of
 from frota.images.producer.grpc_api import Rpc
 from frota.images.producer.status_store import State, Status, Statuses
@@ -56,7 +56,7 @@ class Producer:
         self, config: ProducerSettings, reread: Callable[[], ProducerSettings], end: Callable[[int], None]
     ) -> None:
         self.settings, self._reread, self._end = config, reread, end
-        self._notes = ProducerNotes(config.log_requests_per_second)
+        self._event_log = ProducerEventLog(config.log_requests_per_second)
         self._listening, self._hears = "", False
 
     async def start(self) -> str:
@@ -70,7 +70,7 @@ class Producer:
         self._publisher = Publisher(config, self._declare, config.max_held_bytes)
         self._events = Consumer(config, config.events_queue, _EVENTS_AHEAD, self._take, self._declare)
         self._intake = Intake(config, self._publisher, self._statuses, objects)
-        self._rpc = Rpc(self._intake, self._statuses, objects.url, self._notes)
+        self._rpc = Rpc(self._intake, self._statuses, objects.url, self._event_log)
         self._taking: set[asyncio.Task[None]] = set()
         addresses = await self._listen(config)
         self._tasks = [
@@ -94,7 +94,7 @@ class Producer:
         await self._intake.close()
         await self._objects.close()
         await self._statuses.close()
-        self._notes.report()
+        self._event_log.report()
         log.record("INFO", "stopped", "stopped; everything accepted is on the broker's disk")
 
     def healthy(self) -> bool:
@@ -105,7 +105,7 @@ class Producer:
         """Read the settings again and take those that may change live."""
         self.settings = commands.take_live(self.settings, self._reread(), settings.PREFIX)
         self._intake.settings = self.settings
-        self._notes.configure(self.settings.log_requests_per_second)
+        self._event_log.configure(self.settings.log_requests_per_second)
         log.configure(settings.SYSTEM, settings.PRODUCER_UNIT, self.settings.log_level)
 
     async def _listen(self, config: ProducerSettings) -> list[str]:
@@ -128,7 +128,7 @@ class Producer:
 
     async def _sweep(self) -> None:
         while True:
-            self._notes.sweep()
+            self._event_log.sweep()
             await self._tell_health()
             await asyncio.sleep(1)
 

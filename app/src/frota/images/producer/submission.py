@@ -20,7 +20,7 @@ from frota.core.trace import new_id, trace_of
 from frota.images import messages
 from frota.images.broker.publisher import FullError, Publisher, UnroutableError
 from frota.images.broker.session import AwayError
-from frota.images.events import named
+from frota.images.event_log import named
 from frota.images.formats import BadImage, Limits, look
 from frota.images.messages import BadMessage, Ticket
 from frota.images.producer.status_store import State, Status, Statuses

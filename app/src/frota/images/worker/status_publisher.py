@@ -11,7 +11,7 @@ from frota.core.backoff import Backoff
 from frota.images.broker.consumer import Delivery
 from frota.images.broker.publisher import FullError, Publisher, UnroutableError
 from frota.images.broker.session import AwayError
-from frota.images.events import named
+from frota.images.event_log import named
 from frota.images.messages import DEAD, EVENTS, REQUEUE, Death, Event, Ticket
 from frota.images.worker.outbox import Owed
 

@@ -17,7 +17,7 @@ from frota.images.broker import topology
 from frota.images.broker.consumer import Consumer, Delivery
 from frota.images.broker.publisher import Publisher
 from frota.images.broker.session import Session
-from frota.images.events import WorkerNotes, named
+from frota.images.event_log import WorkerEventLog, named
 from frota.images.formats import BadImage, Grey
 from frota.images.messages import QUEUE, BadMessage, Death, Ticket, extension, metadata, result_keys
 from frota.images.s3.bucket import MissingError, Objects, StorageError
@@ -54,7 +54,7 @@ class Worker:
     ) -> None:
         self.settings, self._reread, self._end = config, reread, end
         self._name = config.name or socket.gethostname()
-        self._notes = WorkerNotes(config.log_requests_per_second)
+        self._event_log = WorkerEventLog(config.log_requests_per_second)
         self._working: dict[asyncio.Task[None], Delivery] = {}
         self._outage = Outage()
         self._held = AsyncExitStack()
@@ -93,7 +93,7 @@ class Worker:
         await asyncio.gather(*tasks, return_exceptions=True)
         await self._objects.close()
         await self._held.aclose()
-        self._notes.report()
+        self._event_log.report()
         log.record("INFO", "stopped", f"stopped; {left} images requeued or handed back", COUNT=left)
 
     def healthy(self) -> bool:
@@ -103,7 +103,7 @@ class Worker:
     def reload(self) -> None:
         """Read the settings again and take those that may change live."""
         self.settings = commands.take_live(self.settings, self._reread(), settings.PREFIX)
-        self._notes.configure(self.settings.log_requests_per_second)
+        self._event_log.configure(self.settings.log_requests_per_second)
         log.configure(settings.SYSTEM, settings.WORKER_UNIT, self.settings.log_level)
 
     async def _declare(self, session: Session) -> None:
@@ -112,7 +112,7 @@ class Worker:
 
     async def _sweep(self) -> None:
         while True:
-            self._notes.sweep()
+            self._event_log.sweep()
             await asyncio.sleep(1)
 
     def _take(self, delivery: Delivery) -> None:
@@ -161,10 +161,10 @@ class Worker:
                 return
         except DeadError as error:
             await self._reporter.dead(delivery, error.death, ticket)
-            self._notes.dead(ticket, began, error.death)
+            self._event_log.dead(ticket, began, error.death)
         else:
             await self._reporter.done(ticket, key)
-            self._notes.done(ticket, began, self.settings.bucket, key)
+            self._event_log.done(ticket, began, self.settings.bucket, key)
             if ticket.upload:
                 await self._drop_upload(ticket)
         finally:

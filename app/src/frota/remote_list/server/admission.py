@@ -18,7 +18,7 @@ from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
-from frota.remote_list.server.events import Notes
+from frota.remote_list.server.event_log import EventLog
 
 _LEAST = 48  # open files, of which about half are the server's
 _SPARE = 64  # descriptors for our own work, beyond what is open at the start
@@ -44,8 +44,8 @@ def require_descriptors() -> None:
 class Admission:
     """Watches over the descriptors of this process; made when the server has opened all else, before it is bound."""
 
-    def __init__(self, listeners: Collection[socket.socket], most: int, backlog: int, notes: Notes) -> None:
-        self._listeners, self._most, self._backlog, self._notes = listeners, most, backlog, notes
+    def __init__(self, listeners: Collection[socket.socket], most: int, backlog: int, event_log: EventLog) -> None:
+        self._listeners, self._most, self._backlog, self._event_log = listeners, most, backlog, event_log
         used = _used()
         self._own = len(used) - 1  # without the one to look with
         self._closed = False
@@ -69,7 +69,7 @@ class Admission:
             self._close()
             self._reopen()  # some may have ended meanwhile, whose numbers are above the limit
             if self._closed:
-                self._notes.full(self._connections, self._most)
+                self._event_log.full(self._connections, self._most)
 
     def widen(self) -> None:
         """Watch no more, and allow all descriptors that there may be: the end takes some for each connection."""
@@ -96,7 +96,7 @@ class Admission:
         for one in self._listeners:
             one.listen(backlog)
         if self._connections < self._most:
-            self._notes.few_descriptors(self._hard, self._connections, self._most)
+            self._event_log.few_descriptors(self._hard, self._connections, self._most)
 
     def _close(self) -> None:
         self._closed = True

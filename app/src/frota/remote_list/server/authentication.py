@@ -8,7 +8,7 @@ from zmq.utils import z85
 from frota.core.settings import SettingsError
 from frota.net.addresses import is_loopback
 from frota.remote_list import keys
-from frota.remote_list.server.events import Notes
+from frota.remote_list.server.event_log import EventLog
 from frota.remote_list.settings import PREFIX, ServerSettings
 
 _DOMAIN = b"frota"  # sockets without a domain are not asked about
@@ -35,8 +35,8 @@ def secret_key(config: ServerSettings) -> bytes | None:
 class AllowList:
     """The public keys of those who may connect, and the names that they are logged by."""
 
-    def __init__(self, clients: tuple[tuple[str, str], ...], notes: Notes) -> None:
-        self._notes = notes
+    def __init__(self, clients: tuple[tuple[str, str], ...], event_log: EventLog) -> None:
+        self._event_log = event_log
         self.take(clients)
 
     def take(self, clients: tuple[tuple[str, str], ...]) -> None:
@@ -47,7 +47,7 @@ class AllowList:
         """Tell whether a client may connect (the name is the library's)."""
         if key in self.names:
             return True
-        self._notes.stranger(z85.decode(key).hex())
+        self._event_log.stranger(z85.decode(key).hex())
         return False
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import zmq
 
-from frota.remote_list.server.events import Note, Notes
+from frota.remote_list.server.event_log import EventLog, Note
 
 _LARGE = 64 * 1024  # bytes from which on an answer is not copied, and watched until it has been sent
 # Bytes of large answers under way, to one client and to all, above which no further one is begun.
@@ -35,8 +35,8 @@ class Large(NamedTuple):
 class Answers:
     """Sends answers; `sent` is called after every attempt made later, since sending may hide that something came."""
 
-    def __init__(self, notes: Notes, sent: Callable[[], None]) -> None:
-        self._notes, self._sent = notes, sent
+    def __init__(self, event_log: EventLog, sent: Callable[[], None]) -> None:
+        self._event_log, self._sent = event_log, sent
         self._kept: dict[tuple[zmq.Socket[bytes], bytes], deque[tuple[list[bytes], bytes]]] = {}
         self._size, self._pause = 0, _FIRST_RETRY
         self._timer: asyncio.TimerHandle | None = None
@@ -46,7 +46,7 @@ class Answers:
         """Send an answer, or keep it until its client reads."""
         socket, envelope, note = token
         if note:
-            self._notes.answer(note, answer)
+            self._event_log.answer(note, answer)
         slow = self._kept and (socket, envelope[0]) in self._kept
         if slow or not self._took(socket, envelope, answer):
             self._keep((socket, envelope[0]), envelope, answer)
@@ -72,12 +72,12 @@ class Answers:
         except zmq.ZMQError as error:
             if error.errno != zmq.EHOSTUNREACH:
                 raise
-            self._notes.unread(1)
+            self._event_log.unread(1)
         return True
 
     def _keep(self, client: "tuple[zmq.Socket[bytes], bytes]", envelope: list[bytes], answer: bytes) -> None:
         if self._size + len(answer) > _MOST_KEPT:
-            self._notes.unread(1)
+            self._event_log.unread(1)
             return
         if not self._kept:
             self._retry_later(_FIRST_RETRY)

@@ -19,7 +19,7 @@ from frota.remote_list.server import authentication, sockets
 from frota.remote_list.server.admission import Admission
 from frota.remote_list.server.drain import Connections
 from frota.remote_list.server.engine import Engine
-from frota.remote_list.server.events import Note, Notes
+from frota.remote_list.server.event_log import EventLog, Note
 from frota.remote_list.server.journal import Journal, Memory
 from frota.remote_list.server.send_queue import Answers, Token
 from frota.remote_list.server.sockets import Socket
@@ -44,8 +44,8 @@ class ListServer:
     ) -> None:
         self.settings, self._reread, self._end = config, reread, end
         self._secret = authentication.secret_key(config)
-        self._notes = Notes(config.log_requests_per_second)
-        self._allowed = authentication.AllowList(config.clients, self._notes)
+        self._event_log = EventLog(config.log_requests_per_second)
+        self._allowed = authentication.AllowList(config.clients, self._event_log)
         self._most = _MOST_TO_KEEP if config.durable else _MOST_ELSE
         self._scheduled = self._stopping = False
         self._long: set[asyncio.Task[None]] = set()
@@ -54,7 +54,7 @@ class ListServer:
         """Bring back what was kept, then listen."""
         sys.setswitchinterval(_SWITCH_SECONDS)
         self._loop = asyncio.get_running_loop()
-        self._answers = Answers(self._notes, self._schedule)
+        self._answers = Answers(self._event_log, self._schedule)
         self._worker = ThreadPoolExecutor(1, "long")
         config = self.settings
         limits = Limits(config.max_lists, config.max_elements, config.max_bytes, config.max_element_bytes)
@@ -64,7 +64,7 @@ class ListServer:
         if self._secret:
             self._authenticator = authentication.start(self._context, self._allowed)
         self._sockets = sockets.open_all(self._context, config, self._guard)
-        self._admission = Admission(self._sockets.listening, config.max_connections, config.backlog, self._notes)
+        self._admission = Admission(self._sockets.listening, config.max_connections, config.backlog, self._event_log)
         self._addresses = self._sockets.addresses
         self._sockets.bind()
         self._engine.info = {"watch_port": self._sockets.watch_port, "security": "curve" if self._secret else "clear"}
@@ -100,7 +100,7 @@ class ListServer:
         self._admission.close()
         connections.end()
         self._engine.journal.close()
-        self._notes.report()
+        self._event_log.report()
         kept = self.settings.durable and not self._engine.failed
         log.record("INFO", "stopped", "stopped; everything answered is on disk" if kept else "stopped")
 
@@ -112,7 +112,7 @@ class ListServer:
         """Read the settings again and take those that may change live."""
         self.settings = commands.take_live(self.settings, self._reread(), settings.PREFIX)
         self._allowed.take(self.settings.clients)
-        self._notes.configure(self.settings.log_requests_per_second)
+        self._event_log.configure(self.settings.log_requests_per_second)
         log.configure(settings.SYSTEM, settings.SERVER_UNIT, self.settings.log_level)
 
     def send(self, token: Token, answer: bytes) -> None:
@@ -130,11 +130,11 @@ class ListServer:
 
     def no_room(self, error: NoRoom) -> None:
         """Log that changes were refused."""
-        self._notes.no_room(error)
+        self._event_log.no_room(error)
 
     def failed(self, error: Exception) -> None:
         """Log that a request which changes nothing could not be answered."""
-        self._notes.internal(error)
+        self._event_log.internal(error)
 
     def elsewhere(self, work: Callable[[], Any], done: Callable[[Any], None]) -> None:
         """Do what takes long in a thread."""
@@ -216,13 +216,13 @@ class ListServer:
         end = time.monotonic() + _ROUND_SECONDS
         with suppress(zmq.Again):
             while count < self._most and size < _MOST_BYTES and time.monotonic() < end:
-                if self._notes.wants_request():
+                if self._event_log.wants_request():
                     size += self._take_and_log(socket)
                 else:
                     envelope, body = messages.opened(sockets.receive(socket))
                     self._engine.take(body, (socket, envelope, None))
                     size += len(body[0]) if body else 0
-                    self._notes.omit_requests(1)
+                    self._event_log.omit_requests(1)
                 count += 1
         return count
 
@@ -234,11 +234,11 @@ class ListServer:
             client = self._allowed.names.get(sockets.told(frames[-1], "User-Id").encode(), "")
         note = Note(plain(sockets.told(frames[-1], "Peer-Address")), client)
         envelope, body = messages.opened([frame.bytes for frame in frames])
-        self._notes.request(note, self._engine.take(body, (socket, envelope, note)), body)
+        self._event_log.request(note, self._engine.take(body, (socket, envelope, note)), body)
         return sum(map(len, body))
 
     async def _sweep(self) -> None:
         while True:
-            self._notes.sweep()
+            self._event_log.sweep()
             self._admission.sweep()
             await asyncio.sleep(0.2)

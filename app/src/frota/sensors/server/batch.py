@@ -57,7 +57,7 @@ class Round:
             heads[index] = connections[index].head_outside
         payload = readings.join(heads, packets)
         server.log.append(payload, self._stored, connections)
-        server.notes.readings(connections, found, outside)
+        server.event_log.readings(connections, found, outside)
         server.limit_backlog()
 
     def _judge(self, found: list[messages.Parts]) -> list[int] | None:

@@ -108,14 +108,14 @@ class Connection(Peer):
         if self.lingers:
             self.abort()
         elif self.unread_since is not None and now - self.unread_since > limits.unread_timeout:
-            self._server.notes.error(self, "does not read its answers")
+            self._server.event_log.error(self, "does not read its answers")
             self.abort()
         elif self.closed:
             return
         elif self.framer.rest and now - self._progress > limits.incomplete_timeout and not self.paused:
             self._refuse_unfinished()
         elif now - self._heard > limits.idle_timeout and self.viewer is None:
-            self._server.notes.error(self, f"silent for {limits.idle_timeout:g} s, closed")
+            self._server.event_log.error(self, f"silent for {limits.idle_timeout:g} s, closed")
             self.finish()
 
     def stop(self) -> None:
@@ -165,7 +165,7 @@ class Connection(Peer):
         outside = server.watch.check(found, server.now)
         payload = readings.head(*self.address, len(found), outside) + raw
         server.log.append(payload, self._stored, answer, self._control.writer, number)
-        server.notes.readings([self] * len(found), found, outside)
+        server.event_log.readings([self] * len(found), found, outside)
         if not self.paused:
             server.limit_backlog()
 
@@ -177,7 +177,7 @@ class Connection(Peer):
 
     def not_stored(self, count: int, error: NoRoom) -> None:
         """Refuse readings for which there is no room."""
-        self._server.notes.not_stored(self, count, error)
+        self._server.event_log.not_stored(self, count, error)
         self.write(self._line(messages.DISK_FULL) * count)
         if self._control.writer is not NOBODY:
             # Its next readings would be stored under numbers that say that this one was.
@@ -186,7 +186,7 @@ class Connection(Peer):
     def refuse(self, bad: Bad) -> None:
         """Answer in its turn; the connection ends if it cannot go on or has erred too often."""
         server = self._server
-        server.notes.error(self, bad.reason, bad.text)
+        server.event_log.error(self, bad.reason, bad.text)
         self._errors += 1
         self._control.count(1)  # a line that is refused has a number all the same: both sides count lines
         ending = bad.fatal or self._errors > server.settings.max_errors

@@ -11,7 +11,7 @@ from frota.net.listen import bounded, listening_sockets
 from frota.sensors import messages, settings, units
 from frota.sensors.server.batch import Round
 from frota.sensors.server.connection import Connection
-from frota.sensors.server.events import Notes
+from frota.sensors.server.event_log import EventLog
 from frota.sensors.server.subscriptions import Follower
 from frota.sensors.server.transport import BACKLOG
 from frota.sensors.settings import ServerSettings
@@ -39,7 +39,7 @@ class SensorServer:
         self._held_back: set[Connection] = set()
         self._clients: dict[bytes, Connection] = {}
         self._viewers: set[asyncio.Task[None]] = set()
-        self.notes = Notes(self.directory, config.log_readings_per_second)
+        self.event_log = EventLog(self.directory, config.log_readings_per_second)
 
     async def start(self) -> str:
         """Open the log and listen."""
@@ -78,7 +78,7 @@ class SensorServer:
             connection.abort()
         await self.log.close()
         self.readers.shutdown(wait=False, cancel_futures=True)
-        self.notes.report()
+        self.event_log.report()
         log.record("INFO", "stopped", "stopped; everything acknowledged is on disk")
 
     def healthy(self) -> bool:
@@ -91,14 +91,14 @@ class SensorServer:
         self.settings = commands.take_live(self.settings, new, settings.PREFIX)
         self._bound()
         self.watch.configure(self.settings.ranges, self.settings.stale_after)
-        self.notes.configure(self.settings.log_readings_per_second)
+        self.event_log.configure(self.settings.log_readings_per_second)
         log.configure(settings.SYSTEM, settings.SERVER_UNIT, self.settings.log_level)
 
     def admit(self, connection: Connection) -> bool:
         """Count a new connection in, or refuse it."""
         if len(self._connections) >= self._most_connections:
             self._refused[connection] = None
-            self.notes.error(connection, messages.SERVER_FULL)
+            self.event_log.error(connection, messages.SERVER_FULL)
             if len(self._refused) > self._most_refused:
                 oldest = next(iter(self._refused))
                 del self._refused[oldest]
@@ -106,7 +106,7 @@ class SensorServer:
             return False
         self._connections.add(connection)
         self.loop.call_soon(self.limit_backlog)  # not at once: its transport begins to read only after this
-        self.notes.connected(connection, len(self._connections))
+        self.event_log.connected(connection, len(self._connections))
         return True
 
     def forget(self, connection: Connection, writer: bytes) -> None:
@@ -118,14 +118,14 @@ class SensorServer:
             self._refused.pop(connection, None)
             return
         self._connections.discard(connection)
-        self.notes.disconnected(connection)
+        self.event_log.disconnected(connection)
 
     def claim(self, writer: bytes, connection: Connection) -> None:
         """Make this the numbered client's connection; an older one is most likely half-open, and is cut."""
         older = self._clients.get(writer)
         self._clients[writer] = connection
         if older:
-            self.notes.error(older, "cut off, since the same client has connected anew")
+            self.event_log.error(older, "cut off, since the same client has connected anew")
             older.abort()
 
     def show(self, viewing: Coroutine[None, None, None]) -> asyncio.Task[None]:
@@ -173,8 +173,8 @@ class SensorServer:
             self.now = self.loop.time()
             for connection in [*self._connections, *self._refused]:
                 connection.check()
-            self.notes.sensors(*self.watch.sweep(self.now), self.settings.stale_after)
-            self.notes.sweep(self.now)
+            self.event_log.sensors(*self.watch.sweep(self.now), self.settings.stale_after)
+            self.event_log.sweep(self.now)
             limits = self.settings
             shortest = min(limits.incomplete_timeout, limits.idle_timeout, limits.unread_timeout)
             await asyncio.sleep(min(0.25, shortest / 4))

@@ -72,5 +72,5 @@ class Control:
             raise ValueError(f"skip espera um número acima do último, até {GREATEST}, depois de hello")
         missing = int(argument) - self._next
         if missing and self._next > 1:  # a client that is new here may begin anywhere
-            self._server.notes.skipped(connection, missing)
+            self._server.event_log.skipped(connection, missing)
         self._next = int(argument)

@@ -125,7 +125,7 @@ async def show(server: "SensorServer", connection: "Connection", query: Query, f
     def damaged(damage: Damage | Illegible) -> None:
         nonlocal illegible
         illegible += damage.readings if isinstance(damage, Illegible) else 0
-        server.notes.damage(damage)
+        server.event_log.damage(damage)
 
     if follow:
         server.followers.add(follower)

@@ -1,10 +1,10 @@
-"""What the server logs about its connections, its readings and its sensors, as far as the budgets go."""
+"""What the server logs about its connections, its readings and its sensors, within rate limits."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from frota.core.log import printable, record
-from frota.core.rate_limit import Budget, Budgets
+from frota.core.rate_limit import RateLimitedLog, RateLimiter
 from frota.net.addresses import endpoint
 from frota.sensors.messages import DISK_FULL, Parts, Reading
 from frota.sensors.server.subscriptions import Illegible
@@ -12,36 +12,20 @@ from frota.sensors.server.transport import Peer
 from frota.storage.wal.log import NoRoom
 from frota.storage.wal.reader import Damage
 
-_RECORDS_PER_SECOND = 20  # of each kind that strangers can provoke
 
-
-class Notes:
+class EventLog(RateLimitedLog):
     """Writes the log's records; `directory` is where readings are kept."""
 
     def __init__(self, directory: Path, readings_per_second: int) -> None:
         self._directory = directory
         self._damaged: set[tuple[type, Path]] = set()  # the segments that were logged, and why
-        self._readings = Budget("readings_omitted", "readings", readings_per_second)
-        self._connections = Budget("connections_omitted", "connections opened or closed", _RECORDS_PER_SECOND)
-        self._errors = Budget("errors_omitted", "errors of connections", _RECORDS_PER_SECOND)
-        self._ranges = Budget("out_of_range_omitted", "readings out of range", 1)
-        self._sensors = Budget("sensors_omitted", "sensors fallen silent or back", _RECORDS_PER_SECOND)
-        self._disk = Budget("not_stored_omitted", "answers that a reading is not stored", 1)
-        self._budgets = Budgets(
-            self._readings, self._connections, self._errors, self._ranges, self._sensors, self._disk
-        )
-
-    def configure(self, readings_per_second: int) -> None:
-        """Take a new budget for readings."""
-        self._readings.rate = readings_per_second
-
-    def sweep(self, now: float) -> None:
-        """Let the budgets go on with the time (`now` in monotonic seconds)."""
-        self._budgets.sweep(now)
-
-    def report(self) -> None:
-        """Tell how much was left out."""
-        self._budgets.report()
+        self._readings = RateLimiter("readings_suppressed", "readings", readings_per_second)
+        self._connections = RateLimiter("connections_suppressed", "connections opened or closed")
+        self._errors = RateLimiter("errors_suppressed", "errors of connections")
+        self._ranges = RateLimiter("out_of_range_suppressed", "readings out of range", 1)
+        self._sensors = RateLimiter("sensors_suppressed", "sensors fallen silent or back")
+        self._disk = RateLimiter("not_stored_suppressed", "answers that a reading is not stored", 1)
+        super().__init__(self._readings, self._connections, self._errors, self._ranges, self._sensors, self._disk)
 
     def connected(self, peer: Peer, count: int) -> None:
         """Log a new connection, one of so many."""
@@ -55,16 +39,16 @@ class Notes:
             record("INFO", "disconnected", f"Conexão encerrada com {peer.address}", PEER=endpoint(*peer.address))
 
     def readings(self, peers: Sequence[Peer], found: list[Parts], outside: list[int]) -> None:
-        """Log readings as far as the budget goes, and warn of those out of range."""
+        """Log readings within the rate limit, and warn of those out of range."""
         for index in outside:
             if self._ranges.allow():
                 _reading("WARNING", "out_of_range", "Fora da faixa", peers[index], found[index])
-        budget = self._readings
-        if budget.left <= 0:
-            budget.omitted += len(found)
+        limiter = self._readings
+        if limiter.exhausted:
+            limiter.suppress(len(found))
             return
         for peer, parts in zip(peers, found, strict=True):
-            if budget.allow():
+            if limiter.allow():
                 _reading("INFO", "reading", "Recebido", peer, parts)
 
     def error(self, peer: Peer, reason: str, text: str = "") -> None:

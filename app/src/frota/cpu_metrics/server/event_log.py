@@ -1,10 +1,10 @@
-"""What the server logs, as far as the budgets go, and what it counts."""
+"""What the server logs, within rate limits, and what it counts."""
 
 import time
 from typing import TYPE_CHECKING
 
 from frota.core.log import printable, record
-from frota.core.rate_limit import Budget, Budgets
+from frota.core.rate_limit import DEFAULT_RATE, RateLimitedLog, RateLimiter
 from frota.cpu_metrics import messages
 from frota.cpu_metrics.framing import Reading
 from frota.cpu_metrics.server.history import CHUNK
@@ -15,33 +15,24 @@ if TYPE_CHECKING:
     from frota.cpu_metrics.server.host import Host
 
 _TRIM_REPORT_SECONDS, _FULL_REPORT_SECONDS = 3600.0, 60.0
-_RECORDS_PER_SECOND = 20  # of each kind that strangers can provoke
 
 
-class Notes:
+class EventLog(RateLimitedLog):
     """Writes the records, and counts what they are about."""
 
     def __init__(self, samples_per_second: int) -> None:
         self.connected_total = self.bad_total = self.hasty_total = self.cut_total = self.name_conflicts_total = 0
         self._trimmed = self._kept_samples = 0
         self._trim_due = self._full_due = self._descriptors_due = 0.0
-        self._samples = Budget("samples_omitted", "samples", samples_per_second)
-        self._connections = Budget("connections_omitted", "connections", _RECORDS_PER_SECOND)
-        self._faults = Budget("faults_omitted", "faults of connections", _RECORDS_PER_SECOND)
-        self._hosts = Budget("hosts_omitted", "changes of hosts", 50 * _RECORDS_PER_SECOND)
-        self._budgets = Budgets(self._samples, self._connections, self._faults, self._hosts)
-
-    def configure(self, samples_per_second: int) -> None:
-        """Take a new budget for samples."""
-        self._samples.rate = samples_per_second
-
-    def sweep(self) -> None:
-        """Let the budgets go on with the time."""
-        self._budgets.sweep(time.monotonic())
+        self._samples = RateLimiter("samples_suppressed", "samples", samples_per_second)
+        self._connections = RateLimiter("connections_suppressed", "connections")
+        self._faults = RateLimiter("faults_suppressed", "faults of connections")
+        self._hosts = RateLimiter("hosts_suppressed", "changes of hosts", 50 * DEFAULT_RATE)
+        super().__init__(self._samples, self._connections, self._faults, self._hosts)
 
     def report(self) -> None:
-        """Tell how much was left out."""
-        self._budgets.report()
+        """Report what was suppressed, and the samples that were deleted."""
+        super().report()
         self._report_trimmed()
 
     def connected(self, connection: "Connection", count: int) -> None:

@@ -1,14 +1,12 @@
-"""What producer and worker log of images, as far as the budgets go."""
+"""What producer and worker log of images, within rate limits."""
 
 import time
 from typing import Any, Protocol
 from urllib.parse import unquote
 
 from frota.core.log import printable, record
-from frota.core.rate_limit import Budget, Budgets
+from frota.core.rate_limit import RateLimitedLog, RateLimiter
 from frota.images.messages import LONGEST_NAME, RECEIVED, Death, Ticket
-
-_RECORDS_PER_SECOND = 20  # of each kind that strangers can provoke
 
 
 class Named(Protocol):
@@ -39,31 +37,13 @@ def _fields(ticket: Ticket, began: float, **more: Any) -> dict[str, Any]:
     return named(ticket) | {"BYTES": ticket.size, "DURATION_MS": milliseconds} | more
 
 
-class _Notes:
-    """The budgets: one for what is logged of each image, and others."""
-
-    def __init__(self, images: Budget, *others: Budget) -> None:
-        self._images, self._budgets = images, Budgets(images, *others)
-
-    def configure(self, per_second: int) -> None:
-        """Take a new budget for images."""
-        self._images.rate = per_second
-
-    def sweep(self) -> None:
-        """Let the budgets go on with the time."""
-        self._budgets.sweep(time.monotonic())
-
-    def report(self) -> None:
-        """Tell how much was left out."""
-        self._budgets.report()
-
-
-class ProducerNotes(_Notes):
+class ProducerEventLog(RateLimitedLog):
     """Writes the producer's records."""
 
     def __init__(self, per_second: int) -> None:
-        self._refused = Budget("refused_omitted", "images refused", _RECORDS_PER_SECOND)
-        super().__init__(Budget("images_omitted", "images taken in", per_second), self._refused)
+        self._refused = RateLimiter("refused_suppressed", "images refused")
+        self._images = RateLimiter("images_suppressed", "accepted images", per_second)
+        super().__init__(self._images, self._refused)
 
     def queued(self, peer: str, ticket: Ticket, began: float) -> None:
         """Log an image that was accepted."""
@@ -78,11 +58,12 @@ class ProducerNotes(_Notes):
             record("WARNING", "image_refused", text, PEER=unquote(peer), **named(image))
 
 
-class WorkerNotes(_Notes):
+class WorkerEventLog(RateLimitedLog):
     """Writes the worker's records."""
 
     def __init__(self, per_second: int) -> None:
-        super().__init__(Budget("images_omitted", "images worked on", per_second))
+        self._images = RateLimiter("images_suppressed", "converted images", per_second)
+        super().__init__(self._images)
 
     def done(self, ticket: Ticket, began: float, bucket: str, key: str) -> None:
         """Log an image whose result is in S3."""

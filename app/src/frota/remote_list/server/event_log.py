@@ -1,4 +1,4 @@
-"""What the list's server logs about its clients and their requests, as far as the budgets go."""
+"""What the list's server logs about its clients and their requests, within rate limits."""
 
 import os
 import time
@@ -6,12 +6,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from frota.core.log import printable, record
-from frota.core.rate_limit import Budget, Budgets
+from frota.core.rate_limit import RateLimitedLog, RateLimiter
 from frota.remote_list.messages import Request
 from frota.remote_list.settings import PREFIX
 from frota.storage.wal.log import NoRoom
 
-_RECORDS_PER_SECOND = 20  # of each kind that strangers can provoke
 _QUIET = 60.0  # seconds between two warnings that there are as many connections as there may be
 _LONGEST = 200  # characters of a message in the log
 
@@ -26,41 +25,29 @@ class Note:
     fields: dict[str, Any] = field(default_factory=dict)
 
 
-class Notes:
+class EventLog(RateLimitedLog):
     """Writes the log's records."""
 
     def __init__(self, requests_per_second: int) -> None:
-        self._requests = Budget("requests_omitted", "requests", requests_per_second)
-        self._strangers = Budget("strangers_omitted", "attempts to connect without an allowed key", _RECORDS_PER_SECOND)
-        self._unread = Budget("unread_omitted", "answers that nobody read", 1)
-        self._disk = Budget("not_stored_omitted", "rounds of changes that were not kept", 1)
-        self._internal = Budget("internal_omitted", "requests that failed for a reason that is ours", 1)
+        self._requests = RateLimiter("requests_suppressed", "requests", requests_per_second)
+        self._strangers = RateLimiter("strangers_suppressed", "attempts to connect without an allowed key")
+        self._unread = RateLimiter("unread_suppressed", "answers that nobody read", 1)
+        self._disk = RateLimiter("not_stored_suppressed", "rounds of changes that were not kept", 1)
+        self._internal = RateLimiter("internal_suppressed", "requests that failed for a reason that is ours", 1)
         self._full_told = -_QUIET
-        self._budgets = Budgets(self._requests, self._strangers, self._unread, self._disk, self._internal)
-
-    def configure(self, requests_per_second: int) -> None:
-        """Take a new budget for requests."""
-        self._requests.rate = requests_per_second
-
-    def sweep(self) -> None:
-        """Let the budgets go on with the time."""
-        self._budgets.sweep(time.monotonic())
-
-    def report(self) -> None:
-        """Tell how much was left out."""
-        self._budgets.report()
+        super().__init__(self._requests, self._strangers, self._unread, self._disk, self._internal)
 
     def wants_request(self) -> bool:
         """Tell whether a request that came now would be logged."""
-        return self._requests.left > 0
+        return not self._requests.exhausted
 
     def omit_requests(self, count: int) -> None:
         """Count requests that are not logged."""
-        self._requests.omitted += count
+        self._requests.suppress(count)
 
     def request(self, note: Note, request: Request, body: list[bytes]) -> None:
         """Log a request that has come."""
-        self._requests.left -= 1
+        self._requests.allow()
         note.fields = {"PEER": note.peer, "LIST": request.list, "TRACE_ID": request.trace or os.urandom(16).hex()}
         if note.client:
             note.fields["CLIENT"] = note.client
