@@ -14,12 +14,12 @@ import grpc.aio
 import pika  # type: ignore[import-untyped]
 import uvloop
 
-from frota.core import log
 from frota.images import messages, settings
 from frota.images.broker import topology
 from frota.images.broker.publisher import Publisher
 from frota.images.proto import images_pb2 as native
 from frota.images.settings import Broker
+from frota.logs import log
 
 
 async def main(port: int, broker_port: int) -> None:

@@ -13,15 +13,15 @@ import pika  # type: ignore[import-untyped]
 import uvloop
 
 from bench.images.work import HANDED_OUT
-from frota.core import log
 from frota.images import settings
 from frota.images.broker import topology
 from frota.images.broker.consumer import Consumer, Delivery
 from frota.images.broker.publisher import Publisher
+from frota.images.converter.pool import Pool
 from frota.images.messages import EVENTS, QUEUE, result_keys
 from frota.images.s3.bucket import Objects
 from frota.images.settings import WorkerSettings
-from frota.images.worker.converter_pool import Pool
+from frota.logs import log
 
 ABOUT = {"trace-id": 32 * "a", "source-sha256": 64 * "0"}
 EVENT = 400 * b"e"  # as long as the worker's

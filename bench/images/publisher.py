@@ -15,12 +15,12 @@ import pika  # type: ignore[import-untyped]
 import uvloop
 
 from bench.images.account import account
-from frota.core import log
 from frota.images import messages, settings
 from frota.images.broker import topology
 from frota.images.broker.publisher import Publisher
 from frota.images.messages import QUEUE, Ticket
 from frota.images.settings import Broker
+from frota.logs import log
 
 
 async def main(port: int, seconds: float, window: int, limit: int, body: bytes) -> None:

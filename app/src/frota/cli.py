@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from frota.core import output
+from frota.core.errors import StateError
 from frota.core.settings import EXIT_CONFIG, SettingsError
-from frota.storage.state_folder import StateError
 
 
 class System(NamedTuple):
@@ -53,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _complain(error: Exception) -> None:
     """Say what went wrong; what a server said may be part of it, and must not be obeyed by a terminal."""
-    from frota.core.log import printable
+    from frota.logs.log import printable
 
     print(f"frota: {printable(str(error))}", file=sys.stderr)
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from loguru import logger
 
-from frota.core import log
-from frota.core.log import LEVELS
+from frota.logs import log
+from frota.logs.log import LEVELS
 
 TIME = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} ")
 
@@ -56,6 +56,6 @@ def test_a_terminal_gets_the_same_lines(capfd: pytest.CaptureFixture[str]) -> No
 
 
 def test_it_imports_no_loguru() -> None:
-    script = "import sys; from frota.core import log; log.configure_direct('cpu', 'unit'); log.record('INFO', 'x', 'y')"
+    script = "import sys; from frota.logs import log; log.configure_direct('cpu', 'unit'); log.record('INFO', 'x', 'y')"
     command = [sys.executable, "-c", f"{script}; print('loguru' in sys.modules, 'asyncio' in sys.modules)"]
     assert subprocess.run(command, check=True, capture_output=True, text=True).stdout == "False False\n"

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from loguru import logger
 
-from frota.core import journald, log
+from frota.logs import journald, log
 
 
 def decode(datagram: bytes) -> list[tuple[str, str]]:

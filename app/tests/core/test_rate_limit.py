@@ -1,7 +1,7 @@
 import pytest
 
-from frota.core import rate_limit
-from frota.core.rate_limit import RateLimitedLog, RateLimiter
+from frota.logs import rate_limit
+from frota.logs.rate_limit import RateLimitedLog, RateLimiter
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from frota.core import systemd
+from frota.core.errors import StateError
 from frota.storage import state_folder
 
 
@@ -73,5 +74,5 @@ def test_the_state_folder_is_systemds_first_or_one_of_the_users_own(monkeypatch:
 
 def test_a_state_folder_that_cannot_be_made_says_why_and_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(state_folder.StateError, match=r"Not a directory; choose another with --state-dir"):
+    with pytest.raises(StateError, match=r"Not a directory; choose another with --state-dir"):
         state_folder.lock(tmp_path / "file" / "folder")

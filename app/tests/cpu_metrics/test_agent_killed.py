@@ -20,7 +20,7 @@ class Clock:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
-        monkeypatch.setattr(spool_module, "clock", lambda: self.now)
+        monkeypatch.setattr(spool_module, "boottime", lambda: self.now)
         monkeypatch.setattr(time, "monotonic", lambda: self.now)
 
 

@@ -357,7 +357,7 @@ def test_a_cpu_that_cannot_be_read_for_a_while_costs_samples_not_the_agent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[str] = []
-    monkeypatch.setattr("frota.core.log.record", lambda *words, **_: told.append(words[1]))
+    monkeypatch.setattr("frota.logs.log.record", lambda *words, **_: told.append(words[1]))
     config = AgentSettings(port=1, state_dir=tmp_path, interval=10.0)
     wakeups, sampler = SimpleNamespace(awaken=lambda: None), Sampler()
     agent = agent_module.Agent(config, lambda: config, sampler, wakeups, Spool(10))  # type: ignore[arg-type] # all it asks of them

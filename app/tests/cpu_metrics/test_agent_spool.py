@@ -9,13 +9,14 @@ from pathlib import Path
 
 import pytest
 
+from frota.core.clock import boottime
+from frota.core.errors import StateError
 from frota.cpu_metrics.agent import sequence as numbers_module
 from frota.cpu_metrics.agent import spool as spool_module
 from frota.cpu_metrics.agent import spool_file as spool_file_module
 from frota.cpu_metrics.agent.spool import Spool
 from frota.cpu_metrics.agent.spool_file import SpoolFile
 from frota.cpu_metrics.messages import Disk, Memory, Network, Own, Sample
-from frota.storage.state_folder import StateError
 
 WHOLE = Sample(
     (37.3, 31.5), 34.4, (0.1, 0.2, 0.3), Memory(3, 2, 1), Disk(4, 3, 2.5, 1.5), Network(1.5, 2.5, 3.5, 4.5), Own(0.5, 9)
@@ -59,17 +60,17 @@ def test_the_oldest_go_first_and_numbers_go_on() -> None:
 
 def test_what_is_older_than_a_server_takes_goes(monkeypatch: pytest.MonkeyPatch) -> None:
     spool = filled(3)
-    now = spool_module.clock()
-    monkeypatch.setattr(spool_module, "clock", lambda: now + 31 * 86400)
+    now = boottime()
+    monkeypatch.setattr(spool_module, "boottime", lambda: now + 31 * 86400)
     assert spool.add(sample(4)) == 3
     assert numbers(spool) == [4]
 
 
 def test_an_age_grows_by_a_clock_that_nobody_sets(monkeypatch: pytest.MonkeyPatch) -> None:
     spool = filled(1)
-    now = spool_module.clock()
+    now = boottime()
     monkeypatch.setattr(time, "time", lambda: 0.0)
-    monkeypatch.setattr(spool_module, "clock", lambda: now + 7)
+    monkeypatch.setattr(spool_module, "boottime", lambda: now + 7)
     ((_, age, _),) = spool.aged(0, 1)
     assert age == pytest.approx(7, abs=1)
 
@@ -93,8 +94,8 @@ def test_a_stop_and_a_start_keep_run_numbers_samples_and_ages(tmp_path: Path, mo
 
 def test_a_clock_that_was_set_back_makes_no_sample_younger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, spool = SpoolFile(tmp_path), filled(1)
-    now = spool_module.clock()
-    monkeypatch.setattr(spool_module, "clock", lambda: now + 50)
+    now = boottime()
+    monkeypatch.setattr(spool_module, "boottime", lambda: now + 50)
     folder.leave(spool)
     monkeypatch.setattr(time, "time", lambda: 0.0)
     ((_, age, _),) = folder.take(100, 5.0).aged(0, 1)
@@ -183,7 +184,7 @@ def test_a_file_that_makes_no_sense_is_told_and_set_aside(
     how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[str] = []
-    monkeypatch.setattr("frota.core.log.record", lambda *words, **_: told.append(words[1]))
+    monkeypatch.setattr("frota.logs.log.record", lambda *words, **_: told.append(words[1]))
     hurt = b"".join(HURT[how](lines(tmp_path)))
     (tmp_path / "spool").write_bytes(hurt)
     spool = SpoolFile(tmp_path).take(100, 5.0)
@@ -198,7 +199,7 @@ def test_a_sample_that_is_damaged_is_left_out_and_told_of_and_the_others_are_kep
     how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[tuple[str, str]] = []
-    monkeypatch.setattr("frota.core.log.record", lambda *words, **_: told.append(words[1:]))
+    monkeypatch.setattr("frota.logs.log.record", lambda *words, **_: told.append(words[1:]))
     damage, left = DAMAGED[how]
     damaged = b"".join(damage(lines(tmp_path)))
     (tmp_path / "spool").write_bytes(damaged)
@@ -213,12 +214,12 @@ def test_a_sample_that_is_damaged_is_left_out_and_told_of_and_the_others_are_kep
 def test_a_clock_that_leaps_between_two_agents_of_one_boot_makes_no_sample_older(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder, now = SpoolFile(tmp_path), spool_module.clock()
+    folder, now = SpoolFile(tmp_path), boottime()
     folder.leave(filled(1))
     for leap in (31 * 86400.0, -31 * 86400.0):
         monkeypatch.setattr(time, "time", lambda leap=leap: 1.7e9 + leap)
-        monkeypatch.setattr(spool_module, "clock", lambda: now + 50)
-        monkeypatch.setattr(spool_file_module, "clock", lambda: now + 50)
+        monkeypatch.setattr(spool_module, "boottime", lambda: now + 50)
+        monkeypatch.setattr(spool_file_module, "boottime", lambda: now + 50)
         ((_, age, _),) = folder.take(100, 5.0).aged(0, 1)
         assert age == pytest.approx(50, abs=5)
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from agent_support import FakeServer, Peer
+from frota.core.clock import boottime
 from frota.cpu_metrics.agent import delivery, spool
 from frota.cpu_metrics.agent.spool import Spool
 from frota.cpu_metrics.agent.tcp_link import Lookup
@@ -70,7 +71,7 @@ class Driver:
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> Told:
     records: Told = []
-    monkeypatch.setattr("frota.core.log.record", lambda _, event, text, **__: records.append((event, text)))
+    monkeypatch.setattr("frota.logs.log.record", lambda _, event, text, **__: records.append((event, text)))
     return records
 
 
@@ -144,8 +145,8 @@ def test_nothing_is_sent_before_the_server_has_said_what_it_has(server: FakeServ
 def test_an_age_is_made_when_a_sample_is_sent(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
     driver = Driver(server.port)
     driver.add()
-    later = spool.clock() + 60
-    monkeypatch.setattr(spool, "clock", lambda: later)
+    later = boottime() + 60
+    monkeypatch.setattr(spool, "boottime", lambda: later)
     peer = greeted(driver, server)
     driver.readable(peer)
     assert peer.sample()["age"] == pytest.approx(60, abs=5)

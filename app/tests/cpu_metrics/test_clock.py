@@ -4,8 +4,8 @@ import time
 
 import pytest
 
-from frota.cpu_metrics.agent import clock as clock_module
-from frota.cpu_metrics.agent.clock import Clock
+from frota.cpu_metrics.server import clock as clock_module
+from frota.cpu_metrics.server.clock import Clock
 from frota.cpu_metrics.server.event_log import EventLog
 from frota.cpu_metrics.server.history import CHUNK, Kept
 from frota.cpu_metrics.server.host import Host
@@ -21,7 +21,7 @@ class Hands:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.set, self.steady = 1.7e9, 500.0
         monkeypatch.setattr(time, "time", lambda: self.set)
-        monkeypatch.setattr(clock_module, "steady", lambda: self.steady)
+        monkeypatch.setattr(clock_module, "boottime", lambda: self.steady)
 
     def go_on(self, clock: Clock, seconds: int) -> None:
         for _ in range(seconds):
@@ -38,7 +38,7 @@ def hands(monkeypatch: pytest.MonkeyPatch) -> Hands:
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> Told:
     records: Told = []
-    for place in ("core.log", "cpu_metrics.server.event_log"):
+    for place in ("logs.log", "cpu_metrics.server.event_log"):
         monkeypatch.setattr(f"frota.{place}.record", lambda _, event, text, **__: records.append((event, text)))
     return records
 

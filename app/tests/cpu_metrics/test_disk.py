@@ -19,7 +19,7 @@ Told = list[tuple[str, str]]
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> Told:
     records: Told = []
-    monkeypatch.setattr("frota.core.log.record", lambda _, event, text, **__: records.append((event, text)))
+    monkeypatch.setattr("frota.logs.log.record", lambda _, event, text, **__: records.append((event, text)))
     return records
 
 

@@ -211,7 +211,7 @@ def test_a_part_that_cannot_be_read_is_left_out_and_told_once(
     kernel: Kernel, file: str, part: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[str] = []
-    monkeypatch.setattr("frota.core.log.record", lambda *words, **_: told.append(words[1]))
+    monkeypatch.setattr("frota.logs.log.record", lambda *words, **_: told.append(words[1]))
     exists = os.path.exists
     monkeypatch.setattr(
         os.path, "exists", lambda path: path != "/sys/block" and exists(path)

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 import uvloop
 
+from frota.images.converter.grayscale import convert
+from frota.images.converter.pool import MEMORY, Pool
 from frota.images.formats import BadImage, Grey
 from frota.images.producer.submission import _DECODE_BYTES
-from frota.images.worker.converter_pool import MEMORY, Pool
-from frota.images.worker.grayscale import convert
 from images.pictures import encode, photo, png_bomb, samples
 from support import PATIENCE
 
@@ -235,7 +235,7 @@ def test_children_end_with_their_pool_even_in_the_middle_of_an_image(slow: bytes
 def test_children_end_with_a_parent_that_is_killed() -> None:
     parent = """
 import asyncio
-from frota.images.worker.converter_pool import Pool
+from frota.images.converter.pool import Pool
 async def main():
     async with Pool(2, 10, 1 << 30) as pool:
         print(*pool.pids(), flush=True)

@@ -5,7 +5,7 @@ from typing import Any
 import pika
 import pytest
 
-from frota.images.dead_letters import Dead
+from frota.images.client.dead_letters import Dead
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import imagecodecs
 import numpy as np
 import pytest
 
+from frota.images.converter.grayscale import convert
 from frota.images.formats import BadImage, look
-from frota.images.worker.grayscale import convert
 from images.pictures import decode, encode, photo
 
 PALETTE = bytes((90, 90, 90, 255, 0, 0, 0, 0, 255, 40, 40, 40))  # 0 is no white: what it fills is seen

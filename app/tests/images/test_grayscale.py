@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageChops, ImageCms, ImageDraw
 
+from frota.images.converter import lossless
+from frota.images.converter.grayscale import convert
 from frota.images.formats import DEFAULT, BadImage, Limits
-from frota.images.worker import lossless
-from frota.images.worker.grayscale import convert
 from images.pictures import decode, encode, orientation, p3_profile, photo, png, png_bomb, samples, srgb_profile, tiff
 from support import FULL
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from frota.core import log
 from frota.images.producer.status_store import Status
 from frota.images.producer.submission import Kind, Offer, RefusedError
 from frota.images.s3.bucket import StorageError
+from frota.logs import log
 from images.intake_support import Broker, Bucket, intake, parts
 from pipeline_support import picture
 from support import PATIENCE

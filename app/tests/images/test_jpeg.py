@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image, ImageChops
 
+from frota.images.converter import lossless
+from frota.images.converter.grayscale import convert
 from frota.images.formats import BadImage, look
 from frota.images.producer.submission import Offer, RefusedError
-from frota.images.worker import lossless
-from frota.images.worker.grayscale import convert
 from images.intake_support import Broker, Bucket, intake
 from images.pictures import decode, encode, p3_profile, photo
 

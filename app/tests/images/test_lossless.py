@@ -7,7 +7,7 @@ import sys
 import pytest
 from PIL import Image, ImageChops
 
-from frota.images.worker import lossless
+from frota.images.converter import lossless
 from images.pictures import decode, encode, photo
 
 needs_library = pytest.mark.skipif(not lossless.available(), reason="libturbojpeg.so.0 is not installed")

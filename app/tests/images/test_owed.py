@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from frota.core import log
 from frota.images.messages import Event
 from frota.images.worker.outbox import Owed
+from frota.logs import log
 
 EVENTS = [Event(f"{number:032x}", "done", "a.jpg", "b" * 32, "c" * 64, "worker-1") for number in range(4)]
 

@@ -8,13 +8,13 @@ from typing import Any, ClassVar
 import pika
 import pytest
 
-from frota.core import log
 from frota.images.broker.publisher import FullError, UnroutableError
 from frota.images.broker.session import AwayError
 from frota.images.messages import Death, Event, Ticket
 from frota.images.worker import outbox
 from frota.images.worker.outbox import Owed
 from frota.images.worker.status_publisher import Reporter
+from frota.logs import log
 
 TICKETS = [Ticket(f"{number:032x}", "a.jpg", "b" * 32, "c" * 64, 5) for number in range(3)]
 

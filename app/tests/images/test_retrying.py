@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from frota.core import log
 from frota.images.s3.bucket import StorageError
 from frota.images.worker import s3_retry
 from frota.images.worker.s3_retry import HeldError, Outage
+from frota.logs import log
 
 
 @pytest.fixture

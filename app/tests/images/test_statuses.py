@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frota.core import log
 from frota.images.producer import status_store as statuses_module
 from frota.images.producer.status_store import FINAL, State, Status, Statuses
+from frota.logs import log
 
 QUEUED = Status("a" * 32, State.QUEUED, 1.0, "photo.jpg", "b" * 32, "c" * 64)
 

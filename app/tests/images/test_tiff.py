@@ -12,8 +12,8 @@ import pytest
 import tifffile
 from PIL import Image, ImageCms
 
+from frota.images.converter.grayscale import convert
 from frota.images.formats import BadImage, look
-from frota.images.worker.grayscale import convert
 from images.layouts import (
     CMYK,
     FLOAT,

@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from frota.core import log
 from frota.images.messages import Ticket
 from frota.images.s3.bucket import StorageError
 from frota.images.settings import WorkerSettings
 from frota.images.worker.s3_retry import HeldError
 from frota.images.worker.worker import DeadError, Worker
+from frota.logs import log
 
 UPLOADED = Ticket("a" * 32, "a.jpg", "b" * 32, "c" * 64, 5, "uploads/a")
 

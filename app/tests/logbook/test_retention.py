@@ -9,7 +9,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from frota.core import log
+from frota.logs import log
 from frota.storage.wal import age, segment
 from frota.storage.wal.log import Limits, Store
 from frota.storage.wal.reader import Reader

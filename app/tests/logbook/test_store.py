@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from frota.storage.state_folder import StateError
+from frota.core.errors import StateError
 from frota.storage.wal import segment
 from frota.storage.wal.log import Limits, NoRoom, Store
 from frota.storage.wal.reader import Reader

@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from loguru import logger
 
+from frota.core.errors import StateError
 from frota.remote_list.changes import carry_out
 from frota.remote_list.lists import Limits, Lists
 from frota.remote_list.messages import Refused, Request
 from frota.remote_list.response_cache import Remembered
 from frota.remote_list.server import journal, snapshot
 from frota.remote_list.server.journal import Journal
-from frota.storage.state_folder import StateError
 from frota.storage.wal import segment
 
 CLIENT = "cd" * 16

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from frota.core import log
+from frota.logs import log
 from frota.sensors.client import delivery
 from frota.sensors.client.client import SensorClient
 from frota.sensors.client.spool import Spool

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from frota.core import log
+from frota.logs import log
 from frota.sensors.messages import Parts
 from frota.sensors.server.connection import Connection
 from frota.sensors.server.server import SensorServer

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from frota.core import log
+from frota.logs import log
 from support import ANSWER, ANSWER_LINE, LINE, PATIENCE, READING, Server, frota, read_exactly, server, serving
 
 

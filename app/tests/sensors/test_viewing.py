@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from frota.sensors.history import history
 from frota.sensors.readings import Query, head
 from frota.sensors.server import transport
-from frota.sensors.server.subscriptions import Follower, history
+from frota.sensors.server.subscriptions import Follower
 from frota.storage.wal import segment
 from frota.storage.wal.log import Limits, Store
 from frota.storage.wal.segment import NOBODY, encode_commit, encode_record

@@ -3,13 +3,13 @@
 import argparse
 import dataclasses
 import os
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from frota.core import log, settings
+from frota.core import settings
 from frota.core.settings import SettingsError
+from frota.logs import log
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -26,23 +26,6 @@ def add(commands: Any, name: str, run: Handler, text: str, example: str) -> argp
     )
     parser.set_defaults(run=run)
     return parser
-
-
-def host(text: str) -> str:
-    """Return a host, an IPv6 address without brackets. Raises ArgumentTypeError saying what is right."""
-    from frota.net.addresses import parse_host  # here: what knows addresses is memory that most agents do without
-
-    try:
-        return parse_host(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-
-
-def port(text: str) -> int:
-    """Return a port that is typed. Raises argparse.ArgumentTypeError."""
-    if not re.fullmatch("[0-9]{1,5}", text) or not 1 <= int(text) <= 65535:
-        raise argparse.ArgumentTypeError(f"{text[:40]}: must be from 1 to 65535")
-    return int(text)
 
 
 def configurable(parser: argparse.ArgumentParser, cls: type, prefix: str) -> None:

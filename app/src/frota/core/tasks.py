@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable, Coroutine
 
-from frota.core import log
+from frota.logs import log
 
 
 def essential(work: Coroutine[None, None, None], end: Callable[[int], None]) -> "asyncio.Task[None]":

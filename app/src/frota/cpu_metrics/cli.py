@@ -4,7 +4,7 @@ import argparse
 import math
 from functools import partial
 
-from frota.core import commands, log
+from frota.core import commands
 from frota.cpu_metrics import messages
 from frota.cpu_metrics.settings import (
     AGENT_UNIT,
@@ -15,6 +15,8 @@ from frota.cpu_metrics.settings import (
     ServerSettings,
     parse_host,
 )
+from frota.logs import log
+from frota.net import arguments
 
 SORT_KEYS = ("name", "cpu", "memory", "disk", "network", "state")
 
@@ -49,7 +51,7 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
 def _asking(parser: argparse.ArgumentParser) -> None:
     text = "the server's host, or HOST:PORT, an IPv6 address then in [brackets] (%(default)s)"
     parser.add_argument("--host", default="127.0.0.1", type=_host, help=text)
-    parser.add_argument("--port", type=commands.port, help=f"the server's port ({messages.PORT})")
+    parser.add_argument("--port", type=arguments.port, help=f"the server's port ({messages.PORT})")
     parser.add_argument("--json", action="store_true", help="one JSON object a line, for machines")
 
 
@@ -58,7 +60,7 @@ def _host(text: str) -> tuple[str, int | None]:
     host, colon, port = text.rpartition(":")
     with_port = bool(colon) and (host.endswith("]") or ":" not in host)
     try:
-        return parse_host(host if with_port else text), commands.port(port) if with_port else None
+        return parse_host(host if with_port else text), arguments.port(port) if with_port else None
     except (ValueError, argparse.ArgumentTypeError) as error:
         raise argparse.ArgumentTypeError(f"{text!r}: {error}") from None
 

@@ -9,12 +9,13 @@ from functools import partial
 from ipaddress import IPv6Address
 from typing import Any
 
-from frota.core import commands, log
+from frota.core import commands
 from frota.core.settings import SettingsError
 from frota.images import settings
 from frota.images.access import Access, Operator
 from frota.images.messages import check_id
 from frota.images.settings import PREFIX, PRODUCER_UNIT, SYSTEM, WORKER_UNIT, ProducerSettings, WorkerSettings
+from frota.logs import log
 
 _AMQP_PORT = 5672
 _ID = "0123456789abcdef0123456789abcdef"  # in examples
@@ -184,6 +185,6 @@ def _ask_status(args: argparse.Namespace) -> int:
 
 
 def _operate(args: argparse.Namespace) -> int:
-    from frota.images import dead_letters
+    from frota.images.client import dead_letters
 
     return dead_letters.run(args)

@@ -4,9 +4,9 @@ import time
 from typing import Any, Protocol
 from urllib.parse import unquote
 
-from frota.core.log import printable, record
-from frota.core.rate_limit import RateLimitedLog, RateLimiter
 from frota.images.messages import LONGEST_NAME, RECEIVED, Death, Ticket
+from frota.logs.log import printable, record
+from frota.logs.rate_limit import RateLimitedLog, RateLimiter
 
 
 class Named(Protocol):

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from frota.core import secret_file
-from frota.core.log import LEVELS
 from frota.core.settings import setting
+from frota.logs.log import LEVELS
 from frota.net.addresses import parse_host
 from frota.storage.state_folder import default_directory
 

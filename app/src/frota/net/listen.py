@@ -6,7 +6,8 @@ import socket
 from contextlib import suppress
 from typing import Any
 
-from frota.core import log, systemd
+from frota.core import systemd
+from frota.logs import log
 from frota.net.addresses import endpoint, parse_host, plain
 
 _RECEIVE_BUFFER = 128 * 1024  # bytes of the kernel's per connection: what a thousand floods can make us hold at once

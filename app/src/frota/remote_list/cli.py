@@ -5,7 +5,8 @@ import re
 from functools import partial
 from pathlib import Path
 
-from frota.core import commands, log
+from frota.core import commands
+from frota.logs import log
 from frota.remote_list.access import Access
 from frota.remote_list.messages import ORDERS, whole
 from frota.remote_list.settings import PREFIX, SERVER_UNIT, SYSTEM, ServerSettings

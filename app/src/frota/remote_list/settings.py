@@ -5,8 +5,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from frota.core.log import LEVELS
 from frota.core.settings import setting
+from frota.logs.log import LEVELS
 from frota.net.addresses import parse_host
 from frota.remote_list import keys
 from frota.storage.state_folder import default_directory

@@ -4,7 +4,9 @@ import argparse
 from functools import partial
 from pathlib import Path
 
-from frota.core import commands, log
+from frota.core import commands
+from frota.logs import log
+from frota.net import arguments
 from frota.sensors.settings import CLIENT_UNIT, KINDS, PREFIX, SERVER_UNIT, SYSTEM, ClientSettings, ServerSettings
 from frota.storage.state_folder import default_directory
 
@@ -31,8 +33,8 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
 
 
 def _asking(parser: argparse.ArgumentParser, last: int) -> None:
-    parser.add_argument("--host", default="127.0.0.1", type=commands.host, help="the server's host (%(default)s)")
-    parser.add_argument("--port", default=5000, type=commands.port, help="the server's port (%(default)s)")
+    parser.add_argument("--host", default="127.0.0.1", type=arguments.host, help="the server's host (%(default)s)")
+    parser.add_argument("--port", default=5000, type=arguments.port, help="the server's port (%(default)s)")
     parser.add_argument("--last", default=last, type=int, metavar="N", help="how many at most (%(default)s)")
     parser.add_argument("--sensor", help="only this sensor's")
     parser.add_argument("--since", metavar="TIME", help="not before: 10m, 2h, or 2026-01-31T12:00:00Z")

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from frota.core.log import LEVELS
 from frota.core.settings import setting
+from frota.logs.log import LEVELS
 from frota.net.addresses import parse_host
 from frota.sensors import messages, parser
 from frota.sensors.staleness import Range

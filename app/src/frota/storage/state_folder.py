@@ -5,9 +5,7 @@ import os
 from pathlib import Path
 from typing import IO
 
-
-class StateError(Exception):
-    """The state folder cannot be used: says why and what to do."""
+from frota.core.errors import StateError
 
 
 def default_directory(unit: str) -> Path:

@@ -9,7 +9,8 @@ import signal
 import time
 from collections.abc import Callable
 
-from frota.core import commands, log, systemd
+from frota.core import commands, systemd
+from frota.core.errors import StateError
 from frota.core.settings import SettingsError
 from frota.cpu_metrics.agent.sampling import FIRST_SECONDS, Sampler
 from frota.cpu_metrics.agent.spool import Spool
@@ -18,7 +19,7 @@ from frota.cpu_metrics.agent.uplink import Uplink
 from frota.cpu_metrics.agent.wakeups import Wakeups
 from frota.cpu_metrics.messages import Sample
 from frota.cpu_metrics.settings import AGENT_UNIT, PREFIX, SYSTEM, AgentSettings
-from frota.storage.state_folder import StateError
+from frota.logs import log
 
 
 def run(config: AgentSettings, reread: Callable[[], AgentSettings]) -> int:

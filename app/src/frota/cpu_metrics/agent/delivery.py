@@ -4,11 +4,11 @@ import json
 import math
 from typing import Any
 
-from frota.core.log import printable
 from frota.cpu_metrics import messages
 from frota.cpu_metrics.agent.spool import Spool
 from frota.cpu_metrics.agent.tcp_link import Link
 from frota.cpu_metrics.messages import Sample
+from frota.logs.log import printable
 
 ANSWER_SECONDS = 15.0  # in which a connection is made, and a hello answered
 WINDOW = 500  # samples on their way

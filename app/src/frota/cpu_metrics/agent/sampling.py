@@ -7,8 +7,8 @@ from typing import Any, NamedTuple, TypeVar
 
 import psutil
 
-from frota.core import log
 from frota.cpu_metrics.messages import Disk, Memory, Network, Own, Sample
+from frota.logs import log
 
 FIRST_SECONDS = 0.25  # from the first reading to the first sample: 25 ticks of the kernel's accounting
 _MOST = 2**62  # of any figure: more than there is of anything, and less than a server takes

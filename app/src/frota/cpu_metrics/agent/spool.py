@@ -1,20 +1,15 @@
 """Samples that the server has not acknowledged yet: numbered, in order, bounded, in memory."""
 
 import os
-import time
 from collections import deque
 from collections.abc import Iterable
 from itertools import dropwhile, islice
 
+from frota.core.clock import boottime
 from frota.cpu_metrics.messages import Sample
 
 _OLDEST_SECONDS = 29 * 86400.0  # the server takes no sample that is older than 30 days
 _MARGIN_SECONDS = 86400.0  # that what an agent finds from before may still wait
-
-
-def clock() -> float:
-    """Return seconds on a clock that nobody sets and that goes on while the computer sleeps."""
-    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 class Spool:
@@ -35,7 +30,7 @@ class Spool:
         cls, limit: int, run: str, last: int, acked: int, samples: Iterable[tuple[int, float, Sample]]
     ) -> "Spool":
         """Return a spool that goes on; of `samples`, numbered and taken so many seconds ago, the newest are kept."""
-        spool, now = cls(limit), clock()
+        spool, now = cls(limit), boottime()
         # Older ones are not taken: who was off for so long, or whose clock has leapt, is not to lose them for that.
         spool._samples.extend(
             (number, now - min(age, _OLDEST_SECONDS - _MARGIN_SECONDS), sample)
@@ -51,14 +46,14 @@ class Spool:
     @property
     def waited(self) -> float:
         """How long the oldest sample has waited, in seconds."""
-        return clock() - self._samples[0][1] if self._samples else 0.0
+        return boottime() - self._samples[0][1] if self._samples else 0.0
 
     def add(self, sample: Sample) -> int:
         """Keep a sample that was taken just now; return how many of the oldest had to go for it."""
         self.last += 1
-        self._samples.append((self.last, clock(), sample))
+        self._samples.append((self.last, boottime(), sample))
         dropped = 0
-        while len(self._samples) > self.limit or self._samples[0][1] < clock() - _OLDEST_SECONDS:
+        while len(self._samples) > self.limit or self._samples[0][1] < boottime() - _OLDEST_SECONDS:
             self._samples.popleft()
             dropped += 1
         return dropped
@@ -75,7 +70,7 @@ class Spool:
 
     def aged(self, after: int, most: int) -> list[tuple[int, float, Sample]]:
         """Return the next samples behind the number `after`, at most `most`, as (number, age in seconds, sample)."""
-        now = clock()
+        now = boottime()
         behind = dropwhile(lambda one: one[0] <= after, self._samples)
         return [(number, max(0.0, now - taken), sample) for number, taken, sample in islice(behind, most)]
 

@@ -14,13 +14,14 @@ from itertools import chain
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
-from frota.core import log
-from frota.core.log import printable
+from frota.core.clock import boottime
+from frota.core.errors import StateError
 from frota.cpu_metrics.agent.sequence import Left, Numbers, boot_id
-from frota.cpu_metrics.agent.spool import Spool, clock
+from frota.cpu_metrics.agent.spool import Spool
 from frota.cpu_metrics.messages import LONGEST, MOST_CORES, VERSION, Disk, Memory, Network, Own, Sample, is_run
+from frota.logs import log
+from frota.logs.log import printable
 from frota.storage import files, state_folder
-from frota.storage.state_folder import StateError
 
 _PAUSE_SECONDS = 30.0  # that samples have waited before they are written, and between two writes
 _SHARE = 60  # a write is worth it when so many times what is new is all there is
@@ -107,7 +108,7 @@ class SpoolFile:
 
     def _write(self, spool: Spool) -> None:
         facts = {"frota": VERSION, "run": spool.run, "next": spool.last + 1, "acked": spool.acked}
-        facts |= {"samples": len(spool), "saved": time.time(), "boot": boot_id(), "clock": clock()}
+        facts |= {"samples": len(spool), "saved": time.time(), "boot": boot_id(), "clock": boottime()}
         samples = (sample.native(number, age) for number, age, sample in spool.aged(0, len(spool)))
         files.replace(self._path, chain([json.dumps(facts).encode() + b"\n"], samples))
         self._there, self._kept = True, (spool.run, spool.last)
@@ -182,7 +183,7 @@ def _seconds_since(facts: dict[str, Any]) -> float:
     After another boot only the calendar knows, which may have leapt: then samples are at most as old as a server takes.
     """
     if facts.get("boot") == boot_id() != "?" and isinstance(saved := facts.get("clock"), int | float):
-        return max(0.0, clock() - saved)
+        return max(0.0, boottime() - saved)
     return max(0.0, time.time() - _number(facts["saved"], 1e12))
 
 

@@ -5,7 +5,6 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from frota.core import log
 from frota.core.backoff import Backoff, jittered
 from frota.cpu_metrics import messages
 from frota.cpu_metrics.agent.delivery import NameTakenError, Native, NoServerError, Original, RefusedError
@@ -13,6 +12,7 @@ from frota.cpu_metrics.agent.spool import Spool
 from frota.cpu_metrics.agent.tcp_link import Link, Lookup
 from frota.cpu_metrics.messages import Sample
 from frota.cpu_metrics.settings import AgentSettings
+from frota.logs import log
 
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 0.25, 5.0
 _NAME_PAUSE_SECONDS, _LONGEST_NAME_PAUSE_SECONDS = 5.0, 60.0  # while another agent has the name

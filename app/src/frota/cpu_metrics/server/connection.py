@@ -1,21 +1,23 @@
 """One connection: an agent of either kind, a viewer, or one who collects metrics."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from itertools import chain
-from typing import TYPE_CHECKING, cast
+from typing import Any, Protocol, cast
 
 import orjson
 
-from frota.core import log
-from frota.core.log import printable
 from frota.cpu_metrics import messages
 from frota.cpu_metrics.framing import Ask, BadMessage, Event, Framer, Hello, Http, Pong, Reading
+from frota.cpu_metrics.server.event_log import EventLog
 from frota.cpu_metrics.server.host import Host
+from frota.cpu_metrics.server.http import Web
+from frota.cpu_metrics.server.name_conflicts import Names
+from frota.cpu_metrics.server.responses import Replies
+from frota.cpu_metrics.settings import ServerSettings
+from frota.logs import log
+from frota.logs.log import printable
 from frota.net.addresses import endpoint, plain
-
-if TYPE_CHECKING:
-    from frota.cpu_metrics.server.server import Server
 
 _FIRST_SECONDS = 10.0  # until the first message, or an agent's hello
 _VIEWER_SECONDS = 600.0  # between two questions
@@ -26,10 +28,43 @@ _MOST_BAD = 20  # messages of an original agent that make no sense
 _UNREAD = "does not read its answers"
 
 
-class Connection(asyncio.Protocol):
-    """The protocol of one connection; `server` holds what they share."""
+class Server(Protocol):
+    """What a connection needs of its server: who takes what comes, and what all connections share."""
 
-    def __init__(self, server: "Server") -> None:
+    now: float  # of the last sweep, in the loop's seconds
+    settings: ServerSettings
+    event_log: EventLog
+    names: Names
+    replies: Replies
+    web: Web
+    answering: asyncio.Semaphore
+
+    def admit(self, connection: Any) -> bool:
+        """Count a new connection in, unless there are too many."""
+
+    def forget(self, connection: Any) -> None:
+        """Count a connection out."""
+
+    def greet(self, connection: Any, hello: Hello) -> None:
+        """Identify an agent. Raises BadMessage."""
+
+    def greet_original(self, connection: Any) -> None:
+        """Identify an agent of the legacy protocol. Raises BadMessage."""
+
+    def take(self, connection: Any, reading: Reading) -> None:
+        """Take a sample in. Raises BadMessage."""
+
+    def dead_seconds(self, host: Host) -> float:
+        """Return after how long without a word a host's connection is given up."""
+
+    def show(self, viewing: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        """Answer a viewer beside everything else."""
+
+
+class Connection(asyncio.Protocol):
+    """The protocol of one connection."""
+
+    def __init__(self, server: Server) -> None:
         self.server = server
         self.framer = Framer()
         self.host: Host | None = None

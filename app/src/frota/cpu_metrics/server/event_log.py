@@ -1,20 +1,24 @@
 """What the server logs, within rate limits, and what it counts."""
 
 import time
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-from frota.core.log import printable, record
-from frota.core.rate_limit import DEFAULT_RATE, RateLimitedLog, RateLimiter
 from frota.cpu_metrics import messages
 from frota.cpu_metrics.framing import Reading
 from frota.cpu_metrics.server.history import CHUNK
+from frota.cpu_metrics.server.host import Host
 from frota.cpu_metrics.thresholds import Crossing
-
-if TYPE_CHECKING:
-    from frota.cpu_metrics.server.connection import Connection
-    from frota.cpu_metrics.server.host import Host
+from frota.logs.log import printable, record
+from frota.logs.rate_limit import DEFAULT_RATE, RateLimitedLog, RateLimiter
 
 _TRIM_REPORT_SECONDS, _FULL_REPORT_SECONDS = 3600.0, 60.0
+
+
+class Peer(Protocol):
+    """Whom a record is about: the other end of a connection, and its address as HOST:PORT."""
+
+    name: str
+    address: tuple[str, int]
 
 
 class EventLog(RateLimitedLog):
@@ -35,7 +39,7 @@ class EventLog(RateLimitedLog):
         super().report()
         self._report_trimmed()
 
-    def connected(self, connection: "Connection", count: int) -> None:
+    def connected(self, connection: Peer, count: int) -> None:
         """Log a new agent's connection, in the original's words; `count` has it in."""
         if self._connections.allow():
             record("INFO", "connected", messages.NEW.format(connection.address), PEER=connection.name)
@@ -57,32 +61,32 @@ class EventLog(RateLimitedLog):
             )
             record("WARNING", "no_descriptors", text)
 
-    def sample(self, connection: "Connection", reading: Reading) -> None:
+    def sample(self, connection: Peer, reading: Reading) -> None:
         """Log a sample, in the original's words."""
         if self._samples.rate and self._samples.allow():
             text = messages.RECEIVED.format(connection.address, reading.sample.original())
             record("INFO", "sample", text, PEER=connection.name)
 
-    def bad(self, connection: "Connection", reason: str) -> None:
+    def bad(self, connection: Peer, reason: str) -> None:
         """Count and log a message that makes no sense."""
         self.bad_total += 1
         if self._faults.allow():
             record("WARNING", "bad_message", f"{connection.name}: {printable(reason)}", PEER=connection.name)
 
-    def hasty(self, connection: "Connection") -> None:
+    def hasty(self, connection: Peer) -> None:
         """Count and log a connection that sends more than it may."""
         self.hasty_total += 1
         if self._faults.allow():
             text = f"{connection.name} sends more samples a second than it may: the rest is read later"
             record("WARNING", "hasty", text, PEER=connection.name)
 
-    def cut(self, connection: "Connection", reason: str) -> None:
+    def cut(self, connection: Peer, reason: str) -> None:
         """Count and log a connection that is given up."""
         self.cut_total += 1
         if self._faults.allow():
             record("WARNING", "cut", f"{connection.name}: {reason}, cut off", PEER=connection.name)
 
-    def name_taken(self, host: "Host", holder: "Connection", newcomer: "Connection") -> None:
+    def name_taken(self, host: Host, holder: Peer, newcomer: Peer) -> None:
         """Count and log that another agent has a host's name already."""
         self.name_conflicts_total += 1
         if self._faults.allow():
@@ -91,13 +95,13 @@ class EventLog(RateLimitedLog):
             text += " as long as the first is there: give one of them another name (CPU_NAME, --name)"
             record("WARNING", "name_taken", text, HOST=name, PEER=newcomer.name, HOLDER=holder.name)
 
-    def changed(self, host: "Host", event: str) -> None:
+    def changed(self, host: Host, event: str) -> None:
         """Log that a host is new, connected, stale, away or forgotten."""
         if self._hosts.allow():
             name = host.kept.name
             record("WARNING" if event == "stale" else "INFO", f"host_{event}", f"{name}: {event}", HOST=name)
 
-    def forgotten(self, host: "Host", days: float) -> None:
+    def forgotten(self, host: Host, days: float) -> None:
         """Log that a host is forgotten, and why."""
         name, samples = host.kept.name, host.kept.samples
         text = f"{name}: forgotten, with its history; {samples} samples came of it, and none for {days:g} days"
@@ -118,7 +122,7 @@ class EventLog(RateLimitedLog):
             record("INFO", "history_trimmed", f"{text} {self._kept_samples} (CPU_HISTORY_SAMPLES)", COUNT=self._trimmed)
         self._trimmed, self._trim_due = 0, time.monotonic() + _TRIM_REPORT_SECONDS
 
-    def crossed(self, host: "Host", crossing: Crossing) -> None:
+    def crossed(self, host: Host, crossing: Crossing) -> None:
         """Log that a threshold was crossed, or that this is over."""
         (metric, high, low), name = crossing.threshold, host.kept.name
         if crossing.over:

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from frota.core import log
 from frota.cpu_metrics import chunk
 from frota.cpu_metrics.messages import is_run
+from frota.logs import log
 
 CHUNK = 60  # samples of a chunk at most: five minutes at 5 s
 _FILE = "history.sqlite"

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import orjson
 
-from frota.core import log
-from frota.core.log import printable
 from frota.cpu_metrics import chunk, messages
 from frota.cpu_metrics.framing import Ask, BadMessage
 from frota.cpu_metrics.server.history import History, Past
 from frota.cpu_metrics.server.hosts import Hosts
+from frota.logs import log
+from frota.logs.log import printable
 
 _AT_ONCE = 20  # hosts, or chunks of history, between two turns of others
 _MOST_DAMAGED = 1000  # damaged chunks that are counted

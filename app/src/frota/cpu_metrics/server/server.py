@@ -11,11 +11,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from frota.core import commands, log
+from frota.core import commands
 from frota.core.tasks import essential
 from frota.cpu_metrics import messages, settings
-from frota.cpu_metrics.agent.clock import Clock
 from frota.cpu_metrics.framing import BadMessage, Hello, Reading
+from frota.cpu_metrics.server.clock import Clock
 from frota.cpu_metrics.server.connection import Connection
 from frota.cpu_metrics.server.event_log import EventLog
 from frota.cpu_metrics.server.history import History
@@ -26,6 +26,7 @@ from frota.cpu_metrics.server.name_conflicts import Names
 from frota.cpu_metrics.server.responses import Replies
 from frota.cpu_metrics.server.unnamed_agents import AddressNumbers
 from frota.cpu_metrics.settings import ServerSettings
+from frota.logs import log
 from frota.net.addresses import endpoint
 from frota.net.listen import bounded, listening_sockets
 from frota.storage import state_folder

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from frota.core.log import printable
 from frota.cpu_metrics.messages import Disk, Memory, Network, Own, Sample
 from frota.cpu_metrics.viewer import gauges
 from frota.cpu_metrics.viewer.host_status import disk_share, memory_share, number, part, percent
 from frota.cpu_metrics.viewer.query import Client, NoServer
+from frota.logs.log import printable
 
 _NAMED: dict[str, type[Memory | Disk | Network | Own]] = {
     "memory": Memory,

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple, Self
 
 import orjson
 
-from frota.core.log import printable
 from frota.cpu_metrics.messages import VERSION
 from frota.cpu_metrics.viewer.host_status import Host
+from frota.logs.log import printable
 from frota.net.addresses import endpoint
 
 _CONNECT_SECONDS = 5.0

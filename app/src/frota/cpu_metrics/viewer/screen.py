@@ -5,12 +5,12 @@ from typing import NamedTuple
 
 from rich.text import Text
 
-from frota.core.log import printable
 from frota.cpu_metrics.viewer import pages
 from frota.cpu_metrics.viewer.gauges import UNICODE
 from frota.cpu_metrics.viewer.host_status import STATES, safe
 from frota.cpu_metrics.viewer.rows import Rows, Screen
 from frota.cpu_metrics.viewer.view import KEYS, View
+from frota.logs.log import printable
 from frota.net.addresses import endpoint
 
 _ADVICE = (

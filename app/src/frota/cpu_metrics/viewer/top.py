@@ -10,7 +10,6 @@ from datetime import datetime
 
 from rich.console import Console
 
-from frota.core.log import printable
 from frota.cpu_metrics.viewer import gauges, live, screen, terminal
 from frota.cpu_metrics.viewer.gauges import Glyphs
 from frota.cpu_metrics.viewer.host_status import Host
@@ -18,6 +17,7 @@ from frota.cpu_metrics.viewer.query import Client
 from frota.cpu_metrics.viewer.rows import Screen
 from frota.cpu_metrics.viewer.screen import News
 from frota.cpu_metrics.viewer.view import View
+from frota.logs.log import printable
 
 _USAGE = 2
 

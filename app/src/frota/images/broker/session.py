@@ -16,9 +16,9 @@ from pika.channel import Channel
 from pika.credentials import ExternalCredentials, PlainCredentials
 from pika.exceptions import AMQPError
 
-from frota.core import log
 from frota.core.backoff import Backoff
 from frota.images.settings import Broker
+from frota.logs import log
 
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds between two tries to connect, doubled each time
 _HEARTBEAT = 20  # seconds

@@ -13,7 +13,6 @@ from typing import Self, TypeVar
 import grpc
 import grpc.aio
 
-from frota.core.log import printable
 from frota.images import messages
 from frota.images.access import Access
 from frota.images.client import calls, diagnosis
@@ -21,6 +20,7 @@ from frota.images.client.calls import Image
 from frota.images.client.retry import FIRST_PAUSE, LONGEST_PAUSE, Patience, Unreachable
 from frota.images.proto import images_pb2 as native
 from frota.images.settings import MIB
+from frota.logs.log import printable
 
 LARGEST_MESSAGE = 15 * MIB  # bytes; what is larger is uploaded
 MOST_IDS = 1000  # in one question

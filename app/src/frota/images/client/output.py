@@ -7,10 +7,10 @@ import time
 from collections import Counter
 from typing import Any
 
-from frota.core.log import printable
 from frota.images.client.calls import Image
 from frota.images.client.files import File
 from frota.images.proto import images_pb2 as native
+from frota.logs.log import printable
 
 SENDING, SUCCESS, FAILURE = "Enviando imagem '{}' para {}...", "✔ Sucesso: {}", "✘ Falha: {}"
 DONE, DEAD, LOST = "✔ Feita: {}: {}", "✘ Morta: {}: {}", "✘ Desconhecida: {}: o servidor não sabe mais dela"

@@ -5,7 +5,6 @@ import asyncio
 import os
 from collections.abc import Iterator
 
-from frota.core import log
 from frota.core.settings import SettingsError
 from frota.images import access
 from frota.images.client import files
@@ -17,6 +16,7 @@ from frota.images.client.status_stream import Following
 from frota.images.messages import BadMessage, check_name
 from frota.images.proto import images_pb2 as native
 from frota.images.settings import SYSTEM
+from frota.logs import log
 
 UNIT = "frota-image-client"
 _FRAME = 0.1  # seconds between two pictures of the bar

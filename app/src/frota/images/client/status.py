@@ -4,8 +4,6 @@ import argparse
 import asyncio
 from datetime import datetime
 
-from frota.core import log
-from frota.core.log import printable
 from frota.images import access
 from frota.images.client import output
 from frota.images.client.client import Client, Refused
@@ -13,6 +11,8 @@ from frota.images.client.send import UNIT
 from frota.images.client.status_stream import Following
 from frota.images.proto import images_pb2 as native
 from frota.images.settings import SYSTEM
+from frota.logs import log
+from frota.logs.log import printable
 
 
 def run(args: argparse.Namespace) -> int:

@@ -9,7 +9,6 @@ from typing import Any, NoReturn
 import grpc
 import grpc.aio
 
-from frota.core.log import record
 from frota.core.trace import trace_of
 from frota.images import messages
 from frota.images.event_log import ProducerEventLog, named
@@ -19,6 +18,7 @@ from frota.images.producer.status_store import FINAL, State, Status, Statuses
 from frota.images.producer.submission import Intake, Kind, Offer, RefusedError, about
 from frota.images.proto import cloudimg_pb2 as original
 from frota.images.proto import images_pb2 as native
+from frota.logs.log import record
 
 Context = Any  # grpc.aio.ServicerContext, generic in types that no method here uses
 _ENVELOPE = 64 * 1024  # bytes of a message besides its image

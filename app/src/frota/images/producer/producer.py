@@ -12,7 +12,8 @@ import grpc.aio
 from grpc_health.v1 import health, health_pb2_grpc
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 
-from frota.core import commands, log, systemd
+from frota.core import commands, systemd
+from frota.core.errors import StateError
 from frota.core.settings import SettingsError
 from frota.core.tasks import essential
 from frota.images import messages, settings
@@ -27,9 +28,9 @@ from frota.images.producer.status_store import State, Status, Statuses
 from frota.images.producer.submission import Intake
 from frota.images.s3.bucket import Objects
 from frota.images.settings import ProducerSettings
+from frota.logs import log
 from frota.net.addresses import is_loopback
 from frota.storage import state_folder
-from frota.storage.state_folder import StateError
 
 _GRACE = 3.0  # seconds for what is in flight when the producer stops
 _PAUSE = 5.0  # seconds between two tries to keep what became of an image

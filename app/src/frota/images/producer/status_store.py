@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-from frota.core import log
+from frota.logs import log
 
 T = TypeVar("T")
 _MOST_AT_ONCE = 500  # changes written with one sync

@@ -15,18 +15,18 @@ from typing import IO
 
 import pika
 
-from frota.core import log
 from frota.core.trace import new_id, trace_of
 from frota.images import messages
 from frota.images.broker.publisher import FullError, Publisher, UnroutableError
 from frota.images.broker.session import AwayError
+from frota.images.converter.pool import Pool
 from frota.images.event_log import named
 from frota.images.formats import BadImage, Limits, look
 from frota.images.messages import BadMessage, Ticket
 from frota.images.producer.status_store import State, Status, Statuses
 from frota.images.s3.bucket import Objects, StorageError
 from frota.images.settings import ProducerSettings
-from frota.images.worker.converter_pool import Pool
+from frota.logs import log
 
 _DECODE_SECONDS, _DECODE_BYTES = 10.0, 512 << 20  # for an image that has to be decoded before it is accepted
 _SMALL = 256 * 1024  # bytes; to look at so many takes no longer than to hand them to another thread

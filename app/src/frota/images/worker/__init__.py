@@ -1,1 +1,1 @@
-"""The process of `frota images work`, and its child processes that convert."""
+"""The process of `frota images work`."""

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from frota.core import log
 from frota.images.messages import BadMessage, Event
+from frota.logs import log
 from frota.storage import files
 
 _MOST = 10_000  # events, of half a KiB each

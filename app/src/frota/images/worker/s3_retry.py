@@ -6,9 +6,9 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from frota.core import log
 from frota.core.backoff import Backoff
 from frota.images.s3.bucket import MissingError, StorageError
+from frota.logs import log
 
 T = TypeVar("T")
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds, doubled each time

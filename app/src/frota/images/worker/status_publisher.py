@@ -6,7 +6,6 @@ from typing import Any
 
 import pika
 
-from frota.core import log
 from frota.core.backoff import Backoff
 from frota.images.broker.consumer import Delivery
 from frota.images.broker.publisher import FullError, Publisher, UnroutableError
@@ -14,6 +13,7 @@ from frota.images.broker.session import AwayError
 from frota.images.event_log import named
 from frota.images.messages import DEAD, EVENTS, REQUEUE, Death, Event, Ticket
 from frota.images.worker.outbox import Owed
+from frota.logs import log
 
 _AGAIN_SECONDS = 5.0  # for the broker to confirm a requeued image
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds until the dead are tried again where the broker does not take them

@@ -10,22 +10,23 @@ from contextlib import AsyncExitStack
 from functools import partial
 from pathlib import Path
 
-from frota.core import commands, log
+from frota.core import commands
 from frota.core.tasks import essential
 from frota.images import settings
 from frota.images.broker import topology
 from frota.images.broker.consumer import Consumer, Delivery
 from frota.images.broker.publisher import Publisher
 from frota.images.broker.session import Session
+from frota.images.converter.pool import Pool
 from frota.images.event_log import WorkerEventLog, named
 from frota.images.formats import BadImage, Grey
 from frota.images.messages import QUEUE, BadMessage, Death, Ticket, extension, metadata, result_keys
 from frota.images.s3.bucket import MissingError, Objects, StorageError
 from frota.images.settings import WorkerSettings
-from frota.images.worker.converter_pool import Pool
 from frota.images.worker.outbox import Owed
 from frota.images.worker.s3_retry import HeldError, Outage
 from frota.images.worker.status_publisher import Reporter
+from frota.logs import log
 from frota.storage import state_folder
 
 _AHEAD = 4  # images a converter has waiting, so that neither broker nor S3 makes it wait

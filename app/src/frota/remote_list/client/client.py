@@ -16,9 +16,9 @@ from typing import Any, Self
 import zmq
 
 from frota.core.backoff import Backoff
-from frota.core.log import printable
 from frota.core.settings import SettingsError
 from frota.core.trace import from_environment, traceparent
+from frota.logs.log import printable
 from frota.remote_list.access import Access
 from frota.remote_list.client import legacy
 from frota.remote_list.client.channel import Channel

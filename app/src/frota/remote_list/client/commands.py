@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Any
 
-from frota.core import log
-from frota.core.log import printable
+from frota.logs import log
+from frota.logs.log import printable
 from frota.remote_list import access, keys
 from frota.remote_list.client.client import Answer, Client
 from frota.remote_list.settings import SYSTEM

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from frota.core.log import printable
+from frota.logs.log import printable
 from frota.remote_list.client import legacy
 from frota.remote_list.client.client import Answer, Client, InDoubt, Unreachable, tell
 from frota.remote_list.messages import whole

@@ -8,8 +8,8 @@ from typing import Any
 
 import zmq
 
-from frota.core.log import printable
 from frota.core.settings import SettingsError
+from frota.logs.log import printable
 from frota.remote_list.client import channel
 from frota.remote_list.client.client import Answer, Client, Unreachable, tell
 from frota.remote_list.client.commands import write

@@ -5,8 +5,8 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from frota.core.log import printable, record
-from frota.core.rate_limit import RateLimitedLog, RateLimiter
+from frota.logs.log import printable, record
+from frota.logs.rate_limit import RateLimitedLog, RateLimiter
 from frota.remote_list.messages import Request
 from frota.remote_list.settings import PREFIX
 from frota.storage.wal.log import NoRoom

@@ -11,14 +11,14 @@ from typing import Any
 
 import orjson
 
-from frota.core import log
+from frota.core.errors import StateError
+from frota.logs import log
 from frota.remote_list.changes import Done, carry_out
 from frota.remote_list.lists import UNLIMITED, Lists
 from frota.remote_list.messages import CHANGES, Refused, Request
 from frota.remote_list.response_cache import Remembered
 from frota.remote_list.server import snapshot
 from frota.remote_list.server.snapshot import Copy
-from frota.storage.state_folder import StateError
 from frota.storage.wal import segment
 from frota.storage.wal.log import Limits, NoRoom, Store
 from frota.storage.wal.reader import Damage, Reader

@@ -10,8 +10,9 @@ from typing import Any
 
 import zmq
 
-from frota.core import commands, log
+from frota.core import commands
 from frota.core.tasks import essential
+from frota.logs import log
 from frota.net.addresses import plain
 from frota.remote_list import messages, queries, settings
 from frota.remote_list.lists import Change, Limits

@@ -13,10 +13,10 @@ from typing import Any
 
 import orjson
 
+from frota.core.errors import StateError
 from frota.remote_list.lists import Edit, List, Lists
 from frota.remote_list.response_cache import Remembered
 from frota.storage import files
-from frota.storage.state_folder import StateError
 from frota.storage.wal import segment
 
 _PIECE = 256  # elements in one record: another thread waits at most until it is encoded

@@ -6,9 +6,9 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
-from frota.core import log
 from frota.core.backoff import Backoff
 from frota.core.tasks import essential
+from frota.logs import log
 from frota.net.addresses import endpoint
 from frota.sensors.client.delivery import Delivery
 from frota.sensors.client.spool import Spool

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable
 from contextlib import suppress
 
-from frota.core import log
+from frota.logs import log
 from frota.net.addresses import endpoint
 from frota.sensors.client.spool import Spool
 from frota.sensors.messages import ANSWER, ERROR, GREATEST, LONGEST, MALFORMED

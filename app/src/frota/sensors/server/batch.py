@@ -4,31 +4,64 @@ What they send in one turn of the event loop is parsed, judged and stored togeth
 costs more than twice the time. Anything else is handed back to its connection, which takes the long way.
 """
 
+import asyncio
 import re
-from typing import TYPE_CHECKING
+from typing import Protocol
 
-from frota.core import log
+from frota.logs import log
 from frota.sensors import messages, readings
+from frota.sensors.framing import Framer
 from frota.sensors.messages import ANSWER
+from frota.sensors.server.event_log import EventLog
+from frota.sensors.staleness import Watch
+from frota.storage.wal.group_commit import Logbook
 from frota.storage.wal.log import NoRoom
 
-if TYPE_CHECKING:
-    from frota.sensors.server.connection import Connection
-    from frota.sensors.server.server import SensorServer
-
 LONGEST = 128  # bytes of a packet for which the short cut is tried
+
+
+class Sender(Protocol):
+    """What a round needs of a connection."""
+
+    framer: Framer
+    head: bytes
+    head_outside: bytes
+    in_round: bool
+    address: tuple[str, int]
+
+    def take(self, data: bytes) -> None:
+        """Take a packet the long way."""
+
+    def write(self, data: bytes) -> None:
+        """Send."""
+
+    def not_stored(self, count: int, error: NoRoom) -> None:
+        """Refuse readings for which there is no room."""
+
+
+class Store(Protocol):
+    """What a round needs of the server: where readings go, and what is said of them."""
+
+    now: float
+    loop: asyncio.AbstractEventLoop
+    log: Logbook
+    watch: Watch
+    event_log: EventLog
+
+    def limit_backlog(self) -> None:
+        """Apply backpressure if too much waits for the disk."""
 
 
 class Round:
     """What has arrived in this turn; `pattern` is that of a reading that a known unit ends."""
 
-    def __init__(self, server: "SensorServer", pattern: re.Pattern[str]) -> None:
+    def __init__(self, server: Store, pattern: re.Pattern[str]) -> None:
         self._server = server
         self._lines = re.compile(f"^{pattern.pattern}$", re.MULTILINE)
-        self._connections: list[Connection] = []
+        self._connections: list[Sender] = []
         self._packets: list[bytes] = []
 
-    def add(self, connection: "Connection", packet: bytes) -> None:
+    def add(self, connection: Sender, packet: bytes) -> None:
         """Take a packet of a connection that has none in this round."""
         if not self._packets:
             self._server.loop.call_soon(self.flush)
@@ -81,7 +114,7 @@ class Round:
             return None
         return found if len(found) == len(packets) else None
 
-    def _stored(self, connections: "list[Connection]", error: NoRoom | None) -> None:
+    def _stored(self, connections: list[Sender], error: NoRoom | None) -> None:
         if error is None:
             for connection in connections:
                 connection.write(ANSWER)

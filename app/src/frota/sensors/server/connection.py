@@ -4,36 +4,66 @@ Every answer, also that to a bad line, goes through the log's queue, and so come
 """
 
 import asyncio
-from typing import TYPE_CHECKING
+import re
+from typing import Any, Protocol
 
-from frota.core import log
+from frota.logs import log
 from frota.net.addresses import endpoint
 from frota.sensors import messages, readings
 from frota.sensors.framing import Bad, Batch, Event, Framer, Newline
 from frota.sensors.messages import ANSWER, Command, Parts
+from frota.sensors.readings import Query
 from frota.sensors.server import batch
-from frota.sensors.server.session import Control
+from frota.sensors.server.event_log import EventLog
+from frota.sensors.server.session import Session
+from frota.sensors.server.subscriptions import Subscriptions
 from frota.sensors.server.transport import BACKLOG, HELLO, Peer
+from frota.sensors.settings import ServerSettings
+from frota.sensors.staleness import Watch
+from frota.storage.wal.group_commit import Logbook
 from frota.storage.wal.log import NoRoom
 from frota.storage.wal.segment import NOBODY
-
-if TYPE_CHECKING:
-    from frota.sensors.server.server import SensorServer
 
 _ANSWER_LINE = ANSWER + b"\n"
 
 
-class Connection(Peer):
-    """The protocol of one connection; `server` holds what they share."""
+class Server(Protocol):
+    """What a connection needs of its server: where its readings go, and what all connections share."""
 
-    def __init__(self, server: "SensorServer") -> None:
+    now: float  # of the last sweep, in the loop's seconds
+    settings: ServerSettings
+    pattern: re.Pattern[str]
+    known_units: set[str]
+    log: Logbook
+    round: batch.Round
+    watch: Watch
+    event_log: EventLog
+    subscriptions: Subscriptions
+
+    def admit(self, connection: Any) -> bool:
+        """Count a new connection in, or refuse it."""
+
+    def forget(self, connection: Any, writer: bytes) -> None:
+        """Count a connection out."""
+
+    def claim(self, writer: bytes, connection: Any) -> None:
+        """Make this the numbered client's connection."""
+
+    def limit_backlog(self) -> None:
+        """Apply backpressure if too much waits for the disk."""
+
+
+class Connection(Peer):
+    """The protocol of one connection."""
+
+    def __init__(self, server: Server) -> None:
         super().__init__()
         self._server = server
         self.framer = Framer(server.pattern, server.known_units)
         self.in_round = False
         self._held: list[Event] | None = None  # what came behind a hello that is not answered yet
         self.viewer: asyncio.Task[None] | None = None  # shows what is kept; nothing more is taken in then
-        self._control = Control(server)
+        self._session = Session(server)
         self._errors = 0
         self._progress = self._heard = server.now
 
@@ -100,7 +130,7 @@ class Connection(Peer):
         super().connection_lost(exc)
         if self.viewer:
             self.viewer.cancel()
-        self._server.forget(self, self._control.writer)
+        self._server.forget(self, self._session.writer)
 
     def check(self) -> None:
         """Enforce the time limits; called several times per shortest limit."""
@@ -149,22 +179,32 @@ class Connection(Peer):
             elif isinstance(event, Bad):
                 self.refuse(event)
             elif isinstance(event, Command):
-                self._control.obey(self, event)
+                self._obey(event)
             if self.closed or self.viewer is not None:
                 return
             if self._held is not None:
                 self._held = events[index + 1 :]
                 return
 
+    def _obey(self, command: Command) -> None:
+        try:
+            if command.name in ("history", "tail"):
+                query = Query.from_json(command.argument)
+                self.viewer = self._server.subscriptions.begin(self, query, command.name == "tail")
+            else:
+                self._session.obey(self, command)
+        except ValueError as error:
+            self.refuse(Bad(str(error), fatal=True, text=command.argument))
+
     def _store(self, found: list[Parts], raw: bytes, answer: bytes) -> None:
         server = self._server
-        number = self._control.count(len(found))
+        number = self._session.count(len(found))
         if number > messages.GREATEST:
             self.refuse(Bad(messages.NO_NUMBERS, fatal=True))
             return
         outside = server.watch.check(found, server.now)
         payload = readings.head(*self.address, len(found), outside) + raw
-        server.log.append(payload, self._stored, answer, self._control.writer, number)
+        server.log.append(payload, self._stored, answer, self._session.writer, number)
         server.event_log.readings([self] * len(found), found, outside)
         if not self.paused:
             server.limit_backlog()
@@ -179,7 +219,7 @@ class Connection(Peer):
         """Refuse readings for which there is no room."""
         self._server.event_log.not_stored(self, count, error)
         self.write(self._line(messages.DISK_FULL) * count)
-        if self._control.writer is not NOBODY:
+        if self._session.writer is not NOBODY:
             # Its next readings would be stored under numbers that say that this one was.
             self.finish()
 
@@ -188,7 +228,7 @@ class Connection(Peer):
         server = self._server
         server.event_log.error(self, bad.reason, bad.text)
         self._errors += 1
-        self._control.count(1)  # a line that is refused has a number all the same: both sides count lines
+        self._session.count(1)  # a line that is refused has a number all the same: both sides count lines
         ending = bad.fatal or self._errors > server.settings.max_errors
         server.log.barrier(self._write_later, self._line(bad.reason))
         if ending:

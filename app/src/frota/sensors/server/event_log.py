@@ -2,15 +2,21 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Protocol
 
-from frota.core.log import printable, record
-from frota.core.rate_limit import RateLimitedLog, RateLimiter
+from frota.logs.log import printable, record
+from frota.logs.rate_limit import RateLimitedLog, RateLimiter
 from frota.net.addresses import endpoint
+from frota.sensors.history import Illegible
 from frota.sensors.messages import DISK_FULL, Parts, Reading
-from frota.sensors.server.subscriptions import Illegible
-from frota.sensors.server.transport import Peer
 from frota.storage.wal.log import NoRoom
 from frota.storage.wal.reader import Damage
+
+
+class Addressed(Protocol):
+    """Whoever has an address."""
+
+    address: tuple[str, int]
 
 
 class EventLog(RateLimitedLog):
@@ -27,18 +33,18 @@ class EventLog(RateLimitedLog):
         self._disk = RateLimiter("not_stored_suppressed", "answers that a reading is not stored", 1)
         super().__init__(self._readings, self._connections, self._errors, self._ranges, self._sensors, self._disk)
 
-    def connected(self, peer: Peer, count: int) -> None:
+    def connected(self, peer: Addressed, count: int) -> None:
         """Log a new connection, one of so many."""
         if self._connections.allow():
             record("INFO", "connected", f"Nova conexão de {peer.address}", PEER=endpoint(*peer.address))
             record("INFO", "connections", f"Conexões ativas: {count}")
 
-    def disconnected(self, peer: Peer) -> None:
+    def disconnected(self, peer: Addressed) -> None:
         """Log the end of a connection."""
         if self._connections.allow():
             record("INFO", "disconnected", f"Conexão encerrada com {peer.address}", PEER=endpoint(*peer.address))
 
-    def readings(self, peers: Sequence[Peer], found: list[Parts], outside: list[int]) -> None:
+    def readings(self, peers: Sequence[Addressed], found: list[Parts], outside: list[int]) -> None:
         """Log readings within the rate limit, and warn of those out of range."""
         for index in outside:
             if self._ranges.allow():
@@ -51,19 +57,19 @@ class EventLog(RateLimitedLog):
             if limiter.allow():
                 _reading("INFO", "reading", "Recebido", peer, parts)
 
-    def error(self, peer: Peer, reason: str, text: str = "") -> None:
+    def error(self, peer: Addressed, reason: str, text: str = "") -> None:
         """Log what went wrong with one connection."""
         if self._errors.allow():
             shown = f" ({printable(text[:80])})" if text else ""
             message = f"Erro com {peer.address}: {reason}{shown}"
             record("WARNING", "bad_input", message, PEER=endpoint(*peer.address))
 
-    def skipped(self, peer: Peer, count: int) -> None:
+    def skipped(self, address: tuple[str, int], count: int) -> None:
         """Log that a client had to drop readings."""
         message = f"{count} readings were dropped by the sensor's full spool"
-        record("WARNING", "readings_skipped", message, PEER=endpoint(*peer.address), COUNT=count)
+        record("WARNING", "readings_skipped", message, PEER=endpoint(*address), COUNT=count)
 
-    def not_stored(self, peer: Peer, count: int, error: NoRoom) -> None:
+    def not_stored(self, peer: Addressed, count: int, error: NoRoom) -> None:
         """Log that readings were refused for want of room."""
         if self._disk.allow():
             message = f"Erro com {peer.address}: {DISK_FULL} ({self._directory}: {error})"
@@ -90,7 +96,7 @@ class EventLog(RateLimitedLog):
             record("ERROR", "readings_illegible", str(damage), COUNT=damage.readings)
 
 
-def _reading(level: str, event: str, verb: str, peer: Peer, parts: Parts) -> None:
+def _reading(level: str, event: str, verb: str, peer: Addressed, parts: Parts) -> None:
     reading = Reading(*parts)
     text = f"{verb} de {peer.address}: {reading}"
     record(level, event, text, PEER=endpoint(*peer.address), SENSOR=reading.sensor, KIND=reading.kind)

@@ -1,18 +1,18 @@
 """The sensors' server: what its connections share, and the limits they keep."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 
-from frota.core import commands, log
+from frota.core import commands
 from frota.core.tasks import essential
+from frota.logs import log
 from frota.net.addresses import endpoint
 from frota.net.listen import bounded, listening_sockets
 from frota.sensors import messages, settings, units
 from frota.sensors.server.batch import Round
 from frota.sensors.server.connection import Connection
 from frota.sensors.server.event_log import EventLog
-from frota.sensors.server.subscriptions import Follower
+from frota.sensors.server.subscriptions import Subscriptions
 from frota.sensors.server.transport import BACKLOG
 from frota.sensors.settings import ServerSettings
 from frota.sensors.staleness import Watch
@@ -33,12 +33,10 @@ class SensorServer:
         self.known_units = units.checked(config.known_units)
         self.pattern = messages.open_pattern(self.known_units)
         self.watch = Watch(config.ranges, config.stale_after)
-        self.followers: set[Follower] = set()
         self._connections: set[Connection] = set()
         self._refused: dict[Connection, None] = {}  # that have yet to read why, the oldest first
         self._held_back: set[Connection] = set()
         self._clients: dict[bytes, Connection] = {}
-        self._viewers: set[asyncio.Task[None]] = set()
         self.event_log = EventLog(self.directory, config.log_readings_per_second)
 
     async def start(self) -> str:
@@ -50,7 +48,7 @@ class SensorServer:
         keep = Limits(self.settings.segment_bytes, self.settings.keep_bytes, self.settings.keep_days * 86400)
         self.log = Logbook(Store(self.directory, keep), loop, self._disk_failed)
         self.log.on_commit = self._committed
-        self.readers = ThreadPoolExecutor(2, "history")
+        self.subscriptions = Subscriptions(self.directory, self.log, self.event_log.damage, self.settings.max_viewers)
         sockets = listening_sockets(self.settings.host, self.settings.port, self.settings.backlog)
         backlog = self.settings.backlog
         self._listeners = [await loop.create_server(self._connect, sock=sock, backlog=backlog) for sock in sockets]
@@ -65,8 +63,7 @@ class SensorServer:
         self._sweeper.cancel()
         for listener in self._listeners:
             listener.close()
-        for viewer in list(self._viewers):
-            viewer.cancel()
+        self.subscriptions.cancel()
         for connection in list(self._connections):
             connection.stop()
         await self.log.drain()
@@ -77,7 +74,7 @@ class SensorServer:
         for connection in [*self._connections, *self._refused]:
             connection.abort()
         await self.log.close()
-        self.readers.shutdown(wait=False, cancel_futures=True)
+        self.subscriptions.close()
         self.event_log.report()
         log.record("INFO", "stopped", "stopped; everything acknowledged is on disk")
 
@@ -92,6 +89,7 @@ class SensorServer:
         self._bound()
         self.watch.configure(self.settings.ranges, self.settings.stale_after)
         self.event_log.configure(self.settings.log_readings_per_second)
+        self.subscriptions.most = self.settings.max_viewers
         log.configure(settings.SYSTEM, settings.SERVER_UNIT, self.settings.log_level)
 
     def admit(self, connection: Connection) -> bool:
@@ -128,16 +126,6 @@ class SensorServer:
             self.event_log.error(older, "cut off, since the same client has connected anew")
             older.abort()
 
-    def show(self, viewing: Coroutine[None, None, None]) -> asyncio.Task[None]:
-        """Serve a viewer beside everything else. Raises ValueError when there are too many."""
-        if len(self._viewers) >= self.settings.max_viewers:
-            viewing.close()
-            raise ValueError("leitores demais, tente mais tarde")
-        task = asyncio.get_running_loop().create_task(viewing)
-        self._viewers.add(task)
-        task.add_done_callback(self._viewers.discard)
-        return task
-
     def limit_backlog(self) -> None:
         """Read nothing more from anybody until the disk has caught up, if too much waits for it.
 
@@ -156,8 +144,7 @@ class SensorServer:
         return Connection(self)
 
     def _committed(self, group: Group) -> None:
-        for follower in self.followers:
-            follower.offer(group)
+        self.subscriptions.publish(group)
         if self._held_back and self.log.backlog <= self.settings.max_backlog_bytes // 2:
             held, self._held_back = self._held_back, set()
             for connection in held:

@@ -1,43 +1,57 @@
-"""The control lines of one connection: who sends, which number comes next, what is kept."""
+"""The session of one client: who sends, and which number comes next."""
 
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 from uuid import UUID
 
-from frota.sensors.framing import Bad
 from frota.sensors.messages import GREATEST, Command
-from frota.sensors.readings import Query
-from frota.sensors.server import subscriptions
+from frota.sensors.server.event_log import EventLog
+from frota.storage.wal.group_commit import Logbook
 from frota.storage.wal.log import NoRoom
 from frota.storage.wal.segment import NOBODY
 
-if TYPE_CHECKING:
-    from frota.sensors.server.connection import Connection
-    from frota.sensors.server.server import SensorServer
+
+class Client(Protocol):
+    """What a session needs of its connection."""
+
+    closed: bool
+    address: tuple[str, int]
+
+    def write(self, data: bytes) -> None:
+        """Send."""
+
+    def hold(self) -> None:
+        """Put off what comes, until the hello is answered."""
+
+    def release(self) -> None:
+        """Go on with what was put off."""
 
 
-class Control:
-    """What a connection has learnt from control lines; `writer` is NOBODY unless its readings are numbered."""
+class Server(Protocol):
+    """What a session needs of its server."""
+
+    log: Logbook
+    event_log: EventLog
+
+    def claim(self, writer: bytes, connection: Any) -> None:
+        """Make this the numbered client's connection."""
+
+
+class Session:
+    """What a connection has learnt from hello and skip; `writer` is NOBODY unless its readings are numbered."""
 
     __slots__ = ("_next", "_server", "writer")
 
-    def __init__(self, server: "SensorServer") -> None:
+    def __init__(self, server: Server) -> None:
         self._server = server
         self.writer = NOBODY
         self._next = 0
 
-    def obey(self, connection: "Connection", command: Command) -> None:
-        """Do what a control line says, or refuse it."""
-        try:
-            if command.name == "hello":
-                self._hello(connection, command.argument)
-            elif command.name == "skip":
-                self._skip(connection, command.argument)
-            else:
-                query = Query.from_json(command.argument)
-                show = subscriptions.show(self._server, connection, query, command.name == "tail")
-                connection.viewer = self._server.show(show)
-        except ValueError as error:
-            connection.refuse(Bad(str(error), fatal=True, text=command.argument))
+    def obey(self, connection: Client, command: Command) -> None:
+        """Do what a hello or a skip says. Raises ValueError, saying what is right."""
+        if command.name == "hello":
+            self._hello(connection, command.argument)
+        else:
+            self._skip(connection, command.argument)
 
     def count(self, lines: int) -> int:
         """Give the next lines their numbers; return the last one, 0 if they have none."""
@@ -46,7 +60,7 @@ class Control:
         self._next += lines
         return self._next - 1
 
-    def _hello(self, connection: "Connection", argument: str) -> None:
+    def _hello(self, connection: Client, argument: str) -> None:
         try:
             writer = UUID(argument).bytes
         except ValueError:
@@ -59,18 +73,18 @@ class Control:
         # Behind everything a former connection of this client has sent: only then its last number is known.
         self._server.log.barrier(self._numbered, connection)
 
-    def _numbered(self, connection: "Connection", _: NoRoom | None) -> None:
+    def _numbered(self, connection: Client, _: NoRoom | None) -> None:
         if not connection.closed:
             last = self._server.log.last(self.writer)
             self._next = last + 1
             connection.write(f"frota numbered {last}\n".encode())
             connection.release()
 
-    def _skip(self, connection: "Connection", argument: str) -> None:
+    def _skip(self, connection: Client, argument: str) -> None:
         right = argument.isascii() and argument.isdigit() and len(argument) <= len(str(GREATEST))
         if not right or self.writer is NOBODY or int(argument) < self._next:
             raise ValueError(f"skip espera um número acima do último, até {GREATEST}, depois de hello")
         missing = int(argument) - self._next
         if missing and self._next > 1:  # a client that is new here may begin anywhere
-            self._server.event_log.skipped(connection, missing)
+            self._server.event_log.skipped(connection.address, missing)
         self._next = int(argument)

@@ -11,13 +11,13 @@ from typing import Any
 
 from frota.core import output
 from frota.core.backoff import Backoff
-from frota.core.log import printable
+from frota.core.errors import StateError
 from frota.core.settings import SettingsError
+from frota.logs.log import printable
+from frota.sensors import history as kept
 from frota.sensors import readings
 from frota.sensors.readings import Query
-from frota.sensors.server import subscriptions
 from frota.sensors.viewer.query import Unreachable, ask
-from frota.storage.state_folder import StateError
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 10.0  # between two tries to connect
 
@@ -79,7 +79,7 @@ def history(args: argparse.Namespace) -> int:
         return 0
     if not args.state_dir.is_dir():
         raise StateError(f"no readings in {args.state_dir}: no such folder")
-    _print(subscriptions.history(args.state_dir, query, _tell), args.json)
+    _print(kept.history(args.state_dir, query, _tell), args.json)
     return 0
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
-from frota.core.log import printable
+from frota.logs.log import printable
 from frota.net.addresses import endpoint
 from frota.sensors.messages import END, ERROR, ILLEGIBLE
 from frota.sensors.readings import Query, parse_since

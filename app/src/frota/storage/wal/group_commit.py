@@ -11,7 +11,7 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Any
 
-from frota.core import log
+from frota.logs import log
 from frota.storage.wal.log import NoRoom, Position, Store
 from frota.storage.wal.segment import NOBODY, encode_commit, encode_record
 

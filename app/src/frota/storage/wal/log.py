@@ -9,7 +9,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
-from frota.core import log
+from frota.core.errors import StateError
+from frota.logs import log
 from frota.storage import files, state_folder
 from frota.storage.wal import segment
 from frota.storage.wal.age import Running
@@ -185,7 +186,7 @@ class Store:
             self._begin(number)
         except NoRoom as error:
             reason = f"state folder {self._directory}: {error}; make room or choose another with --state-dir"
-            raise state_folder.StateError(reason) from error
+            raise StateError(reason) from error
 
     def _begin(self, number: int) -> None:
         path = segment.path_of(self._directory, number)

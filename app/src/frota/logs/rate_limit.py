@@ -2,7 +2,7 @@
 
 import time
 
-from frota.core.log import record
+from frota.logs.log import record
 
 DEFAULT_RATE = 20  # records a second
 _REPORT_SECONDS = 10

@@ -8,8 +8,8 @@ from PIL import GifImagePlugin, Image, JpegImagePlugin, PngImagePlugin, TiffImag
 from PIL.ImageFile import ImageFile
 
 from frota.images import formats, png
+from frota.images.converter import colours, lossless
 from frota.images.formats import BadImage, Grey, Limits, Look, Source
-from frota.images.worker import colours, lossless
 
 QUALITY = 90  # of a JPEG that is made of another format
 _ORIENTATION = 274  # tag of EXIF and TIFF

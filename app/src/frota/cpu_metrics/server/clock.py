@@ -2,8 +2,8 @@
 
 import time
 
-from frota.core import log
-from frota.cpu_metrics.agent.spool import clock as steady
+from frota.core.clock import boottime
+from frota.logs import log
 
 _LEAP_SECONDS = 2.0  # more than any clock is wrong by that is set little by little
 _LASTING_SECONDS = 60.0  # after which a clock that has leapt is taken for right
@@ -13,16 +13,16 @@ class Clock:
     """Goes on where it was while the computer's clock leaps, for a minute; then takes it as it is."""
 
     def __init__(self) -> None:
-        self._offset = time.time() - steady()
-        self._leapt: float | None = None  # when, by the steady clock
+        self._offset = time.time() - boottime()
+        self._leapt: float | None = None  # when, by the boottime clock
 
     def now(self) -> float:
         """Return seconds since 1970."""
-        return steady() + self._offset
+        return boottime() + self._offset
 
     def sweep(self) -> None:
         """Compare with the computer's clock; to be called every second."""
-        now = steady()
+        now = boottime()
         ahead = time.time() - now - self._offset
         if abs(ahead) <= _LEAP_SECONDS:
             self._offset += ahead

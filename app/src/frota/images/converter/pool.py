@@ -12,8 +12,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from frota.images.converter.child import ANSWER, BAD, MEDIA_TYPES, REQUEST
 from frota.images.formats import DEFAULT, BadImage, Grey, Limits, look, makes_png
-from frota.images.worker.child import ANSWER, BAD, MEDIA_TYPES, REQUEST
 
 SECONDS = 60.0
 MEMORY = 768 << 20  # bytes; enough for all formats within the limit of pixels, save the largest of WebP and TIFF
@@ -129,7 +129,7 @@ class _Child:
             theirs_in, ours_out = _pipe(closing)
             ours_in, theirs_out = _pipe(closing)
             # -P: a folder that happens to be the current one is no place to import from.
-            command = [sys.executable, "-P", "-m", "frota.images.worker.child", *self._arguments]
+            command = [sys.executable, "-P", "-m", "frota.images.converter.child", *self._arguments]
             # Huge pages where the system leaves it to us: of 12 megapixels' time, page faults are a quarter to a half.
             environ = {**os.environ, "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
             self._process = await asyncio.create_subprocess_exec(

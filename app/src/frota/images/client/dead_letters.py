@@ -17,8 +17,6 @@ import pika
 from pika import exceptions
 from pika.adapters.blocking_connection import BlockingChannel
 
-from frota.core import log
-from frota.core.log import printable
 from frota.core.trace import trace_of
 from frota.images import access
 from frota.images.access import Operator
@@ -28,6 +26,8 @@ from frota.images.client.client import tell
 from frota.images.client.output import write
 from frota.images.messages import DEAD, EVENTS, QUEUE, BadMessage, Event, Ticket, death_of
 from frota.images.settings import PREFIX, SYSTEM
+from frota.logs import log
+from frota.logs.log import printable
 
 _UNIT = "frota-image-operator"
 _SURE = "delete {} for ever? [y/N] "

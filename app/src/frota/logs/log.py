@@ -2,8 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from frota.core import sinks
-from frota.core.sinks import printable
+from frota.logs import sinks
+from frota.logs.sinks import printable
 
 if TYPE_CHECKING:
     from loguru import Message

@@ -37,7 +37,7 @@ def main(seconds: float, memory: int, pixels: int) -> None:
         os.dup2(nowhere.fileno(), 1)
         os.dup2(nowhere.fileno(), 2)
     from frota.images import formats
-    from frota.images.worker import grayscale, lossless
+    from frota.images.converter import grayscale, lossless
 
     lossless.available()  # found now, not during the first image
     answers.write(READY)

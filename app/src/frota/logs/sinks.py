@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
 
-from frota.core.journald import Journal, stderr_is_journal
+from frota.logs.journald import Journal, stderr_is_journal
 
 PRIORITIES = {"CRITICAL": 2, "ERROR": 3, "WARNING": 4, "SUCCESS": 5, "INFO": 6}  # syslog(3); anything else is 7
 _COLOURS = {"CRITICAL": 35, "ERROR": 31, "WARNING": 33, "INFO": 32}
