@@ -2,8 +2,10 @@
 
 import argparse
 import dataclasses
+import importlib
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -90,6 +92,22 @@ def read_as_people(cls: type[Settings], prefix: str, args: argparse.Namespace, f
     except SettingsError as error:
         raise SettingsError(f"{fleet_file}: {error}") from None
     return read(cls, prefix, args, vars(found))
+
+
+def serve(args: argparse.Namespace, system: str, unit: str, read_settings: Callable[[], Any], service: str) -> int:
+    """Run a service until it ends: `service` is MODULE:CLASS, imported only then, and called with settings and `end`.
+
+    `read_settings` is called now, and again by each reload. With --check nothing is started. Raises SettingsError.
+    """
+    log.configure(system, unit)
+    config = read_settings()
+    if args.check:
+        return 0
+    from frota.core import service as runner  # here: what runs a service is memory that other commands do without
+
+    log.configure(system, unit, config.log_level)
+    module, _, name = service.partition(":")
+    return runner.run(partial(getattr(importlib.import_module(module), name), config, read_settings))
 
 
 def take_live(old: Settings, new: Settings, prefix: str) -> Settings:

@@ -82,16 +82,8 @@ def _seconds(least: float, most: float, text: str) -> float:
 
 
 def _serve(args: argparse.Namespace) -> int:
-    log.configure(SYSTEM, SERVER_UNIT)
     reread = partial(commands.read, ServerSettings, PREFIX, args)
-    config = reread()
-    if args.check:
-        return 0
-    from frota.core import service
-    from frota.cpu_metrics.server.server import Server
-
-    log.configure(SYSTEM, SERVER_UNIT, config.log_level)
-    return service.run(partial(Server, config, reread))
+    return commands.serve(args, SYSTEM, SERVER_UNIT, reread, "frota.cpu_metrics.server.server:Server")
 
 
 def _agent(args: argparse.Namespace) -> int:

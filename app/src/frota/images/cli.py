@@ -15,7 +15,6 @@ from frota.images import settings
 from frota.images.access import Access, Operator
 from frota.images.messages import check_id
 from frota.images.settings import PREFIX, PRODUCER_UNIT, SYSTEM, WORKER_UNIT, ProducerSettings, WorkerSettings
-from frota.logs import log
 
 _AMQP_PORT = 5672
 _ID = "0123456789abcdef0123456789abcdef"  # in examples
@@ -115,29 +114,13 @@ def _parallel(text: str) -> int:
 
 
 def _serve(args: argparse.Namespace) -> int:
-    log.configure(SYSTEM, PRODUCER_UNIT)
     reread = partial(_producer_settings, args)
-    config = reread()
-    if args.check:
-        return 0
-    from frota.core import service
-    from frota.images.producer.producer import Producer
-
-    log.configure(SYSTEM, PRODUCER_UNIT, config.log_level)
-    return service.run(partial(Producer, config, reread))
+    return commands.serve(args, SYSTEM, PRODUCER_UNIT, reread, "frota.images.producer.producer:Producer")
 
 
 def _work(args: argparse.Namespace) -> int:
-    log.configure(SYSTEM, WORKER_UNIT)
     reread = partial(_worker_settings, args)
-    config = reread()
-    if args.check:
-        return 0
-    from frota.core import service
-    from frota.images.worker.worker import Worker
-
-    log.configure(SYSTEM, WORKER_UNIT, config.log_level)
-    return service.run(partial(Worker, config, reread))
+    return commands.serve(args, SYSTEM, WORKER_UNIT, reread, "frota.images.worker.worker:Worker")
 
 
 def _producer_settings(args: argparse.Namespace) -> ProducerSettings:

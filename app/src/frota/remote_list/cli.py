@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 
 from frota.core import commands
-from frota.logs import log
 from frota.remote_list.access import Access
 from frota.remote_list.messages import ORDERS, whole
 from frota.remote_list.settings import PREFIX, SERVER_UNIT, SYSTEM, ServerSettings
@@ -111,22 +110,18 @@ def _count(text: str) -> int:
 
 
 def _serve(args: argparse.Namespace) -> int:
-    log.configure(SYSTEM, SERVER_UNIT)
-    reread = partial(commands.read, ServerSettings, PREFIX, args)
-    config = reread()
-    if args.check:
-        if config.key_file:  # systemd's credential is there only when the unit starts
-            from frota.remote_list.server import authentication
+    reread = partial(_server_settings, args)
+    return commands.serve(args, SYSTEM, SERVER_UNIT, reread, "frota.remote_list.server.server:ListServer")
 
-            authentication.secret_key(config)
-        return 0
-    from frota.core import service
-    from frota.remote_list.server.admission import require_descriptors
-    from frota.remote_list.server.server import ListServer
 
-    require_descriptors()
-    log.configure(SYSTEM, SERVER_UNIT, config.log_level)
-    return service.run(partial(ListServer, config, reread))
+def _server_settings(args: argparse.Namespace) -> ServerSettings:
+    """Read the server's settings. Raises SettingsError, with --check also for a key that is of no use."""
+    config = commands.read(ServerSettings, PREFIX, args)
+    if args.check and config.key_file:  # systemd's credential is there only when the unit starts
+        from frota.remote_list.server import authentication
+
+        authentication.secret_key(config)
+    return config
 
 
 def _keygen(args: argparse.Namespace) -> int:

@@ -42,16 +42,8 @@ def _asking(parser: argparse.ArgumentParser, last: int) -> None:
 
 
 def _serve(args: argparse.Namespace) -> int:
-    log.configure(SYSTEM, SERVER_UNIT)
     reread = partial(commands.read, ServerSettings, PREFIX, args)
-    config = reread()
-    if args.check:
-        return 0
-    from frota.core import service
-    from frota.sensors.server.server import SensorServer
-
-    log.configure(SYSTEM, SERVER_UNIT, config.log_level)
-    return service.run(partial(SensorServer, config, reread))
+    return commands.serve(args, SYSTEM, SERVER_UNIT, reread, "frota.sensors.server.server:SensorServer")
 
 
 def _simulate(args: argparse.Namespace) -> int:

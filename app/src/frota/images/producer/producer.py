@@ -15,7 +15,7 @@ from grpc_health.v1.health_pb2 import HealthCheckResponse
 from frota.core import commands, systemd
 from frota.core.errors import StateError
 from frota.core.settings import SettingsError
-from frota.core.tasks import essential
+from frota.core.tasks import EssentialTasks
 from frota.images import messages, settings
 from frota.images.broker import topology
 from frota.images.broker.consumer import Consumer, Delivery
@@ -59,6 +59,7 @@ class Producer:
         self.settings, self._reread, self._end = config, reread, end
         self._event_log = ProducerEventLog(config.log_requests_per_second)
         self._listening, self._hears = "", False
+        self._tasks = EssentialTasks(end)
 
     async def start(self) -> str:
         """Open what is kept, listen; the broker may come later."""
@@ -74,9 +75,7 @@ class Producer:
         self._rpc = Rpc(self._intake, self._statuses, objects.url, self._event_log)
         self._taking: set[asyncio.Task[None]] = set()
         addresses = await self._listen(config)
-        self._tasks = [
-            essential(work, self._end) for work in (self._publisher.run(), self._events.run(), self._sweep())
-        ]
+        self._tasks.start(self._publisher.run(), self._events.run(), self._sweep())
         self._listening = f"listening on {', '.join(addresses)}"
         for address in addresses:
             log.record("INFO", "starting", f"Servidor gRPC iniciado em {address}", ADDRESS=address)
@@ -87,11 +86,9 @@ class Producer:
         await self._health.enter_graceful_shutdown()
         self._rpc.stop()
         await self._server.stop(_GRACE)
-        for task in self._tasks:
-            task.cancel()
         for task in self._taking:
             task.cancel()  # an event that is not noted is not acknowledged either, and comes again
-        await asyncio.gather(*self._tasks, *self._taking, return_exceptions=True)
+        await asyncio.gather(self._tasks.cancel(), *self._taking, return_exceptions=True)
         await self._intake.close()
         await self._objects.close()
         await self._statuses.close()
@@ -100,7 +97,7 @@ class Producer:
 
     def healthy(self) -> bool:
         """Tell whether the loop and what it cannot be without are alive."""
-        return not any(task.done() for task in self._tasks)
+        return self._tasks.alive()
 
     def reload(self) -> None:
         """Read the settings again and take those that may change live."""

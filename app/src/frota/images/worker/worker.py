@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from frota.core import commands
-from frota.core.tasks import essential
+from frota.core.tasks import EssentialTasks, essential
 from frota.images import settings
 from frota.images.broker import topology
 from frota.images.broker.consumer import Consumer, Delivery
@@ -58,6 +58,7 @@ class Worker:
         self._event_log = WorkerEventLog(config.log_requests_per_second)
         self._working: dict[asyncio.Task[None], Delivery] = {}
         self._outage = Outage()
+        self._tasks = EssentialTasks(end)
         self._held = AsyncExitStack()
 
     async def start(self) -> str:
@@ -73,8 +74,7 @@ class Worker:
         publisher = Publisher(config, self._declare)
         self._reporter = Reporter(publisher, self._name, config.bucket, Owed(config.directory))
         self._consumer = Consumer(config, QUEUE, count * (1 + _AHEAD), self._take, self._declare)
-        works = (publisher.run(), self._consumer.run(), self._sweep())
-        self._tasks = [essential(work, self._end) for work in works]
+        self._tasks.start(publisher.run(), self._consumer.run(), self._sweep())
         self._telling = essential(self._reporter.tell_owed(), self._end)
         log.record("INFO", "starting", f"Trabalhador {self._name} iniciado, {count} conversões por vez")
         return f"working with {count} converters, results into {config.bucket}"
@@ -88,10 +88,10 @@ class Worker:
         left = len(self._working)
         seconds = max(end + _REQUEUE_SECONDS - time.monotonic(), 0)
         await asyncio.gather(self._reporter.finish(seconds), self._requeue_all(seconds))
-        tasks = [*self._working, *self._tasks, self._telling]
+        tasks = [*self._working, self._telling]
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(self._tasks.cancel(), *tasks, return_exceptions=True)
         await self._objects.close()
         await self._held.aclose()
         self._event_log.report()
@@ -99,7 +99,7 @@ class Worker:
 
     def healthy(self) -> bool:
         """Tell whether the loop and what it cannot be without are alive."""
-        return not any(task.done() for task in self._tasks)
+        return self._tasks.alive()
 
     def reload(self) -> None:
         """Read the settings again and take those that may change live."""

@@ -11,13 +11,13 @@ from typing import Any
 import zmq
 
 from frota.core import commands
-from frota.core.tasks import essential
+from frota.core.tasks import EssentialTasks, essential
 from frota.logs import log
 from frota.net.addresses import plain
 from frota.remote_list import messages, queries, settings
 from frota.remote_list.lists import Change, Limits
 from frota.remote_list.server import authentication, sockets
-from frota.remote_list.server.admission import Admission
+from frota.remote_list.server.admission import Admission, require_descriptors
 from frota.remote_list.server.drain import Connections
 from frota.remote_list.server.engine import Engine
 from frota.remote_list.server.event_log import EventLog, Note
@@ -49,10 +49,12 @@ class ListServer:
         self._allowed = authentication.AllowList(config.clients, self._event_log)
         self._most = _MOST_TO_KEEP if config.durable else _MOST_ELSE
         self._scheduled = self._stopping = False
+        self._tasks = EssentialTasks(end)
         self._long: set[asyncio.Task[None]] = set()
 
     async def start(self) -> str:
         """Bring back what was kept, then listen."""
+        require_descriptors()
         sys.setswitchinterval(_SWITCH_SECONDS)
         self._loop = asyncio.get_running_loop()
         self._answers = Answers(self._event_log, self._schedule)
@@ -71,7 +73,7 @@ class ListServer:
         self._engine.info = {"watch_port": self._sockets.watch_port, "security": "curve" if self._secret else "clear"}
         for socket in self._sockets.requests:
             self._loop.add_reader(sockets.descriptor(socket), self._turn)
-        self._sweeper = essential(self._sweep(), self._end)
+        self._tasks.start(self._sweep())
         self._schedule()  # what came before anybody looked
         return self._introduce()
 
@@ -82,7 +84,7 @@ class ListServer:
         about to ask have asked; then all are answered at once, and the answer takes the end of the connection along: no
         request is lost in a connection that nobody reads any more.
         """
-        self._sweeper.cancel()
+        await self._tasks.cancel()
         self._stopping = True
         for socket in self._sockets.requests:
             self._loop.remove_reader(sockets.descriptor(socket))
@@ -107,7 +109,7 @@ class ListServer:
 
     def healthy(self) -> bool:
         """Tell whether the limits are enforced; that the loop turns is seen by this being asked."""
-        return not self._sweeper.done()
+        return self._tasks.alive()
 
     def reload(self) -> None:
         """Read the settings again and take those that may change live."""

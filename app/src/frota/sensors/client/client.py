@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from frota.core.backoff import Backoff
-from frota.core.tasks import essential
+from frota.core.tasks import EssentialTasks
 from frota.logs import log
 from frota.net.addresses import endpoint
 from frota.sensors.client.delivery import Delivery
@@ -28,6 +28,7 @@ class SensorClient:
             min(_FIRST_PAUSE_S, config.retry_most), config.retry_most
         )  # since the last delivered reading
         self._measured = 0
+        self._tasks = EssentialTasks(end)
 
     async def start(self) -> str:
         """Open the spool and begin."""
@@ -35,21 +36,19 @@ class SensorClient:
             self._spool = Spool(self._directory, self._config.spool_limit)
         except sqlite3.Error as error:
             raise OSError(f"{self._directory / 'spool.sqlite'}: {error}; repair or remove it") from error
-        self._tasks = [essential(self._measure(), self._end), essential(self._deliver(), self._end)]
+        self._tasks.start(self._measure(), self._deliver())
         return f"{self._config.sensor} to {endpoint(self._config.host, self._config.port)}"
 
     async def stop(self) -> None:
         """Stop; what has no answer yet waits in the spool, and its number tells the server if it has it already."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._tasks.cancel()
         if self._spool.waiting:
             log.record("INFO", "stopped", f"stopped; {self._spool.waiting} readings wait in {self._directory}")
         self._spool.close()
 
     def healthy(self) -> bool:
         """Tell whether both tasks live."""
-        return not any(task.done() for task in self._tasks)
+        return self._tasks.alive()
 
     def reload(self) -> None:
         """Nothing of a client changes live: it restarts in no time and loses nothing."""

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 from frota.core import commands
-from frota.core.tasks import essential
+from frota.core.tasks import EssentialTasks
 from frota.logs import log
 from frota.net.addresses import endpoint
 from frota.net.listen import bounded, listening_sockets
@@ -29,6 +29,7 @@ class SensorServer:
     ) -> None:
         self._reread, self._end = reread, end
         self.settings = config
+        self._tasks = EssentialTasks(end)
         self.directory = config.directory
         self.known_units = units.checked(config.known_units)
         self.pattern = messages.open_pattern(self.known_units)
@@ -52,7 +53,7 @@ class SensorServer:
         sockets = listening_sockets(self.settings.host, self.settings.port, self.settings.backlog)
         backlog = self.settings.backlog
         self._listeners = [await loop.create_server(self._connect, sock=sock, backlog=backlog) for sock in sockets]
-        self._sweeper = essential(self._sweep(), self._end)
+        self._tasks.start(self._sweep())
         addresses = [endpoint(*sock.getsockname()[:2]) for sock in sockets]
         for address in addresses:
             log.record("INFO", "starting", f"Servidor iniciando em {address}", ADDRESS=address)
@@ -60,7 +61,7 @@ class SensorServer:
 
     async def stop(self) -> None:
         """Accept nothing new, answer what was received, close."""
-        self._sweeper.cancel()
+        await self._tasks.cancel()
         for listener in self._listeners:
             listener.close()
         self.subscriptions.cancel()
@@ -80,7 +81,7 @@ class SensorServer:
 
     def healthy(self) -> bool:
         """Tell whether the disk keeps up and the limits are enforced."""
-        return self.log.healthy() and not self._sweeper.done()
+        return self.log.healthy() and self._tasks.alive()
 
     def reload(self) -> None:
         """Read the settings again and take those that may change live."""
