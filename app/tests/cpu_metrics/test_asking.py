@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from frota.core.errors import ServerUnavailable, WrongServer
 from frota.cpu_metrics.viewer import query
 from frota.cpu_metrics.viewer.host_status import SORTS, Host, disk_share, memory_share, number, ordered, percent
-from frota.cpu_metrics.viewer.query import Client, NoServer, Unreachable
+from frota.cpu_metrics.viewer.query import Client
 from support import reserved_port
 from viewer_support import END, fake, host, lines
 
@@ -49,13 +50,13 @@ def test_a_server_that_was_started_anew_meanwhile_is_asked_again_without_a_word(
 def test_where_nobody_listens_a_sentence_says_so() -> None:
     with (
         reserved_port() as port,
-        pytest.raises(Unreachable, match=f"no metrics server at 127.0.0.1:{port}: Connection"),
+        pytest.raises(ServerUnavailable, match=f"no metrics server at 127.0.0.1:{port}: Connection"),
     ):
         Client("127.0.0.1", port).hosts()
 
 
 def test_no_host_can_have_such_a_name_is_a_sentence_too() -> None:
-    with pytest.raises(Unreachable, match="no metrics server at "):
+    with pytest.raises(ServerUnavailable, match="no metrics server at "):
         Client("a" * 100 + ".", 1).hosts()
 
 
@@ -76,7 +77,7 @@ def test_no_host_can_have_such_a_name_is_a_sentence_too() -> None:
     ids=["http", "ssh", "escapes", "a list", "no JSON", "NaN", "no UTF-8", "deep", "nothing", "other JSON"],
 )
 def test_what_is_no_metrics_server_is_told_by_its_first_bytes(answer: bytes) -> None:
-    with fake(answer) as server, pytest.raises(NoServer) as raised:
+    with fake(answer) as server, pytest.raises(WrongServer) as raised:
         Client("127.0.0.1", server.port).hosts()
     assert str(raised.value).startswith(f"127.0.0.1:{server.port} is no metrics server: it says ")
     assert str(raised.value).isprintable()
@@ -87,37 +88,37 @@ def test_what_is_no_metrics_server_is_told_by_its_first_bytes(answer: bytes) -> 
 def test_a_server_that_ends_in_the_middle_is_told(answer: bytes) -> None:
     with fake(answer) as server:
         server.hangs_up = True
-        with pytest.raises(Unreachable, match=f"127.0.0.1:{server.port}: the server closed the connection"):
+        with pytest.raises(ServerUnavailable, match=f"127.0.0.1:{server.port}: the server closed the connection"):
             Client("127.0.0.1", server.port).hosts()
 
 
 def test_an_endless_line_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(query, "_LONGEST", 100_000)
-    with fake(b'{"host": "' + b"x" * 1_000_000) as server, pytest.raises(NoServer, match="is no metrics server"):
+    with fake(b'{"host": "' + b"x" * 1_000_000) as server, pytest.raises(WrongServer, match="is no metrics server"):
         Client("127.0.0.1", server.port).hosts()
 
 
 def test_an_answer_of_too_many_hosts_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(query, "_MOST", 1_000)
-    with fake(lines(host("a"), host("b"))) as server, pytest.raises(NoServer, match="longer than 1000 bytes"):
+    with fake(lines(host("a"), host("b"))) as server, pytest.raises(WrongServer, match="longer than 1000 bytes"):
         Client("127.0.0.1", server.port).hosts()
 
 
 def test_an_answer_without_an_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(query, "_HOSTS_SECONDS", -1.0)
-    with fake(lines(host("a"))[: -len(END)]) as server, pytest.raises(Unreachable, match="no end of the answer"):
+    with fake(lines(host("a"))[: -len(END)]) as server, pytest.raises(ServerUnavailable, match="no end of the answer"):
         Client("127.0.0.1", server.port).hosts()
 
 
 def test_a_server_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(query, "_QUIET_SECONDS", 0.05)
-    with fake(b"") as server, pytest.raises(Unreachable, match="no answer in time"):
+    with fake(b"") as server, pytest.raises(ServerUnavailable, match="no answer in time"):
         Client("127.0.0.1", server.port).hosts()
 
 
 def test_a_reason_that_the_server_gives_is_told_and_never_obeyed() -> None:
     answer = json.dumps({"frota": 1, "error": "host \x1b[2J desconhecido: ção"}).encode() + b"\n"
-    with fake(answer) as server, pytest.raises(Unreachable) as raised:
+    with fake(answer) as server, pytest.raises(ServerUnavailable) as raised:
         Client("127.0.0.1", server.port).hosts()
     assert str(raised.value) == f"127.0.0.1:{server.port}: host \\x1b[2J desconhecido: ção"
 
@@ -125,7 +126,7 @@ def test_a_reason_that_the_server_gives_is_told_and_never_obeyed() -> None:
 def test_what_is_left_of_a_broken_answer_is_not_taken_for_the_next_one() -> None:
     answers = [lines(host("old"))[: -len(END)] + b"[]\n" + lines(host("old")), lines(host("new"))]
     with fake(lambda _: answers.pop(0)) as server, Client("127.0.0.1", server.port) as client:
-        with pytest.raises(NoServer):
+        with pytest.raises(WrongServer):
             client.hosts()
         assert [one.name for one in client.hosts()] == ["new"]
         assert server.connections == 2

@@ -11,13 +11,13 @@ from typing import Any
 import grpc
 import pytest
 
+from frota.core.errors import ServerUnavailable
 from frota.images import messages
 from frota.images.access import Access
 from frota.images.client import client as module
 from frota.images.client.calls import Image
 from frota.images.client.client import Client, Refused
 from frota.images.client.files import CHANGED, BadFile
-from frota.images.client.retry import Unreachable
 from frota.images.proto import images_pb2 as native
 from images.fake_producer import Fake, Received, Reply, fake
 from images.images_support import images, pictures, send
@@ -88,7 +88,10 @@ def test_a_server_that_comes_late_is_waited_for(tmp_path: Path) -> None:
 
 def test_a_server_that_stays_away_is_told_of_once_and_given_up_when_patience_ends(tmp_path: Path) -> None:
     told: list[str] = []
-    with reserved_port() as port, pytest.raises(Unreachable, match=r"gave up after \d s: 127.*Connection refused"):
+    with (
+        reserved_port() as port,
+        pytest.raises(ServerUnavailable, match=r"gave up after \d s: 127.*Connection ref"),
+    ):
         sent(port, picture(tmp_path), 1.0, told.append)
     assert told == [f"127.0.0.1:{port} does not answer, trying again: Connection refused"]
 
@@ -149,7 +152,7 @@ def test_a_server_that_says_nothing_at_all_is_given_up_when_patience_ends(
     monkeypatch.setattr(module, "_TRY", 0.4)
     with (
         socket.create_server(("127.0.0.1", 0)) as silent,
-        pytest.raises(Unreachable, match=r"after [12] s: .*no answer"),
+        pytest.raises(ServerUnavailable, match=r"after [12] s: .*no answer"),
     ):
         sent(silent.getsockname()[1], picture(tmp_path), 1.0)
 

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from frota.core.errors import ServerUnavailable
 from frota.remote_list.access import Access
-from frota.remote_list.client.client import Client, Unreachable
+from frota.remote_list.client.client import Client
 from remote_list.clients import client
 from remote_list.fake_server import CUT, answered, fake
 from support import PATIENCE, reserved_port
@@ -88,7 +89,7 @@ def test_a_server_that_stays_away_is_told_of_in_one_line(
 ) -> None:
     monkeypatch.setattr("frota.remote_list.client.client._FIRST_WAIT", 0.1)
     monkeypatch.setattr("frota.remote_list.client.client._LONGEST_PAUSE", 0.1)
-    with reserved_port() as port, client(port, 1) as one, pytest.raises(Unreachable):
+    with reserved_port() as port, client(port, 1) as one, pytest.raises(ServerUnavailable):
         one.ask("clear")
     assert capsys.readouterr().err == f"frota: 127.0.0.1:{port} does not answer, trying again\n"
 

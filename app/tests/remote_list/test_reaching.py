@@ -9,9 +9,10 @@ import pytest
 import zmq
 from zmq.utils import z85
 
+from frota.core.errors import ServerUnavailable, WrongServer
 from frota.remote_list import keys
 from frota.remote_list.access import Access
-from frota.remote_list.client.client import Client, NoHost, NoList, Unreachable
+from frota.remote_list.client.client import Client, NoHost
 from remote_list.clients import client
 from remote_list.fake_server import CUT, answered, fake
 from support import PATIENCE, reserved_port
@@ -24,7 +25,7 @@ _SHORT = 0.4  # seconds of patience with servers that never answer; less than th
     "said", [b"", b"OK", b"{}", b"[]", b'{"ok": 1, "text": ""}', b'{"a":' * 9999, b"\xff", b"\0\x1b[2J"]
 )
 def test_what_is_no_list_server_is_told_by_one_sentence_at_once(said: bytes) -> None:
-    with fake(lambda _: [said]) as server, client(server.port) as one, pytest.raises(NoList) as told:
+    with fake(lambda _: [said]) as server, client(server.port) as one, pytest.raises(WrongServer) as told:
         one.ask("info")
     assert str(told.value).startswith(f"127.0.0.1:{server.port} is no list server: it says ")
     assert len(str(told.value)) < 400
@@ -35,7 +36,7 @@ def _says(expected: str, port: int, **settings: Any) -> bool:
     """Tell whether a client that gives up says something; on a busy machine it may have to try for longer."""
     patience = _SHORT
     while patience < PATIENCE:
-        with client(port, patience, **settings) as one, pytest.raises(Unreachable) as told:
+        with client(port, patience, **settings) as one, pytest.raises(ServerUnavailable) as told:
             one.ask("append", value="x")
         reason = str(told.value).replace(f"127.0.0.1:{port}", "HERE")
         if expected in reason:

@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
+from frota.core.errors import WrongServer
 from frota.cpu_metrics.messages import Disk, Memory, Network, Own, Sample
 from frota.cpu_metrics.viewer import gauges
 from frota.cpu_metrics.viewer.host_status import disk_share, memory_share, number, part, percent
-from frota.cpu_metrics.viewer.query import Client, NoServer
+from frota.cpu_metrics.viewer.query import Client
 from frota.logs.log import printable
 
 _NAMED: dict[str, type[Memory | Disk | Network | Own]] = {
@@ -65,8 +66,8 @@ class _Samples:
             raise self._strange()
         return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
-    def _strange(self) -> NoServer:
-        return NoServer(f"{self._client.where} is no metrics server: its history makes no sense")
+    def _strange(self) -> WrongServer:
+        return WrongServer(f"{self._client.where} is no metrics server: its history makes no sense")
 
 
 def _part(sample: dict[str, Any], name: str) -> Any:

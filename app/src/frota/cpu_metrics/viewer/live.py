@@ -14,7 +14,7 @@ from frota.cpu_metrics.viewer.view import View
 
 
 def watch(args: argparse.Namespace, view: View, glyphs: Glyphs) -> int:
-    """Show the hosts until `q` is typed. Raises Unreachable and NoServer where there is no server from the start."""
+    """Show the hosts until `q` is typed. Raises ServerUnavailable and WrongServer at the start only."""
     poller = Poller(Client(args.host, args.port), args.interval)
     seen: Answer | None = None
     decoder = Decoder()

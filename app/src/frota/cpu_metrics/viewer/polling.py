@@ -26,7 +26,7 @@ class Poller:
     """What a server last said, and what became of the last request; the bell is a socket to wait for and read."""
 
     def __init__(self, client: Client, interval: float) -> None:
-        """Take the first answer in the caller's own thread. Raises Unreachable and NoServer."""
+        """Take the first answer in the caller's own thread. Raises ServerUnavailable and WrongServer."""
         self._client, self._interval = client, interval
         self.answer = self._asked()
         self.reason = ""  # why the last request failed

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Self
 
 import orjson
 
+from frota.core.errors import ServerUnavailable, WrongServer
 from frota.cpu_metrics.messages import VERSION
 from frota.cpu_metrics.viewer.host_status import Host
 from frota.logs.log import printable
@@ -21,14 +22,6 @@ _QUIET_SECONDS = 30.0  # without a byte of an answer
 _HOSTS_SECONDS = 60.0  # until the end of the answer with all hosts, however little comes at a time
 _LONGEST = 8 * 1024 * 1024  # bytes of a line: a stretch of samples of thousands of cores
 _MOST = 64 * 1024 * 1024  # bytes of the answer with all hosts: 50,000 with 64 cores
-
-
-class Unreachable(ConnectionError):
-    """There is no server, or it ended the conversation: says which."""
-
-
-class NoServer(OSError):
-    """Something else answers there: says what it said."""
 
 
 class Line(NamedTuple):
@@ -59,7 +52,7 @@ class Client:
             self._connection = None
 
     def hosts(self) -> list[Host]:
-        """Ask for all hosts. Raises Unreachable and NoServer."""
+        """Ask for all hosts. Raises ServerUnavailable and WrongServer."""
         found, taken = [], 0
         with closing(self._ask({"ask": "hosts"}, time.monotonic() + _HOSTS_SECONDS)) as lines:
             for line in lines:
@@ -68,11 +61,11 @@ class Client:
                 found.append(Host(line.fields, line.data))
                 taken += len(line.data)
                 if taken > _MOST:
-                    raise NoServer(f"{self.where}: the answer is longer than {_MOST} bytes")
+                    raise WrongServer(f"{self.where}: the answer is longer than {_MOST} bytes")
         return found
 
     def history(self, host: str, seconds: float) -> Iterator[dict[str, Any]]:
-        """Ask for a host's samples of the last seconds, and yield them in columns. Raises Unreachable and NoServer."""
+        """Ask for a host's samples of the last seconds, and yield them in columns. Raises as `hosts` does."""
         for line in self._ask({"ask": "history", "host": host, "seconds": seconds}):
             yield line.fields
 
@@ -83,15 +76,15 @@ class Client:
             for line in self._lines(json.dumps({"frota": VERSION, **request}).encode() + b"\n", ends):
                 fields = self._read(line)
                 if "error" in fields:
-                    raise Unreachable(f"{self.where}: {printable(str(fields['error'])[:500])}")
+                    raise ServerUnavailable(f"{self.where}: {printable(str(fields['error'])[:500])}")
                 if fields.get("end") is True:
                     whole = True
                     return
                 yield Line(line, fields)
         except OSError as error:
-            if isinstance(error, Unreachable | NoServer):
+            if isinstance(error, ServerUnavailable | WrongServer):
                 raise
-            raise Unreachable(f"{self.where}: {_reason(error)}") from None
+            raise ServerUnavailable(f"{self.where}: {_reason(error)}") from None
         finally:
             if not whole:  # what is left of the answer would be taken for that to the next request
                 self.close()
@@ -105,9 +98,9 @@ class Client:
             if len(rest) > _LONGEST or not rest.startswith(b"{"[: len(rest)]):
                 raise self._strange(rest)
             if time.monotonic() > ends:
-                raise Unreachable(f"{self.where}: no end of the answer within {_HOSTS_SECONDS:.0f} s")
+                raise ServerUnavailable(f"{self.where}: no end of the answer within {_HOSTS_SECONDS:.0f} s")
             piece = connection.recv(262144)
-        raise Unreachable(f"{self.where}: the server closed the connection")
+        raise ServerUnavailable(f"{self.where}: the server closed the connection")
 
     def _send(self, request: bytes) -> tuple[socket.socket, bytes]:
         """Send a request, and return the first bytes of the answer; what an idle connection lost is asked anew."""
@@ -127,7 +120,7 @@ class Client:
         try:
             connection = socket.create_connection(self._address, _CONNECT_SECONDS)
         except (OSError, UnicodeError) as error:  # UnicodeError: no host can have such a name
-            raise Unreachable(f"no metrics server at {self.where}: {_reason(error)}") from None
+            raise ServerUnavailable(f"no metrics server at {self.where}: {_reason(error)}") from None
         connection.settimeout(_QUIET_SECONDS)
         return connection
 
@@ -140,9 +133,9 @@ class Client:
             raise self._strange(line)
         return found
 
-    def _strange(self, data: bytes) -> NoServer:
+    def _strange(self, data: bytes) -> WrongServer:
         said = data[:60].decode(errors="replace")
-        return NoServer(f"{self.where} is no metrics server: it says {printable(repr(said))}")
+        return WrongServer(f"{self.where} is no metrics server: it says {printable(repr(said))}")
 
 
 def _reason(error: Exception) -> str:

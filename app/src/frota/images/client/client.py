@@ -13,11 +13,12 @@ from typing import Self, TypeVar
 import grpc
 import grpc.aio
 
+from frota.core.errors import ServerUnavailable
 from frota.images import messages
 from frota.images.access import Access
 from frota.images.client import calls, diagnosis
 from frota.images.client.calls import Image
-from frota.images.client.retry import FIRST_PAUSE, LONGEST_PAUSE, Patience, Unreachable
+from frota.images.client.retry import FIRST_PAUSE, LONGEST_PAUSE, Patience
 from frota.images.proto import images_pb2 as native
 from frota.images.settings import MIB
 from frota.logs.log import printable
@@ -123,7 +124,7 @@ class Client:
                 return messages.RECEIVED.format(image.name)
         except Original:
             self.original = True
-        except Unreachable as error:
+        except ServerUnavailable as error:
             if messages.STORAGE_AWAY not in str(error):
                 raise
             raise Refused("UNAVAILABLE", messages.STORAGE_AWAY) from None  # which does not concern smaller ones
@@ -140,7 +141,7 @@ class Client:
     async def ask(self, attempt: Callable[[grpc.aio.Channel, float], Awaitable[T]], size: int = 0) -> T:
         """Make an attempt, given a channel and its seconds, until there is an answer.
 
-        Raises Refused, Original, Unreachable, NoConversation.
+        Raises Refused, Original, ServerUnavailable, NoConversation.
         """
         patience = Patience(self.access.patience)
         while True:

@@ -4,12 +4,9 @@ import asyncio
 import time
 
 from frota.core.backoff import Backoff
+from frota.core.errors import ServerUnavailable
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0  # seconds between two tries, doubled each time
-
-
-class Unreachable(ConnectionError):
-    """No answer came within the time: says what is wrong."""
 
 
 class Patience:
@@ -30,9 +27,9 @@ class Patience:
         self._backoff.reset()
 
     async def pause(self, since: float, reason: str) -> None:
-        """Wait before the next try, the server being silent since then. Raises Unreachable when there is none."""
+        """Wait before the next try, the server being silent since then. Raises ServerUnavailable when there is none."""
         self._since = since if self._since is None else self._since
         pause = self._backoff.pause()
         if self.left <= pause:
-            raise Unreachable(f"gave up after {self._seconds - self.left:.0f} s: {reason}")
+            raise ServerUnavailable(f"gave up after {self._seconds - self.left:.0f} s: {reason}")
         await asyncio.sleep(pause)

@@ -69,7 +69,7 @@ class Sending:
         self._senders = 0  # that are not at their end
 
     async def run(self, parallel: int) -> int:
-        """Send and follow them all; 0 if all went well. Raises Unreachable, NoConversation."""
+        """Send and follow them all; 0 if all went well. Raises ServerUnavailable, NoConversation."""
         self._senders = min(parallel, self._count)
         work = [asyncio.create_task(self._send_some()) for _ in range(self._senders)]
         work.append(asyncio.create_task(self._following.run()))

@@ -56,7 +56,7 @@ class Following:
             self._news.set()
 
     async def run(self) -> None:
-        """Follow until the end of all. Raises Original, Unreachable, NoConversation, Refused."""
+        """Follow until the end of all. Raises Original, ServerUnavailable, NoConversation, Refused."""
         patience = Patience(self._client.access.patience)
         while self._open or not self._complete:
             self._news.clear()

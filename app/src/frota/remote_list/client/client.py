@@ -16,6 +16,7 @@ from typing import Any, Self
 import zmq
 
 from frota.core.backoff import Backoff
+from frota.core.errors import ServerUnavailable, WrongServer
 from frota.core.settings import SettingsError
 from frota.core.trace import from_environment, traceparent
 from frota.logs.log import printable
@@ -29,20 +30,12 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 2.0  # seconds between two tries, doubled li
 _QUIET = 5.0  # seconds between two lines about a server that does not answer
 
 
-class Unreachable(ConnectionError):
-    """No answer came within the time: says what is wrong and what to do."""
-
-
 class NoHost(OSError):
     """The server's host has no address."""
 
 
 class InDoubt(OSError):
     """The answer to a change was lost, and the server is one that must not be asked again."""
-
-
-class NoList(OSError):
-    """Something else answers there: says what it said."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +99,7 @@ class Client:
     def ask(self, op: str, **fields: Any) -> Answer:
         """Have a request carried out, once, and return the answer; a refusal is an answer too (`ok` is False).
 
-        Raises Unreachable, NoHost, InDoubt, NoList, original.Cannot, SettingsError (keys).
+        Raises ServerUnavailable, NoHost, InDoubt, WrongServer, original.Cannot, SettingsError (keys).
         """
         self._number += 1
         request = {"op": op, "list": self.access.list, "id": f"{self._name}:{self._number}"}
@@ -120,11 +113,11 @@ class Client:
             self._wait(began, backoff)
 
     def _wait(self, began: float, backoff: Backoff) -> None:
-        """Pause before the next try. Raises Unreachable when there is none."""
+        """Pause before the next try. Raises ServerUnavailable when there is none."""
         now = time.monotonic()
         pause = backoff.pause()
         if now + pause + _LEAST_WAIT >= began + self.access.patience:
-            raise Unreachable(f"gave up after {now - began:.0f} s: {self._reason}")
+            raise ServerUnavailable(f"gave up after {now - began:.0f} s: {self._reason}")
         if now - began >= _FIRST_WAIT and now - self._told >= _QUIET:  # a shorter pause is nobody's business
             self._told = now
             self._tell(f"{self.access.address} does not answer, trying again")
@@ -173,7 +166,7 @@ class Client:
         except (ValueError, RecursionError, KeyError, TypeError):
             pass
         shown = said[:60].decode(errors="replace")
-        raise NoList(f"{self.access.address} is no list server: it says {shown!r}")
+        raise WrongServer(f"{self.access.address} is no list server: it says {shown!r}")
 
     def _connected(self) -> Channel | None:
         if self._channel and self._channel.lost:

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from frota.core.errors import ServerUnavailable
 from frota.logs.log import printable
 from frota.remote_list.client import legacy
-from frota.remote_list.client.client import Answer, Client, InDoubt, Unreachable, tell
+from frota.remote_list.client.client import Answer, Client, InDoubt, tell
 from frota.remote_list.messages import whole
 
 TITLE = "Cliente ZeroMQ - Lista Remota"
@@ -73,7 +74,7 @@ def _chosen(client: Client, choice: Choice | None) -> None:
         answer = client.ask(choice.op, **choice.fields, **fields)
     except Wrong as wrong:
         return _print(str(wrong))
-    except (Unreachable, InDoubt, legacy.Cannot) as error:
+    except (ServerUnavailable, InDoubt, legacy.Cannot) as error:
         if not sys.stdin.isatty():  # the rest of a script relies on what was asked for before
             raise
         return tell(str(error))

@@ -8,10 +8,11 @@ from typing import Any
 
 import zmq
 
+from frota.core.errors import ServerUnavailable
 from frota.core.settings import SettingsError
 from frota.logs.log import printable
 from frota.remote_list.client import channel
-from frota.remote_list.client.client import Answer, Client, Unreachable, tell
+from frota.remote_list.client.client import Answer, Client, tell
 from frota.remote_list.client.commands import write
 
 _FIRST_QUIET, _QUIET = 0.1, 3.0  # seconds without a change after which the server is asked whether there was none
@@ -122,7 +123,7 @@ def _ask(client: Client, op: str, **fields: Any) -> Answer:
     while True:
         try:
             answer = client.ask(op, **fields)
-        except Unreachable as error:
+        except ServerUnavailable as error:
             tell(f"{error}; trying again")
             continue
         if not answer.ok:

@@ -11,13 +11,13 @@ from typing import Any
 
 from frota.core import output
 from frota.core.backoff import Backoff
-from frota.core.errors import StateError
+from frota.core.errors import ServerUnavailable, StateError
 from frota.core.settings import SettingsError
 from frota.logs.log import printable
 from frota.sensors import history as kept
 from frota.sensors import readings
 from frota.sensors.readings import Query
-from frota.sensors.viewer.query import Unreachable, ask
+from frota.sensors.viewer.query import ask
 
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 10.0  # between two tries to connect
 
@@ -93,7 +93,7 @@ def tail(args: argparse.Namespace) -> int:
                     backoff.reset()
                     seen.note(reading)
                     _print([reading], args.json)
-            except (Unreachable, TimeoutError) as error:
+            except (ServerUnavailable, TimeoutError) as error:
                 print(f"frota: {error}; trying again", file=sys.stderr)
             if seen.time:  # all that came meanwhile
                 query = query._replace(last=readings.MOST, since_us=readings.parse_since(seen.time, datetime.now(UTC)))

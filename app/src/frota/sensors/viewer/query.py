@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
+from frota.core.errors import ServerUnavailable, WrongServer
 from frota.logs.log import printable
 from frota.net.addresses import endpoint
 from frota.sensors.messages import END, ERROR, ILLEGIBLE
@@ -21,24 +22,16 @@ _BEGINNINGS = (b"{", *_REASONS)
 _FIELDS = {"time": str, "text": str, "peer": str, "in_range": bool}  # the ones that are shown
 
 
-class Unreachable(ConnectionError):
-    """There is no server, or it ended the conversation: says which."""
-
-
-class NoSensorServer(OSError):
-    """Something else answers there: says what it said."""
-
-
 def ask(host: str, port: int, command: str, query: Query, tell: Callable[[str], None]) -> Iterator[dict[str, Any]]:
     """Ask a server for `history` or `tail` and yield the readings; `tell` hears what the server had to leave out.
 
-    Raises Unreachable and NoSensorServer.
+    Raises ServerUnavailable and WrongServer.
     """
     where = endpoint(host, port)
     try:
         connection = socket.create_connection((host, port), _CONNECT_SECONDS)
     except (OSError, UnicodeError) as error:  # UnicodeError: no host can have such a name
-        raise Unreachable(f"no sensor server at {where}: {getattr(error, 'strerror', None) or error}") from None
+        raise ServerUnavailable(f"no sensor server at {where}: {getattr(error, 'strerror', None) or error}") from None
     with connection:
         connection.settimeout(_ANSWER_SECONDS if command == "history" else None)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
@@ -48,17 +41,17 @@ def ask(host: str, port: int, command: str, query: Query, tell: Callable[[str], 
                 if line.startswith(_REASONS):
                     reason = line.decode(errors="replace").removeprefix(END).strip()
                     if reason and not _ILLEGIBLE.fullmatch(reason):
-                        raise Unreachable(f"{where}: {printable(reason)}")
+                        raise ServerUnavailable(f"{where}: {printable(reason)}")
                     if reason:
                         tell(f"{where}: {reason}")
                     return
                 yield _reading(line)
         except _Strange as strange:
             said = strange.data[:60].decode(errors="replace")
-            raise NoSensorServer(f"{where} is no sensor server: it says {said!r}") from None
+            raise WrongServer(f"{where} is no sensor server: it says {said!r}") from None
         except OSError as error:
-            raise error if isinstance(error, Unreachable) else Unreachable(f"{where}: {error}") from None
-    raise Unreachable(f"{where}: the server closed the connection")
+            raise error if isinstance(error, ServerUnavailable) else ServerUnavailable(f"{where}: {error}") from None
+    raise ServerUnavailable(f"{where}: the server closed the connection")
 
 
 class _Strange(Exception):
