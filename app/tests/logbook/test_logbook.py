@@ -4,21 +4,21 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from frota.storage.wal.group_commit import Logbook
-from frota.storage.wal.log import Limits, Store
+from frota.storage.wal.group_commit import WriteAheadLog
+from frota.storage.wal.log import Limits, LogFiles
 from frota.storage.wal.reader import Reader
 from support import PATIENCE, Disk
 
 Answers = list[tuple[str, bool]]
 
 
-def run(folder: Path, use: Callable[[Logbook, Answers], Awaitable[None]]) -> Answers:
+def run(folder: Path, use: Callable[[WriteAheadLog, Answers], Awaitable[None]]) -> Answers:
     """Use a log, close it, and return who was answered, and whether with success."""
     answers: Answers = []
 
     async def main() -> None:
         fatal = asyncio.get_running_loop().create_future()
-        book = Logbook(Store(folder, Limits()), asyncio.get_running_loop(), fatal.set_result)
+        book = WriteAheadLog(LogFiles(folder, Limits()), asyncio.get_running_loop(), fatal.set_result)
         await use(book, answers)
         if fatal.done():
             answers.append(("fatal", False))
@@ -28,7 +28,7 @@ def run(folder: Path, use: Callable[[Logbook, Answers], Awaitable[None]]) -> Ans
     return answers
 
 
-def append(book: Logbook, answers: Answers, name: str) -> None:
+def append(book: WriteAheadLog, answers: Answers, name: str) -> None:
     book.append(name.encode(), lambda who, error: answers.append((who, error is None)), name)
 
 
@@ -37,7 +37,7 @@ def kept(folder: Path) -> list[bytes]:
 
 
 def test_nothing_is_answered_before_the_sync_and_everything_in_order_after_it(tmp_path: Path, disk: Disk) -> None:
-    async def use(book: Logbook, answers: Answers) -> None:
+    async def use(book: WriteAheadLog, answers: Answers) -> None:
         disk.go.clear()
         for name in "abc":
             append(book, answers, name)
@@ -55,7 +55,7 @@ def test_nothing_is_answered_before_the_sync_and_everything_in_order_after_it(tm
 
 
 def test_what_gathers_during_one_sync_shares_the_next(tmp_path: Path, disk: Disk) -> None:
-    async def use(book: Logbook, answers: Answers) -> None:
+    async def use(book: WriteAheadLog, answers: Answers) -> None:
         disk.go.clear()
         append(book, answers, "first")
         await asyncio.sleep(0)
@@ -72,7 +72,7 @@ def test_what_gathers_during_one_sync_shares_the_next(tmp_path: Path, disk: Disk
 def test_after_a_full_disk_nothing_succeeds_that_was_appended_before_the_failure_was_known(
     tmp_path: Path, disk: Disk
 ) -> None:
-    async def use(book: Logbook, answers: Answers) -> None:
+    async def use(book: WriteAheadLog, answers: Answers) -> None:
         disk.failures = 1
         append(book, answers, "a")
         await asyncio.sleep(0)
@@ -87,7 +87,7 @@ def test_after_a_full_disk_nothing_succeeds_that_was_appended_before_the_failure
 
 
 def test_a_failed_sync_answers_nobody_and_is_reported_once(tmp_path: Path, disk: Disk) -> None:
-    async def use(book: Logbook, answers: Answers) -> None:
+    async def use(book: WriteAheadLog, answers: Answers) -> None:
         disk.broken = True
         append(book, answers, "a")
         await book.drain()
@@ -97,7 +97,7 @@ def test_a_failed_sync_answers_nobody_and_is_reported_once(tmp_path: Path, disk:
 
 
 def test_whatever_ends_the_committing_thread_is_reported_and_nobody_waits_for_it(tmp_path: Path) -> None:
-    async def use(book: Logbook, _: Answers) -> None:
+    async def use(book: WriteAheadLog, _: Answers) -> None:
         book.append(b"a", lambda *_: None, None, bytes(range(16)), 2**64)  # a number that no record has room for
         await asyncio.wait_for(book.drain(), PATIENCE)
         assert not book.healthy()
@@ -106,7 +106,7 @@ def test_whatever_ends_the_committing_thread_is_reported_and_nobody_waits_for_it
 
 
 def test_one_callers_mistake_does_not_cost_the_others_their_answer(tmp_path: Path) -> None:
-    async def use(book: Logbook, answers: Answers) -> None:
+    async def use(book: WriteAheadLog, answers: Answers) -> None:
         book.append(b"x", lambda _, __: 1 / 0, None)  # type: ignore[arg-type]
         append(book, answers, "a")
         await book.drain()

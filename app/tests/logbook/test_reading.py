@@ -5,16 +5,16 @@ from pathlib import Path
 import pytest
 
 from frota.storage.wal import segment
-from frota.storage.wal.log import Limits, Position, Store
+from frota.storage.wal.log import Limits, LogFiles, Position
 from frota.storage.wal.reader import Damage, Reader
-from frota.storage.wal.segment import NOBODY, encode_commit, encode_record
+from frota.storage.wal.segment import NO_PRODUCER, encode_commit, encode_record
 
 
 def write(folder: Path, count: int) -> Position:
     """Write so many commits, three to a segment, each of 10 bytes of payload; return where the log ends."""
-    store = Store(folder, Limits(segment_bytes=200))
+    store = LogFiles(folder, Limits(segment_bytes=200))
     for number in range(count):
-        store.commit(encode_commit([encode_record(b"%02d" % number * 5, 1, NOBODY, 0)]))
+        store.commit(encode_commit([encode_record(b"%02d" % number * 5, 1, NO_PRODUCER, 0)]))
     end = store.position
     store.close()
     return end

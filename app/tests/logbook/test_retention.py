@@ -11,9 +11,9 @@ import pytest
 
 from frota.logs import log
 from frota.storage.wal import age, segment
-from frota.storage.wal.log import Limits, Store
+from frota.storage.wal.log import Limits, LogFiles
 from frota.storage.wal.reader import Reader
-from frota.storage.wal.segment import NOBODY, encode_commit, encode_record
+from frota.storage.wal.segment import NO_PRODUCER, encode_commit, encode_record
 
 MONTH = 31 * 86400.0
 LIMITS = Limits(keep_seconds=80)
@@ -39,10 +39,10 @@ def clocks(monkeypatch: pytest.MonkeyPatch) -> Clocks:
 
 
 @pytest.fixture
-def store(tmp_path: Path, clocks: Clocks) -> Iterator[Store]:
+def store(tmp_path: Path, clocks: Clocks) -> Iterator[LogFiles]:
     """Give a log of two segments that are not old."""
     assert clocks
-    one = Store(tmp_path, LIMITS)
+    one = LogFiles(tmp_path, LIMITS)
     commit(one, b"old")
     clocks.go_on(50)
     commit(one, b"new")
@@ -51,8 +51,8 @@ def store(tmp_path: Path, clocks: Clocks) -> Iterator[Store]:
     one.close()
 
 
-def commit(store: Store, payload: bytes) -> None:
-    store.commit(encode_commit([encode_record(payload, 1, NOBODY, 0)]))
+def commit(store: LogFiles, payload: bytes) -> None:
+    store.commit(encode_commit([encode_record(payload, 1, NO_PRODUCER, 0)]))
 
 
 def kept(folder: Path) -> list[bytes]:
@@ -60,7 +60,7 @@ def kept(folder: Path) -> list[bytes]:
 
 
 def test_what_was_followed_by_a_segment_that_is_old_enough_is_deleted(
-    tmp_path: Path, store: Store, clocks: Clocks
+    tmp_path: Path, store: LogFiles, clocks: Clocks
 ) -> None:
     clocks.go_on(79)
     store.retire()
@@ -72,7 +72,7 @@ def test_what_was_followed_by_a_segment_that_is_old_enough_is_deleted(
 
 @pytest.mark.parametrize("leap", [MONTH, -MONTH, 1e10, -1.8e9])
 def test_a_clock_that_leaps_for_a_moment_deletes_nothing(
-    tmp_path: Path, store: Store, clocks: Clocks, leap: float
+    tmp_path: Path, store: LogFiles, clocks: Clocks, leap: float
 ) -> None:
     for _ in range(3):
         clocks.wall += leap
@@ -86,7 +86,7 @@ def test_a_clock_that_leaps_for_a_moment_deletes_nothing(
 
 @pytest.mark.parametrize("leap", [MONTH, -MONTH])
 def test_a_clock_that_is_wrong_at_boot_and_put_right_later_deletes_nothing(
-    tmp_path: Path, store: Store, clocks: Clocks, leap: float
+    tmp_path: Path, store: LogFiles, clocks: Clocks, leap: float
 ) -> None:
     for step in (leap, -leap):
         store.close()
@@ -101,7 +101,7 @@ def test_a_clock_that_is_wrong_at_boot_and_put_right_later_deletes_nothing(
 
 
 def test_segments_that_were_begun_while_the_clock_was_wrong_are_deleted_in_their_turn_too(
-    tmp_path: Path, store: Store, clocks: Clocks
+    tmp_path: Path, store: LogFiles, clocks: Clocks
 ) -> None:
     clocks.wall += MONTH
     clocks.go_on(20)
@@ -115,7 +115,9 @@ def test_segments_that_were_begun_while_the_clock_was_wrong_are_deleted_in_their
     assert kept(tmp_path) == [b"right"]
 
 
-def test_time_is_counted_over_restarts_as_far_as_the_log_was_open(tmp_path: Path, store: Store, clocks: Clocks) -> None:
+def test_time_is_counted_over_restarts_as_far_as_the_log_was_open(
+    tmp_path: Path, store: LogFiles, clocks: Clocks
+) -> None:
     for _ in range(3):
         store.close()
         clocks.go_on(MONTH)  # while nobody has it open
@@ -128,7 +130,7 @@ def test_time_is_counted_over_restarts_as_far_as_the_log_was_open(tmp_path: Path
     assert kept(tmp_path) == [b"new"]
 
 
-def test_a_crash_costs_a_minute_of_the_count_at_most(tmp_path: Path, store: Store, clocks: Clocks) -> None:
+def test_a_crash_costs_a_minute_of_the_count_at_most(tmp_path: Path, store: LogFiles, clocks: Clocks) -> None:
     for _ in range(20):
         clocks.go_on(3)
         store.retire()
@@ -137,7 +139,7 @@ def test_a_crash_costs_a_minute_of_the_count_at_most(tmp_path: Path, store: Stor
     for path in tmp_path.iterdir():
         if path.is_file():
             shutil.copy(path, copy)
-    crashed = Store(copy, LIMITS)
+    crashed = LogFiles(copy, LIMITS)
     clocks.go_on(81 - 60 + 60)
     crashed.retire()
     assert segment.listed(copy) == [2]
@@ -148,7 +150,7 @@ def test_a_crash_costs_a_minute_of_the_count_at_most(tmp_path: Path, store: Stor
     "content", [None, b"", b"nonsense", b"9999999999.000 99", b"nan nan", b"1e300 1e300", b"-5 -5", b"\xff" * 42]
 )
 def test_a_count_that_is_lost_or_damaged_deletes_nothing_too_early(
-    tmp_path: Path, store: Store, clocks: Clocks, content: bytes | None
+    tmp_path: Path, store: LogFiles, clocks: Clocks, content: bytes | None
 ) -> None:
     store.close()
     path = tmp_path / "running"
@@ -163,7 +165,7 @@ def test_a_count_that_is_lost_or_damaged_deletes_nothing_too_early(
 
 
 def test_segments_that_do_not_say_how_long_the_log_was_open_are_taken_for_newer_not_for_older(
-    tmp_path: Path, store: Store, clocks: Clocks, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, store: LogFiles, clocks: Clocks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clocks.go_on(70)
     encode = segment.encode_head
@@ -183,7 +185,7 @@ def test_segments_that_do_not_say_how_long_the_log_was_open_are_taken_for_newer_
     assert kept(tmp_path) == [b"newest"]
 
 
-def test_a_damaged_head_deletes_nothing_before_its_time(tmp_path: Path, store: Store, clocks: Clocks) -> None:
+def test_a_damaged_head_deletes_nothing_before_its_time(tmp_path: Path, store: LogFiles, clocks: Clocks) -> None:
     following = segment.path_of(tmp_path, 2)
     data = bytearray(following.read_bytes())
     data[30] ^= 255
@@ -200,7 +202,7 @@ def test_a_damaged_head_deletes_nothing_before_its_time(tmp_path: Path, store: S
 
 
 def test_a_segment_that_somebody_has_deleted_by_hand_stops_no_retention(
-    tmp_path: Path, store: Store, clocks: Clocks
+    tmp_path: Path, store: LogFiles, clocks: Clocks
 ) -> None:
     clocks.go_on(20)
     commit(store, b"newest")
@@ -213,7 +215,7 @@ def test_a_segment_that_somebody_has_deleted_by_hand_stops_no_retention(
 
 
 def test_each_deletion_says_what_was_deleted_and_why(
-    tmp_path: Path, store: Store, clocks: Clocks, capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, store: LogFiles, clocks: Clocks, capfd: pytest.CaptureFixture[str]
 ) -> None:
     log.configure("sensors", "test")
     size = segment.path_of(tmp_path, 1).stat().st_size
@@ -227,7 +229,7 @@ def test_each_deletion_says_what_was_deleted_and_why(
 
 def test_a_deletion_for_want_of_room_says_so(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     log.configure("sensors", "test")
-    store = Store(tmp_path, Limits(segment_bytes=200, keep_bytes=400))
+    store = LogFiles(tmp_path, Limits(segment_bytes=200, keep_bytes=400))
     for _ in range(4):
         commit(store, b"x" * 150)
     store.close()
@@ -237,7 +239,7 @@ def test_a_deletion_for_want_of_room_says_so(tmp_path: Path, capfd: pytest.Captu
 
 
 def test_history_since_a_moment_finds_what_was_written_before_the_clock_was_set_back(
-    tmp_path: Path, store: Store, clocks: Clocks
+    tmp_path: Path, store: LogFiles, clocks: Clocks
 ) -> None:
     clocks.go_on(1)
     moment = clocks.wall

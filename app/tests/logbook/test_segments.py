@@ -7,14 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frota.storage.wal import segment
-from frota.storage.wal.segment import NOBODY, encode_commit, encode_head, encode_record, scan
+from frota.storage.wal.segment import NO_PRODUCER, encode_commit, encode_head, encode_record, scan
 
 payloads = st.lists(st.binary(max_size=40), min_size=1, max_size=4)
 
 
 def image(commits: list[list[bytes]]) -> bytes:
     head = encode_head({}, 1)
-    return head + b"".join(encode_commit([encode_record(p, 1, NOBODY, 0) for p in commit]) for commit in commits)
+    return head + b"".join(encode_commit([encode_record(p, 1, NO_PRODUCER, 0) for p in commit]) for commit in commits)
 
 
 def read(data: bytes) -> list[list[bytes]]:

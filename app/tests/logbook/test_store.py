@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from frota.core.errors import StateError
 from frota.storage.wal import segment
-from frota.storage.wal.log import Limits, NoRoom, Store
+from frota.storage.wal.log import DiskFull, Limits, LogFiles
 from frota.storage.wal.reader import Reader
-from frota.storage.wal.segment import NOBODY, encode_commit, encode_record
+from frota.storage.wal.segment import NO_PRODUCER, encode_commit, encode_record
 
 
-def commit(store: Store, *payloads: bytes, writer: bytes = NOBODY, number: int = 0) -> None:
-    marks = [(writer, number)] if writer != NOBODY else []
+def commit(store: LogFiles, *payloads: bytes, writer: bytes = NO_PRODUCER, number: int = 0) -> None:
+    marks = [(writer, number)] if writer != NO_PRODUCER else []
     store.commit(encode_commit([encode_record(one, 1, writer, number) for one in payloads]), marks)
 
 
@@ -26,8 +26,8 @@ def kept(folder: Path) -> list[bytes]:
     return [r.payload for number in segment.listed(folder) for r in Reader(folder).records(number)]
 
 
-def reopened(folder: Path, limits: Limits | None = None) -> Store:
-    return Store(folder, limits or Limits())
+def reopened(folder: Path, limits: Limits | None = None) -> LogFiles:
+    return LogFiles(folder, limits or Limits())
 
 
 def test_what_is_committed_is_there_after_reopening_and_goes_on_behind_it(tmp_path: Path) -> None:
@@ -84,7 +84,7 @@ def test_a_log_that_finds_no_room_to_begin_says_so_and_what_to_do(
 
     monkeypatch.setattr(os, "write", full)
     with pytest.raises(StateError, match="No space left on device; make room"):
-        Store(tmp_path, Limits())
+        LogFiles(tmp_path, Limits())
     assert segment.listed(tmp_path) == []
 
 
@@ -111,7 +111,7 @@ def test_a_segment_without_a_head_is_as_if_it_had_never_been_begun(tmp_path: Pat
 
 def test_retention_by_bytes_deletes_the_oldest_segments_and_no_last_number(tmp_path: Path) -> None:
     limits = Limits(segment_bytes=300, keep_bytes=1000)
-    store = Store(tmp_path, limits)
+    store = LogFiles(tmp_path, limits)
     writer = uuid4().bytes
     commit(store, b"mine", writer=writer, number=41)
     for number in range(40):
@@ -121,13 +121,13 @@ def test_retention_by_bytes_deletes_the_oldest_segments_and_no_last_number(tmp_p
     assert b"mine" not in kept(tmp_path)
     assert kept(tmp_path)[-1] == b"0039" * 20
     store.close()
-    store = Store(tmp_path, limits)
+    store = LogFiles(tmp_path, limits)
     assert store.marks[writer] == 41
     store.close()
 
 
 def test_only_so_many_writers_are_remembered_and_the_longest_silent_one_goes_first(tmp_path: Path) -> None:
-    store = Store(tmp_path, Limits(writers=2))
+    store = LogFiles(tmp_path, Limits(producers=2))
     first, second, third = (uuid4().bytes for _ in range(3))
     for writer, number in ((first, 1), (second, 1), (first, 2), (third, 1)):
         commit(store, b"x", writer=writer, number=number)
@@ -150,7 +150,7 @@ def test_half_a_commit_on_a_full_disk_is_taken_back_and_the_next_one_succeeds(
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "write", half)
-        with pytest.raises(NoRoom):
+        with pytest.raises(DiskFull):
             commit(store, b"two")
     assert kept(tmp_path) == [b"one"]
     commit(store, b"three")
@@ -161,14 +161,14 @@ def test_half_a_commit_on_a_full_disk_is_taken_back_and_the_next_one_succeeds(
 def test_no_room_for_a_new_segment_fails_the_commit_and_leaves_no_file_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = Store(tmp_path, Limits(segment_bytes=1))
+    store = LogFiles(tmp_path, Limits(segment_bytes=1))
 
     def full(*_: object) -> int:
         raise OSError(errno.ENOSPC, "full")
 
     with monkeypatch.context() as patch:
         patch.setattr(os, "write", full)
-        with pytest.raises(NoRoom):
+        with pytest.raises(DiskFull):
             commit(store, b"one")
     assert segment.listed(tmp_path) == [1]
     commit(store, b"two")
@@ -196,7 +196,7 @@ def test_the_name_of_a_new_segment_is_durable_before_anything_in_it_is(
         os, "fsync", lambda fd: calls.append("folder" if stat.S_ISDIR(os.fstat(fd).st_mode) else "file")
     )
     monkeypatch.setattr(os, "fdatasync", lambda _: calls.append("commit"))
-    store = Store(tmp_path, Limits(segment_bytes=1))
+    store = LogFiles(tmp_path, Limits(segment_bytes=1))
     commit(store, b"one")
     assert calls == ["file", "folder"] * 2 + ["commit"]
     store.close()
@@ -213,7 +213,7 @@ def test_a_full_segment_grows_on_while_no_file_can_be_opened(tmp_path: Path, mon
     def refuse(*_: object) -> int:
         raise OSError(errno.EMFILE, "Too many open files")
 
-    store = Store(tmp_path, Limits(segment_bytes=100, keep_seconds=3600))
+    store = LogFiles(tmp_path, Limits(segment_bytes=100, keep_seconds=3600))
     commit(store, b"one" * 50)
     with monkeypatch.context() as flood:
         flood.setattr(os, "open", refuse)
@@ -252,7 +252,7 @@ def test_half_a_commit_in_a_longer_segment_is_set_aside_without_the_zeros_behind
     store = reopened(tmp_path, AHEAD)
     commit(store, b"one")
     path, end = segment.path_of(tmp_path, 1), store.position.offset
-    torn = encode_commit([encode_record(b"two", 1, NOBODY, 0)])[:20]
+    torn = encode_commit([encode_record(b"two", 1, NO_PRODUCER, 0)])[:20]
     crashed = path.read_bytes()
     store.close()
     path.write_bytes(crashed[:end] + torn + crashed[end + 20 :])

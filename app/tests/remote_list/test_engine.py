@@ -11,7 +11,7 @@ from frota.remote_list.lists import Change, Limits
 from frota.remote_list.server import engine
 from frota.remote_list.server.engine import Engine
 from frota.remote_list.server.journal import Memory
-from frota.storage.wal.log import NoRoom
+from frota.storage.wal.log import DiskFull
 
 CLIENT = "ab" * 16
 
@@ -40,7 +40,7 @@ class World:
     def changed(self, change: Change) -> None:
         self.published.append((change.op, change.version))
 
-    def no_room(self, error: NoRoom) -> None:
+    def no_room(self, error: DiskFull) -> None:
         pass
 
     def failed(self, error: Exception) -> None:
@@ -80,7 +80,7 @@ class Disk(Memory):
 
     def commit(self, records: list[bytes], _weight: int = 0) -> None:
         if self._world.full:
-            raise NoRoom("No space left on device")
+            raise DiskFull("No space left on device")
         if self._world.broken:
             raise OSError(5, "Input/output error")
         self._world.commits.append(records)

@@ -290,7 +290,7 @@ def test_a_disk_without_room_for_a_snapshot_leaves_the_journal_as_it_is(
 def test_a_change_that_cannot_be_made_again_is_refused_not_skipped(tmp_path: Path, payload: bytes) -> None:
     kept = Kept(tmp_path)
     some_changes(kept)
-    kept.journal.commit([segment.encode_record(payload, 7, segment.NOBODY, 0)])
+    kept.journal.commit([segment.encode_record(payload, 7, segment.NO_PRODUCER, 0)])
     kept.journal.close()
     with pytest.raises(
         StateError, match=r"00000001\.segment: change \d of those read back cannot be made again: .*backup"

@@ -64,13 +64,13 @@ def test_all_are_held_back_while_the_disk_stands_still_although_one_does_not_wai
                     break
                 connection.data_received(READING)
                 await asyncio.sleep(0)
-            assert server.log.backlog < 2 * 65536
+            assert server.wal.backlog < 2 * 65536
             assert (wire.reading, others.reading) == (False, False)
             late, lates = connect(server)
             await asyncio.sleep(0)
             assert not lates.reading
             disk.go.set()
-            await server.log.drain()
+            await server.wal.drain()
             assert (wire.reading, others.reading, lates.reading) == (True, True, True)
             end(connection, other, late)
 
@@ -83,17 +83,17 @@ def test_a_connection_that_a_newer_one_of_its_client_replaces_stores_nothing_mor
     async def send() -> None:
         async with serving(tmp_path, max_backlog_bytes=65536) as (server, _):
             disk.go.clear()
-            server.log.append(b"? 0 0 -\n", lambda *_: None, None)  # something for the hello to wait behind
+            server.wal.append(b"? 0 0 -\n", lambda *_: None, None)  # something for the hello to wait behind
             (older, _), (newer, wire) = connect(server), connect(server)
             older.data_received(hello + LINE)
             newer.data_received(hello)
             disk.go.set()
-            await server.log.drain()
-            await server.log.drain()  # what the first hello would have let through
+            await server.wal.drain()
+            await server.wal.drain()  # what the first hello would have let through
             newer.data_received(LINE)
-            await server.log.drain()
+            await server.wal.drain()
             assert wire.sent.startswith(b"frota numbered 0\n")
-            assert server.log.last(next(iter(server._clients))) == 1
+            assert server.wal.last(next(iter(server._clients))) == 1
             end(older, newer)
 
     asyncio.run(send())
@@ -118,7 +118,7 @@ def test_a_mistake_of_ours_over_one_reading_costs_no_other_connection_its_answer
             for number, (connection, _) in enumerate(pairs):
                 connection.data_received(b"Poison - Umidade: 5%" if number == 2 else READING)
             await asyncio.sleep(0)
-            await server.log.drain()
+            await server.wal.drain()
             answers = [wire.sent for _, wire in pairs]
             assert answers.pop(2) == "Erro: erro interno do servidor, conexão encerrada".encode()
             assert answers == [ANSWER] * 4

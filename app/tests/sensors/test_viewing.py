@@ -14,10 +14,10 @@ import pytest
 from frota.sensors.history import history
 from frota.sensors.readings import Query, head
 from frota.sensors.server import transport
-from frota.sensors.server.subscriptions import Follower
+from frota.sensors.server.subscriptions import Subscription
 from frota.storage.wal import segment
-from frota.storage.wal.log import Limits, Store
-from frota.storage.wal.segment import NOBODY, encode_commit, encode_record
+from frota.storage.wal.log import Limits, LogFiles
+from frota.storage.wal.segment import NO_PRODUCER, encode_commit, encode_record
 from support import (
     ANSWER,
     ANSWER_LINE,
@@ -185,9 +185,9 @@ def test_sigterm_ends_it_while_followers_and_idle_connections_stay_open(tmp_path
 
 def test_what_waits_for_a_slow_follower_is_bounded() -> None:
     async def offer() -> None:
-        follower = Follower(Query())
+        follower = Subscription(Query())
         for _ in range(50):
-            follower.offer([(bytes(2**20), 0, NOBODY, 0, print, None)])
+            follower.offer([(bytes(2**20), 0, NO_PRODUCER, 0, print, None)])
         with pytest.raises(OverflowError):
             await follower.lines()
 
@@ -220,9 +220,11 @@ def test_damage_in_the_log_is_told_once_and_what_can_be_read_is_shown(tmp_path: 
 
 def keep(folder: Path, *texts: str) -> None:
     """Write readings as a server did that took whatever its grammar matched."""
-    store = Store(folder, Limits())
+    store = LogFiles(folder, Limits())
     for text in texts:
-        store.commit(encode_commit([encode_record(head("h", 1, 1) + text.encode(), 1_700_000_000_000_000, NOBODY, 0)]))
+        store.commit(
+            encode_commit([encode_record(head("h", 1, 1) + text.encode(), 1_700_000_000_000_000, NO_PRODUCER, 0)])
+        )
     store.close()
 
 

@@ -17,7 +17,7 @@ from frota.remote_list.lists import LONG, Change, Limits, List, Lists
 from frota.remote_list.messages import CHANGES, Refused, Request
 from frota.remote_list.response_cache import Remembered
 from frota.remote_list.server import journal
-from frota.storage.wal.log import NoRoom
+from frota.storage.wal.log import DiskFull
 
 _MOST_WAITING = 1000  # requests that wait for a list that is being sorted
 _MOST_LARGE = 128 * 2**20  # bytes of large answers that are being made
@@ -38,7 +38,7 @@ class Edge(Protocol):
     def changed(self, change: Change) -> None:
         """Hear of a change that is on disk."""
 
-    def no_room(self, error: NoRoom) -> None:
+    def no_room(self, error: DiskFull) -> None:
         """Hear that changes were refused, since the disk has no room."""
 
     def failed(self, error: Exception) -> None:
@@ -112,7 +112,7 @@ class Engine:
         if self._records:
             try:
                 self._commit()
-            except NoRoom as error:
+            except DiskFull as error:
                 self._edge.no_room(error)
                 answers, done = self._taken_back(done, answers), []
         self._printed = 0

@@ -9,7 +9,7 @@ from frota.logs.log import printable, record
 from frota.logs.rate_limit import RateLimitedLog, RateLimiter
 from frota.remote_list.messages import Request
 from frota.remote_list.settings import PREFIX
-from frota.storage.wal.log import NoRoom
+from frota.storage.wal.log import DiskFull
 
 _QUIET = 60.0  # seconds between two warnings that there are as many connections as there may be
 _LONGEST = 200  # characters of a message in the log
@@ -89,7 +89,7 @@ class EventLog(RateLimitedLog):
         if self._internal.allow():
             record("ERROR", "internal", "a request has failed for a reason that is ours", error=error)
 
-    def no_room(self, error: NoRoom) -> None:
+    def no_room(self, error: DiskFull) -> None:
         """Log that changes were refused for want of room."""
         if self._disk.allow():
             record("ERROR", "not_stored", f"changes refused, nothing was changed: {error}")

@@ -20,7 +20,7 @@ from frota.remote_list.response_cache import Remembered
 from frota.remote_list.server import snapshot
 from frota.remote_list.server.snapshot import Copy
 from frota.storage.wal import segment
-from frota.storage.wal.log import Limits, NoRoom, Store
+from frota.storage.wal.log import DiskFull, Limits, LogFiles
 from frota.storage.wal.reader import Damage, Reader
 
 _MEND = "put a backup of the folder in its place, or move it away"
@@ -34,7 +34,7 @@ class Journal:
 
     def __init__(self, directory: Path, snapshot_bytes: int) -> None:
         self._directory, self._snapshot_bytes = directory, snapshot_bytes
-        self._store = Store(directory, Limits(_SEGMENT_BYTES, writers=0, ahead_bytes=_AHEAD_BYTES))
+        self._store = LogFiles(directory, Limits(_SEGMENT_BYTES, producers=0, ahead_bytes=_AHEAD_BYTES))
         self._written = self._snapshot_size = 0  # bytes of the journal since the last snapshot, bytes of that
         self._writer: ThreadPoolExecutor | None = None
         self._wanted = True
@@ -76,7 +76,7 @@ class Journal:
     def commit(self, records: list[bytes], weight: int = 0) -> None:
         """Make records durable, all or none; `weight` is what they cost at the next start beyond their length.
 
-        Raises NoRoom for none; after any other error nobody knows.
+        Raises DiskFull for none; after any other error nobody knows.
         """
         data = segment.encode_commit(records)
         self._store.commit(data)
@@ -89,7 +89,7 @@ class Journal:
         self._written = 0  # also where it fails: tried again when it is due once more
         try:
             number = self._store.begin_segment()
-        except (NoRoom, OSError) as error:
+        except (DiskFull, OSError) as error:
             log.record("WARNING", "snapshot_failed", f"no snapshot made, the journal goes on: {error}")
             return
         self._writer = ThreadPoolExecutor(1, "snapshot")
@@ -146,7 +146,7 @@ def encode(done: Done, time_us: int) -> bytes:
     content: list[Any] = ["refused", done.answer.decode()]
     if done.carried:
         content = [request.op, request.list, *[getattr(request, name) for name in _ARGUMENTS.get(request.op, ())]]
-    client = bytes.fromhex(request.client) if request.client else segment.NOBODY
+    client = bytes.fromhex(request.client) if request.client else segment.NO_PRODUCER
     return segment.encode_record(orjson.dumps(content), time_us, client, request.number)
 
 
@@ -158,7 +158,7 @@ def weight(done: Done) -> int:
 def apply(record: segment.Record, lists: Lists, remembered: Remembered) -> int:
     """Do again what a record says; return its weight."""
     op, first, *rest = orjson.loads(record.payload)
-    client = "" if record.writer == segment.NOBODY else record.writer.hex()
+    client = "" if record.producer == segment.NO_PRODUCER else record.producer.hex()
     if op == "refused":
         remembered.note(client, record.number, first.encode())
         return 0

@@ -25,7 +25,7 @@ from frota.remote_list.server.journal import Journal, Memory
 from frota.remote_list.server.send_queue import Answers, Token
 from frota.remote_list.server.sockets import Socket
 from frota.remote_list.settings import ServerSettings
-from frota.storage.wal.log import NoRoom
+from frota.storage.wal.log import DiskFull
 
 _MOST_BYTES, _ROUND_SECONDS = 2 * 2**20, 0.005  # of one socket in one round
 # Messages of one socket in one round: as many as may share a sync; where there is none, so few that the answers to some
@@ -131,7 +131,7 @@ class ListServer:
         told = messages.encoded(queries.published(change))
         self._sockets.changes.send_multipart([f"{change.list}\0".encode(), told], zmq.NOBLOCK)
 
-    def no_room(self, error: NoRoom) -> None:
+    def no_room(self, error: DiskFull) -> None:
         """Log that changes were refused."""
         self._event_log.no_room(error)
 

@@ -148,4 +148,4 @@ def _pieces(kind: str, elements: list[str]) -> Iterator[list[Any]]:
 
 
 def _encoded(record: list[Any]) -> bytes:
-    return segment.encode_commit([segment.encode_record(orjson.dumps(record), 0, segment.NOBODY, 0)])
+    return segment.encode_commit([segment.encode_record(orjson.dumps(record), 0, segment.NO_PRODUCER, 0)])

@@ -14,8 +14,8 @@ from frota.sensors.framing import Framer
 from frota.sensors.messages import ANSWER
 from frota.sensors.server.event_log import EventLog
 from frota.sensors.staleness import Watch
-from frota.storage.wal.group_commit import Logbook
-from frota.storage.wal.log import NoRoom
+from frota.storage.wal.group_commit import WriteAheadLog
+from frota.storage.wal.log import DiskFull
 
 LONGEST = 128  # bytes of a packet for which the short cut is tried
 
@@ -26,7 +26,7 @@ class Sender(Protocol):
     framer: Framer
     head: bytes
     head_outside: bytes
-    in_round: bool
+    in_batch: bool
     address: tuple[str, int]
 
     def take(self, data: bytes) -> None:
@@ -35,16 +35,16 @@ class Sender(Protocol):
     def write(self, data: bytes) -> None:
         """Send."""
 
-    def not_stored(self, count: int, error: NoRoom) -> None:
+    def not_stored(self, count: int, error: DiskFull) -> None:
         """Refuse readings for which there is no room."""
 
 
-class Store(Protocol):
+class Sink(Protocol):
     """What a round needs of the server: where readings go, and what is said of them."""
 
     now: float
     loop: asyncio.AbstractEventLoop
-    log: Logbook
+    wal: WriteAheadLog
     watch: Watch
     event_log: EventLog
 
@@ -52,10 +52,10 @@ class Store(Protocol):
         """Apply backpressure if too much waits for the disk."""
 
 
-class Round:
+class Batcher:
     """What has arrived in this turn; `pattern` is that of a reading that a known unit ends."""
 
-    def __init__(self, server: Store, pattern: re.Pattern[str]) -> None:
+    def __init__(self, server: Sink, pattern: re.Pattern[str]) -> None:
         self._server = server
         self._lines = re.compile(f"^{pattern.pattern}$", re.MULTILINE)
         self._connections: list[Sender] = []
@@ -69,13 +69,13 @@ class Round:
         self._packets.append(packet)
 
     def flush(self) -> None:
-        """Store what has arrived; does nothing when that was done already."""
+        """Sink what has arrived; does nothing when that was done already."""
         connections, packets = self._connections, self._packets
         if not packets:
             return
         self._connections, self._packets = [], []
         for connection in connections:
-            connection.in_round = False
+            connection.in_batch = False
         found = self._parse(packets)
         outside = None if found is None else self._judge(found)
         if found is None or outside is None:
@@ -89,7 +89,7 @@ class Round:
         for index in outside:
             heads[index] = connections[index].head_outside
         payload = readings.join(heads, packets)
-        server.log.append(payload, self._stored, connections)
+        server.wal.append(payload, self._stored, connections)
         server.event_log.readings(connections, found, outside)
         server.limit_backlog()
 
@@ -114,7 +114,7 @@ class Round:
             return None
         return found if len(found) == len(packets) else None
 
-    def _stored(self, connections: list[Sender], error: NoRoom | None) -> None:
+    def _stored(self, connections: list[Sender], error: DiskFull | None) -> None:
         if error is None:
             for connection in connections:
                 connection.write(ANSWER)

@@ -20,9 +20,9 @@ from frota.sensors.server.subscriptions import Subscriptions
 from frota.sensors.server.transport import BACKLOG, HELLO, Peer
 from frota.sensors.settings import ServerSettings
 from frota.sensors.staleness import Watch
-from frota.storage.wal.group_commit import Logbook
-from frota.storage.wal.log import NoRoom
-from frota.storage.wal.segment import NOBODY
+from frota.storage.wal.group_commit import WriteAheadLog
+from frota.storage.wal.log import DiskFull
+from frota.storage.wal.segment import NO_PRODUCER
 
 _ANSWER_LINE = ANSWER + b"\n"
 
@@ -34,8 +34,8 @@ class Server(Protocol):
     settings: ServerSettings
     pattern: re.Pattern[str]
     known_units: set[str]
-    log: Logbook
-    round: batch.Round
+    wal: WriteAheadLog
+    batcher: batch.Batcher
     watch: Watch
     event_log: EventLog
     subscriptions: Subscriptions
@@ -43,10 +43,10 @@ class Server(Protocol):
     def admit(self, connection: Any) -> bool:
         """Count a new connection in, or refuse it."""
 
-    def forget(self, connection: Any, writer: bytes) -> None:
+    def forget(self, connection: Any, producer: bytes) -> None:
         """Count a connection out."""
 
-    def claim(self, writer: bytes, connection: Any) -> None:
+    def claim(self, producer: bytes, connection: Any) -> None:
         """Make this the numbered client's connection."""
 
     def limit_backlog(self) -> None:
@@ -60,7 +60,7 @@ class Connection(Peer):
         super().__init__()
         self._server = server
         self.framer = Framer(server.pattern, server.known_units)
-        self.in_round = False
+        self.in_batch = False
         self._held: list[Event] | None = None  # what came behind a hello that is not answered yet
         self.viewer: asyncio.Task[None] | None = None  # shows what is kept; nothing more is taken in then
         self._session = Session(server)
@@ -85,11 +85,11 @@ class Connection(Peer):
         if self.closed or self.viewer is not None:
             return
         self._heard = self._server.now
-        if self.in_round:
-            self._server.round.flush()
+        if self.in_batch:
+            self._server.batcher.flush()
         if len(data) <= batch.LONGEST and self.framer.expects_reading:
-            self.in_round = True
-            self._server.round.add(self, data)
+            self.in_batch = True
+            self._server.batcher.add(self, data)
         else:
             self.take(data)
 
@@ -119,7 +119,7 @@ class Connection(Peer):
     def eof_received(self) -> bool:
         """Answer what came before the peer's end, then close."""
         self.ended = True
-        self._server.round.flush()
+        self._server.batcher.flush()
         if not self.closed:
             self._refuse_unfinished()
         self._close_if_ended()
@@ -130,7 +130,7 @@ class Connection(Peer):
         super().connection_lost(exc)
         if self.viewer:
             self.viewer.cancel()
-        self._server.forget(self, self._session.writer)
+        self._server.forget(self, self._session.producer)
 
     def check(self) -> None:
         """Enforce the time limits; called several times per shortest limit."""
@@ -151,10 +151,10 @@ class Connection(Peer):
     def stop(self) -> None:
         """Take nothing more in; what was taken in is answered, then the connection closed."""
         if not self.closed:
-            self._server.round.flush()
+            self._server.batcher.flush()
             self.closed = True
             self.pause(BACKLOG)
-            self._server.log.barrier(self._close, None)
+            self._server.wal.barrier(self._close, None)
 
     def hold(self) -> None:
         """Put off what comes, until the hello is answered."""
@@ -175,7 +175,7 @@ class Connection(Peer):
                 answer = _ANSWER_LINE * len(event.readings) if event.native else ANSWER
                 self._store(event.readings, event.raw, answer)
             elif isinstance(event, Newline):
-                self._server.log.barrier(self._write_later, b"\n")
+                self._server.wal.barrier(self._write_later, b"\n")
             elif isinstance(event, Bad):
                 self.refuse(event)
             elif isinstance(event, Command):
@@ -204,22 +204,22 @@ class Connection(Peer):
             return
         outside = server.watch.check(found, server.now)
         payload = readings.head(*self.address, len(found), outside) + raw
-        server.log.append(payload, self._stored, answer, self._session.writer, number)
+        server.wal.append(payload, self._stored, answer, self._session.producer, number)
         server.event_log.readings([self] * len(found), found, outside)
         if not self.paused:
             server.limit_backlog()
 
-    def _stored(self, answer: bytes, error: NoRoom | None) -> None:
+    def _stored(self, answer: bytes, error: DiskFull | None) -> None:
         if error is not None:
             self.not_stored(answer.count(b"\n") or 1, error)
         else:
             self.write(answer)
 
-    def not_stored(self, count: int, error: NoRoom) -> None:
+    def not_stored(self, count: int, error: DiskFull) -> None:
         """Refuse readings for which there is no room."""
         self._server.event_log.not_stored(self, count, error)
         self.write(self._line(messages.DISK_FULL) * count)
-        if self._session.writer is not NOBODY:
+        if self._session.producer is not NO_PRODUCER:
             # Its next readings would be stored under numbers that say that this one was.
             self.finish()
 
@@ -230,29 +230,29 @@ class Connection(Peer):
         self._errors += 1
         self._session.count(1)  # a line that is refused has a number all the same: both sides count lines
         ending = bad.fatal or self._errors > server.settings.max_errors
-        server.log.barrier(self._write_later, self._line(bad.reason))
+        server.wal.barrier(self._write_later, self._line(bad.reason))
         if ending:
             self.closed = True
             if not bad.fatal:
-                server.log.barrier(self._write_later, self._line(messages.TOO_MANY_ERRORS))
-            server.log.barrier(self._end, None)
+                server.wal.barrier(self._write_later, self._line(messages.TOO_MANY_ERRORS))
+            server.wal.barrier(self._end, None)
 
     def _refuse_unfinished(self) -> None:
         if reason := self.framer.why_unfinished():
             self.refuse(Bad(reason, fatal=True, text=repr(self.framer.rest[:80])))
 
-    def _write_later(self, data: bytes, _: NoRoom | None) -> None:
+    def _write_later(self, data: bytes, _: DiskFull | None) -> None:
         self.write(data)
 
     def _line(self, reason: str) -> bytes:
         return f"{messages.ERROR}{reason}".encode() + (b"\n" if self.framer.native else b"")
 
-    def _end(self, _argument: None, _: NoRoom | None) -> None:
+    def _end(self, _argument: None, _: DiskFull | None) -> None:
         self.finish()
 
     def _close_if_ended(self) -> None:
         if self.ended and self._held is None and (self.viewer is None or self.viewer.done()):
-            self._server.log.barrier(self._close, None)
+            self._server.wal.barrier(self._close, None)
 
-    def _close(self, _argument: None, _: NoRoom | None) -> None:
+    def _close(self, _argument: None, _: DiskFull | None) -> None:
         self.close()

@@ -9,7 +9,7 @@ from frota.logs.rate_limit import RateLimitedLog, RateLimiter
 from frota.net.addresses import endpoint
 from frota.sensors.history import Illegible
 from frota.sensors.messages import DISK_FULL, Parts, Reading
-from frota.storage.wal.log import NoRoom
+from frota.storage.wal.log import DiskFull
 from frota.storage.wal.reader import Damage
 
 
@@ -69,7 +69,7 @@ class EventLog(RateLimitedLog):
         message = f"{count} readings were dropped by the sensor's full spool"
         record("WARNING", "readings_skipped", message, PEER=endpoint(*address), COUNT=count)
 
-    def not_stored(self, peer: Addressed, count: int, error: NoRoom) -> None:
+    def not_stored(self, peer: Addressed, count: int, error: DiskFull) -> None:
         """Log that readings were refused for want of room."""
         if self._disk.allow():
             message = f"Erro com {peer.address}: {DISK_FULL} ({self._directory}: {error})"

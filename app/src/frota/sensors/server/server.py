@@ -9,7 +9,7 @@ from frota.logs import log
 from frota.net.addresses import endpoint
 from frota.net.listen import bounded, listening_sockets
 from frota.sensors import messages, settings, units
-from frota.sensors.server.batch import Round
+from frota.sensors.server.batch import Batcher
 from frota.sensors.server.connection import Connection
 from frota.sensors.server.event_log import EventLog
 from frota.sensors.server.subscriptions import Subscriptions
@@ -17,8 +17,8 @@ from frota.sensors.server.transport import BACKLOG
 from frota.sensors.settings import ServerSettings
 from frota.sensors.staleness import Watch
 from frota.storage.wal.group_commit import Batch as Group
-from frota.storage.wal.group_commit import Logbook
-from frota.storage.wal.log import Limits, Store
+from frota.storage.wal.group_commit import WriteAheadLog
+from frota.storage.wal.log import Limits, LogFiles
 
 
 class SensorServer:
@@ -36,7 +36,7 @@ class SensorServer:
         self.watch = Watch(config.ranges, config.stale_after)
         self._connections: set[Connection] = set()
         self._refused: dict[Connection, None] = {}  # that have yet to read why, the oldest first
-        self._held_back: set[Connection] = set()
+        self._not_reading: set[Connection] = set()
         self._clients: dict[bytes, Connection] = {}
         self.event_log = EventLog(self.directory, config.log_readings_per_second)
 
@@ -44,12 +44,12 @@ class SensorServer:
         """Open the log and listen."""
         self.loop = loop = asyncio.get_running_loop()
         self.now = loop.time()
-        self.round = Round(self, self.pattern)
+        self.batcher = Batcher(self, self.pattern)
         self._bound()
         keep = Limits(self.settings.segment_bytes, self.settings.keep_bytes, self.settings.keep_days * 86400)
-        self.log = Logbook(Store(self.directory, keep), loop, self._disk_failed)
-        self.log.on_commit = self._committed
-        self.subscriptions = Subscriptions(self.directory, self.log, self.event_log.damage, self.settings.max_viewers)
+        self.wal = WriteAheadLog(LogFiles(self.directory, keep), loop, self._disk_failed)
+        self.wal.on_commit = self._committed
+        self.subscriptions = Subscriptions(self.directory, self.wal, self.event_log.damage, self.settings.max_viewers)
         sockets = listening_sockets(self.settings.host, self.settings.port, self.settings.backlog)
         backlog = self.settings.backlog
         self._listeners = [await loop.create_server(self._connect, sock=sock, backlog=backlog) for sock in sockets]
@@ -67,21 +67,21 @@ class SensorServer:
         self.subscriptions.cancel()
         for connection in list(self._connections):
             connection.stop()
-        await self.log.drain()
+        await self.wal.drain()
         for _ in range(50):  # until the answers have left; a peer that does not read them is not waited for
             if not self._connections:
                 break
             await asyncio.sleep(0.02)
         for connection in [*self._connections, *self._refused]:
             connection.abort()
-        await self.log.close()
+        await self.wal.close()
         self.subscriptions.close()
         self.event_log.report()
         log.record("INFO", "stopped", "stopped; everything acknowledged is on disk")
 
     def healthy(self) -> bool:
         """Tell whether the disk keeps up and the limits are enforced."""
-        return self.log.healthy() and self._tasks.alive()
+        return self.wal.healthy() and self._tasks.alive()
 
     def reload(self) -> None:
         """Read the settings again and take those that may change live."""
@@ -108,21 +108,21 @@ class SensorServer:
         self.event_log.connected(connection, len(self._connections))
         return True
 
-    def forget(self, connection: Connection, writer: bytes) -> None:
+    def forget(self, connection: Connection, producer: bytes) -> None:
         """Count a connection out."""
-        self._held_back.discard(connection)
-        if self._clients.get(writer) is connection:
-            del self._clients[writer]
+        self._not_reading.discard(connection)
+        if self._clients.get(producer) is connection:
+            del self._clients[producer]
         if connection not in self._connections:
             self._refused.pop(connection, None)
             return
         self._connections.discard(connection)
         self.event_log.disconnected(connection)
 
-    def claim(self, writer: bytes, connection: Connection) -> None:
+    def claim(self, producer: bytes, connection: Connection) -> None:
         """Make this the numbered client's connection; an older one is most likely half-open, and is cut."""
-        older = self._clients.get(writer)
-        self._clients[writer] = connection
+        older = self._clients.get(producer)
+        self._clients[producer] = connection
         if older:
             self.event_log.error(older, "cut off, since the same client has connected anew")
             older.abort()
@@ -132,10 +132,10 @@ class SensorServer:
 
         All are held back at once: what a thousand connections may send before each has been heard is too much.
         """
-        if self.log.backlog > self.settings.max_backlog_bytes:
-            for connection in self._connections - self._held_back:
+        if self.wal.backlog > self.settings.max_backlog_bytes:
+            for connection in self._connections - self._not_reading:
                 connection.pause(BACKLOG)
-            self._held_back |= self._connections
+            self._not_reading |= self._connections
 
     def _bound(self) -> None:
         most = self.settings.max_connections
@@ -146,8 +146,8 @@ class SensorServer:
 
     def _committed(self, group: Group) -> None:
         self.subscriptions.publish(group)
-        if self._held_back and self.log.backlog <= self.settings.max_backlog_bytes // 2:
-            held, self._held_back = self._held_back, set()
+        if self._not_reading and self.wal.backlog <= self.settings.max_backlog_bytes // 2:
+            held, self._not_reading = self._not_reading, set()
             for connection in held:
                 connection.resume(BACKLOG)
 

@@ -14,7 +14,7 @@ from frota.sensors import messages
 from frota.sensors.history import Damaged, Fields, Illegible, history, legible
 from frota.sensors.readings import Query
 from frota.sensors.server.transport import Peer
-from frota.storage.wal.group_commit import Entry, Logbook
+from frota.storage.wal.group_commit import Entry, WriteAheadLog
 from frota.storage.wal.reader import Damage
 from frota.storage.wal.segment import DATA, Record
 
@@ -28,7 +28,7 @@ def to_lines(found: Iterator[Fields]) -> bytes:
     return b"".join(json.dumps(fields, ensure_ascii=False).encode() + b"\n" for fields in some)
 
 
-class Follower:
+class Subscription:
     """The live records one viewer has not been sent yet, bounded."""
 
     def __init__(self, query: Query) -> None:
@@ -40,9 +40,9 @@ class Follower:
 
     def offer(self, group: list[Entry]) -> None:
         """Take what has become durable; more than is allowed to wait ends the following instead."""
-        for payload, time_us, writer, number, *_ in group:
+        for payload, time_us, producer, number, *_ in group:
             if payload is not None and self._bytes <= _MOST_WAITING:
-                self._waiting.append(Record(DATA, time_us, writer, number, payload))
+                self._waiting.append(Record(DATA, time_us, producer, number, payload))
                 self._bytes += len(payload)
         self._arrived.set()
 
@@ -64,10 +64,10 @@ class Follower:
 class Subscriptions:
     """All viewers: each is sent kept readings, once or for ever; `most` at a time."""
 
-    def __init__(self, directory: Path, wal: Logbook, damaged: Damaged, most: int) -> None:
+    def __init__(self, directory: Path, wal: WriteAheadLog, damaged: Damaged, most: int) -> None:
         self.most = most
         self._directory, self._wal, self._damaged = directory, wal, damaged
-        self._followers: set[Follower] = set()
+        self._followers: set[Subscription] = set()
         self._viewers: set[asyncio.Task[None]] = set()
         self._readers = ThreadPoolExecutor(2, "history")
 
@@ -97,7 +97,7 @@ class Subscriptions:
     async def _show(self, viewer: Peer, query: Query, follow: bool) -> None:
         """Send what is kept, then, to a follower, what becomes durable from then on, without a gap or a repetition."""
         await self._wal.drain()  # the answers to what this connection sent before come first
-        follower = Follower(query._replace(last=0, since_us=0))
+        follower = Subscription(query._replace(last=0, since_us=0))
         if follow:
             self._followers.add(follower)
         try:

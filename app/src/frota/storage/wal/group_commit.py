@@ -12,32 +12,32 @@ from threading import Thread
 from typing import Any
 
 from frota.logs import log
-from frota.storage.wal.log import NoRoom, Position, Store
-from frota.storage.wal.segment import NOBODY, encode_commit, encode_record
+from frota.storage.wal.log import DiskFull, LogFiles, Position
+from frota.storage.wal.segment import NO_PRODUCER, encode_commit, encode_record
 
-Done = Callable[[Any, NoRoom | None], None]
+Done = Callable[[Any, DiskFull | None], None]
 _IDLE_SECONDS = 60.0  # how often a log that nobody appends to looks for what has become too old
 
 
-# What waits to be durable: payload, time in µs, writer, number, done and its argument. Without a payload it only waits
-# for all before it. A plain tuple: there is one for every reading of every sensor.
+# What waits to be durable: payload, time in µs, producer, number, done and its argument. Without a payload it waits for
+# all before it, and no more. A plain tuple: there is one for every reading of every sensor.
 Entry = tuple[bytes | None, int, bytes, int, Done, Any]
 Batch = list[Entry]
 
 
-class Logbook:
+class WriteAheadLog:
     """The front of a store, which it owns. Use it from one event loop only.
 
     After a commit that found no room, everything appended before the loop heard of it fails too: a later record of
-    a writer is never durable without the earlier one. Any other failure is handed to `fatal` once, and nothing is
+    a producer is never durable without the earlier one. Any other failure is handed to `fatal` once, and nothing is
     answered any more: after a failed sync nobody knows what the disk holds.
     """
 
-    def __init__(self, store: Store, loop: asyncio.AbstractEventLoop, fatal: Callable[[Exception], None]) -> None:
+    def __init__(self, store: LogFiles, loop: asyncio.AbstractEventLoop, fatal: Callable[[Exception], None]) -> None:
         self._store, self._loop, self._fatal = store, loop, fatal
         self._gathered: Batch = []
-        self._queue: SimpleQueue[Batch | NoRoom | None] = SimpleQueue()
-        self._failed: NoRoom | None = None  # the committing thread's; taken back by the loop, through the queue
+        self._queue: SimpleQueue[Batch | DiskFull | None] = SimpleQueue()
+        self._failed: DiskFull | None = None  # the committing thread's; taken back by the loop, through the queue
         self._commits = self._commits_seen = 0
         self._died: asyncio.Future[None] = loop.create_future()
         self.backlog = 0  # bytes appended and not yet durable
@@ -46,18 +46,18 @@ class Logbook:
         self._thread = Thread(target=self._run, name="commit", daemon=True)
         self._thread.start()
 
-    def append(self, payload: bytes, done: Done, argument: Any, writer: bytes = NOBODY, number: int = 0) -> None:
-        """Keep `payload`; then call done(argument, None) on the loop, or done(argument, NoRoom) if it is not kept."""
+    def append(self, payload: bytes, done: Done, argument: Any, producer: bytes = NO_PRODUCER, number: int = 0) -> None:
+        """Keep `payload`; then call done(argument, None) on the loop, or done(argument, DiskFull) if it is not kept."""
         self.backlog += len(payload)
-        self._add((payload, time.time_ns() // 1000, writer, number, done, argument))
+        self._add((payload, time.time_ns() // 1000, producer, number, done, argument))
 
     def barrier(self, done: Done, argument: Any) -> None:
         """Call done(argument, None) on the loop once everything appended so far has been answered."""
-        self._add((None, 0, NOBODY, 0, done, argument))
+        self._add((None, 0, NO_PRODUCER, 0, done, argument))
 
-    def last(self, writer: bytes) -> int:
-        """Return the number of the writer's last durable record, 0 if there is none."""
-        return self._store.marks.get(writer, 0)
+    def last(self, producer: bytes) -> int:
+        """Return the number of the producer's last durable record, 0 if there is none."""
+        return self._store.marks.get(producer, 0)
 
     def healthy(self) -> bool:
         """Tell whether something was committed since the last call, or nothing waits to be."""
@@ -111,23 +111,23 @@ class Logbook:
             item = self._queue.get()
         if group:
             self._commit(group)
-        if isinstance(item, NoRoom) and item is self._failed:
+        if isinstance(item, DiskFull) and item is self._failed:
             self._failed = None
         return item is not None
 
     def _commit(self, group: Batch) -> None:
         if not self._failed:
             records = [encode_record(entry[0], *entry[1:4]) for entry in group if entry[0] is not None]
-            marks = [(writer, number) for _, _, writer, number, _, _ in group if writer is not NOBODY]
+            marks = [(producer, number) for _, _, producer, number, _, _ in group if producer is not NO_PRODUCER]
             try:
                 if records:
                     self._store.commit(encode_commit(records), marks)
-            except NoRoom as error:
+            except DiskFull as error:
                 self._failed = error
         self._commits += 1
         self._loop.call_soon_threadsafe(self._answer, group, self._failed, self._store.position)
 
-    def _answer(self, group: Batch, failed: NoRoom | None, position: Position) -> None:
+    def _answer(self, group: Batch, failed: DiskFull | None, position: Position) -> None:
         self.position = position
         for payload, _, _, _, done, argument in group:
             if payload is not None:

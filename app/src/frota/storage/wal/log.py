@@ -28,11 +28,11 @@ class Limits(NamedTuple):
     segment_bytes: int = 4 * 2**20
     keep_bytes: int = 0
     keep_seconds: float = 0
-    writers: int = 10_000  # whose last number is remembered; the one that wrote longest ago is forgotten first
+    producers: int = 10_000  # whose last number is remembered; the one that wrote longest ago is forgotten first
     ahead_bytes: int = 0  # that a segment is longer than what it holds: to sync then takes no change of its length
 
 
-class NoRoom(Exception):
+class DiskFull(Exception):
     """Nothing of this commit was kept: the disk, the quota or the file size limit is exhausted."""
 
 
@@ -43,7 +43,7 @@ class Position(NamedTuple):
     offset: int
 
 
-class Store:
+class LogFiles:
     """The log's folder, claimed for this process. Raises state.StateError when another one holds it."""
 
     def __init__(self, directory: Path, limits: Limits) -> None:
@@ -65,7 +65,7 @@ class Store:
         return Position(self._number, self._size)
 
     def commit(self, data: bytes, marks: Iterable[tuple[bytes, int]] = ()) -> None:
-        """Make an encoded commit durable, all or nothing. Raises NoRoom; any other OSError leaves the file in doubt."""
+        """Make an encoded commit durable, or nothing. Raises DiskFull; any other OSError leaves the file in doubt."""
         if self._size >= self._limits.segment_bytes or self._aged():
             self._rotate()
         if self._size + len(data) > self._allocated:
@@ -80,11 +80,11 @@ class Store:
         self._kept[self._number] = self._size
         if self._running:
             self._running.save()
-        for writer, number in marks:
-            self._mark(writer, number)
+        for producer, number in marks:
+            self._mark(producer, number)
 
     def begin_segment(self) -> int:
-        """Let what follows be in a new segment; return its number. Raises NoRoom or OSError, having changed nothing."""
+        """Begin a new segment; return its number. Raises DiskFull or OSError, having changed nothing."""
         self._cut()  # only the newest segment may be longer than what it holds
         self._begin(self._number + 1)
         return self._number
@@ -129,10 +129,10 @@ class Store:
         text = f"{path}: deleted, {size} bytes written from {_shown(first)} to {_shown(last)} by the clock; {reason}"
         log.record("INFO", "segment_deleted", text, BYTES=size)
 
-    def _mark(self, writer: bytes, number: int) -> None:
-        self.marks.pop(writer, None)  # put in anew, so that the order is that of the last use
-        self.marks[writer] = number
-        if len(self.marks) > self._limits.writers:
+    def _mark(self, producer: bytes, number: int) -> None:
+        self.marks.pop(producer, None)  # put in anew, so that the order is that of the last use
+        self.marks[producer] = number
+        if len(self.marks) > self._limits.producers:
             del self.marks[next(iter(self.marks))]
 
     def _recover(self, number: int) -> bool:
@@ -157,8 +157,8 @@ class Store:
         for record in records:
             if record.kind == segment.HEAD:
                 self.marks, self._opened = segment.decode_head(record.payload), self._went_on_from(record.number / 1e6)
-            elif record.writer != segment.NOBODY:
-                self._mark(record.writer, record.number)
+            elif record.producer != segment.NO_PRODUCER:
+                self._mark(record.producer, record.number)
 
     def _went_on_from(self, running: float) -> float:
         """Return how long the log had been open when the newest segment was begun; now, if its head does not say so."""
@@ -184,7 +184,7 @@ class Store:
     def _begin_first(self, number: int) -> None:
         try:
             self._begin(number)
-        except NoRoom as error:
+        except DiskFull as error:
             reason = f"state folder {self._directory}: {error}; make room or choose another with --state-dir"
             raise StateError(reason) from error
 
@@ -281,5 +281,5 @@ def _write(fd: int, data: bytes) -> None:
 
 def _raise_no_room(error: OSError) -> None:
     if error.errno in _NO_ROOM:
-        raise NoRoom(error.strerror) from error
+        raise DiskFull(error.strerror) from error
     raise error

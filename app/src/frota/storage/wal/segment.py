@@ -1,9 +1,9 @@
 """The format of a segment: a magic line, then commits, each all or nothing.
 
-A commit is `crc32 | length | records`, a record `length | kind | time | writer | number | payload`, all little-endian;
+A commit is `crc32 | length | records`, a record `length | kind | time | producer | number | payload`, little-endian;
 the checksum covers all that follows it. A segment begins with a commit of one HEAD record: the last number of every
-known writer, so that deleting old segments forgets no number; its own number says for how long the log had been open
-(µs, 0 where unknown). A writer is 16 bytes (a UUID) that numbers its records; NOBODY does not number.
+known producer, so that deleting old segments forgets no number; its own number says for how long the log had been open
+(µs, 0 where unknown). A producer is 16 bytes (a UUID) that numbers its records; NO_PRODUCER does not number.
 """
 
 import re
@@ -14,7 +14,7 @@ from typing import NamedTuple
 from zlib import crc32
 
 MAGIC = b"frota logbook 1\n"
-NOBODY = bytes(16)
+NO_PRODUCER = bytes(16)
 HEAD, DATA = 0, 1
 
 _CRC = struct.Struct("<I")
@@ -25,18 +25,18 @@ _FRAME = _CRC.size + _LENGTH.size
 
 
 class Record(NamedTuple):
-    """One record: kind, time of writing in µs since 1970, writer, the writer's number, payload."""
+    """One record: kind, time of writing in µs since 1970, producer, the producer's number, payload."""
 
     kind: int
     time_us: int
-    writer: bytes
+    producer: bytes
     number: int
     payload: bytes
 
 
-def encode_record(payload: bytes, time_us: int, writer: bytes, number: int, kind: int = DATA) -> bytes:
+def encode_record(payload: bytes, time_us: int, producer: bytes, number: int, kind: int = DATA) -> bytes:
     """Return one record's bytes in a commit."""
-    return _RECORD.pack(len(payload), kind, time_us, writer, number) + payload
+    return _RECORD.pack(len(payload), kind, time_us, producer, number) + payload
 
 
 def encode_commit(records: Iterable[bytes]) -> bytes:
@@ -63,9 +63,9 @@ def scan(data: bytes, offset: int = len(MAGIC)) -> Iterator[tuple[int, list[Reco
 
 def _records(data: bytes, offset: int, end: int) -> Iterator[Record]:
     while offset < end:
-        length, kind, time_us, writer, number = _RECORD.unpack_from(data, offset)
+        length, kind, time_us, producer, number = _RECORD.unpack_from(data, offset)
         offset += _RECORD.size + length
-        yield Record(kind, time_us, writer, number, data[offset - length : offset])
+        yield Record(kind, time_us, producer, number, data[offset - length : offset])
 
 
 def is_cut_off(data: bytes, offset: int) -> bool:
@@ -88,11 +88,11 @@ class Begun(NamedTuple):
 def encode_head(marks: Mapping[bytes, int], time_us: int, running_us: int = 0) -> bytes:
     """Return the beginning of a new segment: magic and HEAD, whose number says how long the log had been open (µs)."""
     table = b"".join(_MARK.pack(*mark) for mark in marks.items())
-    return MAGIC + encode_commit([encode_record(table, time_us, NOBODY, running_us, HEAD)])
+    return MAGIC + encode_commit([encode_record(table, time_us, NO_PRODUCER, running_us, HEAD)])
 
 
 def decode_head(payload: bytes) -> dict[bytes, int]:
-    """Return the last number of every writer, the one that wrote longest ago first."""
+    """Return the last number of every producer, the one that wrote longest ago first."""
     return dict(_MARK.iter_unpack(payload))
 
 
