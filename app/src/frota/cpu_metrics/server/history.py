@@ -8,7 +8,6 @@ thread calls it, one at a time for each object.
 import re
 import sqlite3
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -16,6 +15,7 @@ from typing import NamedTuple
 from frota.cpu_metrics import chunk
 from frota.cpu_metrics.messages import is_run
 from frota.logs import log
+from frota.storage import database
 
 CHUNK = 60  # samples of a chunk at most: five minutes at 5 s
 _FILE = "history.sqlite"
@@ -40,12 +40,6 @@ _ADDED = (  # columns that older files begin without
     ("hosts", "former", "TEXT NOT NULL DEFAULT ''"),
 )
 
-_REPAIR = "repair the file, or remove it to begin anew"
-_ADVICE = {
-    sqlite3.SQLITE_CORRUPT: _REPAIR,
-    sqlite3.SQLITE_NOTADB: _REPAIR,
-    sqlite3.SQLITE_FULL: "free space where it is",
-}
 _NAME = re.compile(r"[!#-\[\]-~]{1,300}")  # of a host, or an address of one that does not say its name
 _FORMER = re.compile(r"(?:[0-9a-f]{32}:[0-9]{1,16}(?:,|$))*")
 _GREATEST = 2**62  # of any whole number: what is counted on from there stays one that SQLite can hold
@@ -164,10 +158,8 @@ class History:
     def open(self) -> None:
         """Open the file, and make what is not there. Raises OSError."""
         try:
-            self._table = sqlite3.connect(self.file, isolation_level=None, check_same_thread=False)
+            self._table = database.connect(self.file)
             self._table.text_factory = _text
-            self._table.execute("PRAGMA journal_mode = WAL")
-            self._table.execute("PRAGMA synchronous = FULL")
             for statement in _SCHEMA:
                 self._table.execute(statement)
             for table, column, kind in _ADDED:
@@ -210,8 +202,6 @@ class History:
         try:
             return self._write(changes)
         except Exception as error:  # a value that SQLite has no room for is a write that failed, too
-            with suppress(sqlite3.Error):
-                self._opened.execute("ROLLBACK")
             raise self._explained(error) from error
 
     def chunks(self, host: int, since: float, after: int, last: int, most: int) -> list[Past]:
@@ -230,15 +220,14 @@ class History:
         table = self._opened
         chunks = [one.row() for one in changes.chunks]
         gone = [(host,) for host in changes.forgotten]
-        table.execute("BEGIN IMMEDIATE")
-        table.executemany("INSERT INTO recent VALUES (?, ?, ?)", changes.recent)
-        table.executemany(_PUT_HOST, changes.hosts)
-        table.executemany(_PUT_CHUNK, chunks)
-        trimmed = sum(self._trim(chunk, changes.most_samples) for chunk in changes.chunks)
-        table.executemany("DELETE FROM chunks WHERE host = ?", gone)
-        table.executemany("DELETE FROM hosts WHERE id = ?", gone)
-        table.execute("DELETE FROM recent WHERE sequence < ?", (changes.needed_from,))
-        table.execute("COMMIT")
+        with database.transaction(table):
+            table.executemany("INSERT INTO recent VALUES (?, ?, ?)", changes.recent)
+            table.executemany(_PUT_HOST, changes.hosts)
+            table.executemany(_PUT_CHUNK, chunks)
+            trimmed = sum(self._trim(chunk, changes.most_samples) for chunk in changes.chunks)
+            table.executemany("DELETE FROM chunks WHERE host = ?", gone)
+            table.executemany("DELETE FROM hosts WHERE id = ?", gone)
+            table.execute("DELETE FROM recent WHERE sequence < ?", (changes.needed_from,))
         return trimmed
 
     def _trim(self, newest: Chunk, most: int) -> int:
@@ -260,5 +249,4 @@ class History:
         return self._table
 
     def _explained(self, error: Exception) -> OSError:
-        advice = _ADVICE.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)  # what is above are details
-        return OSError(f"{self.file}: {error}{f'; {advice}' if advice else ''}")
+        return database.explained(self.file, error)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from frota.logs import log
+from frota.storage import database
 
 T = TypeVar("T")
 _MOST_AT_ONCE = 500  # changes written with one sync
@@ -73,7 +74,7 @@ class Statuses:
         """Open the table. Raises OSError."""
         await self._in_thread(self._open)
         with self._explained():
-            self._reader = self._connect()
+            self._reader = database.connect(self._file)
 
     async def close(self) -> None:
         """Write what is pending, and close."""
@@ -151,17 +152,12 @@ class Statuses:
         try:
             yield
         except sqlite3.Error as error:
-            raise OSError(f"{self._file}: {error}") from error
-
-    def _connect(self) -> sqlite3.Connection:
-        return sqlite3.connect(self._file, isolation_level=None, check_same_thread=False)
+            raise database.explained(self._file, error) from error
 
     # What follows runs in the thread.
 
     def _open(self) -> None:
-        self._table = self._connect()
-        self._table.execute("PRAGMA journal_mode = WAL")
-        self._table.execute("PRAGMA synchronous = FULL")
+        self._table = database.connect(self._file)
         self._table.execute(_SCHEMA)
 
     def _close(self) -> None:
@@ -169,14 +165,9 @@ class Statuses:
 
     def _apply(self, group: list[tuple[Status, bool]]) -> list[Status]:
         """Write one group with one sync; return what it changed."""
-        self._table.execute("BEGIN IMMEDIATE")
-        try:
+        with database.transaction(self._table):
             changed = [one for one, again in group if self._table.execute(_UPSERT, (*one, again)).rowcount]
             self._prune(len(changed))
-        except BaseException:
-            self._table.execute("ROLLBACK")
-            raise
-        self._table.execute("COMMIT")
         return changed
 
     def _prune(self, more: int) -> None:

@@ -1,10 +1,9 @@
 """Readings that wait for the server, on disk: numbered, in order, bounded. SQLite, so that a crash costs none."""
 
-import sqlite3
 from pathlib import Path
 from uuid import uuid4
 
-from frota.storage import state_folder
+from frota.storage import database, state_folder
 
 
 class Spool:
@@ -16,9 +15,8 @@ class Spool:
     def __init__(self, directory: Path, limit: int) -> None:
         self._lock = state_folder.lock(directory)
         self._limit = limit
-        self._db = sqlite3.connect(directory / "spool.sqlite", isolation_level=None)
+        self._db = database.connect(directory / "spool.sqlite")
         self._db.executescript(
-            "pragma journal_mode=wal; pragma synchronous=full;"
             "create table if not exists reading(number integer primary key autoincrement, text text not null);"
             "create table if not exists fact(name text primary key, value text not null);"
         )
