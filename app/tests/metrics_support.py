@@ -15,7 +15,7 @@ import uvloop
 
 from frota.cpu_metrics.messages import PONG, Disk, Memory, Network, Own, Sample, hello
 from frota.cpu_metrics.server import server as metrics_server
-from frota.cpu_metrics.server.history import Kept
+from frota.cpu_metrics.server.history import HostRow
 from frota.cpu_metrics.settings import ServerSettings
 from support import PATIENCE, Server
 
@@ -29,7 +29,7 @@ SAMPLE = Sample(
     Network(1e6, 2e6, 0.25, 0.0),
     Own(12.345, 14 << 20),
 )
-KEPT = Kept(1, "web-1", "native", RUN, 7, 1.0, 2.0, 5.0, 7, 0, 0, 0, 0)
+KEPT = HostRow(1, "web-1", "native", RUN, 7, 1.0, 2.0, 5.0, 7, 0, 0, 0, 0)
 TEXT = "CPU -> Núcleos: [37.3, 31.5, 0.0] | Média: 22.9%".encode()
 
 

@@ -19,7 +19,7 @@ from frota.images.broker.consumer import Consumer, Delivery
 from frota.images.broker.publisher import Publisher
 from frota.images.converter.pool import Pool
 from frota.images.messages import EVENTS, QUEUE, result_keys
-from frota.images.s3.bucket import Objects
+from frota.images.s3.bucket import S3Client
 from frota.images.settings import WorkerSettings
 from frota.logs import log
 
@@ -32,7 +32,7 @@ async def main(broker_port: int, s3_port: int, converters: int) -> None:
     config = WorkerSettings(brokers=(("127.0.0.1", broker_port),), s3_endpoint=f"http://127.0.0.1:{s3_port}")
     stopping, working = asyncio.Event(), set[asyncio.Task[None]]()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
-    objects = Objects(config, threads=4 * converters)
+    objects = S3Client(config, threads=4 * converters)
     publisher = Publisher(config, topology.declare)
 
     async def work(delivery: Delivery) -> None:

@@ -7,7 +7,7 @@ import pytest
 from frota.cpu_metrics.server import clock as clock_module
 from frota.cpu_metrics.server.clock import Clock
 from frota.cpu_metrics.server.event_log import EventLog
-from frota.cpu_metrics.server.history import CHUNK, Kept
+from frota.cpu_metrics.server.history import CHUNK, HostRow
 from frota.cpu_metrics.server.host import Host
 from metrics_support import KEPT
 
@@ -85,7 +85,7 @@ def test_a_host_whose_last_sample_was_dated_ahead_is_as_long_away_as_it_is() -> 
 
 
 def test_a_host_that_is_forgotten_and_old_samples_that_go_are_told_of_with_how_many_and_why(told: Told) -> None:
-    event_log, kept = EventLog(0), Kept(1, "web-1", "native", "", 7, 1.0, 2.0, 5.0, 7, 0, 0, 0, 0)
+    event_log, kept = EventLog(0), HostRow(1, "web-1", "native", "", 7, 1.0, 2.0, 5.0, 7, 0, 0, 0, 0)
     event_log.forgotten(Host(kept), 7.0)
     text = "web-1: forgotten, with its history; 7 samples came of it, and none for 7 days that a server ran"
     assert told.pop() == ("host_forgotten", f"{text} (CPU_FORGET_DAYS)")

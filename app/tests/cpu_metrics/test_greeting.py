@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from frota.cpu_metrics.framing import Reading
 from frota.cpu_metrics.messages import hello
-from frota.cpu_metrics.server.unnamed_agents import AddressNumbers
+from frota.cpu_metrics.server.unnamed_agents import UnnamedAgents
 from metrics_support import RUN, SAMPLE, TEXT, MetricsServer, inner, run, until
 
 
@@ -94,7 +94,7 @@ def test_an_original_agent_that_comes_back_is_the_host_it_was_and_none_takes_the
     )
 )
 def test_each_gets_the_lowest_number_that_is_free_at_its_address(steps: list[tuple[str, Any]]) -> None:
-    numbers, taken = AddressNumbers(), list[tuple[str, int]]()
+    numbers, taken = UnnamedAgents(), list[tuple[str, int]]()
     for step, what in steps:
         if step == "take":
             number = numbers.take(what)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frota.cpu_metrics.framing import Hello, Reading
-from frota.cpu_metrics.server.history import CHUNK, History, Kept
+from frota.cpu_metrics.server.history import CHUNK, History, HostRow
 from frota.cpu_metrics.server.host import Host
 from frota.cpu_metrics.server.hosts import Hosts
 from metrics_support import RUN, SAMPLE
@@ -87,7 +87,7 @@ def test_the_samples_of_a_forgotten_host_are_not_anothers(tmp_path: Path) -> Non
     history.close()
 
 
-def facts(host: Host) -> Kept:
+def facts(host: Host) -> HostRow:
     return host.kept._replace(heard=0.0)
 
 

@@ -15,7 +15,7 @@ from frota.cpu_metrics import chunk
 from frota.cpu_metrics.framing import Ask, Hello, Reading
 from frota.cpu_metrics.server.history import CHUNK, History, Past
 from frota.cpu_metrics.server.hosts import Hosts
-from frota.cpu_metrics.server.responses import Replies
+from frota.cpu_metrics.server.responses import Responses
 from metrics_support import RUN, SAMPLE, inner, run
 
 EVER = 1e12  # seconds
@@ -54,7 +54,7 @@ class Keeper:
 
     def told(self, seconds: float = EVER, before: Callable[[], None] = lambda: None) -> list[int]:
         """Return the numbers that a viewer gets; `before` is called before each look at the disk."""
-        replies = Replies(self.hosts, self.folder)
+        replies = Responses(self.hosts, self.folder)
         look = replies._history.chunks
 
         def chunks(*words: Any) -> list[Past]:

@@ -8,8 +8,8 @@ from typing import IO, Any
 
 import pika
 
-from frota.images.producer.status_store import Statuses
-from frota.images.producer.submission import Intake
+from frota.images.producer.status_store import StatusStore
+from frota.images.producer.submission import Submission
 from frota.images.settings import ProducerSettings
 
 
@@ -41,12 +41,12 @@ class Broker:
 
 
 @asynccontextmanager
-async def intake(folder: Path, broker: Any, bucket: Any, **settings: Any) -> AsyncIterator[Intake]:
+async def intake(folder: Path, broker: Any, bucket: Any, **settings: Any) -> AsyncIterator[Submission]:
     """Give what takes images in, with a table of statuses of its own."""
     config = ProducerSettings(state_dir=folder, uploads_bucket="uploads", **settings)
-    statuses = Statuses(folder, 100)
+    statuses = StatusStore(folder, 100)
     await statuses.open()
-    taking = Intake(config, broker, statuses, bucket)
+    taking = Submission(config, broker, statuses, bucket)
     try:
         yield taking
     finally:

@@ -10,7 +10,7 @@ from pika.exceptions import ChannelWrongStateError
 
 from frota.images.broker import session as broker
 from frota.images.broker.consumer import Delivery
-from frota.images.broker.session import AwayError, Link, Session
+from frota.images.broker.session import BrokerConnection, BrokerUnavailable, Session
 from frota.images.settings import Broker
 
 
@@ -47,7 +47,7 @@ def session(connection: Connection) -> Session:
 def test_what_is_asked_of_a_channel_that_is_about_to_close_finds_it_away() -> None:
     async def run() -> None:
         one = session(Connection())
-        with pytest.raises(AwayError, match="closing"):
+        with pytest.raises(BrokerUnavailable, match="closing"):
             await one.call(one.channel.basic_qos)
         Delivery(one, 1, "", pika.BasicProperties(), b"").ack()
 
@@ -67,7 +67,7 @@ def test_a_session_that_ends_while_it_is_prepared_is_closed_and_another_is_tried
             closing()
 
         monkeypatch.setattr(broker, "connect", connect)
-        return await Link(Broker(), "for a test", prepare)._once(), connection.closed
+        return await BrokerConnection(Broker(), "for a test", prepare)._once(), connection.closed
 
     assert asyncio.run(run()) == (False, 1)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from frota.images.s3.bucket import Objects, StorageError
+from frota.images.s3.bucket import S3Client, StorageError
 from frota.images.settings import WorkerSettings
 
 NOBODY = WorkerSettings(s3_endpoint="http://127.0.0.1:1")
@@ -26,7 +26,7 @@ def credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[],
 
 def test_credentials_that_come_after_the_start_are_found(credentials: Callable[[], object]) -> None:
     async def run() -> list[str]:
-        objects, said = Objects(NOBODY, threads=1), list[str]()
+        objects, said = S3Client(NOBODY, threads=1), list[str]()
         for turn in range(2):
             for work in (lambda: objects.put_new("b", "k", b"", "image/png", {}), lambda: objects.metadata("b", "k")):
                 with pytest.raises(StorageError) as error:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from frota.images.messages import Event
-from frota.images.worker.outbox import Owed
+from frota.images.worker.outbox import Outbox
 from frota.logs import log
 
 EVENTS = [Event(f"{number:032x}", "done", "a.jpg", "b" * 32, "c" * 64, "worker-1") for number in range(4)]
@@ -19,9 +19,9 @@ def test_a_line_that_is_damaged_is_left_out_and_told_of_once(
 ) -> None:
     told: list[str] = []
     monkeypatch.setattr(log, "record", lambda _level, _event, text, **_: told.append(text))
-    Owed(tmp_path).keep(EVENTS)
+    Outbox(tmp_path).keep(EVENTS)
     lines = (tmp_path / "owed.jsonl").read_bytes().splitlines()
     (tmp_path / "owed.jsonl").write_bytes(b"\n".join([damage, lines[0], damage, *lines[1:]]) + b"\n")
-    assert Owed(tmp_path).read() == EVENTS
+    assert Outbox(tmp_path).read() == EVENTS
     assert len(told) == 1
     assert "2 lines are damaged" in told[0]

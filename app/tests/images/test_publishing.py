@@ -12,8 +12,8 @@ import pika
 import pytest
 from pika.exceptions import ChannelWrongStateError
 
-from frota.images.broker.publisher import FullError, Publisher, UnroutableError, _Confirms
-from frota.images.broker.session import AwayError
+from frota.images.broker.publisher import NackError, Publisher, UnroutableError, _Confirms
+from frota.images.broker.session import BrokerUnavailable
 from frota.images.settings import Broker
 
 
@@ -36,8 +36,8 @@ async def settled(futures: "list[asyncio.Future[None]]") -> list[Any]:
     [
         ([confirm(2)], ["waiting", None, "waiting"]),
         ([confirm(2, several=True)], [None, None, "waiting"]),
-        ([confirm(1, ack=False), confirm(3, several=True)], [FullError, None, None]),
-        ([confirm(3, several=True, ack=False)], [FullError, FullError, FullError]),
+        ([confirm(1, ack=False), confirm(3, several=True)], [NackError, None, None]),
+        ([confirm(3, several=True, ack=False)], [NackError, NackError, NackError]),
         ([confirm(9)], ["waiting", "waiting", "waiting"]),
     ],
 )
@@ -71,7 +71,7 @@ def test_what_was_not_confirmed_when_the_connection_was_lost_is_told_to_be_in_do
         confirms.lose("gone")
         return await settled(futures)
 
-    assert asyncio.run(run()) == [None, AwayError]
+    assert asyncio.run(run()) == [None, BrokerUnavailable]
 
 
 class Channel:
@@ -111,7 +111,7 @@ def test_what_was_given_up_is_ours_to_keep_until_it_is_confirmed_and_nothing_is_
         await asyncio.sleep(0)
         given_up.cancel()
         await asyncio.wait([given_up])
-        with pytest.raises(FullError):
+        with pytest.raises(NackError):
             await found.publish("", "q", b"345", ABOUT)
         found._confirms.confirm(confirm(1))
         again = asyncio.ensure_future(found.publish("", "q", b"678", ABOUT))
@@ -130,7 +130,7 @@ def test_a_channel_that_is_about_to_close_is_not_tried_until_it_has() -> None:
         await asyncio.wait([publishing], timeout=0.01)
         assert not publishing.done()
         over.set_result("gone")
-        with pytest.raises(AwayError):
+        with pytest.raises(BrokerUnavailable):
             await publishing
 
     asyncio.run(run())

@@ -15,7 +15,7 @@ from botocore.credentials import ReadOnlyCredentials
 
 from frota.core.threads import Threads
 from frota.images.s3 import put as putting
-from frota.images.s3.bucket import Objects, StorageError
+from frota.images.s3.bucket import S3Client, StorageError
 from frota.images.s3.put import Puts
 from frota.images.settings import WorkerSettings
 
@@ -66,12 +66,12 @@ class Server:
 
 
 @asynccontextmanager
-async def running(*answers: bytes | None) -> AsyncIterator[tuple[Server, Objects]]:
+async def running(*answers: bytes | None) -> AsyncIterator[tuple[Server, S3Client]]:
     """Run a server, and what asks it."""
     server = Server(list(answers))
     async with await asyncio.start_server(server.serve, "127.0.0.1", 0) as listener:
         server.port = listener.sockets[0].getsockname()[1]
-        objects = Objects(WorkerSettings(s3_endpoint=f"http://127.0.0.1:{server.port}"), threads=2)
+        objects = S3Client(WorkerSettings(s3_endpoint=f"http://127.0.0.1:{server.port}"), threads=2)
         yield server, objects
         await objects.close()
 
@@ -85,7 +85,7 @@ def credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "first")
 
 
-def put(objects: Objects, key: str = "a.jpg", data: bytes = b"grey") -> Awaitable[bool]:
+def put(objects: S3Client, key: str = "a.jpg", data: bytes = b"grey") -> Awaitable[bool]:
     """Put an object."""
     return objects.put_new("results", key, data, "image/jpeg", {"trace-id": "t"})
 

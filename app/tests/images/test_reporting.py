@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 import pika
 import pytest
 
-from frota.images.broker.publisher import FullError, UnroutableError
-from frota.images.broker.session import AwayError
+from frota.images.broker.publisher import NackError, UnroutableError
+from frota.images.broker.session import BrokerUnavailable
 from frota.images.messages import Death, Event, Ticket
 from frota.images.worker import outbox
-from frota.images.worker.outbox import Owed
-from frota.images.worker.status_publisher import Reporter
+from frota.images.worker.outbox import Outbox
+from frota.images.worker.status_publisher import StatusPublisher
 from frota.logs import log
 
 TICKETS = [Ticket(f"{number:032x}", "a.jpg", "b" * 32, "c" * 64, 5) for number in range(3)]
@@ -34,9 +34,9 @@ class Broker:
         self.published.append(Event.read(body))
 
 
-def reporter(broker: Any, folder: Path) -> Reporter:
+def reporter(broker: Any, folder: Path) -> StatusPublisher:
     """Return a worker's."""
-    return Reporter(broker, "worker-1", "results", Owed(folder))
+    return StatusPublisher(broker, "worker-1", "results", Outbox(folder))
 
 
 async def owe(folder: Path) -> None:
@@ -69,7 +69,7 @@ def test_what_is_owed_stays_on_disk_until_it_is_told(tmp_path: Path) -> None:
         telling = asyncio.ensure_future(again.tell_owed())
         await again.finish(0.01)  # before the first step of it is taken
         telling.cancel()
-        return Owed(tmp_path).read()
+        return Outbox(tmp_path).read()
 
     assert [event.id for event in asyncio.run(run())] == [one.id for one in TICKETS]
 
@@ -91,10 +91,10 @@ def test_so_many_are_kept_and_no_more_and_the_log_says_so(tmp_path: Path, monkey
     monkeypatch.setattr(outbox, "_MOST", 2)
     monkeypatch.setattr(log, "record", lambda _level, event, _text, **_: said.append(event))
     events = [Event(one.id, "done", "a.jpg", one.trace, one.sha256, "worker-1") for one in TICKETS]
-    Owed(tmp_path).keep(events)
-    assert Owed(tmp_path).read() == events[1:]
+    Outbox(tmp_path).keep(events)
+    assert Outbox(tmp_path).read() == events[1:]
     (tmp_path / "owed.jsonl").write_bytes(b"garbage\n")
-    assert Owed(tmp_path).read() == []
+    assert Outbox(tmp_path).read() == []
     assert said == ["owed_lost", "owed_lost"]
 
 
@@ -105,7 +105,7 @@ def test_a_dead_image_that_the_broker_does_not_take_is_tried_again_and_said_in_i
     monkeypatch.setattr(log, "record", lambda _level, event, _text, **more: said.append({"event": event} | more))
 
     class Full:
-        answers: ClassVar[list[Exception]] = [FullError()]
+        answers: ClassVar[list[Exception]] = [NackError()]
 
         async def publish(self, *_: object) -> None:
             if self.answers:
@@ -145,7 +145,7 @@ def test_an_image_is_queued_anew_as_if_it_had_never_been_delivered(tmp_path: Pat
     assert told.headers == ticket.headers()
 
 
-@pytest.mark.parametrize("refusal", [FullError(), UnroutableError(), AwayError("ACCESS_REFUSED")], ids=repr)
+@pytest.mark.parametrize("refusal", [NackError(), UnroutableError(), BrokerUnavailable("ACCESS_REFUSED")], ids=repr)
 def test_an_image_that_the_broker_does_not_take_anew_goes_on_waiting(refusal: Exception, tmp_path: Path) -> None:
     delivery: Any = SimpleNamespace(properties=pika.BasicProperties(message_id="1", headers={}), body=b"image")
     broker = Taking(refusal)

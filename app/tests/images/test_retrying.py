@@ -8,7 +8,7 @@ import pytest
 
 from frota.images.s3.bucket import StorageError
 from frota.images.worker import s3_retry
-from frota.images.worker.s3_retry import HeldError, Outage
+from frota.images.worker.s3_retry import HeldError, S3Retry
 from frota.logs import log
 
 
@@ -36,7 +36,7 @@ def outage(*answers: tuple[float, StorageError | None]) -> None:
         if error:
             raise error
 
-    ours = Outage(lambda: now)
+    ours = S3Retry(lambda: now)
     asyncio.run(ours.retry(request, ours.deadline()))
 
 
@@ -71,7 +71,7 @@ def test_all_requests_of_a_delivery_share_the_ten_minutes(said: list[tuple[str, 
             raise error
 
     async def delivery() -> None:
-        outage = Outage(lambda: now)
+        outage = S3Retry(lambda: now)
         deadline = outage.deadline()
         for _ in range(2):
             await outage.retry(request, deadline)

@@ -1,4 +1,4 @@
-"""Room for images: everybody in turn, never more than there is."""
+"""The memory limiter: everybody in turn, never more than there is."""
 
 import asyncio
 
@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frota.images import messages
-from frota.images.producer.memory_limiter import Room
+from frota.images.producer.memory_limiter import MemoryLimiter
 from frota.images.producer.submission import Kind, RefusedError
 from support import PATIENCE
 
@@ -15,7 +15,7 @@ from support import PATIENCE
 @given(st.lists(st.tuples(st.integers(1, 10), st.booleans()), max_size=30))
 def test_no_more_room_is_given_than_there_is_and_all_of_it_comes_back(wishes: list[tuple[int, bool]]) -> None:
     async def run() -> None:
-        room, taken = Room(10), [0]
+        room, taken = MemoryLimiter(10), [0]
 
         async def use(size: int) -> None:
             async with room.of(size, PATIENCE):
@@ -42,7 +42,7 @@ def test_no_more_room_is_given_than_there_is_and_all_of_it_comes_back(wishes: li
 
 def test_who_wants_much_is_not_passed_by_for_ever_by_those_who_want_little() -> None:
     async def run() -> list[str]:
-        room, order = Room(10), list[str]()
+        room, order = MemoryLimiter(10), list[str]()
 
         async def use(name: str, size: int) -> None:
             async with room.of(size, PATIENCE):
@@ -57,7 +57,7 @@ def test_who_wants_much_is_not_passed_by_for_ever_by_those_who_want_little() -> 
 
 def test_what_is_not_needed_lets_the_next_in_and_comes_back_once() -> None:
     async def run() -> None:
-        room = Room(10)
+        room = MemoryLimiter(10)
         async with room.of(10, PATIENCE) as held:
             waiting = asyncio.ensure_future(room.take(7, PATIENCE))
             await asyncio.sleep(0)
@@ -73,7 +73,7 @@ def test_what_is_not_needed_lets_the_next_in_and_comes_back_once() -> None:
 
 def test_who_is_not_let_in_within_its_patience_is_refused_and_leaves_the_room_as_it_was() -> None:
     async def run() -> None:
-        room = Room(10)
+        room = MemoryLimiter(10)
         async with room.of(6, 0):
             with pytest.raises(RefusedError, match=messages.BUSY) as refused:
                 await room.take(5, 0.01)

@@ -13,7 +13,7 @@ import pytest
 from frota.images import event_log, messages
 from frota.images.event_log import ProducerEventLog
 from frota.images.producer import grpc_api
-from frota.images.producer.grpc_api import Rpc
+from frota.images.producer.grpc_api import Servicer
 from frota.images.proto import images_pb2 as native
 from images.intake_support import Broker, Bucket, intake
 from pipeline_support import picture
@@ -27,7 +27,7 @@ async def served(folder: Path, bucket: Bucket) -> AsyncIterator[grpc.aio.Channel
     """Give a channel to a producer with room for two messages."""
     async with intake(folder, Broker(), bucket, max_held_bytes=SMALLEST) as taking:
         server = grpc.aio.server()
-        edge = Rpc(taking, taking._statuses, lambda bucket, key: f"{bucket}/{key}", ProducerEventLog(0))
+        edge = Servicer(taking, taking._statuses, lambda bucket, key: f"{bucket}/{key}", ProducerEventLog(0))
         server.add_generic_rpc_handlers(edge.handlers())
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()

@@ -11,15 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frota.images.producer import status_store as statuses_module
-from frota.images.producer.status_store import FINAL, State, Status, Statuses
+from frota.images.producer.status_store import FINAL, State, Status, StatusStore
 from frota.logs import log
 
 QUEUED = Status("a" * 32, State.QUEUED, 1.0, "photo.jpg", "b" * 32, "c" * 64)
 
 
 @asynccontextmanager
-async def opened(folder: Path, remembered: int = 100) -> AsyncIterator[Statuses]:
-    statuses = Statuses(folder, remembered)
+async def opened(folder: Path, remembered: int = 100) -> AsyncIterator[StatusStore]:
+    statuses = StatusStore(folder, remembered)
     await statuses.open()
     try:
         yield statuses
@@ -92,7 +92,7 @@ def test_a_dead_image_that_an_operator_puts_back_is_queued_and_no_other_is(
 
 def test_what_is_noted_is_there_after_the_process_has_gone_without_closing(tmp_path: Path) -> None:
     async def run() -> None:
-        statuses = Statuses(tmp_path, 100)
+        statuses = StatusStore(tmp_path, 100)
         await statuses.open()
         await asyncio.gather(*(statuses.note(QUEUED._replace(id=f"{number:032x}")) for number in range(50)))
 

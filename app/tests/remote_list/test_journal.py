@@ -11,7 +11,7 @@ from frota.core.errors import StateError
 from frota.remote_list.changes import carry_out
 from frota.remote_list.lists import Limits, Lists
 from frota.remote_list.messages import Refused, Request
-from frota.remote_list.response_cache import Remembered
+from frota.remote_list.response_cache import ResponseCache
 from frota.remote_list.server import journal, snapshot
 from frota.remote_list.server.journal import Journal
 from frota.storage.wal import segment
@@ -25,7 +25,7 @@ class Kept:
     def __init__(self, folder: Path, snapshot_bytes: int = 2**20, limits: Limits | None = None) -> None:
         self.folder = folder
         self.journal = Journal(folder, snapshot_bytes)
-        self.lists, self.remembered = Lists(limits or Limits()), Remembered(1000)
+        self.lists, self.remembered = Lists(limits or Limits()), ResponseCache(1000)
         try:
             self.count = self.journal.recover(self.lists, self.remembered)
         except StateError:
@@ -306,9 +306,9 @@ def test_a_snapshot_with_a_record_that_makes_no_sense_is_not_whole(tmp_path: Pat
             yield record
 
     path = snapshot.path_of(tmp_path, 1)
-    snapshot.write(tmp_path, 1, Odd(Lists(Limits()), Remembered(1)), lambda: True)
+    snapshot.write(tmp_path, 1, Odd(Lists(Limits()), ResponseCache(1)), lambda: True)
     with pytest.raises(StateError, match="is damaged; put a backup"):
-        snapshot.read(path, Lists(Limits()), Remembered(1))
+        snapshot.read(path, Lists(Limits()), ResponseCache(1))
 
 
 @pytest.mark.parametrize("name", ["\u00b2", "\u0663", "9", "00000009.bak"])

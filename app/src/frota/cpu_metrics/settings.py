@@ -12,7 +12,7 @@ from frota.storage.state_folder import default_directory
 PREFIX = "CPU_"
 SYSTEM = "cpu"
 SERVER_UNIT, AGENT_UNIT = "frota-cpu-server", "frota-cpu-agent"
-LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")  # core.log's, which an agent does without
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")  # logs.log's, which an agent does without
 METRICS = ("cpu", "memory", "disk")
 
 

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from frota.remote_list.lists import Carried, Lists, sentence
 from frota.remote_list.messages import SHOWN, Outcome, Request, print_native, print_original
-from frota.remote_list.response_cache import Remembered
+from frota.remote_list.response_cache import ResponseCache
 
 
 class Done(NamedTuple):
@@ -17,7 +17,7 @@ class Done(NamedTuple):
 
 
 def carry_out(
-    request: Request, time_us: int, lists: Lists, remembered: Remembered, elements: list[str] | None = None
+    request: Request, time_us: int, lists: Lists, remembered: ResponseCache, elements: list[str] | None = None
 ) -> Done:
     """Change a list and remember the answer; `elements` are those of a sort that was done elsewhere. Raises Refused."""
     carried = lists.change(request, time_us, elements)
@@ -28,14 +28,14 @@ def carry_out(
     return remember(request, carried, Outcome(change.text, change.list, change.length, change.version), remembered)
 
 
-def remember(request: Request, carried: Carried | None, outcome: Outcome, remembered: Remembered) -> Done:
+def remember(request: Request, carried: Carried | None, outcome: Outcome, remembered: ResponseCache) -> Done:
     """Make the answer to a change, and remember it where the request has an id."""
     answer = printed(request, outcome)
     former = remembered.note(request.client, request.number, answer) if request.client else None
     return Done(request, carried, answer, former)
 
 
-def take_back(done: Done, lists: Lists, remembered: Remembered) -> None:
+def take_back(done: Done, lists: Lists, remembered: ResponseCache) -> None:
     """Undo the newest change and its answer as if they had never been."""
     if done.carried:
         lists.take_back(done.carried)

@@ -3,7 +3,7 @@
 from frota.remote_list.messages import Refused, Request
 
 
-class Remembered:
+class ResponseCache:
     """Number and answer of the last change of every client; who has been silent longest is forgotten first.
 
     A client has one change under way at a time and numbers them upwards: its last answer is all it can ask for again.

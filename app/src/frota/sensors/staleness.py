@@ -28,7 +28,7 @@ class Range(NamedTuple):
         return f"{self.kind}:{self.low:g}:{self.high:g}:{self.unit}"
 
 
-class Watch:
+class SensorMonitor:
     """Judges every reading and remembers when each sensor was last heard, at most `most` of them."""
 
     def __init__(self, ranges: Iterable[Range], stale_after: float, most: int = 10_000) -> None:

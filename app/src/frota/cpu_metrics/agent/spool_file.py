@@ -1,7 +1,7 @@
 """What outlives an agent: its run, its next number, and the samples that wait.
 
 The file `spool` is a line of JSON with the facts, then each sample as on the wire: written when an agent stops, and
-twice a minute at most while the server is away. Beside it `numbers` is there while an agent runs, see numbers.py: one
+twice a minute at most while the server is away. Beside it `numbers` is there while an agent runs, see sequence.py: one
 that is killed leaves it, so that the next goes on with the run and never uses a number twice.
 """
 

@@ -11,9 +11,9 @@ from frota.cpu_metrics import messages
 from frota.cpu_metrics.framing import Ask, BadMessage, Event, Framer, Hello, Http, Pong, Reading
 from frota.cpu_metrics.server.event_log import EventLog
 from frota.cpu_metrics.server.host import Host
-from frota.cpu_metrics.server.http import Web
-from frota.cpu_metrics.server.name_conflicts import Names
-from frota.cpu_metrics.server.responses import Replies
+from frota.cpu_metrics.server.http import MetricsEndpoint
+from frota.cpu_metrics.server.name_conflicts import NameRegistry
+from frota.cpu_metrics.server.responses import Responses
 from frota.cpu_metrics.settings import ServerSettings
 from frota.logs import log
 from frota.logs.log import printable
@@ -34,9 +34,9 @@ class Server(Protocol):
     now: float  # of the last sweep, in the loop's seconds
     settings: ServerSettings
     event_log: EventLog
-    names: Names
-    replies: Replies
-    web: Web
+    names: NameRegistry
+    replies: Responses
+    web: MetricsEndpoint
     answering: asyncio.Semaphore
 
     def admit(self, connection: Any) -> bool:

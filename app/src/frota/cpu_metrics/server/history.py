@@ -54,7 +54,7 @@ _IN_NO_CHUNK = """SELECT sequence, host, sample FROM recent JOIN hosts ON hosts.
     WHERE sequence > chunked ORDER BY sequence"""
 
 
-class Kept(NamedTuple):
+class HostRow(NamedTuple):
     """A host as it is kept; `chunked` is a sequence number: what it sent up to there is in chunks.
 
     `former` are runs before this one that the host may go on with, see `Hosts.greet`.
@@ -89,7 +89,7 @@ def _text(data: bytes) -> str:
     return data.decode(errors="replace")
 
 
-def _sound(kept: Kept) -> Kept | None:
+def _sound(kept: HostRow) -> HostRow | None:
     """Return a host without its damaged fields, None where the row is no host."""
     wholes = (kept.id, kept.last, kept.samples, kept.missing, kept.duplicates, kept.ordinal, kept.chunked)
     times = (kept.first_seen, kept.last_seen, kept.interval, kept.heard)
@@ -109,8 +109,8 @@ def _sound(kept: Kept) -> Kept | None:
     return kept._replace(latest=latest, means=means, former=former, heard=heard)
 
 
-_FIELDS = ", ".join(Kept._fields)
-_PUT_HOST = f"INSERT OR REPLACE INTO hosts ({_FIELDS}) VALUES ({', '.join('?' * len(Kept._fields))})"  # noqa: S608 -- constants
+_FIELDS = ", ".join(HostRow._fields)
+_PUT_HOST = f"INSERT OR REPLACE INTO hosts ({_FIELDS}) VALUES ({', '.join('?' * len(HostRow._fields))})"  # noqa: S608 -- constants
 _HOSTS = f"SELECT {_FIELDS} FROM hosts"  # noqa: S608 -- alike
 
 
@@ -141,7 +141,7 @@ class Changes:
     """What is written at once; `recent` are sequence numbers, hosts' ids and packed samples."""
 
     recent: list[tuple[int, int, bytes]] = field(default_factory=list)
-    hosts: list[Kept] = field(default_factory=list)
+    hosts: list[HostRow] = field(default_factory=list)
     chunks: list[Chunk] = field(default_factory=list)
     forgotten: list[int] = field(default_factory=list)
     needed_from: int = 0  # rows of `recent` below this are in chunks
@@ -173,13 +173,13 @@ class History:
         if self._table:
             self._table.close()
 
-    def load(self) -> tuple[list[Kept], list[tuple[int, int, bytes]], int, int]:
+    def load(self) -> tuple[list[HostRow], list[tuple[int, int, bytes]], int, int]:
         """Return all hosts, the samples that are in no chunk in their order, the last sequence number, the highest id.
 
         Damaged rows are skipped and logged. Raises OSError.
         """
         try:
-            found = [_sound(Kept(*row)) for row in self._opened.execute(_HOSTS)]
+            found = [_sound(HostRow(*row)) for row in self._opened.execute(_HOSTS)]
             hosts = [kept for kept in found if kept]
             known = {kept.id for kept in hosts}
             every = self._opened.execute(_IN_NO_CHUNK).fetchall()

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from frota.cpu_metrics import chunk
-from frota.cpu_metrics.server.history import CHUNK, Chunk, Kept
+from frota.cpu_metrics.server.history import CHUNK, Chunk, HostRow
 from frota.cpu_metrics.thresholds import Crossings
 
 MOST = 2**53  # of any counter: what JSON holds exactly, and far below what SQLite can
@@ -42,7 +42,7 @@ class Host:
         "tail_since",
     )
 
-    def __init__(self, kept: Kept) -> None:
+    def __init__(self, kept: HostRow) -> None:
         self.kept = self.before_tail = kept
         self.connection: Any = None  # where its samples come from now
         self.crossings = Crossings(kept.crossed)
@@ -97,7 +97,7 @@ class Host:
         behind = [packed for chunk in self.pending for packed in chunk.samples]
         return self.kept.ordinal - len(self.pending), behind + self.tail
 
-    def row(self, zero: float) -> Kept:
+    def row(self, zero: float) -> HostRow:
         """Return what is kept: what its tail adds is counted again from the samples themselves.
 
         `zero` is when, in monotonic seconds, servers would have begun to run if they had never stopped.

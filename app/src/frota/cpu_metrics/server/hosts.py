@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from frota.cpu_metrics import chunk
 from frota.cpu_metrics.framing import Hello, Reading
-from frota.cpu_metrics.server.history import Changes, Kept
+from frota.cpu_metrics.server.history import Changes, HostRow
 from frota.cpu_metrics.server.host import Host
 
 _OLDEST_TAIL = (
@@ -46,7 +46,7 @@ class Hosts:
         return self._by_name.get(name)
 
     def restore(
-        self, kept: list[Kept], recent: list[tuple[int, int, bytes]], sequence: int, highest_id: int = 0
+        self, kept: list[HostRow], recent: list[tuple[int, int, bytes]], sequence: int, highest_id: int = 0
     ) -> None:
         """Begin with what was kept: the rows as they were with the last chunk, and what came after it.
 
@@ -74,7 +74,7 @@ class Hosts:
         if host is None:
             self._next_id += 1
             now = self.now()
-            host = Host(Kept(self._next_id, name, dialect, "", 0, now, now, interval, 0, 0, 0, 0, self._sequence))
+            host = Host(HostRow(self._next_id, name, dialect, "", 0, now, now, interval, 0, 0, 0, 0, self._sequence))
             self._by_name[name] = host
         if (host.kept.dialect, host.kept.interval) != (dialect, interval):
             host.kept = host.kept._replace(dialect=dialect, interval=interval)
@@ -167,7 +167,7 @@ def _time_of_day() -> float:
     return time.time()
 
 
-def _resumed(kept: Kept, hello: Hello) -> tuple[int, str]:
+def _resumed(kept: HostRow, hello: Hello) -> tuple[int, str]:
     """Return the last number of the run that says hello, and the runs to remember, as `RUN:LAST,…`, oldest first."""
     runs: dict[str, int] = {}
     for part in filter(None, kept.former.split(",")):

@@ -14,7 +14,7 @@ Own = Callable[[], Iterable[tuple[str, str, str, float]]]
 """Gives the server's own metrics: name, kind, text and value."""
 
 
-class Web:
+class MetricsEndpoint:
     """Answers requests; `hosts` are all that are known."""
 
     def __init__(self, hosts: Iterable[Host], own: Own) -> None:

@@ -46,7 +46,7 @@ class Agent(Peer, Protocol):
         """Tell why this ends, and end it."""
 
 
-class Names:
+class NameRegistry:
     """Who has a host's name; `now` gives the server's time in monotonic seconds."""
 
     def __init__(self, event_log: EventLog, now: Callable[[], float]) -> None:

@@ -20,7 +20,7 @@ _MOST_DAMAGED = 1000  # damaged chunks that are counted
 _END = orjson.dumps({"frota": messages.VERSION, "end": True}) + b"\n"
 
 
-class Replies:
+class Responses:
     """Answers questions, the history read in a thread of its own."""
 
     def __init__(self, hosts: Hosts, directory: Path) -> None:

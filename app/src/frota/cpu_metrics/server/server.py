@@ -21,10 +21,10 @@ from frota.cpu_metrics.server.event_log import EventLog
 from frota.cpu_metrics.server.history import History
 from frota.cpu_metrics.server.host import Host
 from frota.cpu_metrics.server.hosts import Hosts
-from frota.cpu_metrics.server.http import Web
-from frota.cpu_metrics.server.name_conflicts import Names
-from frota.cpu_metrics.server.responses import Replies
-from frota.cpu_metrics.server.unnamed_agents import AddressNumbers
+from frota.cpu_metrics.server.http import MetricsEndpoint
+from frota.cpu_metrics.server.name_conflicts import NameRegistry
+from frota.cpu_metrics.server.responses import Responses
+from frota.cpu_metrics.server.unnamed_agents import UnnamedAgents
 from frota.cpu_metrics.settings import ServerSettings
 from frota.logs import log
 from frota.net.addresses import endpoint
@@ -49,12 +49,12 @@ class Server:
         self.event_log = EventLog(config.log_samples_per_second)
         self.clock = Clock()
         self.hosts = Hosts(self.clock.now, config.forget_days * 86400)
-        self.replies = Replies(self.hosts, config.directory)
-        self.web = Web(self.hosts, self._own)
-        self.names = Names(self.event_log, lambda: self.now)
+        self.replies = Responses(self.hosts, config.directory)
+        self.web = MetricsEndpoint(self.hosts, self._own)
+        self.names = NameRegistry(self.event_log, lambda: self.now)
         self._connections: set[Connection] = set()
         self._agents: set[Connection] = set()  # those of them that send samples
-        self._address_numbers = AddressNumbers()
+        self._address_numbers = UnnamedAgents()
         self._answers: dict[Connection, tuple[str, int]] = {}  # what is told as soon as all is on disk
         self.answering = asyncio.Semaphore(_ANSWERS)
         self._viewers: set[asyncio.Task[None]] = set()
@@ -138,7 +138,7 @@ class Server:
         self.names.gone(connection)
 
     def greet(self, connection: Connection, hello: Hello) -> None:
-        """Identify the agent, unless another one holds the name: see names.py."""
+        """Identify the agent, unless another one holds the name: see name_conflicts.py."""
         if connection.host and connection.host.kept.name != hello.host:
             raise BadMessage(messages.BAD_HELLO)
         self._require_room(hello.host)

@@ -10,7 +10,7 @@ class _Address:
         self.free: list[int] = []  # a heap of those up to it that were given back
 
 
-class AddressNumbers:
+class UnnamedAgents:
     """For each address the numbers from 1 on, taken and given back in O(log n): a whole site may come from one."""
 
     def __init__(self) -> None:

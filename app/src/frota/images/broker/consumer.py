@@ -10,7 +10,7 @@ import pika
 from pika.channel import Channel
 from pika.exceptions import AMQPError
 
-from frota.images.broker.session import AwayError, Link, Session, settle
+from frota.images.broker.session import BrokerConnection, BrokerUnavailable, Session, settle
 from frota.images.settings import Broker
 
 
@@ -30,7 +30,7 @@ class Delivery(NamedTuple):
                 self.session.channel.basic_ack(self.tag)
 
 
-class Consumer(Link):
+class Consumer(BrokerConnection):
     """Consumes a queue, with at most `prefetch` messages handed out and not acknowledged."""
 
     def __init__(
@@ -48,7 +48,7 @@ class Consumer(Link):
     async def cancel(self) -> None:
         """Take no further message; those that are handed out may still be acknowledged."""
         if self._session and self.connected and self._consumer:
-            with suppress(AwayError, AMQPError):
+            with suppress(BrokerUnavailable, AMQPError):
                 await self._session.call(self._session.channel.basic_cancel, self._consumer)
 
     async def _begin(self, session: Session) -> None:
@@ -64,4 +64,4 @@ class Consumer(Link):
         self._consumer = session.channel.basic_consume(self._queue, deliver, callback=partial(settle, answer))
         await asyncio.wait({answer, session.over}, return_when=asyncio.FIRST_COMPLETED)
         if not answer.done():
-            raise AwayError(session.over.result())
+            raise BrokerUnavailable(session.over.result())

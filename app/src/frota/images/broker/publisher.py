@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 import pika
 from pika.exceptions import AMQPError
 
-from frota.images.broker.session import AwayError, Link, Session
+from frota.images.broker.session import BrokerConnection, BrokerUnavailable, Session
 from frota.images.settings import Broker
 
 
-class FullError(Exception):
+class NackError(Exception):
     """The broker does not take a message: its queue is full, or too much of ours is on its way there already."""
 
 
@@ -52,7 +52,7 @@ class _Confirms:
     def confirm(self, frame: Any) -> None:
         """Settle one message, or all up to it; those that were settled before stay as they are."""
         last, several = frame.method.delivery_tag, frame.method.multiple
-        error = None if isinstance(frame.method, pika.spec.Basic.Ack) else FullError()
+        error = None if isinstance(frame.method, pika.spec.Basic.Ack) else NackError()
         for number in [number for number in self.waiting if number <= last] if several else [last]:
             if sent := self.waiting.pop(number, None):
                 self.unconfirmed -= sent.size
@@ -67,7 +67,7 @@ class _Confirms:
     def lose(self, reason: str) -> None:
         """Settle all: no confirm comes any more."""
         for sent in self.waiting.values():
-            _settle(sent.confirmed, AwayError(reason))
+            _settle(sent.confirmed, BrokerUnavailable(reason))
 
 
 def _settle(confirmed: "asyncio.Future[None]", error: Exception | None) -> None:
@@ -79,7 +79,7 @@ def _settle(confirmed: "asyncio.Future[None]", error: Exception | None) -> None:
         confirmed.set_result(None)
 
 
-class Publisher(Link):
+class Publisher(BrokerConnection):
     """Publishes, and waits for the confirm; at most so many bytes at a time have none yet."""
 
     def __init__(
@@ -92,17 +92,17 @@ class Publisher(Link):
     async def publish(self, exchange: str, key: str, body: bytes, properties: pika.BasicProperties) -> None:
         """Publish a message that has a message id; return when it is confirmed. Waits for a broker that is away.
 
-        Raises AwayError (it may be there or not), FullError, UnroutableError.
+        Raises BrokerUnavailable (it may be there or not), NackError, UnroutableError.
         """
         session, confirms = await self.session(), self._confirms
         if confirms.unconfirmed + len(body) > self._most_bytes:
-            raise FullError
+            raise NackError
         confirmed = confirms.expect(properties.message_id, len(body))
         try:
             session.channel.basic_publish(exchange, key, body, properties, mandatory=True)
         except AMQPError as error:
             await asyncio.shield(session.over)  # until then, the next try would meet the same channel
-            raise AwayError(str(error) or repr(error)) from None
+            raise BrokerUnavailable(str(error) or repr(error)) from None
         await confirmed
 
     async def _begin(self, session: Session) -> None:

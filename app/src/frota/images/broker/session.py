@@ -32,7 +32,7 @@ _AsyncTransportBase._MAX_RECV_BYTES = 64 * 1024
 logging.getLogger("pika").setLevel(logging.CRITICAL)  # what is worth a record gets one of ours
 
 
-class AwayError(ConnectionError):
+class BrokerUnavailable(ConnectionError):
     """The broker cannot be reached, or went before it confirmed: what was published may be there or not."""
 
 
@@ -43,21 +43,21 @@ class Session:
         self.connection, self.channel, self.over = connection, channel, over
 
     async def call(self, method: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-        """Call a method of the channel and return the broker's answer. Raises AwayError when there will be none."""
+        """Call a method of the channel; return the broker's answer. Raises BrokerUnavailable if none will come."""
         answer = asyncio.get_running_loop().create_future()
         try:
             method(*arguments, **options, callback=partial(settle, answer))
         except AMQPError as error:
-            raise AwayError(_explained(error)) from None
+            raise BrokerUnavailable(_explained(error)) from None
         await asyncio.wait({answer, self.over}, return_when=asyncio.FIRST_COMPLETED)
         if not answer.done():
-            raise AwayError(self.over.result())
+            raise BrokerUnavailable(self.over.result())
         return answer.result()
 
     async def takes(self, method: Callable[[Channel, Callable[[object], None]], None]) -> bool:
         """Call a method with a channel of its own, which the broker closes if it refuses; tell whether it did not.
 
-        Raises AwayError.
+        Raises BrokerUnavailable.
         """
         answer = asyncio.get_running_loop().create_future()
 
@@ -68,10 +68,10 @@ class Session:
         try:
             self.connection.channel(on_open_callback=begin)
         except AMQPError as error:
-            raise AwayError(_explained(error)) from None
+            raise BrokerUnavailable(_explained(error)) from None
         await asyncio.wait({answer, self.over}, return_when=asyncio.FIRST_COMPLETED)
         if not answer.done():
-            raise AwayError(self.over.result())
+            raise BrokerUnavailable(self.over.result())
         if channel := answer.result():
             channel.close()
         return channel is not None
@@ -111,7 +111,7 @@ def _password(config: Broker) -> str:
 
 
 async def connect(node: pika.ConnectionParameters) -> Session:
-    """Open a connection and a channel. Raises AwayError."""
+    """Open a connection and a channel. Raises BrokerUnavailable."""
     loop = asyncio.get_running_loop()
     opened: asyncio.Future[Channel] = loop.create_future()
     over: asyncio.Future[str] = loop.create_future()
@@ -119,7 +119,7 @@ async def connect(node: pika.ConnectionParameters) -> Session:
     def end(reason: object) -> None:
         text = _explained(reason)
         if not opened.done():
-            opened.set_exception(AwayError(text))
+            opened.set_exception(BrokerUnavailable(text))
         if not over.done():
             over.set_result(text)
 
@@ -158,7 +158,7 @@ def settle(answer: "asyncio.Future[Any]", frame: object) -> None:
         answer.set_result(frame)
 
 
-class Link:
+class BrokerConnection:
     """A connection to whichever node answers, made again for ever.
 
     `prepare` is called with each new session before others may use it.
@@ -204,7 +204,10 @@ class Link:
                 session.connection.add_on_connection_blocked_callback(lambda *_: self._block(True))
                 session.connection.add_on_connection_unblocked_callback(lambda *_: self._block(False))
                 await self._prepare(session)
-            except (AMQPError, OSError) as error:  # AwayError is one; pika's own are of what closes at that moment
+            except (
+                AMQPError,
+                OSError,
+            ) as error:  # BrokerUnavailable is one; pika's are of what closes now
                 text = f"no connection to {node.host}:{node.port} {self._purpose}: {_explained(error)}"
                 log.record("WARNING", "broker_away", text)
                 if session:

@@ -18,7 +18,7 @@ from frota.images import messages
 from frota.images.access import Access
 from frota.images.client import calls, diagnosis
 from frota.images.client.calls import Image
-from frota.images.client.retry import FIRST_PAUSE, LONGEST_PAUSE, Patience
+from frota.images.client.retry import FIRST_PAUSE, LONGEST_PAUSE, RetryPolicy
 from frota.images.proto import images_pb2 as native
 from frota.images.settings import MIB
 from frota.logs.log import printable
@@ -143,7 +143,7 @@ class Client:
 
         Raises Refused, Original, ServerUnavailable, NoConversation.
         """
-        patience = Patience(self.access.patience)
+        patience = RetryPolicy(self.access.patience)
         while True:
             began, channel = time.monotonic(), self.channel
             try:

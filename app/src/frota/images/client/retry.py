@@ -9,7 +9,7 @@ from frota.core.errors import ServerUnavailable
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0  # seconds between two tries, doubled each time
 
 
-class Patience:
+class RetryPolicy:
     """So many seconds, from the first failure on."""
 
     def __init__(self, seconds: float) -> None:

@@ -12,7 +12,7 @@ import grpc.aio
 
 from frota.images.client import calls
 from frota.images.client.client import MOST_IDS, Client
-from frota.images.client.retry import Patience
+from frota.images.client.retry import RetryPolicy
 from frota.images.proto import images_pb2 as native
 
 _FIRST_ANSWER = 20.0  # seconds; what is known now comes at once, if anything does
@@ -57,7 +57,7 @@ class Following:
 
     async def run(self) -> None:
         """Follow until the end of all. Raises Original, ServerUnavailable, NoConversation, Refused."""
-        patience = Patience(self._client.access.patience)
+        patience = RetryPolicy(self._client.access.patience)
         while self._open or not self._complete:
             self._news.clear()
             if not self._open:
@@ -74,7 +74,7 @@ class Following:
                 self._client.renew(channel)
                 await patience.pause(began, f"{self._client.access.address}: no answer")
 
-    async def _look(self, channel: grpc.aio.Channel, patience: Patience) -> bool:
+    async def _look(self, channel: grpc.aio.Channel, patience: RetryPolicy) -> bool:
         """Follow the eldest over one stream; tell whether there was any answer."""
         ids = list(islice(self._open, MOST_IDS))
         self._in_stream = len(ids)

@@ -13,9 +13,9 @@ from frota.core.trace import trace_of
 from frota.images import messages
 from frota.images.event_log import ProducerEventLog, named
 from frota.images.messages import BadMessage, Ticket
-from frota.images.producer.memory_limiter import Place, Room
-from frota.images.producer.status_store import FINAL, State, Status, Statuses
-from frota.images.producer.submission import Intake, Kind, Offer, RefusedError, about
+from frota.images.producer.memory_limiter import MemoryLimiter, Reservation
+from frota.images.producer.status_store import FINAL, State, Status, StatusStore
+from frota.images.producer.submission import Kind, Offer, RefusedError, Submission, about
 from frota.images.proto import cloudimg_pb2 as original
 from frota.images.proto import images_pb2 as native
 from frota.logs.log import record
@@ -34,19 +34,19 @@ _CODES = {
 }
 
 
-class Rpc:
+class Servicer:
     """Both services. Memory is bounded by reading a message only when there is room for the largest.
 
     What a message does not need of it is given back as soon as its size is known.
     """
 
     def __init__(
-        self, intake: Intake, statuses: Statuses, url: Callable[[str, str], str], event_log: ProducerEventLog
+        self, intake: Submission, statuses: StatusStore, url: Callable[[str, str], str], event_log: ProducerEventLog
     ) -> None:
         self._intake, self._statuses, self._url, self._event_log = intake, statuses, url, event_log
         held, self._largest = intake.settings.max_held_bytes, intake.settings.max_bytes + _ENVELOPE
-        self._room = Room(held)
-        self._uploads = Room(max(1, min(_UPLOADS_AT_ONCE, held // (2 * self._largest))))
+        self._room = MemoryLimiter(held)
+        self._uploads = MemoryLimiter(max(1, min(_UPLOADS_AT_ONCE, held // (2 * self._largest))))
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:
@@ -150,7 +150,7 @@ class Rpc:
         left = context.time_remaining()
         return self._intake.settings.answer_seconds if left is None else max(float(left) - _MARGIN, 0)
 
-    def _held(self, context: Context) -> Place:
+    def _held(self, context: Context) -> Reservation:
         """Return what has room for the largest message while its block runs; it raises RefusedError."""
         return self._room.of(self._largest, self._patience(context))
 

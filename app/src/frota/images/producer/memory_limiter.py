@@ -1,4 +1,4 @@
-"""Room for images in memory: everybody in turn, never more than there is."""
+"""A memory limiter for images: a reservation for everybody in turn, never more than there is."""
 
 import asyncio
 from collections import deque
@@ -8,19 +8,19 @@ from frota.images import messages
 from frota.images.producer.submission import Kind, RefusedError
 
 
-class Room:
+class MemoryLimiter:
     """So many bytes, for everybody in the order in which they come."""
 
     def __init__(self, size: int) -> None:
         self._left = size
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
-    def of(self, size: int, patience: float) -> "Place":
+    def of(self, size: int, patience: float) -> "Reservation":
         """Return what has room for so many bytes while its block runs; waits so many seconds for its turn.
 
         An object and no generator: each image passes here, and waiting is the exception.
         """
-        return Place(self, size, patience)
+        return Reservation(self, size, patience)
 
     async def take(self, size: int, patience: float) -> None:
         """Have room for so many bytes. Raises RefusedError."""
@@ -49,12 +49,12 @@ class Room:
                 turn.set_result(None)
 
 
-class Place:
-    """Room while a block runs."""
+class Reservation:
+    """Memory that is reserved while a block runs."""
 
     __slots__ = ("_patience", "_room", "_size")
 
-    def __init__(self, room: Room, size: int, patience: float) -> None:
+    def __init__(self, room: MemoryLimiter, size: int, patience: float) -> None:
         self._room, self._size, self._patience = room, size, patience
 
     def keep(self, size: int) -> None:

@@ -23,10 +23,10 @@ from frota.images.broker.publisher import Publisher
 from frota.images.broker.session import Session
 from frota.images.event_log import ProducerEventLog, named
 from frota.images.messages import BadMessage, Event, Ticket, death_of
-from frota.images.producer.grpc_api import Rpc
-from frota.images.producer.status_store import State, Status, Statuses
-from frota.images.producer.submission import Intake
-from frota.images.s3.bucket import Objects
+from frota.images.producer.grpc_api import Servicer
+from frota.images.producer.status_store import State, Status, StatusStore
+from frota.images.producer.submission import Submission
+from frota.images.s3.bucket import S3Client
 from frota.images.settings import ProducerSettings
 from frota.logs import log
 from frota.net.addresses import is_loopback
@@ -65,14 +65,14 @@ class Producer:
         """Open what is kept, listen; the broker may come later."""
         config = self.settings
         self._lock = state_folder.lock(config.directory)
-        self._statuses = Statuses(config.directory, config.remembered)
+        self._statuses = StatusStore(config.directory, config.remembered)
         await self._statuses.open()
-        objects = Objects(config, threads=4)
+        objects = S3Client(config, threads=4)
         self._objects = objects
         self._publisher = Publisher(config, self._declare, config.max_held_bytes)
         self._events = Consumer(config, config.events_queue, _EVENTS_AHEAD, self._take, self._declare)
-        self._intake = Intake(config, self._publisher, self._statuses, objects)
-        self._rpc = Rpc(self._intake, self._statuses, objects.url, self._event_log)
+        self._intake = Submission(config, self._publisher, self._statuses, objects)
+        self._rpc = Servicer(self._intake, self._statuses, objects.url, self._event_log)
         self._taking: set[asyncio.Task[None]] = set()
         addresses = await self._listen(config)
         self._tasks.start(self._publisher.run(), self._events.run(), self._sweep())

@@ -59,7 +59,7 @@ class Status(NamedTuple):
     reason: str = ""
 
 
-class Statuses:
+class StatusStore:
     """The table in `directory`; remembers the last `remembered` images. One writer, in a thread of its own."""
 
     def __init__(self, directory: Path, remembered: int) -> None:

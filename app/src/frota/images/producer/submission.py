@@ -17,14 +17,14 @@ import pika
 
 from frota.core.trace import new_id, trace_of
 from frota.images import messages
-from frota.images.broker.publisher import FullError, Publisher, UnroutableError
-from frota.images.broker.session import AwayError
+from frota.images.broker.publisher import NackError, Publisher, UnroutableError
+from frota.images.broker.session import BrokerUnavailable
 from frota.images.converter.pool import Pool
 from frota.images.event_log import named
 from frota.images.formats import BadImage, Limits, look
 from frota.images.messages import BadMessage, Ticket
-from frota.images.producer.status_store import State, Status, Statuses
-from frota.images.s3.bucket import Objects, StorageError
+from frota.images.producer.status_store import State, Status, StatusStore
+from frota.images.s3.bucket import S3Client, StorageError
 from frota.images.settings import ProducerSettings
 from frota.logs import log
 
@@ -76,11 +76,11 @@ def about(offer: Offer) -> Iterator[None]:
         raise
 
 
-class Intake:
+class Submission:
     """Accepts images: what `accept` and `accept_upload` returned for is on the broker's disk."""
 
     def __init__(
-        self, config: ProducerSettings, publisher: Publisher, statuses: Statuses, objects: Objects | None
+        self, config: ProducerSettings, publisher: Publisher, statuses: StatusStore, objects: S3Client | None
     ) -> None:
         self.settings = config
         self._publisher, self._statuses, self._objects = publisher, statuses, objects
@@ -188,7 +188,7 @@ class Intake:
                 await self._publish(ticket, body)
         except (TimeoutError, UnroutableError):
             raise RefusedError(Kind.AWAY, messages.BROKER_AWAY) from None
-        except FullError:
+        except NackError:
             raise RefusedError(Kind.FULL, messages.BROKER_FULL) from None
         queued = Status(ticket.id, State.QUEUED, time.time(), ticket.filename, ticket.trace, ticket.sha256)
         try:
@@ -205,5 +205,5 @@ class Intake:
         while True:
             try:
                 return await self._publisher.publish("", messages.QUEUE, body, properties)
-            except AwayError:
+            except BrokerUnavailable:
                 continue  # the next try waits until there is a connection

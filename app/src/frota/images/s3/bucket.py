@@ -40,7 +40,7 @@ class MissingError(StorageError):
     """There is no such object."""
 
 
-class Objects:
+class S3Client:
     """The objects of S3, with `threads` requests at a time."""
 
     def __init__(self, config: Storage, threads: int) -> None:

@@ -10,7 +10,7 @@ from frota.storage import files
 _MOST = 10_000  # events, of half a KiB each
 
 
-class Owed:
+class Outbox:
     """Events in `directory`, one a line; telling one twice does no harm, so they stay there until all are told.
 
     A disk that does not do it is an error in the log: the results themselves are in S3.

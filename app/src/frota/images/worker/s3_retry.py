@@ -20,7 +20,7 @@ class HeldError(Exception):
     """S3 has been away for so long that the image should wait in the queue instead."""
 
 
-class Outage:
+class S3Retry:
     """Says once that S3 is away, and once that it is back, however many wait for it.
 
     What does not pass by itself is an error, and said again once a minute: somebody has to do something.

@@ -8,21 +8,21 @@ import pika
 
 from frota.core.backoff import Backoff
 from frota.images.broker.consumer import Delivery
-from frota.images.broker.publisher import FullError, Publisher, UnroutableError
-from frota.images.broker.session import AwayError
+from frota.images.broker.publisher import NackError, Publisher, UnroutableError
+from frota.images.broker.session import BrokerUnavailable
 from frota.images.event_log import named
 from frota.images.messages import DEAD, EVENTS, REQUEUE, Death, Event, Ticket
-from frota.images.worker.outbox import Owed
+from frota.images.worker.outbox import Outbox
 from frota.logs import log
 
 _AGAIN_SECONDS = 5.0  # for the broker to confirm a requeued image
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds until the dead are tried again where the broker does not take them
 
 
-class Reporter:
+class StatusPublisher:
     """Publishes in the name of a worker; what it owes when it stops is told after its next start."""
 
-    def __init__(self, publisher: Publisher, worker: str, bucket: str, owed: Owed) -> None:
+    def __init__(self, publisher: Publisher, worker: str, bucket: str, owed: Outbox) -> None:
         self._publisher, self._worker, self._bucket, self._owed = publisher, worker, bucket, owed
         self._later: dict[asyncio.Task[None], Event] = {}
 
@@ -72,9 +72,9 @@ class Reporter:
         while True:
             try:
                 return await self._publisher.publish(DEAD, "", delivery.body, properties)
-            except AwayError:
+            except BrokerUnavailable:
                 continue
-            except (FullError, UnroutableError) as error:
+            except (NackError, UnroutableError) as error:
                 text = f"the broker does not take a dead image, trying again: {error!r}"
                 log.record("ERROR", "dead_refused", text, **(named(ticket) if ticket else {}))
                 await asyncio.sleep(backoff.pause())
@@ -92,7 +92,7 @@ class Reporter:
         try:
             async with asyncio.timeout(_AGAIN_SECONDS):
                 await self._publisher.publish(REQUEUE, "", delivery.body, properties)
-        except (TimeoutError, AwayError, FullError, UnroutableError) as error:
+        except (TimeoutError, BrokerUnavailable, NackError, UnroutableError) as error:
             log.record("WARNING", "requeue_failed", f"an image keeps waiting for S3, or is handed back: {error!r}")
             return False
         return True
@@ -113,8 +113,8 @@ class Reporter:
         while True:
             try:
                 return await self._publisher.publish(EVENTS, "", event.encode(), properties)
-            except AwayError:
+            except BrokerUnavailable:
                 continue
-            except (FullError, UnroutableError) as error:  # there is no producer that would listen
+            except (NackError, UnroutableError) as error:  # there is no producer that would listen
                 log.record("DEBUG", "event_unheard", f"{event.state} of image {event.id}: {error!r}")
                 return None

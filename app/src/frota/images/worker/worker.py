@@ -21,11 +21,11 @@ from frota.images.converter.pool import Pool
 from frota.images.event_log import WorkerEventLog, named
 from frota.images.formats import BadImage, Grey
 from frota.images.messages import QUEUE, BadMessage, Death, Ticket, extension, metadata, result_keys
-from frota.images.s3.bucket import MissingError, Objects, StorageError
+from frota.images.s3.bucket import MissingError, S3Client, StorageError
 from frota.images.settings import WorkerSettings
-from frota.images.worker.outbox import Owed
-from frota.images.worker.s3_retry import HeldError, Outage
-from frota.images.worker.status_publisher import Reporter
+from frota.images.worker.outbox import Outbox
+from frota.images.worker.s3_retry import HeldError, S3Retry
+from frota.images.worker.status_publisher import StatusPublisher
 from frota.logs import log
 from frota.storage import state_folder
 
@@ -57,7 +57,7 @@ class Worker:
         self._name = config.name or socket.gethostname()
         self._event_log = WorkerEventLog(config.log_requests_per_second)
         self._working: dict[asyncio.Task[None], Delivery] = {}
-        self._outage = Outage()
+        self._outage = S3Retry()
         self._tasks = EssentialTasks(end)
         self._held = AsyncExitStack()
 
@@ -70,9 +70,9 @@ class Worker:
         count = config.converters or len(os.sched_getaffinity(0))
         pool = Pool(count, config.convert_seconds, config.convert_bytes, config.max_pixels)
         self._pool = await self._held.enter_async_context(pool)
-        self._objects = Objects(config, threads=count * _THREADS)
+        self._objects = S3Client(config, threads=count * _THREADS)
         publisher = Publisher(config, self._declare)
-        self._reporter = Reporter(publisher, self._name, config.bucket, Owed(config.directory))
+        self._reporter = StatusPublisher(publisher, self._name, config.bucket, Outbox(config.directory))
         self._consumer = Consumer(config, QUEUE, count * (1 + _AHEAD), self._take, self._declare)
         self._tasks.start(publisher.run(), self._consumer.run(), self._sweep())
         self._telling = essential(self._reporter.tell_owed(), self._end)

@@ -99,7 +99,7 @@ class Client:
     def ask(self, op: str, **fields: Any) -> Answer:
         """Have a request carried out, once, and return the answer; a refusal is an answer too (`ok` is False).
 
-        Raises ServerUnavailable, NoHost, InDoubt, WrongServer, original.Cannot, SettingsError (keys).
+        Raises ServerUnavailable, NoHost, InDoubt, WrongServer, legacy.Cannot, SettingsError (keys).
         """
         self._number += 1
         request = {"op": op, "list": self.access.list, "id": f"{self._name}:{self._number}"}

@@ -15,7 +15,7 @@ from frota.remote_list import messages, queries, sorting
 from frota.remote_list.changes import Done, carry_out, printed, remember, take_back
 from frota.remote_list.lists import LONG, Change, Limits, List, Lists
 from frota.remote_list.messages import CHANGES, Refused, Request
-from frota.remote_list.response_cache import Remembered
+from frota.remote_list.response_cache import ResponseCache
 from frota.remote_list.server import journal
 from frota.storage.wal.log import DiskFull
 
@@ -59,7 +59,7 @@ class Engine:
     """The lists as their clients see them; what is kept of them is brought back first. Raises StateError."""
 
     def __init__(self, limits: Limits, remembered: int, kept: journal.Journal | journal.Memory, edge: Edge) -> None:
-        self.lists, self.remembered, self.journal, self._edge = Lists(limits), Remembered(remembered), kept, edge
+        self.lists, self.remembered, self.journal, self._edge = Lists(limits), ResponseCache(remembered), kept, edge
         self.info: dict[str, Any] = {}
         self.recovered = kept.recover(self.lists, self.remembered)
         self.watched = False  # since somebody asked where changes are published

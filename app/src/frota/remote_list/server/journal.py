@@ -1,6 +1,6 @@
 """What makes changes last: a journal of them, fsynced before they are answered, and a snapshot now and then.
 
-The journal is a log of frota.logbook. A snapshot lets it begin anew: the first record after it is the first of a
+The journal is a log of frota.storage.wal. A snapshot lets it begin anew: the first record after it is the first of a
 segment, and the segments before that are deleted once the snapshot is on disk.
 """
 
@@ -16,7 +16,7 @@ from frota.logs import log
 from frota.remote_list.changes import Done, carry_out
 from frota.remote_list.lists import UNLIMITED, Lists
 from frota.remote_list.messages import CHANGES, Refused, Request
-from frota.remote_list.response_cache import Remembered
+from frota.remote_list.response_cache import ResponseCache
 from frota.remote_list.server import snapshot
 from frota.remote_list.server.snapshot import Copy
 from frota.storage.wal import segment
@@ -39,7 +39,7 @@ class Journal:
         self._writer: ThreadPoolExecutor | None = None
         self._wanted = True
 
-    def recover(self, lists: Lists, remembered: Remembered) -> int:
+    def recover(self, lists: Lists, remembered: ResponseCache) -> int:
         """Bring back what was kept; return how many records of the journal were applied. Raises StateError."""
         first = snapshot.newest(self._directory)
         if first:
@@ -57,7 +57,7 @@ class Journal:
         lists.limits = limits
         return count
 
-    def _replay(self, numbers: list[int], lists: Lists, remembered: Remembered) -> int:
+    def _replay(self, numbers: list[int], lists: Lists, remembered: ResponseCache) -> int:
         reader = Reader(self._directory, self._store.position, _refuse)
         count = 0
         for number in numbers:
@@ -82,7 +82,7 @@ class Journal:
         self._store.commit(data)
         self._written += len(data) + weight
 
-    def snapshot_if_due(self, lists: Lists, remembered: Remembered) -> None:
+    def snapshot_if_due(self, lists: Lists, remembered: ResponseCache) -> None:
         """Begin a snapshot in a thread when the journal has grown enough; what is given is copied at once."""
         if self._writer or self._written < max(self._snapshot_bytes, self._snapshot_size):
             return
@@ -122,14 +122,14 @@ class Memory:
 
     keeps = False
 
-    def recover(self, _lists: Lists, _remembered: Remembered) -> int:
+    def recover(self, _lists: Lists, _remembered: ResponseCache) -> int:
         """Bring back nothing."""
         return 0
 
     def commit(self, _records: list[bytes], _weight: int = 0) -> None:
         """Keep nothing."""
 
-    def snapshot_if_due(self, _lists: Lists, _remembered: Remembered) -> None:
+    def snapshot_if_due(self, _lists: Lists, _remembered: ResponseCache) -> None:
         """Never."""
 
     def close(self) -> None:
@@ -155,7 +155,7 @@ def weight(done: Done) -> int:
     return done.carried.list.size if done.carried and done.request.op == "sort" else 0
 
 
-def apply(record: segment.Record, lists: Lists, remembered: Remembered) -> int:
+def apply(record: segment.Record, lists: Lists, remembered: ResponseCache) -> int:
     """Do again what a record says; return its weight."""
     op, first, *rest = orjson.loads(record.payload)
     client = "" if record.producer == segment.NO_PRODUCER else record.producer.hex()

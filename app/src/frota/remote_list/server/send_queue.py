@@ -1,4 +1,4 @@
-"""Answers on their way: kept for a client that is slow to read, within bounds, and thrown away beyond them."""
+"""The send queue: answers are kept for a client that is slow to read, within bounds, and dropped beyond them."""
 
 import asyncio
 import time
@@ -32,7 +32,7 @@ class Large(NamedTuple):
     size: int
 
 
-class Answers:
+class SendQueue:
     """Sends answers; `sent` is called after every attempt made later, since sending may hide that something came."""
 
     def __init__(self, event_log: EventLog, sent: Callable[[], None]) -> None:

@@ -22,7 +22,7 @@ from frota.remote_list.server.drain import Connections
 from frota.remote_list.server.engine import Engine
 from frota.remote_list.server.event_log import EventLog, Note
 from frota.remote_list.server.journal import Journal, Memory
-from frota.remote_list.server.send_queue import Answers, Token
+from frota.remote_list.server.send_queue import SendQueue, Token
 from frota.remote_list.server.sockets import Socket
 from frota.remote_list.settings import ServerSettings
 from frota.storage.wal.log import DiskFull
@@ -57,7 +57,7 @@ class ListServer:
         require_descriptors()
         sys.setswitchinterval(_SWITCH_SECONDS)
         self._loop = asyncio.get_running_loop()
-        self._answers = Answers(self._event_log, self._schedule)
+        self._answers = SendQueue(self._event_log, self._schedule)
         self._worker = ThreadPoolExecutor(1, "long")
         config = self.settings
         limits = Limits(config.max_lists, config.max_elements, config.max_bytes, config.max_element_bytes)

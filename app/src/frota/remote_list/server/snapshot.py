@@ -15,7 +15,7 @@ import orjson
 
 from frota.core.errors import StateError
 from frota.remote_list.lists import Edit, List, Lists
-from frota.remote_list.response_cache import Remembered
+from frota.remote_list.response_cache import ResponseCache
 from frota.storage import files
 from frota.storage.wal import segment
 
@@ -26,7 +26,7 @@ _SYNCED = 2**20  # bytes written between two syncs: what is synced at once delay
 class Copy:
     """What a snapshot is made of: copied at once, written down later."""
 
-    def __init__(self, lists: Lists, remembered: Remembered) -> None:
+    def __init__(self, lists: Lists, remembered: ResponseCache) -> None:
         self.lists = [
             (one.name, one.version, one.size, one.elements.copy(), one.undo and _copied(one.undo))
             for one in lists.all.values()
@@ -87,7 +87,7 @@ def write(directory: Path, number: int, copy: Copy, wanted: Callable[[], bool]) 
     return size
 
 
-def read(path: Path, lists: Lists, remembered: Remembered) -> int:
+def read(path: Path, lists: Lists, remembered: ResponseCache) -> int:
     """Take in what a snapshot holds; return its size in bytes. Raises StateError where it is not whole."""
     data = path.read_bytes()
     reader = _Reader(lists, remembered)
@@ -102,7 +102,7 @@ def read(path: Path, lists: Lists, remembered: Remembered) -> int:
 
 
 class _Reader:
-    def __init__(self, lists: Lists, remembered: Remembered) -> None:
+    def __init__(self, lists: Lists, remembered: ResponseCache) -> None:
         self._lists, self._remembered = lists, remembered
         self._list: List | None = None
         self._count = 0

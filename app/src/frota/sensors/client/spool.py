@@ -9,7 +9,7 @@ from frota.storage import database, state_folder
 class Spool:
     """The client's folder, claimed for this process: what is not delivered yet, and what it knows about the server.
 
-    Every number is used once. Raises state.StateError when another process holds the folder.
+    Every number is used once. Raises core.errors.StateError when another process holds the folder.
     """
 
     def __init__(self, directory: Path, limit: int) -> None:

@@ -13,7 +13,7 @@ from frota.sensors import messages, readings
 from frota.sensors.framing import Framer
 from frota.sensors.messages import ANSWER
 from frota.sensors.server.event_log import EventLog
-from frota.sensors.staleness import Watch
+from frota.sensors.staleness import SensorMonitor
 from frota.storage.wal.group_commit import WriteAheadLog
 from frota.storage.wal.log import DiskFull
 
@@ -45,7 +45,7 @@ class Sink(Protocol):
     now: float
     loop: asyncio.AbstractEventLoop
     wal: WriteAheadLog
-    watch: Watch
+    watch: SensorMonitor
     event_log: EventLog
 
     def limit_backlog(self) -> None:

@@ -19,7 +19,7 @@ from frota.sensors.server.session import Session
 from frota.sensors.server.subscriptions import Subscriptions
 from frota.sensors.server.transport import BACKLOG, HELLO, Peer
 from frota.sensors.settings import ServerSettings
-from frota.sensors.staleness import Watch
+from frota.sensors.staleness import SensorMonitor
 from frota.storage.wal.group_commit import WriteAheadLog
 from frota.storage.wal.log import DiskFull
 from frota.storage.wal.segment import NO_PRODUCER
@@ -36,7 +36,7 @@ class Server(Protocol):
     known_units: set[str]
     wal: WriteAheadLog
     batcher: batch.Batcher
-    watch: Watch
+    watch: SensorMonitor
     event_log: EventLog
     subscriptions: Subscriptions
 

@@ -15,7 +15,7 @@ from frota.sensors.server.event_log import EventLog
 from frota.sensors.server.subscriptions import Subscriptions
 from frota.sensors.server.transport import BACKLOG
 from frota.sensors.settings import ServerSettings
-from frota.sensors.staleness import Watch
+from frota.sensors.staleness import SensorMonitor
 from frota.storage.wal.group_commit import Batch as Group
 from frota.storage.wal.group_commit import WriteAheadLog
 from frota.storage.wal.log import Limits, LogFiles
@@ -33,7 +33,7 @@ class SensorServer:
         self.directory = config.directory
         self.known_units = units.checked(config.known_units)
         self.pattern = messages.open_pattern(self.known_units)
-        self.watch = Watch(config.ranges, config.stale_after)
+        self.watch = SensorMonitor(config.ranges, config.stale_after)
         self._connections: set[Connection] = set()
         self._refused: dict[Connection, None] = {}  # that have yet to read why, the oldest first
         self._not_reading: set[Connection] = set()

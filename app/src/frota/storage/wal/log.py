@@ -44,7 +44,7 @@ class Position(NamedTuple):
 
 
 class LogFiles:
-    """The log's folder, claimed for this process. Raises state.StateError when another one holds it."""
+    """The log's folder, claimed for this process. Raises core.errors.StateError when another one holds it."""
 
     def __init__(self, directory: Path, limits: Limits) -> None:
         self._directory, self._limits = directory, limits
