@@ -1,16 +1,12 @@
 """Tags: one for each phase and each system, which concern its hosts and no other; a misspelt one is refused."""
 
-import os
 import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import pytest
-
 from .checkout import ROOT, load
+from .playing import run_playbooks
 from .test_stacks import _roles_of_instances
 
 _KNOWN = load(ROOT / "playbooks/vars/tags.yml")
@@ -26,26 +22,7 @@ _EVERY_RUN = {
     "Record what was left",
 }
 
-# Lists the tasks of site.yml for every argument. Each list is made by a process of its own, for Ansible reads its
-# command line once; it is imported once for all of them.
-_LIST = """
-import os, sys
-from ansible.cli.playbook import PlaybookCLI
-for tag in sys.argv[1:]:
-    print(f"\\n#{tag}", flush=True)
-    if not os.fork():
-        PlaybookCLI(["ansible-playbook", "--inventory", "localhost,", "--list-tasks", "--tags", tag, "site.yml"]).run()
-        sys.stdout.flush()
-        os._exit(0)
-    assert os.wait()[1] == 0
-"""
-
-
-def _run(command: list[str]) -> "subprocess.CompletedProcess[str]":
-    """Run a command without the inventory plugin of AWS, which takes longer to import than all the rest."""
-    environ = {name: value for name, value in os.environ.items() if not name.startswith("ANSIBLE_")}
-    environ["ANSIBLE_INVENTORY_ENABLED"] = "host_list"
-    return subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
+_WITHOUT_AWS = {"ANSIBLE_INVENTORY_ENABLED": "host_list"}  # its plugin takes longer to import than all the rest
 
 
 class Play(NamedTuple):
@@ -67,13 +44,9 @@ def _plays(listed: str) -> Iterator[Play]:
 def _listed() -> dict[str, list[Play]]:
     """Return the plays of site.yml in which something would run, by tag."""
     tags = [*PHASES, *SYSTEMS]
-    command = [sys.executable, "-c", _LIST, *tags]
-    done = _run(command)
-    assert done.returncode == 0, done.stderr
-    parts = re.split(r"^#(\w+)$", done.stdout, flags=re.MULTILINE)
-    return {
-        tag: [play for play in _plays(part) if play.tasks] for tag, part in zip(parts[1::2], parts[2::2], strict=True)
-    }
+    runs = run_playbooks(*(("--list-tasks", "--tags", tag, "site.yml") for tag in tags), **_WITHOUT_AWS)
+    assert [run.status for run in runs] == [0] * len(tags)
+    return {tag: [found for found in _plays(run.output) if found.tasks] for tag, run in zip(tags, runs, strict=True)}
 
 
 def _tags_in(path: Path) -> Iterator[tuple[str, set[str]]]:
@@ -129,28 +102,20 @@ def _prepared(plays: list[Play]) -> set[str]:
     return next(play.groups for play in plays if play.name == "Prepare every host")
 
 
-def _play(*words: str) -> "subprocess.CompletedProcess[str]":
-    return _run([str(ROOT / ".venv/bin/ansible-playbook"), "--inventory", "localhost,", *words])
+_MISSPELT = [
+    ("site.yml", "--tags", "sensor"),
+    ("playbooks/verify.yml", "--skip-tags", "sensors,verfy"),
+    ("playbooks/status.yml", "--tags", "image"),
+]
 
 
-@pytest.mark.parametrize(
-    "words",
-    [
-        ("site.yml", "--tags", "sensor"),
-        ("playbooks/verify.yml", "--skip-tags", "sensors,verfy"),
-        ("playbooks/status.yml", "--tags", "image"),
-    ],
-    ids=" ".join,
-)
-def test_a_misspelt_tag_is_refused_with_those_that_there_are(words: tuple[str, ...]) -> None:
-    played = _play(*words)
-    assert played.returncode != 0
-    wrong = words[-1].split(",")[-1]
-    assert f"There is no tag {wrong}. Run this again with one or more of these" in played.stdout
-    assert f": {', '.join([*PHASES, *SYSTEMS])}\n" in played.stdout
-
-
-def test_known_tags_and_those_of_ansible_itself_are_taken() -> None:
+def test_a_misspelt_tag_is_refused_with_those_that_there_are_and_known_ones_are_taken() -> None:
     names = [*PHASES, *SYSTEMS, "all", "tagged", "untagged", "always"]
-    played = _play("playbooks/tags.yml", "--tags", ",".join(names), "--skip-tags", "never,sensors")
-    assert played.returncode == 0, played.stdout
+    known = ("playbooks/tags.yml", "--tags", ",".join(names), "--skip-tags", "never,sensors")
+    *refused, taken = run_playbooks(*_MISSPELT, known, **_WITHOUT_AWS)
+    for words, run in zip(_MISSPELT, refused, strict=True):
+        assert run.status != 0, words
+        wrong = words[-1].split(",")[-1]
+        assert f"There is no tag {wrong}. Run this again with one or more of these" in run.output, words
+        assert f": {', '.join([*PHASES, *SYSTEMS])}\n" in run.output, words
+    assert taken.status == 0, taken.output
