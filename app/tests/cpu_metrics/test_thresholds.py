@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from frota.cpu_metrics.settings import parse_thresholds
-from metrics_support import SAMPLE, Inner, InnerAgent, inner, metrics, run
+from support.metrics import SAMPLE, Inner, InnerAgent, inner, metrics, run
 
 CPU = {"thresholds": parse_thresholds("cpu:90:75"), "threshold_samples": 2}
 

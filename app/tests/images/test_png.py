@@ -11,7 +11,7 @@ from PIL import Image
 
 from frota.images.converter.grayscale import convert
 from frota.images.formats import BadImage, look
-from images.pictures import decode, encode, photo, png
+from support.pictures import decode, encode, photo, png
 
 Samples = np.ndarray[Any, Any]
 WIDTH, HEIGHT = 19, 11

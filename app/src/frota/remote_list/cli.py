@@ -111,6 +111,10 @@ def _count(text: str) -> int:
 
 def _serve(args: argparse.Namespace) -> int:
     reread = partial(_server_settings, args)
+    if not args.check:
+        from frota.remote_list.server.admission import require_descriptors
+
+        require_descriptors()
     return commands.serve(args, SYSTEM, SERVER_UNIT, reread, "frota.remote_list.server.server:ListServer")
 
 

@@ -17,7 +17,7 @@ from frota.net.addresses import plain
 from frota.remote_list import messages, queries, settings
 from frota.remote_list.lists import Change, Limits
 from frota.remote_list.server import authentication, sockets
-from frota.remote_list.server.admission import Admission, require_descriptors
+from frota.remote_list.server.admission import Admission
 from frota.remote_list.server.drain import Connections
 from frota.remote_list.server.engine import Engine
 from frota.remote_list.server.event_log import EventLog, Note
@@ -54,7 +54,6 @@ class ListServer:
 
     async def start(self) -> str:
         """Bring back what was kept, then listen."""
-        require_descriptors()
         sys.setswitchinterval(_SWITCH_SECONDS)
         self._loop = asyncio.get_running_loop()
         self._answers = SendQueue(self._event_log, self._schedule)
