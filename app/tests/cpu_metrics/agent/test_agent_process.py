@@ -27,7 +27,7 @@ FORBIDDEN = {"asyncio", "loguru", "uvloop", "ssl", "orjson", "unicodedata", "has
 WEIGHT = """
 import json, os, sys, threading
 from frota.cli import main
-from frota.cpu_metrics import agent
+from frota.cpu_metrics.agent import agent
 
 def leave(*_): print(json.dumps(sorted(sys.modules)), flush=True)
 kept = agent._leave
