@@ -38,7 +38,7 @@ test: ## Everything that CI runs
 pipeline: ## The image pipeline with a real RabbitMQ on loopback, without a host
 	@tools/prepare.sh pipeline
 	@$(MAKE) --no-print-directory venv
-	@tools/run pytest app/tests/images/broker --timeout 600
+	@tools/run pytest app/tests/images/pipeline --timeout 600
 
 molecule: ## Every role on real systemd hosts; one of them: make molecule ROLE=sensors
 	@tools/prepare.sh molecule

@@ -18,8 +18,8 @@ from pika.exceptions import AMQPError  # type: ignore[import-untyped]
 from bench.core.errors import InvalidRunError
 from bench.core.options import Options
 from bench.core.process import LOOK_AGAIN_SECONDS, START_SECONDS, children, tail
-from frota.images import queues
-from frota.images.broker import connect, parameters
+from frota.images.broker import topology
+from frota.images.broker.session import connect, parameters
 from frota.images.messages import DEAD, EVENTS, QUEUE
 from frota.images.settings import Broker as Address
 
@@ -87,7 +87,7 @@ class Broker:
 
     async def _declare(self) -> None:
         session = await connect(parameters(Address(brokers=(("127.0.0.1", self.port),)))[0])
-        await queues.declare(session, EVENTS_QUEUE)
+        await topology.declare(session, EVENTS_QUEUE)
         await session.close()
 
     def _start(self) -> None:

@@ -30,7 +30,7 @@ def draft(data: bytes) -> bytes:
 
 def frota(data: bytes) -> bytes:
     """Convert as our worker does."""
-    from frota.images import grayscale
+    from frota.images.converter import grayscale
 
     return grayscale.convert(data, ".jpg").data
 

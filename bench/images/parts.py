@@ -13,14 +13,15 @@ import pika  # type: ignore[import-untyped]
 import uvloop
 
 from bench.images.work import HANDED_OUT
-from frota.core import log
-from frota.images import queues, settings
-from frota.images.consuming import Consumer, Delivery
-from frota.images.converter import Pool
+from frota.images import settings
+from frota.images.broker import topology
+from frota.images.broker.consumer import Consumer, Delivery
+from frota.images.broker.publisher import Publisher
+from frota.images.converter.pool import Pool
 from frota.images.messages import EVENTS, QUEUE, result_keys
-from frota.images.objects import Objects
-from frota.images.publishing import Publisher
+from frota.images.s3.bucket import S3Client
 from frota.images.settings import WorkerSettings
+from frota.logs import log
 
 ABOUT = {"trace-id": 32 * "a", "source-sha256": 64 * "0"}
 EVENT = 400 * b"e"  # as long as the worker's
@@ -31,8 +32,8 @@ async def main(broker_port: int, s3_port: int, converters: int) -> None:
     config = WorkerSettings(brokers=(("127.0.0.1", broker_port),), s3_endpoint=f"http://127.0.0.1:{s3_port}")
     stopping, working = asyncio.Event(), set[asyncio.Task[None]]()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
-    objects = Objects(config, threads=4 * converters)
-    publisher = Publisher(config, queues.declare)
+    objects = S3Client(config, threads=4 * converters)
+    publisher = Publisher(config, topology.declare)
 
     async def work(delivery: Delivery) -> None:
         grey = await pool.convert(delivery.body, ".jpg")
@@ -48,7 +49,7 @@ async def main(broker_port: int, s3_port: int, converters: int) -> None:
         task.add_done_callback(working.discard)
 
     async with Pool(converters) as pool:
-        consumer = Consumer(config, QUEUE, HANDED_OUT * converters, take, queues.declare)
+        consumer = Consumer(config, QUEUE, HANDED_OUT * converters, take, topology.declare)
         tasks = [asyncio.create_task(one) for one in (publisher.run(), consumer.run())]
         await stopping.wait()
         await asyncio.gather(*working)

@@ -15,7 +15,7 @@ from pathlib import Path
 import uvloop
 
 from bench.core.process import cpu_seconds, peak_memory
-from frota.images.converter import Pool
+from frota.images.converter.pool import Pool
 
 HANDED_OUT = 5  # images for each converter, as the worker has
 

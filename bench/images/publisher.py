@@ -1,7 +1,7 @@
 """Our publisher without the rest: `python -m bench.images.publisher PORT SECONDS WINDOW LIMIT FILE`.
 
-Does what peer.py does, and prints the same account, with `frota.images.publishing`: WINDOW tasks publish a file to the
-queue `images` again and again, each when its last message is confirmed.
+Does what peer.py does, and prints the same account, with `frota.images.broker.publisher`: WINDOW tasks publish a file
+to the queue `images` again and again, each when its last message is confirmed.
 """
 
 import asyncio
@@ -15,16 +15,17 @@ import pika  # type: ignore[import-untyped]
 import uvloop
 
 from bench.images.account import account
-from frota.core import log
-from frota.images import messages, queues, settings
+from frota.images import messages, settings
+from frota.images.broker import topology
+from frota.images.broker.publisher import Publisher
 from frota.images.messages import QUEUE, Ticket
-from frota.images.publishing import Publisher
 from frota.images.settings import Broker
+from frota.logs import log
 
 
 async def main(port: int, seconds: float, window: int, limit: int, body: bytes) -> None:
     """Publish, and print the account."""
-    publisher = Publisher(Broker(brokers=(("127.0.0.1", port),)), queues.declare)
+    publisher = Publisher(Broker(brokers=(("127.0.0.1", port),)), topology.declare)
     connecting = asyncio.create_task(publisher.run())
     await publisher.session()
     latencies: list[float] = []

@@ -27,7 +27,7 @@ from bench.core.process import cpu_seconds, free_port, on_cpus, peak_memory, req
 from bench.images.broker import EVENTS_QUEUE, Broker
 from bench.images.photos import jpeg
 from bench.remote_list.measure import MEBIBYTE, fresh
-from frota.images import grayscale
+from frota.images.converter import grayscale
 from frota.images.messages import DEAD, QUEUE, Ticket, result_keys
 
 HERE = Path(__file__).parent

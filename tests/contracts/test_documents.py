@@ -7,14 +7,21 @@ from pathlib import Path
 
 import pytest
 
+from frota.core import settings
+
 from .checkout import DOCUMENTS, PLAYBOOKS, ROLES, ROOT, code_of, entry_points, load, mappings, task_files
 from .test_commands import COMMANDS
+from .test_settings import SERVICES
 
 each_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 TARGETS = set(re.findall(r"^([A-Za-z][\w-]*):(?!=)", MAKEFILE, re.MULTILINE))
 # Control lines between a sensor and its server begin like commands.
 _ON_THE_WIRE = {"hello", "numbered", "skip", "history", "tail", "end"}
+# What explains the code: its paths are below one of these folders.
+_MAPS = [ROOT / "docs" / "architecture.md", ROOT / "app" / "README.md"]
+_BELOW = (ROOT, ROOT / "app", ROOT / "app" / "src", ROOT / "app" / "src" / "frota")
+each_map = pytest.mark.parametrize("document", _MAPS, ids=lambda path: str(path.relative_to(ROOT)))
 
 
 def _words(document: Path, program: str) -> list[list[str]]:
@@ -97,3 +104,37 @@ def test_every_variable_set_in_a_document_is_an_input_of_a_role_or_used_by_a_pla
     inputs |= {word for path in PLAYBOOKS for word in re.findall(r"\w+", path.read_text(encoding="utf-8"))}
     shown = [" ".join(words) for words in _words(document, "ansible-playbook")]
     assert {name for line in shown for name in re.findall(r"-e (\w+)=", line)} - inputs == set()
+
+
+def _words_of_code(document: Path) -> set[str]:
+    """Return the words that a document shows as code, without the punctuation around them."""
+    lines = code_of(document.read_text(encoding="utf-8"))
+    return {word.strip("(),;:|") for line in lines for word in line.split()}
+
+
+def _is_path(word: str) -> bool:
+    """Tell whether a word names a file, folder or module of the repository; paths on hosts begin with a slash."""
+    suffixes = (".py", ".yml", ".md", ".j2", ".proto", ".toml", ".json", ".sh")
+    path = bool(re.fullmatch(r"\w[\w./-]*", word)) and ("/" in word or word.endswith(suffixes))
+    return path or bool(re.fullmatch(r"frota(?:\.[a-z_0-9]+)+", word))
+
+
+def _exists(name: str) -> bool:
+    if name.startswith("frota."):
+        name = name.replace(".", "/")
+    return any((folder / name).exists() or (folder / f"{name}.py").is_file() for folder in _BELOW)
+
+
+@each_map
+def test_every_file_and_module_in_a_map_of_the_code_exists(document: Path) -> None:
+    named = {word for word in _words_of_code(document) if _is_path(word)}
+    assert len(named) > 10
+    assert {name for name in named if not _exists(name)} == set()
+
+
+@each_map
+def test_every_setting_in_a_map_of_the_code_exists(document: Path) -> None:
+    prefixes = "|".join({service.module.PREFIX for service in SERVICES})
+    named = {word for word in _words_of_code(document) if re.fullmatch(rf"(?:{prefixes})[A-Z_]+", word)}
+    known = {key for service in SERVICES for key in settings.keys(service.settings, service.module.PREFIX)}
+    assert named - known == set()

@@ -88,7 +88,7 @@ def test_a_rollback_after_an_upgrade_that_broke_off_half_way_moves_only_who_had_
     own, units = _releases(fleet), fleet.invocations()
     # A host that moves, and one that is prepared and does not get so far.
     here = ("--limit", f"localhost:sensor_server:{fleet.list_client.name}")
-    with (upgrade.application / "src/frota/sensors/server.py").open("a", encoding="utf-8") as source:
+    with (upgrade.application / "src/frota/sensors/server/server.py").open("a", encoding="utf-8") as source:
         source.write("\n\nasync def _broken(_):\n    raise OSError('broken')\n\n\nSensorServer.start = _broken\n")
     with pytest.raises(AssertionError, match=r"frota-sensor-server on .* does not become ready"):
         fleet.play(_CONFIGURE, *here, "-e", f"python_service_project={upgrade.application}")

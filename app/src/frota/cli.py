@@ -3,13 +3,13 @@
 import argparse
 import importlib
 import io
-import os
 import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from frota.core import output
+from frota.core.errors import StateError
 from frota.core.settings import EXIT_CONFIG, SettingsError
-from frota.core.state import StateError
 
 
 class System(NamedTuple):
@@ -39,9 +39,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SettingsError as error:
         _complain(error)
         return EXIT_CONFIG
+    except BrokenPipeError:  # of standard output: nobody reads any more, and nobody has to be told
+        output.discard()
+        return 1
     except (StateError, OSError) as error:
         _complain(error)
-        _give_up_output()
+        output.discard()
         return 1
     except KeyboardInterrupt:
         return 130
@@ -50,18 +53,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _complain(error: Exception) -> None:
     """Say what went wrong; what a server said may be part of it, and must not be obeyed by a terminal."""
-    from frota.core.log import printable
+    from frota.logs.log import printable
 
     print(f"frota: {printable(str(error))}", file=sys.stderr)
-
-
-def _give_up_output() -> None:
-    """Drop what standard output did not take: Python would try again at its end, and change the exit status."""
-    try:
-        if sys.stdout:  # there is none where it was closed
-            sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _parse(words: list[str]) -> argparse.Namespace:

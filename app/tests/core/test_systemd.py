@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from frota.core import state, systemd
+from frota.core import systemd
+from frota.core.errors import StateError
+from frota.storage import state_folder
 
 
 def test_a_notification_reaches_the_manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,13 +66,13 @@ def test_listening_sockets_of_another_process_are_left_alone(monkeypatch: pytest
 
 def test_the_state_folder_is_systemds_first_or_one_of_the_users_own(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STATE_DIRECTORY", "/var/lib/a:/var/lib/b")
-    assert state.default_directory("unit") == Path("/var/lib/a")
+    assert state_folder.default_directory("unit") == Path("/var/lib/a")
     monkeypatch.delenv("STATE_DIRECTORY")
     monkeypatch.setenv("HOME", "/home/someone")
-    assert state.default_directory("unit") == Path("/home/someone/.local/state/frota/unit")
+    assert state_folder.default_directory("unit") == Path("/home/someone/.local/state/frota/unit")
 
 
 def test_a_state_folder_that_cannot_be_made_says_why_and_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(state.StateError, match=r"Not a directory; choose another with --state-dir"):
-        state.lock(tmp_path / "file" / "folder")
+    with pytest.raises(StateError, match=r"Not a directory; choose another with --state-dir"):
+        state_folder.lock(tmp_path / "file" / "folder")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from metrics_support import MetricsServer, metrics
+from support.metrics import MetricsServer, metrics
 
 
 @pytest.fixture

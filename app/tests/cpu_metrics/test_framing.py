@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from frota.cpu_metrics.framing import BadMessage, Framer, Hello, Reading
 from frota.cpu_metrics.messages import LONGEST, hello
-from metrics_support import RUN, SAMPLE, TEXT
+from support.metrics import RUN, SAMPLE, TEXT
 
 BOM = b"\xef\xbb\xbf"
 NUMBERS = st.text(alphabet="0123456789.,eE+-_ nainf\u0661\u0967", max_size=8)

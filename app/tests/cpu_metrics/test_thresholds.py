@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from frota.cpu_metrics.settings import parse_thresholds
-from metrics_support import SAMPLE, Inner, InnerAgent, inner, metrics, run
+from support.metrics import SAMPLE, Inner, InnerAgent, inner, metrics, run
 
 CPU = {"thresholds": parse_thresholds("cpu:90:75"), "threshold_samples": 2}
 
@@ -15,7 +15,7 @@ CPU = {"thresholds": parse_thresholds("cpu:90:75"), "threshold_samples": 2}
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     found: list[str] = []
-    monkeypatch.setattr("frota.cpu_metrics.notes.record", lambda _, event, *__, **___: found.append(event))
+    monkeypatch.setattr("frota.cpu_metrics.server.event_log.record", lambda _, event, *__, **___: found.append(event))
     return found
 
 

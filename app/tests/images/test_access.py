@@ -11,9 +11,9 @@ from frota import cli
 from frota.images import access
 from frota.images import cli as images_cli
 from frota.images.settings import parse_brokers
-from images.fake_producer import fake
-from images.images_support import CLEAN, images
 from support import PATIENCE
+from support.fake_producer import fake
+from support.images import CLEAN, images
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frota.images.formats import DEFAULT, BadImage, Limits, Look, look
-from images.pictures import encode, photo, png, png_bomb, samples, tiff
+from support.pictures import encode, photo, png, png_bomb, samples, tiff
 
 GOOD = list(samples())
 SIZE, STRIPS = ((256, 4, 1, 8), (257, 4, 1, 8)), 273

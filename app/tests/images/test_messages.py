@@ -192,16 +192,6 @@ def test_why_a_message_is_dead_is_what_its_worker_said_or_else_the_broker(
     assert death_of(headers).code == code
 
 
-@pytest.mark.parametrize(
-    ("text", "trace"),
-    [
-        (f"00-{TRACE}-{'1' * 16}-01", TRACE),
-        (f"00-{TRACE.upper()}-{'1' * 16}-01", ""),
-        (f"00-{TRACE}-{'0' * 16}-01", ""),
-        (f"00-{'0' * 32}-{'1' * 16}-01", ""),
-        (f"00-{TRACE}-{'1' * 16}-01\n", ""),
-        ("", ""),
-    ],
-)
-def test_a_trace_is_taken_only_from_a_valid_traceparent(text: str, trace: str) -> None:
-    assert messages.trace_of(text) == trace
+def test_a_message_can_be_read_whatever_the_id_of_its_image() -> None:
+    ticket = Ticket("0" * 32, "a.jpg", TRACE, "a" * 64, 1)
+    assert Ticket.read(ticket.id, ticket.headers()) == ticket

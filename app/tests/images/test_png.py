@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from frota.images.converter.grayscale import convert
 from frota.images.formats import BadImage, look
-from frota.images.grayscale import convert
-from images.pictures import decode, encode, photo, png
+from support.pictures import decode, encode, photo, png
 
 Samples = np.ndarray[Any, Any]
 WIDTH, HEIGHT = 19, 11

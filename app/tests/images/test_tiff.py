@@ -12,9 +12,11 @@ import pytest
 import tifffile
 from PIL import Image, ImageCms
 
+from frota.images.converter.grayscale import convert
 from frota.images.formats import BadImage, look
-from frota.images.grayscale import convert
-from images.layouts import (
+from support import FULL
+from support.pictures import decode, encode, orientation, photo
+from support.tiff_layouts import (
     CMYK,
     FLOAT,
     HEIGHT,
@@ -33,8 +35,6 @@ from images.layouts import (
     shown,
     write,
 )
-from images.pictures import decode, encode, orientation, photo
-from support import FULL
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 PART = 5  # of which one is tried; neither a number of values in a layout's product nor a multiple of one

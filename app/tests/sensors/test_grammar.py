@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from core.test_patterns import APP, oldest_python
 from frota.sensors import messages, parser, units
-from sensors import grammar_cases
+from support import grammar_cases
 
 _VERSIONS = Path("~/.pyenv/versions").expanduser()
 _ASK = "import json, sys; print(json.dumps(sys.version_info[:3]))"

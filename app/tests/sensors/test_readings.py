@@ -9,14 +9,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frota.logbook.segments import DATA, NOBODY, Record
 from frota.sensors import readings
 from frota.sensors.readings import Query
+from frota.storage.wal.segment import DATA, NO_PRODUCER, Record
 
 LINES = ["Sensor1 - Temperatura: 25.34°C", "Sensor2 - Umidade: 57.96%"]
 
 
-def record(payload: bytes, writer: bytes = NOBODY, number: int = 0) -> Record:
+def record(payload: bytes, writer: bytes = NO_PRODUCER, number: int = 0) -> Record:
     return Record(DATA, 1_700_000_000_123_456, writer, number, payload)
 
 
@@ -84,7 +84,7 @@ def test_what_cannot_be_read_is_yielded_in_its_place_and_has_no_fields() -> None
 @given(st.binary(max_size=120), st.integers(0, 2**64 - 1), st.booleans())
 def test_no_record_whatever_is_in_it_ends_the_reading_of_the_log(payload: bytes, time_us: int, headed: bool) -> None:
     data = readings.head("h", 1, 2) + payload if headed else payload
-    one = Record(DATA, time_us, NOBODY, 0, data)
+    one = Record(DATA, time_us, NO_PRODUCER, 0, data)
     found = list(readings.decode(one))
     assert len(found) == Query().count(one)
     for kept in found:

@@ -8,7 +8,7 @@ from frota.core import settings as core
 from frota.core.settings import SettingsError
 from frota.sensors import settings, units
 from frota.sensors.settings import ClientSettings, ServerSettings
-from frota.sensors.watch import Range
+from frota.sensors.staleness import Range
 
 
 @pytest.mark.parametrize("cls", [ServerSettings, ClientSettings])

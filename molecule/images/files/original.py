@@ -5,7 +5,7 @@ from pathlib import Path
 
 import grpc
 
-from frota.images import cloudimg_pb2
+from frota.images.proto import cloudimg_pb2
 
 
 def main(address: str, file: str, name: str) -> None:

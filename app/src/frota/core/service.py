@@ -8,9 +8,10 @@ from typing import Protocol
 
 import uvloop
 
-from frota.core import log, systemd
+from frota.core import systemd
+from frota.core.errors import StateError
 from frota.core.settings import SettingsError
-from frota.core.state import StateError
+from frota.logs import log
 
 STOP_SECONDS = 4.5  # systemd and people expect the end within 5 s
 

@@ -4,8 +4,7 @@ import argparse
 import math
 from functools import partial
 
-from frota import commands
-from frota.core import log
+from frota.core import commands
 from frota.cpu_metrics import messages
 from frota.cpu_metrics.settings import (
     AGENT_UNIT,
@@ -16,6 +15,8 @@ from frota.cpu_metrics.settings import (
     ServerSettings,
     parse_host,
 )
+from frota.logs import log
+from frota.net import arguments
 
 SORT_KEYS = ("name", "cpu", "memory", "disk", "network", "state")
 
@@ -50,7 +51,7 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
 def _asking(parser: argparse.ArgumentParser) -> None:
     text = "the server's host, or HOST:PORT, an IPv6 address then in [brackets] (%(default)s)"
     parser.add_argument("--host", default="127.0.0.1", type=_host, help=text)
-    parser.add_argument("--port", type=commands.port, help=f"the server's port ({messages.PORT})")
+    parser.add_argument("--port", type=arguments.port, help=f"the server's port ({messages.PORT})")
     parser.add_argument("--json", action="store_true", help="one JSON object a line, for machines")
 
 
@@ -59,7 +60,7 @@ def _host(text: str) -> tuple[str, int | None]:
     host, colon, port = text.rpartition(":")
     with_port = bool(colon) and (host.endswith("]") or ":" not in host)
     try:
-        return parse_host(host if with_port else text), commands.port(port) if with_port else None
+        return parse_host(host if with_port else text), arguments.port(port) if with_port else None
     except (ValueError, argparse.ArgumentTypeError) as error:
         raise argparse.ArgumentTypeError(f"{text!r}: {error}") from None
 
@@ -81,16 +82,8 @@ def _seconds(least: float, most: float, text: str) -> float:
 
 
 def _serve(args: argparse.Namespace) -> int:
-    log.configure(SYSTEM, SERVER_UNIT)
     reread = partial(commands.read, ServerSettings, PREFIX, args)
-    config = reread()
-    if args.check:
-        return 0
-    from frota.core import service
-    from frota.cpu_metrics.server import Server
-
-    log.configure(SYSTEM, SERVER_UNIT, config.log_level)
-    return service.run(partial(Server, config, reread))
+    return commands.serve(args, SYSTEM, SERVER_UNIT, reread, "frota.cpu_metrics.server.server:Server")
 
 
 def _agent(args: argparse.Namespace) -> int:
@@ -99,21 +92,21 @@ def _agent(args: argparse.Namespace) -> int:
     config = reread()
     if args.check:
         return 0
-    from frota.cpu_metrics import agent
+    from frota.cpu_metrics.agent import agent
 
     log.configure_direct(SYSTEM, AGENT_UNIT, config.log_level)
     return agent.run(config, reread)
 
 
 def _top(args: argparse.Namespace) -> int:
-    from frota.cpu_metrics import top
+    from frota.cpu_metrics.viewer import top
 
     _addressed(args)
     return top.run(args)
 
 
 def _history(args: argparse.Namespace) -> int:
-    from frota.cpu_metrics import looking
+    from frota.cpu_metrics.viewer.history import history
 
     _addressed(args)
-    return looking.history(args)
+    return history(args)

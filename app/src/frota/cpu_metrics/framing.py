@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import orjson
 
-from frota.core.log import printable
 from frota.cpu_metrics import messages
 from frota.cpu_metrics.messages import Disk, Memory, Network, Own, Sample
+from frota.logs.log import printable
 
 # Ignored between messages: white space, NUL, the bytes of a byte order mark.
 _PADDING = b" \t\r\n\v\f\0\xef\xbb\xbf"

@@ -23,8 +23,8 @@ address of the first.
 
 A viewer asks, as often as it likes over one connection, and gets lines of JSON and an end:
 
-    → {"frota": 1, "ask": "hosts"}                                   ← a line for each agent, see host.py
-    → {"frota": 1, "ask": "history", "host": "web-1", "seconds": 3600}   ← samples in columns, see records.py
+    → {"frota": 1, "ask": "hosts"}                                   ← a line for each agent, see server/host.py
+    → {"frota": 1, "ask": "history", "host": "web-1", "seconds": 3600}   ← samples in columns, see chunk.py
     ← {"frota": 1, "end": true}
 """
 

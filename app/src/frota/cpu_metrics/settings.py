@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from frota.core.settings import setting
-from frota.core.state import default_directory
 from frota.cpu_metrics import messages
+from frota.storage.state_folder import default_directory
 
 PREFIX = "CPU_"
 SYSTEM = "cpu"
 SERVER_UNIT, AGENT_UNIT = "frota-cpu-server", "frota-cpu-agent"
-LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")  # core.log's, which an agent does without
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")  # logs.log's, which an agent does without
 METRICS = ("cpu", "memory", "disk")
 
 
@@ -46,7 +46,9 @@ def parse_host(text: str) -> str:
     """Return a host as sockets take it, an IPv6 address without brackets. Raises ValueError saying what is right."""
     if text and ":" not in text and "[" not in text:
         return text
-    from frota.net import parse_host as parse  # here: what knows addresses is memory that most agents do without
+    from frota.net.addresses import (
+        parse_host as parse,  # here: what knows addresses is memory that most agents do without
+    )
 
     host = parse(text)
     if "[" in host or "]" in host:

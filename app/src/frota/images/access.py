@@ -8,8 +8,7 @@ from ipaddress import IPv6Address
 from pathlib import Path
 from urllib.parse import unquote
 
-from frota import commands
-from frota.core import secret_file
+from frota.core import commands, secret_file
 from frota.core.settings import setting
 from frota.images.settings import PREFIX, Broker, path
 

@@ -9,8 +9,7 @@ from functools import partial
 from ipaddress import IPv6Address
 from typing import Any
 
-from frota import commands
-from frota.core import log
+from frota.core import commands
 from frota.core.settings import SettingsError
 from frota.images import settings
 from frota.images.access import Access, Operator
@@ -115,29 +114,13 @@ def _parallel(text: str) -> int:
 
 
 def _serve(args: argparse.Namespace) -> int:
-    log.configure(SYSTEM, PRODUCER_UNIT)
     reread = partial(_producer_settings, args)
-    config = reread()
-    if args.check:
-        return 0
-    from frota.core import service
-    from frota.images.producer import Producer
-
-    log.configure(SYSTEM, PRODUCER_UNIT, config.log_level)
-    return service.run(partial(Producer, config, reread))
+    return commands.serve(args, SYSTEM, PRODUCER_UNIT, reread, "frota.images.producer.producer:Producer")
 
 
 def _work(args: argparse.Namespace) -> int:
-    log.configure(SYSTEM, WORKER_UNIT)
     reread = partial(_worker_settings, args)
-    config = reread()
-    if args.check:
-        return 0
-    from frota.core import service
-    from frota.images.worker import Worker
-
-    log.configure(SYSTEM, WORKER_UNIT, config.log_level)
-    return service.run(partial(Worker, config, reread))
+    return commands.serve(args, SYSTEM, WORKER_UNIT, reread, "frota.images.worker.worker:Worker")
 
 
 def _producer_settings(args: argparse.Namespace) -> ProducerSettings:
@@ -173,18 +156,18 @@ def _with_port(host: str) -> str:
 
 
 def _send(args: argparse.Namespace) -> int:
-    from frota.images import sending
+    from frota.images.client.send import run
 
-    return sending.run(args)
+    return run(args)
 
 
 def _ask_status(args: argparse.Namespace) -> int:
-    from frota.images import asking
+    from frota.images.client.status import run
 
-    return asking.run(args)
+    return run(args)
 
 
 def _operate(args: argparse.Namespace) -> int:
-    from frota.images import dead
+    from frota.images.client import dead_letters
 
-    return dead.run(args)
+    return dead_letters.run(args)

@@ -21,6 +21,8 @@ from urllib.parse import quote
 import orjson
 
 # QUEUE is a queue, DEAD a queue and an exchange, EVENTS and REQUEUE are exchanges.
+from frota.core.trace import trace_of, traceparent
+
 QUEUE, DEAD, EVENTS, REQUEUE = "images", "images.dead", "images.events", "images.requeue"
 LONGEST_NAME = 255  # bytes of a file name in UTF-8, as in common file systems
 EVENT_STATES = ("working", "done", "queued", "dead")  # the last two are an operator's: tried again, and not taken
@@ -51,7 +53,6 @@ STOPPING = "servidor encerrando, tente de novo"
 TOO_MANY_IDS = "ids demais, o máximo é 1000"
 
 _ID = re.compile(r"[0-9a-f]{32}")
-_TRACEPARENT = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _TURNING = re.compile(r"[\u202a-\u202e\u2066-\u2069]")
 _SURROGATE = re.compile(r"[\ud800-\udfff]")  # Python's for a byte that is no UTF-8
@@ -84,12 +85,6 @@ def check_id(text: str) -> str:
     if not _ID.fullmatch(text):
         raise BadMessage(BAD_ID)
     return text
-
-
-def trace_of(traceparent: str) -> str:
-    """Return the trace id of a W3C traceparent, nothing for one that is not valid."""
-    found = _TRACEPARENT.fullmatch(traceparent)
-    return found[1] if found and int(found[1], 16) and int(found[2], 16) else ""
 
 
 def extension(filename: str) -> str:
@@ -158,7 +153,7 @@ class Ticket:
         """Return the AMQP headers."""
         found = {
             "filename": self.filename,
-            "traceparent": f"00-{self.trace}-{self.id[:16]}-01",
+            "traceparent": traceparent(self.trace),
             "sha256": self.sha256,
             "size": self.size,
         }

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from frota.core import secret_file
-from frota.core.log import LEVELS
 from frota.core.settings import setting
-from frota.core.state import default_directory
-from frota.net import parse_host
+from frota.logs.log import LEVELS
+from frota.net.addresses import parse_host
+from frota.storage.state_folder import default_directory
 
 PREFIX = "IMAGES_"
 SYSTEM = "images"

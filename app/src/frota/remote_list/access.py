@@ -4,8 +4,9 @@ import argparse
 from dataclasses import dataclass
 from pathlib import Path
 
-from frota import commands, net
+from frota.core import commands
 from frota.core.settings import setting
+from frota.net import addresses
 from frota.remote_list import keys
 from frota.remote_list.messages import DEFAULT_LIST
 from frota.remote_list.settings import PREFIX
@@ -22,7 +23,7 @@ def _path(text: str) -> Path | None:
 class Access:
     """What every client command of the list can be told."""
 
-    host: str = setting("127.0.0.1", "the server's host", parse=net.parse_host)
+    host: str = setting("127.0.0.1", "the server's host", parse=addresses.parse_host)
     port: int = setting(1234, "the server's port", low=1, high=65535)
     list: str = setting(DEFAULT_LIST, "which of the server's lists")
     key_file: Path | None = setting(None, "file with our secret key; with none, we speak in clear text", parse=_path)
@@ -40,7 +41,7 @@ class Access:
     @property
     def address(self) -> str:
         """The server as people write it."""
-        return net.endpoint(self.host, self.port)
+        return addresses.endpoint(self.host, self.port)
 
 
 def read(args: argparse.Namespace) -> Access:

@@ -5,8 +5,7 @@ import re
 from functools import partial
 from pathlib import Path
 
-from frota import commands
-from frota.core import log
+from frota.core import commands
 from frota.remote_list.access import Access
 from frota.remote_list.messages import ORDERS, whole
 from frota.remote_list.settings import PREFIX, SERVER_UNIT, SYSTEM, ServerSettings
@@ -111,22 +110,22 @@ def _count(text: str) -> int:
 
 
 def _serve(args: argparse.Namespace) -> int:
-    log.configure(SYSTEM, SERVER_UNIT)
-    reread = partial(commands.read, ServerSettings, PREFIX, args)
-    config = reread()
-    if args.check:
-        if config.key_file:  # systemd's credential is there only when the unit starts
-            from frota.remote_list import security
+    reread = partial(_server_settings, args)
+    if not args.check:
+        from frota.remote_list.server.admission import require_descriptors
 
-            security.secret_key(config)
-        return 0
-    from frota.core import service
-    from frota.remote_list.admission import require_descriptors
-    from frota.remote_list.server import ListServer
+        require_descriptors()
+    return commands.serve(args, SYSTEM, SERVER_UNIT, reread, "frota.remote_list.server.server:ListServer")
 
-    require_descriptors()
-    log.configure(SYSTEM, SERVER_UNIT, config.log_level)
-    return service.run(partial(ListServer, config, reread))
+
+def _server_settings(args: argparse.Namespace) -> ServerSettings:
+    """Read the server's settings. Raises SettingsError, with --check also for a key that is of no use."""
+    config = commands.read(ServerSettings, PREFIX, args)
+    if args.check and config.key_file:  # systemd's credential is there only when the unit starts
+        from frota.remote_list.server import authentication
+
+        authentication.secret_key(config)
+    return config
 
 
 def _keygen(args: argparse.Namespace) -> int:
@@ -137,18 +136,19 @@ def _keygen(args: argparse.Namespace) -> int:
 
 
 def _ask(args: argparse.Namespace) -> int:
-    from frota.remote_list import asking
+    from frota.remote_list.client import commands
 
-    return asking.run(args)
+    return commands.run(args)
 
 
 def _menu(args: argparse.Namespace) -> int:
-    from frota.remote_list import asking, menu
+    from frota.remote_list.client import commands, menu
 
-    return asking.connected(args, menu.run)
+    return commands.connected(args, menu.run)
 
 
 def _watch(args: argparse.Namespace) -> int:
-    from frota.remote_list import asking, following
+    from frota.remote_list.client import commands
+    from frota.remote_list.client.watch import watch
 
-    return asking.connected(args, lambda client: following.watch(client, args.last, args.json))
+    return commands.connected(args, lambda client: watch(client, args.last, args.json))

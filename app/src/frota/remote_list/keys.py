@@ -10,6 +10,7 @@ from pathlib import Path
 
 from frota.core import secret_file
 from frota.core.settings import SettingsError
+from frota.storage import files
 
 _KEY = re.compile(r"[0-9a-f]{64}")
 _MOST = 1024  # bytes that are read of a key file; whatever is longer is none
@@ -66,15 +67,14 @@ def generate(path: Path) -> str:
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600, O_EXCL
     unfinished = Path(name)
     try:
-        with os.fdopen(handle, "w", encoding="ascii") as file:
-            file.write(secret.hex() + "\n")
-            file.flush()
-            os.fsync(handle)
+        with os.fdopen(handle, "wb") as file:
+            file.write(f"{secret.hex()}\n".encode())
+            files.sync(file)
         _put(unfinished, path)
     finally:
         with suppress(OSError):
             unfinished.unlink()
-    _sync_folder(path.parent)
+    files.sync_folder(path.parent)
     return public.hex()
 
 
@@ -85,11 +85,3 @@ def _put(unfinished: Path, path: Path) -> None:
         raise FileExistsError(
             f"{path} exists, and no key is overwritten; `frota list keygen --public {path}` prints its public key"
         ) from None
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -9,7 +9,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from frota.remote_list import alike, sorting
+from frota.remote_list import lookalikes, sorting
 from frota.remote_list.messages import Refused, Request, shown
 
 REMEMBERED_CHANGES = 1000  # the last ones, of all lists, for those who were away for a moment
@@ -211,7 +211,7 @@ def _planned(one: List, request: Request, elements: list[str] | None) -> Edit:
             return Edit("delete", one.elements.index(value), size=_size(value))
         except ValueError:
             told = shown(value) if request.native else value
-            hint = alike.hint(value, one.elements) if request.native else ""
+            hint = lookalikes.hint(value, one.elements) if request.native else ""
             raise Refused("not_found", f"Elemento '{told}' não encontrado.", hint) from None
     if op == "sort":
         if elements is None:

@@ -12,6 +12,8 @@ from typing import Any
 
 import orjson
 
+from frota.core.trace import trace_of
+
 DEFAULT_LIST = "default"
 CHANGES = frozenset({"append", "insert", "remove", "sort", "clear", "undo"})
 READS = frozenset({"show", "search", "info", "changes", "lists"})
@@ -26,7 +28,6 @@ _NAME = re.compile(r"[\w.-]{1,64}")
 _NUMBER = re.compile(r"[+-]?[0-9]{1,19}")  # int() takes 1_0, too, and the digits of every script
 _ID = re.compile(r"([0-9a-f]{32}):([1-9][0-9]{0,18})")
 _WRITTEN_ID = re.compile(rb'"id"\s*:\s*"([0-9a-f]{32}:[0-9]{1,19})"')
-_TRACE = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")  # W3C Trace Context, traceparent
 _ORIGINAL = {
     "mostrar": "show",
     "append": "append",
@@ -273,8 +274,7 @@ def _order(request: Request, name: str, value: Any) -> None:
 
 def _traceparent(request: Request, _name: str, value: Any) -> None:
     # A wrong one is no reason to refuse the request: whoever traces sees that the trace ends here.
-    found = _TRACE.fullmatch(value) if isinstance(value, str) else None
-    request.trace = found[1] if found else ""
+    request.trace = trace_of(value) if isinstance(value, str) else ""
 
 
 _COMMON = {"list": _name, "id": _id, "traceparent": _traceparent}

@@ -5,11 +5,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from frota.core.log import LEVELS
 from frota.core.settings import setting
-from frota.core.state import default_directory
-from frota.net import parse_host
+from frota.logs.log import LEVELS
+from frota.net.addresses import parse_host
 from frota.remote_list import keys
+from frota.storage.state_folder import default_directory
 
 PREFIX = "REMOTE_LIST_"
 SYSTEM = "remote_list"

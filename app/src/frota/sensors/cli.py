@@ -4,10 +4,11 @@ import argparse
 from functools import partial
 from pathlib import Path
 
-from frota import commands
-from frota.core import log
-from frota.core.state import default_directory
+from frota.core import commands
+from frota.logs import log
+from frota.net import arguments
 from frota.sensors.settings import CLIENT_UNIT, KINDS, PREFIX, SERVER_UNIT, SYSTEM, ClientSettings, ServerSettings
+from frota.storage.state_folder import default_directory
 
 
 def add_commands(parser: argparse.ArgumentParser) -> None:
@@ -32,8 +33,8 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
 
 
 def _asking(parser: argparse.ArgumentParser, last: int) -> None:
-    parser.add_argument("--host", default="127.0.0.1", type=commands.host, help="the server's host (%(default)s)")
-    parser.add_argument("--port", default=5000, type=commands.port, help="the server's port (%(default)s)")
+    parser.add_argument("--host", default="127.0.0.1", type=arguments.host, help="the server's host (%(default)s)")
+    parser.add_argument("--port", default=5000, type=arguments.port, help="the server's port (%(default)s)")
     parser.add_argument("--last", default=last, type=int, metavar="N", help="how many at most (%(default)s)")
     parser.add_argument("--sensor", help="only this sensor's")
     parser.add_argument("--since", metavar="TIME", help="not before: 10m, 2h, or 2026-01-31T12:00:00Z")
@@ -41,16 +42,8 @@ def _asking(parser: argparse.ArgumentParser, last: int) -> None:
 
 
 def _serve(args: argparse.Namespace) -> int:
-    log.configure(SYSTEM, SERVER_UNIT)
     reread = partial(commands.read, ServerSettings, PREFIX, args)
-    config = reread()
-    if args.check:
-        return 0
-    from frota.core import service
-    from frota.sensors.server import SensorServer
-
-    log.configure(SYSTEM, SERVER_UNIT, config.log_level)
-    return service.run(partial(SensorServer, config, reread))
+    return commands.serve(args, SYSTEM, SERVER_UNIT, reread, "frota.sensors.server.server:SensorServer")
 
 
 def _simulate(args: argparse.Namespace) -> int:
@@ -60,19 +53,19 @@ def _simulate(args: argparse.Namespace) -> int:
     if args.check:
         return 0
     from frota.core import service
-    from frota.sensors.client import SensorClient
+    from frota.sensors.client.client import SensorClient
 
     log.configure(SYSTEM, unit, config.log_level)
     return service.run(partial(SensorClient, config, config.state_dir or default_directory(unit)))
 
 
 def _history(args: argparse.Namespace) -> int:
-    from frota.sensors import looking
+    from frota.sensors.viewer import output
 
-    return looking.history(args)
+    return output.history(args)
 
 
 def _tail(args: argparse.Namespace) -> int:
-    from frota.sensors import looking
+    from frota.sensors.viewer import output
 
-    return looking.tail(args)
+    return output.tail(args)

@@ -6,7 +6,7 @@ marks in names; a unit in any spelling, or none.
 
 import re
 
-from frota.sensors import names, reasons, units
+from frota.sensors import names, rejections, units
 from frota.sensors.messages import INCOMPLETE, KIND, LINE, MALFORMED, SENSOR, Reading
 
 HARMLESS = " \t\r\0\ufeff\u00a0"  # around a reading
@@ -27,7 +27,7 @@ def parse(text: str) -> Reading:
     text = text.strip(HARMLESS)
     reading = _read(text)
     if reading is None:
-        raise Malformed(reasons.reason(text))
+        raise Malformed(rejections.reason(text))
     return reading
 
 
@@ -61,7 +61,7 @@ def reason_if_hopeless(text: str) -> str:
         endings = ("x - x: 1%", " - x: 1%", "- x: 1%", " x: 1%")
     elif ": " not in rest:
         endings = ("x: 1%", ": 1%", " 1%")
-    return "" if any(is_reading(text + ending) for ending in endings) else reasons.reason(text.strip(HARMLESS))
+    return "" if any(is_reading(text + ending) for ending in endings) else rejections.reason(text.strip(HARMLESS))
 
 
 def end_of_refused(text: str, known: set[str]) -> int:
@@ -93,7 +93,7 @@ def _read(text: str) -> Reading | None:
     sensor, _, rest = text.partition(" - ")
     kind, _, measure = rest.partition(": ")
     match = _MEASURE.fullmatch(measure)
-    if match is None or not _are_names(sensor, kind) or reasons.NUMBER_IN_ANOTHER_BASE.match(measure):
+    if match is None or not _are_names(sensor, kind) or rejections.NUMBER_IN_ANOTHER_BASE.match(measure):
         return None
     value, unit = match.groups()
     return Reading(sensor, kind, value, unit) if not unit or units.is_unit(unit) else None

@@ -12,9 +12,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
-from frota.logbook.segments import NOBODY, Record
-from frota.net import endpoint
+from frota.net.addresses import endpoint
 from frota.sensors import names, parser, units
+from frota.storage.wal.segment import NO_PRODUCER, Record
 
 MOST = 1_000_000  # readings that may be asked for at once
 _AGO = re.compile(r"([0-9]{1,9})([smhd])")
@@ -131,7 +131,7 @@ def join(heads: Sequence[bytes], raw: Sequence[bytes]) -> bytes:
 
 def decode(record: Record) -> Iterator[Kept]:
     """Yield the readings of a record, in the order in which they came; raises nothing, whatever is in it."""
-    client = None if record.writer == NOBODY else str(UUID(bytes=record.writer))
+    client = None if record.producer == NO_PRODUCER else str(UUID(bytes=record.producer))
     for peer, outside, lines in _sections(record.payload):
         first = record.number - len(lines) + 1
         for index, line in enumerate(lines):

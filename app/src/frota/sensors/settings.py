@@ -4,12 +4,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from frota.core.log import LEVELS
 from frota.core.settings import setting
-from frota.core.state import default_directory
-from frota.net import parse_host
+from frota.logs.log import LEVELS
+from frota.net.addresses import parse_host
 from frota.sensors import messages, parser
-from frota.sensors.watch import Range
+from frota.sensors.staleness import Range
+from frota.storage.state_folder import default_directory
 
 PREFIX = "SENSORS_"
 SYSTEM = "sensors"

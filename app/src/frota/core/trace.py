@@ -1,0 +1,32 @@
+"""Trace ids as W3C Trace Context has them (www.w3.org/TR/trace-context), made, written and checked here alone.
+
+One trace id, 32 hexadecimal digits, follows a request over every hop; the span id beside it names the hop.
+"""
+
+import os
+import re
+
+_TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(-.*)?", re.DOTALL)
+
+
+def new_id() -> str:
+    """Return a new trace id."""
+    return os.urandom(16).hex()
+
+
+def traceparent(trace_id: str) -> str:
+    """Return the header for a hop of this trace: version 00, a new span, sampled."""
+    return f"00-{trace_id}-{os.urandom(8).hex()}-01"
+
+
+def trace_of(header: str) -> str:
+    """Return the trace id of a traceparent header, "" for one that is not valid; later versions may be longer."""
+    found = _TRACEPARENT.fullmatch(header)
+    if not found or found[1] == "ff" or (found[1] == "00" and found[4]):
+        return ""
+    return found[2] if int(found[2], 16) and int(found[3], 16) else ""
+
+
+def from_environment() -> str:
+    """Return the trace id that TRACEPARENT in the environment names, else a new one."""
+    return trace_of(os.environ.get("TRACEPARENT", "")) or new_id()

@@ -1,0 +1,1 @@
+"""The processes of `frota cpu top` and `history`."""

@@ -1,0 +1,233 @@
+"""Connections to the broker (AMQP 0-9-1) that are made again for ever."""
+
+import asyncio
+import logging
+import random
+import ssl
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial
+from typing import Any
+
+import pika
+from pika.adapters.asyncio_connection import AsyncioConnection
+from pika.adapters.utils.io_services_utils import _AsyncTransportBase
+from pika.channel import Channel
+from pika.credentials import ExternalCredentials, PlainCredentials
+from pika.exceptions import AMQPError
+
+from frota.core.backoff import Backoff
+from frota.images.settings import Broker
+from frota.logs import log
+
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds between two tries to connect, doubled each time
+_HEARTBEAT = 20  # seconds
+_CONNECT_SECONDS = 10.0  # for TCP, TLS and AMQP together
+_CLOSE_SECONDS = 1.0
+
+# There is no setting for what pika reads at a time, 4 KiB; each time it copies all that it has of a frame of 128 KiB.
+_AsyncTransportBase._MAX_RECV_BYTES = 64 * 1024
+
+
+logging.getLogger("pika").setLevel(logging.CRITICAL)  # what is worth a record gets one of ours
+
+
+class BrokerUnavailable(ConnectionError):
+    """The broker cannot be reached, or went before it confirmed: what was published may be there or not."""
+
+
+class Session:
+    """One connection with one channel; over, with the reason, as soon as either is closed."""
+
+    def __init__(self, connection: AsyncioConnection, channel: Channel, over: "asyncio.Future[str]") -> None:
+        self.connection, self.channel, self.over = connection, channel, over
+
+    async def call(self, method: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
+        """Call a method of the channel; return the broker's answer. Raises BrokerUnavailable if none will come."""
+        answer = asyncio.get_running_loop().create_future()
+        try:
+            method(*arguments, **options, callback=partial(settle, answer))
+        except AMQPError as error:
+            raise BrokerUnavailable(_explained(error)) from None
+        await asyncio.wait({answer, self.over}, return_when=asyncio.FIRST_COMPLETED)
+        if not answer.done():
+            raise BrokerUnavailable(self.over.result())
+        return answer.result()
+
+    async def takes(self, method: Callable[[Channel, Callable[[object], None]], None]) -> bool:
+        """Call a method with a channel of its own, which the broker closes if it refuses; tell whether it did not.
+
+        Raises BrokerUnavailable.
+        """
+        answer = asyncio.get_running_loop().create_future()
+
+        def begin(channel: Channel) -> None:
+            channel.add_on_close_callback(lambda *_: settle(answer, None))
+            method(channel, lambda _: settle(answer, channel))
+
+        try:
+            self.connection.channel(on_open_callback=begin)
+        except AMQPError as error:
+            raise BrokerUnavailable(_explained(error)) from None
+        await asyncio.wait({answer, self.over}, return_when=asyncio.FIRST_COMPLETED)
+        if not answer.done():
+            raise BrokerUnavailable(self.over.result())
+        if channel := answer.result():
+            channel.close()
+        return channel is not None
+
+    async def close(self) -> None:
+        """Close the connection in order, if the broker hears that: one without room reads nothing."""
+        if not self.over.done():
+            with suppress(AMQPError):
+                self.connection.close()
+            await asyncio.wait({self.over}, timeout=_CLOSE_SECONDS)
+
+
+def parameters(config: Broker) -> list[pika.ConnectionParameters]:
+    """Return how to reach each node. Raises OSError for a file that cannot be read."""
+    context, credentials = None, PlainCredentials(config.user, _password(config))
+    if config.cert_file:
+        context = ssl.create_default_context(cafile=config.ca_file)
+        context.load_cert_chain(config.cert_file, config.secret_key_file)
+        credentials = ExternalCredentials()
+    return [
+        pika.ConnectionParameters(
+            host,
+            port,
+            config.vhost,
+            credentials,
+            heartbeat=_HEARTBEAT,
+            socket_timeout=_CONNECT_SECONDS / 2,
+            stack_timeout=_CONNECT_SECONDS,
+            ssl_options=pika.SSLOptions(context, host) if context else None,
+        )
+        for host, port in config.brokers
+    ]
+
+
+def _password(config: Broker) -> str:
+    return config.password_file.read_text(encoding="utf-8").strip() if config.password_file else "guest"
+
+
+async def connect(node: pika.ConnectionParameters) -> Session:
+    """Open a connection and a channel. Raises BrokerUnavailable."""
+    loop = asyncio.get_running_loop()
+    opened: asyncio.Future[Channel] = loop.create_future()
+    over: asyncio.Future[str] = loop.create_future()
+
+    def end(reason: object) -> None:
+        text = _explained(reason)
+        if not opened.done():
+            opened.set_exception(BrokerUnavailable(text))
+        if not over.done():
+            over.set_result(text)
+
+    def open_channel(connection: AsyncioConnection) -> None:
+        connection.channel(on_open_callback=take_channel)
+
+    def take_channel(channel: Channel) -> None:
+        channel.add_on_close_callback(lambda _, reason: close(reason))
+        if not opened.done():
+            opened.set_result(channel)
+
+    def close(reason: object) -> None:
+        """End the connection with its channel: the one is of no use without the other."""
+        end(reason)
+        if connection.is_open:
+            connection.close()
+
+    connection = AsyncioConnection(
+        node,
+        on_open_callback=open_channel,
+        on_open_error_callback=lambda _, error: end(error),
+        on_close_callback=lambda _, reason: end(reason),
+        custom_ioloop=loop,
+    )
+    return Session(connection, await opened, over)
+
+
+def _explained(reason: object) -> str:
+    """Return what pika says, in words where it has none."""
+    return str(reason) or repr(reason)
+
+
+def settle(answer: "asyncio.Future[Any]", frame: object) -> None:
+    """Hand over an answer, unless nobody waits for it any more."""
+    if not answer.done():
+        answer.set_result(frame)
+
+
+class BrokerConnection:
+    """A connection to whichever node answers, made again for ever.
+
+    `prepare` is called with each new session before others may use it.
+    """
+
+    def __init__(self, config: Broker, purpose: str, prepare: Callable[[Session], Awaitable[None]]) -> None:
+        self._nodes, self._purpose, self._prepare = parameters(config), purpose, prepare
+        self._session: Session | None = None
+        self._ready = asyncio.Event()
+        self.no_room = asyncio.Event()  # the broker has none, and reads nothing that is published
+
+    async def run(self) -> None:
+        """Connect, and again after each loss, until cancelled."""
+        backoff = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE)
+        try:
+            while True:
+                if await self._once():
+                    backoff.reset()
+                await asyncio.sleep(backoff.pause())
+        finally:
+            if self._session:
+                await self._session.close()
+
+    async def session(self) -> Session:
+        """Return the session of the moment, waiting until there is one."""
+        while self._session is None or self._session.over.done():
+            self._ready.clear()
+            await self._ready.wait()
+        return self._session
+
+    @property
+    def connected(self) -> bool:
+        """Whether there is a session now."""
+        return self._session is not None and not self._session.over.done()
+
+    async def _once(self) -> bool:
+        """Connect to some node and stay until the session is over; tell whether there was one."""
+        random.shuffle(self._nodes)
+        for node in self._nodes:
+            session: Session | None = None
+            try:
+                session = await connect(node)
+                session.connection.add_on_connection_blocked_callback(lambda *_: self._block(True))
+                session.connection.add_on_connection_unblocked_callback(lambda *_: self._block(False))
+                await self._prepare(session)
+            except (
+                AMQPError,
+                OSError,
+            ) as error:  # BrokerUnavailable is one; pika's are of what closes now
+                text = f"no connection to {node.host}:{node.port} {self._purpose}: {_explained(error)}"
+                log.record("WARNING", "broker_away", text)
+                if session:
+                    await session.close()
+                continue
+            self.no_room.clear()
+            self._session = session
+            self._ready.set()
+            log.record("INFO", "broker_connected", f"connected to {node.host}:{node.port} {self._purpose}")
+            reason = await asyncio.shield(session.over)
+            log.record(
+                "WARNING", "broker_lost", f"connection to {node.host}:{node.port} {self._purpose} lost: {reason}"
+            )
+            return True
+        return False
+
+    def _block(self, blocked: bool) -> None:
+        if blocked:
+            self.no_room.set()
+            log.record("WARNING", "broker_full", "the broker has no room and takes nothing more")
+        else:
+            self.no_room.clear()
+            log.record("INFO", "broker_has_room", "the broker takes messages again")

@@ -1,0 +1,222 @@
+"""The producer: takes images in over gRPC, and knows what became of them."""
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what strangers do would fill the log; read when grpc is imported
+
+import grpc
+import grpc.aio
+from grpc_health.v1 import health, health_pb2_grpc
+from grpc_health.v1.health_pb2 import HealthCheckResponse
+
+from frota.core import commands, systemd
+from frota.core.errors import StateError
+from frota.core.settings import SettingsError
+from frota.core.tasks import EssentialTasks
+from frota.images import messages, settings
+from frota.images.broker import topology
+from frota.images.broker.consumer import Consumer, Delivery
+from frota.images.broker.publisher import Publisher
+from frota.images.broker.session import Session
+from frota.images.event_log import ProducerEventLog, named
+from frota.images.messages import BadMessage, Event, Ticket, death_of
+from frota.images.producer.grpc_api import Servicer
+from frota.images.producer.status_store import State, Status, StatusStore
+from frota.images.producer.submission import Submission
+from frota.images.s3.bucket import S3Client
+from frota.images.settings import ProducerSettings
+from frota.logs import log
+from frota.net.addresses import is_loopback
+from frota.storage import state_folder
+
+_GRACE = 3.0  # seconds for what is in flight when the producer stops
+_PAUSE = 5.0  # seconds between two tries to keep what became of an image
+_EVENTS_AHEAD = 500  # events that are written with one sync
+_DEAF = "; no connection yet to hear what becomes of images, so statuses are old"
+_STATES = {"working": State.WORKING, "done": State.DONE, "queued": State.QUEUED, "dead": State.DEAD}
+_OPTIONS = [
+    ("grpc.so_reuseport", 0),  # a second producer on the same port is a mistake, and told
+    ("grpc.max_receive_message_length", 2 * settings.ProducerSettings.max_bytes),  # a larger one is told so in words
+    ("grpc.max_concurrent_streams", 100),  # of one connection
+    ("grpc.experimental.tcp_min_read_chunk_size", 64 * 1024),  # a tenth of an image's cost was in reads of 8 KiB
+    ("grpc.experimental.tcp_read_chunk_size", 64 * 1024),
+    ("grpc.http2.bdp_probe", 0),  # windows stay small: what is not read yet is to stay with the client
+    ("grpc.keepalive_time_ms", 60_000),  # a client that is gone without a word is found out
+    ("grpc.keepalive_timeout_ms", 20_000),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+]
+
+
+class Producer:
+    """The service behind `frota images serve`; `reread` returns the settings anew, `end` stops the process."""
+
+    def __init__(
+        self, config: ProducerSettings, reread: Callable[[], ProducerSettings], end: Callable[[int], None]
+    ) -> None:
+        self.settings, self._reread, self._end = config, reread, end
+        self._event_log = ProducerEventLog(config.log_requests_per_second)
+        self._listening, self._hears = "", False
+        self._tasks = EssentialTasks(end)
+
+    async def start(self) -> str:
+        """Open what is kept, listen; the broker may come later."""
+        config = self.settings
+        self._lock = state_folder.lock(config.directory)
+        self._statuses = StatusStore(config.directory, config.remembered)
+        await self._statuses.open()
+        objects = S3Client(config, threads=4)
+        self._objects = objects
+        self._publisher = Publisher(config, self._declare, config.max_held_bytes)
+        self._events = Consumer(config, config.events_queue, _EVENTS_AHEAD, self._take, self._declare)
+        self._intake = Submission(config, self._publisher, self._statuses, objects)
+        self._rpc = Servicer(self._intake, self._statuses, objects.url, self._event_log)
+        self._taking: set[asyncio.Task[None]] = set()
+        addresses = await self._listen(config)
+        self._tasks.start(self._publisher.run(), self._events.run(), self._sweep())
+        self._listening = f"listening on {', '.join(addresses)}"
+        for address in addresses:
+            log.record("INFO", "starting", f"Servidor gRPC iniciado em {address}", ADDRESS=address)
+        return self._listening + _DEAF
+
+    async def stop(self) -> None:
+        """Accept nothing new, answer what was received, close."""
+        await self._health.enter_graceful_shutdown()
+        self._rpc.stop()
+        await self._server.stop(_GRACE)
+        for task in self._taking:
+            task.cancel()  # an event that is not noted is not acknowledged either, and comes again
+        await asyncio.gather(self._tasks.cancel(), *self._taking, return_exceptions=True)
+        await self._intake.close()
+        await self._objects.close()
+        await self._statuses.close()
+        self._event_log.report()
+        log.record("INFO", "stopped", "stopped; everything accepted is on the broker's disk")
+
+    def healthy(self) -> bool:
+        """Tell whether the loop and what it cannot be without are alive."""
+        return self._tasks.alive()
+
+    def reload(self) -> None:
+        """Read the settings again and take those that may change live."""
+        self.settings = commands.take_live(self.settings, self._reread(), settings.PREFIX)
+        self._intake.settings = self.settings
+        self._event_log.configure(self.settings.log_requests_per_second)
+        log.configure(settings.SYSTEM, settings.PRODUCER_UNIT, self.settings.log_level)
+
+    async def _listen(self, config: ProducerSettings) -> list[str]:
+        """Start the gRPC server; return where it listens. Raises OSError, SettingsError."""
+        self._server = grpc.aio.server(options=_OPTIONS)
+        self._server.add_generic_rpc_handlers(self._rpc.handlers())
+        self._health = health.aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        secure = _credentials(config)
+        addresses = [_bind(self._server, config.host, config.port, secure)]
+        if config.clear_port:
+            addresses.append(_bind(self._server, config.host, config.clear_port, None))
+        await self._tell_health()
+        await self._server.start()
+        return addresses
+
+    async def _declare(self, session: Session) -> None:
+        if self.settings.declare:
+            await topology.declare(session, self.settings.events_queue)
+
+    async def _sweep(self) -> None:
+        while True:
+            self._event_log.sweep()
+            await self._tell_health()
+            await asyncio.sleep(1)
+
+    async def _tell_health(self) -> None:
+        """Tell those who ask whether an image would be accepted now, and whether what becomes of it would be heard.
+
+        The one does not depend on the other: an image is no worse off for a status that is old, and a queue of events
+        that is missing must not stop images. So health has a name of its own for it, and systemd shows it too.
+        """
+        able, hears = self._publisher.connected and not self._publisher.no_room.is_set(), self._events.connected
+        told = dict.fromkeys(("", messages.NATIVE_SERVICE, messages.ORIGINAL_SERVICE), able)
+        for service, well in (told | {messages.STATUSES_HEALTH: hears}).items():
+            await self._health.set(service, HealthCheckResponse.SERVING if well else HealthCheckResponse.NOT_SERVING)
+        if hears is not self._hears:
+            self._hears = hears
+            systemd.notify(f"STATUS={self._listening}" + ("" if hears else _DEAF))
+
+    def _take(self, delivery: Delivery) -> None:
+        """Note what became of an image; acknowledged when that is on disk."""
+        task = asyncio.get_running_loop().create_task(self._note(delivery))
+        self._taking.add(task)
+        task.add_done_callback(self._taking.discard)
+
+    async def _note(self, delivery: Delivery) -> None:
+        try:
+            status = _dead(delivery) if delivery.exchange == messages.DEAD else _told(delivery)
+        except BadMessage as error:
+            log.record("WARNING", "bad_event", f"an event that is none is dropped: {error}")
+            delivery.ack()
+            return
+        while True:
+            try:
+                await self._statuses.note(status, again=status.state is State.QUEUED)
+                break
+            except OSError as error:
+                text = f"what became of image {status.id} cannot be kept, trying again: {error}"
+                log.record("ERROR", "not_noted", text, **named(status))
+                await asyncio.sleep(_PAUSE)  # a full disk does not tell when it has room again
+        delivery.ack()
+
+
+def _told(delivery: Delivery) -> Status:
+    event = Event.read(delivery.body)
+    return Status(
+        event.id,
+        _STATES[event.state],
+        time.time(),
+        event.filename,
+        event.trace,
+        event.sha256,
+        event.worker,
+        event.bucket,
+        event.key,
+        event.reason,
+    )
+
+
+def _dead(delivery: Delivery) -> Status:
+    headers = delivery.properties.headers
+    ticket, death = Ticket.read(delivery.properties.message_id, headers), death_of(headers)
+    return Status(ticket.id, State.DEAD, time.time(), ticket.filename, ticket.trace, ticket.sha256, reason=death.text)
+
+
+def _credentials(config: ProducerSettings) -> "grpc.ServerCredentials | None":
+    """Return what TLS needs, None for clear text. Raises SettingsError, OSError."""
+    security = config.security
+    if security == "auto":
+        security = "mtls" if config.cert_file else "clear"
+        if security == "clear" and not is_loopback(config.host):
+            raise StateError(
+                f"refusing to listen in clear text on {config.host}: set {settings.PREFIX}CERT_FILE, "
+                f"{settings.PREFIX}CA_FILE and a key, or {settings.PREFIX}SECURITY=clear"
+            )
+    if security == "clear":
+        log.record("WARNING", "clear_text", "whoever gets here is served, in clear text: there is no certificate")
+        return None
+    if not (config.cert_file and config.ca_file and config.secret_key_file):
+        raise SettingsError(f"{settings.PREFIX}SECURITY={security!r}: needs a certificate, its key and a CA")
+    pair = config.secret_key_file.read_bytes(), config.cert_file.read_bytes()
+    return grpc.ssl_server_credentials([pair], config.ca_file.read_bytes(), require_client_auth=security == "mtls")
+
+
+def _bind(server: grpc.aio.Server, host: str, port: int, secure: "grpc.ServerCredentials | None") -> str:
+    name = f"[{host}]" if ":" in host else host
+    try:
+        bound = (
+            server.add_secure_port(f"{name}:{port}", secure) if secure else server.add_insecure_port(f"{name}:{port}")
+        )
+    except RuntimeError:
+        raise OSError(
+            f"cannot listen on {name}:{port}: the port is in use, or the address is not this host's"
+        ) from None
+    return f"{name}:{bound}"

@@ -1,0 +1,186 @@
+"""What became of each image: a table on the producer's disk, written in groups, and those who watch it."""
+
+import asyncio
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from enum import IntEnum
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from frota.logs import log
+from frota.storage import database
+
+T = TypeVar("T")
+_MOST_AT_ONCE = 500  # changes written with one sync
+_PRUNE_EVERY = 1000  # changes between two looks for images that are to be forgotten
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS images (
+    number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, state INTEGER NOT NULL, changed REAL NOT NULL,
+    filename TEXT NOT NULL, trace TEXT NOT NULL, sha256 TEXT NOT NULL, worker TEXT NOT NULL, bucket TEXT NOT NULL,
+    key TEXT NOT NULL, reason TEXT NOT NULL)
+"""
+_COLUMNS = "id, state, changed, filename, trace, sha256, worker, bucket, key, reason"
+
+
+class State(IntEnum):
+    """What an image is at, as in images.proto."""
+
+    UNKNOWN, QUEUED, WORKING, DONE, DEAD = range(5)
+
+
+FINAL = frozenset((State.UNKNOWN, State.DONE, State.DEAD))
+# A message may come twice, and late: what was done stays done, nothing is queued again, and a dead image is not worked
+# on, unless an operator has put it back. One statement: a change of one image costs one step of SQLite, whatever
+# is known of the image before.
+_UPSERT = f"""INSERT INTO images ({_COLUMNS}) VALUES ({", ".join("?" * 10)}) ON CONFLICT (id) DO UPDATE SET
+    state = excluded.state, changed = excluded.changed, worker = excluded.worker, bucket = excluded.bucket,
+    key = excluded.key, reason = excluded.reason
+    WHERE state != {State.DONE:d} AND CASE excluded.state
+        WHEN {State.QUEUED:d} THEN state = {State.DEAD:d} AND ? WHEN {State.WORKING:d} THEN state != {State.DEAD:d}
+        ELSE TRUE END"""  # noqa: S608 -- made of constants
+_READ = f"SELECT {_COLUMNS} FROM images WHERE id = ?"  # noqa: S608 -- made of constants
+
+
+class Status(NamedTuple):
+    """What is known of one image, as in `_COLUMNS`; `changed` is when it got to its state, in seconds since 1970."""
+
+    id: str
+    state: State
+    changed: float
+    filename: str = ""
+    trace: str = ""
+    sha256: str = ""
+    worker: str = ""
+    bucket: str = ""
+    key: str = ""
+    reason: str = ""
+
+
+class StatusStore:
+    """The table in `directory`; remembers the last `remembered` images. One writer, in a thread of its own."""
+
+    def __init__(self, directory: Path, remembered: int) -> None:
+        self._thread = ThreadPoolExecutor(1, "statuses")
+        self._file, self._remembered = directory / "statuses.sqlite", remembered
+        self._pending: list[tuple[Status, bool, asyncio.Future[None]]] = []
+        self._writer: asyncio.Task[None] | None = None
+        self._watchers: dict[str, set[asyncio.Queue[Status]]] = {}
+        self._written = 0
+
+    async def open(self) -> None:
+        """Open the table. Raises OSError."""
+        await self._in_thread(self._open)
+        with self._explained():
+            self._reader = database.connect(self._file)
+
+    async def close(self) -> None:
+        """Write what is pending, and close."""
+        while self._writer:
+            await self._writer
+        self._reader.close()
+        await self._in_thread(self._close)
+        self._thread.shutdown()
+
+    async def note(self, status: Status, *, again: bool = False) -> None:
+        """Return when the change is on disk, or found to be none. Raises OSError.
+
+        `again` is of a dead image that was put back.
+        """
+        noted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._pending.append((status, again, noted))
+        if self._writer is None:
+            self._writer = asyncio.create_task(self._write())
+        await noted
+
+    async def get(self, ids: Sequence[str]) -> list[Status]:
+        """Return what is known of images, in the same order."""
+        return await self._in_thread(lambda: [_read(self._table, image) for image in ids])
+
+    def known(self, image: str) -> Status:
+        """Return what is known of one image. Raises OSError.
+
+        Read in this thread: a row costs a tenth of what a turn of the other thread does, and no writer is waited for.
+        """
+        with self._explained():
+            return _read(self._reader, image)
+
+    def watch(self, ids: Iterable[str]) -> "asyncio.Queue[Status]":
+        """Return a queue that gets every change of these images from now on, until `unwatch`."""
+        changes: asyncio.Queue[Status] = asyncio.Queue()
+        for image in ids:
+            self._watchers.setdefault(image, set()).add(changes)
+        return changes
+
+    def unwatch(self, ids: Iterable[str], changes: "asyncio.Queue[Status]") -> None:
+        """Put no further change into the queue."""
+        for image in ids:
+            watchers = self._watchers.get(image, set())
+            watchers.discard(changes)
+            if not watchers:
+                self._watchers.pop(image, None)
+
+    async def _write(self) -> None:
+        """Write what is pending, in groups, until nothing is."""
+        while self._pending:
+            group, self._pending = self._pending[:_MOST_AT_ONCE], self._pending[_MOST_AT_ONCE:]
+            changed: list[Status] = []
+            error: Exception | None = None
+            try:
+                changed = await self._in_thread(partial(self._apply, [(status, again) for status, again, _ in group]))
+            except OSError as problem:
+                error = problem
+            for status in changed:
+                for changes in self._watchers.get(status.id, ()):
+                    changes.put_nowait(status)
+            for *_, noted in group:
+                if not noted.done():
+                    noted.set_exception(error) if error else noted.set_result(None)
+        self._writer = None
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        def guarded() -> T:
+            with self._explained():
+                return work()
+
+        return await asyncio.get_running_loop().run_in_executor(self._thread, guarded)
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise database.explained(self._file, error) from error
+
+    # What follows runs in the thread.
+
+    def _open(self) -> None:
+        self._table = database.connect(self._file)
+        self._table.execute(_SCHEMA)
+
+    def _close(self) -> None:
+        self._table.close()
+
+    def _apply(self, group: list[tuple[Status, bool]]) -> list[Status]:
+        """Write one group with one sync; return what it changed."""
+        with database.transaction(self._table):
+            changed = [one for one, again in group if self._table.execute(_UPSERT, (*one, again)).rowcount]
+            self._prune(len(changed))
+        return changed
+
+    def _prune(self, more: int) -> None:
+        self._written += more
+        if self._written >= _PRUNE_EVERY:
+            self._written = 0
+            last = "SELECT max(number) FROM images"
+            old = f"DELETE FROM images WHERE number <= ({last}) - ?"  # noqa: S608 -- a constant
+            if gone := self._table.execute(old, [self._remembered]).rowcount:
+                text = f"{gone} images are forgotten, the oldest of more than {self._remembered} (IMAGES_REMEMBERED)"
+                log.record("INFO", "statuses_forgotten", text, COUNT=gone)
+
+
+def _read(table: sqlite3.Connection, image: str) -> Status:
+    row = table.execute(_READ, [image]).fetchone()
+    return Status(row[0], State(row[1]), *row[2:]) if row else Status(image, State.UNKNOWN, 0.0)

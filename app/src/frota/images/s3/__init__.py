@@ -1,0 +1,1 @@
+"""S3, for producer and worker."""

@@ -1,0 +1,54 @@
+"""What a worker could not tell before it stopped, in a file for its next start."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from frota.images.messages import BadMessage, Event
+from frota.logs import log
+from frota.storage import files
+
+_MOST = 10_000  # events, of half a KiB each
+
+
+class Outbox:
+    """Events in `directory`, one a line; telling one twice does no harm, so they stay there until all are told.
+
+    A disk that does not do it is an error in the log: the results themselves are in S3.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self._file = directory / "owed.jsonl"
+
+    def read(self) -> list[Event]:
+        """Return what is left from before; malformed lines are skipped, and logged once."""
+        try:
+            lines = self._file.read_bytes().splitlines()
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            log.record("ERROR", "owed_lost", f"{self._file}: who waits for results is not told: {error}")
+            return []
+        events: list[Event] = []
+        fault = ""
+        for line in lines:
+            try:
+                events.append(Event.read(line))
+            except BadMessage as error:
+                fault = fault or str(error)
+        if bad := len(lines) - len(events):
+            text = f"{self._file}: {bad} lines are damaged and skipped, their results are not reported: {fault}"
+            log.record("ERROR", "owed_lost", text, COUNT=bad)
+        return events
+
+    def keep(self, events: Sequence[Event]) -> None:
+        """Keep these events and no others; returns when they are on disk."""
+        if len(events) > _MOST:
+            text = f"{_MOST} results at most are told after the next start, {len(events) - _MOST} are not"
+            log.record("ERROR", "owed_lost", text, COUNT=len(events) - _MOST)
+        try:
+            if events:
+                files.replace(self._file, (event.encode() + b"\n" for event in events[-_MOST:]))
+            else:
+                self._file.unlink(missing_ok=True)
+        except OSError as error:
+            log.record("ERROR", "owed_lost", f"{self._file}: who waits for {len(events)} results is not told: {error}")

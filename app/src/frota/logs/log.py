@@ -1,0 +1,51 @@
+"""The log: loguru in front, or nothing where every MiB counts; one sink behind it, see sinks.py."""
+
+from typing import TYPE_CHECKING
+
+from frota.logs import sinks
+from frota.logs.sinks import printable
+
+if TYPE_CHECKING:
+    from loguru import Message
+
+__all__ = ["LEVELS", "configure", "configure_direct", "printable", "record"]
+
+LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+
+
+class _Direct:
+    """The way past loguru: a sink, and the levels that go to it."""
+
+    sink: sinks.Sink | None = None
+    levels: tuple[str, ...] = ()
+
+
+def configure(system: str, unit: str, level: str = "INFO") -> None:
+    """Send everything from `level` up to the journal when stderr is the journal, else as text to stderr."""
+    from loguru import logger  # here: it brings asyncio along, 8 MiB that an agent does without
+
+    sink = sinks.sink(system, unit)
+
+    def write(message: "Message") -> None:
+        entry = message.record
+        error = entry["exception"].value if entry["exception"] else None
+        sink(entry["level"].name, entry["message"], error, entry["extra"])
+
+    _Direct.sink = None
+    logger.remove()
+    logger.add(write, level=level, format="{message}", catch=True, backtrace=False, diagnose=False)
+
+
+def configure_direct(system: str, unit: str, level: str = "INFO") -> None:
+    """Do what `configure` does without loguru, for a process of one thread that counts its memory."""
+    _Direct.sink, _Direct.levels = sinks.sink(system, unit), (*LEVELS[LEVELS.index(level) :], "CRITICAL")
+
+
+def record(level: str, event: str, text: str, *, error: BaseException | None = None, **fields: object) -> None:
+    """Log `text` at `level`, with the stable name `event` and fields; `error` adds its traceback."""
+    if _Direct.sink is None:
+        from loguru import logger
+
+        logger.bind(FROTA_EVENT=event, **fields).opt(exception=error).log(level, "{}", text)
+    elif level in _Direct.levels:
+        _Direct.sink(level, text, error, {"FROTA_EVENT": event, **fields})

@@ -1,0 +1,21 @@
+"""Hosts and ports as they are typed, for argparse."""
+
+import argparse
+import re
+
+
+def host(text: str) -> str:
+    """Return a host, an IPv6 address without brackets. Raises ArgumentTypeError saying what is right."""
+    from frota.net.addresses import parse_host  # here: what knows addresses is memory that most agents do without
+
+    try:
+        return parse_host(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def port(text: str) -> int:
+    """Return a port that is typed. Raises argparse.ArgumentTypeError."""
+    if not re.fullmatch("[0-9]{1,5}", text) or not 1 <= int(text) <= 65535:
+        raise argparse.ArgumentTypeError(f"{text[:40]}: must be from 1 to 65535")
+    return int(text)

@@ -1,0 +1,1 @@
+"""The processes of those who use the list: one command, watch, menu."""

@@ -1,0 +1,100 @@
+"""What the list's server logs about its clients and their requests, within rate limits."""
+
+import os
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+from frota.logs.log import printable, record
+from frota.logs.rate_limit import RateLimitedLog, RateLimiter
+from frota.remote_list.messages import Request
+from frota.remote_list.settings import PREFIX
+from frota.storage.wal.log import DiskFull
+
+_QUIET = 60.0  # seconds between two warnings that there are as many connections as there may be
+_LONGEST = 200  # characters of a message in the log
+
+
+@dataclass(slots=True)
+class Note:
+    """What is known of a request that is logged: where it comes from, when it came, and what is logged with both."""
+
+    peer: str
+    client: str
+    began: float = field(default_factory=time.perf_counter)
+    fields: dict[str, Any] = field(default_factory=dict)
+
+
+class EventLog(RateLimitedLog):
+    """Writes the log's records."""
+
+    def __init__(self, requests_per_second: int) -> None:
+        self._requests = RateLimiter("requests_suppressed", "requests", requests_per_second)
+        self._strangers = RateLimiter("strangers_suppressed", "attempts to connect without an allowed key")
+        self._unread = RateLimiter("unread_suppressed", "answers that nobody read", 1)
+        self._disk = RateLimiter("not_stored_suppressed", "rounds of changes that were not kept", 1)
+        self._internal = RateLimiter("internal_suppressed", "requests that failed for a reason that is ours", 1)
+        self._full_told = -_QUIET
+        super().__init__(self._requests, self._strangers, self._unread, self._disk, self._internal)
+
+    def wants_request(self) -> bool:
+        """Tell whether a request that came now would be logged."""
+        return not self._requests.exhausted
+
+    def omit_requests(self, count: int) -> None:
+        """Count requests that are not logged."""
+        self._requests.suppress(count)
+
+    def request(self, note: Note, request: Request, body: list[bytes]) -> None:
+        """Log a request that has come."""
+        self._requests.allow()
+        note.fields = {"PEER": note.peer, "LIST": request.list, "TRACE_ID": request.trace or os.urandom(16).hex()}
+        if note.client:
+            note.fields["CLIENT"] = note.client
+        record("INFO", "request", f"Mensagem recebida: {_shown(b' '.join(body))}", **note.fields)
+
+    def answer(self, note: Note, answer: bytes) -> None:
+        """Log the answer to a request that was logged."""
+        milliseconds = f"{(time.perf_counter() - note.began) * 1e3:.3f}"
+        text = f"Enviando resposta ao cliente: {_shown(answer)}"
+        record("INFO", "answer", text, **note.fields, DURATION_MS=milliseconds)
+
+    def stranger(self, key: str) -> None:
+        """Log that somebody was not let in."""
+        if self._strangers.allow():
+            record("WARNING", "stranger", f"refused a client whose key is not on the allow-list: {key}", KEY=key)
+
+    def unread(self, count: int) -> None:
+        """Log that answers were thrown away."""
+        if self._unread.allow():
+            text = f"{count} answers thrown away: their client does not read what it asked for, or is gone"
+            record("WARNING", "unread", text, COUNT=count)
+
+    def few_descriptors(self, files: int, connections: int, most: int) -> None:
+        """Log that there cannot be as many connections as are configured."""
+        text = f"{files} open files are allowed, enough for {connections} connections and not for {most}"
+        record("WARNING", "few_descriptors", f"{text}: raise the limit (LimitNOFILE=)")
+
+    def full(self, connections: int, most: int) -> None:
+        """Log that there are as many connections as there may be, though not each time."""
+        now = time.monotonic()
+        if now - self._full_told >= _QUIET:
+            self._full_told = now
+            more = "the limit of open files (LimitNOFILE=)" if connections < most else f"{PREFIX}MAX_CONNECTIONS"
+            text = f"{connections} connections are there, as many as there may be: others have to wait until some end"
+            record("WARNING", "connections_full", f"{text}; raise {more} if they are wanted", CONNECTIONS=connections)
+
+    def internal(self, error: Exception) -> None:
+        """Log that a request has failed for a reason that is ours."""
+        if self._internal.allow():
+            record("ERROR", "internal", "a request has failed for a reason that is ours", error=error)
+
+    def no_room(self, error: DiskFull) -> None:
+        """Log that changes were refused for want of room."""
+        if self._disk.allow():
+            record("ERROR", "not_stored", f"changes refused, nothing was changed: {error}")
+
+
+def _shown(message: bytes) -> str:
+    text = printable(message[: 4 * _LONGEST].decode(errors="replace"))
+    return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"

@@ -1,0 +1,246 @@
+"""The list's server: ZeroMQ sockets read in rounds, on one event loop."""
+
+import asyncio
+import sys
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any
+
+import zmq
+
+from frota.core import commands
+from frota.core.tasks import EssentialTasks, essential
+from frota.logs import log
+from frota.net.addresses import plain
+from frota.remote_list import messages, queries, settings
+from frota.remote_list.lists import Change, Limits
+from frota.remote_list.server import authentication, sockets
+from frota.remote_list.server.admission import Admission
+from frota.remote_list.server.drain import Connections
+from frota.remote_list.server.engine import Engine
+from frota.remote_list.server.event_log import EventLog, Note
+from frota.remote_list.server.journal import Journal, Memory
+from frota.remote_list.server.send_queue import SendQueue, Token
+from frota.remote_list.server.sockets import Socket
+from frota.remote_list.settings import ServerSettings
+from frota.storage.wal.log import DiskFull
+
+_MOST_BYTES, _ROUND_SECONDS = 2 * 2**20, 0.005  # of one socket in one round
+# Messages of one socket in one round: as many as may share a sync; where there is none, so few that the answers to some
+# leave while the next are carried out.
+_MOST_TO_KEEP, _MOST_ELSE = 256, 4
+# At the end, how long nobody may have asked anything before all are answered, and how long that is waited for at most.
+_QUIET_SECONDS, _LONGEST_WAIT = 0.15, 0.6
+_UNREAD_SECONDS = 1.0  # then, how long a client may take to read answers that ZeroMQ has no room for
+_SWITCH_SECONDS = 0.0005  # how long a thread that sorts may keep the interpreter while requests wait
+
+
+class ListServer:
+    """The service behind `frota list serve`; `reread` returns the settings anew, `end` stops the process."""
+
+    def __init__(
+        self, config: ServerSettings, reread: Callable[[], ServerSettings], end: Callable[[int], None]
+    ) -> None:
+        self.settings, self._reread, self._end = config, reread, end
+        self._secret = authentication.secret_key(config)
+        self._event_log = EventLog(config.log_requests_per_second)
+        self._allowed = authentication.AllowList(config.clients, self._event_log)
+        self._most = _MOST_TO_KEEP if config.durable else _MOST_ELSE
+        self._scheduled = self._stopping = False
+        self._tasks = EssentialTasks(end)
+        self._long: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> str:
+        """Bring back what was kept, then listen."""
+        sys.setswitchinterval(_SWITCH_SECONDS)
+        self._loop = asyncio.get_running_loop()
+        self._answers = SendQueue(self._event_log, self._schedule)
+        self._worker = ThreadPoolExecutor(1, "long")
+        config = self.settings
+        limits = Limits(config.max_lists, config.max_elements, config.max_bytes, config.max_element_bytes)
+        kept = Journal(config.directory, config.snapshot_bytes) if config.durable else Memory()
+        self._engine = Engine(limits, config.remembered_clients, kept, self)
+        self._context: zmq.Context[Socket] = zmq.Context()
+        if self._secret:
+            self._authenticator = authentication.start(self._context, self._allowed)
+        self._sockets = sockets.open_all(self._context, config, self._guard)
+        self._admission = Admission(self._sockets.listening, config.max_connections, config.backlog, self._event_log)
+        self._addresses = self._sockets.addresses
+        self._sockets.bind()
+        self._engine.info = {"watch_port": self._sockets.watch_port, "security": "curve" if self._secret else "clear"}
+        for socket in self._sockets.requests:
+            self._loop.add_reader(sockets.descriptor(socket), self._turn)
+        self._tasks.start(self._sweep())
+        self._schedule()  # what came before anybody looked
+        return self._introduce()
+
+    async def stop(self) -> None:
+        """Answer what was asked, then close.
+
+        A client that waits for its answer sends nothing more until it has it. So nothing is answered until all who are
+        about to ask have asked; then all are answered at once, and the answer takes the end of the connection along: no
+        request is lost in a connection that nobody reads any more.
+        """
+        await self._tasks.cancel()
+        self._stopping = True
+        for socket in self._sockets.requests:
+            self._loop.remove_reader(sockets.descriptor(socket))
+        await self._all_have_asked()
+        self._admission.widen()
+        connections = Connections({int(address.rpartition(":")[2]) for address in self._addresses})
+        connections.cork()
+        while self._round() or self._long:
+            await asyncio.gather(*self._long, return_exceptions=True)
+        await self._answers.close(_UNREAD_SECONDS)
+        if self._secret:
+            self._authenticator.stop()
+        for socket in self._sockets.all:
+            socket.close()
+        await self._loop.run_in_executor(None, self._context.term)  # until the answers are written
+        self._admission.close()
+        connections.end()
+        self._engine.journal.close()
+        self._event_log.report()
+        kept = self.settings.durable and not self._engine.failed
+        log.record("INFO", "stopped", "stopped; everything answered is on disk" if kept else "stopped")
+
+    def healthy(self) -> bool:
+        """Tell whether the limits are enforced; that the loop turns is seen by this being asked."""
+        return self._tasks.alive()
+
+    def reload(self) -> None:
+        """Read the settings again and take those that may change live."""
+        self.settings = commands.take_live(self.settings, self._reread(), settings.PREFIX)
+        self._allowed.take(self.settings.clients)
+        self._event_log.configure(self.settings.log_requests_per_second)
+        log.configure(settings.SYSTEM, settings.SERVER_UNIT, self.settings.log_level)
+
+    def send(self, token: Token, answer: bytes) -> None:
+        """Send an answer."""
+        self._answers.send(token, answer)
+
+    def room_for_large(self, token: Token) -> bool:
+        """Tell whether there is room for a further large answer to a client."""
+        return self._answers.room_for_large(token)
+
+    def changed(self, change: Change) -> None:
+        """Publish a change."""
+        told = messages.encoded(queries.published(change))
+        self._sockets.changes.send_multipart([f"{change.list}\0".encode(), told], zmq.NOBLOCK)
+
+    def no_room(self, error: DiskFull) -> None:
+        """Log that changes were refused."""
+        self._event_log.no_room(error)
+
+    def failed(self, error: Exception) -> None:
+        """Log that a request which changes nothing could not be answered."""
+        self._event_log.internal(error)
+
+    def elsewhere(self, work: Callable[[], Any], done: Callable[[Any], None]) -> None:
+        """Do what takes long in a thread."""
+
+        async def carry_out() -> None:
+            done(await self._loop.run_in_executor(self._worker, work))
+            self._schedule()
+
+        task = essential(carry_out(), self._end)
+        self._long.add(task)
+        task.add_done_callback(self._long.discard)
+
+    def _guard(self, socket: Socket) -> None:
+        if self._secret:
+            authentication.guard(socket, self._secret)
+
+    def _introduce(self) -> str:
+        for address in self._addresses:
+            log.record("INFO", "starting", f"Servidor ZeroMQ iniciado em {address}", ADDRESS=address)
+        if not self._secret:
+            log.record("WARNING", "clear_text", "no key: requests travel in clear text, and anybody here may send some")
+        elif not self.settings.clients:
+            log.record("WARNING", "nobody_allowed", f"{settings.PREFIX}CLIENTS is empty: nobody may connect with curve")
+        lists = self._engine.lists
+        text = f"{len(lists.all)} lists with {lists.elements} elements, {self._engine.recovered} changes read back"
+        log.record("INFO", "recovered", text, LISTS=len(lists.all), ELEMENTS=lists.elements)
+        return f"listening on {', '.join(self._addresses)}"
+
+    def _schedule(self) -> None:
+        if not self._scheduled and not self._stopping:
+            self._scheduled = True
+            self._loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        """Do rounds as long as there is more; but others who use this loop have their turn, too.
+
+        The descriptor of a ZeroMQ socket tells only of changes, which sending takes note of too: without asking for
+        its events after every round, a message might wait for the next one.
+        """
+        self._scheduled = False
+        end = time.monotonic() + _ROUND_SECONDS
+        while not self._stopping and self._round():
+            if time.monotonic() > end:
+                self._schedule()
+                return
+
+    def _round(self) -> bool:
+        """Take what is there, answer it, and tell whether there is more."""
+        if self._engine.failed:
+            return False
+        try:
+            end = time.monotonic() + _ROUND_SECONDS  # nobody is to wait for long, whatever others ask for
+            left = self._engine.resume(lambda: time.monotonic() < end)
+            for socket in self._sockets.requests:
+                self._take(socket)
+            self._engine.finish()
+        except OSError as error:
+            log.record("CRITICAL", "disk_failed", f"the journal cannot be written, so nobody is answered: {error}")
+        except Exception as error:  # noqa: BLE001 -- nobody else would hear that the loop's callback is no more
+            log.record("CRITICAL", "internal", "a request has failed for a reason that is ours", error=error)
+        else:
+            return left or any(map(sockets.has_message, self._sockets.requests))
+        self._engine.failed = True
+        self._end(1)
+        return False
+
+    async def _all_have_asked(self) -> None:
+        """Take what comes, without answering it, until nothing comes any more."""
+        deadline = self._loop.time() + _LONGEST_WAIT
+        quiet = self._loop.time() + _QUIET_SECONDS
+        while (now := self._loop.time()) < min(quiet, deadline) and not self._engine.failed:
+            if sum(map(self._take, self._sockets.requests)):
+                quiet = now + _QUIET_SECONDS
+            await asyncio.sleep(0.01)
+
+    def _take(self, socket: Socket) -> int:
+        """Have the engine carry out what has come; return how many messages it was."""
+        count = size = 0
+        end = time.monotonic() + _ROUND_SECONDS
+        with suppress(zmq.Again):
+            while count < self._most and size < _MOST_BYTES and time.monotonic() < end:
+                if self._event_log.wants_request():
+                    size += self._take_and_log(socket)
+                else:
+                    envelope, body = messages.opened(sockets.receive(socket))
+                    self._engine.take(body, (socket, envelope, None))
+                    size += len(body[0]) if body else 0
+                    self._event_log.omit_requests(1)
+                count += 1
+        return count
+
+    def _take_and_log(self, socket: Socket) -> int:
+        """Do the same with one message, and log it with what is known of its sender; return its size."""
+        frames = socket.recv_multipart(zmq.NOBLOCK, copy=False)
+        client = ""
+        if self._secret and socket is self._sockets.requests[0]:  # elsewhere a client could say that it is another
+            client = self._allowed.names.get(sockets.told(frames[-1], "User-Id").encode(), "")
+        note = Note(plain(sockets.told(frames[-1], "Peer-Address")), client)
+        envelope, body = messages.opened([frame.bytes for frame in frames])
+        self._event_log.request(note, self._engine.take(body, (socket, envelope, note)), body)
+        return sum(map(len, body))
+
+    async def _sweep(self) -> None:
+        while True:
+            self._event_log.sweep()
+            self._admission.sweep()
+            await asyncio.sleep(0.2)

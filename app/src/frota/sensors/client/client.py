@@ -1,0 +1,103 @@
+"""The sensors' client: measures (here: simulates) at an interval, keeps, and delivers as soon as a server is there."""
+
+import asyncio
+import random
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+from frota.core.backoff import Backoff
+from frota.core.tasks import EssentialTasks
+from frota.logs import log
+from frota.net.addresses import endpoint
+from frota.sensors.client.delivery import Delivery
+from frota.sensors.client.spool import Spool
+from frota.sensors.messages import Reading
+from frota.sensors.settings import ClientSettings
+
+_FIRST_PAUSE_S = 0.25
+
+
+class SensorClient:
+    """The service behind `frota sensors simulate`; `end` stops the process."""
+
+    def __init__(self, config: ClientSettings, directory: Path, end: Callable[[int], None]) -> None:
+        self._config, self._directory, self._end = config, directory, end
+        self._spool_changed = asyncio.Event()
+        self._backoff = Backoff(
+            min(_FIRST_PAUSE_S, config.retry_most), config.retry_most
+        )  # since the last delivered reading
+        self._measured = 0
+        self._tasks = EssentialTasks(end)
+
+    async def start(self) -> str:
+        """Open the spool and begin."""
+        try:
+            self._spool = Spool(self._directory, self._config.spool_limit)
+        except sqlite3.Error as error:
+            raise OSError(f"{self._directory / 'spool.sqlite'}: {error}; repair or remove it") from error
+        self._tasks.start(self._measure(), self._deliver())
+        return f"{self._config.sensor} to {endpoint(self._config.host, self._config.port)}"
+
+    async def stop(self) -> None:
+        """Stop; what has no answer yet waits in the spool, and its number tells the server if it has it already."""
+        await self._tasks.cancel()
+        if self._spool.waiting:
+            log.record("INFO", "stopped", f"stopped; {self._spool.waiting} readings wait in {self._directory}")
+        self._spool.close()
+
+    def healthy(self) -> bool:
+        """Tell whether both tasks live."""
+        return self._tasks.alive()
+
+    def reload(self) -> None:
+        """Nothing of a client changes live: it restarts in no time and loses nothing."""
+
+    async def _measure(self) -> None:
+        loop = asyncio.get_running_loop()
+        due = loop.time()
+        while not self._config.count or self._measured < self._config.count:
+            self._keep()
+            due = max(due + self._config.interval, loop.time())
+            await asyncio.sleep(due - loop.time())
+
+    def _keep(self) -> None:
+        config = self._config
+        value = round(random.uniform(config.low, config.high), 2)
+        self._measured += 1
+        try:
+            dropped = self._spool.add(str(Reading(config.sensor, config.label, str(value), config.unit)))
+        except sqlite3.Error as error:
+            text = f"a reading is lost: {self._directory}: {error}"
+            log.record("ERROR", "spool_failed", text, SENSOR=config.sensor)
+            return
+        if dropped:
+            text = f"the spool is full ({config.spool_limit}): the oldest reading was dropped"
+            log.record("WARNING", "spool_full", text, SENSOR=config.sensor, COUNT=dropped)
+        self._spool_changed.set()
+
+    async def _deliver(self) -> None:
+        while True:
+            try:
+                await Delivery(self._config, self._spool, self._spool_changed, self._delivered).run()
+            except* (OSError, ValueError, sqlite3.Error) as group:
+                self._failed(_first(group))
+            await asyncio.sleep(self._backoff.pause())
+
+    def _delivered(self) -> None:
+        self._backoff.reset()
+        if self._measured == self._config.count and not self._spool.waiting:
+            self._end(0)
+
+    def _failed(self, error: BaseException) -> None:
+        where = endpoint(self._config.host, self._config.port)
+        log.record("ERROR", "not_connected", "Erro ao conectar ao servidor.", PEER=where, REASON=str(error))
+        text = f"{where}: {error or type(error).__name__}; {self._spool.waiting} readings wait"
+        log.record("WARNING", "waiting", text, PEER=where, COUNT=self._spool.waiting)
+
+
+def _first(group: BaseExceptionGroup) -> BaseException:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return error

@@ -1,0 +1,1 @@
+"""The processes of `frota sensors tail` and `history`."""

@@ -1,0 +1,1 @@
+"""What is kept on disk: the state folder of a unit, and the write-ahead log."""

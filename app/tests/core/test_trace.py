@@ -1,0 +1,51 @@
+import pytest
+
+from frota.core import trace
+
+TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+SPAN = "00f067aa0ba902b7"
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        f"00-{TRACE}-{SPAN}-01",
+        f"00-{TRACE}-{SPAN}-00",
+        f"cc-{TRACE}-{SPAN}-01",
+        f"01-{TRACE}-{SPAN}-01-what-comes-later",
+    ],
+)
+def test_a_valid_traceparent_names_its_trace(header: str) -> None:
+    assert trace.trace_of(header) == TRACE
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "",
+        TRACE,
+        f"00-{TRACE.upper()}-{SPAN}-01",
+        f"00-{TRACE}-{'0' * 16}-01",
+        f"00-{'0' * 32}-{SPAN}-01",
+        f"00-{TRACE}-{SPAN}-01\n",
+        f"00-{TRACE}-{SPAN}-01-more",
+        f"ff-{TRACE}-{SPAN}-01",
+        f"01-{TRACE}-{SPAN}-01more",
+        f"00-{TRACE[1:]}-{SPAN}-01",
+    ],
+)
+def test_any_other_names_none(header: str) -> None:
+    assert trace.trace_of(header) == ""
+
+
+def test_each_hop_of_a_trace_has_a_span_of_its_own() -> None:
+    first, second = trace.traceparent(TRACE), trace.traceparent(TRACE)
+    assert first != second
+    assert trace.trace_of(first) == trace.trace_of(second) == TRACE
+
+
+def test_a_trace_is_the_environments_or_a_new_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TRACEPARENT", f"00-{TRACE}-{SPAN}-01")
+    assert trace.from_environment() == TRACE
+    monkeypatch.setenv("TRACEPARENT", "odd")
+    assert trace.from_environment() != trace.from_environment()

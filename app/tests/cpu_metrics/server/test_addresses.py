@@ -1,0 +1,151 @@
+"""IPv6 as IPv4: server, agent, viewers and whoever collects, by address, in brackets and by name."""
+
+import asyncio
+import json
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from frota.core.settings import SettingsError
+from frota.core.settings import read as read_settings
+from frota.cpu_metrics.agent.spool import Spool
+from frota.cpu_metrics.agent.uplink import Uplink
+from frota.cpu_metrics.messages import hello
+from frota.cpu_metrics.settings import PREFIX, AgentSettings, ServerSettings
+from frota.cpu_metrics.viewer.query import Client
+from support import PATIENCE, frota, output
+from support.metrics import RUN, SAMPLE, TEXT, inner, run, until
+
+
+def ask(*words: object) -> list[dict[str, object]]:
+    """Return what a viewer's command prints."""
+    return [json.loads(line) for line in output("cpu", *words, "--json").splitlines()]
+
+
+def measured(where: str) -> int:
+    """Return how many hosts a server has samples of."""
+    return sum(bool(host["samples"]) for host in ask("top", "--once", "--host", where))
+
+
+@pytest.fixture(params=["::1", "[::1]", "::"])
+def port(request: pytest.FixtureRequest, tmp_path: Path) -> int:
+    """Give the port of a server on IPv6."""
+    log = tmp_path / "server.log"
+    with log.open("wb") as errors:
+        frota("cpu", "serve", "--host", request.param, "--port", 0, "--state-dir", tmp_path / "state", stderr=errors)
+    host = request.param.strip("[]")
+    line = until(lambda: [one for one in log.read_text().splitlines() if f"Rodando em [{host}]:" in one], "no server")
+    return int(line[0].rpartition(":")[2])
+
+
+def test_agents_viewers_and_collectors_meet_a_server_on_ipv6(port: int, tmp_path: Path) -> None:
+    for name, host in (("plain", "::1"), ("brackets", "[::1]")):
+        frota("cpu", "agent", "--host", host, "--port", port, "--name", name, "--state-dir", tmp_path / name)
+    where = f"[::1]:{port}"
+
+    until(lambda: measured(where) == 2, "not all agents are known")
+    assert ask("history", "plain", "--host", "::1", "--port", port)
+    assert ask("history", "brackets", "--host", "[::1]", "--port", port)
+    assert all(str(host["peer"]).startswith("[::1]:") for host in ask("top", "--once", "--host", where))
+    with socket.create_connection(("::1", port), PATIENCE) as collector:
+        collector.sendall(b"GET /metrics HTTP/1.1\r\nHost: [::1]:5001\r\n\r\n")
+        assert b'frota_cpu_up{host="plain"}' in b"".join(iter(lambda: collector.recv(65536), b""))
+    with socket.create_connection(("::1", port), PATIENCE) as agent:
+        agent.sendall(TEXT)
+        until(lambda: ask("history", "::1", "--host", where), "the original's agent is not known")
+
+
+def test_an_ipv4_agent_of_a_server_for_both_is_known_by_its_ipv4_address(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with inner(tmp_path) as one:
+            listener = socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True)
+            loop = asyncio.get_running_loop()
+            both = await loop.create_server(one.server._connect, sock=listener)
+            one.address = ("127.0.0.1", listener.getsockname()[1])
+            agent = await one.agent()
+            await agent.send(1)
+            [host] = await one.told(ask="hosts")
+            assert host["peer"] == agent.name
+            both.close()
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("cls", [ServerSettings, AgentSettings])
+def test_a_host_with_its_port_is_refused_in_the_settings_with_what_is_right(cls: type) -> None:
+    for text in ("[::1]:5001", "127.0.0.1:5001", "web-1:5001", "[web-1]", "[", "", "::1]"):
+        with pytest.raises(SettingsError, match=r"CPU_HOST=.*: must be a host"):
+            read_settings(cls, PREFIX, {"CPU_HOST": text})
+    for text, host in (("[::1]", "::1"), ("fe80::1%lo", "fe80::1%lo"), ("web-1", "web-1"), ("::", "::")):
+        assert read_settings(cls, PREFIX, {"CPU_HOST": text}).host == host
+
+
+@pytest.mark.parametrize("text", ["[::1]:x", "[::1]:0", "[::1]:99999", "web-1:", ":5001", "[::1"])
+def test_a_viewer_is_told_what_is_wrong_with_an_address(text: str) -> None:
+    command = [sys.executable, "-m", "frota", "cpu", "top", "--once", "--host", text]
+    done = subprocess.run(command, check=False, capture_output=True, timeout=PATIENCE)
+    assert done.returncode == 2
+    assert repr(text) in done.stderr.decode()
+    assert "Traceback" not in done.stderr.decode()
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"), [("máquina", "'á' (U+00E1)"), ("ma\u0301quina", "(U+0301)"), ("a b", "' ' (U+0020)")]
+)
+def test_a_computers_name_is_refused_with_the_character_that_is_wrong(name: str, reason: str) -> None:
+    with pytest.raises(SettingsError) as refused:
+        read_settings(AgentSettings, PREFIX, {"CPU_NAME": name})
+    assert f"{reason} is none of them" in str(refused.value)
+
+
+def test_the_server_of_an_ipv6_address_that_is_not_here_says_which(tmp_path: Path) -> None:
+    words = ["cpu", "serve", "--host", "2001:db8::1", "--port", "0", "--state-dir", str(tmp_path)]
+    done = subprocess.run([sys.executable, "-m", "frota", *words], check=False, capture_output=True, timeout=PATIENCE)
+    assert done.returncode == 1
+    assert "cannot start: [2001:db8::1]:0: " in done.stderr.decode()
+
+
+def test_a_hello_over_ipv6_is_read(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with inner(tmp_path, host="::1") as one:
+            agent = await one.caller("web-1", source="::1")
+            assert await agent.answer() == {"frota": 1, "last": 0}
+            agent.writer.write(hello("web-1", RUN, 5.0) + SAMPLE.native(1, 0.0))
+            await one.until(lambda: one.server.hosts.get("web-1").kept.last == 1)  # type: ignore[union-attr]
+
+    run(scenario())
+
+
+def test_a_name_that_has_an_ipv6_address_alone_is_met_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = list[Any]()
+    real: Any = socket.getaddrinfo
+
+    def only_ipv6(host: Any, port: Any, *words: Any, flags: int = 0, **options: Any) -> Any:
+        if host not in ("metrics.example", b"metrics.example"):
+            return real(host, port, *words, flags=flags, **options)
+        asked.append(host)
+        if flags & socket.AI_NUMERICHOST:
+            raise socket.gaierror(socket.EAI_NONAME, "a name")
+        return [(socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::1", port, 0, 0))]
+
+    async def scenario() -> None:
+        async with inner(tmp_path, host="::1") as one:
+            port = one.address[1]
+            spool = Spool(10)
+            spool.add(SAMPLE)
+            uplink = Uplink(AgentSettings(host="metrics.example", port=port, name="web-6"), spool, lambda: None)
+            while len(spool):
+                uplink.step(0.0)
+                await asyncio.sleep(0.01)
+            uplink.close()
+            with Client("metrics.example", port) as client:
+                found = await asyncio.get_running_loop().run_in_executor(None, client.hosts)
+            assert [host.name for host in found] == ["web-6"]
+
+    monkeypatch.setattr(socket, "getaddrinfo", only_ipv6)
+    run(scenario())
+    assert len(asked) >= 3

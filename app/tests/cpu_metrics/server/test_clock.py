@@ -1,0 +1,97 @@
+"""A clock that leaps dates nothing wrongly and deletes nothing, and what is deleted is told of."""
+
+import time
+
+import pytest
+
+from frota.cpu_metrics.server import clock as clock_module
+from frota.cpu_metrics.server.clock import Clock
+from frota.cpu_metrics.server.event_log import EventLog
+from frota.cpu_metrics.server.history import CHUNK, HostRow
+from frota.cpu_metrics.server.host import Host
+from support.metrics import KEPT
+
+MONTH = 30 * 86400.0
+Told = list[tuple[str, str]]
+
+
+class Hands:
+    """The clock that people set, and the one that nobody sets."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.set, self.steady = 1.7e9, 500.0
+        monkeypatch.setattr(time, "time", lambda: self.set)
+        monkeypatch.setattr(clock_module, "boottime", lambda: self.steady)
+
+    def go_on(self, clock: Clock, seconds: int) -> None:
+        for _ in range(seconds):
+            self.set += 1
+            self.steady += 1
+            clock.sweep()
+
+
+@pytest.fixture
+def hands(monkeypatch: pytest.MonkeyPatch) -> Hands:
+    return Hands(monkeypatch)
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> Told:
+    records: Told = []
+    for place in ("logs.log", "cpu_metrics.server.event_log"):
+        monkeypatch.setattr(f"frota.{place}.record", lambda _, event, text, **__: records.append((event, text)))
+    return records
+
+
+@pytest.mark.parametrize("leap", [MONTH, -MONTH, 10.0])
+def test_a_leap_that_does_not_last_changes_no_date_and_is_told_of_once(hands: Hands, told: Told, leap: float) -> None:
+    clock, begin = Clock(), hands.set
+    hands.go_on(clock, 10)
+    hands.set += leap
+    hands.go_on(clock, 50)
+    assert clock.now() == pytest.approx(begin + 60)
+    hands.set -= leap
+    hands.go_on(clock, 10)
+    assert clock.now() == pytest.approx(begin + 70)
+    assert [event for event, _ in told] == ["clock_leapt", "clock_back"]
+    assert f"the clock has leapt by {leap:+.0f} s" in told[0][1]
+
+
+@pytest.mark.parametrize("leap", [MONTH, -MONTH])
+def test_a_clock_that_stays_where_it_has_leapt_to_is_right_after_a_minute(
+    hands: Hands, told: Told, leap: float
+) -> None:
+    clock, begin = Clock(), hands.set
+    hands.set += leap
+    hands.go_on(clock, 62)
+    assert clock.now() == pytest.approx(begin + leap + 62)
+    assert [event for event, _ in told] == ["clock_leapt", "clock_taken"]
+
+
+def test_a_clock_that_is_set_little_by_little_is_followed(hands: Hands, told: Told) -> None:
+    clock = Clock()
+    for _ in range(30):
+        hands.set += 0.5
+        hands.go_on(clock, 1)
+    assert clock.now() == pytest.approx(hands.set)
+    assert told == []
+
+
+def test_a_host_whose_last_sample_was_dated_ahead_is_as_long_away_as_it_is() -> None:
+    host = Host(KEPT._replace(last_seen=1e9 + MONTH))
+    host.heard = time.monotonic() - 77
+    assert host.shown(1e9)["age"] == pytest.approx(77, abs=5)
+    assert host.shown(1e9 + MONTH + 5)["age"] == 5
+
+
+def test_a_host_that_is_forgotten_and_old_samples_that_go_are_told_of_with_how_many_and_why(told: Told) -> None:
+    event_log, kept = EventLog(0), HostRow(1, "web-1", "native", "", 7, 1.0, 2.0, 5.0, 7, 0, 0, 0, 0)
+    event_log.forgotten(Host(kept), 7.0)
+    text = "web-1: forgotten, with its history; 7 samples came of it, and none for 7 days that a server ran"
+    assert told.pop() == ("host_forgotten", f"{text} (CPU_FORGET_DAYS)")
+    for _ in range(1000):
+        event_log.trimmed(2, 17_280)
+    assert len(told) == 1  # and the others within the hour
+    event_log.report()
+    text = f"the oldest samples are deleted, 1998 chunks of {CHUNK} at most, where a host has more than 17280"
+    assert told[1] == ("history_trimmed", f"{text} (CPU_HISTORY_SAMPLES)")

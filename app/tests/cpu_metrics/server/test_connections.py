@@ -1,0 +1,67 @@
+"""Connections: who is counted as what, how much each may send, and how long one may say nothing."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from frota.cpu_metrics.messages import hello
+from support.metrics import inner, run
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    found: list[str] = []
+    monkeypatch.setattr("frota.cpu_metrics.server.event_log.record", lambda _, __, text, **___: found.append(text))
+    return found
+
+
+def test_viewers_and_collectors_are_no_clients_of_the_log(tmp_path: Path, told: list[str]) -> None:
+    async def scenario() -> None:
+        async with inner(tmp_path) as one:
+            viewer = await asyncio.open_connection(*one.address)
+            viewer[1].write(b'{"frota": 1, "ask": "hosts"}\n')
+            await viewer[0].readline()
+            collector = await asyncio.open_connection(*one.address)
+            collector[1].write(b"GET /metrics HTTP/1.0\r\n\r\n")
+            await collector[0].read()
+            assert told == []
+            for name in ("web-1", "web-2", "web-1"):
+                await one.agent(name)
+            assert one.server.event_log.connected_total == 5
+
+    run(scenario())
+    assert sum("[NOVA CONEXÃO]" in text for text in told) == 3
+    assert [text for text in told if "STATUS" in text] == [
+        f"[STATUS] Clientes conectados: {count}" for count in (1, 2, 2)
+    ]
+
+
+def test_a_hello_counts_as_what_an_agent_may_send_in_a_second(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with inner(tmp_path, samples_per_second=50) as one:
+            agent = await one.agent()
+            agent.writer.write(b"".join(hello("web-1", f"{number:032x}", 5.0) for number in range(200)))
+            await one.until(lambda: one.server.event_log.hasty_total)
+
+    run(scenario())
+
+
+@pytest.mark.parametrize("beginning", [b"{", b"CPU -> ", b"GET /metrics"])
+def test_who_says_a_little_again_and_again_and_never_all_of_it_is_cut_off(tmp_path: Path, beginning: bytes) -> None:
+    async def scenario() -> None:
+        async with inner(tmp_path) as one:
+            reader, writer = await asyncio.open_connection(*one.address)
+            writer.write(beginning)
+            await one.until(lambda: any(connection.framer.dialect for connection in one.server._connections))
+            [connection] = one.server._connections
+            one.server.now = connection.heard = connection._began + 9.9
+            connection.sweep()
+            assert not connection.closed
+            one.server.now = connection.heard = connection._began + 10.1
+            connection.sweep()
+            assert connection.closed
+            assert await reader.read() == b""
+            writer.close()
+
+    run(scenario())

@@ -1,0 +1,59 @@
+"""A server with few open files: it takes as many connections as it can, and tells the others."""
+
+import json
+import resource
+import socket
+from contextlib import ExitStack
+from pathlib import Path
+
+from support import PATIENCE, read_all
+from support.metrics import metrics, until
+
+FEW = 160
+
+
+def few() -> None:
+    """Allow this process few open files, and no more ever."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (FEW, FEW))
+
+
+def test_with_few_open_files_connections_are_bounded_below_them_and_the_others_told_why(tmp_path: Path) -> None:
+    with metrics(tmp_path, preexec_fn=few) as server, ExitStack() as stack, server.agent() as agent:
+        server.wait_for(f"{FEW - 64} connections at most are taken, not 10000")
+        connections = [stack.enter_context(server.connect()) for _ in range(FEW - 65)]
+        for _ in range(500):
+            with server.connect() as refused:
+                assert json.loads(read_all(refused))["error"].startswith("servidor cheio")
+        server.wait_for(f"there are {FEW - 64} connections, no more are taken")
+        agent.send(1)
+        agent.wait(1)
+        assert len(list(Path(f"/proc/{server.process.pid}/fd").iterdir())) < FEW
+        connections[0].close()
+        until(server.hosts, "there is no place again")
+
+
+def test_a_flood_of_connections_that_read_nothing_leaves_its_agents_served(tmp_path: Path) -> None:
+    with metrics(tmp_path, preexec_fn=few) as server, ExitStack() as stack, server.agent() as agent:
+        for _ in range(3 * FEW):
+            connection = stack.enter_context(socket.socket())
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.connect(("127.0.0.1", server.port))
+        agent.connection.settimeout(PATIENCE)
+        for number in range(1, 30):
+            agent.send(number)
+            agent.wait(number)
+        server.wait_for("no more are taken")
+
+
+def test_a_server_without_a_descriptor_says_so_and_serves_those_who_are_here(tmp_path: Path) -> None:
+    with metrics(tmp_path) as server, ExitStack() as stack, server.agent() as agent:
+        limits = resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)
+        used = len(list(Path(f"/proc/{server.process.pid}/fd").iterdir()))
+        resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (used + 3, limits[1]))
+        for _ in range(30):
+            stack.enter_context(server.connect())
+        server.wait_for("no more files can be opened, new connections are closed")
+        agent.send(1)
+        agent.wait(1)
+        resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, limits)
+        until(server.hosts, "nobody is served again")

@@ -1,0 +1,80 @@
+"""What Prometheus collects: every digit of every figure, and of nobody who is away."""
+
+from pathlib import Path
+
+import pytest
+
+from frota.cpu_metrics import chunk
+from frota.cpu_metrics.framing import Reading
+from frota.cpu_metrics.server import exposition
+from frota.cpu_metrics.server.hosts import Hosts
+from frota.cpu_metrics.settings import parse_thresholds
+from support.metrics import SAMPLE, inner, run
+
+
+def hosts(count: int = 1) -> Hosts:
+    """Return hosts that are connected, each with a sample."""
+    some = Hosts()
+    for number in range(count):
+        host = some.known(f"h{number}", "original", 5.0)
+        some.take(
+            host, Reading(0, 0.0, SAMPLE._replace(own=SAMPLE.own and SAMPLE.own._replace(memory=123_456_789_012)))
+        )
+        host.connection = object()
+    return some
+
+
+def collected(some: Hosts) -> dict[str, str]:
+    lines = b"".join(exposition.text(some, [])).decode().splitlines()
+    return dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
+
+
+def test_no_digit_of_a_figure_is_lost() -> None:
+    some = hosts()
+    host = some.get("h0")
+    assert host
+    host.kept = host.kept._replace(last_seen=1769860800.123, samples=2**53 - 1)
+    found = collected(some)
+    assert found['frota_agent_resident_memory_bytes{host="h0"}'] == "123456789012"
+    assert found['frota_cpu_last_seen_timestamp_seconds{host="h0"}'] == "1769860800.123"
+    assert found['frota_cpu_samples_total{host="h0"}'] == "9007199254740991"
+    assert found['frota_cpu_core_busy_ratio{host="h0",core="0"}'] == "0.373"
+    assert found['frota_cpu_up{host="h0"}'] == "1"
+
+
+def test_of_a_host_that_is_away_no_threshold_is_crossed_now() -> None:
+    some = hosts()
+    host = some.get("h0")
+    assert host
+    assert list(host.crossings.take(SAMPLE._replace(mean=95.0), parse_thresholds("cpu:90:75"), 1))
+    assert collected(some)['frota_cpu_threshold_crossed{host="h0",metric="cpu"}'] == "1"
+    host.connection = None
+    assert not [name for name in collected(some) if "crossed" in name or "busy" in name]
+
+
+def test_of_all_hosts_only_those_of_one_piece_are_unpacked_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    unpacked, unpack, most = [0], chunk.unpack, 0
+
+    def count(packed: bytes, **how: bool) -> object:
+        unpacked[0] += 1
+        return unpack(packed, **how)
+
+    monkeypatch.setattr(chunk, "unpack", count)
+    for _ in exposition.text(hosts(200), []):
+        most, unpacked[0] = max(most, unpacked[0]), 0
+    assert most == exposition._AT_ONCE
+
+
+def test_the_servers_memory_is_that_of_now(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with inner(tmp_path) as one:
+            figures = {name: value for name, _, _, value in one.server._own()}
+            before = figures["process_resident_memory_bytes"]
+            much = b"x" * (256 << 20)
+            figures = {name: value for name, _, _, value in one.server._own()}
+            assert figures["process_resident_memory_bytes"] > before + (200 << 20)
+            del much
+            figures = {name: value for name, _, _, value in one.server._own()}
+            assert figures["process_resident_memory_bytes"] < before + (100 << 20)
+
+    run(scenario())

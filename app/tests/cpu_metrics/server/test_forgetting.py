@@ -1,0 +1,147 @@
+"""Who is forgotten: whom nobody has heard of while servers ran, whatever clocks say."""
+
+import sqlite3
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from frota.cpu_metrics.server.history import History
+from frota.cpu_metrics.server.hosts import Hosts
+from support.metrics import KEPT, Inner, inner, run
+
+DAY, WEEK = 86400.0, 7 * 86400.0
+Set = Callable[[float], None]
+
+
+@pytest.fixture
+def set_clock(monkeypatch: pytest.MonkeyPatch) -> Set:
+    """Give a function that sets the clock so many seconds ahead of the real one."""
+    real, ahead = time.time, [0.0]
+    monkeypatch.setattr(time, "time", lambda: real() + ahead[0])
+    return lambda seconds: ahead.__setitem__(0, seconds)
+
+
+async def away(one: Inner, *numbers: int) -> None:
+    """Let a host come, send samples and go."""
+    agent = await one.agent()
+    await agent.send(*numbers)
+    agent.close()
+    await one.until(lambda: one.server.hosts.get("web-1").connection is None)  # type: ignore[union-attr]
+
+
+def known(one: Inner, after: float = 0.0) -> bool:
+    """Tell whether the host is known to a server that has run for so many more seconds."""
+    before, one.server.now = one.server.now, one.server.now + after
+    one.server._look_at_hosts()
+    one.server.now = before
+    return one.server.hosts.get("web-1") is not None
+
+
+def test_a_clock_that_is_set_makes_nobody_forgotten_and_hides_no_sample(tmp_path: Path, set_clock: Set) -> None:
+    async def scenario() -> None:
+        async with inner(tmp_path, forget_days=1.0) as one:
+            await away(one, 1, 2)
+            for number, ahead in enumerate((3 * WEEK, -5 * 3600.0, 0.0), 3):
+                set_clock(ahead)
+                assert known(one)
+                await away(one, number)
+                assert known(one)
+                assert await one.numbers("web-1") == list(range(1, number + 1))
+
+    run(scenario())
+
+
+def test_a_server_that_was_off_for_longer_than_hosts_are_remembered_forgets_none(
+    tmp_path: Path, set_clock: Set
+) -> None:
+    async def scenario() -> None:
+        async with inner(tmp_path, forget_days=1.0) as one:
+            await away(one, 1, 2)
+        set_clock(WEEK)
+        async with inner(tmp_path, forget_days=1.0) as one:
+            assert known(one)
+            assert await one.numbers("web-1") == [1, 2]
+
+    run(scenario())
+
+
+def test_a_host_is_forgotten_that_was_not_heard_of_for_long_enough_however_old_its_samples_are(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with inner(tmp_path, forget_days=1.0) as one:
+            await away(one, 1, 2)
+            assert known(one, after=0.9 * DAY)
+            assert not known(one, after=1.1 * DAY)
+            assert await one.told(ask="hosts") == []
+
+    run(scenario())
+
+
+def test_an_old_backlog_is_no_reason_to_forget_who_brought_it(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with inner(tmp_path, forget_days=1.0) as one:
+            agent = await one.agent()
+            await agent.send(1, 2, age=2 * DAY)
+            agent.close()
+            await one.until(lambda: one.server.hosts.get("web-1").connection is None)  # type: ignore[union-attr]
+            assert known(one)
+
+    run(scenario())
+
+
+def test_when_a_host_was_last_heard_of_is_kept_as_it_leaves(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with inner(tmp_path) as one:
+            agent = await one.agent()
+            host = one.server.hosts.get("web-1")
+            assert host
+            host.heard += DAY
+            agent.close()
+            history = History(tmp_path / "state")
+            history.open()
+            await one.until(lambda: history.load()[0][0].heard >= DAY)
+            history.close()
+
+    run(scenario())
+
+
+def test_time_away_is_counted_over_restarts_as_far_as_servers_ran(tmp_path: Path) -> None:
+    history = History(tmp_path)
+    history.open()
+    hosts = Hosts()
+    hosts.restore([KEPT._replace(heard=5.0), KEPT._replace(id=2, name="b", heard=5.0 + DAY)], [], 0)
+    for host in hosts:
+        hosts.touch(host)
+    history.write(hosts.take_changes(1000))
+    again = Hosts()
+    again.restore(*history.load())
+    one, other = again
+    assert other.heard - one.heard == pytest.approx(DAY)
+    assert 0 <= time.monotonic() - other.heard < 60
+    history.close()
+
+
+@pytest.mark.parametrize("heard", [9 * DAY, 2e9, 5e10, -5e10])
+def test_one_damaged_time_makes_nobody_forgotten_and_is_mended(tmp_path: Path, heard: float) -> None:
+    history = History(tmp_path)
+    history.open()
+    hosts = Hosts()
+    for number, name in enumerate(("away", "shortly", "damaged"), 1):
+        hosts.restore([KEPT._replace(id=number, name=name, heard=0.5 * DAY * number)], [], 0)
+        hosts.touch(*hosts)
+        history.write(hosts.take_changes(1000))
+    with closing(sqlite3.connect(tmp_path / "history.sqlite")) as table, table:
+        table.execute("UPDATE hosts SET heard = ? WHERE name = 'damaged'", (heard,))
+    for _ in range(2):
+        again = Hosts(forget_seconds=WEEK)
+        again.restore(*history.load())
+        assert {host.kept.name: round((time.monotonic() - host.heard) / DAY, 1) for host in again} == {
+            "away": 0.5,
+            "shortly": 0.0,
+            "damaged": 0.0 if heard > 0 and heard < 3e9 else 1.0,
+        }
+        history.write(again.take_changes(1000))
+    assert max(kept.heard for kept in history.load()[0]) < WEEK
+    history.close()

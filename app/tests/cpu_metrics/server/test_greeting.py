@@ -1,0 +1,116 @@
+"""Who is who: hosts by their names and runs, and what a connection may change of them."""
+
+import itertools
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from frota.cpu_metrics.framing import Reading
+from frota.cpu_metrics.messages import hello
+from frota.cpu_metrics.server.unnamed_agents import UnnamedAgents
+from support.metrics import RUN, SAMPLE, TEXT, MetricsServer, inner, run, until
+
+
+def test_a_new_run_of_an_agent_numbers_anew_and_misses_nothing(running: MetricsServer) -> None:
+    for name in (RUN, "cd" * 16):
+        with running.agent(run=name) as agent:
+            assert agent.last == 0
+            agent.send(1, 2)
+            agent.wait(2)
+    host = running.hosts()["web-1"]
+    assert (host["samples"], host["missing"], host["duplicates"]) == (4, 0, 0)
+
+
+def test_a_connection_that_takes_another_name_is_refused_and_changes_nothing_of_that_host(
+    running: MetricsServer,
+) -> None:
+    with running.agent("web-1") as victim, running.agent("web-2") as agent:
+        victim.send(1, 2, 3)
+        victim.wait(3)
+        agent.connection.sendall(hello("web-1", "cd" * 16, 5.0))
+        assert "hello" in agent.answer()["error"]
+        victim.send(4)
+        victim.wait(4)
+        host = running.hosts()["web-1"]
+        assert (host["samples"], host["missing"]) == (4, 0)
+        with running.agent("web-3") as another:
+            another.connection.sendall(hello("nobody", RUN, 5.0))
+            assert "hello" in another.answer()["error"]
+    assert set(running.hosts()) == {"web-1", "web-2", "web-3"}
+    assert running.numbers("web-1") == [1, 2, 3, 4]
+
+
+def test_a_server_that_lost_its_history_does_not_miss_what_it_had_acknowledged(running: MetricsServer) -> None:
+    with running.agent(acked=41) as agent:
+        assert agent.last == 41
+        agent.send(42, 44)
+        agent.wait(44)
+    host = running.hosts()["web-1"]
+    assert (host["samples"], host["missing"]) == (2, 1)
+
+
+def test_a_second_connection_of_the_same_host_takes_the_place_of_the_first(running: MetricsServer) -> None:
+    first = running.agent()
+    with running.agent() as second:
+        assert first.answer()["error"] == "outra conexão do mesmo host tomou o lugar desta"
+        assert first.connection.recv(100) == b""
+        second.send(1)
+        second.wait(1)
+        assert running.hosts()["web-1"]["state"] == "connected"
+
+
+def test_two_original_agents_of_one_address_are_two_hosts(running: MetricsServer) -> None:
+    with running.connect() as one, running.connect() as other:
+        one.sendall(TEXT)
+        other.sendall(TEXT)
+        until(lambda: set(running.hosts()) == {"127.0.0.1", "127.0.0.1:2"}, "there are not two")
+
+
+def test_an_original_agent_that_comes_back_is_the_host_it_was_and_none_takes_the_name_of_a_native_one(
+    running: MetricsServer,
+) -> None:
+    def states() -> dict[str, object]:
+        return {name: host["state"] for name, host in running.hosts().items()}
+
+    with running.agent("127.0.0.1:3"), ExitStack() as stack:
+        agents = [stack.enter_context(running.connect()) for _ in range(3)]
+        for agent in agents:
+            agent.sendall(TEXT)
+        names = {"127.0.0.1", "127.0.0.1:2", "127.0.0.1:3", "127.0.0.1:4"}
+        until(lambda: states() == dict.fromkeys(names, "connected"), "one has the name of another")
+        agents[0].close()
+        until(lambda: "away" in states().values(), "the one that left is still here")
+        stack.enter_context(running.connect()).sendall(TEXT)
+        until(lambda: states() == dict.fromkeys(names, "connected"), "who came back is another host")
+
+
+@given(
+    st.lists(
+        st.one_of(st.tuples(st.just("take"), st.sampled_from("ab")), st.tuples(st.just("leave"), st.integers(0, 99)))
+    )
+)
+def test_each_gets_the_lowest_number_that_is_free_at_its_address(steps: list[tuple[str, Any]]) -> None:
+    numbers, taken = UnnamedAgents(), list[tuple[str, int]]()
+    for step, what in steps:
+        if step == "take":
+            number = numbers.take(what)
+            assert number == next(n for n in itertools.count(1) if (what, n) not in taken)
+            taken.append((what, number))
+        elif taken:
+            numbers.give_back(*taken.pop(what % len(taken)))
+    assert len(numbers) == len({address for address, _ in taken})
+
+
+@pytest.mark.parametrize("address", ["::1", "fe80::1%eth0", "::ffff:10.0.0.1", "10.0.0.1:2"])
+def test_the_history_of_an_original_agent_is_told_by_its_address_whatever_that_is(tmp_path: Path, address: str) -> None:
+    async def scenario() -> None:
+        async with inner(tmp_path) as one:
+            host = one.server.hosts.known(address, "original", 5.0)
+            one.server.hosts.take(host, Reading(0, 0.0, SAMPLE))
+            assert await one.numbers(address) == [1]
+
+    run(scenario())

@@ -1,0 +1,24 @@
+"""The file that keeps it all: what a write promises, and what it says when it cannot keep it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from frota.cpu_metrics.server.history import Changes, History
+from support.metrics import KEPT
+
+
+@pytest.fixture
+def history(tmp_path: Path) -> Iterator[History]:
+    one = History(tmp_path)
+    one.open()
+    yield one
+    one.close()
+
+
+def test_whatever_cannot_be_written_is_a_failure_of_the_write_and_undone(history: History) -> None:
+    with pytest.raises(OSError, match=r"history.sqlite: "):
+        history.write(Changes(recent=[(1, 1, b"x")], hosts=[KEPT._replace(missing=2**70)]))
+    history.write(Changes(recent=[(1, 1, b"y")], hosts=[KEPT]))
+    assert history.load()[0] == [KEPT]

@@ -1,0 +1,174 @@
+"""What viewers are told of a host's past: all of it, once, in its order, whatever is written meanwhile."""
+
+import asyncio
+import json
+import sqlite3
+import zlib
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from frota.cpu_metrics import chunk
+from frota.cpu_metrics.framing import Ask, Hello, Reading
+from frota.cpu_metrics.server.history import CHUNK, History, Past
+from frota.cpu_metrics.server.hosts import Hosts
+from frota.cpu_metrics.server.responses import Responses
+from support.metrics import RUN, SAMPLE, inner, run
+
+EVER = 1e12  # seconds
+OLD = (
+    """CREATE TABLE hosts (
+        id INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE, dialect TEXT NOT NULL, run TEXT NOT NULL,
+        last INTEGER NOT NULL, first_seen REAL NOT NULL, last_seen REAL NOT NULL, interval REAL NOT NULL,
+        samples INTEGER NOT NULL, missing INTEGER NOT NULL, duplicates INTEGER NOT NULL, ordinal INTEGER NOT NULL,
+        chunked INTEGER NOT NULL)""",
+    "CREATE TABLE recent (sequence INTEGER PRIMARY KEY, host INTEGER NOT NULL, sample BLOB NOT NULL)",
+    """CREATE TABLE chunks (
+        host INTEGER NOT NULL, ordinal INTEGER NOT NULL, ended REAL NOT NULL, columns BLOB NOT NULL,
+        PRIMARY KEY (host, ordinal)) WITHOUT ROWID""",
+)
+
+
+class Keeper:
+    """Hosts with their history in a folder, and what a viewer is told of them."""
+
+    def __init__(self, folder: Path, most: int = 17_280) -> None:
+        self.folder, self.most = folder, most
+        self.hosts, self.history = Hosts(), History(folder)
+        self.history.open()
+        self.hosts.restore(*self.history.load())
+
+    def take(self, *numbers: int, run: str = RUN, age: float = 0.0) -> None:
+        """Take samples of the one host."""
+        host = self.hosts.greet(Hello("web-1", run, 5.0, 0))
+        for number in numbers:
+            self.hosts.take(host, Reading(number, age, SAMPLE))
+
+    def write(self) -> None:
+        """Put all that is new on disk."""
+        self.history.write(self.hosts.take_changes(self.most))
+        self.hosts.written()
+
+    def told(self, seconds: float = EVER, before: Callable[[], None] = lambda: None) -> list[int]:
+        """Return the numbers that a viewer gets; `before` is called before each look at the disk."""
+        replies = Responses(self.hosts, self.folder)
+        look = replies._history.chunks
+
+        def chunks(*words: Any) -> list[Past]:
+            before()
+            return look(*words)
+
+        replies._history.chunks = chunks  # type: ignore[method-assign,assignment]
+
+        async def ask() -> bytes:
+            await replies.open()
+            return b"".join([piece async for piece in replies.to(Ask("history", "web-1", seconds))])
+
+        try:
+            lines = asyncio.run(ask()).splitlines()
+        finally:
+            replies.close()
+        return [number for line in lines[:-1] for number in json.loads(line)["number"]]
+
+
+def test_nothing_is_missing_while_a_chunk_is_not_on_disk_yet(tmp_path: Path) -> None:
+    keeper = Keeper(tmp_path)
+    keeper.take(*range(1, 100))
+    keeper.write()
+    keeper.take(*range(100, 300))
+    changes = keeper.hosts.take_changes(keeper.most)
+    assert keeper.told() == list(range(1, 300))
+    keeper.history.write(changes)
+    assert keeper.told() == list(range(1, 300))
+    keeper.hosts.written()
+    assert keeper.told() == list(range(1, 300))
+
+
+def test_nothing_is_told_twice_when_a_chunk_gets_to_the_disk_meanwhile(tmp_path: Path) -> None:
+    keeper = Keeper(tmp_path)
+    keeper.take(*range(1, 100))
+    keeper.write()
+    keeper.take(*range(100, 300))
+    assert keeper.told(before=keeper.write) == list(range(1, 300))
+
+
+def test_a_history_of_many_chunks_is_told_whole(tmp_path: Path) -> None:
+    keeper = Keeper(tmp_path)
+    keeper.take(*range(1, 5000))
+    keeper.write()
+    assert keeper.told() == list(range(1, 5000))
+
+
+def test_short_chunks_of_many_runs_do_not_throw_out_what_is_within_the_bound(tmp_path: Path) -> None:
+    keeper = Keeper(tmp_path, most=500)
+    keeper.take(*range(1, 1000))
+    keeper.write()
+    for number in range(100):
+        keeper.take(1, run=f"{number:032x}")
+        keeper.write()
+    told = keeper.told()
+    assert told[-100:] == [1] * 100
+    assert 500 <= len(told) <= 500 + 2 * CHUNK
+    assert told[:-100] == list(range(told[0], 1000))
+
+
+def test_a_file_of_an_older_version_is_told_and_bounded_as_it_was(tmp_path: Path) -> None:
+    samples = [chunk.pack(1e9 + number, number, SAMPLE) for number in range(1, 301)]
+    with closing(sqlite3.connect(tmp_path / "history.sqlite")) as table, table:
+        for statement in OLD:
+            table.execute(statement)
+        row = (1, "web-1", "native", RUN, 300, 1e9, 1e9 + 300, 5.0, 300, 0, 0, 5, 300)
+        table.execute(f"INSERT INTO hosts VALUES ({', '.join('?' * 13)})", row)
+        for ordinal in range(1, 6):
+            piece = samples[60 * ordinal - 60 : 60 * ordinal]
+            columns = zlib.compress(chunk.line(piece))
+            table.execute("INSERT INTO chunks VALUES (1, ?, ?, ?)", (ordinal, 1e9 + 60 * ordinal, columns))
+    keeper = Keeper(tmp_path, most=200)
+    assert keeper.told() == list(range(1, 301))
+    keeper.take(*range(301, 401))
+    keeper.write()
+    told = keeper.told()
+    assert told == list(range(told[0], 401))
+    assert 200 <= len(told) <= 200 + 2 * CHUNK
+
+
+@pytest.mark.parametrize("step", [-5 * 3600, 21 * 86400])
+def test_after_the_clock_was_set_all_samples_are_told_in_their_order_and_bounded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: float
+) -> None:
+    keeper, real, ahead = Keeper(tmp_path, most=500), __import__("time").time, [0.0]
+    monkeypatch.setattr("time.time", lambda: real() + ahead[0])
+    keeper.take(*range(1, 100))
+    ahead[0] = step
+    keeper.take(*range(100, 200))
+    keeper.write()
+    assert keeper.told() == list(range(1, 200))
+    assert keeper.told(3600)[-100:] == list(range(100, 200))
+    if step < 0:  # what was taken before the step is of a time that is still to come
+        assert keeper.told(3600) == list(range(1, 200))
+    ahead[0] = 0.0
+    assert keeper.told(3600)[:99] == list(range(1, 100))
+    keeper.take(*range(200, 2000))
+    keeper.write()
+    told = keeper.told()
+    assert told == list(range(told[0], 2000))
+    assert len(told) <= 500 + 2 * CHUNK
+
+
+def test_what_was_last_known_of_a_host_that_is_away_is_known_after_a_restart(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with inner(tmp_path) as one:
+            host = one.server.hosts.greet(Hello("web-1", RUN, 5.0, 0))
+            for number in range(1, 60):
+                one.server.hosts.take(host, Reading(number, 0.0, SAMPLE._replace(mean=float(number))))
+            assert host.tail == []
+            [before] = await one.told(ask="hosts")
+            assert before["sample"]["mean"] == 59
+        async with inner(tmp_path) as one:
+            [after] = await one.told(ask="hosts")
+        assert {**after, "age": 0} == {**before, "age": 0}
+
+    run(scenario())

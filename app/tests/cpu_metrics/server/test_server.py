@@ -1,0 +1,255 @@
+"""The metrics' server, as agents and viewers meet it."""
+
+import json
+import signal
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support import PATIENCE, read_all
+from support.metrics import RUN, SAMPLE, TEXT, MetricsServer, metrics, until
+
+
+def test_a_native_sample_is_acknowledged_and_shown_as_it_was_measured(running: MetricsServer) -> None:
+    with running.agent() as agent:
+        assert agent.last == 0
+        agent.send(1)
+        agent.wait(1)
+        host = running.hosts()["web-1"]
+    assert host["state"] == "connected"
+    assert (host["samples"], host["missing"], host["means"]) == (1, 0, [22.9])
+    assert host["sample"] == {
+        name: value._asdict() if hasattr(value, "_asdict") else list(value) if isinstance(value, tuple) else value
+        for name, value in SAMPLE._asdict().items()
+    }
+
+
+def test_an_original_agent_is_known_by_its_address_and_gets_no_answer(running: MetricsServer) -> None:
+    with running.connect() as agent:
+        agent.sendall(TEXT)
+        host = until(lambda: running.hosts().get("127.0.0.1"), "the host is not there")
+        assert (host["dialect"], host["sample"]) == ("original", {"cpu": [37.3, 31.5, 0.0], "mean": 22.9})
+        agent.shutdown(socket.SHUT_WR)
+        assert read_all(agent) == b""
+    assert "[NOVA CONEXÃO] Cliente ('127.0.0.1', " in running.log()
+    assert "[STATUS] Clientes conectados: 1" in running.log()
+
+
+@pytest.mark.parametrize(
+    ("pieces", "count"),
+    [
+        ([TEXT + TEXT], 2),
+        ([TEXT[:9], TEXT[9:] + TEXT[:30], TEXT[30:]], 2),
+        ([bytes([one]) for one in TEXT], 1),
+        ([f"CPU -> Núcleos: {[99.9] * 200} | Média: 99.9%".encode()], 1),
+        ([b"\x00\xff%" + TEXT], 1),
+        ([b"CPU -> nonsense 100%" + TEXT + b"noise" + TEXT], 2),
+    ],
+    ids=["two in one packet", "split", "byte by byte", "200 cores", "binary before", "noise between"],
+)
+def test_original_messages_are_told_apart_however_they_arrive(
+    running: MetricsServer, pieces: list[bytes], count: int
+) -> None:
+    with running.connect() as agent:
+        agent.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        agent.sendall(TEXT)  # so that what follows is an original agent's, whatever it is
+        for piece in pieces:
+            agent.sendall(piece)
+        until(lambda: running.hosts().get("127.0.0.1", {}).get("samples") == 1 + count, "not as many samples")
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"\x00\x01\x02binary\n", "mensagem inv"),
+        (b"{not json}\n", "mensagem inv"),
+        (b'{"frota": 2, "n": 1}\n', "mensagem inv"),
+        (b'{"frota": 1, "n": 1, "cpu": [1.0], "mean": 1.0}\n', "deve ser hello"),
+        (b'{"frota": 1, "hello": {"host": "../x", "run": "%b", "interval": 5}}\n' % RUN.encode(), "hello inv"),
+        (b'{"frota": 1, "hello": {"host": "a", "run": "%b", "interval": -5}}\n' % RUN.encode(), "hello inv"),
+        (b'{"frota": 1, "ask": "history", "host": "nobody"}\n', "host desconhecido"),
+        (b'{"frota": 1, "ask": "history", "host": "%b"}\n' % (b"x" * 261), "mensagem inv"),
+        (b'{"frota": 1, "ask": "history", "host": ["a"]}\n', "mensagem inv"),
+        (b"{" + b"x" * 70_000, "longa demais"),
+    ],
+)
+def test_what_is_no_message_is_answered_with_the_reason_and_costs_the_connection(
+    running: MetricsServer, data: bytes, reason: str
+) -> None:
+    with running.agent() as bystander:
+        answer = json.loads(running.ask(data))
+        assert reason in answer["error"]
+        bystander.send(1)
+        bystander.wait(1)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"n": 0}, {"n": 1.5}, {"n": 2**60}, {"n": 2**53}, {"n": True}, {"cpu": []}, {"cpu": [101]}, {"cpu": [-1]},
+        {"cpu": ["1"]}, {"cpu": [1.0] * 5000}, {"mean": None}, {"load": [1]}, {"memory": []}, {"memory": {"total": 1}},
+        {"age": -1}, {"disk": {"total": 2**64, "used": 0, "read": 0, "write": 0}}, {"own": {"cpu": "x", "memory": 1}},
+    ],
+)  # fmt: skip
+def test_a_sample_with_wrong_figures_is_refused(running: MetricsServer, change: dict[str, Any]) -> None:
+    with running.agent() as agent:
+        sample = json.loads(SAMPLE.native(1, 0.0)) | change
+        agent.connection.sendall(json.dumps(sample).encode() + b"\n")
+        assert "inválida" in agent.answer()["error"]
+    assert running.hosts()["web-1"]["samples"] == 0
+
+
+def test_numbers_that_are_left_out_are_missing_and_those_that_come_again_are_counted_once(
+    running: MetricsServer,
+) -> None:
+    with running.agent() as agent:
+        agent.send(1, 2, 5, 3, 5, 6)
+        agent.wait(6)
+    host = running.hosts()["web-1"]
+    assert (host["samples"], host["missing"], host["duplicates"]) == (4, 2, 2)
+    assert running.numbers("web-1") == [1, 2, 5, 6]
+
+
+def test_what_is_acknowledged_survives_a_kill_and_the_rest_is_sent_again(running: MetricsServer) -> None:
+    agent = running.agent()
+    agent.send(*range(1, 201))
+    agent.wait(200)
+    agent.send(202)
+    running.kill()
+    running.start()
+    with running.agent() as again:
+        assert again.last in (200, 202)
+        again.send(*range(again.last + 1, 301))
+        again.wait(300)
+    assert [number for number in running.numbers("web-1") if number != 201] == [*range(1, 201), *range(202, 301)]
+    host = running.hosts()["web-1"]
+    assert host["samples"] + host["missing"] == 300
+    assert host["state"] == "away"
+
+
+def test_history_is_bounded_oldest_first_out(tmp_path: Path) -> None:
+    with metrics(tmp_path, "--history-samples", 120, "--samples-per-second", 10_000) as server, server.agent() as agent:
+        agent.send(*range(1, 2001))
+        agent.wait(2000)
+        numbers = server.numbers("web-1")
+        assert numbers == list(range(numbers[0], 2001))
+        assert 120 <= len(numbers) <= 240
+
+
+def test_history_goes_as_far_back_as_is_asked(running: MetricsServer) -> None:
+    with running.agent() as agent:
+        for number in range(1, 101):
+            agent.send(number, age=1000.0 - 10 * number)
+        agent.wait(100)
+    lines = running.told(ask="history", host="web-1", seconds=255)
+    assert [number for line in lines for number in line["number"]] == list(range(75, 101))
+    assert lines[-1]["mean"][-1] == 22.9
+    assert lines[-1]["cpu"][-1] == [37.3, 31.5, 0.0]
+
+
+def test_the_servers_clock_says_when_a_late_sample_was_taken(running: MetricsServer) -> None:
+    with running.agent() as agent:
+        agent.send(1, age=3600.0)
+        agent.wait(1)
+    taken = running.told(ask="history", host="web-1", seconds=7200)[0]["time"][0]
+    assert 3590 < time.time() - taken < 3600 + PATIENCE
+
+
+def test_a_host_from_which_nothing_comes_is_stale_then_its_connection_is_given_up(tmp_path: Path) -> None:
+    with (
+        metrics(tmp_path, "--stale-intervals", 2, "--dead-intervals", 20) as server,
+        server.agent(interval=0.2) as agent,
+    ):
+        agent.send(1)
+        until(lambda: server.hosts()["web-1"]["state"] == "stale", "it is not stale")
+        agent.send(2)
+        until(lambda: server.hosts()["web-1"]["state"] == "connected", "it is still stale")
+        until(lambda: server.hosts()["web-1"]["state"] == "away", "it is still connected")
+        server.wait_for("nothing has come for . s, cut off")
+
+
+def test_an_agent_that_floods_is_read_slowly_while_others_are_served(tmp_path: Path) -> None:
+    with (
+        metrics(tmp_path, "--samples-per-second", 50) as server,
+        server.agent("flood") as flood,
+        server.agent("calm") as calm,
+    ):
+        flood.connection.setblocking(False)
+        flooding = b"".join(SAMPLE.native(number, 0.0) for number in range(1, 20_001))
+        sent = flood.connection.send(flooding)
+        for number in range(1, 6):
+            calm.send(number)
+            calm.wait(number)
+        hosts = server.hosts()
+        assert sent > 50 * len(SAMPLE.native(1, 0.0))
+        assert 0 < hosts["flood"]["samples"] < 20_000
+        assert hosts["calm"]["samples"] == 5
+        server.wait_for("sends more samples a second than it may")
+        assert server.metrics()["frota_cpu_server_hasty_total"] >= 1
+
+
+def test_prometheus_gets_every_figure_of_every_host(running: MetricsServer) -> None:
+    with running.agent() as agent:
+        agent.send(1, 3)
+        agent.wait(3)
+        found = running.metrics()
+    assert found['frota_cpu_up{host="web-1"}'] == 1
+    assert found['frota_cpu_core_busy_ratio{host="web-1",core="0"}'] == pytest.approx(0.373)
+    assert found['frota_cpu_busy_ratio{host="web-1"}'] == pytest.approx(0.229)
+    assert found['frota_cpu_missing_samples_total{host="web-1"}'] == 1
+    assert found['frota_memory_bytes{host="web-1",kind="available"}'] == 5 << 30
+    assert found['frota_disk_bytes_per_second{host="web-1",direction="read"}'] == 1234
+    assert found['frota_network_faults_per_second{host="web-1",kind="drops"}'] == 0.25
+    assert found["frota_cpu_server_hosts_connected"] == 1
+
+
+def test_other_paths_and_requests_that_are_none_get_an_answer_of_http(running: MetricsServer) -> None:
+    assert running.ask(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").startswith(b"HTTP/1.1 404")
+    assert running.ask(b"GET / HTTP/9.9\r\nHost\r\n\r\n").startswith(b"HTTP/1.1 400")
+
+
+def test_more_connections_and_hosts_than_may_be_are_refused_with_the_reason(tmp_path: Path) -> None:
+    with metrics(tmp_path, "--max-hosts", 1, "--max-connections", 2) as server, server.agent() as agent:
+        with server.connect() as other, other.makefile("rb") as lines:
+            other.sendall(b'{"frota": 1, "hello": {"host": "b", "run": "%b", "interval": 5}}\n' % RUN.encode())
+            assert "cheio" in json.loads(lines.readline())["error"]
+        until(lambda: "web-1" in server.hosts(), "the place is not free again")
+        with server.connect(), server.connect() as third:
+            assert b"cheio" in read_all(third)
+        agent.send(1)
+        agent.wait(1)
+
+
+def test_a_reload_takes_what_may_change_live(tmp_path: Path) -> None:
+    env = tmp_path / "env"
+    env.write_text("CPU_THRESHOLDS=cpu:90:75\n", encoding="utf-8")
+    with metrics(tmp_path, "--env-file", env, "--threshold-samples", 1) as server, server.agent() as agent:
+        env.write_text("CPU_THRESHOLDS=cpu:20:10\n", encoding="utf-8")
+        server.process.send_signal(signal.SIGHUP)
+        server.wait_for("configuration read again")
+        agent.send(1)
+        server.wait_for("web-1: cpu is at 22.9 %")
+
+
+def test_a_stop_puts_on_disk_and_acknowledges_what_came(tmp_path: Path) -> None:
+    server = MetricsServer(tmp_path, "--commit-seconds", 10)
+    connection = server.connect()
+    connection.sendall(b'{"frota": 1, "hello": {"host": "a", "run": "%b", "interval": 5}}\n' % RUN.encode())
+    connection.sendall(SAMPLE.native(1, 0.0))
+    until(lambda: server.hosts().get("a", {}).get("samples") == 1, "it did not come")
+    assert server.stop() == 0
+    assert read_all(connection) == b'{"frota":1,"last":1}\n'
+    connection.close()
+    server.start()
+    assert server.numbers("a") == [1]
+    assert server.stop() == 0
+
+
+def test_a_history_that_cannot_be_opened_is_told_with_what_to_do(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    (tmp_path / "state" / "history.sqlite").write_text("this is no database, and never was one " * 30, encoding="utf-8")
+    with pytest.raises(AssertionError, match=r"history.sqlite: file is not a database; repair the file, or remove it"):
+        MetricsServer(tmp_path)

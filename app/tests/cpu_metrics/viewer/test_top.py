@@ -1,0 +1,249 @@
+"""`frota cpu top` as it is run: once, as a stream, and on a terminal that must be as before at the end."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from frota.cpu_metrics import cli
+from frota.cpu_metrics.viewer.host_status import SORTS
+from support import PATIENCE, frota, reserved_port
+from support.viewer import ENTERED, Fake, Terminal, fake, host, lines, terminal, wait_until
+
+HOSTS = [host("web-1", 64), host("db-1", 8, state="stale", age=23.0), host("pi", 1)]
+
+
+def run(server: Fake | int, *words: object, **environment: str) -> "subprocess.CompletedProcess[str]":
+    port = server if isinstance(server, int) else server.port
+    command = [sys.executable, "-m", "frota", "cpu", "top", "--port", str(port), *map(str, words)]
+    environ = {**os.environ, "LC_ALL": "C.UTF-8", **environment}
+    return subprocess.run(command, check=False, capture_output=True, encoding="utf-8", timeout=PATIENCE, env=environ)
+
+
+def shown(server: Fake, *words: object, **options: Any) -> Any:
+    return terminal("cpu", "top", "--port", server.port, "--interval", "0.1", *words, **options)
+
+
+def quit_properly(top: Terminal) -> None:
+    top.type("q")
+    assert top.end() == 0
+    assert top.errors == ""
+    assert top.is_as_before()
+
+
+def test_once_prints_the_list_as_plain_text() -> None:
+    with fake(lines(*HOSTS)) as server:
+        done = run(server, "--once", FORCE_COLOR="1", COLUMNS="80")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.search(r"(?m)^  web-1 .*● up", done.stdout)
+    assert re.search(r"(?m)^  db-1 .*◐ stale 23s", done.stdout)
+    assert all(line.isprintable() and len(line) <= 80 for line in done.stdout.splitlines())
+    assert len(done.stdout.splitlines()) == 1 + 3 * len(HOSTS)
+
+
+def test_once_is_as_wide_as_it_is_told_and_in_ascii_where_there_is_nothing_else() -> None:
+    with fake(lines(*HOSTS)) as server:
+        assert max(map(len, run(server, "--once", COLUMNS="200").stdout.splitlines())) > 100
+        for environment in ({"LC_ALL": "C"}, {"PYTHONIOENCODING": "ascii"}, {"TERM": "linux"}):
+            assert run(server, "--once", **environment).stdout.isascii()
+
+
+def test_json_is_what_the_server_said_line_by_line_but_for_what_a_terminal_could_obey() -> None:
+    plain = b'{"host":  "web-1", "odd": 1.50}\n'
+    answer = plain + '{"host": "x\u009b2J\u202e", "a":\t1}\n'.encode() + lines()
+    with fake(answer) as server:
+        done = run(server, "--once", "--json")
+    assert done.stdout == plain.decode() + '{"host": "x\\u009b2J\\u202e", "a": 1}\n'
+
+
+def test_sort_and_filter_hold_for_every_form() -> None:
+    with fake(lines(*HOSTS)) as server:
+        words = ["--once", "--sort", "cpu", "--filter", "1"]
+        names = [json.loads(line)["host"] for line in run(server, *words, "--json").stdout.splitlines()]
+        assert names == ["web-1", "db-1"]
+        assert re.findall(r"(?m)^  ([a-z]+-?\d?) .*[●◐]", run(server, *words).stdout) == names
+
+
+def test_without_once_json_is_a_stream_that_survives_the_server() -> None:
+    with fake(lines(HOSTS[0])) as server:
+        words = ["cpu", "top", "--port", server.port, "--json", "--interval", "0.1"]
+        process = frota(*words, stdout=-1, stderr=-1)
+        assert process.stdout
+        assert process.stderr
+        first = process.stdout.readline()
+        assert process.stdout.readline() == first == lines(HOSTS[0]).splitlines(keepends=True)[0]
+        server.stop()
+        assert process.stderr.readline().endswith(b"; trying again\n")
+        server.answer = lines(HOSTS[1])
+        server.start()
+        while (line := process.stdout.readline()) == first:
+            pass
+        assert json.loads(line) == HOSTS[1]
+        process.stdout.close()  # nobody reads any more
+        assert process.wait(PATIENCE) == 1
+        assert process.stderr.read() == b""
+
+
+@pytest.mark.parametrize("words", [["--once"], ["--json"], ["--once", "--json"]])
+def test_without_a_server_a_sentence_says_so(words: list[str]) -> None:
+    with reserved_port() as port:
+        done = run(port, *words)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == f"frota: no metrics server at 127.0.0.1:{port}: Connection refused\n"
+
+
+def test_what_is_no_server_of_ours_is_told_in_a_sentence() -> None:
+    with fake(b"\x1b]0;owned\x07 220 mail ESMTP\r\n") as server:
+        done = run(server, "--once")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith(f"frota: 127.0.0.1:{server.port} is no metrics server: it says ")
+    assert done.stderr.removesuffix("\n").isprintable()
+
+
+def test_the_command_offers_every_order_there_is() -> None:
+    assert tuple(SORTS) == cli.SORT_KEYS
+
+
+@pytest.mark.parametrize("value", ["0", "nan", "1e9", "abc", ""])
+def test_an_interval_that_makes_no_sense_is_told(value: str) -> None:
+    done = run(1, "--once", "--interval", value)
+    assert done.returncode == 2
+    assert done.stderr.endswith(f"argument --interval: {value!r}: must be from 0.1 to 3600 seconds\n")
+
+
+def test_what_is_no_terminal_is_told_what_there_is_for_it() -> None:
+    done = run(1)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "frota: this is no terminal: --once prints the list as text, --json for machines\n"
+
+
+def test_on_a_terminal_there_is_a_screen_and_q_leaves_it_as_it_was() -> None:
+    with fake(lines(*HOSTS)) as server, shown(server) as top:
+        top.wait_for(r"web-1 +● up(.*\n)+  64x [▁▂▃▄▅▆▇█ ]{71}\n(.*\n)+q quit")
+        assert top.data.startswith(ENTERED)
+        assert len(top.screen) == 24
+        quit_properly(top)
+        assert server.connections == 1
+
+
+def test_keys_sort_filter_show_details_and_help() -> None:
+    with fake(lines(*HOSTS)) as server, shown(server) as top:
+        top.wait_for(r"> db-1 ")
+        top.type("\x1b[B\r")
+        top.wait_for(r"(?m)^pi  ● connected")
+        top.type("\x1b")
+        top.wait_for(r"> pi ")
+        top.type("?")
+        top.wait_for("this help")
+        top.type("?\x13s")  # Ctrl+S is no key to be stuck by
+        top.wait_for(r"by cpu")
+        top.type("/web\r")
+        top.wait_for(r"1 of 3 hosts with 'web'")
+        quit_properly(top)
+
+
+def test_ctrl_c_leaves_with_130() -> None:
+    with fake(lines(*HOSTS)) as server, shown(server) as top:
+        top.wait_for("web-1")
+        top.type("\x03")
+        assert top.end() == 130
+        assert top.errors == ""
+        assert top.is_as_before()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_leaves_the_terminal_as_it_was(number: signal.Signals) -> None:
+    with fake(lines(*HOSTS)) as server, shown(server) as top:
+        top.wait_for("web-1")
+        top.process.send_signal(number)
+        assert top.end() == 128 + number
+        assert top.errors == ""
+        assert top.is_as_before()
+
+
+def test_a_terminal_that_takes_nothing_any_more_keeps_nobody_from_ending() -> None:
+    with fake(lines(*HOSTS * 5)) as server, shown(server, columns=200, rows=50) as top:
+        top.wait_for("web-1")
+        asked = len(server.asked)
+        top.type("\x1b[B" * 100)  # each a reason to draw, while nobody reads
+        wait_until(lambda: len(server.asked) > asked + 10)
+        top.process.send_signal(signal.SIGTERM)
+        assert top.process.wait(PATIENCE) == 128 + signal.SIGTERM
+
+
+def test_a_crash_leaves_the_terminal_as_it_was(tmp_path: Path) -> None:
+    breaks = "from frota.cpu_metrics.viewer import screen\nscreen.frame = lambda *_: 1 / 0\n"
+    (tmp_path / "sitecustomize.py").write_text(breaks, encoding="utf-8")
+    with fake(lines(*HOSTS)) as server, shown(server, PYTHONPATH=str(tmp_path)) as top:
+        assert top.end() == 1
+        assert "ZeroDivisionError" in top.errors
+        assert top.data.startswith(ENTERED)
+        assert top.is_as_before()
+
+
+def test_a_window_of_another_size_is_filled_anew() -> None:
+    with fake(lines(*HOSTS)) as server, shown(server, "--interval", "3600") as top:
+        top.wait_for("web-1")
+        top.resize(200, 50)
+        top.wait_for(r"HOST +STATE(.*\n){48}q quit")
+        quit_properly(top)
+
+
+def test_while_the_server_is_away_the_last_state_stays_and_then_goes_on_by_itself() -> None:
+    with fake(lines(*HOSTS)) as server, shown(server) as top:
+        top.wait_for("web-1")
+        server.stop()
+        top.wait_for(rf"▲ no answer from 127.0.0.1:{server.port} for \d+ s: trying again \(Connection refused\)")
+        assert any("web-1" in line for line in top.screen)
+        server.answer = lines(host("new"))
+        server.start()
+        top.wait_for(r"1 connected(.*\n)+> new ")
+        assert not any("no answer" in line for line in top.screen)
+        quit_properly(top)
+
+
+def test_a_server_that_has_stopped_answering_is_told_too() -> None:
+    with fake(lines(*HOSTS)) as server, shown(server) as top:
+        top.wait_for("web-1")
+        server.answer = b""
+        top.wait_for(r"▲ no answer from .* for \d+ s: trying again")
+        quit_properly(top)
+
+
+def test_colours_are_left_out_where_they_are_not_wanted_and_states_are_still_told() -> None:
+    with fake(lines(*HOSTS)) as server:
+        with shown(server) as top:
+            top.wait_for("stale")
+            assert re.search(rb"\x1b\[[\d;]*3[1-7]m", top.data)
+            quit_properly(top)
+        with shown(server, NO_COLOR="1") as top:
+            top.wait_for("stale")
+            assert not re.search(rb"\x1b\[[\d;]*3[1-7]m", top.data)
+            quit_properly(top)
+
+
+def test_a_terminal_without_utf_8_gets_ascii() -> None:
+    with fake(lines(*HOSTS)) as server, shown(server, LC_ALL="C") as top:
+        top.wait_for(r"web-1 +\+ up")
+        quit_properly(top)
+        assert top.data.isascii()
+
+
+def test_ctrl_z_gives_the_terminal_back_and_takes_it_again() -> None:
+    with fake(lines(*HOSTS)) as server, shown(server, controlling=False) as top:
+        top.wait_for("web-1")
+        top.process.send_signal(signal.SIGTSTP)
+        assert os.waitpid(top.process.pid, os.WUNTRACED)[1] & 0xFF == 0x7F
+        top.read_rest()
+        assert top.is_as_before()
+        top.data = b""
+        top.process.send_signal(signal.SIGCONT)
+        top.wait_for("web-1")
+        assert top.data.startswith(ENTERED)
+        quit_properly(top)

@@ -1,0 +1,136 @@
+"""Confirms: each message is settled once, by its own confirm, by one for several, by a return, or by a loss.
+
+And what has none yet is bounded, whoever still waits for it.
+"""
+
+import asyncio
+import math
+from types import SimpleNamespace
+from typing import Any
+
+import pika
+import pytest
+from pika.exceptions import ChannelWrongStateError
+
+from frota.images.broker.publisher import NackError, Publisher, UnroutableError, _Confirms
+from frota.images.broker.session import BrokerUnavailable
+from frota.images.settings import Broker
+
+
+def confirm(tag: int, *, several: bool = False, ack: bool = True) -> Any:
+    """Return a frame as pika hands it over."""
+    kind = pika.spec.Basic.Ack if ack else pika.spec.Basic.Nack
+    return SimpleNamespace(method=kind(tag, several))
+
+
+async def settled(futures: "list[asyncio.Future[None]]") -> list[Any]:
+    """Return what each future holds: None, the class of an error, or "waiting"."""
+    return [
+        type(one.exception()) if one.done() and one.exception() else one.result() if one.done() else "waiting"
+        for one in futures
+    ]
+
+
+@pytest.mark.parametrize(
+    ("frames", "expected"),
+    [
+        ([confirm(2)], ["waiting", None, "waiting"]),
+        ([confirm(2, several=True)], [None, None, "waiting"]),
+        ([confirm(1, ack=False), confirm(3, several=True)], [NackError, None, None]),
+        ([confirm(3, several=True, ack=False)], [NackError, NackError, NackError]),
+        ([confirm(9)], ["waiting", "waiting", "waiting"]),
+    ],
+)
+def test_a_confirm_settles_its_message_or_all_up_to_it(frames: list[Any], expected: list[Any]) -> None:
+    async def run() -> list[Any]:
+        confirms = _Confirms()
+        futures = [confirms.expect(name, 1) for name in ("a", "b", "c")]
+        for frame in frames:
+            confirms.confirm(frame)
+        return await settled(futures)
+
+    assert asyncio.run(run()) == expected
+
+
+def test_a_message_that_came_back_is_no_success_even_if_it_is_confirmed_afterwards_nor_is_its_twin() -> None:
+    async def run() -> list[Any]:
+        confirms = _Confirms()
+        futures = [confirms.expect(name, 1) for name in ("a", "b", "a")]
+        confirms.give_back("a")
+        confirms.confirm(confirm(3, several=True))
+        return await settled(futures)
+
+    assert asyncio.run(run()) == [UnroutableError, None, UnroutableError]
+
+
+def test_what_was_not_confirmed_when_the_connection_was_lost_is_told_to_be_in_doubt() -> None:
+    async def run() -> list[Any]:
+        confirms = _Confirms()
+        futures = [confirms.expect(name, 1) for name in ("a", "b")]
+        confirms.confirm(confirm(1))
+        confirms.lose("gone")
+        return await settled(futures)
+
+    assert asyncio.run(run()) == [None, BrokerUnavailable]
+
+
+class Channel:
+    """Stands in for a channel that takes what is published, or is about to close."""
+
+    def __init__(self, *, closing: bool = False) -> None:
+        self.closing = closing
+        self.published: list[bytes] = []
+
+    def basic_publish(self, _exchange: str, _key: str, body: bytes, *_: object, **__: object) -> None:
+        """Take a message, unless there is no taking any more."""
+        if self.closing:
+            raise ChannelWrongStateError("Channel is closing.")
+        self.published.append(body)
+
+
+def publisher(channel: Channel, most_bytes: float = math.inf) -> tuple[Publisher, "asyncio.Future[str]"]:
+    """Return a publisher with a session, and what ends that."""
+
+    async def prepare(_session: object) -> None:
+        pass
+
+    found = Publisher(Broker(), prepare, most_bytes)
+    over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+    found._session = SimpleNamespace(channel=channel, over=over)  # type: ignore[assignment] # as far as it is used
+    return found, over
+
+
+ABOUT = pika.BasicProperties(message_id="a")
+
+
+def test_what_was_given_up_is_ours_to_keep_until_it_is_confirmed_and_nothing_is_taken_beyond_the_room() -> None:
+    async def run() -> list[bytes]:
+        channel = Channel()
+        found, _ = publisher(channel, most_bytes=10)
+        given_up = asyncio.ensure_future(found.publish("", "q", b"12345678", ABOUT))
+        await asyncio.sleep(0)
+        given_up.cancel()
+        await asyncio.wait([given_up])
+        with pytest.raises(NackError):
+            await found.publish("", "q", b"345", ABOUT)
+        found._confirms.confirm(confirm(1))
+        again = asyncio.ensure_future(found.publish("", "q", b"678", ABOUT))
+        await asyncio.sleep(0)
+        found._confirms.confirm(confirm(2))
+        await again
+        return channel.published
+
+    assert asyncio.run(run()) == [b"12345678", b"678"]
+
+
+def test_a_channel_that_is_about_to_close_is_not_tried_until_it_has() -> None:
+    async def run() -> None:
+        found, over = publisher(Channel(closing=True))
+        publishing = asyncio.ensure_future(found.publish("", "q", b"", ABOUT))
+        await asyncio.wait([publishing], timeout=0.01)
+        assert not publishing.done()
+        over.set_result("gone")
+        with pytest.raises(BrokerUnavailable):
+            await publishing
+
+    asyncio.run(run())

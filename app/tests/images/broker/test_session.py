@@ -1,0 +1,83 @@
+"""A connection that closes at the wrong moment: it is a connection that is lost, and made again."""
+
+import asyncio
+from types import SimpleNamespace
+from typing import Any
+
+import pika
+import pytest
+from pika.exceptions import ChannelWrongStateError
+
+from frota.images.broker import session as broker
+from frota.images.broker.consumer import Delivery
+from frota.images.broker.session import BrokerConnection, BrokerUnavailable, Session
+from frota.images.settings import Broker
+
+
+def closing(*_: object, **__: object) -> None:
+    """Do as a channel that is about to close does with whatever it is asked."""
+    raise ChannelWrongStateError("Channel is closing.")
+
+
+class Connection:
+    """Stands in for a connection; `ends` tells whether the broker hears that it is closed."""
+
+    def __init__(self, *, ends: bool = True) -> None:
+        self.over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.closed, self._ends = 0, ends
+
+    def close(self) -> None:
+        """Close."""
+        self.closed += 1
+        if self._ends:
+            self.over.set_result("closed")
+
+    def add_on_connection_blocked_callback(self, _: object) -> None:
+        """Never be blocked."""
+
+    add_on_connection_unblocked_callback = add_on_connection_blocked_callback
+
+
+def session(connection: Connection) -> Session:
+    """Return a session whose channel is about to close."""
+    channel: Any = SimpleNamespace(basic_ack=closing, basic_qos=closing)
+    return Session(connection, channel, connection.over)
+
+
+def test_what_is_asked_of_a_channel_that_is_about_to_close_finds_it_away() -> None:
+    async def run() -> None:
+        one = session(Connection())
+        with pytest.raises(BrokerUnavailable, match="closing"):
+            await one.call(one.channel.basic_qos)
+        Delivery(one, 1, "", pika.BasicProperties(), b"").ack()
+
+    asyncio.run(run())
+
+
+def test_a_session_that_ends_while_it_is_prepared_is_closed_and_another_is_tried(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def run() -> tuple[bool, int]:
+        connection = Connection()
+
+        async def connect(_: object) -> Session:
+            return session(connection)
+
+        async def prepare(_: object) -> None:
+            closing()
+
+        monkeypatch.setattr(broker, "connect", connect)
+        return await BrokerConnection(Broker(), "for a test", prepare)._once(), connection.closed
+
+    assert asyncio.run(run()) == (False, 1)
+
+
+def test_a_broker_that_does_not_hear_the_end_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def run() -> bool:
+        connection = Connection(ends=False)
+        async with asyncio.timeout(10):
+            await session(connection).close()
+        return connection.over.done()
+
+    monkeypatch.setattr(broker, "_CLOSE_SECONDS", 0.01)
+    assert not asyncio.run(run())

@@ -1,0 +1,159 @@
+"""Why there is no conversation with a server is said in a sentence, at once, and not after the whole patience."""
+
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from frota.images.access import Access
+from frota.images.client import diagnosis
+from support import PATIENCE, reserved_port
+from support.fake_producer import fake
+from support.images import Certificate, Ran, certificate, credentials, pictures, send
+
+Authority = tuple[Certificate, Certificate, Certificate]  # itself, a server's and a client's certificate
+
+
+@pytest.fixture
+def ours(tmp_path: Path) -> Authority:
+    """Make the fleet's certificates."""
+    authority = certificate(tmp_path, "authority")
+    return authority, certificate(tmp_path, "server", authority), certificate(tmp_path, "client", authority)
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Authority:
+    """Make somebody else's certificates."""
+    (tmp_path / "other").mkdir()
+    authority = certificate(tmp_path / "other", "authority")
+    return authority, certificate(tmp_path / "other", "server", authority, "192.0.2.1"), authority
+
+
+def flags(authority: Certificate, client: Certificate | None = None) -> list[object]:
+    """Return the flags of a client that speaks TLS."""
+    words: list[object] = ["--ca-file", authority.file]
+    return words + (["--cert-file", client.file, "--key-file", client.key_file] if client else [])
+
+
+def refused(ran: Ran, text: str) -> None:
+    """Check that a command ended with one sentence."""
+    assert text in ran.err
+    assert (ran.status, ran.err.count("\n")) == (1, 1)
+    assert "em dúvida" not in ran.out
+
+
+def test_both_show_their_certificates_and_the_image_is_taken(tmp_path: Path, ours: Authority) -> None:
+    authority, server_one, client = ours
+    with fake(credentials=credentials(server_one, authority)) as server:
+        ran = send(server, *flags(authority, client), *pictures(tmp_path, "a.jpg"))
+    assert (ran.status, ran.err) == (0, "")
+
+
+def test_a_server_whose_certificate_another_has_signed_is_not_trusted(
+    tmp_path: Path, ours: Authority, other: Authority
+) -> None:
+    with fake(credentials=credentials(ours[1])) as server:
+        ran = send(server, *flags(other[0]), *pictures(tmp_path, "a.jpg"))
+        refused(
+            ran, f"127.0.0.1:{server.port}: its certificate is not to be trusted (IMAGES_CA_FILE={other[0].file}): "
+        )
+
+
+def test_a_server_whose_certificate_is_for_another_address_is_not_trusted(tmp_path: Path, other: Authority) -> None:
+    with fake(credentials=credentials(other[1])) as server:
+        refused(send(server, *flags(other[0]), *pictures(tmp_path, "a.jpg")), "not valid for '127.0.0.1'")
+
+
+def test_a_client_without_a_certificate_is_told_that_it_needs_one(tmp_path: Path, ours: Authority) -> None:
+    authority, server_one, _ = ours
+    with fake(credentials=credentials(server_one, authority)) as server:
+        ran = send(server, *flags(authority), *pictures(tmp_path, "a.jpg"))
+    refused(ran, "it wants a certificate of ours: IMAGES_CERT_FILE and IMAGES_KEY_FILE (--cert-file, --key-file)")
+
+
+def test_a_client_whose_certificate_is_not_accepted_is_told_so(
+    tmp_path: Path, ours: Authority, other: Authority
+) -> None:
+    with fake(credentials=credentials(ours[1], ours[0])) as server:
+        ran = send(server, *flags(ours[0], other[1]), *pictures(tmp_path, "a.jpg"))
+    refused(ran, f"it does not accept our certificate, {other[1].file}")
+
+
+@pytest.mark.parametrize("mutual", [True, False])
+def test_clear_text_to_a_server_that_speaks_tls_is_told_so(tmp_path: Path, ours: Authority, *, mutual: bool) -> None:
+    with fake(credentials=credentials(ours[1], ours[0] if mutual else None)) as server:
+        ran = send(server, *pictures(tmp_path, "a.jpg"))
+    refused(ran, "it speaks TLS, and we clear text; for TLS: IMAGES_CA_FILE (--ca-file)")
+
+
+def test_tls_to_a_server_that_speaks_clear_text_is_told_so(tmp_path: Path, ours: Authority) -> None:
+    with fake() as server:
+        refused(send(server, *flags(ours[0]), *pictures(tmp_path, "a.jpg")), "it speaks no TLS; for clear text: --ca")
+
+
+@contextmanager
+def server_that(answers: Callable[[socket.socket], None]) -> Iterator[int]:
+    """Run a server that does something with every connection and then closes it."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return
+                with connection:
+                    answers(connection)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join(PATIENCE)
+
+
+def saying(*answers: bytes) -> Callable[[socket.socket], None]:
+    """Greet the first so, the second so, and all others as the last."""
+    left = list(answers)
+
+    def answer(connection: socket.socket) -> None:
+        connection.sendall(left.pop(0) if len(left) > 1 else left[0])
+        connection.recv(99)
+
+    return answer
+
+
+def explained(port: int) -> str:
+    return diagnosis.explain(Access(address=f"127.0.0.1:{port}"))
+
+
+def test_a_server_of_something_else_is_told_by_what_it_says() -> None:
+    with server_that(saying(b"HTTP/1.1 400 Bad Request\r\n\r\n")) as port:
+        assert explained(port) == "it is no gRPC server: it says b'HTTP/1.1 400 Bad Request\\r\\n\\r\\n'"
+
+
+def test_a_host_that_does_not_exist_is_told_of() -> None:
+    assert diagnosis.explain(Access(address="no-such-host.invalid:1")).startswith("no such host: ")
+
+
+def test_of_a_server_that_is_away_or_well_nothing_is_said() -> None:
+    with reserved_port() as port:
+        assert explained(port) == ""
+    with fake() as server:
+        assert explained(server.port) == ""
+
+
+def test_a_server_that_hangs_up_once_is_only_about_to_end() -> None:
+    with server_that(saying(b"not HTTP/2 at all", bytes((0, 0, 0, 4, 0, 0, 0, 0, 0)))) as port:
+        assert explained(port) == ""
+
+
+def test_a_server_that_says_nothing_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(diagnosis, "_SECONDS", 0.2)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        assert explained(silent.getsockname()[1]) == ""

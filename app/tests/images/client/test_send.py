@@ -1,0 +1,280 @@
+"""`frota images send`: many at once, each to its end, and what is said of it."""
+
+import os
+import re
+import select
+import signal
+import subprocess
+import threading
+from pathlib import Path
+
+import grpc
+import pytest
+
+from frota.images import messages
+from frota.images.proto import images_pb2 as native
+from support import PATIENCE, frota, reserved_port
+from support.fake_producer import Fake, Received, fake
+from support.images import CLEAN, images, pictures, send
+
+MIB = 2**20
+
+
+def test_one_image_is_told_of_in_the_originals_words_and_then_where_its_result_is(tmp_path: Path) -> None:
+    (picture,) = pictures(tmp_path, "férias.jpg")
+    with fake() as server:
+        ran = send(server, picture)
+    assert ran.out == (
+        f"Enviando imagem 'férias.jpg' para 127.0.0.1:{server.port}...\n"
+        "✔ Sucesso: Imagem férias.jpg recebida, processamento iniciado.\n"
+        "✔ Feita: férias.jpg: https://results/férias.jpg\n"
+    )
+    assert (ran.status, ran.err) == (0, "")
+
+
+def test_a_refusal_is_told_of_in_the_originals_words(tmp_path: Path) -> None:
+    (picture,) = pictures(tmp_path, "a.jpg")
+    with fake(lambda _: (grpc.StatusCode.INVALID_ARGUMENT, "imagem truncada")) as server:
+        ran = send(server, picture)
+    assert ran.lines[1:] == ["✘ Falha: imagem truncada"]
+    assert (ran.status, len(server.received)) == (1, 1)
+
+
+def test_of_many_every_end_is_told_counted_and_decides_the_exit_status(tmp_path: Path) -> None:
+    pictures(tmp_path, *(f"{name}.jpg" for name in "abcdef"))
+
+    def states(name: str) -> tuple[int, ...]:
+        return (native.QUEUED, native.DEAD) if name < "c" else (native.QUEUED, native.WORKING, native.DONE)
+
+    def reply(received: Received) -> tuple[grpc.StatusCode, str] | None:
+        return (grpc.StatusCode.RESOURCE_EXHAUSTED, "grande demais") if received.filename == "f.jpg" else None
+
+    with fake(reply, states) as server:
+        ran = send(server, tmp_path)
+    assert sum("✔ Feita: " in line for line in ran.lines) == 3
+    assert re.search(r"✘ Morta: a\.jpg: imagem truncada \([0-9a-f]{32}\)", ran.out)
+    assert f"✘ Falha: {tmp_path}/f.jpg: grande demais" in ran.lines
+    assert re.fullmatch(r"3 feitas, 2 mortas, 1 recusada em \d+,\d s \(\d+,\d MB/s\)", ran.lines[-1])
+    assert (ran.status, ran.err) == (1, "")
+
+
+def test_no_more_are_under_way_at_a_time_than_was_said_but_so_many(tmp_path: Path) -> None:
+    pictures(tmp_path, *(f"{number}.jpg" for number in range(12)))
+    together = threading.Barrier(3)
+
+    def reply(_: Received) -> None:
+        together.wait(PATIENCE)  # which takes three
+
+    with fake(reply) as server:
+        ran = send(server, "--parallel", 3, tmp_path)
+    assert (ran.status, server.most, len(server.received)) == (0, 3, 12)
+
+
+def test_of_images_that_take_much_memory_only_four_are_under_way(tmp_path: Path) -> None:
+    pictures(tmp_path, *(f"{number}.jpg" for number in range(8)), size=5 * MIB)
+    together = threading.Barrier(4)
+
+    def reply(_: Received) -> None:
+        together.wait(PATIENCE)
+
+    with fake(reply) as server:
+        ran = send(server, "--parallel", 8, tmp_path)
+    assert (ran.status, server.most) == (0, 4)
+
+
+def test_what_a_server_that_is_away_may_have_got_is_not_among_the_ids(tmp_path: Path) -> None:
+    (picture,) = pictures(tmp_path, "a.jpg")
+    with reserved_port() as port:
+        ran = images("send", picture, "--no-wait", "--patience", 0.5, f"127.0.0.1:{port}")
+    assert (ran.status, ran.out) == (1, "")
+    assert re.search(r"^[0-9a-f]{32}  a\.jpg  em dúvida$", ran.err, re.MULTILINE)
+
+
+def test_with_no_wait_only_ids_are_printed_and_nobody_asks_what_becomes_of_them(tmp_path: Path) -> None:
+    paths = pictures(tmp_path, "a.jpg", "b.jpg")
+    with fake(states=lambda _: (native.QUEUED,)) as server:
+        ran = send(server, "--no-wait", *paths)
+    assert sorted(ran.lines) == sorted(f"{one.id}  {one.filename}" for one in server.received)
+    assert (ran.status, server.watched) == (0, [])
+    assert "2 aceitas, 0 recusadas" in ran.err
+
+
+def test_with_no_wait_a_refused_one_is_told_beside_the_ids_and_fails_the_command(tmp_path: Path) -> None:
+    with fake() as server:
+        ran = send(server, "--no-wait", *pictures(tmp_path, "a.jpg"), tmp_path / "b.jpg")
+    assert (ran.status, len(ran.lines)) == (1, 1)
+    assert f"✘ Falha: {tmp_path}/b.jpg: arquivo não existe" in ran.err
+
+
+def test_machines_get_one_object_when_an_image_is_accepted_and_one_at_its_end(tmp_path: Path) -> None:
+    (picture,) = pictures(tmp_path, "férias.jpg")
+    with fake() as server:
+        ran = send(server, "--json", picture, TRACEPARENT=f"00-{'ab' * 16}-{'cd' * 8}-01")
+    accepted, done = ran.objects
+    assert ran.out.isascii()
+    received = server.received[0]
+    both = {"id": received.id, "filename": "férias.jpg", "file": str(picture), "size": 1000, "trace_id": "ab" * 16}
+    assert accepted == both | {"state": "accepted"}
+    assert done == both | {"state": "done", "url": "https://results/férias.jpg", "changed": 1_800_000_000.25}
+    assert re.fullmatch(f"00-{'ab' * 16}-(?!{'cd' * 8})[0-9a-f]{{16}}-01", received.traceparent)
+
+
+def test_every_image_has_a_trace_of_its_own_where_the_environment_names_none(tmp_path: Path) -> None:
+    with fake() as server:
+        ran = send(server, "--json", *pictures(tmp_path, "a.jpg", "b.jpg"))
+    assert len({one["trace_id"] for one in ran.objects}) == 2
+    assert {one.traceparent[3:35] for one in server.received} == {one["trace_id"] for one in ran.objects}
+
+
+def test_a_file_of_which_nothing_can_be_sent_says_why_and_the_others_go_on(tmp_path: Path) -> None:
+    (good,) = pictures(tmp_path, "good.jpg")
+    (tmp_path / "empty.jpg").touch()
+    os.mkfifo(tmp_path / "pipe.jpg")
+    (tmp_path / "folder").mkdir()
+    bad = os.fsencode(tmp_path / "no") + b"\xff.jpg"
+    Path(os.fsdecode(bad)).write_bytes(b"x")
+    with fake() as server:
+        words = [tmp_path / name for name in ("empty.jpg", "pipe.jpg", "folder", "none.jpg")]
+        ran = send(server, *words, os.fsdecode(bad), good)
+    assert "1 feita, 0 mortas, 5 recusadas" in ran.lines[-1]
+    for name, text in {
+        "empty.jpg": "arquivo vazio",
+        "pipe.jpg": "não é um arquivo comum",
+        "folder": "nenhuma imagem nesta pasta",
+        "none.jpg": "arquivo não existe",
+        "no\\udcff.jpg": messages.NO_UTF8_NAME,
+    }.items():
+        assert f"✘ Falha: {tmp_path}/{name}: {text}" in ran.lines
+    assert ran.status == 1
+
+
+def test_what_is_in_a_folder_and_is_not_sent_is_counted_with_its_reasons(tmp_path: Path) -> None:
+    pictures(tmp_path, "a.jpg")
+    for name in ("notes.txt", "more.txt"):
+        (tmp_path / name).write_text("only text\n")
+    (tmp_path / "b.jpg.part").write_bytes(b"\xff\xd8\xff")
+    with fake() as server:
+        ran = send(server, tmp_path)
+        assert ran.status == 0
+        assert "Não enviados das pastas: 3: 2 formato não suportado (texto) (more.txt, …); 1 down" in ran.err
+        objects = send(server, tmp_path, "--json").objects
+    assert objects[:3] == [
+        {"file": str(tmp_path / name), "state": "skipped", "code": "FILE", "reason": reason}
+        for name, reason in (
+            ("b.jpg.part", "download incompleto"),
+            ("more.txt", "formato não suportado (texto)"),
+            ("notes.txt", "formato não suportado (texto)"),
+        )
+    ]
+
+
+def test_images_of_one_name_are_told_of_before_they_are_sent(tmp_path: Path) -> None:
+    pictures(tmp_path, "a/photo.jpg", "b/photo.jpg", "b/other.jpg")
+    with fake() as server:
+        ran = send(server, tmp_path)
+    assert ran.status == 0
+    assert "2 images are named photo.jpg: all are kept, and all results but one get a name with a hash" in ran.err
+    assert "other" not in ran.err
+
+
+def test_what_is_too_large_for_one_message_is_uploaded_in_parts(tmp_path: Path) -> None:
+    (large,) = pictures(tmp_path, "large.tif", size=15 * MIB + 1)
+    (largest,) = pictures(tmp_path, "message.tif", size=15 * MIB)
+    with fake() as server:
+        ran = send(server, large, largest)
+    assert {(one.method, one.filename, one.size) for one in server.received} == {
+        ("Upload", "large.tif", 15 * MIB + 1),
+        ("Send", "message.tif", 15 * MIB),
+    }
+    assert ran.status == 0
+
+
+def test_the_end_of_images_is_known_though_it_comes_long_after_and_while_others_are_sent(tmp_path: Path) -> None:
+    pictures(tmp_path, *(f"{number}.jpg" for number in range(30)))
+    last = threading.Event()
+    server: Fake
+
+    def reply(_: Received) -> None:
+        if len(server.received) == 30:
+            last.set()
+
+    with fake(reply, states=lambda _: (native.QUEUED,)) as server:
+        process = frota(
+            "images",
+            "send",
+            tmp_path,
+            f"127.0.0.1:{server.port}",
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=CLEAN,
+        )
+        assert last.wait(PATIENCE)
+        assert process.poll() is None
+        server.change(lambda _: (native.DONE,))
+        out, err = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, err) == (0, b"")
+    assert out.decode().count("✔ Feita: ") == 30
+    assert all(len(ids) <= 1000 for ids in server.watched)
+
+
+def test_ctrl_c_says_which_are_accepted_and_which_may_be(tmp_path: Path) -> None:
+    accepted, doubtful = pictures(tmp_path, "accepted.jpg", "doubtful.jpg")
+    gate = threading.Event()
+
+    def reply(received: Received) -> None:
+        if received.filename == "doubtful.jpg":
+            gate.wait(PATIENCE)
+
+    with fake(reply, states=lambda _: (native.QUEUED,)) as server:
+        words = ("images", "send", accepted, doubtful, f"127.0.0.1:{server.port}")
+        process = frota(*words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=CLEAN)
+        assert process.stdout
+        said = b"".join(process.stdout.readline() for _ in range(3))
+        while not any(server.watched):
+            select.select([], [], [], 0.01)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=PATIENCE)
+        gate.set()
+    ids = {one.filename: one.id for one in server.received}
+    assert "Sucesso" in said.decode()
+    assert (
+        f"{ids['accepted.jpg']}  accepted.jpg  aceita\n{ids['doubtful.jpg']}  doubtful.jpg  em dúvida\n" in out.decode()
+    )
+    assert (process.returncode, err.decode()) == (130, "frota: what became of them says: frota images status ID…\n")
+
+
+@pytest.mark.parametrize("words", [["127.0.0.1:50051"], ["--address", "nonsense:", "a.jpg"], ["--parallel", "0", "a"]])
+def test_a_command_that_means_nothing_is_told_so_before_anything_is_sent(words: list[str]) -> None:
+    ran = images("send", *words)
+    assert ran.status in (2, 78)
+    assert "Traceback" not in ran.err
+    assert ran.err
+
+
+def test_a_file_with_the_name_of_an_address_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    pictures(tmp_path, "photo:1")
+    with fake() as server:
+        ran = images("send", "photo:1", "--address", f"127.0.0.1:{server.port}")
+    assert (ran.status, server.received[0].filename) == (0, "photo:1")
+
+
+def test_flags_may_stand_anywhere_between_the_words(tmp_path: Path) -> None:
+    first, second = pictures(tmp_path, "a.jpg", "b.jpg")
+    with fake() as server:
+        ran = images("send", first, "--no-wait", second, "--parallel", 1, f"127.0.0.1:{server.port}", "--json")
+    assert (ran.status, [one["filename"] for one in ran.objects]) == (0, ["a.jpg", "b.jpg"])
+    assert images("send", "--no-wait").status == 2
+    assert images("status", "a" * 32, "--jsom").status == 2
+
+
+def test_nobody_who_reads_is_no_reason_for_a_long_face(tmp_path: Path) -> None:
+    pictures(tmp_path, *(f"{number}.jpg" for number in range(30)))
+    with fake() as server:
+        words = ("images", "send", tmp_path, f"127.0.0.1:{server.port}")
+        process = frota(*words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=CLEAN)
+        assert process.stdout
+        assert process.stderr
+        process.stdout.close()
+        err = process.stderr.read()
+        assert (process.wait(PATIENCE), err) == (1, b"")

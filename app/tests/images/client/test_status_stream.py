@@ -1,0 +1,191 @@
+"""What becomes of images is told to their end, whatever becomes of the stream that tells it."""
+
+import asyncio
+import select
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from frota.images.access import Access
+from frota.images.client import status_stream as module
+from frota.images.client.client import Client
+from frota.images.client.status_stream import Following
+from frota.images.proto import images_pb2 as native
+from support import PATIENCE, frota
+from support.fake_producer import DONE, Fake, fake
+from support.images import CLEAN, images, pictures, send
+
+
+def follow(server: Fake, ids: list[str], unknown_seconds: float = 0, patience: float = PATIENCE) -> list[Any]:
+    """Follow images to their end and return the changes."""
+    changes: list[native.Status] = []
+
+    async def work() -> None:
+        access = Access(address=f"127.0.0.1:{server.port}", patience=patience)
+        async with Client(access, lambda _: None) as client:
+            one = Following(client, changes.append, unknown_seconds)
+            one.add(ids)
+            one.complete()
+            await one.run()
+
+    asyncio.run(work())
+    return [(one.id, one.state) for one in changes]
+
+
+@contextmanager
+def waiting(server: Fake, path: Path, *words: object) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run a command that waits for an image, which the server has just told to be queued."""
+    address = f"127.0.0.1:{server.port}"
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = frota("images", "send", *words, path, address, env=CLEAN, **pipes)
+    while not server.watched:
+        select.select([], [], [], 0.01)
+    yield process
+
+
+def test_every_change_is_told_once_though_every_new_stream_tells_it_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_SHORTEST", 0.0)
+    monkeypatch.setattr(module, "_LONGEST", 0.05)
+    with fake(states=lambda _: (native.WORKING,)) as server:
+        server.names = {"a" * 32: "a.jpg"}
+        thread = threading.Thread(target=lambda: told.extend(follow(server, ["a" * 32])))
+        told: list[Any] = []
+        thread.start()
+        while len(server.watched) < 5:
+            select.select([], [], [], 0.01)
+        server.change(lambda _: (native.DONE,))
+        thread.join(PATIENCE)
+    assert [state for _, state in told] == [native.WORKING, native.DONE]
+
+
+def test_more_images_than_one_question_takes_are_all_told_to_their_end() -> None:
+    ids = [f"{number:032x}" for number in range(2500)]
+    with fake() as server:
+        server.names = dict.fromkeys(ids, "a.jpg")
+        told = follow(server, ids)
+    assert sorted(image for image, state in told if state == native.DONE) == ids
+    assert max(map(len, server.watched)) == 1000
+
+
+def test_an_image_for_which_there_was_no_room_is_asked_for_as_soon_as_there_is() -> None:
+    ids = [f"{number:032x}" for number in range(1001)]
+    names = dict.fromkeys(ids, "queued.jpg") | {ids[0]: "done.jpg", ids[-1]: "done.jpg"}
+    told: list[Any] = []
+    with fake(states=lambda name: (native.DONE if name == "done.jpg" else native.QUEUED,)) as server:
+        server.names = names
+        thread = threading.Thread(target=lambda: told.extend(follow(server, ids)))
+        thread.start()
+        deadline = time.monotonic() + PATIENCE
+        while not any(ids[-1] in asked for asked in server.watched):
+            assert time.monotonic() < deadline
+            select.select([], [], [], 0.01)
+        server.change(lambda _: (native.DONE,))
+        thread.join(PATIENCE)
+    assert sorted(image for image, state in told if state == native.DONE) == ids
+
+
+def test_a_server_that_is_started_again_meanwhile_goes_on_telling(tmp_path: Path) -> None:
+    (path,) = pictures(tmp_path, "a.jpg")
+    with fake(states=lambda _: (native.QUEUED,)) as server, waiting(server, path) as process:
+        server.restart()
+        server.change(lambda _: DONE)
+        out, _ = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, out.decode().splitlines()[-1]) == (0, "✔ Feita: a.jpg: https://results/a.jpg")
+    assert len(server.received) == 1
+
+
+def test_a_server_that_goes_for_good_leaves_the_ids_of_what_it_had_accepted(tmp_path: Path) -> None:
+    (path,) = pictures(tmp_path, "a.jpg")
+    with fake(states=lambda _: (native.QUEUED,)) as server, waiting(server, path, "--patience", 1) as process:
+        server.stop()
+        out, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 1
+    assert out.decode().splitlines()[-1] == f"{server.received[0].id}  a.jpg  aceita"
+    assert "gave up after" in err.decode()
+
+
+def test_an_image_that_the_server_does_not_know_yet_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_UNKNOWN_PAUSE", 0.01)
+    with fake() as server:
+        thread = threading.Thread(target=lambda: told.extend(follow(server, ["a" * 32], PATIENCE)))
+        told: list[Any] = []
+        thread.start()
+        while len(server.watched) < 3:
+            select.select([], [], [], 0.01)
+        server.names = {"a" * 32: "a.jpg"}
+        thread.join(PATIENCE)
+    assert [state for _, state in told] == list(DONE)
+
+
+def test_an_image_that_nobody_knows_any_more_is_neither_done_nor_waited_for_for_ever(tmp_path: Path) -> None:
+    with fake(states=lambda _: (native.UNKNOWN,)) as server:
+        ran = send(server, "--patience", 1, *pictures(tmp_path, "a.jpg"))
+    assert ran.status == 1
+    assert ran.lines[-1].startswith("✘ Desconhecida: a.jpg: ")
+    assert server.received[0].id in ran.lines[-1]
+
+
+def test_a_stream_that_says_nothing_is_opened_again_over_another_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_FIRST_ANSWER", 0.3)
+    peers: list[str] = []
+    with fake() as server:
+        server.names = {"a" * 32: "a.jpg"}
+        talking = server._watch
+
+        async def silent(request: native.StatusRequest, context: Any) -> Any:
+            peers.append(context.peer())
+            if len(peers) == 1:
+                await asyncio.Event().wait()
+            async for status in talking(request, context):
+                yield status
+
+        monkeypatch.setattr(server, "_watch", silent)
+        server.restart()
+        assert follow(server, ["a" * 32])[-1] == ("a" * 32, native.DONE)
+    first, second = peers
+    assert first != second
+
+
+def test_status_says_what_is_known_and_where_the_result_is() -> None:
+    with fake() as server:
+        server.names = {"a" * 32: "férias.jpg"}
+        address = ("--address", f"127.0.0.1:{server.port}")
+        people, machines = (
+            images("status", "A" * 32, *address, TZ="UTC"),
+            images("status", "a" * 32, *address, "--json"),
+        )
+        unknown = images("status", "b" * 32, "a" * 32, *address)
+    when = "2027-01-15 08:00:00+00:00"
+    assert people.out == f"{'a' * 32}  férias.jpg  done  https://results/férias.jpg  {when}\n"
+    assert people.status == machines.status == 0
+    assert machines.objects[0]["url"] == "https://results/férias.jpg"
+    assert (unknown.status, unknown.lines[0]) == (1, f"{'b' * 32}  -  unknown")
+
+
+@pytest.mark.parametrize(("state", "status"), [(native.DEAD, 1), (native.QUEUED, 0), (native.WORKING, 0)])
+def test_status_fails_for_a_dead_image_and_not_for_one_on_its_way(state: int, status: int) -> None:
+    with fake(states=lambda _: (state,)) as server:
+        server.names = {"a" * 32: "a.jpg"}
+        ran = images("status", "a" * 32, "--address", f"127.0.0.1:{server.port}")
+    assert ran.status == status
+    words: dict[int, str] = {
+        native.DEAD: "dead  imagem truncada",
+        native.WORKING: "working  worker-1",
+        native.QUEUED: "queued",
+    }
+    assert f"{'a' * 32}  a.jpg  {words[state]}" in ran.out
+
+
+def test_status_watch_prints_every_change_until_the_end_of_all() -> None:
+    with fake() as server:
+        server.names = {"a" * 32: "a.jpg"}
+        ran = images("status", "a" * 32, "b" * 32, "--watch", "--json", "--address", f"127.0.0.1:{server.port}")
+    states = [(one["id"][0], one["state"]) for one in ran.objects]
+    assert sorted(states) == [("a", "done"), ("a", "queued"), ("a", "working"), ("b", "unknown")]
+    assert ran.status == 1

@@ -1,0 +1,137 @@
+"""A GIF is shown as a browser shows its first frame, wherever that is and whatever is around it."""
+
+import itertools
+import struct
+from collections.abc import Sequence
+
+import imagecodecs
+import numpy as np
+import pytest
+
+from frota.images.converter.grayscale import convert
+from frota.images.formats import BadImage, look
+from support.pictures import decode, encode, photo
+
+PALETTE = bytes((90, 90, 90, 255, 0, 0, 0, 0, 255, 40, 40, 40))  # 0 is no white: what it fills is seen
+RED, WHITE = 76, 255
+TRAILER = b";"
+
+
+def lzw(pixels: Sequence[int]) -> bytes:
+    """Return pixels of two bits as sub-blocks: codes of three bits, with a clear code before they would grow."""
+    codes = [code for pixel in pixels for code in (4, pixel)] + [5]
+    bits = sum(code << 3 * place for place, code in enumerate(codes))
+    data = bits.to_bytes((3 * len(codes) + 7) // 8, "little")
+    blocks = (data[at : at + 255] for at in range(0, len(data), 255))
+    return b"\x02" + b"".join(bytes((len(block),)) + block for block in blocks) + b"\0"
+
+
+def frame(
+    left: int, top: int, width: int, height: int, colour: int = 1, *, flags: int = 0, palette: bytes = b""
+) -> bytes:
+    head = struct.pack("<cHHHHB", b",", left, top, width, height, flags | (0x81 if palette else 0))
+    return head + palette + lzw([colour] * (width * height))
+
+
+def control(transparent: int | None = None, disposal: int = 0) -> bytes:
+    return struct.pack("<BBBBHBB", 0x21, 0xF9, 4, disposal << 2 | (transparent is not None), 0, transparent or 0, 0)
+
+
+def gif(*blocks: bytes, size: tuple[int, int] = (16, 12), background: int = 0, palette: bytes = PALETTE) -> bytes:
+    flags = 0x81 if palette else 0
+    return b"GIF89a" + struct.pack("<HHBBB", *size, flags, background, 0) + palette + b"".join(blocks)
+
+
+def grey(data: bytes) -> np.ndarray[tuple[int, int], np.dtype[np.uint8]]:
+    return np.asarray(decode(convert(data, ".png").data))
+
+
+COMMENT = b"\x21\xfe\x05hello\x00"
+APPLICATION = b"\x21\xff\x0bNETSCAPE2.0\x03\x01\x00\x00\x00"
+TEXT = b"\x21\x01\x0c" + bytes(12) + b"\x02hi\x00"
+
+
+@pytest.mark.parametrize("disposal", range(4))
+@pytest.mark.parametrize("transparent", [None, 0, 2])
+@pytest.mark.parametrize("background", [0, 2])
+@pytest.mark.parametrize("before", [b"", COMMENT, APPLICATION, TEXT, COMMENT + APPLICATION], ids=len)
+def test_what_the_first_frame_does_not_cover_is_white(
+    before: bytes, background: int, transparent: int | None, disposal: int
+) -> None:
+    data = gif(before, control(transparent, disposal), frame(5, 3, 4, 2), TRAILER, background=background)
+    expected = np.full((12, 16), WHITE)
+    expected[3:5, 5:9] = RED
+    assert np.array_equal(grey(data), expected)
+
+
+def test_what_is_transparent_in_the_first_frame_is_white_too() -> None:
+    assert (grey(gif(control(1), frame(5, 3, 4, 2), TRAILER)) == WHITE).all()
+
+
+def test_a_palette_of_the_frame_counts_more_than_that_of_all() -> None:
+    green = bytes((0, 0, 0, 0, 255, 0)) + bytes(6)
+    for whole in (PALETTE, b""):
+        assert grey(gif(frame(1, 1, 2, 2, palette=green), TRAILER, palette=whole))[1, 1] == 150
+
+
+def test_a_frame_beyond_the_canvas_makes_it_larger_as_in_browsers() -> None:
+    found = grey(gif(frame(14, 10, 4, 4), TRAILER))
+    assert found.shape == (14, 18)
+    assert (found[10:, 14:] == RED).all()
+    assert (found[:10] == WHITE).all()
+
+
+@pytest.mark.parametrize("size", [(0, 5), (5, 0), (0, 0)])
+def test_a_frame_without_pixels_is_refused(size: tuple[int, int]) -> None:
+    with pytest.raises(BadImage) as caught:
+        convert(gif(frame(0, 0, *size), TRAILER), ".png")
+    assert caught.value.code == "damaged"
+
+
+TAILS = [bytes(64), bytes(4096), b"\r\n" * 99, b"<html>" * 20, b"\xff" * 100, b",!;" * 50, bytes(7) + COMMENT]
+
+
+@pytest.mark.parametrize("tail", TAILS, ids=range(len(TAILS)))
+def test_what_comes_after_the_trailer_is_no_matter(tail: bytes) -> None:
+    for data in (
+        encode(photo(40, 30).quantize(16), "GIF"),
+        gif(COMMENT, frame(0, 0, 9, 9), frame(2, 2, 3, 3), TRAILER),
+    ):
+        assert look(data + tail) == look(data)
+        assert convert(data + tail, ".png") == convert(data, ".png")
+
+
+def test_a_missing_trailer_is_no_matter_where_every_frame_is_whole() -> None:
+    data = gif(APPLICATION, control(), frame(0, 0, 16, 12), COMMENT, control(), frame(2, 2, 3, 3))
+    assert convert(data, ".png") == convert(data + TRAILER, ".png")
+
+
+def test_a_frame_that_is_cut_is_refused_wherever_it_is() -> None:
+    first, second = gif(APPLICATION, control(), frame(0, 0, 16, 12)), control() + frame(2, 2, 9, 9)
+    whole_frames = (len(first), len(first) + len(control()), len(first + second))
+    for end in range(14, len(first + second)):
+        if end not in whole_frames:
+            with pytest.raises(BadImage) as caught:
+                look((first + second)[:end])
+            assert caught.value.code == "truncated", end
+
+
+@pytest.mark.parametrize(("interlace", "colours"), list(itertools.product((False, True), (2, 16, 256))))
+def test_a_frame_of_the_whole_canvas_is_what_an_independent_decoder_sees(interlace: bool, colours: int) -> None:
+    data = encode(photo(41, 29).quantize(colours), "GIF", interlace=interlace)
+    found = imagecodecs.gif_decode(data, index=0)[..., :3]
+    assert np.abs(grey(data) - found @ np.array([0.299, 0.587, 0.114])).max() <= 1
+
+
+def test_a_gif_of_very_many_blocks_is_left_to_who_decodes_it() -> None:
+    data = gif(b"\x21\xfe" + b"\x01x" * 300_000)  # not even a frame
+    assert look(data).format == "GIF"
+    with pytest.raises(BadImage):
+        convert(data, ".png")
+
+
+def test_empty_extensions_count_as_blocks() -> None:
+    data = gif(b"\x21\xfe\0" * 300_000)  # not even a frame
+    assert look(data).format == "GIF"
+    with pytest.raises(BadImage):
+        convert(data, ".png")

@@ -1,0 +1,347 @@
+"""An image turned grey looks as a viewer would show it."""
+
+import io
+import itertools
+import mmap
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageChops, ImageCms, ImageDraw
+
+from frota.images.converter import lossless
+from frota.images.converter.grayscale import convert
+from frota.images.formats import DEFAULT, BadImage, Limits
+from support import FULL
+from support.pictures import decode, encode, orientation, p3_profile, photo, png, png_bomb, samples, srgb_profile, tiff
+
+# Pillow's opinion of broken metadata.
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+
+
+@pytest.fixture(params=["with libturbojpeg", "without libturbojpeg"])
+def both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "without libturbojpeg":
+        monkeypatch.setattr(lossless, "_turbo", lambda: None)
+    elif not lossless.available():
+        pytest.skip("libturbojpeg.so.0 is not installed")
+
+
+def grey(data: bytes, extension: str = ".png") -> Image.Image:
+    """Return the result as an image; it is 8 bits of grey and what it says it is, whatever came in."""
+    result = convert(data, extension)
+    image = decode(result.data)
+    assert image.mode == "L"
+    assert (result.media_type, result.width, result.height) == (image.get_format_mimetype(), *image.size)  # type: ignore[attr-defined]
+    return image
+
+
+def apart(one: Image.Image, other: Image.Image) -> int:
+    assert one.size == other.size
+    return int(ImageChops.difference(one, other.convert("L")).getextrema()[1])  # type: ignore[arg-type] # one channel, one pair
+
+
+def refusal(data: bytes, extension: str = ".jpg", limits: Limits = DEFAULT) -> BadImage:
+    with pytest.raises(BadImage) as caught:
+        convert(data, extension, limits)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("extension", "media_type"),
+    [(".png", "image/png"), (".PNG", "image/png"), (".jpg", "image/jpeg"), (".gif", "image/jpeg"), ("", "image/jpeg")],
+)
+def test_the_extension_decides_between_png_and_jpeg(extension: str, media_type: str) -> None:
+    for kind in ("JPEG", "PNG", "GIF"):
+        assert convert(samples()[kind], extension).media_type == media_type
+
+
+@pytest.mark.usefixtures("both_ways")
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}, {"quality": 95}], ids=str)
+@pytest.mark.parametrize("size", [(320, 240), (317, 233), (1, 1), (7, 900)])
+def test_a_jpeg_becomes_its_own_brightness_within_two_levels(size: tuple[int, int], options: dict[str, Any]) -> None:
+    source = encode(photo(*size), "JPEG", **options)
+    assert apart(grey(source, ".jpg"), decode(source)) <= 2
+    assert apart(grey(source, ".png"), decode(source)) <= 2
+
+
+@pytest.mark.parametrize(
+    "kind", [kind for kind in samples() if "JPEG" not in kind and "extended" not in kind and kind != "PNG"]
+)
+def test_other_formats_keep_every_level(kind: str) -> None:
+    source = decode(samples()[kind])
+    source = source.convert("RGBA") if source.has_transparency_data else source
+    on_white = Image.new("RGBA", source.size, "white")
+    on_white.alpha_composite(source.convert("RGBA"))
+    assert apart(grey(samples()[kind]), on_white) <= 1
+
+
+def stored(upright: Image.Image, value: int) -> Image.Image:
+    """Return what a camera held so stores: EXIF 2.32, 4.6.4, tells where the 0th row and the 0th column belong."""
+    width, height = upright.size
+    rows, columns = {
+        1: ("top", "left"), 2: ("top", "right"), 3: ("bottom", "right"), 4: ("bottom", "left"),
+        5: ("left", "top"), 6: ("right", "top"), 7: ("right", "bottom"), 8: ("left", "bottom"),
+    }[value]  # fmt: skip
+    place: dict[str, Callable[[int], tuple[int, int]]] = {
+        "top": lambda index: (1, index), "bottom": lambda index: (1, height - 1 - index),
+        "left": lambda index: (0, index), "right": lambda index: (0, width - 1 - index),
+    }  # fmt: skip
+    size = upright.size if value < 5 else (height, width)
+    result = Image.new("RGB", size)
+    for row, column in itertools.product(range(size[1]), range(size[0])):
+        spot = dict([place[rows](row), place[columns](column)])
+        result.putpixel((column, row), upright.getpixel((spot[0], spot[1])))  # type: ignore[arg-type] # never outside
+    return result
+
+
+@pytest.mark.usefixtures("both_ways")
+@pytest.mark.parametrize("size", [(48, 32), (45, 27)], ids=["whole blocks", "cut blocks"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("value", range(1, 9))
+def test_what_was_photographed_sideways_is_turned_upright(value: int, kind: str, size: tuple[int, int]) -> None:
+    upright = photo(*size).copy()
+    ImageDraw.Draw(upright).rectangle((0, 0, size[0] // 3, size[1] // 4), "white")
+    options: dict[str, Any] = {"tiffinfo": {274: value}} if kind == "TIFF" else {"exif": orientation(value)}
+    if kind != "TIFF":
+        options |= {"lossless": True} if kind == "WEBP" else {"quality": 95}
+    source = encode(stored(upright, value), kind, **options)
+    for extension in (".png", ".jpg"):
+        result = grey(source, extension)
+        assert result.size == size
+        small = (size[0] // 4, size[1] // 4)
+        assert apart(result.resize(small, Image.Resampling.BOX), upright.resize(small, Image.Resampling.BOX)) <= 12
+
+
+@pytest.mark.parametrize("exif", [b"II*\0\xff\xff\xff\xff", b"MM", b"MM\0*\x01\0", bytes(60), b"no EXIF at all"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+def test_broken_exif_is_as_none(kind: str, exif: bytes) -> None:
+    assert convert(encode(photo(), kind, exif=b"Exif\0\0" + exif), ".png") == convert(encode(photo(), kind), ".png")
+
+
+def test_an_orientation_that_does_not_exist_is_as_none() -> None:
+    for extension in (".jpg", ".png"):
+        assert grey(encode(photo(32, 16), "JPEG", exif=orientation(9)), extension).size == (32, 16)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("extension", [".jpg", ".png"])
+def test_nobody_learns_from_the_result_where_it_was_taken(kind: str, extension: str) -> None:
+    exif = orientation(1)
+    exif[271] = "Camera of mine"
+    exif.get_ifd(0x8825)[29] = "2026:01:02"
+    data = convert(encode(photo(), kind, exif=exif, icc_profile=srgb_profile()), extension).data
+    image = decode(data)
+    assert not image.getexif()
+    assert not {"icc_profile", "exif", "comment", "xmp"} & image.info.keys()
+    assert b"Camera" not in data
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF"])
+@pytest.mark.parametrize("extension", [".jpg", ".png"])
+def test_colours_of_another_profile_become_those_of_srgb_first(kind: str, extension: str) -> None:
+    red = Image.new("RGB", (64, 64), (230, 40, 40))
+    source = encode(red, kind, icc_profile=p3_profile())
+    shown = ImageCms.profileToProfile(decode(source), io.BytesIO(p3_profile()), ImageCms.createProfile("sRGB"))
+    assert shown
+    assert apart(grey(source, extension), shown) <= 2
+    assert apart(grey(source, extension), red) > 4
+
+
+@pytest.mark.parametrize("profile", [srgb_profile(), b"not a profile", bytes(200), p3_profile()[:300]])
+def test_a_profile_that_is_srgb_or_broken_changes_nothing(profile: bytes) -> None:
+    with_profile, without = (encode(photo(), "JPEG", **options) for options in ({"icc_profile": profile}, {}))
+    assert convert(with_profile, ".jpg") == convert(without, ".jpg")
+
+
+def test_a_profile_for_other_channels_is_ignored() -> None:
+    source = photo().convert("L")
+    assert apart(grey(encode(source, "PNG", icc_profile=p3_profile())), source) == 0
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF"])
+def test_what_is_transparent_lies_on_white(mode: str, kind: str) -> None:
+    source = photo(40, 20).convert(mode)
+    source.putalpha(Image.linear_gradient("L").resize((40, 20)))
+    data = encode(source, kind, **({"lossless": True, "exact": True} if kind == "WEBP" else {}))
+    on_white = Image.new("RGBA", source.size, "white")
+    on_white.alpha_composite(source.convert("RGBA"))
+    assert apart(grey(data), on_white) <= 1
+
+
+def test_a_transparent_colour_of_a_palette_is_white() -> None:
+    palette = Image.new("P", (2, 1))
+    palette.putpalette([0, 0, 0, 90, 90, 90])
+    palette.putpixel((1, 0), 1)
+    for kind in ("PNG", "GIF"):
+        assert grey(encode(palette, kind, transparency=0)).tobytes() == b"\xff\x5a"
+    assert grey(encode(palette, "PNG", transparency=b"\x80\xff")).tobytes() in (b"\x7f\x5a", b"\x80\x5a")
+
+
+def test_a_transparent_level_or_colour_is_white() -> None:
+    assert grey(encode(Image.frombytes("L", (2, 1), b"\0\x50"), "PNG", transparency=0x50)).tobytes() == b"\0\xff"
+    colours = Image.frombytes("RGB", (2, 1), b"\x50\x50\x50\x51\x51\x51")
+    assert grey(encode(colours, "PNG", transparency=(80, 80, 80))).tobytes() == b"\xff\x51"
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_sixteen_bits_are_scaled_and_not_clipped(kind: str) -> None:
+    levels = [0, 128, 129, 257 * 90, 40_000, 65_406, 65_407, 65_535]
+    image = Image.frombytes("I;16", (len(levels), 1), struct.pack(f"<{len(levels)}H", *levels))
+    assert list(grey(encode(image, kind)).tobytes()) == [round(level / 257) for level in levels]
+
+
+def deep_tiff(values: bytes, bits: int, sample: int = 1, photometric: int = 1) -> bytes:
+    count = len(values) * 8 // bits
+    tags = [(256, 4, 1, count), (257, 4, 1, 1), (258, 3, 1, bits), (262, 3, 1, photometric), (273, 4, 1, 122)]
+    tags += [(277, 3, 1, 1), (278, 4, 1, 1), (279, 4, 1, len(values)), (339, 3, 1, sample)]
+    return tiff(*tags, after=values)
+
+
+def test_zero_is_white_where_the_tiff_says_so() -> None:
+    values = struct.pack("<4H", 0, 257 * 100, 257 * 200, 65_535)
+    assert list(grey(deep_tiff(values, 16, photometric=0)).tobytes()) == [255, 155, 55, 0]
+
+
+def test_twelve_bits_are_scaled_by_their_own_range() -> None:
+    assert list(grey(deep_tiff(b"\x00\x0f\xff", 12)).tobytes()) == [0, 255]
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ((0.0, 0.25, 0.5, 1.0), [0, 64, 128, 255]),
+        ((0.0, 2.0, 100.0, 255.0), [0, 2, 100, 255]),
+        ((0.0, 257.0, 25_700.0, 65_535.0), [0, 1, 100, 255]),
+        ((-100.0, 0.0, 100.0, 100_000.0), [0, 0, 1, 255]),
+        ((-7.0, -7.0, -7.0, -7.0), [0, 0, 0, 0]),
+    ],
+)
+def test_floats_are_shown_in_the_range_that_holds_them(values: tuple[float, ...], expected: list[int]) -> None:
+    assert list(grey(deep_tiff(struct.pack("<4f", *values), 32, sample=3)).tobytes()) == expected
+
+
+def test_long_integers_are_shown_in_the_range_that_holds_them() -> None:
+    assert list(grey(deep_tiff(struct.pack("<4i", 0, 1, 200, 255), 32, sample=2)).tobytes()) == [0, 1, 200, 255]
+    assert list(grey(deep_tiff(struct.pack("<4i", -(2**31), 0, 1, 2**31 - 1), 32, sample=2)).tobytes()) == [
+        0,
+        128,
+        128,
+        255,
+    ]
+
+
+def test_one_bit_is_black_or_white() -> None:
+    assert grey(encode(Image.frombytes("1", (8, 1), b"\xa0"), "PNG")).tobytes() == b"\xff\0\xff" + bytes(5)
+
+
+def test_ink_is_taken_for_ink() -> None:
+    image = photo().convert("CMYK")
+    for kind, most in (("JPEG", 6), ("TIFF", 1)):
+        assert apart(grey(encode(image, kind)), photo()) <= most
+
+
+def test_lab_is_lightness_and_colours() -> None:
+    srgb, lab = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
+    image = ImageCms.profileToProfile(photo(), srgb, lab, outputMode="LAB")
+    assert image
+    assert apart(grey(encode(image, "TIFF")), photo()) <= 6  # LAB itself has 256 levels only
+
+
+@pytest.mark.parametrize("kind", ["GIF animated", "WEBP animated", "JPEG MPO"])
+def test_of_several_frames_the_first_is_taken(kind: str) -> None:
+    assert apart(grey(samples()[kind]), photo(90, 60)) < apart(grey(samples()[kind]), photo(90, 60).rotate(180))
+
+
+def test_of_several_pages_the_first_is_taken() -> None:
+    pages = encode(photo(90, 60), "TIFF", save_all=True, append_images=[photo(20, 20)])
+    assert apart(grey(pages), photo(90, 60)) == 0
+
+
+def test_strips_meet_without_a_seam() -> None:
+    tall = Image.linear_gradient("L").resize((1500, 2200))
+    assert apart(grey(encode(tall.convert("RGB"), "PNG", compress_level=1)), tall) == 0
+
+
+def test_a_mapped_file_is_converted_like_bytes(tmp_path: Path) -> None:
+    for kind, data in samples().items():
+        path = tmp_path / kind
+        path.write_bytes(data)
+        with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+            assert convert(mapped, ".jpg") == convert(data, ".jpg")
+
+
+@pytest.mark.usefixtures("both_ways")
+@pytest.mark.parametrize("kind", [kind for kind in samples() if kind != "JPEG MPO"])
+@pytest.mark.parametrize("extension", [".jpg", ".png"])
+def test_no_half_of_an_image_is_ever_taken_for_one(kind: str, extension: str) -> None:
+    data = samples()[kind]
+    assert refusal(data[: len(data) * 6 // 10], extension).code in ("truncated", "damaged")
+
+
+@pytest.mark.skipif(not lossless.available(), reason="Pillow alone does not tell")
+@pytest.mark.parametrize("kind", ["JPEG", "JPEG progressive", "JPEG CMYK"])
+@pytest.mark.parametrize("extension", [".jpg", ".png"])
+def test_a_cut_jpeg_with_an_end_of_its_own_is_refused(kind: str, extension: str) -> None:
+    data = samples()[kind]
+    assert refusal(data[: len(data) * 8 // 10] + b"\xff\xd9", extension).code in ("truncated", "damaged")
+
+
+def test_broken_lzw_is_refused() -> None:
+    data = bytearray(samples()["GIF"])
+    start = data.index(b"\x2c") + 12 if data.index(b"\x2c") else 0
+    data[start : start + 60] = b"\xff" * 60
+    assert refusal(bytes(data)).code in ("truncated", "damaged")
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        (b"zTXt", b"Comment\0\0" + zlib.compress(bytes(100_000_000))),
+        (b"iCCP", b"profile\0\0" + zlib.compress(bytes(100_000_000))),
+    ],
+    ids=["text", "profile"],
+)
+def test_a_bomb_beside_the_pixels_is_refused_without_being_unpacked(chunk: tuple[bytes, bytes]) -> None:
+    assert refusal(png(9, 9, chunk)).code == "damaged"
+
+
+def test_a_bomb_is_refused_by_its_size() -> None:
+    assert refusal(png_bomb(50_000)).code == "too_large"
+    assert refusal(png(101, 100), limits=Limits(10_000)).code == "too_large"
+
+
+def test_a_frame_that_is_larger_than_its_animation_says_is_refused() -> None:
+    data = bytearray(encode(photo(300, 300).quantize(8), "GIF"))
+    data[6:10] = struct.pack("<HH", 10, 10)
+    assert refusal(bytes(data), limits=Limits(10_000)).code == "too_large"
+
+
+def test_circles_and_absurd_tags_of_a_tiff_do_no_harm() -> None:
+    good = bytearray(encode(photo(20, 10), "TIFF"))
+    (directory,) = struct.unpack_from("<I", good, 4)
+    (entries,) = struct.unpack_from("<H", good, directory)
+    struct.pack_into("<I", good, directory + 2 + 12 * entries, directory)  # the next directory is this one
+    assert grey(bytes(good)).size == (20, 10)
+    struct.pack_into("<HHII", good, directory + 2 + 12 * (entries - 1), 700, 1, 2**31, 8)
+    assert grey(bytes(good)).size == (20, 10)
+
+
+@given(st.sampled_from(list(samples())), st.data())
+@settings(max_examples=300 if FULL else 60)
+def test_damaged_files_become_an_image_or_a_refusal(kind: str, data: st.DataObject) -> None:
+    changed = bytearray(samples()[kind])
+    for _ in range(data.draw(st.integers(1, 6))):
+        changed[data.draw(st.integers(0, len(changed) - 1))] = data.draw(st.integers(0, 255))
+    code = ""
+    try:
+        convert(bytes(changed), data.draw(st.sampled_from([".jpg", ".png"])), Limits(1_000_000))
+    except BadImage as bad:
+        code = bad.code
+    assert code in ("", "unsupported", "truncated", "damaged", "too_large", "memory")

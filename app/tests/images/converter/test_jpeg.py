@@ -1,0 +1,226 @@
+"""A JPEG that lacks its end, or says nothing of its colours, is taken as browsers take it; half of one never is."""
+
+import asyncio
+import itertools
+import struct
+from pathlib import Path
+from typing import Any
+
+import imagecodecs
+import numpy as np
+import pytest
+from PIL import Image, ImageChops
+
+from frota.images.converter import lossless
+from frota.images.converter.grayscale import convert
+from frota.images.formats import BadImage, look
+from frota.images.producer.submission import Offer, RefusedError
+from support.intake import Broker, Bucket, intake
+from support.pictures import decode, encode, p3_profile, photo
+
+END = b"\xff\xd9"
+KINDS: dict[str, tuple[str, dict[str, Any]]] = {
+    "baseline": ("RGB", {}),
+    "whole colours": ("RGB", {"subsampling": 0}),
+    "restarts": ("RGB", {"restart_marker_blocks": 3}),
+    "profile": ("RGB", {"icc_profile": p3_profile()}),
+    "progressive": ("RGB", {"progressive": True}),
+    "grey": ("L", {}),
+    "grey progressive": ("L", {"progressive": True}),
+    "ink": ("CMYK", {}),
+}
+
+
+@pytest.fixture(params=["with libturbojpeg", "without libturbojpeg"], autouse=True)
+def both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.param == "without libturbojpeg":
+        monkeypatch.setattr(lossless, "_turbo", lambda: None)
+    elif not lossless.available():
+        pytest.skip("libturbojpeg.so.0 is not installed")
+
+
+def picture(kind: str) -> bytes:
+    mode, options = KINDS[kind]
+    return encode(photo(75, 52).convert(mode), "JPEG", **options)
+
+
+def refusal(data: bytes, extension: str = ".jpg") -> BadImage:
+    with pytest.raises(BadImage) as caught:
+        convert(data, extension)
+    return caught.value
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("extension", [".jpg", ".png"])
+@pytest.mark.parametrize("tail", [b"", b"\xff", b"\xff\xff"], ids=repr)
+def test_a_jpeg_that_lacks_only_its_end_is_converted_as_the_whole_one(kind: str, extension: str, tail: bytes) -> None:
+    data = picture(kind)
+    assert data.endswith(END)
+    assert look(data[:-2] + tail).open_ended
+    assert convert(data[:-2] + tail, extension) == convert(data, extension)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("tail", [bytes(70), b"\r\n", b"</html>"], ids=range(3))
+def test_what_comes_instead_of_the_end_is_no_matter(kind: str, tail: bytes) -> None:
+    data = picture(kind)
+    assert apart(data[:-2] + tail, decode(convert(data, ".png").data), ".png") <= 2
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_jpeg_that_is_cut_within_its_last_scan_is_refused(kind: str) -> None:
+    data = picture(kind)
+    scan = data.rindex(b"\xff\xda")
+    restarts = [at for at in range(scan, len(data) - 8) if data[at] == 0xFF and 0xD0 <= data[at + 1] <= 0xD7][-12:]
+    ends = range(len(data) - 8, scan + 14, -max(1, (len(data) - scan) // 60))
+    for end in (*ends, *restarts, *(at + 1 for at in restarts), *(at + 2 for at in restarts)):
+        for extension in (".jpg", ".png"):
+            assert refusal(data[:end], extension).code == "truncated", len(data) - end
+
+
+def test_a_jpeg_that_is_cut_between_two_scans_is_refused_without_being_decoded() -> None:
+    data = picture("progressive")
+    scans = [at for at in range(len(data)) if data[at : at + 2] == b"\xff\xda"]
+    assert len(scans) > 3
+    for start in scans[1:]:
+        tables = data.rindex(b"\xff\xc4", 0, start)
+        for end in (start, tables):
+            with pytest.raises(BadImage) as caught:
+                look(data[:end])
+            assert caught.value.code == "truncated"
+
+
+def test_of_a_jpeg_without_its_end_nothing_is_made_up_where_it_is_one_colour() -> None:
+    """What a decoder makes up then looks like what was there: it must not be taken for it."""
+    flat = encode(Image.new("RGB", (640, 480), (200, 30, 40)), "JPEG")
+    assert convert(flat[:-2], ".png") == convert(flat, ".png")
+    assert refusal(flat[: len(flat) - 40]).code == "truncated"
+
+
+def test_a_producer_takes_what_lacks_only_its_end_and_refuses_what_is_cut(tmp_path: Path) -> None:
+    data = picture("baseline")
+
+    async def run() -> None:
+        broker = Broker()
+        async with intake(tmp_path, broker, Bucket()) as taking:
+            await taking.accept(Offer.of("whole.jpg", "", ""), data[:-2], 30)
+            for cut in (data[:-20], data[: len(data) * 3 // 4]):
+                with pytest.raises(RefusedError, match="truncada"):
+                    await taking.accept(Offer.of("cut.jpg", "", ""), cut, 30)
+        assert len(broker.published) == 1
+
+    asyncio.run(run())
+
+
+def samsungs(*parts: bytes) -> bytes:
+    """Return a trailer of such a camera: parts, and a list of how far in front of it each begins."""
+    whole = b"".join(parts)
+    listed = struct.pack("<4sII", b"SEFH", 107, len(parts))
+    for place, part in enumerate(parts):
+        listed += struct.pack("<HHII", 0, 0x0A01, len(b"".join(parts[place:])), len(part))
+    return whole + listed + struct.pack("<I4s", len(listed), b"SEFT")
+
+
+@pytest.mark.parametrize("extension", [".jpg", ".png"])
+def test_a_panorama_without_its_end_in_front_of_its_cameras_own_data_is_taken(extension: str) -> None:
+    data = picture("baseline")
+    trailer = samsungs(b"\0\0\x01\x0aImage_UTC_Data1", bytes(range(256)) * 40 + END + b"\xff\xc3" * 9)
+    assert look(data[:-2] + trailer).open_ended
+    assert convert(data[:-2] + trailer, extension) == convert(data, extension)
+    assert convert(data + trailer, extension) == convert(data, extension)
+    assert refusal(data[:-60] + trailer).code == "truncated"
+
+
+@pytest.mark.parametrize("size", [0, 1, 12, 2**31, 2**32 - 1])
+@pytest.mark.parametrize("distance", [0, 5, 2**32 - 1])
+def test_a_broken_trailer_does_no_harm(size: int, distance: int) -> None:
+    data = picture("baseline") + struct.pack("<4sIIHHII", b"SEFH", 107, 2**32 - 1, 0, 1, distance, 9)
+    data += struct.pack("<I4s", size, b"SEFT")
+    assert look(data).width == 75
+    assert convert(data, ".png") == convert(picture("baseline"), ".png")
+
+
+def test_what_some_cameras_write_into_a_sequential_scan_is_no_matter_where_the_end_is_missing() -> None:
+    data = bytearray(picture("baseline"))
+    scan = data.index(b"\xff\xda")
+    data[scan + 5 + 2 * data[scan + 4] : scan + 8 + 2 * data[scan + 4]] = bytes(3)
+    assert apart(bytes(data[:-2]), decode(convert(picture("baseline"), ".png").data), ".png") == 0
+
+
+def without_marker(data: bytes, marker: bytes) -> bytes:
+    """Return a JPEG without a segment."""
+    at = data.index(marker)
+    return data[:at] + data[at + 2 + int.from_bytes(data[at + 2 : at + 4], "big") :]
+
+
+def apart(data: bytes, expected: Image.Image, extension: str) -> int:
+    result = decode(convert(data, extension).data)
+    return int(ImageChops.difference(result, expected.convert("L")).getextrema()[1])  # type: ignore[arg-type] # one channel, one pair
+
+
+@pytest.mark.parametrize("extension", [".jpg", ".png"])
+def test_ink_is_taken_for_adobes_whether_it_says_so_or_not_as_in_browsers(extension: str) -> None:
+    marked = encode(photo(75, 52).convert("CMYK"), "JPEG", subsampling=0, quality=95)
+    unmarked = without_marker(marked, b"\xff\xee")
+    assert apart(marked, photo(75, 52), extension) <= 6
+    assert convert(unmarked, extension) == convert(marked, extension)
+
+
+@pytest.mark.parametrize("extension", [".jpg", ".png"])
+@pytest.mark.parametrize("subsampling", ["444", "420"])
+def test_ink_as_brightness_and_colours_is_shown_right(subsampling: str, extension: str) -> None:
+    ink = 255 - np.asarray(photo(75, 52).convert("CMYK"))
+    options: dict[str, Any] = {"colorspace": "CMYK", "outcolorspace": "YCCK", "subsampling": subsampling}
+    data = bytes(imagecodecs.jpeg8_encode(ink, level=97, **options))
+    assert data[data.index(b"Adobe") + 11] == 2
+    assert apart(data, photo(75, 52), extension) <= (6 if subsampling == "444" else 24)
+
+
+@pytest.mark.parametrize("extension", [".jpg", ".png"])
+@pytest.mark.parametrize("says_so", [True, False])
+def test_red_green_and_blue_are_told_by_their_names_where_no_marker_does(says_so: bool, extension: str) -> None:
+    rgb = np.asarray(photo(75, 52))
+    data = bytes(imagecodecs.jpeg8_encode(rgb, level=97, colorspace="RGB", outcolorspace="RGB"))
+    frame = data.index(b"\xff\xc0")
+    assert [data[frame + 10 + 3 * place] for place in range(3)] == list(b"RGB")
+    assert apart(data if says_so else without_marker(data, b"\xff\xee"), photo(75, 52), extension) <= 4
+
+
+def of_twelve_bits() -> bytes:
+    levels = (np.asarray(photo(75, 52)).astype("u2") << 4) | 7
+    return bytes(imagecodecs.jpeg8_encode(levels, level=90, bitspersample=12))
+
+
+def lossless_one() -> bytes:
+    return bytes(imagecodecs.jpeg8_encode(np.asarray(photo(75, 52)), lossless=True))
+
+
+def of_two_components() -> bytes:
+    data = bytearray(picture("baseline"))
+    frame = data.index(b"\xff\xc0")
+    data[frame + 9] = 2
+    return bytes(data)
+
+
+@pytest.mark.parametrize("make", [of_twelve_bits, lossless_one, of_two_components])
+def test_jpegs_that_browsers_do_not_know_are_refused_when_they_are_handed_in(make: Any) -> None:
+    with pytest.raises(BadImage) as caught:
+        look(make())
+    assert caught.value.code == "unsupported"
+    assert "JPEG comum" in caught.value.text
+
+
+@pytest.mark.parametrize("code", [0xC3, 0xC5, 0xC6, 0xC7, 0xCB, 0xCD, 0xCE, 0xCF])
+def test_every_other_kind_of_frame_is_refused(code: int) -> None:
+    data = bytearray(picture("baseline"))
+    data[data.index(b"\xff\xc0") + 1] = code
+    with pytest.raises(BadImage) as caught:
+        look(bytes(data))
+    assert caught.value.code == "unsupported"
+
+
+def test_the_independent_decoder_sees_the_same_brightness() -> None:
+    for quality, subsampling in itertools.product((60, 95), (0, 1, 2)):
+        data = encode(photo(75, 52), "JPEG", quality=quality, subsampling=subsampling)
+        found = imagecodecs.jpeg8_decode(data) @ np.array([0.299, 0.587, 0.114])
+        assert np.abs(np.asarray(decode(convert(data, ".png").data)) - found).max() <= 2

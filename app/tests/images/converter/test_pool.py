@@ -1,0 +1,296 @@
+"""The pool of child processes that convert images; all its children are real ones."""
+
+import asyncio
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+import uvloop
+
+from frota.images.converter.grayscale import convert
+from frota.images.converter.pool import MEMORY, Pool
+from frota.images.formats import BadImage, Grey
+from frota.images.producer.submission import _DECODE_BYTES
+from support import FULL, PATIENCE
+from support.pictures import encode, photo, png_bomb, samples
+
+GOOD = encode(photo(), "JPEG")
+SLOW_SIDE, SLOW_PIXELS = 24_000, 600_000_000
+LARGE = encode(photo().resize((3000, 2000)), "JPEG")
+ENOUGH = 8 << 30  # bytes of address space, not of memory
+
+
+@pytest.fixture(scope="module")
+def slow() -> bytes:
+    """Return an image that takes seconds."""
+    return png_bomb(SLOW_SIDE)
+
+
+def run(test: Callable[[], Coroutine[Any, Any, None]], loop: Callable[[], Any] = uvloop.new_event_loop) -> None:
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(asyncio.wait_for(test(), 2 * PATIENCE))
+
+
+async def refusal(conversion: Coroutine[Any, Any, Grey] | asyncio.Task[Grey]) -> BadImage:
+    with pytest.raises(BadImage) as caught:
+        await conversion
+    return caught.value
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for what only looking can tell: what another process has come to."""
+    while not condition():  # noqa: ASYNC110 -- a process tells nobody
+        await asyncio.sleep(0.01)
+
+
+async def busy(pid: int) -> None:
+    """Wait until a process has worked for a while."""
+    before = ticks(pid)
+    await until(lambda: ticks(pid) >= before + 5)
+
+
+def ticks(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11])
+
+
+def own_memory(pid: int) -> int:
+    """Return the bytes that nobody else has."""
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+    return sum(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Private_")) << 10
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.parametrize("loop", [uvloop.new_event_loop, asyncio.new_event_loop])
+def test_a_child_converts_as_its_parent_would(loop: Callable[[], Any]) -> None:
+    async def test() -> None:
+        async with Pool(2, 10, MEMORY) as pool:
+            for extension in (".jpg", ".png"):
+                results = await asyncio.gather(*(pool.convert(data, extension) for data in samples().values()))
+                assert results == [convert(data, extension) for data in samples().values()]
+
+    run(test, loop)
+
+
+def test_a_large_image_is_named_by_its_path(tmp_path: Path) -> None:
+    path = tmp_path / "câmera \udcff.jpg"
+    path.write_bytes(GOOD)
+
+    async def test() -> None:
+        async with Pool(1, 10, MEMORY) as pool:
+            assert await pool.convert(path, ".jpg") == convert(GOOD, ".jpg")
+            assert (await refusal(pool.convert(tmp_path / "nothing", ".jpg"))).code == "unreadable"
+            assert await pool.convert(path, ".jpg") == convert(GOOD, ".jpg")
+
+    run(test)
+
+
+@pytest.mark.parametrize("extension", [".PNG", "." + "é" * 300, ".\udcff", ""])
+def test_any_extension_will_do(extension: str) -> None:
+    async def test() -> None:
+        async with Pool(1, 10, MEMORY) as pool:
+            assert await pool.convert(GOOD, extension) == convert(GOOD, extension)
+
+    run(test)
+
+
+def test_an_image_that_is_larger_than_a_pipe_goes_both_ways() -> None:
+    picture = encode(photo().resize((1300, 1000)), "PNG", compress_level=0)
+    assert len(picture) > 3 << 20
+
+    async def test() -> None:
+        async with Pool(1, 10, MEMORY) as pool:
+            results = await asyncio.gather(*(pool.convert(picture, ".png") for _ in range(5)))
+            assert set(results) == {convert(picture, ".png")}
+
+    run(test)
+
+
+def test_a_bad_image_is_refused_and_the_next_is_served_by_the_same_child() -> None:
+    async def test() -> None:
+        async with Pool(1, 10, MEMORY) as pool:
+            before = pool.pids()
+            for bad, code in ((b"", "empty"), (b"only text\n", "unsupported"), (GOOD[:-20], "truncated")):
+                assert (await refusal(pool.convert(bad, ".jpg"))).code == code
+            for bad in (GOOD[:2000] + b"\xff\xd9", GOOD[:2000] + b"\xff\xd0" + GOOD[2000:]):
+                refused = await refusal(pool.convert(bad, ".jpg"))
+                assert (refused.code, "danificada" in refused.text) == ("damaged", True)
+            assert await pool.convert(GOOD, ".jpg") == convert(GOOD, ".jpg")
+            assert pool.pids() == before
+
+    run(test)
+
+
+def test_an_image_that_takes_too_long_is_refused_and_the_next_is_served(slow: bytes) -> None:
+    async def test() -> None:
+        async with Pool(1, 1, ENOUGH, SLOW_PIXELS) as pool:
+            before = pool.pids()
+            endless = asyncio.create_task(pool.convert(slow, ".png"))
+            behind = asyncio.create_task(pool.convert(GOOD, ".jpg"))
+            assert (await refusal(endless)).code == "timeout"
+            assert await behind == convert(GOOD, ".jpg")
+            assert pool.pids() != before
+
+    run(test)
+
+
+def test_the_time_of_an_image_ends_with_the_image() -> None:
+    async def test() -> None:
+        async with Pool(1, 1, MEMORY) as pool:
+            await pool.convert(GOOD, ".jpg")
+            before = pool.pids()
+            await asyncio.sleep(1.2)  # longer than an image may take, and nothing happens
+            assert await pool.convert(GOOD, ".jpg") == convert(GOOD, ".jpg")
+            assert pool.pids() == before
+
+    run(test)
+
+
+def test_a_child_that_dies_costs_its_image_and_no_other(slow: bytes) -> None:
+    async def test() -> None:
+        async with Pool(1, 30, ENOUGH, SLOW_PIXELS) as pool:
+            (pid,) = pool.pids()
+            tasks = [asyncio.create_task(pool.convert(data, ".jpg")) for data in (slow, GOOD, GOOD, GOOD)]
+            await busy(pid)
+            os.kill(pid, signal.SIGSEGV)
+            crashed = await refusal(tasks[0])
+            assert (crashed.code, "SIGSEGV" in crashed.text) == ("crashed", True)
+            assert set(await asyncio.gather(*tasks[1:])) == {convert(GOOD, ".jpg")}
+
+    run(test)
+
+
+def test_a_child_that_dies_while_idle_is_replaced() -> None:
+    async def test() -> None:
+        async with Pool(1, 10, MEMORY) as pool:
+            for _ in range(3):
+                (pid,) = pool.pids()
+                os.kill(pid, signal.SIGKILL)
+                await until(lambda pid=pid: pool.pids() not in ([pid], []))  # type: ignore[misc]
+                assert await pool.convert(GOOD, ".jpg") == convert(GOOD, ".jpg")
+
+    run(test)
+
+
+def test_an_image_that_needs_too_much_memory_is_refused_and_the_next_is_served() -> None:
+    bomb = png_bomb(20_000, depth=8)
+
+    async def test() -> None:
+        async with Pool(1, 20, 300 << 20, SLOW_PIXELS) as pool:
+            before = pool.pids()
+            assert (await refusal(pool.convert(bomb, ".jpg"))).code == "memory"
+            assert await pool.convert(GOOD, ".jpg") == convert(GOOD, ".jpg")
+            assert pool.pids() == before
+
+    run(test)
+
+
+def test_an_idle_child_takes_little_memory() -> None:
+    async def test() -> None:
+        async with Pool(1, 10, MEMORY) as pool:
+            await pool.convert(GOOD, ".jpg")
+            assert own_memory(pool.pids()[0]) < 30 << 20
+
+    run(test)
+
+
+def test_signals_to_the_whole_group_do_not_end_a_conversion() -> None:
+    async def test() -> None:
+        async with Pool(1, 20, MEMORY) as pool:
+            (pid,) = pool.pids()
+            task = asyncio.create_task(pool.convert(LARGE, ".png"))
+            await busy(pid)
+            for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+                os.kill(pid, number)
+            assert (await task).width == 3000
+            assert pool.pids() == [pid]
+
+    run(test)
+
+
+def test_children_end_with_their_pool_even_in_the_middle_of_an_image(slow: bytes) -> None:
+    async def test() -> None:
+        async with Pool(2, 60, ENOUGH, SLOW_PIXELS) as pool:
+            pids = pool.pids()
+            task = asyncio.create_task(pool.convert(slow, ".png"))
+            await asyncio.wait([asyncio.create_task(busy(pid)) for pid in pids], return_when=asyncio.FIRST_COMPLETED)
+        assert not any(map(alive, pids))
+        with pytest.raises(OSError, match="has ended"):
+            await task
+
+    run(test)
+
+
+def test_children_end_with_a_parent_that_is_killed() -> None:
+    parent = """
+import asyncio
+from frota.images.converter.pool import Pool
+async def main():
+    async with Pool(2, 10, 1 << 30) as pool:
+        print(*pool.pids(), flush=True)
+        await asyncio.Event().wait()
+asyncio.run(main())
+"""
+    with subprocess.Popen([sys.executable, "-c", parent], stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        children = [os.pidfd_open(int(pid)) for pid in process.stdout.readline().split()]
+        process.kill()
+        for child in children:
+            assert select.select([child], [], [], PATIENCE)[0], "a child has outlived its parent"
+            os.close(child)
+
+
+def test_whoever_does_not_wait_any_more_is_not_answered() -> None:
+    async def test() -> None:
+        async with Pool(1, 20, MEMORY) as pool:
+            task = asyncio.create_task(pool.convert(LARGE, ".png"))
+            await busy(pool.pids()[0])
+            task.cancel()
+            assert await pool.convert(GOOD, ".jpg") == convert(GOOD, ".jpg")
+
+    run(test)
+
+
+def test_a_child_that_cannot_start_is_told_at_once() -> None:
+    async def test() -> None:
+        with pytest.raises(OSError, match="cannot start: status 1"):
+            async with Pool(2, 10, 8 << 20):  # less than any Python needs, however little its libraries take
+                pass
+
+    run(test)
+
+
+def test_what_decoders_print_is_not_our_log(capfd: pytest.CaptureFixture[str]) -> None:
+    data = bytearray(encode(photo().convert("1"), "TIFF", compression="group4"))
+    data[60:400] = bytes(340)
+
+    async def test() -> None:
+        async with Pool(1, 10, MEMORY) as pool:
+            await asyncio.gather(pool.convert(bytes(data), ".jpg"), return_exceptions=True)
+
+    run(test)
+    assert capfd.readouterr().err == ""
+
+
+def test_a_large_jpeg_without_its_end_is_decided_in_the_memory_that_a_producer_gives() -> None:
+    width = 16_000 if FULL else 8_000
+    panorama = encode(photo().resize((width, 4_000)), "JPEG").removesuffix(b"\xff\xd9")
+
+    async def test() -> None:
+        async with Pool(1, 2 * PATIENCE, _DECODE_BYTES) as pool:
+            grey = await pool.convert(panorama, ".jpg")
+            assert (grey.width, grey.height) == (width, 4_000)
+            assert (await refusal(pool.convert(panorama[: len(panorama) // 2], ".jpg"))).code == "truncated"
+
+    run(test)

@@ -1,0 +1,172 @@
+"""Who is let in, what is told to those who watch the service, and how it ends."""
+
+import socket
+import subprocess
+from pathlib import Path
+from uuid import uuid4
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2
+
+from frota.images.messages import QUEUE, STATUSES_HEALTH
+from frota.images.proto import images_pb2 as native
+from support import PATIENCE
+from support.pipeline import Pipeline, free_port, picture, until
+
+
+class Authority:
+    """A certificate authority with a certificate for a server on loopback, and one for a client."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir()
+        self._openssl(
+            "req",
+            "-x509",
+            "-newkey",
+            "ec",
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-nodes",
+            "-subj",
+            "/CN=test",
+            "-keyout",
+            "ca.key",
+            "-out",
+            "ca.crt",
+        )
+        for name in ("server", "client"):
+            subject = ["-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1"]
+            self._openssl(
+                "req",
+                "-newkey",
+                "ec",
+                "-pkeyopt",
+                "ec_paramgen_curve:P-256",
+                "-nodes",
+                *subject,
+                "-keyout",
+                f"{name}.key",
+                "-out",
+                f"{name}.csr",
+            )
+            signer = ["-CA", "ca.crt", "-CAkey", "ca.key", "-CAcreateserial", "-copy_extensions", "copy"]
+            self._openssl("x509", "-req", "-in", f"{name}.csr", *signer, "-out", f"{name}.crt")
+
+    def _openssl(self, *words: str) -> None:
+        subprocess.run(["openssl", *words], cwd=self.folder, check=True, capture_output=True)
+
+    def read(self, name: str) -> bytes:
+        return (self.folder / name).read_bytes()
+
+    def flags(self) -> list[object]:
+        """Return what makes a producer speak TLS, and with the broker none: that one has no certificate here."""
+        return [
+            "--cert-file",
+            self.folder / "server.crt",
+            "--key-file",
+            self.folder / "server.key",
+            "--ca-file",
+            self.folder / "ca.crt",
+        ]
+
+
+def test_without_a_certificate_of_the_fleet_nobody_is_let_in_and_with_one_everybody(
+    pipeline: Pipeline, tmp_path: Path
+) -> None:
+    ours, others = Authority(tmp_path / "ours"), Authority(tmp_path / "others")
+    producer = pipeline.serve(*ours.flags(), "--brokers", f"127.0.0.1:{pipeline.broker.port}", waits=False)
+    address, answers = f"127.0.0.1:{producer.port}", list[object]()
+    pair = {"private_key": ours.read("client.key"), "certificate_chain": ours.read("client.crt")}
+    for credentials in (
+        grpc.ssl_channel_credentials(ours.read("ca.crt"), **pair),
+        grpc.ssl_channel_credentials(ours.read("ca.crt")),
+        grpc.ssl_channel_credentials(ours.read("ca.crt"), others.read("client.key"), others.read("client.crt")),
+        None,
+    ):
+        channel = grpc.secure_channel(address, credentials) if credentials else grpc.insecure_channel(address)
+        with channel:
+            call = channel.unary_unary(
+                "/frota.images.Images/GetStatus", native.StatusRequest.SerializeToString, native.StatusReply.FromString
+            )
+            try:
+                answers.append(call(native.StatusRequest(ids=[uuid4().hex]), timeout=10).statuses[0].state)
+            except grpc.RpcError as error:
+                answers.append(error.code())
+    assert answers == [native.UNKNOWN, *[grpc.StatusCode.UNAVAILABLE] * 3]
+
+
+def serving(pipeline: Pipeline, service: str = "") -> bool:
+    """Ask the producer how it is."""
+    check = pipeline.channel.unary_unary(
+        "/grpc.health.v1.Health/Check",
+        health_pb2.HealthCheckRequest.SerializeToString,
+        health_pb2.HealthCheckResponse.FromString,
+    )
+    answer = check(health_pb2.HealthCheckRequest(service=service))
+    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+def test_health_is_told_by_whether_an_image_would_be_accepted(pipeline: Pipeline) -> None:
+    pipeline.serve()
+    until(lambda: serving(pipeline), "the producer says that it serves")
+    pipeline.broker.kill()
+    until(lambda: not serving(pipeline), "it says that it does not")
+    pipeline.broker.start()
+    until(lambda: serving(pipeline), "it says so again")
+
+
+def test_a_producer_without_its_queue_of_events_accepts_images_and_says_that_their_statuses_are_old(
+    pipeline: Pipeline, tmp_path: Path
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(PATIENCE)
+        pipeline.environ["NOTIFY_SOCKET"] = str(tmp_path / "notify")
+        channel = pipeline.broker.channel()
+        channel.queue_declare(QUEUE, durable=True, arguments={"x-queue-type": "quorum"})
+        pipeline.serve("--declare", "no")
+        until(lambda: serving(pipeline), "the producer says that it serves")
+        assert not serving(pipeline, STATUSES_HEALTH)
+        assert pipeline.send("a.jpg", picture())
+        channel.queue_declare("images.events", durable=True, arguments={"x-queue-type": "quorum"})
+        until(lambda: serving(pipeline, STATUSES_HEALTH), "it says that it hears")
+        told = [manager.recv(1000).decode()]
+        while "STATUS=" not in told[-1] or "statuses are old" in told[-1]:
+            told.append(manager.recv(1000).decode())
+        assert any("statuses are old" in one for one in told)
+
+
+def test_who_watches_is_told_to_come_back_when_the_producer_stops_and_is_not_waited_for(pipeline: Pipeline) -> None:
+    producer = pipeline.serve()
+    image = pipeline.send("a.jpg", picture())
+    call = pipeline.channel.unary_stream(
+        "/frota.images.Images/Watch", native.StatusRequest.SerializeToString, native.Status.FromString
+    )
+    watching = call(native.StatusRequest(ids=[image]), timeout=10 * PATIENCE)
+    assert next(watching).state == native.QUEUED
+    assert producer.stop() == 0  # within PATIENCE
+    with pytest.raises(grpc.RpcError, match="servidor encerrando"):
+        next(watching)
+
+
+def test_a_clear_port_is_there_for_the_originals_clients_beside_the_port_with_certificates(
+    pipeline: Pipeline, tmp_path: Path
+) -> None:
+    clear = free_port()
+    pipeline.serve(*Authority(tmp_path / "ours").flags(), "--clear-port", clear, waits=False)
+    with grpc.insecure_channel(f"127.0.0.1:{clear}") as channel:
+        call = channel.unary_unary(
+            "/frota.images.Images/GetStatus", native.StatusRequest.SerializeToString, native.StatusReply.FromString
+        )
+        assert call(native.StatusRequest(ids=[uuid4().hex]), timeout=10).statuses[0].state == native.UNKNOWN
+
+
+def test_a_message_beyond_all_limits_is_refused_and_the_next_is_served(pipeline: Pipeline) -> None:
+    pipeline.serve()
+    with pytest.raises(grpc.RpcError) as error:
+        pipeline.send("a.jpg", bytes(40 * 2**20))
+    assert error.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert pipeline.send("a.jpg", picture())
+    assert pipeline.broker.count(QUEUE) == 1

@@ -1,0 +1,268 @@
+"""Whatever fails: what was answered with success is in S3 once, or among the dead; nobody waits for ever."""
+
+import random
+import socket
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from uuid import uuid4
+
+import grpc
+import pytest
+
+from frota.images.client.client import LARGEST_MESSAGE
+from frota.images.messages import DEAD, QUEUE, Ticket, death_of
+from frota.images.proto import images_pb2 as native
+from support.pipeline import S3, Broker, Pipeline, Producer, digest, picture, until
+
+UPLOADED = (5, 25)  # of forty images, which take the way of those that are too large for the queue
+
+
+def test_kills_of_workers_broker_producer_and_s3_lose_no_image_and_double_none(pipeline: Pipeline) -> None:
+    pipeline.serve()
+    for _ in range(2):
+        pipeline.work()
+    accepted: dict[str, str] = {}
+    stop = threading.Event()
+    with ThreadPoolExecutor(9) as threads:
+        destroyer = threads.submit(destroy, pipeline)
+        clients = [threads.submit(send_forty, pipeline, number, accepted, stop) for number in range(8)]
+        try:
+            for one in (destroyer, *clients):
+                one.result(100)
+        finally:
+            stop.set()
+    assert len(accepted) == 320
+    dead: set[str] = set()
+
+    def all_are_somewhere() -> bool:
+        dead.update(str((properties.headers or {})["sha256"]) for properties, _ in pipeline.broker.take(DEAD))
+        return len(pipeline.s3.names()) + len(dead) >= len(accepted)
+
+    until(all_are_somewhere, "every image is in S3 or dead", 50)
+    found = Counter(pipeline.s3.metadata(key)["source-sha256"] for key in pipeline.s3.names())
+    assert set(accepted) - set(found) - dead == set()
+    uploaded = {f"{client}-{count}_gray.png" for client in range(8) for count in UPLOADED}
+    assert uploaded & set(pipeline.s3.names()) != set()
+    assert [one for one, count in found.items() if count > 1] == []
+
+
+def send_forty(pipeline: Pipeline, client: int, accepted: dict[str, str], stop: threading.Event) -> None:
+    """Send as a client does that wants its images there: the same id again, until it is accepted."""
+    for count in range(40):
+        number, image, name = 1000 * client + count, uuid4().hex, f"{client}-{count}"
+        data, uploaded = picture(number), count in UPLOADED
+        if uploaded:
+            # One client's are as large as that; if all were, it would take too long.
+            data = picture(number, kind="PNG") + bytes(0 if client else LARGEST_MESSAGE)
+        while not stop.is_set():
+            try:
+                if uploaded:
+                    accepted[digest(data)] = pipeline.upload(f"{name}.png", data, image=image)
+                else:
+                    accepted[digest(data)] = pipeline.send(f"{name}.jpg", data, image, timeout=5)
+                break
+            except grpc.RpcError:
+                continue
+
+
+def destroy(pipeline: Pipeline) -> None:
+    """Kill everything once, the workers several times, each when images are under way."""
+    others: dict[int, S3 | Broker | Producer] = {1: pipeline.s3, 3: pipeline.broker, 5: pipeline.producer}
+    for turn in range(6):
+        worker = pipeline.workers[turn % 2]
+        worker.wait_for("processada")
+        worker.kill()
+        worker.start()
+        if turn in others:
+            others[turn].kill()
+            others[turn].start()
+
+
+def test_a_broker_that_is_away_is_told_before_the_deadline_and_found_again(pipeline: Pipeline) -> None:
+    producer = pipeline.serve()
+    pipeline.broker.kill()
+    producer.wait_for("broker_lost|lost:")
+    with pytest.raises(grpc.RpcError, match="fila indisponível") as error:
+        pipeline.send("a.jpg", picture(), timeout=3)
+    assert error.value.code() == grpc.StatusCode.UNAVAILABLE  # after the deadline it would be another
+    pipeline.broker.start()
+    assert pipeline.send("a.jpg", picture())
+    assert pipeline.broker.count(QUEUE) == 1
+
+
+def test_a_full_queue_is_told_as_such_and_takes_images_again_when_there_is_room(pipeline: Pipeline) -> None:
+    pipeline.serve()
+    pipeline.broker.run_ctl("set_policy", "--apply-to", "queues", "full", "^images$", '{"max-length": 2}')
+    try:
+        codes = []
+        for colour in range(20):
+            try:
+                pipeline.send(f"{colour}.jpg", picture(colour))
+            except grpc.RpcError as error:
+                codes.append((error.code(), error.details()))
+        assert set(codes) == {(grpc.StatusCode.RESOURCE_EXHAUSTED, "fila cheia, tente mais tarde")}
+        assert pipeline.broker.count(QUEUE) == 20 - len(codes)
+    finally:
+        pipeline.broker.run_ctl("clear_policy", "full")
+    pipeline.work()
+    image = pipeline.send("more.jpg", picture(99))
+    assert pipeline.finals(image)[image].state == native.DONE
+
+
+def test_a_broker_without_memory_takes_no_image_but_lets_workers_finish_and_hears_it_later(
+    pipeline: Pipeline,
+) -> None:
+    producer = pipeline.serve()
+    images = [pipeline.send(f"{colour}.jpg", picture(colour)) for colour in range(30)]
+    pipeline.broker.run_ctl("set_vm_memory_high_watermark", "absolute", "1000000")
+    try:
+        with pytest.raises(grpc.RpcError, match="fila indisponível"):
+            pipeline.send("no.jpg", picture(99), timeout=3)
+        producer.wait_for("has no room")
+        with pytest.raises(grpc.RpcError, match="fila cheia"):  # at once, before it is in the producer's memory
+            pipeline.send("no.jpg", picture(98))
+        pipeline.work()
+        pipeline.workers[0].wait_for("29.jpg processada")
+        until(lambda: pipeline.broker.count(QUEUE) == 0, "the queue is empty")
+        assert pipeline.workers[0].stop() == 0
+    finally:
+        pipeline.broker.run_ctl("set_vm_memory_high_watermark", "0.6")
+    pipeline.workers[0].start()
+    assert {one.state for one in pipeline.finals(*images).values()} == {native.DONE}
+
+
+def test_while_s3_is_away_images_wait_and_nothing_is_dead(pipeline: Pipeline) -> None:
+    pipeline.serve()
+    worker = pipeline.work()
+    pipeline.s3.kill()
+    images = [pipeline.send(f"{colour}.jpg", picture(colour)) for colour in range(12)]
+    worker.wait_for("trying again until it answers")
+    until(lambda: pipeline.status(images[0]).state == native.WORKING, "nobody was told that the image is worked on")
+    pipeline.s3.start()
+    assert {one.state for one in pipeline.finals(*images).values()} == {native.DONE}
+    assert worker.log().count("trying again until it answers") == 1
+    assert len(pipeline.s3.names()) == 12
+
+
+def test_an_image_that_no_worker_brings_to_its_end_is_dead_after_five_deliveries_and_its_status_says_so(
+    pipeline: Pipeline,
+) -> None:
+    pipeline.serve()
+    image = pipeline.send("deadly.jpg", picture())
+    for _ in range(6):
+        channel = pipeline.broker.channel()
+        method, properties, _body = next(channel.consume(QUEUE, inactivity_timeout=10))
+        assert method is not None
+        assert properties.message_id == image
+        channel.connection.close()
+    final = pipeline.finals(image)[image]
+    assert (final.state, final.reason) == (
+        native.DEAD,
+        "entregue vezes demais: nenhum trabalhador que a recebeu chegou ao fim",
+    )
+    [(properties, body)] = pipeline.broker.take(DEAD)
+    assert body == picture()
+    assert Ticket.read(properties.message_id, properties.headers).filename == "deadly.jpg"
+    assert death_of(properties.headers).code == "delivery_limit"
+
+
+def test_a_worker_that_is_told_to_stop_finishes_what_it_began_and_hands_back_the_others(pipeline: Pipeline) -> None:
+    pipeline.serve()
+    images = [pipeline.send(f"{colour}.png", picture(colour, (3000, 2000), "PNG")) for colour in range(30)]
+    worker = pipeline.work("--converters", 1)
+    worker.wait_for("0.png processada")
+    assert worker.stop() == 0
+    done = len(pipeline.s3.names())
+    assert done < 30, "it saw all of them through first"
+    until(lambda: pipeline.broker.count(QUEUE) == 30 - done, f"{done} are done, the others queued again")
+    pipeline.work()
+    assert {one.state for one in pipeline.finals(*images).values()} == {native.DONE}
+
+
+def test_a_message_that_is_no_image_of_ours_is_put_among_the_dead(pipeline: Pipeline) -> None:
+    pipeline.serve()
+    channel = pipeline.broker.channel()
+    channel.basic_publish("", QUEUE, b"hello")
+    worker = pipeline.work()
+    worker.wait_for("a message that is no image is put among the dead")
+    until(lambda: pipeline.broker.count(DEAD) == 1, "it is there")
+    [(properties, body)] = pipeline.broker.take(DEAD)
+    assert (body, (properties.headers or {})["reason-code"]) == (b"hello", "foreign")
+
+
+def test_what_became_of_an_image_is_known_after_a_kill_of_the_producer(pipeline: Pipeline) -> None:
+    producer = pipeline.serve()
+    pipeline.work()
+    queued = pipeline.send("a.jpg", picture(1))
+    pipeline.finals(queued)
+    producer.kill()
+    producer.start()
+    assert pipeline.status(queued).state == native.DONE
+
+
+def test_many_large_images_at_once_wait_with_their_clients_and_not_in_the_producers_memory(pipeline: Pipeline) -> None:
+    producer = pipeline.serve("--max-held-bytes", 64 * 2**20)
+    large = picture() + random.Random(1).randbytes(14 * 2**20)
+    peak, stop = [0], threading.Event()
+
+    def look() -> None:
+        while not stop.wait(0.02):
+            peak[0] = max(peak[0], producer.rss_kib())
+
+    def send(number: int) -> None:
+        with grpc.insecure_channel(
+            f"127.0.0.1:{producer.port}",
+            options=[("grpc.max_send_message_length", -1), ("grpc.use_local_subchannel_pool", 1)],
+        ) as channel:
+            call = channel.unary_unary(
+                "/frota.images.Images/Send", native.SendRequest.SerializeToString, native.Accepted.FromString
+            )
+            call(native.SendRequest(filename=f"{number}.jpg", image_data=large), timeout=50)
+
+    looker = threading.Thread(target=look)
+    looker.start()
+    try:
+        with ThreadPoolExecutor(24) as threads:
+            list(threads.map(send, range(24)))
+    finally:
+        stop.set()
+        looker.join()
+    assert pipeline.broker.count(QUEUE) == 24
+    assert peak[0] < 330 * 1024, f"{peak[0] // 1024} MiB"
+
+
+def test_a_client_that_never_finishes_its_message_keeps_nobody_from_sending(pipeline: Pipeline) -> None:
+    producer = pipeline.serve("--max-held-bytes", 32 * 2**20, "--answer-seconds", 2)
+    idle = [half_a_message(producer.port) for _ in range(6)]
+    try:
+        assert pipeline.send("a.jpg", picture(), timeout=15)
+    finally:
+        for one in idle:
+            one.close()
+
+
+def half_a_message(port: int) -> socket.socket:
+    """Begin a call as HTTP/2 has it, announce a message of 10 MiB, and send nothing of it."""
+    connection = socket.create_connection(("127.0.0.1", port))
+    headers = b"".join(
+        b"\x00" + bytes([len(name)]) + name + bytes([len(value)]) + value
+        for name, value in (
+            (b":method", b"POST"),
+            (b":scheme", b"http"),
+            (b":path", b"/cloudimg.ImageService/SendImage"),
+            (b":authority", b"x"),
+            (b"content-type", b"application/grpc"),
+            (b"te", b"trailers"),
+        )
+    )
+    connection.sendall(
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+        b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"
+        + len(headers).to_bytes(3, "big")
+        + b"\x01\x04\x00\x00\x00\x01"
+        + headers
+        + b"\x00\x00\x05\x00\x00\x00\x00\x00\x01\x00"
+        + (10 * 2**20).to_bytes(4, "big")
+    )
+    return connection

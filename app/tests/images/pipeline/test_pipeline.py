@@ -1,0 +1,184 @@
+"""An image's way: from a client over producer, broker and worker into S3; or among the dead, with the reason."""
+
+import io
+from collections.abc import Callable
+from uuid import uuid4
+
+import grpc
+import pytest
+from PIL import Image
+
+from frota.images.messages import DEAD, QUEUE
+from frota.images.proto import images_pb2 as native
+from support.pipeline import S3, UPLOADS, Pipeline, digest, picture
+
+
+def refused(pipeline: Pipeline, name: str, data: bytes) -> tuple[grpc.StatusCode, str | None]:
+    """Return how a native client is refused."""
+    with pytest.raises(grpc.RpcError) as error:
+        pipeline.send(name, data)
+    return error.value.code(), error.value.details()
+
+
+def test_an_original_client_is_told_of_success_and_the_grey_image_is_under_the_originals_key(
+    pipeline: Pipeline,
+) -> None:
+    pipeline.serve()
+    pipeline.work().wait_for("for images")
+    answer = pipeline.send_as_original("foto.jpg", picture())
+    assert (answer.success, answer.message) == (True, "Imagem foto.jpg recebida, processamento iniciado.")
+    pipeline.workers[0].wait_for("foto_gray.jpg")
+    grey = Image.open(io.BytesIO(pipeline.s3.body("foto_gray.jpg")))
+    assert (grey.format, grey.mode, grey.size) == ("JPEG", "L", (64, 48))
+
+
+def test_the_trace_of_the_client_goes_with_the_image_into_the_metadata_of_the_result(pipeline: Pipeline) -> None:
+    pipeline.serve()
+    pipeline.work()
+    trace = uuid4().hex
+    image = pipeline.send("férias.png", picture(kind="PNG"), traceparent=f"00-{trace}-{'1' * 16}-01")
+    final = pipeline.finals(image)[image]
+    about = pipeline.s3.metadata("férias_gray.png")
+    assert (final.state, final.trace_id, final.filename) == (native.DONE, trace, "férias.png")
+    assert final.url.endswith("/results/f%C3%A9rias_gray.png")
+    assert about == {
+        "media-type": "image/png",
+        "image-id": image,
+        "trace-id": trace,
+        "source-filename": "f%C3%A9rias.png",
+        "source-sha256": digest(picture(kind="PNG")),
+        "source-size": str(len(picture(kind="PNG"))),
+        "width": "64",
+        "height": "48",
+    }
+
+
+def test_two_different_images_of_one_name_are_kept_apart_and_the_same_one_again_makes_no_second_object(
+    pipeline: Pipeline,
+) -> None:
+    pipeline.serve()
+    pipeline.work()
+    for colour in (1, 2, 1, 2):
+        image = pipeline.send("photo.jpg", picture(colour))
+        assert pipeline.finals(image)[image].state == native.DONE
+    second = f"photo_gray-{digest(picture(2))[:16]}.jpg"
+    assert sorted(pipeline.s3.names()) == sorted(["photo_gray.jpg", second])
+    assert pipeline.s3.metadata("photo_gray.jpg")["source-sha256"] == digest(picture(1))
+    assert pipeline.s3.metadata(second)["source-sha256"] == digest(picture(2))
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "code", "text"),
+    [
+        ("a.jpg", b"", grpc.StatusCode.INVALID_ARGUMENT, "vazia"),
+        ("a.jpg", b"not an image, but text", grpc.StatusCode.INVALID_ARGUMENT, "não suportado"),
+        ("a.jpg", picture()[:-20], grpc.StatusCode.INVALID_ARGUMENT, "truncada"),
+        ("../../x.jpg", picture(), grpc.StatusCode.INVALID_ARGUMENT, "pasta"),
+        ("a\nb.jpg", picture(), grpc.StatusCode.INVALID_ARGUMENT, "controle"),
+        ("", picture(), grpc.StatusCode.INVALID_ARGUMENT, "vazio"),
+        ("a.jpg", picture() + bytes(15 * 2**20), grpc.StatusCode.RESOURCE_EXHAUSTED, "o máximo é 15728640"),
+        ("a.png", picture(size=(11_000, 11_000), kind="PNG"), grpc.StatusCode.INVALID_ARGUMENT, "pixels"),
+    ],
+    ids=["empty", "text", "truncated", "path", "control", "no name", "too large", "too many pixels"],
+)
+def test_what_is_no_image_of_ours_is_refused_in_words_and_nothing_is_queued(
+    pipeline: Pipeline, name: str, data: bytes, code: grpc.StatusCode, text: str
+) -> None:
+    pipeline.serve()
+    refusal = refused(pipeline, name, data)
+    assert refusal[0] == code
+    assert text in (refusal[1] or "")
+    answer = pipeline.send_as_original(name, data)
+    assert (answer.success, text in answer.message) == (False, True)
+    assert pipeline.broker.count(QUEUE) == 0
+
+
+def test_an_image_that_only_decoding_shows_to_be_bad_is_dead_with_the_reason_and_the_next_is_served(
+    pipeline: Pipeline,
+) -> None:
+    pipeline.serve()
+    pipeline.work()
+    whole = picture(kind="PNG", size=(500, 500))
+    bad = whole[:60] + b"\xff" * 40 + whole[100:]
+    image = pipeline.send("bad.png", bad)
+    final = pipeline.finals(image)[image]
+    assert (final.state, final.reason != "") == (native.DEAD, True)
+    [(properties, body)] = pipeline.broker.take(DEAD)
+    assert (properties.message_id, body) == (image, bad)
+    assert properties.headers["reason"] == final.reason
+    good = pipeline.send("good.png", whole)
+    assert pipeline.finals(good)[good].state == native.DONE
+
+
+def test_an_image_too_large_for_the_queue_is_uploaded_and_its_upload_deleted_when_it_is_done(
+    pipeline: Pipeline,
+) -> None:
+    pipeline.serve()
+    large = picture(kind="PNG") + b"trailing bytes are no harm" * 700_000
+    image = pipeline.upload("large.png", large)
+    assert pipeline.s3.names(UPLOADS) == [f"uploads/{image}-{digest(large)}"]
+    pipeline.work()
+    assert pipeline.finals(image)[image].state == native.DONE
+    pipeline.workers[0].wait_for("large_gray.png")
+    assert pipeline.s3.metadata("large_gray.png")["source-sha256"] == digest(large)
+    assert pipeline.workers[0].stop() == 0
+    assert pipeline.s3.names(UPLOADS) == []
+
+
+def test_an_upload_repeated_with_other_bytes_is_refused_and_what_was_accepted_is_worked_on(pipeline: Pipeline) -> None:
+    pipeline.serve()
+    image = pipeline.upload("a.jpg", picture(1))
+    assert pipeline.upload("a.jpg", picture(1), image=image) == image
+    with pytest.raises(grpc.RpcError, match="id já usado"):
+        pipeline.upload("a.jpg", picture(2), image=image)
+    pipeline.work()
+    assert pipeline.finals(image)[image].state == native.DONE
+    assert pipeline.s3.metadata("a_gray.jpg")["source-sha256"] == digest(picture(1))
+    grey = Image.open(io.BytesIO(pipeline.s3.body("a_gray.jpg"))).getpixel((0, 0))
+    assert grey == Image.open(io.BytesIO(picture(1))).convert("L").getpixel((0, 0))
+
+
+@pytest.mark.parametrize(
+    ("happens", "code", "reason"),
+    [
+        (lambda s3, key: s3.client.put_object(Bucket=UPLOADS, Key=key, Body=picture(2)), "altered", "não é o que foi"),
+        (lambda s3, key: s3.client.delete_object(Bucket=UPLOADS, Key=key), "gone", "não está mais"),
+    ],
+    ids=["other bytes", "expired"],
+)
+def test_an_upload_that_is_not_there_any_more_as_it_was_accepted_is_dead_with_the_reason(
+    pipeline: Pipeline, happens: Callable[[S3, str], None], code: str, reason: str
+) -> None:
+    pipeline.serve()
+    image = pipeline.upload("a.jpg", picture(1))
+    happens(pipeline.s3, f"uploads/{image}-{digest(picture(1))}")
+    pipeline.work()
+    final = pipeline.finals(image)[image]
+    assert (final.state, reason in final.reason) == (native.DEAD, True)
+    [(properties, _)] = pipeline.broker.take(DEAD)
+    assert (properties.headers or {})["reason-code"] == code
+    assert pipeline.s3.names() == []
+
+
+def test_an_upload_that_does_not_keep_what_it_announced_is_refused(pipeline: Pipeline) -> None:
+    pipeline.serve()
+    for announced, code in ((10, grpc.StatusCode.INVALID_ARGUMENT), (2**40, grpc.StatusCode.RESOURCE_EXHAUSTED)):
+        with pytest.raises(grpc.RpcError) as error:
+            pipeline.upload("large.png", picture(), announced)
+        assert error.value.code() == code
+    assert pipeline.s3.names(UPLOADS) == []
+
+
+def test_an_id_that_was_used_for_another_image_is_refused_and_for_the_same_one_is_not(pipeline: Pipeline) -> None:
+    pipeline.serve()
+    image = pipeline.send("a.jpg", picture(1))
+    assert pipeline.send("a.jpg", picture(1), image) == image
+    with pytest.raises(grpc.RpcError, match="id já usado"):
+        pipeline.send("a.jpg", picture(2), image)
+
+
+def test_of_an_unknown_id_nothing_is_known_and_of_what_is_no_id_it_is_said(pipeline: Pipeline) -> None:
+    pipeline.serve()
+    assert pipeline.status(uuid4().hex).state == native.UNKNOWN
+    with pytest.raises(grpc.RpcError, match="32 dígitos"):
+        pipeline.status("photo.jpg")

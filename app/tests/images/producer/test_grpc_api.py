@@ -1,0 +1,115 @@
+"""The producer's edge: whoever is slow, or idle, keeps nobody else from sending."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+
+from frota.images import event_log, messages
+from frota.images.event_log import ProducerEventLog
+from frota.images.producer import grpc_api
+from frota.images.producer.grpc_api import Servicer
+from frota.images.proto import images_pb2 as native
+from support import PATIENCE
+from support.intake import Broker, Bucket, intake
+from support.pipeline import picture
+
+SMALLEST = 32 * 2**20  # bytes of images held; two of the largest
+
+
+@asynccontextmanager
+async def served(folder: Path, bucket: Bucket) -> AsyncIterator[grpc.aio.Channel]:
+    """Give a channel to a producer with room for two messages."""
+    async with intake(folder, Broker(), bucket, max_held_bytes=SMALLEST) as taking:
+        server = grpc.aio.server()
+        edge = Servicer(taking, taking._statuses, lambda bucket, key: f"{bucket}/{key}", ProducerEventLog(0))
+        server.add_generic_rpc_handlers(edge.handlers())
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+            yield channel
+        await server.stop(0)
+
+
+def upload(channel: grpc.aio.Channel, parts: Any) -> Any:
+    """Begin an upload with a deadline far away."""
+    path = f"/{messages.NATIVE_SERVICE}/Upload"
+    method = channel.stream_unary(path, native.UploadPart.SerializeToString, native.Accepted.FromString)
+    return method(parts, timeout=86400)
+
+
+def parts(data: bytes) -> Iterator[native.UploadPart]:
+    """Give an image as a client uploads it."""
+    yield native.UploadPart(header=native.UploadHeader(filename="a.jpg", size=len(data)))
+    yield native.UploadPart(data=data)
+
+
+def test_uploads_that_wait_for_s3_or_for_their_turn_leave_the_room_to_small_images(tmp_path: Path) -> None:
+    async def run() -> None:
+        bucket = Bucket()
+        bucket.answers.clear()
+        async with served(tmp_path, bucket) as channel:
+            uploads = [upload(channel, parts(picture(colour))) for colour in range(6)]
+            await asyncio.wait_for(bucket.asked.wait(), PATIENCE)
+            send = channel.unary_unary(
+                f"/{messages.NATIVE_SERVICE}/Send", native.SendRequest.SerializeToString, native.Accepted.FromString
+            )
+            assert await send(native.SendRequest(filename="b.jpg", image_data=picture()), timeout=PATIENCE)
+            assert not any(call.done() for call in uploads)
+            bucket.answers.set()
+            await asyncio.gather(*uploads)
+            assert len(bucket.kept) == 6
+
+    asyncio.run(run())
+
+
+def test_a_call_that_sends_nothing_is_ended_however_far_its_deadline_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def nothing() -> AsyncIterator[native.UploadPart]:
+        await asyncio.Event().wait()
+        yield native.UploadPart()
+
+    async def run() -> str | None:
+        async with served(tmp_path, Bucket()) as channel:
+            with pytest.raises(grpc.aio.AioRpcError) as error:
+                await asyncio.wait_for(upload(channel, nothing()), PATIENCE)
+            return error.value.details()
+
+    monkeypatch.setattr(grpc_api, "_READ_SECONDS", 0.05)
+    assert asyncio.run(run()) == messages.LATE
+
+
+@pytest.mark.parametrize(
+    ("name", "image", "fields"),
+    [
+        ("a.jpg", "a" * 32, {"IMAGE_ID": "a" * 32, "FILENAME": "a.jpg"}),
+        ("../a\n.jpg", "7", {"IMAGE_ID": "7", "FILENAME": "../a\\n.jpg"}),
+        ("x" * 1000, "b" * 32, {"IMAGE_ID": "b" * 32, "FILENAME": "x" * 255}),
+    ],
+    ids=["no image", "no name", "no end"],
+)
+def test_a_refusal_is_in_the_trace_of_its_image(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, image: str, fields: dict[str, str]
+) -> None:
+    trace, said = "c" * 32, list[dict[str, object]]()
+
+    async def run() -> None:
+        async with served(tmp_path, Bucket()) as channel:
+            call = channel.unary_unary(
+                f"/{messages.NATIVE_SERVICE}/Send", native.SendRequest.SerializeToString, native.Accepted.FromString
+            )
+            request = native.SendRequest(id=image, filename=name, image_data=b"no image")
+            with pytest.raises(grpc.aio.AioRpcError):
+                await call(request, timeout=PATIENCE, metadata=(("traceparent", f"00-{trace}-{'d' * 16}-01"),))
+
+    monkeypatch.setattr(event_log, "record", lambda _level, event, _text, **more: said.append({"event": event} | more))
+    asyncio.run(run())
+    (refused,) = said
+    assert refused.pop("PEER")
+    assert refused == {"event": "image_refused", "TRACE_ID": trace, **fields}

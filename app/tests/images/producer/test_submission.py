@@ -1,0 +1,140 @@
+"""Room for images: everybody in turn, never more than there is. And what is accepted stays as it was accepted."""
+
+import asyncio
+import threading
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+
+from frota.images.producer.status_store import Status
+from frota.images.producer.submission import Kind, Offer, RefusedError
+from frota.images.s3.bucket import StorageError
+from frota.logs import log
+from support import PATIENCE
+from support.intake import Broker, Bucket, intake, parts
+from support.pipeline import picture
+
+
+def test_an_offer_gets_the_id_and_the_trace_that_its_client_did_not_bring() -> None:
+    offer, other = Offer.of("a.jpg", "", ""), Offer.of("a.jpg", "", "00-nonsense")
+    assert len({offer.id, offer.trace, other.id, other.trace}) == 4
+
+
+@pytest.mark.parametrize(("name", "image"), [("../a.jpg", ""), ("a.jpg", "7"), ("a.jpg", "A" * 32)])
+def test_an_offer_with_a_path_or_a_wrong_id_is_refused_as_invalid(name: str, image: str) -> None:
+    with pytest.raises(RefusedError) as error:
+        Offer.of(name, image, "")
+    assert error.value.kind is Kind.INVALID
+
+
+def test_what_comes_later_under_the_id_of_an_upload_leaves_the_upload_as_it_was_accepted(tmp_path: Path) -> None:
+    async def run() -> tuple[list[bytes], list[str]]:
+        broker, bucket = Broker(), Bucket()
+        async with intake(tmp_path, broker, bucket) as taking:
+            for colour, accepted in ((1, True), (1, True), (2, False)):
+                data = picture(colour)
+                refusal = nullcontext() if accepted else pytest.raises(RefusedError, match="id já usado")
+                with refusal:
+                    offer = Offer.of("a.jpg", "a" * 32, "")
+                    await taking.accept_upload(offer, len(data), parts(data), lambda: 5.0)
+        keys = [(properties.headers or {})["upload"] for properties in broker.published]
+        return [bucket.kept[key] for key in keys], sorted(bucket.kept)
+
+    uploaded, kept = asyncio.run(run())
+    assert uploaded == [picture(1)] * 2
+    assert len(kept) == 1
+
+
+def test_a_client_that_is_gone_while_its_upload_is_looked_at_is_no_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looking, go = threading.Event(), threading.Event()
+
+    def look(data: bytes, _limits: object) -> None:
+        with memoryview(data):
+            looking.set()
+            assert go.wait(PATIENCE)
+
+    async def run() -> None:
+        async with intake(tmp_path, Broker(), Bucket()) as taking:
+            data = picture()
+            work = taking.accept_upload(Offer.of("a.jpg", "", ""), len(data), parts(data), lambda: 5.0)
+            task = asyncio.ensure_future(work)
+            await asyncio.to_thread(looking.wait, PATIENCE)
+            task.cancel()
+            try:
+                with pytest.raises(asyncio.CancelledError):
+                    await task
+            finally:
+                go.set()
+
+    monkeypatch.setattr("frota.images.producer.submission.look", look)
+    monkeypatch.setattr("frota.images.producer.submission._SMALL", 0)
+    asyncio.run(run())
+
+
+def test_while_the_broker_has_no_room_an_image_is_refused_before_anything_is_made_of_it(tmp_path: Path) -> None:
+    async def run() -> tuple[list[Kind], int]:
+        broker, bucket, data = Broker(), Bucket(), picture()
+        broker.no_room.set()
+        kinds = []
+        async with intake(tmp_path, broker, bucket) as taking:
+            for work in (
+                taking.accept(Offer.of("a.jpg", "", ""), data, 5.0),
+                taking.accept_upload(Offer.of("a.jpg", "", ""), len(data), parts(data), lambda: 5.0),
+            ):
+                with pytest.raises(RefusedError) as error:
+                    await work
+                kinds.append(error.value.kind)
+        return kinds, len(broker.published) + len(bucket.kept)
+
+    assert asyncio.run(run()) == ([Kind.FULL, Kind.FULL], 0)
+
+
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, object]]:
+    """Collect what is logged: level, event and fields."""
+    records: list[dict[str, object]] = []
+
+    def record(level: str, event: str, _text: str, **more: object) -> None:
+        records.append({"level": level, "event": event} | more)
+
+    monkeypatch.setattr(log, "record", record)
+    return records
+
+
+@pytest.mark.parametrize(("lasting", "level"), [(False, "WARNING"), (True, "ERROR")])
+def test_why_s3_does_not_take_an_upload_is_said_in_its_trace_and_its_client_is_refused(
+    tmp_path: Path, said: list[dict[str, object]], lasting: bool, level: str
+) -> None:
+    class Away(Bucket):
+        async def upload(self, *_: object) -> None:
+            raise StorageError("S3: no", lasting=lasting)
+
+    async def run() -> None:
+        offer, data = Offer("a.jpg", "a" * 32, "b" * 32), picture()
+        async with intake(tmp_path, Broker(), Away()) as taking:
+            with pytest.raises(RefusedError) as error:
+                await taking.accept_upload(offer, len(data), parts(data), lambda: 5.0)
+            assert error.value.kind is Kind.AWAY
+
+    asyncio.run(run())
+    about = {"IMAGE_ID": "a" * 32, "TRACE_ID": "b" * 32, "FILENAME": "a.jpg"}
+    assert said == [{"level": level, "event": "upload_failed"} | about]
+
+
+def test_an_accepted_image_whose_status_cannot_be_kept_is_accepted_and_said_in_its_trace(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: list[dict[str, object]]
+) -> None:
+    async def full(_: Status) -> None:
+        raise OSError(28, "No space left on device")
+
+    async def run() -> None:
+        async with intake(tmp_path, Broker(), Bucket()) as taking:
+            monkeypatch.setattr(taking._statuses, "note", full)
+            await taking.accept(Offer("a.jpg", "a" * 32, "b" * 32), picture(), 5.0)
+
+    asyncio.run(run())
+    about = {"IMAGE_ID": "a" * 32, "TRACE_ID": "b" * 32, "FILENAME": "a.jpg"}
+    assert said == [{"level": "ERROR", "event": "not_noted"} | about]

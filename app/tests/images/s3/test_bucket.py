@@ -1,0 +1,40 @@
+"""S3's edge: what is asked of it when it is not there, or does not know us yet."""
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from frota.images.s3.bucket import S3Client, StorageError
+from frota.images.settings import WorkerSettings
+
+NOBODY = WorkerSettings(s3_endpoint="http://127.0.0.1:1")
+
+
+@pytest.fixture
+def credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[], object]:
+    """Take all credentials away; return what puts some where they are looked for."""
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_PROFILE", "CREDENTIALS_DIRECTORY"):
+        monkeypatch.delenv(name, raising=False)
+    file = tmp_path / "credentials"
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    monkeypatch.setenv("AWS_CONFIG_FILE", str(tmp_path / "config"))
+    monkeypatch.setenv("AWS_SHARED_CREDENTIALS_FILE", str(file))
+    return lambda: file.write_text("[default]\naws_access_key_id = x\naws_secret_access_key = y\n")
+
+
+def test_credentials_that_come_after_the_start_are_found(credentials: Callable[[], object]) -> None:
+    async def run() -> list[str]:
+        objects, said = S3Client(NOBODY, threads=1), list[str]()
+        for turn in range(2):
+            for work in (lambda: objects.put_new("b", "k", b"", "image/png", {}), lambda: objects.metadata("b", "k")):
+                with pytest.raises(StorageError) as error:
+                    await work()
+                assert error.value.lasting is (turn == 0)
+                said.append("credentials" if "credentials" in str(error.value) else "connection")
+            credentials()
+        await objects.close()
+        return said
+
+    assert asyncio.run(run()) == ["credentials"] * 2 + ["connection"] * 2

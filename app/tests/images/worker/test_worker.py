@@ -1,0 +1,101 @@
+"""What a worker makes of what it cannot work on, and of what is left of the one before it."""
+
+import asyncio
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from frota.images.messages import Ticket
+from frota.images.s3.bucket import StorageError
+from frota.images.settings import WorkerSettings
+from frota.images.worker.s3_retry import HeldError
+from frota.images.worker.worker import DeadError, Worker
+from frota.logs import log
+
+UPLOADED = Ticket("a" * 32, "a.jpg", "b" * 32, "c" * 64, 5, "uploads/a")
+
+
+def test_an_uploaded_image_is_dead_for_a_worker_that_knows_no_bucket_of_uploads() -> None:
+    config = WorkerSettings(bucket="results")
+    worker = Worker(config, lambda: config, lambda _: None)
+    with pytest.raises(DeadError) as error:
+        asyncio.run(worker._result(UPLOADED, b"", 0))
+    assert error.value.death.code == "no_uploads"
+
+
+def test_an_upload_that_cannot_be_deleted_is_said_in_the_trace_of_its_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Away:
+        async def delete(self, *_: object) -> None:
+            raise StorageError("away")
+
+    said: list[dict[str, object]] = []
+    monkeypatch.setattr(log, "record", lambda _level, event, _text, **more: said.append({"event": event} | more))
+    config = WorkerSettings(bucket="results", uploads_bucket="uploads")
+    worker = Worker(config, lambda: config, lambda _: None)
+    worker._objects = Away()  # type: ignore[assignment] # as far as it is used
+    asyncio.run(worker._drop_upload(UPLOADED))
+    about = {"IMAGE_ID": UPLOADED.id, "TRACE_ID": UPLOADED.trace, "FILENAME": "a.jpg"}
+    assert said == [{"event": "upload_left"} | about]
+
+
+def test_a_worker_begins_without_the_images_that_a_killed_one_has_left_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("tmpabc.image", "tmpabc.image.1F2e3D4c"):
+        (tmp_path / name).touch()
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.setenv(name, "x")
+    config = WorkerSettings(bucket="results", state_dir=tmp_path, brokers=(("127.0.0.1", 1),), converters=1)
+
+    async def run() -> None:
+        worker = Worker(config, lambda: config, lambda _: None)
+        await worker.start()
+        await worker.stop()
+
+    asyncio.run(run())
+    assert [file.name for file in tmp_path.iterdir()] == ["lock"]
+
+
+@pytest.mark.parametrize("taken", [[True], [False, False, True]], ids=str)
+def test_an_image_that_waited_too_long_is_queued_anew_and_forgotten_only_where_the_broker_took_it(
+    taken: list[bool], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = WorkerSettings(bucket="results", uploads_bucket="uploads")
+    worker = Worker(config, lambda: config, lambda _: None)
+    tries, forgotten = list[int](), list[int]()
+
+    async def result(*_: object) -> str:
+        tries.append(1)
+        raise HeldError
+
+    async def again(_: object) -> bool:
+        return taken[len(tries) - 1]
+
+    monkeypatch.setattr(worker, "_result", result)
+    worker._reporter = SimpleNamespace(again=again)  # type: ignore[assignment] # as far as it is used
+    delivery: Any = SimpleNamespace(body=b"", ack=lambda: forgotten.append(len(tries)))
+    assert asyncio.run(worker._result_unless_requeued(UPLOADED, delivery)) == ""
+    assert forgotten == [len(taken)]
+
+
+def test_a_stop_requeues_images_in_flight_and_none_that_is_finished() -> None:
+    config = WorkerSettings(bucket="results")
+    worker = Worker(config, lambda: config, lambda _: None)
+    requeued = list[str]()
+
+    async def again(delivery: Any) -> bool:
+        requeued.append(delivery.body)
+        return True
+
+    async def run() -> None:
+        finished, in_flight = asyncio.create_task(asyncio.sleep(0)), asyncio.create_task(asyncio.sleep(60))
+        await finished
+        for task, body in ((finished, "finished"), (in_flight, "in flight")):
+            worker._working[task] = SimpleNamespace(body=body, ack=lambda: None)  # type: ignore[assignment] # as above
+        await worker._requeue_all(1)
+
+    worker._reporter = SimpleNamespace(again=again)  # type: ignore[assignment] # as far as it is used
+    asyncio.run(run())
+    assert requeued == ["in flight"]

@@ -1,0 +1,61 @@
+"""The log without loguru says the same, in the same shape."""
+
+import re
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from loguru import logger
+
+from frota.logs import log
+from frota.logs.log import LEVELS
+
+TIME = re.compile(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} ")
+
+
+def say() -> None:
+    for level in LEVELS:
+        log.record(level, "event", f"{level} {{}} %s\x1b[2J", PEER="a\nPRIORITY=0")
+    log.record("ERROR", "internal", "something failed", error=ValueError("because"))
+
+
+@pytest.fixture(autouse=True)
+def as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log._Direct, "sink", None)
+    logger.remove()
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_the_journal_gets_the_same_records(level: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = str(tmp_path / "journal")
+    monkeypatch.setenv("FROTA_JOURNAL_SOCKET", path)
+    both = []
+    for configure in (log.configure, log.configure_direct):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journal:
+            journal.bind(path)
+            configure("cpu", "unit", level)
+            say()
+            journal.setblocking(False)
+            both.append([journal.recv(65536) for _ in range(len(LEVELS) - LEVELS.index(level) + 1)])
+            with pytest.raises(BlockingIOError):
+                journal.recv(65536)
+        Path(path).unlink()
+    assert both[0] == both[1]
+
+
+def test_a_terminal_gets_the_same_lines(capfd: pytest.CaptureFixture[str]) -> None:
+    both = []
+    for configure in (log.configure, log.configure_direct):
+        configure("cpu", "unit")
+        say()
+        both.append([TIME.sub("", line) for line in capfd.readouterr().err.splitlines()])
+    assert both[0] == both[1]
+    assert len(both[0]) > len(LEVELS)
+
+
+def test_it_imports_no_loguru() -> None:
+    script = "import sys; from frota.logs import log; log.configure_direct('cpu', 'unit'); log.record('INFO', 'x', 'y')"
+    command = [sys.executable, "-c", f"{script}; print('loguru' in sys.modules, 'asyncio' in sys.modules)"]
+    assert subprocess.run(command, check=True, capture_output=True, text=True).stdout == "False False\n"

@@ -1,0 +1,124 @@
+"""Records reach the journal unforgeable and the terminal harmless, and a journal that refuses stops nobody."""
+
+import os
+import re
+import socket
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from loguru import logger
+
+from frota.logs import journald, log
+
+
+def decode(datagram: bytes) -> list[tuple[str, str]]:
+    """Read the journal's native protocol, as systemd.io/JOURNAL_NATIVE_PROTOCOL describes it."""
+    fields = []
+    while datagram:
+        name, mark, rest = re.match(rb"([A-Z_]+)(=|\n)(.*)", datagram, re.DOTALL).groups()  # type: ignore[union-attr]
+        if mark == b"=":
+            value, _, datagram = rest.partition(b"\n")
+        else:
+            length = int.from_bytes(rest[:8], "little")
+            value, datagram = rest[8 : 8 + length], rest[8 + length + 1 :]
+        fields.append((name.decode(), value.decode()))
+    return fields
+
+
+@pytest.fixture
+def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    path = str(tmp_path / "journal")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(path)
+        listener.settimeout(10)
+        monkeypatch.setenv("FROTA_JOURNAL_SOCKET", path)
+        yield listener
+    logger.remove()
+
+
+@given(st.dictionaries(st.sampled_from(["MESSAGE", "PEER", "SENSOR"]), st.text(st.characters(codec="utf-8"))))
+def test_no_value_can_forge_a_field(fields: dict[str, str]) -> None:
+    assert decode(journald.encode(fields)) == list(fields.items())
+
+
+def test_a_record_has_its_text_its_priority_and_its_fields(journal: socket.socket) -> None:
+    log.configure("sensors", "frota-sensor-server")
+    log.record("WARNING", "bad_input", "Erro: {not a format} %s", PEER="10.0.0.1:5", SENSOR="a\nPRIORITY=0")
+    assert dict(decode(journal.recv(65536))) == {
+        "MESSAGE": "Erro: {not a format} %s",
+        "PRIORITY": "4",
+        "SYSLOG_IDENTIFIER": "frota-sensor-server",
+        "FROTA_SYSTEM": "sensors",
+        "FROTA_EVENT": "bad_input",
+        "PEER": "10.0.0.1:5",
+        "SENSOR": "a\nPRIORITY=0",
+    }
+
+
+def test_an_error_brings_its_traceback_into_the_message(journal: socket.socket) -> None:
+    log.configure("sensors", "unit")
+    log.record("ERROR", "internal", "something failed", error=ValueError("because"))
+    message = dict(decode(journal.recv(65536)))["MESSAGE"]
+    assert message.startswith("something failed\n")
+    assert message.endswith("ValueError: because")
+
+
+def test_records_below_the_level_are_not_sent(journal: socket.socket) -> None:
+    log.configure("sensors", "unit", "WARNING")
+    log.record("INFO", "reading", "not this")
+    log.record("ERROR", "reading", "this")
+    assert dict(decode(journal.recv(65536)))["MESSAGE"] == "this"
+
+
+def test_a_full_journal_is_not_waited_for_and_the_loss_is_told_once_it_takes_again(journal: socket.socket) -> None:
+    sender = journald.Journal(journal.getsockname())
+    while not sender.dropped:
+        sender.send({"MESSAGE": "x" * 1000})
+    sender.send({"MESSAGE": "also lost"})
+    lost = sender.dropped
+    journal.setblocking(False)
+    with suppress(BlockingIOError):
+        while True:
+            journal.recv(65536)
+    sender.send({"MESSAGE": "after", "SYSLOG_IDENTIFIER": "unit"})
+    told = dict(decode(journal.recv(65536)))
+    assert told["MESSAGE"].startswith(f"{lost} log records were lost")
+    assert told["SYSLOG_IDENTIFIER"] == "unit"
+    assert dict(decode(journal.recv(65536)))["MESSAGE"] == "after"
+    assert sender.dropped == 0
+
+
+def test_a_journal_that_is_gone_is_found_again(tmp_path: Path) -> None:
+    path = str(tmp_path / "journal")
+    sender = journald.Journal(path)
+    sender.send({"MESSAGE": "nobody there"})
+    assert sender.dropped == 1
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind(path)
+        sender.send({"MESSAGE": "here"})
+        assert b"1 log records were lost" in listener.recv(65536)
+        assert listener.recv(65536) == b"MESSAGE=here\n"
+
+
+def test_nothing_from_outside_can_obey_or_repaint_a_terminal() -> None:
+    assert log.printable("a\x1b[2J\r\n\x9b\u202eb°") == "a\\x1b[2J\\r\\n\\x9b\\u202eb°"
+
+
+def test_a_stderr_that_nobody_reads_does_not_stop_the_writer(capfd: pytest.CaptureFixture[str]) -> None:
+    log.configure("sensors", "unit")
+    reader, writer = os.pipe()
+    saved = os.dup(2)
+    try:
+        os.dup2(writer, 2)
+        for _ in range(200):
+            log.record("INFO", "reading", "x" * 2000)
+    finally:
+        os.dup2(saved, 2)
+        for fd in (saved, reader, writer):
+            os.close(fd)
+        logger.remove()
+    assert capfd.readouterr().err == ""

@@ -1,0 +1,239 @@
+"""IPv6 at every port of the list, for every kind of client, alone and beside IPv4."""
+
+import json
+import os
+import re
+import select
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import zmq
+from zmq.utils import z85
+
+from frota.net import addresses as net
+from frota.net import listen
+from frota.remote_list import keys
+from support import PATIENCE, frota, reserved_port
+from support.fake_list_server import answered, fake
+from support.list_clients import client
+from support.zmq_server import CONTEXT, Asker, connected, list_server
+
+
+def _link_local() -> str:
+    """Return an address of a link, with its interface; skips where there is none."""
+    for line in Path("/proc/net/if_inet6").read_text(encoding="ascii").splitlines():
+        digits, _, _, scope, _, interface = line.split()
+        if scope == "20":
+            return f"{socket.inet_ntop(socket.AF_INET6, bytes.fromhex(digits))}%{interface}"
+    pytest.skip("no interface has an IPv6 address of its link")
+
+
+@pytest.mark.parametrize("host", ["::1", "[::1]", "::", "::ffff:127.0.0.1", "localhost"])
+def test_the_server_listens_wherever_it_is_told_to(tmp_path: Path, host: str) -> None:
+    flags = ("--host", host, "--security", "clear")
+    with list_server(tmp_path, *flags) as server:
+        server.host = "127.0.0.1" if host in ("::ffff:127.0.0.1", "localhost") else "::1"
+        assert server.ask("append 1") == "Elemento '1' adicionado."
+        watch_port = server.native("info")["watch_port"]
+        with connected(watch_port, zmq.SUB, server.host) as watcher:
+            watcher.socket.subscribe(b"")
+            while not watcher.socket.poll(50):
+                server.ask("append 1")
+        where = r"iniciado em \[" if server.host == "::1" else r"iniciado em 127\.0\.0\.1:"
+        assert re.search(where, server.log())
+
+
+def test_all_addresses_take_ipv4_too(tmp_path: Path) -> None:
+    with list_server(tmp_path, "--host", "::", "--security", "clear") as server:
+        assert server.ask("append 1") == "Elemento '1' adicionado."
+        server.host = "::1"
+        assert server.ask("append 2") == "Elemento '2' adicionado."
+        assert "iniciado em [::]:" in server.log()
+        assert "iniciado em 0.0.0.0:" in server.log()
+
+
+def test_curve_and_the_clear_port_beside_it_are_there_over_ipv6(tmp_path: Path) -> None:
+    server_key, client_key = (keys.generate(tmp_path / f"{name}.key") for name in ("server", "client"))
+    with reserved_port() as clear:
+        flags = ("--key-file", tmp_path / "server.key", "--clients", f"ana={client_key}", "--clear-port", clear)
+        with list_server(tmp_path, "--host", "::1", *flags) as server, CONTEXT.socket(zmq.REQ) as one:
+            one.linger, one.ipv6, one.rcvtimeo = 0, True, int(PATIENCE * 1000)
+            one.curve_serverkey = z85.encode(bytes.fromhex(server_key))
+            one.curve_publickey = z85.encode(bytes.fromhex(client_key))
+            one.curve_secretkey = z85.encode(keys.read_secret(tmp_path / "client.key"))
+            one.connect(f"tcp://[::1]:{server.port}")
+            assert Asker(one).ask(b"append 1") == b"Elemento '1' adicionado."
+            with connected(clear, host="::1") as asker:
+                assert asker.ask(b"mostrar") == b"['1']"
+
+
+def test_commands_menu_and_watch_reach_a_server_over_ipv6(tmp_path: Path) -> None:
+    with list_server(tmp_path, "--host", "::1") as server:
+        for host in ("::1", "[::1]"):
+            where = ["--host", host, "--port", str(server.port)]
+            command = [sys.executable, "-m", "frota", "list"]
+            done = subprocess.run([*command, "append", "x", *where], check=True, capture_output=True, timeout=PATIENCE)
+            assert done.stdout.decode() == "Elemento 'x' adicionado.\n"
+            menu = subprocess.run(
+                [*command, "menu", *where], input=b"1\n9\n", check=True, capture_output=True, timeout=PATIENCE
+            )
+            assert b"do servidor: ['x'" in menu.stdout
+            watch = frota("list", "watch", "--last", 1, *where, stdout=subprocess.PIPE)
+            assert watch.stdout
+            assert select.select([watch.stdout], [], [], PATIENCE)[0]
+            assert b"adicionado" in os.read(watch.stdout.fileno(), 1000)
+            watch.terminate()
+            watch.communicate(timeout=PATIENCE)
+
+
+def test_an_address_of_a_link_is_reached_by_its_interface(tmp_path: Path) -> None:
+    address = _link_local()
+    with list_server(tmp_path, "--host", address, "--security", "clear") as server:
+        assert f"iniciado em [{address}]:" in server.log()
+        with client(server.port, host=address) as one:
+            assert one.ask("append", value="x").ok
+
+
+def test_a_client_takes_the_addresses_of_a_host_in_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with list_server(tmp_path, "--host", "::1") as server:
+        both = [(socket.AF_INET6, ("::1", server.port, 0, 0)), (socket.AF_INET, ("127.0.0.1", server.port))]
+        with monkeypatch.context() as patched:
+            patched.setattr(socket, "getaddrinfo", lambda *_, **__: [(kind, 0, 0, "", one) for kind, one in both])
+            with client(server.port, host="both") as one:  # nobody listens at the one over IPv4
+                assert one.ask("append", value="x").ok
+                assert one.connections == 2
+        with monkeypatch.context() as patched:
+            patched.setattr(socket, "getaddrinfo", lambda *_, **__: [(both[0][0], 0, 0, "", both[0][1])])
+            with client(server.port, host="aaaa-only") as one:
+                assert one.ask("info").ok
+                assert one.connections == 1
+
+
+def test_a_client_stays_with_the_address_that_has_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    with fake(lambda request: [answered(request)]) as server:
+        both = [(socket.AF_INET, 0, 0, "", (host, server.port)) for host in ("127.0.0.2", "127.0.0.1")]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: both)
+        with client(server.port, host="both") as one:
+            assert one.ask("info").ok
+            turn = one.turn
+            assert one.ask("info").ok
+            assert one.turn == turn
+
+
+@pytest.mark.parametrize(
+    ("host", "reason"),
+    [
+        ("[::1]:1234", "must be a host alone, by name or address: its port is a setting of its own"),
+        ("127.0.0.1:1234", "must be a host alone"),
+        ("name:1234", "must be a host alone"),
+        ("::1::2", "must be a host alone"),
+        ("", "must be a host, by name or address"),
+        ("[]", "must be a host, by name or address"),
+        ("fe80::1", "must name the interface, too: fe80::1%eth0"),
+    ],
+)
+def test_what_is_no_host_alone_is_said_by_server_and_client(
+    host: str, reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from frota import cli
+
+    for command in ("serve", "show"):
+        assert cli.main(["list", command, "--host", host, "--check"]) == 78
+        assert f"--host {host!r}: {reason}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [
+        ("127.0.0.1", True),
+        ("127.9.9.9", True),
+        ("::1", True),
+        ("::ffff:127.0.0.1", True),
+        ("localhost", True),
+        ("0.0.0.0", False),
+        ("::", False),
+        ("::ffff:10.0.0.1", False),
+        ("10.0.0.1", False),
+        ("a..b", False),
+        ("", False),
+    ],
+)
+def test_what_nobody_else_can_reach_is_known(host: str, loopback: bool) -> None:
+    assert net.is_loopback(host) == loopback
+
+
+def test_a_name_is_loopback_if_all_of_its_addresses_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    for addresses, loopback in ((["::1"], True), (["127.0.0.1", "::1"], True), (["::1", "fd00::2"], False)):
+        found = [(0, 0, 0, "", (address, 0)) for address in addresses]
+        with monkeypatch.context() as patched:
+            patched.setattr(socket, "getaddrinfo", lambda *_, found=found, **__: found)
+            assert net.is_loopback("localhost6") == loopback
+
+
+def test_endpoints_are_written_with_brackets_and_without_mapping() -> None:
+    assert net.endpoint("::1", 5) == "[::1]:5"
+    assert net.endpoint("::ffff:10.0.0.1", 5) == "10.0.0.1:5"
+    assert net.endpoint("fe80::1%eth0", 5) == "[fe80::1%eth0]:5"
+    assert net.endpoint("name", 5) == "name:5"
+
+
+def test_a_server_listens_at_every_address_of_its_host_at_one_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [
+        (socket.AF_INET6, 0, 0, "", ("::1", 0, 0, 0)),
+        (socket.AF_INET, 0, 0, "", ("127.0.0.1", 0)),
+        (socket.AF_INET, 0, 0, "", ("127.0.0.1", 0)),
+        (socket.AF_INET6, 0, 0, "", ("2001:db8::1", 0, 0, 0)),  # not of this machine
+    ]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    sockets = listen.sockets_at("several", 0, 10)
+    assert [one.getsockname()[0] for one in sockets] == ["::1", "127.0.0.1"]
+    assert len({one.getsockname()[1] for one in sockets}) == 1
+    for one in sockets:
+        one.close()
+
+
+def test_an_address_in_use_is_said_and_nothing_is_left_listening() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(OSError, match=rf"\[::\]:{port}: Address already in use"):
+            listen.sockets_at("::", port, 10)
+        with socket.create_server(("::1", port), family=socket.AF_INET6):
+            pass
+
+
+@pytest.mark.parametrize("dual", [False, True])
+def test_an_ipv6_socket_of_systemd_is_used_and_its_ipv4_peers_are_called_as_they_are(
+    tmp_path: Path, dual: bool
+) -> None:
+    code = """
+import os, sys
+if int(sys.argv[1]) != 3:
+    os.dup2(int(sys.argv[1]), 3)
+os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()))
+os.set_inheritable(3, True)
+os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
+"""
+    with (
+        socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=dual) as listener,
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journal,
+    ):
+        journal.bind(str(tmp_path / "journal"))
+        journal.settimeout(PATIENCE)
+        port = listener.getsockname()[1]
+        words = ["-m", "frota", "list", "serve", "--host", "::1", "--port", str(port)]
+        command = [sys.executable, "-c", code, str(listener.fileno()), *words, "--state-dir", str(tmp_path / "state")]
+        environ = {**os.environ, "FROTA_JOURNAL_SOCKET": str(tmp_path / "journal")}
+        with subprocess.Popen(command, pass_fds=[listener.fileno()], env=environ) as process:
+            peer = "127.0.0.1" if dual else "::1"
+            with connected(port, host=peer) as asker:
+                assert json.loads(asker.ask(b'{"op": "info"}'))["ok"]
+            records = [journal.recv(65536)]
+            while b"Mensagem recebida" not in records[-1]:
+                records.append(journal.recv(65536))
+            process.terminate()
+            assert process.wait(PATIENCE) == 0
+        assert f"\nPEER={peer}\n".encode() in records[-1]
+        assert any(f"iniciado em [::]:{port}".encode() in record for record in records)

@@ -1,0 +1,437 @@
+"""The server over real sockets: every message gets an answer, and whatever one client does, the next one is served."""
+
+import json
+import resource
+import select
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import zmq
+
+from support import FULL, PATIENCE, STARTED, frota, reserved_port
+from support.zmq_server import CONTEXT, ListServer, connected, list_server
+
+GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00NULL" + bytes(48)  # rfc.zeromq.org/spec/23
+READY = b"\x04\x19\x05READY\x0bSocket-Type\x00\x00\x00\x03REQ"
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[ListServer]:
+    with list_server(tmp_path) as one:
+        yield one
+
+
+def test_the_recorded_session_of_the_original(server: ListServer) -> None:
+    with server.asking() as asker:
+
+        def ask(text: str) -> str:
+            return asker.ask(text.encode()).decode()
+
+        assert ask("mostrar") == "[]"
+        for value in "3357935":
+            assert ask(f"append {value}") == f"Elemento '{value}' adicionado."
+        assert ask("mostrar") == "['3', '3', '5', '7', '9', '3', '5']"
+        assert ask("insert 4 5") == "Elemento '5' inserido na posição 4."
+        assert ask("remover 5") == "Elemento '5' removido."
+        assert ask("pesquisar 6") == "Não encontrado"
+        assert ask("ordenar_cresc") == "Lista ordenada crescentemente."
+        assert ask("mostrar") == "['3', '3', '3', '5', '5', '7', '9']"
+        assert ask("ordenar_desc") == "Lista ordenada decrescentemente."
+        assert ask("mostrar") == "['9', '7', '5', '5', '3', '3', '3']"
+        assert ask("limpar") == "Lista limpa."
+        assert ask("mostrar") == "[]"
+
+
+@pytest.mark.parametrize(
+    "frames",
+    [
+        [b"append"],
+        [b"insert x y"],
+        [b"insert 99 y"],
+        [b""],
+        [b"\xff\x00\xfe"],
+        [b"append " + b"x" * 5_000_000],
+        [b'{"op": "append", "value": "' + b"x" * 5_000_000 + b'"}'],
+        [b"mostrar", b"mostrar"],
+        [b"append 1", b""],
+        [b""] * 50,
+        [b"{" + b"[" * 100_000],
+        [b'{"op": "append", "value": ' + b"[]," * 100_000 + b"[]}"],
+        [b"append " + b"a " * 300_000],
+        [b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"],
+    ],
+    ids=lambda frames: repr(b"|".join(frames)[:20]),
+)
+def test_whatever_a_client_sends_it_is_told_what_is_wrong_and_the_next_is_served(
+    server: ListServer, frames: list[bytes]
+) -> None:
+    with server.asking() as asker:
+        answer = asker.ask(*frames).decode()
+        text = json.loads(answer)["text"] if answer.startswith("{") else answer
+        assert text.startswith(("Comando inválido", "Posição inválida", "Elemento longo demais"))
+        assert len(text) < 300
+        assert asker.ask(b"mostrar") == b"[]"
+    assert server.ask("append 1") == "Elemento '1' adicionado."
+
+
+@pytest.mark.parametrize("delimiter", [[], [b""]])
+def test_a_dealer_gets_one_answer_for_each_message_in_its_own_envelope(
+    server: ListServer, delimiter: list[bytes]
+) -> None:
+    messages = [[b"append 1"], [b"nonsense"], [b"a", b"b", b"c"], [b"\xff"], [b"mostrar"]]
+    with server.asking(zmq.DEALER) as asker:
+        for message in messages:
+            asker.socket.send_multipart([*delimiter, *message])
+        answers = [asker.socket.recv_multipart() for _ in messages]
+        assert [answer[:-1] for answer in answers] == [delimiter] * 5
+        assert [answer[-1].decode().partition(":")[0] for answer in answers] == [
+            "Elemento '1' adicionado.",
+            "Comando inválido.",
+            "Comando inválido",
+            "Comando inválido",
+            "['1']",
+        ]
+        assert not asker.socket.poll(50)
+
+
+def test_a_client_with_correlated_requests_gets_the_answer_to_its_last_one(server: ListServer) -> None:
+    with server.asking() as asker:
+        asker.socket.req_correlate = asker.socket.req_relaxed = 1
+        for number in range(3):  # given up before they were answered
+            asker.socket.send(f"append {number}".encode())
+        assert asker.ask(b"mostrar") == b"['0', '1', '2']"
+
+
+def test_a_dealer_that_sends_much_at_once_gets_every_answer_in_order(server: ListServer) -> None:
+    with server.asking(zmq.DEALER) as asker:
+        asker.socket.sndhwm = 0
+        for number in range(5000):
+            asker.socket.send_multipart([b"", f"append {number}".encode()])
+        for number in range(5000):
+            assert asker.socket.recv_multipart()[-1].decode() == f"Elemento '{number}' adicionado."
+
+
+def test_a_message_that_is_too_long_to_be_answered_costs_its_sender_the_connection_alone(server: ListServer) -> None:
+    with server.asking(zmq.DEALER) as flooder, server.asking() as other:
+        flooder.socket.send_multipart([b"", b"append " + b"x" * (9 * 2**20)])
+        assert other.ask(b"append 1") == b"Elemento '1' adicionado."
+        assert not flooder.socket.poll(100)
+        assert flooder.ask(b"", b"mostrar") == b"['1']"  # ZeroMQ has connected anew
+
+
+def test_a_client_that_never_reads_its_answers_costs_bounded_memory_and_keeps_nobody_waiting(
+    server: ListServer,
+) -> None:
+    with server.asking(zmq.DEALER) as lazy, server.asking() as other:
+        lazy.socket.rcvhwm = 1
+        value = "x" * 60_000
+        for number in range(100):
+            other.native("append", value=f"{value}{number}")
+        before = server.rss_kib()
+        lazy.socket.sndtimeo = 200
+        for _ in range(300):  # six megabytes each, were they all answered
+            try:
+                lazy.socket.send_multipart([b"", b"mostrar"])
+            except zmq.Again:
+                break
+            assert other.ask(b"pesquisar x") == "Não encontrado".encode()
+        assert server.rss_kib() - before < 400 * 1024
+
+
+READY_AS = b"\x04%c\x05READY\x0bSocket-Type\x00\x00\x00\x03REQ\x07User-Id\x00\x00\x00%c%b"
+
+
+@pytest.mark.parametrize("name", [b"\xff", b"ana"])
+def test_what_a_client_says_of_itself_neither_stops_the_server_nor_names_it(server: ListServer, name: bytes) -> None:
+    with server.connect() as client:
+        client.sendall(GREETING + READY_AS % (37 + len(name), len(name), name))
+        read_until(client, b"Identity\x00\x00\x00\x00")
+        client.sendall(request(b"append 1"))
+        read_until(client, b"Elemento '1' adicionado.")
+    assert server.ask("mostrar") == "['1']"
+
+
+def test_a_long_envelope_is_not_sent_back(server: ListServer) -> None:
+    with server.asking(zmq.DEALER) as asker:
+        asker.socket.send_multipart([b"x" * 5000, b"", b"mostrar"])
+        assert asker.socket.recv_multipart() == ["Comando inválido: a mensagem tem 3 partes; deve ter uma só.".encode()]
+
+
+def test_slow_requests_that_are_sent_at_once_take_turns_with_others(tmp_path: Path) -> None:
+    flags = ("--log-requests-per-second", 0, "--durable", "no")
+    with list_server(tmp_path, *flags) as server, server.asking(zmq.DEALER) as one, server.asking() as other:
+        one.socket.sndhwm = one.socket.rcvhwm = 0
+        for number in range(60_000):
+            one.socket.send_multipart([b"", f"append {number}".encode()])
+        for _ in range(60_000):
+            one.socket.recv_multipart()
+        for _ in range(2000):
+            one.socket.send_multipart([b"", b'{"op": "search", "value": "x"}'])
+        assert other.ask(b"limpar") == b"Lista limpa."
+        versions = [json.loads(one.socket.recv_multipart()[-1])["version"] for _ in range(2000)]
+        assert versions[-1] == 60_001, "the other had to wait for all of them"
+
+
+def test_who_floods_the_port_for_watchers_costs_bounded_memory(server: ListServer) -> None:
+    with server.asking() as other, CONTEXT.socket(zmq.XSUB) as flooder:
+        flooder.linger = 0
+        flooder.connect(f"tcp://127.0.0.1:{other.native('info')['watch_port']}")
+        before = server.rss_kib()
+        for _ in range(200_000):
+            flooder.send(b"x")
+        assert other.ask(b"append 1") == b"Elemento '1' adicionado."
+        assert server.rss_kib() - before < 50 * 1024
+
+
+def test_a_broken_disk_ends_the_server_and_nothing_is_answered_any_more(tmp_path: Path) -> None:
+    code = """
+import errno, os, sys
+real, left = os.fdatasync, [2]
+def fdatasync(fd):
+    left[0] -= 1
+    if left[0] == 0:
+        raise OSError(errno.EIO, "Input/output error")
+    real(fd)
+os.fdatasync = fdatasync
+from frota.cli import main
+sys.exit(main(sys.argv[1:]))
+"""
+    log = tmp_path / "log"
+    with reserved_port() as port, log.open("wb") as output_:
+        words = ["list", "serve", "--port", port, "--state-dir", tmp_path / "state"]
+        process = subprocess.Popen([sys.executable, "-c", code, *map(str, words)], stderr=output_)
+        STARTED.append(process)
+        with connected(port) as asker, connected(port) as other:
+            assert asker.ask(b"append kept") == b"Elemento 'kept' adicionado."
+            for one in (asker, other):
+                one.socket.send(b"append lost")
+            assert process.wait(PATIENCE) == 1
+            assert not asker.socket.poll(100)
+            assert not other.socket.poll(100)
+    assert "the journal cannot be written, so nobody is answered: [Errno 5]" in log.read_text()
+    assert "everything answered is on disk" not in log.read_text()
+
+
+def test_thousands_of_connections_do_not_keep_the_next_client_waiting(server: ListServer) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    count = 10_000 if FULL else 2000
+    if hard < count + 500:
+        pytest.skip(f"only {hard} open files are allowed here")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, count + 500), hard))
+    connections: list[socket.socket] = []
+    try:
+        for number in range(count):
+            one = socket.create_connection(("127.0.0.1", server.port), PATIENCE)
+            if number % 2:
+                one.sendall(GREETING + READY)
+            connections.append(one)
+        assert server.ask("append 1", "mostrar") == "['1']"
+    finally:
+        for one in connections:
+            one.close()
+    assert server.ask("mostrar") == "['1']"
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [b"GET / HTTP/1.1\r\n\r\n", bytes(4096), GREETING + b"\xff" * 4096, GREETING + READY + b"\x02" + b"\x7f" * 8],
+    ids=["http", "zeros", "no handshake", "a frame of eight exabytes"],
+)
+def test_who_does_not_speak_zeromq_is_dropped_alone(server: ListServer, garbage: bytes) -> None:
+    with server.connect() as stranger:
+        stranger.sendall(garbage)
+        assert server.ask("append 1") == "Elemento '1' adicionado."
+
+
+def test_elements_with_spaces_and_control_characters_stay_as_they_are(server: ListServer) -> None:
+    values = ["a b", " ", "", "\x1b[31m\n", "ção", "'\"\\", "\U0001f600"]
+    with server.asking() as asker:
+        for value in values:
+            assert asker.native("append", value=value)["ok"]
+        assert asker.ask(b"mostrar").decode() == repr(values)
+    assert server.elements() == values
+
+
+def test_a_long_list_is_sorted_and_shown_while_others_are_served(tmp_path: Path) -> None:
+    with list_server(tmp_path, "--log-requests-per-second", 0) as server, server.asking(zmq.DEALER) as filler:
+        filler.socket.sndhwm = filler.socket.rcvhwm = 0
+        count = 60_000
+        for number in range(count):
+            filler.socket.send_multipart([b"", f"append {number * 7919 % count}".encode()])
+        for _ in range(count):
+            filler.socket.recv_multipart()
+        # The answers to the long requests come after those to the short ones that were sent behind them.
+        messages = [b"ordenar_cresc", b"mostrar", b'{"op": "append", "list": "other", "value": "x"}', b"pesquisar 5"]
+        for message in messages:
+            filler.socket.send_multipart([b"", message])
+        answers = [filler.socket.recv_multipart()[-1] for _ in messages]
+        assert [answer[:9] for answer in answers[:2]] == [b'{"ok":tru', b"Encontrad"]
+        assert b"Lista ordenada crescentemente." in answers[2:]
+        assert server.elements() == sorted(str(number) for number in range(count))
+        # A sort that the end of the server meets is done, kept and answered.
+        filler.socket.send_multipart([b"", b"ordenar_desc"])
+        assert server.stop() == 0
+        assert filler.socket.recv_multipart()[-1] == b"Lista ordenada decrescentemente."
+        server.start()
+        assert server.elements() == sorted((str(number) for number in range(count)), reverse=True)
+
+
+def test_a_watcher_hears_of_every_change_of_its_list_after_it_is_kept(server: ListServer) -> None:
+    with server.asking() as asker, CONTEXT.socket(zmq.SUB) as watcher:
+        watcher.linger, watcher.rcvtimeo = 0, int(PATIENCE * 1000)
+        watcher.connect(f"tcp://127.0.0.1:{asker.native('info')['watch_port']}")
+        watcher.subscribe(b"one\0")
+        while not watcher.poll(20):  # until the subscription has arrived
+            asker.native("append", list="one", value="first")
+        heard = json.loads(watcher.recv_multipart()[1])
+        version = asker.native("append", list="onetwo", value="x") and asker.native("info", list="one")["version"]
+        asker.native("insert", list="one", position=0, value="second")
+        while heard["version"] <= version:
+            topic, told = watcher.recv_multipart()
+            assert topic == b"one\0"
+            assert json.loads(told)["version"] == heard["version"] + 1
+            heard = json.loads(told)
+        assert (heard["op"], heard["value"], heard["position"]) == ("insert", "second", 0)
+        assert asker.native("changes", list="one", since=version)["changes"] == [heard]
+
+
+def test_the_log_has_the_texts_of_the_original_and_nobody_forges_a_line_of_it(server: ListServer) -> None:
+    trace = "0af7651916cd43dd8448eb211c80319c"
+    server.ask("append a")
+    server.ask("append \x1b[2Ja\u2028b")
+    server.native("append", value="x", traceparent=f"00-{trace}-b7ad6b7169203331-01")
+    log = server.log()
+    assert f"Servidor ZeroMQ iniciado em 127.0.0.1:{server.port}" in log
+    assert "Mensagem recebida: append a\n" in log
+    assert "Enviando resposta ao cliente: Elemento 'a' adicionado.\n" in log
+    assert "\x1b" not in log
+    assert "\u2028" not in log
+
+
+def test_what_is_logged_of_requests_is_bounded_and_counted(tmp_path: Path) -> None:
+    with list_server(tmp_path, "--log-requests-per-second", 5) as server, server.asking() as asker:
+        for _ in range(500):
+            asker.ask(b"mostrar")
+        assert server.stop() == 0
+        assert server.log().count("Mensagem recebida") < 100
+        assert "requests not logged one by one" in server.log()
+
+
+def test_in_memory_mode_nothing_is_kept_and_nothing_written(tmp_path: Path) -> None:
+    with list_server(tmp_path, "--durable", "no") as server:
+        assert server.ask("append a", "mostrar") == "['a']"
+        server.kill()
+        server.start()
+        assert server.ask("mostrar") == "[]"
+    assert not server.state.exists()
+
+
+def test_a_folder_that_is_in_use_is_not_shared(server: ListServer) -> None:
+    other = frota("list", "serve", "--port", 0, "--state-dir", server.state, stderr=subprocess.PIPE)
+    assert other.wait(PATIENCE) == 1
+    assert f"is in use by process {server.process.pid}".encode() in (other.stderr or sys.stdin.buffer).read()
+
+
+def test_a_port_that_is_taken_is_named(server: ListServer, tmp_path: Path) -> None:
+    other = frota("list", "serve", "--port", server.port, "--state-dir", tmp_path / "other", stderr=subprocess.PIPE)
+    assert other.wait(PATIENCE) == 1
+    assert f"127.0.0.1:{server.port}: Address already in use".encode() in (other.stderr or sys.stdin.buffer).read()
+
+
+def test_without_a_key_only_loopback_is_served(tmp_path: Path) -> None:
+    other = frota("list", "serve", "--host", "0.0.0.0", "--state-dir", tmp_path, stderr=subprocess.PIPE)
+    assert other.wait(PATIENCE) == 78
+    assert b"without a key only loopback is served. `frota list keygen` makes one" in other.stderr.read()  # type: ignore[union-attr]
+
+
+def test_a_stop_answers_what_was_asked_and_loses_nothing(tmp_path: Path) -> None:
+    with list_server(tmp_path) as server, server.asking(zmq.DEALER) as asker:
+        for number in range(500):  # more than ZeroMQ takes for one client at a time
+            asker.socket.send_multipart([b"", f"append {number}".encode()])
+        assert asker.socket.poll(int(PATIENCE * 1000))
+        assert server.stop() == 0
+        answered = 0
+        while asker.socket.poll(200):
+            asker.socket.recv_multipart()
+            answered += 1
+        server.start()
+        assert server.elements()[:answered] == [str(number) for number in range(answered)]
+        assert answered == 500
+
+
+# Becomes the server with a socket at the descriptor where systemd puts it (sd_listen_fds(3)).
+HAND_OVER = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.environ |= {"LISTEN_FDS": "1", "LISTEN_PID": str(os.getpid())}
+os.execv(sys.executable, [sys.executable, "-m", "frota", "list", "serve", *sys.argv[2:]])
+"""
+
+
+@contextmanager
+def handed_over(listener: socket.socket, state: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run a server on a listening socket as systemd hands one over; it has to end properly."""
+    words = [listener.fileno(), "--port", listener.getsockname()[1], "--state-dir", state]
+    command = [sys.executable, "-c", HAND_OVER, *map(str, words)]
+    process = subprocess.Popen(command, pass_fds=[listener.fileno()], stderr=subprocess.DEVNULL)
+    STARTED.append(process)
+    yield process
+    process.terminate()
+    assert process.wait(PATIENCE) == 0
+
+
+def test_the_last_answer_brings_the_end_of_the_connection_along(tmp_path: Path) -> None:
+    """Between the two, a client of the original's would ask again, and wait for ever."""
+    with socket.create_server(("127.0.0.1", 0)) as listener, handed_over(listener, tmp_path / "state") as server:
+        waiting = select.poll()
+        clients = {}
+        for _ in range(50):
+            client = socket.create_connection(listener.getsockname(), PATIENCE)
+            shake_hands(client)
+            client.sendall(request(b"append x"))
+            waiting.register(client, select.POLLIN)
+            clients[client.fileno()] = client
+        server.terminate()
+        while clients:
+            for descriptor, _ in waiting.poll(PATIENCE * 1000):
+                client = clients[descriptor]
+                assert client.recv(1000).endswith(b"Elemento 'x' adicionado."), "a request was lost"
+                client.setblocking(False)
+                try:
+                    assert client.recv(1000) == b""
+                except BlockingIOError:  # there was time to ask again
+                    client.sendall(request(b"append x"))
+                else:
+                    waiting.unregister(clients.pop(descriptor))
+        assert server.wait(PATIENCE) == 0
+
+
+def test_a_client_of_the_original_sees_restarts_as_pauses(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener, connected(listener.getsockname()[1]) as asker:
+        for number in range(3):
+            with handed_over(listener, tmp_path):
+                assert asker.ask(b"append x") == b"Elemento 'x' adicionado."
+                assert asker.native("info")["length"] == number + 1
+
+
+def request(text: bytes) -> bytes:
+    """Return a message as a REQ socket sends it."""
+    return b"\x01\x00\x00" + bytes([len(text)]) + text
+
+
+def shake_hands(connection: socket.socket) -> None:
+    connection.sendall(GREETING + READY)
+    read_until(connection, b"Identity\x00\x00\x00\x00")
+
+
+def read_until(connection: socket.socket, end: bytes) -> None:
+    received = b""
+    while not received.endswith(end):
+        received += (piece := connection.recv(1000))
+        assert piece, f"the connection has ended after {received!r}"

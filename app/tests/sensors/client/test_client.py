@@ -1,0 +1,252 @@
+"""The client against servers of both kinds."""
+
+import asyncio
+import re
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from frota.logs import log
+from frota.sensors.client import delivery
+from frota.sensors.client.client import SensorClient
+from frota.sensors.client.spool import Spool
+from frota.sensors.settings import ClientSettings
+from support import ANSWER, PATIENCE, frota, server
+
+
+class Original(threading.Thread):
+    """A server as the original is: whatever one recv returns is a reading, the answer has no newline."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self.listener.getsockname()[1]
+        self.received: list[str] = []
+        self.start()
+
+    def run(self) -> None:
+        while True:
+            try:
+                connection, _ = self.listener.accept()
+            except OSError:
+                return
+            with connection:
+                while data := connection.recv(1024):
+                    self.received.append(data.decode())
+                    connection.sendall(ANSWER)
+
+
+@pytest.fixture
+def original() -> Iterator[Original]:
+    one = Original()
+    yield one
+    one.listener.close()
+
+
+def simulate(folder: Path, port: int, *flags: object, kind: str = "temperature") -> tuple[int, str]:
+    """Run a client to its end; return its status and its log."""
+    flags = ("--port", port, "--state-dir", folder / kind, "--interval", 0.01, "--retry-most", 0.05, *flags)
+    process = frota("sensors", "simulate", kind, *flags, stderr=-1)
+    _, log = process.communicate(timeout=PATIENCE)
+    return process.returncode, log.decode()
+
+
+def test_an_original_server_is_recognised_and_gets_pure_readings_one_at_a_time(
+    tmp_path: Path, original: Original
+) -> None:
+    status, log = simulate(tmp_path, original.port, "--count", 5)
+    assert status == 0
+    assert original.received[0].endswith("°C\n")
+    assert all(re.fullmatch(r"Sensor1 - Temperatura: 2\d\.\d{1,2}°C", text) for text in original.received[1:])
+    assert len(original.received) == 5
+    for text in ("Conectado ao servidor.", f"Enviado: {original.received[1]}", f"Resposta: {ANSWER.decode()}"):
+        assert text in log
+
+
+def test_the_original_protocol_never_sends_a_newline(tmp_path: Path, original: Original) -> None:
+    status, _ = simulate(tmp_path, original.port, "--count", 3, "--protocol", "original", kind="humidity")
+    assert status == 0
+    assert len(original.received) == 3
+    assert all(re.fullmatch(r"Sensor2 - Umidade: [4-7]\d\.\d{1,2}%", text) for text in original.received)
+
+
+def test_a_native_server_is_recognised_by_the_first_answer_and_greeted_at_once_the_next_time(tmp_path: Path) -> None:
+    with server(tmp_path) as running:
+        assert simulate(tmp_path, running.port, "--count", 3)[0] == 0
+        assert simulate(tmp_path, running.port, "--count", 2)[0] == 0
+        assert [one.get("number") for one in running.kept()] == [None, 2, 3, 4, 5]
+
+
+def test_a_client_that_learnt_native_finds_out_when_the_server_has_become_an_original(
+    tmp_path: Path, original: Original
+) -> None:
+    with server(tmp_path) as running:
+        assert simulate(tmp_path, running.port, "--count", 1)[0] == 0
+    assert simulate(tmp_path, original.port, "--count", 2)[0] == 0
+    assert [text for text in original.received if text.startswith("Sensor1")] == original.received[1:]
+
+
+def test_a_kind_of_ones_own_needs_no_code(tmp_path: Path) -> None:
+    own = ("--sensor", "Pátio 2", "--label", "Pressão", "--unit", "hPa", "--low", 990, "--high", 1030)
+    with server(tmp_path) as running:
+        assert simulate(tmp_path, running.port, "--count", 2, *own, kind="pressure")[0] == 0
+        (first, _) = running.kept()
+        assert (first["sensor"], first["kind"], first["unit"]) == ("Pátio 2", "Pressão", "hPa")
+        assert 990 <= first["value"] <= 1030
+
+
+@pytest.mark.parametrize(
+    ("flags", "reason"),
+    [
+        ((), "SENSORS_SENSOR is not set"),
+        (("--sensor", "S", "--label", "L", "--unit", "5"), "would be no valid reading"),
+        (("--sensor", "S", "--label", "L", "--unit", "m", "--low", 2, "--high", 1), "must not be above SENSORS_HIGH"),
+    ],
+)
+def test_a_kind_that_is_not_described_well_is_refused_with_the_reason(
+    tmp_path: Path, flags: tuple[object, ...], reason: str
+) -> None:
+    status, log = simulate(tmp_path, 1, *flags, kind="other")
+    assert status == 78
+    assert reason in log
+
+
+def test_a_second_client_in_the_same_folder_is_refused(tmp_path: Path, original: Original) -> None:
+    first = frota("sensors", "simulate", "humidity", "--port", original.port, "--state-dir", tmp_path, stderr=-1)
+    assert first.stderr
+    assert first.stderr.readline()
+    second = frota("sensors", "simulate", "humidity", "--port", original.port, "--state-dir", tmp_path, stderr=-1)
+    assert b"in use by process" in second.communicate(timeout=PATIENCE)[1]
+    assert second.returncode == 1
+    first.terminate()
+    first.communicate(timeout=PATIENCE)
+    assert first.returncode == 0
+
+
+def test_what_is_longer_than_any_answer_is_not_waited_for_the_end_of(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        flags = (
+            "--port",
+            listener.getsockname()[1],
+            "--state-dir",
+            tmp_path,
+            "--answer-timeout",
+            3600,
+            "--retry-most",
+            0.01,
+        )
+        process = frota("sensors", "simulate", "temperature", *flags, stderr=-1)
+        listener.settimeout(PATIENCE)
+        for _ in range(2):  # the second: it has given the first one up
+            connection, _ = listener.accept()
+            with connection:
+                connection.settimeout(PATIENCE)
+                connection.sendall(b"x" * 4096)
+                while connection.recv(1024):
+                    pass
+        process.terminate()
+        _, log = process.communicate(timeout=PATIENCE)
+    assert b"readings wait" in log
+
+
+def test_a_count_is_reached_although_the_last_answer_is_lost(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        flags = ("--port", listener.getsockname()[1], "--state-dir", tmp_path, "--count", 1, "--protocol", "native")
+        process = frota("sensors", "simulate", "temperature", *flags, stderr=-1)
+        listener.settimeout(PATIENCE)
+        for stored in range(2):
+            connection, _ = listener.accept()
+            connection.settimeout(PATIENCE)
+            with connection, connection.makefile("rb") as lines:
+                assert lines.readline().startswith(b"frota hello ")
+                connection.sendall(b"frota numbered %d\n" % stored)
+                lines.readline()  # the reading, once; the second time the client's end
+        process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0
+
+
+def test_a_server_that_has_no_room_for_a_client_that_numbers_is_not_taken_for_another_kind(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        flags = ("--port", listener.getsockname()[1], "--state-dir", tmp_path, "--count", 2, "--interval", 0.01)
+        process = frota("sensors", "simulate", "temperature", *flags, "--protocol", "auto", stderr=-1)
+        listener.settimeout(PATIENCE)
+        first, _ = listener.accept()
+        with first, first.makefile("rb") as lines:
+            assert lines.readline().startswith(b"Sensor1")
+            first.sendall(ANSWER + b"\n")
+            assert lines.readline().startswith(b"frota hello ")
+            first.sendall("Erro: servidor cheio, conexões demais, tente mais tarde\n".encode())
+        second, _ = listener.accept()
+        with second, second.makefile("rb") as lines:
+            assert lines.readline().startswith(b"frota hello ")
+        process.terminate()
+        process.communicate(timeout=PATIENCE)
+
+
+@pytest.mark.parametrize("protocol", ["original", "auto"])
+@pytest.mark.parametrize("words", ["Erro: disco cheio, leitura não gravada, tente mais tarde", "Tente depois."])
+def test_an_error_without_a_newline_is_shown_and_the_reading_sent_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], protocol: str, words: str
+) -> None:
+    monkeypatch.setattr(delivery, "_GRACE_SECONDS", 0.01)
+    answers, received = [words.encode(), ANSWER], []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        received.append(await reader.read(1024))
+        writer.write(answers.pop(0))
+        await reader.read()
+        writer.close()
+
+    async def deliver() -> None:
+        server = await asyncio.start_server(answer, "127.0.0.1", 0)
+        host, port = server.sockets[0].getsockname()
+        config = ClientSettings(
+            host, port, protocol, None, "S", "L", "°C", interval=3600, count=1, answer_timeout=3600, retry_most=0.01
+        )
+        ended = asyncio.get_running_loop().create_future()
+        client = SensorClient(config, tmp_path, ended.set_result)
+        await client.start()
+        assert await asyncio.wait_for(ended, PATIENCE) == 0
+        await client.stop()
+        server.close()
+
+    log.configure("sensors", "test")
+    asyncio.run(deliver())
+    assert received[0] == received[1]
+    assert f"Resposta: {words}\n" in capfd.readouterr().err
+
+
+def test_an_answer_that_comes_in_two_halves_with_a_pause_between_them_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(delivery, "_GRACE_SECONDS", 0.01)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil("°C".encode())
+        writer.write(ANSWER[:9])
+        more = asyncio.create_task(reader.read(1))
+        await asyncio.wait((more,), timeout=0.3)  # many times the client's grace
+        writer.write(ANSWER[9:])
+        await more
+        writer.close()
+
+    async def deliver() -> None:
+        server = await asyncio.start_server(answer, "127.0.0.1", 0)
+        host, port = server.sockets[0].getsockname()
+        config = ClientSettings(host, port, "original", sensor="S", label="L", unit="°C", answer_timeout=PATIENCE)
+        spool, delivered = Spool(tmp_path, 9), asyncio.Event()
+        spool.add("S - L: 5°C")
+        delivering = asyncio.create_task(delivery.Delivery(config, spool, asyncio.Event(), delivered.set).run())
+        done = asyncio.create_task(delivered.wait())
+        await asyncio.wait((delivering, done), return_when=asyncio.FIRST_COMPLETED, timeout=PATIENCE)
+        assert not delivering.done()
+        assert spool.waiting == 0
+        delivering.cancel()
+        await asyncio.wait((delivering,))
+        server.close()
+        spool.close()
+
+    asyncio.run(deliver())

@@ -1,0 +1,130 @@
+"""Connections in one process with their server, packet by packet, with a disk that waits when it is told to."""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from frota.logs import log
+from frota.sensors.messages import Parts
+from frota.sensors.server.connection import Connection
+from frota.sensors.server.server import SensorServer
+from support import ANSWER, LINE, READING, Disk, serving
+
+
+class Wire(asyncio.Transport):
+    """Stands in for a socket; tells of its end only when the test says so."""
+
+    def __init__(self) -> None:
+        super().__init__({"peername": ("127.0.0.1", 1)})
+        self.sent = b""
+        self.reading = True
+
+    def write(self, data: bytes) -> None:  # type: ignore[override]
+        self.sent += data
+
+    def is_closing(self) -> bool:
+        return False
+
+    def pause_reading(self) -> None:
+        self.reading = False
+
+    def resume_reading(self) -> None:
+        self.reading = True
+
+    def abort(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+def connect(server: SensorServer) -> tuple[Connection, Wire]:
+    connection, wire = Connection(server), Wire()
+    connection.connection_made(wire)
+    return connection, wire
+
+
+def end(*connections: Connection) -> None:
+    for connection in connections:
+        connection.connection_lost(None)
+
+
+def test_all_are_held_back_while_the_disk_stands_still_although_one_does_not_wait_for_answers(
+    tmp_path: Path, disk: Disk
+) -> None:
+    async def send() -> None:
+        async with serving(tmp_path, max_backlog_bytes=65536) as (server, _):
+            (connection, wire), (other, others) = connect(server), connect(server)
+            disk.go.clear()
+            for _ in range(5000):
+                if not wire.reading:
+                    break
+                connection.data_received(READING)
+                await asyncio.sleep(0)
+            assert server.wal.backlog < 2 * 65536
+            assert (wire.reading, others.reading) == (False, False)
+            late, lates = connect(server)
+            await asyncio.sleep(0)
+            assert not lates.reading
+            disk.go.set()
+            await server.wal.drain()
+            assert (wire.reading, others.reading, lates.reading) == (True, True, True)
+            end(connection, other, late)
+
+    asyncio.run(send())
+
+
+def test_a_connection_that_a_newer_one_of_its_client_replaces_stores_nothing_more(tmp_path: Path, disk: Disk) -> None:
+    hello = f"frota hello {uuid4()}\n".encode()
+
+    async def send() -> None:
+        async with serving(tmp_path, max_backlog_bytes=65536) as (server, _):
+            disk.go.clear()
+            server.wal.append(b"? 0 0 -\n", lambda *_: None, None)  # something for the hello to wait behind
+            (older, _), (newer, wire) = connect(server), connect(server)
+            older.data_received(hello + LINE)
+            newer.data_received(hello)
+            disk.go.set()
+            await server.wal.drain()
+            await server.wal.drain()  # what the first hello would have let through
+            newer.data_received(LINE)
+            await server.wal.drain()
+            assert wire.sent.startswith(b"frota numbered 0\n")
+            assert server.wal.last(next(iter(server._clients))) == 1
+            end(older, newer)
+
+    asyncio.run(send())
+    kept = [path.read_bytes().count(READING) for path in tmp_path.glob("*.segment")]
+    assert kept == [1]
+
+
+def test_a_mistake_of_ours_over_one_reading_costs_no_other_connection_its_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    async def send() -> None:
+        async with serving(tmp_path) as (server, _):
+            pairs = [connect(server) for _ in range(5)]
+            check = server.watch.check
+
+            def broken(found: Sequence[Parts], now: float) -> list[int]:
+                if any(parts[0] == "Poison" for parts in found):
+                    raise ValueError("a mistake")
+                return check(found, now)
+
+            monkeypatch.setattr(server.watch, "check", broken)
+            for number, (connection, _) in enumerate(pairs):
+                connection.data_received(b"Poison - Umidade: 5%" if number == 2 else READING)
+            await asyncio.sleep(0)
+            await server.wal.drain()
+            answers = [wire.sent for _, wire in pairs]
+            assert answers.pop(2) == "Erro: erro interno do servidor, conexão encerrada".encode()
+            assert answers == [ANSWER] * 4
+            end(*[connection for connection, _ in pairs])
+
+    log.configure("sensors", "test")
+    asyncio.run(send())
+    assert sum(path.read_bytes().count(READING) for path in tmp_path.glob("*.segment")) == 4
+    assert capfd.readouterr().err.count("ValueError: a mistake") == 2

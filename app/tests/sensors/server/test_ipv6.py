@@ -1,0 +1,99 @@
+"""Server, sensors and viewers over IPv6."""
+
+import asyncio
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from frota.sensors.client.client import SensorClient
+from frota.sensors.readings import Query
+from frota.sensors.settings import ClientSettings
+from frota.sensors.viewer.query import ask
+from support import ANSWER, PATIENCE, READING, Server, frota, output, read_exactly, server, serving
+
+
+def simulate(folder: Path, host: str, port: int) -> None:
+    """Deliver one reading by the client that is ours."""
+    flags = ("--host", host, "--port", port, "--state-dir", folder, "--count", 1, "--interval", 0.01)
+    sensor = frota("sensors", "simulate", "humidity", *flags, stderr=-1)
+    _, said = sensor.communicate(timeout=PATIENCE)
+    assert sensor.returncode == 0, said.decode()
+
+
+def send(running: Server, host: str) -> None:
+    """Deliver one reading as the original client does."""
+    with socket.create_connection((host, running.port), PATIENCE) as connection:
+        connection.sendall(READING)
+        assert read_exactly(connection, len(ANSWER)) == ANSWER
+
+
+@pytest.mark.parametrize("host", ["::1", "[::1]", "::"])
+def test_readings_come_and_are_shown_over_ipv6(tmp_path: Path, host: str) -> None:
+    with server(tmp_path, "--host", host) as running:
+        send(running, "::1")
+        simulate(tmp_path / "sensor", "::1", running.port)
+        for asked in ("::1", "[::1]"):
+            shown = output("sensors", "history", "--json", "--host", asked, "--port", running.port).splitlines()
+            assert [json.loads(line)["sensor"] for line in shown] == ["Sensor1", "Sensor2"]
+            assert all(json.loads(line)["peer"].startswith("[::1]:") for line in shown)
+        tail = frota("sensors", "tail", "--host", "::1", "--port", running.port, "--last", 0, "--json", stdout=-1)
+        running.wait_for("Conexões ativas: 1")
+        assert tail.stdout
+        send(running, "::1")
+        tail.terminate()
+        tail.communicate(timeout=PATIENCE)
+        assert "Nova conexão de ('::1', " in running.log()
+
+
+def test_a_server_on_any_address_of_ipv6_serves_ipv4_too_by_its_plain_address(tmp_path: Path) -> None:
+    with server(tmp_path, "--host", "::") as running:
+        send(running, "127.0.0.1")
+        send(running, "::1")
+        peers = [one["peer"].rpartition(":")[0] for one in running.kept()]
+        assert peers == ["127.0.0.1", "[::1]"]
+        running.wait_for(r"Nova conexão de \('127.0.0.1', ")
+
+
+def test_a_server_on_an_ipv4_address_that_is_written_as_one_of_ipv6_serves_it(tmp_path: Path) -> None:
+    with server(tmp_path, "--host", "::ffff:127.0.0.1") as running:
+        send(running, "127.0.0.1")
+        assert running.kept()[0]["peer"].startswith("127.0.0.1:")
+
+
+def test_a_sensor_that_finds_no_server_names_it_with_brackets(tmp_path: Path) -> None:
+    flags = ("--host", "::1", "--port", 1, "--state-dir", tmp_path, "--retry-most", 0.01)
+    sensor = frota("sensors", "simulate", "humidity", *flags, stderr=-1)
+    assert sensor.stderr
+    assert any("[::1]:1: " in line.decode() for line in sensor.stderr)
+    sensor.terminate()
+    sensor.communicate(timeout=PATIENCE)
+
+
+def test_a_name_that_has_only_an_ipv6_address_is_found_by_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    resolve = socket.getaddrinfo
+
+    def only_ipv6(host: Any, port: Any, family: int = 0, *rest: Any, **named: Any) -> Any:
+        if host == "sensors.example":
+            host = "::1" if family != socket.AF_INET else "no such host"
+        return resolve(host, port, family, *rest, **named)
+
+    monkeypatch.setattr(socket, "getaddrinfo", only_ipv6)
+
+    async def live() -> list[dict[str, Any]]:
+        ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        async with serving(tmp_path / "state", host="sensors.example") as (_, port):
+            where = ("sensors.example", port)
+            config = ClientSettings(*where, sensor="S", label="Umidade", unit="%", count=1)
+            client = SensorClient(config, tmp_path / "sensor", ended.set_result)
+            await client.start()
+            assert await asyncio.wait_for(ended, PATIENCE) == 0
+            await client.stop()
+            found = ask("sensors.example", port, "history", Query(), print)
+            return await asyncio.to_thread(list, found)
+
+    (one,) = asyncio.run(live())
+    assert one["sensor"] == "S"
+    assert one["peer"].startswith("[::1]:")

@@ -1,0 +1,229 @@
+"""The server under what strangers and a failing machine do to it: a reason, a bound, and service for the others."""
+
+import re
+import resource
+import signal
+import socket
+from contextlib import suppress
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+from frota.storage.wal import segment
+from support import ANSWER, ANSWER_LINE, LINE, PATIENCE, READING, Server, frota, read_all, read_exactly, server
+
+
+@pytest.mark.parametrize("data", [b"\xff\xfe\x00", bytes(range(128, 256)) * 8, b"\x16\x03\x01\x02\x00\x01\xfc"])
+def test_binary_gets_an_error_and_never_an_acknowledgement(running: Server, data: bytes) -> None:
+    answer = running.ask(data, b"\n", LINE)
+    assert not answer.startswith(ANSWER)
+    assert running.ask(READING) == ANSWER
+
+
+def test_three_megabytes_without_an_end_get_an_error_and_cost_no_memory(running: Server) -> None:
+    before = running.rss_kib()
+    with running.connect() as connection:
+        try:
+            for _ in range(3 * 16):
+                connection.sendall(b"x" * 65536)
+        except ConnectionError:
+            pass
+        assert "longa demais" in read_all(connection).decode()
+    assert running.rss_kib() - before < 8 * 1024
+    assert running.ask(READING) == ANSWER
+
+
+def test_the_rest_of_a_reading_is_not_waited_for_for_ever(tmp_path: Path) -> None:
+    with server(tmp_path, "--incomplete-timeout", 0.2) as running, running.connect() as connection:
+        connection.sendall(READING[:10])
+        assert "leitura incompleta" in read_all(connection).decode()
+
+
+@pytest.mark.parametrize(
+    ("reading", "reason"),
+    [
+        ("Sensor1 - Temperatura: 21,5°C", "o separador decimal é o ponto, não a vírgula"),
+        ("Sensor1 - Temperatura: 0x1A°C", 'só números decimais, não "0x1A°C"'),
+        ("Sensor1 - Temperatura: nan°C", "não é um número finito"),
+        ("Sensor1 - Temperatura: 5e°C", "expoente sem algarismos"),
+        ("Sensor1 - Temp=: 5°C", 'a grandeza não pode ter "="'),
+        ("Sen\x07sor1 - Temperatura: 5°C", "U+0007"),
+        ("[info] Sensor1 - Temperatura: 5°C", "leitura inválida"),
+    ],
+)
+def test_what_can_become_no_reading_is_told_why_at_once_and_the_connection_goes_on(
+    tmp_path: Path, reading: str, reason: str
+) -> None:
+    with server(tmp_path, "--incomplete-timeout", 3600) as running, running.connect() as connection:
+        connection.sendall(reading.encode())
+        assert reason in connection.recv(1000).decode()  # or the test would wait for ever
+        connection.sendall(READING)
+        assert read_exactly(connection, len(ANSWER)) == ANSWER
+        assert len(running.kept()) == 1
+
+
+@pytest.mark.parametrize(
+    ("reading", "reason"),
+    [
+        ("Sensor1 - Temperatura: 21.5C", 'a unidade "C" só vale com uma nova linha no fim; "°C"?'),
+        ("Aquario - pH: 7.2", "falta a unidade"),
+        ("Patio - Pressao: 1013hPa", 'a unidade "hPa" só vale'),
+    ],
+)
+def test_what_only_a_newline_would_make_a_reading_is_told_so(tmp_path: Path, reading: str, reason: str) -> None:
+    with server(tmp_path, "--incomplete-timeout", 0.2) as running:
+        with running.connect() as connection:
+            connection.sendall(reading.encode())
+            assert reason in read_all(connection).decode()
+        assert reason in running.ask(reading.encode()).decode()
+        assert running.ask(f"{reading}\n".encode()) == ANSWER_LINE
+
+
+def test_a_connection_with_too_many_bad_readings_without_newlines_is_closed_too(tmp_path: Path) -> None:
+    with server(tmp_path, "--max-errors", 2) as running, running.connect() as connection:
+        for _ in range(2):
+            connection.sendall(b"S - U: 1,5%")
+            assert b"Erro: leitura inv" in connection.recv(1000)
+        connection.sendall(b"S - U: 1,5%")
+        assert "linhas inválidas demais" in read_all(connection).decode()
+
+
+def test_half_a_reading_at_the_end_of_a_connection_is_not_taken_for_one(running: Server) -> None:
+    assert "leitura incompleta" in running.ask(READING[:10]).decode()
+    incomplete = "Erro: leitura incompleta, o resto não chegou a tempo\n".encode()
+    assert running.ask(LINE + READING) == ANSWER_LINE + incomplete
+    assert len(running.kept()) == 1
+
+
+def test_a_connection_with_too_many_bad_lines_is_closed_with_the_reason(tmp_path: Path) -> None:
+    with server(tmp_path, "--max-errors", 2) as running:
+        lines = running.ask(b"nada\n" * 9 + LINE).decode().splitlines()
+        assert len(lines) == 4
+        assert lines[3].startswith("Erro: linhas inválidas demais")
+        assert running.kept() == []
+
+
+def test_a_silent_connection_is_closed_and_makes_room(tmp_path: Path) -> None:
+    with server(tmp_path, "--idle-timeout", 0.2, "--max-connections", 1) as running:
+        with running.connect() as connection:
+            assert read_all(connection) == b""
+        running.wait_for("Conexão encerrada com")
+        assert running.ask(READING) == ANSWER
+
+
+def test_of_five_thousand_connections_a_thousand_are_served_and_the_others_told_why(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(8000, hard), hard))
+    with server(tmp_path) as running:
+        served = [running.connect() for _ in range(1000)]
+        for connection in served:
+            connection.sendall(READING)
+        for _ in range(8):
+            refused = [running.connect() for _ in range(500)]
+            for connection in refused:
+                assert read_all(connection).decode().startswith("Erro: servidor cheio")
+                connection.close()
+        for connection in served:
+            assert read_exactly(connection, len(ANSWER)) == ANSWER
+        assert running.rss_kib() < 60 * 1024
+        for connection in served:
+            connection.close()
+        assert len(running.kept()) == 1000
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def test_a_flood_of_connections_that_takes_all_descriptors_ends_neither_the_server_nor_its_log(tmp_path: Path) -> None:
+    def few() -> None:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (150, 150))
+
+    flags = ("--max-connections", 100, "--segment-bytes", 4096)
+    with server(tmp_path, *flags, preexec_fn=few) as running, running.connect() as sensor:
+        flood = [running.connect() for _ in range(300)]
+        for _ in range(100):  # each with enough for the log to want a new file
+            sensor.sendall(LINE * 200)
+            assert read_exactly(sensor, 200 * len(ANSWER_LINE)) == ANSWER_LINE * 200
+        for connection in flood:
+            connection.close()
+        assert running.wait_for("150 open files are allowed, too few for 100 connections")
+        assert len(running.kept()) == 20_000
+
+
+def test_who_never_reads_its_answers_is_held_back_and_then_cut_off(tmp_path: Path) -> None:
+    flags = ("--unread-timeout", 0.5, "--log-readings-per-second", 0, "--max-backlog-bytes", 2**20)
+    with server(tmp_path, *flags) as running, running.connect() as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        before, sent = running.rss_kib(), 0
+        with suppress(ConnectionError):
+            while sent < 2**28:
+                sent += connection.send(LINE * 2000)
+        assert sent < 2**28
+        assert running.rss_kib() - before < 20 * 1024
+        assert running.ask(READING) == ANSWER
+
+
+def test_on_a_full_disk_nothing_is_acknowledged_and_service_goes_on_once_there_is_room(tmp_path: Path) -> None:
+    flags = ("--segment-bytes", 2**20, "--log-readings-per-second", 0)
+    with server(tmp_path, *flags) as running, running.connect() as connection:
+        connection.sendall(LINE * 500)  # more than the server's log, which is under the same limit in this test
+        assert read_exactly(connection, 500 * len(ANSWER_LINE)) == ANSWER_LINE * 500
+        size = max(path.stat().st_size for path in running.state.iterdir())
+        resource.prlimit(running.process.pid, resource.RLIMIT_FSIZE, (size + 40, resource.RLIM_INFINITY))
+        connection.sendall(LINE * 2)
+        full = "Erro: disco cheio, leitura não gravada, tente mais tarde\n".encode()
+        assert read_exactly(connection, 2 * len(full)) == full * 2
+        assert len(running.kept()) == 500
+        resource.prlimit(running.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        connection.sendall(LINE)
+        assert read_exactly(connection, len(ANSWER_LINE)) == ANSWER_LINE
+        assert len(running.kept()) == 501
+        assert re.search(r"ERROR .*disco cheio", running.log())
+
+
+def test_what_a_server_has_kept_for_long_enough_is_deleted_with_a_record_of_each_file(tmp_path: Path) -> None:
+    with server(tmp_path, "--segment-bytes", 4096, "--keep-days", 1e-5) as running:
+        while "00000001.segment: deleted, " not in running.log():
+            assert running.ask(LINE * 100) == ANSWER_LINE * 100
+        assert re.search(r"INFO .*00000001\.segment: deleted, \d+ bytes written .*this log was open for", running.log())
+        assert not segment.path_of(running.state, 1).exists()
+        assert running.kept()
+
+
+def test_a_numbered_client_is_disconnected_by_a_full_disk_so_that_no_number_is_skipped(tmp_path: Path) -> None:
+    client = str(uuid4()).encode()
+    with server(tmp_path, "--segment-bytes", 2**20) as running:
+        assert running.ask(b"frota hello %b\n" % client, LINE * 2) == b"frota numbered 0\n" + ANSWER_LINE * 2
+        size = max(path.stat().st_size for path in running.state.iterdir())
+        resource.prlimit(running.process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+        with running.connect() as connection:
+            connection.sendall(b"frota hello %b\n" % client + LINE * 50)
+            answer = read_all(connection)  # to the end, which is the server's doing
+        assert answer.startswith(b"frota numbered 2\nErro: disco cheio")
+        assert ANSWER not in answer
+        resource.prlimit(running.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        assert running.ask(b"frota hello %b\n" % client, LINE) == b"frota numbered 2\n" + ANSWER_LINE
+        assert [one["number"] for one in running.kept()] == [1, 2, 3]
+
+
+def test_a_journal_that_refuses_stops_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = str(tmp_path / "journal")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journal:
+        journal.bind(path)
+        monkeypatch.setenv("FROTA_JOURNAL_SOCKET", path)
+        process = frota("sensors", "serve", "--host", "127.0.0.1", "--port", 0, "--state-dir", tmp_path / "state")
+        started = journal.recv(65536).decode()
+        port = int(re.search(r"ADDRESS=127.0.0.1:(\d+)", started)[1])  # type: ignore[index]
+        # From here on nobody reads the journal, and it is soon full.
+        for _ in range(40):
+            with socket.create_connection(("127.0.0.1", port), PATIENCE) as connection:
+                connection.sendall(LINE * 20)
+                assert read_exactly(connection, 20 * len(ANSWER_LINE)) == ANSWER_LINE * 20
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 0
+
+
+def test_what_a_stranger_sends_cannot_forge_a_line_of_the_log(running: Server) -> None:
+    running.ask(b"x\x1b[2J\r2026-01-01 00:00:00.000 CRITICAL forged\n")
+    running.wait_for("Erro com")
+    assert "\x1b" not in running.log()
+    assert not re.search(r"^\S+ \S+ CRITICAL", running.log(), re.MULTILINE)

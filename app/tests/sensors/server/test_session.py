@@ -1,0 +1,85 @@
+"""Numbered clients: what the server says it has is what it has, and each number means one line."""
+
+import asyncio
+import re
+from pathlib import Path
+from uuid import uuid4
+
+from frota.sensors.client.spool import Spool
+from support import ANSWER_LINE, LINE, Disk, frota, read_all, read_exactly, server, serving
+
+
+def test_a_second_connection_of_a_numbered_client_replaces_the_first(tmp_path: Path) -> None:
+    hello = b"frota hello %b\n" % str(uuid4()).encode()
+    with server(tmp_path) as running, running.connect() as first, running.connect() as second:
+        first.sendall(hello + LINE * 2)
+        expected = b"frota numbered 0\n" + ANSWER_LINE * 2
+        assert read_exactly(first, len(expected)) == expected
+        second.sendall(hello)
+        assert read_exactly(second, len(b"frota numbered 2\n")) == b"frota numbered 2\n"
+        assert read_all(first) == b""
+        second.sendall(b"frota skip 7\n" + LINE)
+        assert read_exactly(second, len(ANSWER_LINE)) == ANSWER_LINE
+    assert [one["number"] for one in running.kept()] == [1, 2, 7]
+    running.wait_for("4 readings were dropped by the sensor's full spool")
+
+
+def test_a_line_that_is_refused_has_a_number_all_the_same(tmp_path: Path) -> None:
+    with server(tmp_path) as running:
+        running.ask(b"frota hello %b\n" % str(uuid4()).encode(), LINE, b"nada\n", LINE)
+        assert [one["number"] for one in running.kept()] == [1, 3]
+
+
+def test_there_is_a_greatest_number_and_nothing_beyond_it_is_kept_or_acknowledged(tmp_path: Path) -> None:
+    hello = b"frota hello %b\n" % str(uuid4()).encode()
+    with server(tmp_path) as running:
+        beyond = running.ask(hello, b"frota skip 1000000000000000000\n", LINE).decode()
+        assert beyond.endswith("Erro: skip espera um número acima do último, até 999999999999999999, depois de hello\n")
+        last = running.ask(hello, b"frota skip 999999999999999998\n", LINE * 2)
+        assert last == b"frota numbered 0\n" + ANSWER_LINE * 2
+        refused = "Erro: não há número acima de 999999999999999999, comece de novo com outro UUID\n"
+        assert running.ask(hello, LINE, LINE * 2).decode() == f"frota numbered 999999999999999999\n{refused}"
+        assert [one["number"] for one in running.kept()] == [10**18 - 2, 10**18 - 1]
+
+
+def test_a_client_whose_numbers_are_used_up_shows_what_the_server_says_and_keeps_its_readings(tmp_path: Path) -> None:
+    spool = Spool(tmp_path / "client", 9)
+    hello = b"frota hello %b\n" % spool.client.encode()
+    spool.not_before(10**18 - 1)
+    spool.add("Sensor1 - Umidade: 5%")
+    spool.close()
+    with server(tmp_path) as running:
+        running.ask(hello, b"frota skip 999999999999999999\n", LINE)
+        where = ("--port", running.port, "--state-dir", tmp_path / "client", "--protocol", "native", "--count", 1)
+        with frota("sensors", "simulate", "humidity", *where, stderr=-1) as client:
+            assert client.stderr
+            said = iter(client.stderr.readline, b"")
+            text = "não há número acima de 999999999999999999, comece de novo com outro UUID; [12] readings wait"
+            assert any(re.search(text, line.decode()) for line in said)
+            client.terminate()
+        assert len(running.kept()) == 1
+
+
+def test_a_client_that_comes_back_hears_its_last_number_only_when_all_it_had_sent_is_on_disk(
+    tmp_path: Path, disk: Disk
+) -> None:
+    hello = b"frota hello %b\n" % str(uuid4()).encode()
+
+    async def scenario() -> None:
+        async with serving(tmp_path) as (_, port):
+            first_reader, first = await asyncio.open_connection("127.0.0.1", port)
+            first.write(hello)
+            assert await first_reader.readline() == b"frota numbered 0\n"
+            disk.go.clear()
+            first.write(LINE * 3)
+            assert await asyncio.to_thread(disk.syncing.wait, 10)
+            second_reader, second = await asyncio.open_connection("127.0.0.1", port)
+            second.write(hello + LINE)
+            assert await first_reader.read() == b""  # replaced, though its readings still wait for the disk
+            disk.go.set()
+            assert await second_reader.readline() == b"frota numbered 3\n"
+            assert await second_reader.readline() == ANSWER_LINE
+            for writer in (first, second):
+                writer.close()
+
+    asyncio.run(asyncio.wait_for(scenario(), 20))

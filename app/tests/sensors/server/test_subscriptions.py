@@ -1,0 +1,262 @@
+"""Those who look: the same history everywhere, and a tail without gap or repetition."""
+
+import asyncio
+import errno
+import json
+import threading
+import tracemalloc
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from frota.sensors.history import history
+from frota.sensors.readings import Query, head
+from frota.sensors.server import transport
+from frota.sensors.server.subscriptions import Subscription
+from frota.storage.wal import segment
+from frota.storage.wal.log import Limits, LogFiles
+from frota.storage.wal.segment import NO_PRODUCER, encode_commit, encode_record
+from support import (
+    ANSWER,
+    ANSWER_LINE,
+    LINE,
+    PATIENCE,
+    READING,
+    Disk,
+    Server,
+    frota,
+    output,
+    read_all,
+    read_exactly,
+    server,
+    serving,
+)
+
+
+def test_history_is_the_same_from_the_folder_and_from_the_server(running: Server) -> None:
+    running.ask(b"".join(b"S%d - Umidade: %d%%\n" % (number % 3, number % 100) for number in range(2000)))
+    where = ("--host", "127.0.0.1", "--port", running.port)
+    for question in (("--last", 1500), ("--sensor", "S1", "--last", 5), ("--since", "10m"), ("--since", "2099-01-01")):
+        asked = output("sensors", "history", "--json", *where, *question)
+        assert asked == output("sensors", "history", "--json", "--state-dir", running.state, *question)
+    assert len(output("sensors", "history", *where, "--last", 7).splitlines()) == 7
+
+
+def test_a_follower_sees_the_last_readings_then_new_ones_without_gap_or_repetition(running: Server) -> None:
+    numbers = iter(range(10**6))
+
+    def more(count: int) -> bytes:
+        return b"".join(b"S - Umidade: %d%%\n" % next(numbers) for _ in range(count))
+
+    running.ask(more(100))
+    with running.connect() as sender, running.connect() as viewer:
+        viewer.sendall(b'frota tail {"last": 50}\n')
+        lines = viewer.makefile("rb")
+        for _ in range(20):
+            sender.sendall(more(10))
+            read_exactly(sender, 10 * len(ANSWER_LINE))
+        found = [int(json.loads(lines.readline())["value"]) for _ in range(150)]
+    assert found == list(range(found[0], found[0] + 150))
+    assert found[0] >= 50
+
+
+def test_a_follower_that_does_not_read_is_let_go_with_a_word_and_costs_little_memory(tmp_path: Path) -> None:
+    with server(tmp_path, "--log-readings-per-second", 0) as running, running.connect() as viewer:
+        viewer.sendall(b"frota tail {}\n")
+        running.ask(READING)
+        viewer.recv(1)
+        before = running.rss_kib()
+        with running.connect() as sender:
+            for _ in range(200):
+                sender.sendall(LINE * 1000)
+                assert read_exactly(sender, 1000 * len(ANSWER_LINE)) == ANSWER_LINE * 1000
+        assert running.rss_kib() - before < 24 * 1024
+        assert read_all(viewer).endswith(b"frota end lento demais, conecte-se de novo\n")
+
+
+@asynccontextmanager
+async def asking(folder: Path) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    async with serving(folder) as (_, port):
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        yield reader, writer
+        writer.close()
+
+
+def test_old_readings_are_looked_for_beside_the_loop_that_serves_the_sensors(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = set()
+    listed = segment.listed
+
+    def noting(directory: Path) -> list[int]:
+        threads.add(threading.current_thread())
+        return listed(directory)
+
+    async def ask() -> None:
+        async with asking(tmp_path) as (reader, writer):
+            monkeypatch.setattr(segment, "listed", noting)
+            writer.write(LINE + b"frota history {}\n")
+            assert (await reader.read()).endswith(b"frota end\n")
+
+    asyncio.run(ask())
+    assert threads
+    assert threading.main_thread() not in threads
+
+
+def test_a_reading_before_a_question_is_answered_before_it_and_is_part_of_the_answer(
+    tmp_path: Path, disk: Disk
+) -> None:
+    async def ask() -> None:
+        async with asking(tmp_path) as (reader, writer):
+            disk.go.clear()
+            writer.write(LINE + b"frota history {}\n")
+            await asyncio.to_thread(disk.syncing.wait, PATIENCE)
+            disk.go.set()
+            answer, reading, end = (await reader.read()).splitlines(keepends=True)
+            assert (answer, json.loads(reading)["text"], end) == (ANSWER_LINE, READING.decode(), b"frota end\n")
+
+    asyncio.run(ask())
+
+
+def test_a_viewer_whose_answer_fails_is_told_and_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: Path) -> list[int]:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    async def ask() -> None:
+        async with asking(tmp_path) as (reader, writer):
+            monkeypatch.setattr(segment, "listed", broken)
+            writer.write(b"frota tail {}\n")
+            assert await reader.read() == b"frota end erro interno do servidor\n"
+
+    asyncio.run(ask())
+
+
+@pytest.mark.parametrize("ends_first", [True, False])
+def test_the_connection_of_a_viewer_that_has_ended_is_closed_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends_first: bool
+) -> None:
+    monkeypatch.setattr(transport, "LINGER_SECONDS", 3600)
+
+    async def ask() -> None:
+        async with serving(tmp_path) as (server, port):
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            forgotten = asyncio.Event()
+            monkeypatch.setattr(server, "forget", lambda *_: forgotten.set())
+            writer.write(b"frota history {}\n")
+            if ends_first:
+                writer.write_eof()
+            assert await reader.read() == b"frota end\n"
+            writer.close()
+            await asyncio.wait_for(forgotten.wait(), 5)
+            server._connections.clear()
+
+    asyncio.run(ask())
+
+
+def test_a_sensor_whose_name_can_be_no_utf8_is_refused(running: Server, tmp_path: Path) -> None:
+    assert "sensor é um texto" in running.ask(b'frota history {"sensor": "\\ud800"}\n').decode()
+    asked = frota("sensors", "history", "--state-dir", tmp_path, "--sensor", "\udcff", stderr=-1)
+    assert b"--sensor '\\udcff': no sensor has such a name" in asked.communicate(timeout=PATIENCE)[1]
+
+
+def test_the_search_ends_with_the_interest_in_it(running: Server) -> None:
+    running.ask(LINE * 3)
+    asked: list[None] = []
+
+    def twice() -> bool:
+        asked.append(None)
+        return len(asked) <= 2
+
+    assert len(list(history(running.state, Query(), print, wanted=twice))) == 3
+    assert list(history(running.state, Query(), print, wanted=lambda: False)) == []
+
+
+def test_sigterm_ends_it_while_followers_and_idle_connections_stay_open(tmp_path: Path) -> None:
+    running = Server(tmp_path)
+    with running.connect() as viewer, running.connect() as idle:
+        viewer.sendall(b"frota tail {}\n")
+        idle.sendall(READING)
+        assert read_exactly(idle, len(ANSWER)) == ANSWER
+        assert running.stop() == 0
+        assert read_all(idle) == b""
+
+
+def test_what_waits_for_a_slow_follower_is_bounded() -> None:
+    async def offer() -> None:
+        follower = Subscription(Query())
+        for _ in range(50):
+            follower.offer([(bytes(2**20), 0, NO_PRODUCER, 0, print, None)])
+        with pytest.raises(OverflowError):
+            await follower.lines()
+
+    tracemalloc.start()
+    try:
+        asyncio.run(offer())
+        assert tracemalloc.get_traced_memory()[1] < 8 * 2**20
+    finally:
+        tracemalloc.stop()
+
+
+def test_damage_in_the_log_is_told_once_and_what_can_be_read_is_shown(tmp_path: Path) -> None:
+    with server(tmp_path, "--segment-bytes", 4096) as running:
+        for number in range(3):  # each fills a segment
+            running.ask(b"S%d - Umidade: 5%%\n" % number * 250)
+        damaged = segment.path_of(running.state, 2)
+        data = bytearray(damaged.read_bytes())
+        data[200] ^= 1
+        damaged.write_bytes(data)
+        said = f"{damaged}: {len(data) - 61} bytes, from offset 61 to the end, are damaged and left out"
+        words = ("sensors", "history", "--sensor", "S0", "--last", 5)
+        for where in (("--state-dir", running.state), ("--port", running.port), ("--port", running.port)):
+            asked = frota(*words, *where, stdout=-1, stderr=-1)
+            shown, errors = asked.communicate(timeout=PATIENCE)
+            assert shown.count(b"S0 - Umidade: 5%") == 5
+            assert errors.decode() == (f"frota: {said}\n" if where[0] == "--state-dir" else "")
+            assert asked.returncode == 0
+        assert running.log().count(said) == 1
+
+
+def keep(folder: Path, *texts: str) -> None:
+    """Write readings as a server did that took whatever its grammar matched."""
+    store = LogFiles(folder, Limits())
+    for text in texts:
+        store.commit(
+            encode_commit([encode_record(head("h", 1, 1) + text.encode(), 1_700_000_000_000_000, NO_PRODUCER, 0)])
+        )
+    store.close()
+
+
+def test_kept_readings_that_cannot_be_read_are_left_out_counted_and_told_of_once(tmp_path: Path) -> None:
+    keep(tmp_path / "state", "S - U: 1%", "SensorP - Altitude: 5e°C", "S - U: 21.%", "S - U: 2%")
+    words = ("sensors", "history", "--json")
+    with server(tmp_path) as running:
+        for where in (("--state-dir", running.state), ("--port", running.port), ("--port", running.port)):
+            asked = frota(*words, *where, stdout=-1, stderr=-1)
+            shown, errors = asked.communicate(timeout=PATIENCE)
+            assert [json.loads(line)["value"] for line in shown.splitlines()] == [1.0, 2.0]
+            assert errors.count(b"\n") == 1
+            assert (b"2 readings cannot be read" if where[0] == "--state-dir" else b"2 leituras gravadas") in errors
+            assert asked.returncode == 0
+        assert (
+            running.log().count("2 readings cannot be read and left out, for example 'SensorP - Altitude: 5e°C'") == 1
+        )
+
+
+def test_a_tail_goes_on_behind_a_kept_reading_that_cannot_be_read(tmp_path: Path) -> None:
+    keep(tmp_path / "state", "S - U: 1%", "SensorP - Altitude: 5e°C")
+    with server(tmp_path) as running:
+        tail = frota("sensors", "tail", "--port", running.port, "--json", stdout=-1, stderr=-1)
+        assert tail.stdout
+        assert json.loads(tail.stdout.readline())["value"] == 1.0
+        running.ask(b"S - U: 2%\n")
+        assert json.loads(tail.stdout.readline())["value"] == 2.0
+        tail.terminate()
+        assert tail.communicate(timeout=PATIENCE)[1] == b""
+
+
+def test_of_the_last_readings_one_that_cannot_be_read_counts_as_one(tmp_path: Path) -> None:
+    keep(tmp_path, "S - U: 1%", "S - U: 5e%", "S - U: 2%", "S - U: 3%")
+    assert [one["value"] for one in history(tmp_path, Query(last=3), lambda _: None)] == [2.0, 3.0]
+    assert [one["value"] for one in history(tmp_path, Query(last=4), lambda _: None)] == [1.0, 2.0, 3.0]

@@ -1,0 +1,152 @@
+"""`tail` and `history` against servers that come and go, and against what is no sensor server at all."""
+
+import json
+import resource
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from frota.sensors import readings
+from frota.sensors.viewer.output import Seen
+from support import ANSWER, PATIENCE, frota
+
+Readings = list[dict[str, Any]]
+
+
+def reading(time_us: int, text: str = "S - Umidade: 5%") -> dict[str, Any]:
+    return readings.Kept(time_us, "h:1", text, True, None, None).fields()
+
+
+@contextmanager
+def answering(*answers: bytes, hold: bool = False) -> Iterator[tuple[int, list[dict[str, Any]]]]:
+    """Give each connection in turn an answer and its end, or keep it open; yield the port and what was asked."""
+    asked: Readings = []
+    over = threading.Event()
+
+    def serve() -> None:
+        for answer in answers:
+            connection, _ = listener.accept()
+            with connection, connection.makefile("rb") as lines:
+                asked.append(json.loads(lines.readline().split(b" ", 2)[2]))
+                try:
+                    connection.sendall(answer)
+                    if hold:
+                        over.wait(PATIENCE)
+                except ConnectionError:
+                    pass
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield listener.getsockname()[1], asked
+        over.set()
+    thread.join(PATIENCE)
+
+
+def lines(some: Readings) -> bytes:
+    return b"".join(json.dumps(one).encode() + b"\n" for one in some)
+
+
+def test_a_tail_that_is_cut_off_between_readings_of_one_time_goes_on_behind_the_last_it_showed() -> None:
+    batch = [reading(1_000_000, f"S - Umidade: {number}%") for number in (1, 2, 2, 2, 3)]
+    later = reading(2_000_000, "S - Umidade: 4%")
+    with answering(lines(batch[:3]), lines([*batch, later])) as (port, asked):
+        tail = frota("sensors", "tail", "--port", port, "--json", stdout=-1, stderr=-1)
+        assert tail.stdout
+        shown = [json.loads(tail.stdout.readline()) for _ in range(6)]
+    assert shown == [*batch, later]
+    assert asked == [{"last": 10}, {"last": readings.MOST, "since_us": 1_000_000}]
+    tail.terminate()
+    tail.communicate(timeout=PATIENCE)
+
+
+def test_of_readings_that_are_the_same_a_tail_knows_which_it_has_shown() -> None:
+    same, other = reading(1), reading(1, "S - Umidade: 6%")
+    seen = Seen()
+    for one in (same, other):
+        seen.note(one)
+    assert list(seen.unseen([same, same, other, reading(2)])) == [reading(2)]
+
+
+@given(st.data())
+def test_however_often_a_tail_is_cut_off_nothing_is_missing_and_nothing_shown_more_often_than_it_is_kept(
+    data: st.DataObject,
+) -> None:
+    pairs = data.draw(
+        st.lists(st.tuples(st.integers(1, 3), st.sampled_from(["a - U: 1%", "b - U: 1%"])), min_size=1, max_size=12)
+    )
+    kept = [reading(time, text) for time, text in sorted(pairs, key=lambda pair: pair[0])]
+    seen, shown = Seen(), []
+    begin = data.draw(st.integers(0, len(kept) - 1), "how many are before those asked for")
+    answer = kept[begin:]
+    for cut in [*data.draw(st.lists(st.integers(0, 12), max_size=4)), len(kept)]:
+        for one in seen.unseen(answer[:cut]):
+            seen.note(one)
+            shown.append(one)
+        if shown:
+            answer = [one for one in kept if one["time"] >= seen.time]
+    for one in kept[begin:]:
+        assert kept[begin:].count(one) <= shown.count(one) <= kept.count(one)
+
+
+_NOT_OURS = {
+    "an HTTP server": b"HTTP/1.0 400 Bad request syntax\r\nContent-Type: text/html\r\n\r\n",
+    "an original sensor server": ANSWER,
+    "no JSON": b"{nonsense}\n",
+    "no object": b"[1, 2]\n",
+    "an object without our fields": b'{"time": "2026-01-31T12:00:00Z"}\n',
+    "an object with fields of another kind": lines([{**reading(1), "text": 5}]),
+    "a time that is none": lines([{**reading(1), "time": "noon"}]),
+    "deeply nested": b'{"a":' * 10_000 + b"\n",
+    "binary": bytes(range(128, 256)),
+    "binary that begins like JSON": b"{\xff\xfe\n",
+}
+
+
+@pytest.mark.parametrize("command", ["tail", "history"])
+@pytest.mark.parametrize("said", _NOT_OURS.values(), ids=_NOT_OURS)
+def test_what_is_no_sensor_server_is_told_by_one_sentence_at_once(said: bytes, command: str) -> None:
+    with answering(said, hold=True) as (port, _):
+        asking = frota("sensors", command, "--port", port, stdout=-1, stderr=-1)
+        shown, errors = asking.communicate(timeout=PATIENCE)
+    assert asking.returncode == 1
+    assert shown == b""
+    assert errors.decode().startswith(f"frota: 127.0.0.1:{port} is no sensor server: it says ")
+    assert errors.count(b"\n") == 1
+
+
+def test_a_line_without_an_end_is_told_by_one_sentence_and_costs_little_memory() -> None:
+    def little() -> None:
+        resource.setrlimit(resource.RLIMIT_AS, (2**28, 2**28))
+
+    with answering(b'{"text": "' + b"x" * 2**28) as (port, _):
+        asking = frota("sensors", "history", "--port", port, stdout=-1, stderr=-1, preexec_fn=little)
+        shown, errors = asking.communicate(timeout=PATIENCE)
+    assert asking.returncode == 1
+    assert shown == b""
+    assert b'is no sensor server: it says \'{"text": "xxx' in errors
+    assert len(errors) < 200
+
+
+def test_an_answer_that_ends_before_its_end_is_told() -> None:
+    for said in (b"", lines([reading(1)]), lines([reading(1)])[:-20]):
+        with answering(said) as (port, _):
+            asking = frota("sensors", "history", "--port", port, stdout=-1, stderr=-1)
+            _, errors = asking.communicate(timeout=PATIENCE)
+        assert asking.returncode == 1
+        assert errors.decode() == f"frota: 127.0.0.1:{port}: the server closed the connection\n"
+
+
+def test_the_reason_why_a_server_refuses_is_shown() -> None:
+    for said in (b"Erro: servidor cheio", b"Erro: servidor cheio\n", b"frota end servidor cheio\n"):
+        with answering(said) as (port, _):
+            asking = frota("sensors", "history", "--port", port, stderr=-1)
+            _, errors = asking.communicate(timeout=PATIENCE)
+        assert asking.returncode == 1
+        assert errors.decode().endswith("servidor cheio\n")

@@ -1,0 +1,50 @@
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from frota.storage import files
+
+
+def test_a_file_is_made_and_replaced(tmp_path: Path) -> None:
+    path = tmp_path / "spool"
+    for content in ([b"one\n", b"two\n"], [b"three\n"]):
+        files.replace(path, content)
+        assert path.read_bytes() == b"".join(content)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_whoever_is_interrupted_leaves_the_former_file_and_the_next_call_works(tmp_path: Path) -> None:
+    def broken() -> Iterator[bytes]:
+        yield b"half"
+        raise OSError("no room")
+
+    path = tmp_path / "spool"
+    files.replace(path, [b"former"])
+    with pytest.raises(OSError, match="no room"):
+        files.replace(path, broken())
+    assert path.read_bytes() == b"former"
+    files.replace(path, [b"new"])
+    assert path.read_bytes() == b"new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_content_is_on_the_disk_before_the_name_and_the_name_before_the_return(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps: list[str] = []
+    fsync, rename = os.fsync, Path.replace
+
+    def noted_fsync(descriptor: int) -> None:
+        steps.append(f"sync {Path(f'/proc/self/fd/{descriptor}').readlink().name}")
+        fsync(descriptor)
+
+    def noted_rename(old: Path, new: Path) -> None:
+        steps.append(f"rename {old.name} {new.name}")
+        rename(old, new)
+
+    monkeypatch.setattr(os, "fsync", noted_fsync)
+    monkeypatch.setattr(Path, "replace", noted_rename)
+    files.replace(tmp_path / "spool", [b"content"])
+    assert steps == ["sync spool.new", "rename spool.new spool", f"sync {tmp_path.name}"]

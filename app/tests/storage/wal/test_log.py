@@ -1,0 +1,288 @@
+"""The files of a log: what was committed comes back, in spite of crashes, rotation and retention."""
+
+import errno
+import os
+import stat
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from frota.core.errors import StateError
+from frota.storage.wal import segment
+from frota.storage.wal.log import DiskFull, Limits, LogFiles
+from frota.storage.wal.reader import Reader
+from frota.storage.wal.segment import NO_PRODUCER, encode_commit, encode_record
+
+
+def commit(store: LogFiles, *payloads: bytes, writer: bytes = NO_PRODUCER, number: int = 0) -> None:
+    marks = [(writer, number)] if writer != NO_PRODUCER else []
+    store.commit(encode_commit([encode_record(one, 1, writer, number) for one in payloads]), marks)
+
+
+def kept(folder: Path) -> list[bytes]:
+    return [r.payload for number in segment.listed(folder) for r in Reader(folder).records(number)]
+
+
+def reopened(folder: Path, limits: Limits | None = None) -> LogFiles:
+    return LogFiles(folder, limits or Limits())
+
+
+def test_what_is_committed_is_there_after_reopening_and_goes_on_behind_it(tmp_path: Path) -> None:
+    store = reopened(tmp_path)
+    commit(store, b"one", b"two")
+    store.close()
+    store = reopened(tmp_path)
+    commit(store, b"three")
+    assert kept(tmp_path) == [b"one", b"two", b"three"]
+    store.close()
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
+@given(cut=st.integers(0, 300))
+def test_a_crash_in_the_middle_of_a_write_costs_only_that_commit_and_its_bytes_are_set_aside(
+    tmp_path: Path, cut: int
+) -> None:
+    folder = tmp_path / str(uuid4())
+    store = reopened(folder)
+    for number in range(3):
+        commit(store, b"%d" % number * 30)
+    ends = [0] * 3
+    path = segment.path_of(folder, 1)
+    ends = [end for end, _ in segment.scan(path.read_bytes())][1:]
+    store.close()
+    os.truncate(path, min(cut, ends[-1]))
+    store = reopened(folder)
+    commit(store, b"next")
+    whole = sum(end <= cut for end in ends)
+    assert kept(folder) == [b"%d" % number * 30 for number in range(whole)] + [b"next"]
+    store.close()
+
+
+def test_damage_inside_the_newest_segment_keeps_the_bytes_behind_it_for_a_human(tmp_path: Path) -> None:
+    store = reopened(tmp_path)
+    commit(store, b"first")
+    good = store.position.offset
+    commit(store, b"second")
+    store.close()
+    path = segment.path_of(tmp_path, 1)
+    data = bytearray(path.read_bytes())
+    data[good + 20] ^= 1
+    path.write_bytes(data)
+    reopened(tmp_path).close()
+    assert kept(tmp_path) == [b"first"]
+    assert path.with_suffix(".damaged").read_bytes() == data[good:]
+
+
+def test_a_log_that_finds_no_room_to_begin_says_so_and_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(StateError, match="No space left on device; make room"):
+        LogFiles(tmp_path, Limits())
+    assert segment.listed(tmp_path) == []
+
+
+def test_what_one_recovery_has_set_aside_the_next_one_keeps(tmp_path: Path) -> None:
+    reopened(tmp_path).close()
+    path = segment.path_of(tmp_path, 1)
+    for tail in (b"first", b"second"):
+        path.write_bytes(path.read_bytes() + tail)
+        reopened(tmp_path).close()
+    assert path.with_suffix(".damaged").read_bytes() == b"firstsecond"
+
+
+def test_a_segment_without_a_head_is_as_if_it_had_never_been_begun(tmp_path: Path) -> None:
+    store = reopened(tmp_path)
+    commit(store, b"one")
+    store.close()
+    segment.path_of(tmp_path, 2).write_bytes(segment.MAGIC[:5])
+    store = reopened(tmp_path)
+    commit(store, b"two")
+    assert kept(tmp_path) == [b"one", b"two"]
+    assert segment.listed(tmp_path) == [1]
+    store.close()
+
+
+def test_retention_by_bytes_deletes_the_oldest_segments_and_no_last_number(tmp_path: Path) -> None:
+    limits = Limits(segment_bytes=300, keep_bytes=1000)
+    store = LogFiles(tmp_path, limits)
+    writer = uuid4().bytes
+    commit(store, b"mine", writer=writer, number=41)
+    for number in range(40):
+        commit(store, b"%04d" % number * 20)
+    assert segment.listed(tmp_path)[0] > 1
+    assert 600 < sum(path.stat().st_size for path in tmp_path.glob("*.segment")) <= 1300
+    assert b"mine" not in kept(tmp_path)
+    assert kept(tmp_path)[-1] == b"0039" * 20
+    store.close()
+    store = LogFiles(tmp_path, limits)
+    assert store.marks[writer] == 41
+    store.close()
+
+
+def test_only_so_many_writers_are_remembered_and_the_longest_silent_one_goes_first(tmp_path: Path) -> None:
+    store = LogFiles(tmp_path, Limits(producers=2))
+    first, second, third = (uuid4().bytes for _ in range(3))
+    for writer, number in ((first, 1), (second, 1), (first, 2), (third, 1)):
+        commit(store, b"x", writer=writer, number=number)
+    assert store.marks == {first: 2, third: 1}
+    store.close()
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_half_a_commit_on_a_full_disk_is_taken_back_and_the_next_one_succeeds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    store = reopened(tmp_path)
+    commit(store, b"one")
+    write = os.write
+
+    def half(fd: int, data: memoryview) -> int:
+        if len(data) < 10:
+            raise OSError(code, os.strerror(code))
+        return write(fd, data[: len(data) // 2])
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", half)
+        with pytest.raises(DiskFull):
+            commit(store, b"two")
+    assert kept(tmp_path) == [b"one"]
+    commit(store, b"three")
+    assert kept(tmp_path) == [b"one", b"three"]
+    store.close()
+
+
+def test_no_room_for_a_new_segment_fails_the_commit_and_leaves_no_file_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = LogFiles(tmp_path, Limits(segment_bytes=1))
+
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, "full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        with pytest.raises(DiskFull):
+            commit(store, b"one")
+    assert segment.listed(tmp_path) == [1]
+    commit(store, b"two")
+    assert kept(tmp_path) == [b"two"]
+    store.close()
+
+
+def test_a_failed_sync_is_never_taken_for_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = reopened(tmp_path)
+
+    def broken(_: int) -> None:
+        raise OSError(errno.EIO, "broken")
+
+    monkeypatch.setattr(os, "fdatasync", broken)
+    with pytest.raises(OSError, match="broken"):
+        commit(store, b"one")
+    store.close()
+
+
+def test_the_name_of_a_new_segment_is_durable_before_anything_in_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+    monkeypatch.setattr(
+        os, "fsync", lambda fd: calls.append("folder" if stat.S_ISDIR(os.fstat(fd).st_mode) else "file")
+    )
+    monkeypatch.setattr(os, "fdatasync", lambda _: calls.append("commit"))
+    store = LogFiles(tmp_path, Limits(segment_bytes=1))
+    commit(store, b"one")
+    assert calls == ["file", "folder"] * 2 + ["commit"]
+    store.close()
+
+
+def test_a_second_owner_is_refused_with_the_first_one_named(tmp_path: Path) -> None:
+    store = reopened(tmp_path)
+    with pytest.raises(StateError, match=f"in use by process {os.getpid()}"):
+        reopened(tmp_path)
+    store.close()
+
+
+def test_a_full_segment_grows_on_while_no_file_can_be_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    store = LogFiles(tmp_path, Limits(segment_bytes=100, keep_seconds=3600))
+    commit(store, b"one" * 50)
+    with monkeypatch.context() as flood:
+        flood.setattr(os, "open", refuse)
+        flood.setattr(segment, "begun", refuse)
+        commit(store, b"two")
+        store.retire()
+    assert segment.listed(tmp_path) == [1]
+    commit(store, b"three")
+    store.retire()
+    assert segment.listed(tmp_path) == [1, 2]
+    assert kept(tmp_path) == [b"one" * 50, b"two", b"three"]
+    store.close()
+
+
+AHEAD = Limits(segment_bytes=1000, ahead_bytes=4096)
+
+
+def test_a_segment_that_is_longer_than_what_it_holds_is_no_damage_after_a_crash(tmp_path: Path) -> None:
+    store = reopened(tmp_path, AHEAD)
+    commit(store, b"one")
+    path = segment.path_of(tmp_path, 1)
+    crashed = path.read_bytes()
+    assert len(crashed) > store.position.offset + 3000
+    store.close()
+    assert path.stat().st_size == store.position.offset
+    path.write_bytes(crashed)
+    store = reopened(tmp_path, AHEAD)
+    commit(store, b"two")
+    assert [record.payload for record in Reader(tmp_path, store.position).records(1)] == [b"one", b"two"]
+    assert list(tmp_path.glob("*.damaged")) == []
+    store.close()
+    assert kept(tmp_path) == [b"one", b"two"]
+
+
+def test_half_a_commit_in_a_longer_segment_is_set_aside_without_the_zeros_behind_it(tmp_path: Path) -> None:
+    store = reopened(tmp_path, AHEAD)
+    commit(store, b"one")
+    path, end = segment.path_of(tmp_path, 1), store.position.offset
+    torn = encode_commit([encode_record(b"two", 1, NO_PRODUCER, 0)])[:20]
+    crashed = path.read_bytes()
+    store.close()
+    path.write_bytes(crashed[:end] + torn + crashed[end + 20 :])
+    store = reopened(tmp_path, AHEAD)
+    assert path.with_suffix(".damaged").read_bytes() == torn.rstrip(b"\0")
+    store.close()
+    assert kept(tmp_path) == [b"one"]
+
+
+def test_only_the_newest_segment_is_longer_than_what_it_holds(tmp_path: Path) -> None:
+    store = reopened(tmp_path, AHEAD)
+    for _ in range(20):
+        commit(store, b"x" * 100)
+    numbers = segment.listed(tmp_path)
+    assert len(numbers) > 2
+    for number in numbers[:-1]:
+        data = segment.path_of(tmp_path, number).read_bytes()
+        assert [end for end, _ in segment.scan(data)][-1] == len(data)
+    store.close()
+
+
+def test_without_room_to_be_longer_a_segment_grows_as_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    store = reopened(tmp_path, AHEAD)
+    commit(store, b"one")
+    commit(store, b"two")
+    store.close()
+    assert kept(tmp_path) == [b"one", b"two"]

@@ -1,0 +1,82 @@
+"""Reading a log that others write to, or that has been damaged: all that can be read, and what could not be."""
+
+from pathlib import Path
+
+import pytest
+
+from frota.storage.wal import segment
+from frota.storage.wal.log import Limits, LogFiles, Position
+from frota.storage.wal.reader import Damage, Reader
+from frota.storage.wal.segment import NO_PRODUCER, encode_commit, encode_record
+
+
+def write(folder: Path, count: int) -> Position:
+    """Write so many commits, three to a segment, each of 10 bytes of payload; return where the log ends."""
+    store = LogFiles(folder, Limits(segment_bytes=200))
+    for number in range(count):
+        store.commit(encode_commit([encode_record(b"%02d" % number * 5, 1, NO_PRODUCER, 0)]))
+    end = store.position
+    store.close()
+    return end
+
+
+def read(folder: Path, until: Position | None = None) -> tuple[list[int], list[Damage]]:
+    damages: list[Damage] = []
+    reader = Reader(folder, until, damages.append)
+    payloads = [record.payload for number in segment.listed(folder) for record in reader.records(number)]
+    return [int(payload[:2]) for payload in payloads], damages
+
+
+def flip(path: Path, offset: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[offset] ^= 1
+    path.write_bytes(data)
+
+
+def test_the_last_items_are_found_from_the_end_and_across_segments(tmp_path: Path) -> None:
+    write(tmp_path, 20)
+    reader = Reader(tmp_path)
+    numbers, skip = reader.find_last(7, lambda _: 1)
+    found = [int(record.payload[:2]) for number in numbers for record in reader.records(number)][skip:]
+    assert found == list(range(13, 20))
+    assert len(numbers) < len(segment.listed(tmp_path))
+
+
+@pytest.mark.parametrize("known_end", [True, False])
+def test_a_flipped_byte_in_an_older_segment_costs_the_rest_of_that_segment_and_is_told(
+    tmp_path: Path, known_end: bool
+) -> None:
+    end = write(tmp_path, 9)
+    path = segment.path_of(tmp_path, 2)
+    ends = [end for end, _ in segment.scan(path.read_bytes())]
+    flip(path, ends[1] + 20)
+    damage = Damage(path, ends[1], ends[-1] - ends[1])
+    assert read(tmp_path, end if known_end else None) == ([0, 1, 2, 3, 6, 7, 8], [damage])
+    assert str(damage) == f"{path}: {damage.length} bytes, from offset {ends[1]} to the end, are damaged and left out"
+
+
+def test_a_segment_whose_first_byte_is_damaged_is_told_of_as_a_whole(tmp_path: Path) -> None:
+    write(tmp_path, 6)
+    path = segment.path_of(tmp_path, 1)
+    flip(path, 0)
+    assert read(tmp_path) == ([3, 4, 5], [Damage(path, 0, path.stat().st_size)])
+
+
+def test_what_is_being_written_at_the_end_of_the_newest_segment_is_no_damage(tmp_path: Path) -> None:
+    write(tmp_path, 3)
+    path = segment.path_of(tmp_path, 1)
+    whole = path.read_bytes()
+    before = [end for end, _ in segment.scan(whole)][-2]
+    for cut in range(before, len(whole)):
+        path.write_bytes(whole[:cut])
+        assert read(tmp_path) == ([0, 1], [])
+
+
+def test_damage_in_the_newest_segment_is_told_too(tmp_path: Path) -> None:
+    end = write(tmp_path, 3)
+    path = segment.path_of(tmp_path, 1)
+    flip(path, end.offset - 1)
+    for until in (None, end):
+        found, damages = read(tmp_path, until)
+        assert found == [0, 1]
+        assert [damage.path for damage in damages] == [path]

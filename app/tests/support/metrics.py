@@ -1,0 +1,226 @@
+"""What tests of the metrics need: a server in a process of its own, agents and viewers."""
+
+import asyncio
+import json
+import select
+import signal
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import uvloop
+
+from frota.cpu_metrics.messages import PONG, Disk, Memory, Network, Own, Sample, hello
+from frota.cpu_metrics.server import server as metrics_server
+from frota.cpu_metrics.server.history import HostRow
+from frota.cpu_metrics.settings import ServerSettings
+from support import PATIENCE, Server
+
+RUN = "ab" * 16
+SAMPLE = Sample(
+    (37.3, 31.5, 0.0),
+    22.9,
+    (0.11, 0.2, 0.3),
+    Memory(8 << 30, 3 << 30, 5 << 30),
+    Disk(100 << 30, 5 << 30, 1234.0, 99.0),
+    Network(1e6, 2e6, 0.25, 0.0),
+    Own(12.345, 14 << 20),
+)
+KEPT = HostRow(1, "web-1", "native", RUN, 7, 1.0, 2.0, 5.0, 7, 0, 0, 0, 0)
+TEXT = "CPU -> Núcleos: [37.3, 31.5, 0.0] | Média: 22.9%".encode()
+
+
+class MetricsServer(Server):
+    """`frota cpu serve` in a process of its own."""
+
+    system = "cpu"
+
+    def agent(
+        self, host: str = "web-1", run: str = RUN, interval: float = 5.0, acked: int = 0, instance: str = ""
+    ) -> "Agent":
+        """Connect as a native agent, and say hello."""
+        return Agent(self.connect(), hello(host, run, interval, acked, instance))
+
+    def told(self, **question: Any) -> list[dict[str, Any]]:
+        """Ask as a viewer, and return the lines up to the end."""
+        with self.connect() as connection, connection.makefile("rb") as lines:
+            connection.sendall(json.dumps({"frota": 1, **question}).encode() + b"\n")
+            found = []
+            for line in lines:
+                found.append(json.loads(line))
+                if found[-1].get("end"):
+                    return found[:-1]
+        return found
+
+    def hosts(self) -> dict[str, dict[str, Any]]:
+        """Return all hosts by name."""
+        return {one["host"]: one for one in self.told(ask="hosts")}
+
+    def numbers(self, host: str) -> list[int]:
+        """Return the numbers of the samples that are kept of a host, in their order."""
+        return [number for line in self.told(ask="history", host=host, seconds=1e9) for number in line["number"]]
+
+    def metrics(self) -> dict[str, float]:
+        """Collect as Prometheus does."""
+        head, _, body = self.ask(b"GET /metrics HTTP/1.0\r\n\r\n").partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 200")
+        lines = [line for line in body.decode().splitlines() if line and not line.startswith("#")]
+        return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
+
+
+class Agent:
+    """A native agent's side of a connection."""
+
+    def __init__(self, connection: socket.socket, greeting: bytes) -> None:
+        connection.settimeout(PATIENCE)
+        self.connection, self.lines = connection, connection.makefile("rb")
+        connection.sendall(greeting)
+        self.last: int = json.loads(self.lines.readline())["last"]
+
+    def send(self, *numbers: int, age: float = 0.0, sample: Sample = SAMPLE) -> None:
+        """Send samples with these numbers."""
+        self.connection.sendall(b"".join(sample.native(number, age) for number in numbers))
+
+    def wait(self, number: int) -> None:
+        """Wait until the server has a sample on its disk."""
+        while self.answer().get("ack", 0) < number:
+            pass
+
+    def answer(self) -> dict[str, Any]:
+        """Return the next line; fails at the end of the connection."""
+        line = self.lines.readline()
+        assert line, "the server has closed the connection"
+        return dict(json.loads(line))
+
+    def close(self) -> None:
+        """End the connection."""
+        self.lines.close()
+        self.connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def until(look: Callable[[], Any], what: str) -> Any:
+    """Wait until something is true, and return it."""
+    deadline = time.monotonic() + PATIENCE
+    while not (found := look()):
+        assert time.monotonic() < deadline, what
+        select.select([], [], [], 0.02)
+    return found
+
+
+class Inner:
+    """A server in this very process, whose clocks and disk a test can change; `ended` is the status it ends with."""
+
+    def __init__(self, server: metrics_server.Server, ended: list[int]) -> None:
+        self.server, self.ended = server, ended
+        self.address: tuple[str, int] = server._listeners[0].sockets[0].getsockname()[:2]
+
+    async def agent(
+        self, host: str = "web-1", run: str = RUN, instance: str = "", interval: float = 5.0
+    ) -> "InnerAgent":
+        """Connect as a native agent, and say hello."""
+        agent = await self.caller(host, run, instance, interval)
+        assert "last" in await agent.answer()
+        return agent
+
+    async def caller(
+        self, host: str = "web-1", run: str = RUN, instance: str = "", interval: float = 5.0, source: str = "127.0.0.1"
+    ) -> "InnerAgent":
+        """Connect from an address of this computer, say hello, and wait for no answer."""
+        reader, writer = await asyncio.open_connection(*self.address, limit=1 << 24, local_addr=(source, 0))
+        writer.write(hello(host, run, interval, 0, instance))
+        return InnerAgent(reader, writer)
+
+    async def told(self, **question: Any) -> list[dict[str, Any]]:
+        """Ask as a viewer, and return the lines up to the end."""
+        reader, writer = await asyncio.open_connection(*self.address, limit=1 << 24)
+        writer.write(json.dumps({"frota": 1, **question}).encode() + b"\n")
+        found = []
+        while "end" not in (line := json.loads(await reader.readline())):
+            found.append(line)
+        writer.close()
+        return found
+
+    async def numbers(self, host: str) -> list[int]:
+        """Return the numbers of the samples that are kept of a host, in their order."""
+        lines = await self.told(ask="history", host=host, seconds=1e9)
+        return [number for line in lines for number in line["number"]]
+
+    async def until(self, look: Callable[[], Any]) -> None:
+        """Wait until something is true."""
+        async with asyncio.timeout(PATIENCE):
+            while not look():  # noqa: ASYNC110 -- the server knows nothing of tests
+                await asyncio.sleep(0.005)
+
+
+def run(scenario: Coroutine[Any, Any, None]) -> None:
+    """Run a scenario on the event loop that servers run on."""
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(scenario)
+
+
+class InnerAgent(NamedTuple):
+    """A native agent's side of a connection to such a server."""
+
+    reader: asyncio.StreamReader
+    writer: asyncio.StreamWriter
+
+    async def send(self, *numbers: int, age: float = 0.0, sample: Sample = SAMPLE) -> None:
+        """Send samples, and wait until they are on the server's disk."""
+        self.writer.write(b"".join(sample.native(number, age) for number in numbers))
+        while json.loads(await self.reader.readline()).get("ack", 0) < numbers[-1]:
+            pass
+
+    async def answer(self) -> dict[str, Any]:
+        """Return the next line of the server."""
+        line = await self.reader.readline()
+        assert line, "the server has closed the connection"
+        return dict(json.loads(line))
+
+    async def pinged(self) -> None:
+        """Wait for a ping, and answer it."""
+        while "ping" not in await self.answer():
+            pass
+        self.writer.write(PONG)
+
+    @property
+    def name(self) -> str:
+        """Its address, as the server tells of it."""
+        return "{}:{}".format(*self.writer.get_extra_info("sockname"))
+
+    def close(self) -> None:
+        """End the connection."""
+        self.writer.close()
+
+
+@asynccontextmanager
+async def inner(folder: Path, **changes: Any) -> AsyncIterator[Inner]:
+    """Run a server in this process for the time of a block."""
+    values = {"port": 0, "state_dir": folder / "state", "commit_seconds": 0.01, **changes}
+    config, ended = ServerSettings(**values), list[int]()
+    server = metrics_server.Server(config, lambda: config, ended.append)
+    await server.start()
+    try:
+        yield Inner(server, ended)
+    finally:
+        async with asyncio.timeout(PATIENCE):
+            await server.stop()
+
+
+@contextmanager
+def metrics(folder: Path, *flags: object, **options: Any) -> Iterator[MetricsServer]:
+    """Run a server for the time of a block; whatever happened, it must still be able to end properly."""
+    one = MetricsServer(folder, "--commit-seconds", 0.05, *flags, **options)
+    try:
+        yield one
+    finally:
+        status = one.stop()
+    assert status in (0, -signal.SIGKILL), one.log()

@@ -1,0 +1,94 @@
+"""Which module may import which: downwards only, and no process the modules of another one."""
+
+import ast
+from functools import cache
+from graphlib import CycleError, TopologicalSorter
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[2] / "app" / "src"
+SYSTEMS = ("cpu_metrics", "images", "remote_list", "sensors")
+# What several processes of a system share, and is no process.
+SHARED = {"frota.images.proto", "frota.images.broker", "frota.images.s3", "frota.images.converter"}
+LOWER = {"logs": (), "core": ("logs",), "net": ("core", "logs"), "storage": ("core", "logs")}
+
+
+@cache
+def modules() -> dict[str, Path]:
+    """Return the file of each module."""
+    names = {path: path.relative_to(SOURCE).with_suffix("").parts for path in SOURCE.rglob("*.py")}
+    return {".".join(parts).removesuffix(".__init__"): path for path, parts in names.items()}
+
+
+@cache
+def imports() -> dict[str, set[str]]:
+    """Return the modules of ours that each module imports, also inside functions and for types alone."""
+    return {name: set(imported(path)) - {name} for name, path in modules().items()}
+
+
+def imported(path: Path) -> list[str]:
+    found: list[str] = []
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            members = [f"{node.module}.{alias.name}" for alias in node.names]
+            found += [member if member in modules() else node.module for member in members]
+    return [name for name in found if name in modules()]
+
+
+def folder(module: str) -> str:
+    """Return the folder of a process that a module is in, "" for one that is in none."""
+    parts = module.split(".")
+    inside = len(parts) > 3 or modules()[module].name == "__init__.py"
+    process = ".".join(parts[:3])
+    return process if inside and len(parts) > 2 and parts[1] in SYSTEMS and process not in SHARED else ""
+
+
+def pairs() -> list[tuple[str, str]]:
+    return [(module, other) for module, others in imports().items() for other in others]
+
+
+def test_imports_make_no_circle() -> None:
+    try:
+        TopologicalSorter(imports()).prepare()
+    except CycleError as error:
+        pytest.fail(" -> ".join(error.args[1]))
+
+
+def test_a_process_imports_nothing_of_another_process() -> None:
+    """A system's commands may: they start every process of it."""
+    crossing = [
+        f"{module} imports {other}"
+        for module, other in pairs()
+        if folder(other) and folder(module) != folder(other) and not module.endswith(".cli")
+    ]
+    assert crossing == []
+
+
+def test_a_system_imports_nothing_of_another_system() -> None:
+    def system(module: str) -> str:
+        return next((part for part in module.split(".")[1:2] if part in SYSTEMS), "")
+
+    assert [pair for pair in pairs() if system(pair[1]) and system(pair[0]) != system(pair[1])] == []
+
+
+def test_what_all_systems_share_imports_nothing_from_above() -> None:
+    def layer(module: str) -> str:
+        return ".".join(module.split(".")[1:2])
+
+    wrong = [
+        f"{module} imports {other}"
+        for module, other in pairs()
+        if layer(module) in LOWER and layer(other) not in (layer(module), *LOWER[layer(module)], "")
+    ]
+    assert wrong == []
+
+
+def test_no_folder_is_too_large_to_be_seen_at_a_glance() -> None:
+    counts: dict[Path, int] = {}
+    for path in modules().values():
+        if path.name != "__init__.py" and not path.name.endswith("_pb2.py"):
+            counts[path.parent] = counts.get(path.parent, 0) + 1
+    assert {str(path): count for path, count in counts.items() if count > 13} == {}
