@@ -54,7 +54,7 @@ def upgrade(fleet: Fleet, private: list[Host], tmp_path_factory: pytest.TempPath
     for host in private:
         host.run("rm /opt/frota/libraries/*/ready")  # they are installed anew as well
     former, before = _releases(fleet), fleet.invocations()
-    fleet.play(_CONFIGURE, "-e", f"python_service_project={application}")
+    fleet.play(_CONFIGURE, "-e", f"fleet_application={application}")
     yield Upgrade(application, former, set(before), fleet.restarted_since(before))
     fleet.play(_CONFIGURE)  # forward, after the rollback too
 
@@ -91,7 +91,7 @@ def test_a_rollback_after_an_upgrade_that_broke_off_half_way_moves_only_who_had_
     with (upgrade.application / "src/frota/sensors/server/server.py").open("a", encoding="utf-8") as source:
         source.write("\n\nasync def _broken(_):\n    raise OSError('broken')\n\n\nSensorServer.start = _broken\n")
     with pytest.raises(AssertionError, match=r"frota-sensor-server on .* does not become ready"):
-        fleet.play(_CONFIGURE, *here, "-e", f"python_service_project={upgrade.application}")
+        fleet.play(_CONFIGURE, *here, "-e", f"fleet_application={upgrade.application}")
 
     fleet.play(_ROLLBACK)
 
