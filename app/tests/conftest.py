@@ -1,5 +1,6 @@
 """Fixtures that several folders of tests share."""
 
+import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,9 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from support import FULL, STARTED, Disk, Server, server
+
+# gRPC reads it when it is imported, and says on standard error what it thinks of forks: here, before any test is imported.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 # How fast a machine makes up examples says nothing about the code, nor how fast it runs the first one.
 settings.register_profile(

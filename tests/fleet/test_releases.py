@@ -56,7 +56,7 @@ def upgrade(fleet: Fleet, private: list[Host], tmp_path_factory: pytest.TempPath
     former, before = _releases(fleet), fleet.invocations()
     fleet.play(_CONFIGURE, "-e", f"fleet_application={application}")
     yield Upgrade(application, former, set(before), fleet.restarted_since(before))
-    fleet.play(_CONFIGURE)  # forward, after the rollback too
+    fleet.play(_CONFIGURE)  # the checkout's own, wherever a test that failed has left it
 
 
 def test_an_upgrade_restarts_every_service_of_ours_and_keeps_the_libraries(fleet: Fleet, upgrade: Upgrade) -> None:
@@ -97,6 +97,16 @@ def test_a_rollback_after_an_upgrade_that_broke_off_half_way_moves_only_who_had_
 
     assert _releases(fleet) == own
     assert {host for host, _ in fleet.restarted_since(units)} == {fleet.server.name}
+    for sensor, numbers in fleet.numbers(start).items():
+        assert numbers == list(range(numbers[0], numbers[0] + len(numbers))), sensor
+
+
+def test_a_rollback_moves_every_host_to_the_release_before(fleet: Fleet, upgrade: Upgrade, start: float) -> None:
+    units = fleet.invocations()
+    fleet.play(_ROLLBACK)
+    assert _releases(fleet) == upgrade.former
+    services = {(host, unit) for host, unit in units if unit.endswith(".service")}
+    assert fleet.restarted_since(units) == {(host, unit) for host, unit in services if host != fleet.embedded_aws.name}
     for sensor, numbers in fleet.numbers(start).items():
         assert numbers == list(range(numbers[0], numbers[0] + len(numbers))), sensor
 
