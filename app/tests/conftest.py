@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 
 from support import FULL, STARTED, Disk, Server, server
 
-# gRPC reads it when it is imported, and says on standard error what it thinks of forks: here, before any test is imported.
+# gRPC reads it at its import, and complains of forks on standard error: set here, before any test is imported.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 # How fast a machine makes up examples says nothing about the code, nor how fast it runs the first one.
