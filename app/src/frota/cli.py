@@ -39,7 +39,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SettingsError as error:
         _complain(error)
         return EXIT_CONFIG
-    except BrokenPipeError:  # of standard output: nobody reads any more, and nobody has to be told
+    except BrokenPipeError:  # of standard output: its reader has ended, as `head` does, which is no error
         output.discard()
         return 1
     except (StateError, OSError) as error:

@@ -1,4 +1,4 @@
-"""Exponential backoff with jitter, for whoever tries again what failed."""
+"""Exponential backoff with jitter between the retries of what failed."""
 
 import random
 
@@ -20,7 +20,7 @@ class Backoff:
         return jittered(min(self.longest_s, pause))
 
     def reset(self) -> None:
-        """Begin anew after a success."""
+        """Start with the first pause again, after a success."""
         self.failures = 0
 
 

@@ -4,5 +4,5 @@ import time
 
 
 def boottime() -> float:
-    """Return seconds on a clock that nobody sets and that goes on while the computer sleeps (CLOCK_BOOTTIME)."""
+    """Return the seconds since boot, suspend included; no change of the date affects them (CLOCK_BOOTTIME)."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)

@@ -1,4 +1,4 @@
-"""Standard output that nobody reads any more."""
+"""Standard output whose reader has ended."""
 
 import os
 import sys

@@ -33,7 +33,7 @@ class RateLimiter:
         return False
 
     def suppress(self, count: int) -> None:
-        """Count records that nobody asked to log."""
+        """Count records as suppressed that were not even made."""
         self._suppressed += count
 
     def refill(self) -> None:

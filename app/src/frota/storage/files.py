@@ -22,7 +22,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def replace(path: Path, content: Iterable[bytes]) -> None:
-    """Replace a file, or make it: whoever opens it, now or after a crash, finds the former or the new one whole.
+    """Replace a file, or make it, atomically: a reader, also after a crash, finds the former or the new content.
 
     What an interrupted call leaves, a file of the same name with the suffix `.new`, the next one overwrites. Raises
     OSError.

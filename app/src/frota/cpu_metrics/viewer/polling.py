@@ -60,7 +60,8 @@ class Poller:
         while True:
             now = time.monotonic()
             due = max(due + self._interval, now)
-            time.sleep(backoff.pause() if self.reason else due - now)  # the interval itself, or the backoff
+            # The interval that was asked for; after a failure backoff, since no event tells that the server is back.
+            time.sleep(backoff.pause() if self.reason else due - now)
             try:
                 self.answer = self._asked()
                 self.reason = ""

@@ -32,4 +32,4 @@ class RetryPolicy:
         pause = self._backoff.pause()
         if self.left <= pause:
             raise ServerUnavailable(f"gave up after {self._seconds - self.left:.0f} s: {reason}")
-        await asyncio.sleep(pause)
+        await asyncio.sleep(pause)  # backoff: no event tells that the server is back

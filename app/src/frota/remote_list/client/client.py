@@ -121,7 +121,7 @@ class Client:
         if now - began >= _FIRST_WAIT and now - self._told >= _QUIET:  # a shorter pause is nobody's business
             self._told = now
             self._tell(f"{self.access.address} does not answer, trying again")
-        time.sleep(pause)
+        time.sleep(pause)  # backoff: no event tells that the server is back
 
     def _try(self, request: dict[str, Any], seconds: float, left: float) -> Answer | None:
         """Ask once, in whichever way the server understands; None where another try is worth its while."""

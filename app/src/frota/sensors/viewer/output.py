@@ -97,7 +97,7 @@ def tail(args: argparse.Namespace) -> int:
                 print(f"frota: {error}; trying again", file=sys.stderr)
             if seen.time:  # all that came meanwhile
                 query = query._replace(last=readings.MOST, since_us=readings.parse_since(seen.time, datetime.now(UTC)))
-            time.sleep(backoff.pause())
+            time.sleep(backoff.pause())  # no event tells that the server is back
     except (KeyboardInterrupt, BrokenPipeError):  # somebody has seen enough
         output.discard()
         return 0
@@ -121,7 +121,7 @@ def _query(args: argparse.Namespace) -> Query:
 
 
 def _print(found: Iterable[dict[str, object]], as_json: bool) -> None:
-    """Print readings. Raises BrokenPipeError when nobody reads any more."""
+    """Print readings. Raises BrokenPipeError when the reader of standard output has ended."""
     # JSON has its own way to say what a terminal cannot show; a closed standard output has no encoding.
     escaped = getattr(sys.stdout, "encoding", "utf-8").lower() != "utf-8"
     for one in found:
