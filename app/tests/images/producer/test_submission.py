@@ -1,9 +1,11 @@
 """Room for images: everybody in turn, never more than there is. And what is accepted stays as it was accepted."""
 
 import asyncio
+import errno
 import threading
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -138,3 +140,28 @@ def test_an_accepted_image_whose_status_cannot_be_kept_is_accepted_and_said_in_i
     asyncio.run(run())
     about = {"IMAGE_ID": "a" * 32, "TRACE_ID": "b" * 32, "FILENAME": "a.jpg"}
     assert said == [{"level": "ERROR", "event": "not_noted"} | about]
+
+
+@pytest.mark.parametrize("failures", [1, 2], ids=["once", "every time"])
+def test_a_jpeg_without_its_end_is_accepted_by_nobody_who_could_not_decode_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failures: int
+) -> None:
+    """One failed start of the decoder is made good; after the second the client is asked to come again."""
+    left = [failures]
+    start = asyncio.create_subprocess_exec
+
+    async def fail_first(*words: Any, **options: Any) -> asyncio.subprocess.Process:
+        left[0] -= 1
+        if left[0] >= 0:
+            raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+        return await start(*words, **options)
+
+    async def run() -> tuple[Kind, int]:
+        broker = Broker()
+        async with intake(tmp_path, broker, Bucket()) as taking:
+            with pytest.raises(RefusedError) as error:
+                await taking.accept(Offer.of("a.jpg", "", ""), picture()[:-20], 5.0)
+        return error.value.kind, len(broker.published)
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", fail_first)
+    assert asyncio.run(run()) == (Kind.INVALID if failures == 1 else Kind.AWAY, 0)

@@ -29,6 +29,7 @@ from frota.images.settings import ProducerSettings
 from frota.logs import log
 
 _DECODE_SECONDS, _DECODE_BYTES = 10.0, 512 << 20  # for an image that has to be decoded before it is accepted
+_DECODER_STARTS = 2  # attempts to get a child process that decodes, before an image is refused for want of one
 _SMALL = 256 * 1024  # bytes; to look at so many takes no longer than to hand them to another thread
 
 
@@ -158,15 +159,23 @@ class Submission:
         return sha256
 
     async def _decode(self, data: bytes) -> None:
-        """Let a child of ours decode an image of which nothing else can tell whether it is whole. Raises BadImage."""
-        try:
-            async with self._decoding:
-                if self._pool is None:  # most producers never need it
-                    pool = Pool(1, _DECODE_SECONDS, _DECODE_BYTES, self.settings.max_pixels)
-                    self._pool = await self._decoder.enter_async_context(pool)
-                await self._pool.convert(data, ".jpg")
-        except OSError as error:  # no child can be started: a worker will see
-            log.record("WARNING", "not_decoded", f"an image without its end is taken without being decoded: {error}")
+        """Let a child of ours decode an image of which nothing else can tell whether it is whole.
+
+        Raises BadImage; RefusedError where no child can be started, since an answer that it is whole would be a guess.
+        """
+        for attempt in range(1, _DECODER_STARTS + 1):
+            try:
+                async with self._decoding:
+                    if self._pool is None:  # most producers never need it
+                        pool = Pool(1, _DECODE_SECONDS, _DECODE_BYTES, self.settings.max_pixels)
+                        self._pool = await self._decoder.enter_async_context(pool)
+                    await self._pool.convert(data, ".jpg")
+            except OSError as error:
+                text = f"the decoder cannot be started (attempt {attempt} of {_DECODER_STARTS}): {error}"
+                log.record("ERROR", "decoder_failed", text)
+            else:
+                return
+        raise RefusedError(Kind.AWAY, messages.BUSY)
 
     def _check_room(self) -> None:
         """Raise RefusedError while the broker has no room: what is published then stays in our memory."""
