@@ -136,7 +136,7 @@ def test_what_waits_for_a_server_that_is_stopped_with_its_socket_outlasts_a_rest
     host = fleet.sensors[0]
     kept = _numbers(fleet, host)
     fleet.cpu_server.run(f"systemctl stop {_SOCKET} {_SERVER}")
-    host.wait_for_record(f"--unit={_AGENT}", "FROTA_EVENT=not_connected", since=start)
+    host.wait_for_record(f"--unit={_AGENT}", "FROTA_EVENT=connect_failed", since=start)
     restart(host, _AGENT)
     fleet.cpu_server.run(f"systemctl start {_SOCKET} {_SERVER}")
     _wait_for_more(fleet)

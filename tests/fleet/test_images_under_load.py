@@ -66,7 +66,7 @@ def _without_s3(fleet: Fleet) -> None:
     began = time.time()
     fleet.embedded_aws.run("systemctl stop embedded-aws")
     try:
-        fleet.image_workers[0].wait_for_record(f"--unit={_WORKER}", "FROTA_EVENT=storage_away", since=began)
+        fleet.image_workers[0].wait_for_record(f"--unit={_WORKER}", "FROTA_EVENT=storage_unavailable", since=began)
     finally:
         fleet.embedded_aws.run("systemctl start embedded-aws", RECALL)
 

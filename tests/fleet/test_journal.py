@@ -23,7 +23,8 @@ def test_who_logs_in_reads_the_journal_of_every_unit_without_more_ado(fleet: Fle
 
 def test_the_journal_of_a_sensor_tells_what_it_sent_and_what_was_answered(fleet: Fleet, start: float) -> None:
     unit = "--unit=frota-sensor-client@temperature.service"
-    for event, text in (("sent", "Enviado: Sensor1 - "), ("answer", "Resposta: Dados recebidos com sucesso.")):
+    records = {"reading_sent": "Enviado: Sensor1 - ", "response": "Resposta: Dados recebidos com sucesso."}
+    for event, text in records.items():
         record = fleet.sensors[0].wait_for_record(unit, f"FROTA_EVENT={event}", since=start)
         assert record["MESSAGE"].startswith(text)
         assert record["SENSOR"] == "Sensor1"
@@ -32,7 +33,7 @@ def test_the_journal_of_a_sensor_tells_what_it_sent_and_what_was_answered(fleet:
 def test_what_is_wrong_with_a_client_is_a_warning_that_names_it(fleet: Fleet, start: float) -> None:
     with fleet.sensors[0].dial(fleet.server.address, fleet.port) as connection:
         connection.ask(b"GET / HTTP/1.1\r\n\r\n")
-    record = fleet.server.wait_for_record("--priority=warning", "FROTA_EVENT=bad_input", since=start)
+    record = fleet.server.wait_for_record("--priority=warning", "FROTA_EVENT=connection_failed", since=start)
     assert record["PRIORITY"] == "4"
     assert record["PEER"].startswith(f"{fleet.sensors[0].address}:")
 
@@ -42,7 +43,7 @@ def test_what_a_client_sends_never_becomes_a_field_or_a_record_of_its_own(fleet:
     lines = f"{mark}\x1b[2J\rFROTA_FORGED={mark}\u2028PRIORITY=0\nFROTA_FORGED={mark}\nMESSAGE={mark}\n".encode()
     with fleet.sensors[0].dial(fleet.server.address, fleet.port) as connection:
         connection.ask(lines)
-    record = fleet.server.wait_for_record("FROTA_EVENT=bad_input", f"--grep={mark}", since=start)
+    record = fleet.server.wait_for_record("FROTA_EVENT=connection_failed", f"--grep={mark}", since=start)
     # The journal gives text that a terminal could obey as a list of bytes.
     assert isinstance(record["MESSAGE"], str)
     assert record["MESSAGE"].isprintable()

@@ -40,7 +40,7 @@ def test_sensors_that_were_cut_off_deliver_in_order_and_once_though_one_of_them_
     for host in fleet.sensors:
         _cut_off(host, fleet.server)
     for host, unit in sensors:
-        waiting = host.wait_for_record(unit, "FROTA_EVENT=waiting", since=start)
+        waiting = host.wait_for_record(unit, "FROTA_EVENT=spool_waiting", since=start)
         assert int(waiting["COUNT"]) >= 1
         error = host.wait_for_record(unit, "--priority=err", since=start)
         assert error["MESSAGE"] == "Erro ao conectar ao servidor."
@@ -53,7 +53,7 @@ def test_sensors_that_were_cut_off_deliver_in_order_and_once_though_one_of_them_
     answered = {}
     for host, unit in sensors:
         host.wait_for_record(unit, "FROTA_EVENT=connected", since=healed)
-        record = host.wait_for_record(unit, "FROTA_EVENT=answer", since=healed)
+        record = host.wait_for_record(unit, "FROTA_EVENT=response", since=healed)
         answered[record["SENSOR"]] = int(record["NUMBER"])
     assert len(answered) == len(sensors)
 

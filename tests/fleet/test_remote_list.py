@@ -103,7 +103,7 @@ def test_a_key_that_is_not_on_the_allow_list_gets_nothing_and_is_named_in_the_jo
 ) -> None:
     key, *answers = _ask(fleet, fleet.list_port, ["mostrar"], "new", _server_key(fleet), seconds=2)
     assert answers == ["no answer"]
-    record = fleet.list_server.wait_for_record("FROTA_EVENT=stranger", f"KEY={key}", since=start)
+    record = fleet.list_server.wait_for_record("FROTA_EVENT=client_rejected", f"KEY={key}", since=start)
     assert record["PRIORITY"] == "4"
 
 
@@ -117,9 +117,9 @@ def test_the_journal_tells_a_request_and_its_answer_by_the_trace_that_its_sender
     trace = secrets.token_hex(16)
     context = f"TRACEPARENT=00-{trace}-{secrets.token_hex(8)}-01"
     fleet.list_client.run_as_admin(f"{context} frota list append --list {_OWN} x")
-    fleet.list_server.wait_for_record(f"TRACE_ID={trace}", "FROTA_EVENT=answer", since=start)
+    fleet.list_server.wait_for_record(f"TRACE_ID={trace}", "FROTA_EVENT=response", since=start)
     records = fleet.list_server.journal(f"TRACE_ID={trace}")
     fleet.list_client.run_as_admin(f"frota list clear --list {_OWN}")
-    assert [record["FROTA_EVENT"] for record in records] == ["request", "answer"]
+    assert [record["FROTA_EVENT"] for record in records] == ["request", "response"]
     told = {(one["FROTA_SYSTEM"], one["LIST"], one["CLIENT"], one["PEER"]) for one in records}
     assert told == {("remote_list", _OWN, fleet.list_client.name, fleet.list_client.address)}

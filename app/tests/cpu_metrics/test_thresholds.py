@@ -56,7 +56,7 @@ def test_a_restart_tells_no_crossing_twice_and_does_not_forget_its_end(tmp_path:
             await send(agent, 3, 95, 95, 95)
             assert crossings(told) == ["threshold_crossed"]
             await send(agent, 6, 70, 70)
-            assert crossings(told) == ["threshold_crossed", "threshold_over"]
+            assert crossings(told) == ["threshold_crossed", "threshold_cleared"]
         async with inner(tmp_path, **CPU) as one:
             assert over(one) == []
 

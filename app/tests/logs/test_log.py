@@ -47,13 +47,13 @@ def test_no_value_can_forge_a_field(fields: dict[str, str]) -> None:
 
 def test_a_record_has_its_text_its_priority_and_its_fields(journal: socket.socket) -> None:
     log.configure("sensors", "frota-sensor-server")
-    log.record("WARNING", "bad_input", "Erro: {not a format} %s", PEER="10.0.0.1:5", SENSOR="a\nPRIORITY=0")
+    log.record("WARNING", "connection_failed", "Erro: {not a format} %s", PEER="10.0.0.1:5", SENSOR="a\nPRIORITY=0")
     assert dict(decode(journal.recv(65536))) == {
         "MESSAGE": "Erro: {not a format} %s",
         "PRIORITY": "4",
         "SYSLOG_IDENTIFIER": "frota-sensor-server",
         "FROTA_SYSTEM": "sensors",
-        "FROTA_EVENT": "bad_input",
+        "FROTA_EVENT": "connection_failed",
         "PEER": "10.0.0.1:5",
         "SENSOR": "a\nPRIORITY=0",
     }

@@ -76,7 +76,7 @@ def read(cls: type[T], prefix: str, args: argparse.Namespace, defaults: Mapping[
     if unknown and args.check:
         raise SettingsError(f"{unknown}: no such setting; known are {', '.join(settings.keys(cls, prefix))}")
     if unknown:
-        log.record("WARNING", "unknown_setting", f"{unknown}: no such setting, ignored")
+        log.record("WARNING", "setting_unknown", f"{unknown}: no such setting, ignored")
     return config
 
 
@@ -121,7 +121,7 @@ def take_live(old: Settings, new: Settings, prefix: str) -> Settings:
             changes[field.name] = value
         else:
             key = prefix + field.name.upper()
-            log.record("WARNING", "restart_needed", f"{key} has changed, but takes effect only at the next restart")
+            log.record("WARNING", "restart_required", f"{key} has changed, but takes effect only at the next restart")
     return dataclasses.replace(old, **changes)
 
 

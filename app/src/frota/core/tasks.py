@@ -33,7 +33,7 @@ def essential(work: Coroutine[None, None, None], end: Callable[[int], None]) -> 
 
     def ended(task: "asyncio.Task[None]") -> None:
         if not task.cancelled() and (error := task.exception()):
-            log.record("CRITICAL", "internal", "what the service cannot be without has failed, so it ends", error=error)
+            log.record("CRITICAL", "internal_error", "an essential task failed; the service ends", error=error)
             end(1)
 
     task = asyncio.get_running_loop().create_task(work)

@@ -41,7 +41,7 @@ class ProducerEventLog(RateLimitedLog):
     """Writes the producer's records."""
 
     def __init__(self, per_second: int) -> None:
-        self._refused = RateLimiter("refused_suppressed", "images refused")
+        self._refused = RateLimiter("rejections_suppressed", "images refused")
         self._images = RateLimiter("images_suppressed", "accepted images", per_second)
         super().__init__(self._images, self._refused)
 
@@ -55,7 +55,7 @@ class ProducerEventLog(RateLimitedLog):
         """Log an image that was refused."""
         if self._refused.allow():
             text = f"Imagem recusada: {printable(str(reason))}"
-            record("WARNING", "image_refused", text, PEER=unquote(peer), **named(image))
+            record("WARNING", "image_rejected", text, PEER=unquote(peer), **named(image))
 
 
 class WorkerEventLog(RateLimitedLog):
@@ -75,4 +75,4 @@ class WorkerEventLog(RateLimitedLog):
     def dead(ticket: Ticket, began: float, death: Death) -> None:
         """Log an image that cannot be worked on."""
         text = f"Imagem {printable(ticket.filename)} descartada: {printable(death.text)}"
-        record("WARNING", "image_dead", text, **_fields(ticket, began, REASON=death.code))
+        record("WARNING", "image_dead_lettered", text, **_fields(ticket, began, REASON=death.code))

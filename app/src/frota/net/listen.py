@@ -114,7 +114,7 @@ def allow_descriptors(connections: int) -> int:
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft < connections + _OTHER_DESCRIPTORS:
         text = f"{soft} open files are allowed, too few for {connections} connections: raise the limit (LimitNOFILE=)"
-        log.record("WARNING", "few_descriptors", text)
+        log.record("WARNING", "descriptor_limit_low", text)
     return max(0, min(connections, soft - connections - _OTHER_DESCRIPTORS))
 
 
@@ -131,6 +131,6 @@ def bounded(connections: int, setting: str) -> tuple[int, int]:
     if most < connections:
         text = f"{most} connections at most are taken, not {connections} ({setting})"
         log.record(
-            "WARNING", "connections_bounded", f"{text}: raise the limit of open files (LimitNOFILE=)", COUNT=most
+            "WARNING", "descriptor_limit_low", f"{text}: raise the limit of open files (LimitNOFILE=)", COUNT=most
         )
     return min(connections, most), max(refused, others // 4)

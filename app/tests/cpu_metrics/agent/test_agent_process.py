@@ -276,7 +276,7 @@ def test_records_are_those_of_every_other_service(tmp_path: Path) -> None:
         "PRIORITY": "4",
         "SYSLOG_IDENTIFIER": "frota-cpu-agent",
         "FROTA_SYSTEM": "cpu",
-        "FROTA_EVENT": "not_connected",
+        "FROTA_EVENT": "connect_failed",
         "PEER": f"127.0.0.1:{port}",
         "REASON": "Connection refused",
     }
@@ -367,4 +367,4 @@ def test_a_cpu_that_cannot_be_read_for_a_while_costs_samples_not_the_agent(
         assert [agent._sample(now), agent._sample(now + 10)] == [None, None]
     assert agent._sample(now + 35)  # and the next is due on the grid
     assert agent._due == now + 40
-    assert told == ["no_sample"]
+    assert told == ["sampling_failed"]

@@ -231,7 +231,7 @@ def test_a_part_that_cannot_be_read_is_left_out_and_told_once(
     assert sample.mean == 50.0
     missing = [name for name in ("load", "memory", "disk", "network", "own") if getattr(sample, name) is None]
     assert missing == [part]
-    assert told == ["source_missing"]
+    assert told == ["source_unavailable"]
 
 
 def test_without_the_cpu_there_is_no_sampler(kernel: Kernel) -> None:

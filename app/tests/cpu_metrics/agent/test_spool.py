@@ -205,7 +205,7 @@ def test_a_sample_that_is_damaged_is_left_out_and_told_of_and_the_others_are_kep
     (tmp_path / "spool").write_bytes(damaged)
     spool = SpoolFile(tmp_path).take(100, 5.0)
     assert (numbers(spool), spool.last) == (left, 3)
-    assert [event for event, _ in told] == ["spool_damaged"]
+    assert [event for event, _ in told] == ["spool_corrupted"]
     assert told[0][1].isprintable()
     assert (tmp_path / "spool.bad").read_bytes() == damaged
     assert (tmp_path / "spool").exists()

@@ -272,7 +272,7 @@ def test_a_hello_without_an_answer_is_not_waited_for_for_ever(server: FakeServer
     assert driver.uplink.deadline == 15.0
     driver.now = 15.0
     driver.failed()
-    assert told == [("not_connected", f"no connection to 127.0.0.1:{server.port}: the server does not answer")]
+    assert told == [("connect_failed", f"no connection to 127.0.0.1:{server.port}: the server does not answer")]
 
 
 @pytest.mark.parametrize(
@@ -299,7 +299,7 @@ def test_what_is_no_server_of_ours_is_told_and_left_alone(server: FakeServer, to
     driver.readable(peer)
     peer.socket.sendall(answer)
     driver.failed()
-    assert told[-1][0] == "no_server"
+    assert told[-1][0] == "wrong_server"
     assert told[-1][1].isprintable()
     assert driver.uplink.deadline > driver.now
 
@@ -315,7 +315,7 @@ def test_an_error_is_told_once_for_each_connection(server: FakeServer, told: Tol
         assert driver.uplink.deadline - driver.now >= 2.5  # half of the longest pause, from the first time on
         driver.again()
     text = f"127.0.0.1:{server.port} refuses: servidor cheio\\x1b[2J"
-    assert told == [("refused", text), ("refused", text)]
+    assert told == [("connection_rejected", text)] * 2
 
 
 def test_pauses_double_with_jitter_up_to_5_s_and_begin_anew_once_it_works(told: Told) -> None:
@@ -328,7 +328,7 @@ def test_pauses_double_with_jitter_up_to_5_s_and_begin_anew_once_it_works(told: 
             driver.again()
         for pause, most in zip(pauses, (0.25, 0.5, 1, 2, 4, 5, 5, 5), strict=True):
             assert most / 2 <= pause <= most
-        assert events(told) == ["not_connected"]  # the same reason is told once
+        assert events(told) == ["connect_failed"]  # the same reason is told once
         with FakeServer(port) as server:
             driver.add()
             peer = greeted(driver, server)
@@ -395,7 +395,7 @@ def test_a_name_that_takes_long_to_look_up_holds_nobody_up(server: FakeServer, m
 def test_a_name_that_is_none_is_told_and_tried_again(host: str, told: Told) -> None:
     driver = Driver(5001, host=host)
     driver.failed()
-    assert told[0][0] == "not_connected"
+    assert told[0][0] == "connect_failed"
     assert driver.uplink.deadline > 0
 
 
@@ -405,7 +405,7 @@ def test_a_connection_with_itself_as_tcp_makes_them_is_none(
     driver = Driver(server.port)
     monkeypatch.setattr(socket.socket, "getsockname", socket.socket.getpeername)
     driver.failed()
-    assert told == [("not_connected", f"no connection to 127.0.0.1:{server.port}: Connection refused")]
+    assert told == [("connect_failed", f"no connection to 127.0.0.1:{server.port}: Connection refused")]
 
 
 def test_a_dead_server_is_noticed_by_the_kernel(server: FakeServer) -> None:
@@ -484,7 +484,7 @@ def test_whose_name_is_taken_waits_longer_and_longer_keeps_what_it_may_and_says_
         assert most / 2 <= pause <= most
     text = "another agent, at 10.0.0.1:5, is called web-1, too: give one of them another name (CPU_NAME, --name)"
     assert told == [
-        ("name_taken", f"{text}; until then 127.0.0.1:{server.port} takes nothing from here; 3 samples wait")
+        ("name_conflict", f"{text}; until then 127.0.0.1:{server.port} takes nothing from here; 3 samples wait")
     ]
     driver.again()
     peer = greeted(driver, server)
@@ -495,7 +495,7 @@ def test_another_holder_of_the_name_is_told_anew_and_never_obeyed(server: FakeSe
     driver = Driver(server.port)
     for holder in ("10.0.0.1:5", "10.0.0.1:5", "\x1b[2J", ["x"]):
         refused(driver, server, code="name_taken", holder=holder)
-    assert events(told) == ["name_taken"] * 3
+    assert events(told) == ["name_conflict"] * 3
     assert all(text.isprintable() for _, text in told)
 
 
@@ -555,4 +555,4 @@ def test_a_sample_that_the_server_does_not_take_is_lost_and_not_all_behind_it(se
     driver.again()
     peer = greeted(driver, server, last=1)
     assert take(driver, peer, 2) == [3, 4]
-    assert [event for event in events(told) if event != "connected"] == ["refused", "samples_lost"]
+    assert [event for event in events(told) if event != "connected"] == ["connection_rejected", "samples_lost"]

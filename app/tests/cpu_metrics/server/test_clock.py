@@ -53,7 +53,7 @@ def test_a_leap_that_does_not_last_changes_no_date_and_is_told_of_once(hands: Ha
     hands.set -= leap
     hands.go_on(clock, 10)
     assert clock.now() == pytest.approx(begin + 70)
-    assert [event for event, _ in told] == ["clock_leapt", "clock_back"]
+    assert [event for event, _ in told] == ["clock_jumped", "clock_restored"]
     assert f"the clock has leapt by {leap:+.0f} s" in told[0][1]
 
 
@@ -65,7 +65,7 @@ def test_a_clock_that_stays_where_it_has_leapt_to_is_right_after_a_minute(
     hands.set += leap
     hands.go_on(clock, 62)
     assert clock.now() == pytest.approx(begin + leap + 62)
-    assert [event for event, _ in told] == ["clock_leapt", "clock_taken"]
+    assert [event for event, _ in told] == ["clock_jumped", "clock_adopted"]
 
 
 def test_a_clock_that_is_set_little_by_little_is_followed(hands: Hands, told: Told) -> None:
@@ -88,7 +88,7 @@ def test_a_host_that_is_forgotten_and_old_samples_that_go_are_told_of_with_how_m
     event_log, kept = EventLog(0), HostRow(1, "web-1", "native", "", 7, 1.0, 2.0, 5.0, 7, 0, 0, 0, 0)
     event_log.forgotten(Host(kept), 7.0)
     text = "web-1: forgotten, with its history; 7 samples came of it, and none for 7 days that a server ran"
-    assert told.pop() == ("host_forgotten", f"{text} (CPU_FORGET_DAYS)")
+    assert told.pop() == ("host_expired", f"{text} (CPU_FORGET_DAYS)")
     for _ in range(1000):
         event_log.trimmed(2, 17_280)
     assert len(told) == 1  # and the others within the hour

@@ -87,7 +87,7 @@ def test_what_is_damaged_of_one_host_harms_no_other_and_no_viewer(tmp_path: Path
             assert await one.numbers("web-3") == [1, 2]
 
     run(scenario())
-    damaged = [text for event, text in told if event == "history_damaged"]
+    damaged = [text for event, text in told if event == "history_corrupted"]
     untold = ("last sample", "means", "former", "chunk's host")
     assert len(damaged) == (0 if any(one in what for one in untold) else 1)
     assert all(text.isprintable() for text in damaged)
@@ -109,4 +109,4 @@ def test_an_answer_that_fails_whatever_the_reason_is_ended_with_a_sentence(
             assert await one.numbers("web-1") == [1]
 
     run(scenario())
-    assert "internal" in [event for event, _ in told]
+    assert "internal_error" in [event for event, _ in told]

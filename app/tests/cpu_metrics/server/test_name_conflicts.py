@@ -60,7 +60,7 @@ def test_the_second_of_two_that_answer_is_refused_and_both_and_the_server_say_wh
             assert host["peer"] == first.name
 
     run(scenario())
-    assert sum(text.startswith("name_taken: two agents are called web-1: 127.0.0.1:") for text in told) == 1
+    assert sum(text.startswith("name_conflict: two agents are called web-1: 127.0.0.1:") for text in told) == 1
 
 
 def test_whatever_a_refused_agent_has_sent_with_its_hello_is_not_stored(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_of_three_of_one_name_one_is_served_and_then_the_next(tmp_path: Path, to
             assert not one.server.names._contests
 
     run(scenario())
-    assert sum(text.startswith("name_taken") for text in told) == 1
+    assert sum(text.startswith("name_conflict") for text in told) == 1
 
 
 def test_who_leaves_while_it_waits_is_not_waited_for(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def test_an_image_waits_for_s3_for_longer_than_an_impatient_broker_lets_others(
         worker.wait_for(f"for {QUEUE}")
         s3.kill()
         images = [pipeline.send(f"{number}.jpg", picture(number)) for number in range(3)]
-        worker.wait_for("storage_away|trying again until")
+        worker.wait_for("storage_unavailable|trying again until")
         hold(impatient)
         hold(impatient)
         assert not re.search("broker_lost|connection to .* lost", worker.log())

@@ -112,4 +112,4 @@ def test_a_refusal_is_in_the_trace_of_its_image(
     asyncio.run(run())
     (refused,) = said
     assert refused.pop("PEER")
-    assert refused == {"event": "image_refused", "TRACE_ID": trace, **fields}
+    assert refused == {"event": "image_rejected", "TRACE_ID": trace, **fields}

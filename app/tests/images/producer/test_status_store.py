@@ -128,7 +128,7 @@ def test_images_that_are_forgotten_are_told_of_with_how_many_and_why(
 
     asyncio.run(run())
     text = "10 images are forgotten, the oldest of more than 100 (IMAGES_REMEMBERED)"
-    assert told == [f"statuses_forgotten: {text}"]
+    assert told == [f"statuses_expired: {text}"]
 
 
 def test_a_clock_that_leaps_a_month_makes_no_image_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

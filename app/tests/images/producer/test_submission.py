@@ -139,7 +139,7 @@ def test_an_accepted_image_whose_status_cannot_be_kept_is_accepted_and_said_in_i
 
     asyncio.run(run())
     about = {"IMAGE_ID": "a" * 32, "TRACE_ID": "b" * 32, "FILENAME": "a.jpg"}
-    assert said == [{"level": "ERROR", "event": "not_noted"} | about]
+    assert said == [{"level": "ERROR", "event": "status_write_failed"} | about]
 
 
 @pytest.mark.parametrize("failures", [1, 2], ids=["once", "every time"])

@@ -45,19 +45,19 @@ AWAY, REFUSED = StorageError("connection refused"), StorageError("403", lasting=
 
 def test_an_outage_is_said_once_and_its_end_once(said: list[tuple[str, str]]) -> None:
     outage((0, AWAY), (1, AWAY), (500, AWAY), (501, None))
-    assert said == [("WARNING", "storage_away"), ("INFO", "storage_back")]
+    assert said == [("WARNING", "storage_unavailable"), ("INFO", "storage_available")]
 
 
 def test_what_does_not_pass_by_itself_is_an_error_once_a_minute(said: list[tuple[str, str]]) -> None:
     outage((0, AWAY), (1, REFUSED), (2, REFUSED), (60.5, AWAY), (60.9, REFUSED), (61, REFUSED), (62, None))
-    refused = ("ERROR", "storage_refuses")
-    assert said == [("WARNING", "storage_away"), refused, refused, ("INFO", "storage_back")]
+    refused = ("ERROR", "storage_rejected")
+    assert said == [("WARNING", "storage_unavailable"), refused, refused, ("INFO", "storage_available")]
 
 
 def test_an_image_is_let_go_of_when_s3_was_away_for_ten_minutes(said: list[tuple[str, str]]) -> None:
     with pytest.raises(HeldError):
         outage((0, AWAY), (599, AWAY), (601, AWAY))
-    assert said == [("WARNING", "storage_away")]
+    assert said == [("WARNING", "storage_unavailable")]
     outage((0, AWAY), (599, AWAY), (601, None))
 
 
@@ -79,4 +79,4 @@ def test_all_requests_of_a_delivery_share_the_ten_minutes(said: list[tuple[str, 
     with pytest.raises(HeldError):
         asyncio.run(delivery())
     assert next(answers, None) is None
-    assert said[:2] == [("WARNING", "storage_away"), ("INFO", "storage_back")]
+    assert said[:2] == [("WARNING", "storage_unavailable"), ("INFO", "storage_available")]

@@ -95,7 +95,7 @@ def test_so_many_are_kept_and_no_more_and_the_log_says_so(tmp_path: Path, monkey
     assert Outbox(tmp_path).read() == events[1:]
     (tmp_path / "owed.jsonl").write_bytes(b"garbage\n")
     assert Outbox(tmp_path).read() == []
-    assert said == ["owed_lost", "owed_lost"]
+    assert said == ["outbox_failed", "outbox_failed"]
 
 
 def test_a_dead_image_that_the_broker_does_not_take_is_tried_again_and_said_in_its_trace(
@@ -114,7 +114,7 @@ def test_a_dead_image_that_the_broker_does_not_take_is_tried_again_and_said_in_i
     delivery: Any = SimpleNamespace(properties=pika.BasicProperties(message_id=TICKETS[0].id), body=b"")
     asyncio.run(reporter(Full(), tmp_path).dead(delivery, Death("damaged", "danificada"), TICKETS[0]))
     about = {"IMAGE_ID": TICKETS[0].id, "TRACE_ID": TICKETS[0].trace, "FILENAME": "a.jpg"}
-    assert said == [{"event": "dead_refused"} | about]
+    assert said == [{"event": "dead_letter_failed"} | about]
 
 
 class Taking(Broker):

@@ -37,7 +37,7 @@ def test_an_upload_that_cannot_be_deleted_is_said_in_the_trace_of_its_image(monk
     worker._objects = Away()  # type: ignore[assignment] # as far as it is used
     asyncio.run(worker._drop_upload(UPLOADED))
     about = {"IMAGE_ID": UPLOADED.id, "TRACE_ID": UPLOADED.trace, "FILENAME": "a.jpg"}
-    assert said == [{"event": "upload_left"} | about]
+    assert said == [{"event": "upload_orphaned"} | about]
 
 
 def test_a_worker_begins_without_the_images_that_a_killed_one_has_left_behind(

@@ -108,7 +108,7 @@ class Agent:
             sample = self._sampler.sample()
         except OSError as error:
             if not self._failing:
-                log.record("ERROR", "no_sample", f"no sample: {error}")
+                log.record("ERROR", "sampling_failed", f"no sample: {error}")
             self._failing = True
             return None
         self._failing = False

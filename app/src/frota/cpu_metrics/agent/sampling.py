@@ -70,7 +70,7 @@ class Sampler:
             value = read()
         except (OSError, RuntimeError, ValueError, LookupError, AssertionError, psutil.Error) as error:
             if name not in self._missing:
-                log.record("WARNING", "source_missing", f"{name}: cannot be read, left out: {error}", SOURCE=name)
+                log.record("WARNING", "source_unavailable", f"{name}: cannot be read, left out: {error}", SOURCE=name)
             self._missing.add(name)
             return None
         self._missing.discard(name)

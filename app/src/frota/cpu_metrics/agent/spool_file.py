@@ -102,7 +102,7 @@ class SpoolFile:
             with suppress(OSError):  # the copy is for people; without room for it the samples are sent all the same
                 aside.write_bytes(self._path.read_bytes())
             text = f"{self._path}: {fault}; the other {len(spool)} samples are sent, {aside.name} is the file as it was"
-            log.record("ERROR", "spool_damaged", text)
+            log.record("ERROR", "spool_corrupted", text)
         self._there, self._kept = True, (spool.run, spool.last)
         return spool
 

@@ -145,16 +145,16 @@ class Uplink:
         if isinstance(error, NameTakenError):
             if reason == self._told:
                 return
-            event, text = "name_taken", f"another agent, {reason}, is called {self._config.called}, too: give one of"
+            event, text = "name_conflict", f"another agent, {reason}, is called {self._config.called}, too: give one of"
             text += f" them another name (CPU_NAME, --name); until then {self._where} takes nothing from here"
         elif isinstance(error, RefusedError):
-            event, text = "refused", f"{self._where} refuses: {reason}"
+            event, text = "connection_rejected", f"{self._where} refuses: {reason}"
         elif isinstance(error, NoServerError):
-            event, text = "no_server", f"{self._where} is no server of ours: {reason}"
+            event, text = "wrong_server", f"{self._where} is no server of ours: {reason}"
         elif self._connected:
             event, text = "disconnected", f"connection to {self._where} lost: {reason}"
         elif reason != self._told:
-            event, text = "not_connected", f"no connection to {self._where}: {reason}"
+            event, text = "connect_failed", f"no connection to {self._where}: {reason}"
         else:
             return
         log.record("WARNING", event, text + waiting, PEER=self._where, REASON=reason)

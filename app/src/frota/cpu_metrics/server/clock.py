@@ -27,14 +27,14 @@ class Clock:
         if abs(ahead) <= _LEAP_SECONDS:
             self._offset += ahead
             if self._leapt is not None:
-                log.record("INFO", "clock_back", "the clock is as it was before it leapt")
+                log.record("INFO", "clock_restored", "the clock is as it was before it leapt")
             self._leapt = None
         elif self._leapt is None:
             self._leapt = now
             text = f"the clock has leapt by {ahead:+.0f} s: samples are dated by the time as it was before,"
-            log.record("WARNING", "clock_leapt", f"{text} unless that lasts for {_LASTING_SECONDS:.0f} s")
+            log.record("WARNING", "clock_jumped", f"{text} unless that lasts for {_LASTING_SECONDS:.0f} s")
         elif now - self._leapt >= _LASTING_SECONDS:
             self._offset, self._leapt = self._offset + ahead, None
             log.record(
-                "WARNING", "clock_taken", f"the clock stays {ahead:+.0f} s off: samples are dated by it from now on"
+                "WARNING", "clock_adopted", f"the clock stays {ahead:+.0f} s off: samples are dated by it from now on"
             )

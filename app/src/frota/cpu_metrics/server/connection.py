@@ -255,7 +255,7 @@ class Connection(asyncio.Protocol):
             self.refuse(printable(str(error)))
             return
         except Exception as error:  # noqa: BLE001 -- the edge of a task: the viewer is not to wait for ever
-            log.record("ERROR", "internal", f"{self.name}: the answer has failed", error=error, PEER=self.name)
+            log.record("ERROR", "internal_error", f"{self.name}: the answer has failed", error=error, PEER=self.name)
             self.refuse(messages.INTERNAL)
             return
         self.heard = self.server.now

@@ -30,7 +30,7 @@ class EventLog(RateLimitedLog):
         self._trim_due = self._full_due = self._descriptors_due = 0.0
         self._samples = RateLimiter("samples_suppressed", "samples", samples_per_second)
         self._connections = RateLimiter("connections_suppressed", "connections")
-        self._faults = RateLimiter("faults_suppressed", "faults of connections")
+        self._faults = RateLimiter("errors_suppressed", "faults of connections")
         self._hosts = RateLimiter("hosts_suppressed", "changes of hosts", 50 * DEFAULT_RATE)
         super().__init__(self._samples, self._connections, self._faults, self._hosts)
 
@@ -43,14 +43,14 @@ class EventLog(RateLimitedLog):
         """Log a new agent's connection, in the original's words; `count` has it in."""
         if self._connections.allow():
             record("INFO", "connected", messages.NEW.format(connection.address), PEER=connection.name)
-            record("INFO", "status", messages.STATUS.format(count), COUNT=count)
+            record("INFO", "connection_count", messages.STATUS.format(count), COUNT=count)
 
     def full(self, most: int) -> None:
         """Log, now and then, that connections are refused since there are as many as may be."""
         if time.monotonic() >= self._full_due:
             self._full_due = time.monotonic() + _FULL_REPORT_SECONDS
             text = f"there are {most} connections, no more are taken (CPU_MAX_CONNECTIONS)"
-            record("WARNING", "full", text, COUNT=most)
+            record("WARNING", "connection_limit_reached", text, COUNT=most)
 
     def no_descriptors(self) -> None:
         """Log, now and then, that no more files can be opened."""
@@ -59,7 +59,7 @@ class EventLog(RateLimitedLog):
             text = (
                 "no more files can be opened, new connections are closed: raise the limit of open files (LimitNOFILE=)"
             )
-            record("WARNING", "no_descriptors", text)
+            record("WARNING", "descriptors_exhausted", text)
 
     def sample(self, connection: Peer, reading: Reading) -> None:
         """Log a sample, in the original's words."""
@@ -71,20 +71,20 @@ class EventLog(RateLimitedLog):
         """Count and log a message that makes no sense."""
         self.bad_total += 1
         if self._faults.allow():
-            record("WARNING", "bad_message", f"{connection.name}: {printable(reason)}", PEER=connection.name)
+            record("WARNING", "message_malformed", f"{connection.name}: {printable(reason)}", PEER=connection.name)
 
     def hasty(self, connection: Peer) -> None:
         """Count and log a connection that sends more than it may."""
         self.hasty_total += 1
         if self._faults.allow():
             text = f"{connection.name} sends more samples a second than it may: the rest is read later"
-            record("WARNING", "hasty", text, PEER=connection.name)
+            record("WARNING", "rate_limited", text, PEER=connection.name)
 
     def cut(self, connection: Peer, reason: str) -> None:
         """Count and log a connection that is given up."""
         self.cut_total += 1
         if self._faults.allow():
-            record("WARNING", "cut", f"{connection.name}: {reason}, cut off", PEER=connection.name)
+            record("WARNING", "connection_aborted", f"{connection.name}: {reason}, cut off", PEER=connection.name)
 
     def name_taken(self, host: Host, holder: Peer, newcomer: Peer) -> None:
         """Count and log that another agent has a host's name already."""
@@ -93,7 +93,7 @@ class EventLog(RateLimitedLog):
             name = host.kept.name
             text = f"two agents are called {name}: {holder.name} and {newcomer.name}; the second is refused"
             text += " as long as the first is there: give one of them another name (CPU_NAME, --name)"
-            record("WARNING", "name_taken", text, HOST=name, PEER=newcomer.name, HOLDER=holder.name)
+            record("WARNING", "name_conflict", text, HOST=name, PEER=newcomer.name, HOLDER=holder.name)
 
     def changed(self, host: Host, event: str) -> None:
         """Log that a host is new, connected, stale, away or forgotten."""
@@ -105,7 +105,7 @@ class EventLog(RateLimitedLog):
         """Log that a host is forgotten, and why."""
         name, samples = host.kept.name, host.kept.samples
         text = f"{name}: forgotten, with its history; {samples} samples came of it, and none for {days:g} days"
-        record("INFO", "host_forgotten", f"{text} that a server ran (CPU_FORGET_DAYS)", HOST=name, COUNT=samples)
+        record("INFO", "host_expired", f"{text} that a server ran (CPU_FORGET_DAYS)", HOST=name, COUNT=samples)
 
     def trimmed(self, chunks: int, most_samples: int) -> None:
         """Count old samples that were deleted; they are logged together, at once and then every hour."""
@@ -126,7 +126,7 @@ class EventLog(RateLimitedLog):
         """Log that a threshold was crossed, or that this is over."""
         (metric, high, low), name = crossing.threshold, host.kept.name
         if crossing.over:
-            level, event, text = "INFO", "threshold_over", f"is down to {crossing.value:.1f} % (low: {low:g} %)"
+            level, event, text = "INFO", "threshold_cleared", f"is down to {crossing.value:.1f} % (low: {low:g} %)"
         else:
             level, event, text = "WARNING", "threshold_crossed", f"is at {crossing.value:.1f} % (high: {high:g} %)"
         record(level, event, f"{name}: {metric} {text}", HOST=name, METRIC=metric, VALUE=f"{crossing.value:.1f}")

@@ -188,7 +188,7 @@ class History:
             (highest,) = self._opened.execute(_HIGHEST_ID).fetchone()
             if bad := len(found) - len(hosts) + len(every) - len(rows):
                 text = f"{self.file}: {len(found) - len(hosts)} hosts and {len(every) - len(rows)} samples are damaged"
-                log.record("ERROR", "history_damaged", f"{text}, and left out", COUNT=bad)
+                log.record("ERROR", "history_corrupted", f"{text}, and left out", COUNT=bad)
             last = max(newest or 0, max((host.chunked for host in hosts), default=0))
             return hosts, rows, last, highest if type(highest) is int else 0
         except sqlite3.Error as error:

@@ -78,7 +78,7 @@ class Responses:
                 text = (
                     f"{self._history.file}: chunk {chunk.ordinal} of host {host} is left out: {printable(str(error))}"
                 )
-                log.record("ERROR", "history_damaged", text)
+                log.record("ERROR", "history_corrupted", text)
             return b""
 
 

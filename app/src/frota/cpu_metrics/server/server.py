@@ -134,7 +134,7 @@ class Server:
         if host and host.connection is connection:
             host.connection = None
             self.hosts.touch(host)
-            self.event_log.changed(host, "away")
+            self.event_log.changed(host, "disconnected")
         self.names.gone(connection)
 
     def greet(self, connection: Connection, hello: Hello) -> None:

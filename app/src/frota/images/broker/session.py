@@ -209,7 +209,7 @@ class BrokerConnection:
                 OSError,
             ) as error:  # BrokerUnavailable is one; pika's are of what closes now
                 text = f"no connection to {node.host}:{node.port} {self._purpose}: {_explained(error)}"
-                log.record("WARNING", "broker_away", text)
+                log.record("WARNING", "broker_unavailable", text)
                 if session:
                     await session.close()
                 continue
@@ -227,7 +227,7 @@ class BrokerConnection:
     def _block(self, blocked: bool) -> None:
         if blocked:
             self.no_room.set()
-            log.record("WARNING", "broker_full", "the broker has no room and takes nothing more")
+            log.record("WARNING", "broker_blocked", "the broker has no room and takes nothing more")
         else:
             self.no_room.clear()
-            log.record("INFO", "broker_has_room", "the broker takes messages again")
+            log.record("INFO", "broker_unblocked", "the broker takes messages again")

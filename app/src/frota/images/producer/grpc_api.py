@@ -103,7 +103,7 @@ class Servicer:
             raise
         except Exception as error:  # noqa: BLE001 -- the edge of the task: the client is answered, the log has the rest
             text = f"an image failed in a way that nobody foresaw: {error!r}"
-            record("ERROR", "internal", text, error=error, **named(_nameless(context)))
+            record("ERROR", "internal_error", text, error=error, **named(_nameless(context)))
             raise RefusedError(Kind.AWAY, messages.INTERNAL) from None
         self._event_log.queued(context.peer(), ticket, began)
         return ticket
@@ -201,7 +201,7 @@ class Servicer:
         try:
             return await self._statuses.get(ids)
         except OSError as error:
-            record("ERROR", "not_known", f"what became of images cannot be read: {error}")
+            record("ERROR", "status_read_failed", f"what became of images cannot be read: {error}")
             await _abort(context, grpc.StatusCode.UNAVAILABLE, messages.INTERNAL)
 
     def _shown(self, status: Status) -> native.Status:

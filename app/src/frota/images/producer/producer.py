@@ -154,7 +154,7 @@ class Producer:
         try:
             status = _dead(delivery) if delivery.exchange == messages.DEAD else _told(delivery)
         except BadMessage as error:
-            log.record("WARNING", "bad_event", f"an event that is none is dropped: {error}")
+            log.record("WARNING", "event_malformed", f"an event that is none is dropped: {error}")
             delivery.ack()
             return
         while True:
@@ -163,7 +163,7 @@ class Producer:
                 break
             except OSError as error:
                 text = f"what became of image {status.id} cannot be kept, trying again: {error}"
-                log.record("ERROR", "not_noted", text, **named(status))
+                log.record("ERROR", "status_write_failed", text, **named(status))
                 await asyncio.sleep(_PAUSE)  # a full disk does not tell when it has room again
         delivery.ack()
 
@@ -201,7 +201,7 @@ def _credentials(config: ProducerSettings) -> "grpc.ServerCredentials | None":
                 f"{settings.PREFIX}CA_FILE and a key, or {settings.PREFIX}SECURITY=clear"
             )
     if security == "clear":
-        log.record("WARNING", "clear_text", "whoever gets here is served, in clear text: there is no certificate")
+        log.record("WARNING", "clear_text_served", "no certificate: every client is served, in clear text")
         return None
     if not (config.cert_file and config.ca_file and config.secret_key_file):
         raise SettingsError(f"{settings.PREFIX}SECURITY={security!r}: needs a certificate, its key and a CA")

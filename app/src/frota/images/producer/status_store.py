@@ -178,7 +178,7 @@ class StatusStore:
             old = f"DELETE FROM images WHERE number <= ({last}) - ?"  # noqa: S608 -- a constant
             if gone := self._table.execute(old, [self._remembered]).rowcount:
                 text = f"{gone} images are forgotten, the oldest of more than {self._remembered} (IMAGES_REMEMBERED)"
-                log.record("INFO", "statuses_forgotten", text, COUNT=gone)
+                log.record("INFO", "statuses_expired", text, COUNT=gone)
 
 
 def _read(table: sqlite3.Connection, image: str) -> Status:

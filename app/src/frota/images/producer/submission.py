@@ -204,7 +204,7 @@ class Submission:
             await self._statuses.note(queued)
         except OSError as error:  # the image is where it should be all the same
             text = f"that image {ticket.id} is queued cannot be kept: {error}"
-            log.record("ERROR", "not_noted", text, **named(ticket))
+            log.record("ERROR", "status_write_failed", text, **named(ticket))
 
     async def _publish(self, ticket: Ticket, body: bytes) -> None:
         """Publish until it is confirmed: a second copy is the same image, and makes no second result."""

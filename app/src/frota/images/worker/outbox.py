@@ -26,7 +26,7 @@ class Outbox:
         except FileNotFoundError:
             return []
         except OSError as error:
-            log.record("ERROR", "owed_lost", f"{self._file}: who waits for results is not told: {error}")
+            log.record("ERROR", "outbox_failed", f"{self._file}: status events cannot be read: {error}")
             return []
         events: list[Event] = []
         fault = ""
@@ -37,18 +37,18 @@ class Outbox:
                 fault = fault or str(error)
         if bad := len(lines) - len(events):
             text = f"{self._file}: {bad} lines are damaged and skipped, their results are not reported: {fault}"
-            log.record("ERROR", "owed_lost", text, COUNT=bad)
+            log.record("ERROR", "outbox_failed", text, COUNT=bad)
         return events
 
     def keep(self, events: Sequence[Event]) -> None:
         """Keep these events and no others; returns when they are on disk."""
         if len(events) > _MOST:
             text = f"{_MOST} results at most are told after the next start, {len(events) - _MOST} are not"
-            log.record("ERROR", "owed_lost", text, COUNT=len(events) - _MOST)
+            log.record("ERROR", "outbox_failed", text, COUNT=len(events) - _MOST)
         try:
             if events:
                 files.replace(self._file, (event.encode() + b"\n" for event in events[-_MOST:]))
             else:
                 self._file.unlink(missing_ok=True)
         except OSError as error:
-            log.record("ERROR", "owed_lost", f"{self._file}: who waits for {len(events)} results is not told: {error}")
+            log.record("ERROR", "outbox_failed", f"{self._file}: {len(events)} status events lost: {error}")

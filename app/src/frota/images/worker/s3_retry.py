@@ -54,12 +54,12 @@ class S3Retry:
         now = self._clock()
         if error.lasting and now >= self._remind:
             self._remind = now + _REMIND_SECONDS
-            log.record("ERROR", "storage_refuses", f"trying again, but this will not pass by itself: {error}")
+            log.record("ERROR", "storage_rejected", f"trying again, but this will not pass by itself: {error}")
         elif not (self._away or error.lasting):
-            log.record("WARNING", "storage_away", f"trying again until it answers: {error}")
+            log.record("WARNING", "storage_unavailable", f"trying again until it answers: {error}")
         self._away = True
 
     def _end(self) -> None:
         if self._away:
             self._away = False
-            log.record("INFO", "storage_back", "S3 answers again")
+            log.record("INFO", "storage_available", "S3 answers again")

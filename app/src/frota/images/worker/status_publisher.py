@@ -76,7 +76,7 @@ class StatusPublisher:
                 continue
             except (NackError, UnroutableError) as error:
                 text = f"the broker does not take a dead image, trying again: {error!r}"
-                log.record("ERROR", "dead_refused", text, **(named(ticket) if ticket else {}))
+                log.record("ERROR", "dead_letter_failed", text, **(named(ticket) if ticket else {}))
                 await asyncio.sleep(backoff.pause())
 
     async def again(self, delivery: Delivery) -> bool:
@@ -116,5 +116,5 @@ class StatusPublisher:
             except BrokerUnavailable:
                 continue
             except (NackError, UnroutableError) as error:  # there is no producer that would listen
-                log.record("DEBUG", "event_unheard", f"{event.state} of image {event.id}: {error!r}")
+                log.record("DEBUG", "event_unpublished", f"{event.state} of image {event.id}: {error!r}")
                 return None

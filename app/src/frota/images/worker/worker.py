@@ -125,7 +125,7 @@ class Worker:
         """Forget a task; an error of ours ends the process, and what is not acknowledged comes again."""
         self._working.pop(task, None)
         if not task.cancelled() and (error := task.exception()):
-            log.record("CRITICAL", "internal", "work on an image failed in a way that nobody foresaw", error=error)
+            log.record("CRITICAL", "internal_error", "unexpected error while converting an image", error=error)
             self._end(1)
 
     async def _requeue_all(self, seconds: float) -> None:
@@ -152,7 +152,7 @@ class Worker:
         try:
             ticket = Ticket.read(delivery.properties.message_id, delivery.properties.headers)
         except BadMessage as error:
-            log.record("WARNING", "foreign_message", f"a message that is no image is put among the dead: {error}")
+            log.record("WARNING", "message_foreign", f"a message that is no image is put among the dead: {error}")
             await self._reporter.dead(delivery, Death("foreign", str(error)))
             delivery.ack()
             return
@@ -232,4 +232,4 @@ class Worker:
             await self._objects.delete(self.settings.uploads_bucket, ticket.upload)
         except StorageError as error:
             text = f"{ticket.upload} is left for the bucket to expire: {error}"
-            log.record("INFO", "upload_left", text, **named(ticket))
+            log.record("INFO", "upload_orphaned", text, **named(ticket))

@@ -30,10 +30,10 @@ class EventLog(RateLimitedLog):
 
     def __init__(self, requests_per_second: int) -> None:
         self._requests = RateLimiter("requests_suppressed", "requests", requests_per_second)
-        self._strangers = RateLimiter("strangers_suppressed", "attempts to connect without an allowed key")
-        self._unread = RateLimiter("unread_suppressed", "answers that nobody read", 1)
-        self._disk = RateLimiter("not_stored_suppressed", "rounds of changes that were not kept", 1)
-        self._internal = RateLimiter("internal_suppressed", "requests that failed for a reason that is ours", 1)
+        self._strangers = RateLimiter("rejections_suppressed", "attempts to connect without an allowed key")
+        self._unread = RateLimiter("responses_dropped_suppressed", "answers that nobody read", 1)
+        self._disk = RateLimiter("disk_full_suppressed", "rounds of changes that were not kept", 1)
+        self._internal = RateLimiter("internal_errors_suppressed", "requests that failed for a reason that is ours", 1)
         self._full_told = -_QUIET
         super().__init__(self._requests, self._strangers, self._unread, self._disk, self._internal)
 
@@ -57,23 +57,23 @@ class EventLog(RateLimitedLog):
         """Log the answer to a request that was logged."""
         milliseconds = f"{(time.perf_counter() - note.began) * 1e3:.3f}"
         text = f"Enviando resposta ao cliente: {_shown(answer)}"
-        record("INFO", "answer", text, **note.fields, DURATION_MS=milliseconds)
+        record("INFO", "response", text, **note.fields, DURATION_MS=milliseconds)
 
     def stranger(self, key: str) -> None:
         """Log that somebody was not let in."""
         if self._strangers.allow():
-            record("WARNING", "stranger", f"refused a client whose key is not on the allow-list: {key}", KEY=key)
+            record("WARNING", "client_rejected", f"refused a client whose key is not on the allow-list: {key}", KEY=key)
 
     def unread(self, count: int) -> None:
         """Log that answers were thrown away."""
         if self._unread.allow():
             text = f"{count} answers thrown away: their client does not read what it asked for, or is gone"
-            record("WARNING", "unread", text, COUNT=count)
+            record("WARNING", "responses_dropped", text, COUNT=count)
 
     def few_descriptors(self, files: int, connections: int, most: int) -> None:
         """Log that there cannot be as many connections as are configured."""
         text = f"{files} open files are allowed, enough for {connections} connections and not for {most}"
-        record("WARNING", "few_descriptors", f"{text}: raise the limit (LimitNOFILE=)")
+        record("WARNING", "descriptor_limit_low", f"{text}: raise the limit (LimitNOFILE=)")
 
     def full(self, connections: int, most: int) -> None:
         """Log that there are as many connections as there may be, though not each time."""
@@ -81,18 +81,18 @@ class EventLog(RateLimitedLog):
         if now - self._full_told >= _QUIET:
             self._full_told = now
             more = "the limit of open files (LimitNOFILE=)" if connections < most else f"{PREFIX}MAX_CONNECTIONS"
-            text = f"{connections} connections are there, as many as there may be: others have to wait until some end"
-            record("WARNING", "connections_full", f"{text}; raise {more} if they are wanted", CONNECTIONS=connections)
+            text = f"connection limit of {connections} reached, further clients wait until some disconnect"
+            record("WARNING", "connection_limit_reached", f"{text}; to allow more, raise {more}", COUNT=connections)
 
     def internal(self, error: Exception) -> None:
-        """Log that a request has failed for a reason that is ours."""
+        """Log that unexpected error while processing a request."""
         if self._internal.allow():
-            record("ERROR", "internal", "a request has failed for a reason that is ours", error=error)
+            record("ERROR", "internal_error", "unexpected error while processing a request", error=error)
 
     def no_room(self, error: DiskFull) -> None:
         """Log that changes were refused for want of room."""
         if self._disk.allow():
-            record("ERROR", "not_stored", f"changes refused, nothing was changed: {error}")
+            record("ERROR", "disk_full", f"changes refused, nothing was changed: {error}")
 
 
 def _shown(message: bytes) -> str:

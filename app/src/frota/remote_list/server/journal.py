@@ -114,7 +114,7 @@ class Journal:
             self._snapshot_size = done.result()
             self._store.drop(number)
             text = f"snapshot {number} holds everything before it: {self._snapshot_size} bytes"
-            log.record("INFO", "snapshot", text, BYTES=self._snapshot_size)
+            log.record("INFO", "snapshot_written", text, BYTES=self._snapshot_size)
 
 
 class Memory:

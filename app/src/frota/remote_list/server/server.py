@@ -157,12 +157,12 @@ class ListServer:
         for address in self._addresses:
             log.record("INFO", "starting", f"Servidor ZeroMQ iniciado em {address}", ADDRESS=address)
         if not self._secret:
-            log.record("WARNING", "clear_text", "no key: requests travel in clear text, and anybody here may send some")
+            log.record("WARNING", "clear_text_served", "no key: traffic is neither authenticated nor encrypted")
         elif not self.settings.clients:
-            log.record("WARNING", "nobody_allowed", f"{settings.PREFIX}CLIENTS is empty: nobody may connect with curve")
+            log.record("WARNING", "allow_list_empty", f"{settings.PREFIX}CLIENTS is empty: no client can connect")
         lists = self._engine.lists
         text = f"{len(lists.all)} lists with {lists.elements} elements, {self._engine.recovered} changes read back"
-        log.record("INFO", "recovered", text, LISTS=len(lists.all), ELEMENTS=lists.elements)
+        log.record("INFO", "state_recovered", text, LISTS=len(lists.all), ELEMENTS=lists.elements)
         return f"listening on {', '.join(self._addresses)}"
 
     def _schedule(self) -> None:
@@ -196,7 +196,7 @@ class ListServer:
         except OSError as error:
             log.record("CRITICAL", "disk_failed", f"the journal cannot be written, so nobody is answered: {error}")
         except Exception as error:  # noqa: BLE001 -- nobody else would hear that the loop's callback is no more
-            log.record("CRITICAL", "internal", "a request has failed for a reason that is ours", error=error)
+            log.record("CRITICAL", "internal_error", "unexpected error while processing requests", error=error)
         else:
             return left or any(map(sockets.has_message, self._sockets.requests))
         self._engine.failed = True

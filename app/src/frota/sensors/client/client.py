@@ -91,9 +91,9 @@ class SensorClient:
 
     def _failed(self, error: BaseException) -> None:
         where = endpoint(self._config.host, self._config.port)
-        log.record("ERROR", "not_connected", "Erro ao conectar ao servidor.", PEER=where, REASON=str(error))
+        log.record("ERROR", "connect_failed", "Erro ao conectar ao servidor.", PEER=where, REASON=str(error))
         text = f"{where}: {error or type(error).__name__}; {self._spool.waiting} readings wait"
-        log.record("WARNING", "waiting", text, PEER=where, COUNT=self._spool.waiting)
+        log.record("WARNING", "spool_waiting", text, PEER=where, COUNT=self._spool.waiting)
 
 
 def _first(group: BaseExceptionGroup) -> BaseException:

@@ -150,14 +150,14 @@ class Delivery:
 
     def _send(self, number: int, message: str) -> None:
         self._write(message)
-        log.record("INFO", "sent", f"Enviado: {message.strip()}", SENSOR=self._config.sensor, NUMBER=number)
+        log.record("INFO", "reading_sent", f"Enviado: {message.strip()}", SENSOR=self._config.sensor, NUMBER=number)
 
     def _take(self, number: int, answer: bytes) -> None:
         """Forget a reading that is on the server's disk, or that it will never take; otherwise try again later."""
         text = _shown(answer)
-        log.record("INFO", "answer", f"Resposta: {text}", SENSOR=self._config.sensor, NUMBER=number)
+        log.record("INFO", "response", f"Resposta: {text}", SENSOR=self._config.sensor, NUMBER=number)
         if text.startswith(f"{ERROR}{MALFORMED}"):
-            log.record("ERROR", "rejected", f"reading {number} was rejected, and is dropped", NUMBER=number)
+            log.record("ERROR", "reading_rejected", f"reading {number} was rejected, and is dropped", NUMBER=number)
         elif answer.rstrip() != ANSWER:
             raise Refused(text)
         self._spool.delivered(number, number)

@@ -99,7 +99,7 @@ class Batcher:
             return self._server.watch.check(found, self._server.now)
         except Exception as error:  # noqa: BLE001 -- one reading must not cost the others of its round their answers
             log.record(
-                "ERROR", "internal", "internal error in a batch, its readings are processed one by one", error=error
+                "ERROR", "internal_error", "error in a batch, its readings are processed one by one", error=error
             )
             return None
 

@@ -102,7 +102,7 @@ class Connection(Peer):
 
     def fail(self, error: Exception) -> None:
         """Close this connection after an internal error."""
-        log.record("ERROR", "internal", "internal error, connection closed", error=error, PEER=endpoint(*self.address))
+        log.record("ERROR", "internal_error", "error, connection closed", error=error, PEER=endpoint(*self.address))
         if not self.closed:
             self.refuse(Bad(messages.INTERNAL, fatal=True))
 

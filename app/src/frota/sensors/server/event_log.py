@@ -30,14 +30,14 @@ class EventLog(RateLimitedLog):
         self._errors = RateLimiter("errors_suppressed", "errors of connections")
         self._ranges = RateLimiter("out_of_range_suppressed", "readings out of range", 1)
         self._sensors = RateLimiter("sensors_suppressed", "sensors fallen silent or back")
-        self._disk = RateLimiter("not_stored_suppressed", "answers that a reading is not stored", 1)
+        self._disk = RateLimiter("disk_full_suppressed", "answers that a reading is not stored", 1)
         super().__init__(self._readings, self._connections, self._errors, self._ranges, self._sensors, self._disk)
 
     def connected(self, peer: Addressed, count: int) -> None:
         """Log a new connection, one of so many."""
         if self._connections.allow():
             record("INFO", "connected", f"Nova conexão de {peer.address}", PEER=endpoint(*peer.address))
-            record("INFO", "connections", f"Conexões ativas: {count}")
+            record("INFO", "connection_count", f"Conexões ativas: {count}")
 
     def disconnected(self, peer: Addressed) -> None:
         """Log the end of a connection."""
@@ -48,7 +48,7 @@ class EventLog(RateLimitedLog):
         """Log readings within the rate limit, and warn of those out of range."""
         for index in outside:
             if self._ranges.allow():
-                _reading("WARNING", "out_of_range", "Fora da faixa", peers[index], found[index])
+                _reading("WARNING", "reading_out_of_range", "Fora da faixa", peers[index], found[index])
         limiter = self._readings
         if limiter.exhausted:
             limiter.suppress(len(found))
@@ -62,18 +62,18 @@ class EventLog(RateLimitedLog):
         if self._errors.allow():
             shown = f" ({printable(text[:80])})" if text else ""
             message = f"Erro com {peer.address}: {reason}{shown}"
-            record("WARNING", "bad_input", message, PEER=endpoint(*peer.address))
+            record("WARNING", "connection_failed", message, PEER=endpoint(*peer.address))
 
     def skipped(self, address: tuple[str, int], count: int) -> None:
         """Log that a client had to drop readings."""
         message = f"{count} readings were dropped by the sensor's full spool"
-        record("WARNING", "readings_skipped", message, PEER=endpoint(*address), COUNT=count)
+        record("WARNING", "readings_dropped", message, PEER=endpoint(*address), COUNT=count)
 
     def not_stored(self, peer: Addressed, count: int, error: DiskFull) -> None:
         """Log that readings were refused for want of room."""
         if self._disk.allow():
             message = f"Erro com {peer.address}: {DISK_FULL} ({self._directory}: {error})"
-            record("ERROR", "not_stored", message, PEER=endpoint(*peer.address), COUNT=count)
+            record("ERROR", "disk_full", message, PEER=endpoint(*peer.address), COUNT=count)
 
     def sensors(self, stale: Iterable[str], back: Iterable[str], seconds: float) -> None:
         """Log which sensors have been silent for longer than so many seconds, and which are back."""
@@ -83,7 +83,7 @@ class EventLog(RateLimitedLog):
                 record("WARNING", "sensor_stale", text, SENSOR=sensor)
         for sensor in back:
             if self._sensors.allow():
-                record("INFO", "sensor_back", f"{sensor}: readings again", SENSOR=sensor)
+                record("INFO", "sensor_recovered", f"{sensor}: readings again", SENSOR=sensor)
 
     def damage(self, damage: Damage | Illegible) -> None:
         """Log, once for each segment, what of it cannot be read; called by the readers' threads."""
@@ -91,9 +91,9 @@ class EventLog(RateLimitedLog):
             return
         self._damaged.add((type(damage), damage.path))
         if isinstance(damage, Damage):
-            record("ERROR", "log_damaged", str(damage), BYTES=damage.length)
+            record("ERROR", "log_corrupted", str(damage), BYTES=damage.length)
         else:
-            record("ERROR", "readings_illegible", str(damage), COUNT=damage.readings)
+            record("ERROR", "readings_corrupted", str(damage), COUNT=damage.readings)
 
 
 def _reading(level: str, event: str, verb: str, peer: Addressed, parts: Parts) -> None:

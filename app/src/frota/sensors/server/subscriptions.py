@@ -109,7 +109,9 @@ class Subscriptions:
         except OverflowError:
             viewer.write(b"frota end lento demais, conecte-se de novo\n")
         except Exception as error:  # noqa: BLE001 -- the edge of a task: nobody else would hear of it, nor the viewer
-            log.record("ERROR", "internal", "a viewer was not served", error=error, PEER=endpoint(*viewer.address))
+            log.record(
+                "ERROR", "internal_error", "a viewer's query failed", error=error, PEER=endpoint(*viewer.address)
+            )
             viewer.write(b"frota end erro interno do servidor\n")
         finally:
             self._followers.discard(follower)

@@ -135,7 +135,7 @@ class WriteAheadLog:
             try:
                 done(argument, failed if payload is not None else None)
             except Exception as error:  # noqa: BLE001 -- one caller's mistake must not cost the others their answer
-                log.record("ERROR", "internal", "a commit's callback failed", error=error)
+                log.record("ERROR", "internal_error", "a commit's callback failed", error=error)
         if failed:
             self._hand_over()
             self._queue.put(failed)  # whoever appends from now on has heard of the failure
