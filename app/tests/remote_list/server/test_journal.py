@@ -170,7 +170,7 @@ def test_a_torn_end_is_cut_off_and_told_of(tmp_path: Path, log: list[str]) -> No
     path = tmp_path / "00000001.segment"
     path.write_bytes(path.read_bytes().rstrip(b"\0")[:-3])
     assert reopened(kept).state() == before
-    assert [line for line in log if "bytes are no whole commit" in line]
+    assert [line for line in log if "bytes are a torn or damaged commit" in line]
 
 
 @pytest.mark.parametrize("position", range(0, 400, 13))
@@ -219,7 +219,7 @@ def test_damage_in_the_middle_of_the_journal_is_refused_not_skipped(tmp_path: Pa
     data = bytearray(path.read_bytes())
     data[-2] ^= 1
     path.write_bytes(data)
-    with pytest.raises(StateError, match="are damaged and left out; put a backup"):
+    with pytest.raises(StateError, match="are damaged and skipped; put a backup"):
         Kept(tmp_path)
 
 

@@ -34,7 +34,7 @@ class Journal:
 
     def __init__(self, directory: Path, snapshot_bytes: int) -> None:
         self._directory, self._snapshot_bytes = directory, snapshot_bytes
-        self._store = LogFiles(directory, Limits(_SEGMENT_BYTES, producers=0, ahead_bytes=_AHEAD_BYTES))
+        self._store = LogFiles(directory, Limits(_SEGMENT_BYTES, max_producers=0, preallocated_bytes=_AHEAD_BYTES))
         self._written = self._snapshot_size = 0  # bytes of the journal since the last snapshot, bytes of that
         self._writer: ThreadPoolExecutor | None = None
         self._wanted = True
@@ -47,11 +47,11 @@ class Journal:
         for path in self._directory.glob("*.unfinished"):
             path.unlink()
         begin, last = max(first, 1), self._store.position.segment
-        numbers = [number for number in segment.listed(self._directory) if number >= begin]
+        numbers = [number for number in segment.segment_numbers(self._directory) if number >= begin]
         if not numbers or numbers != list(range(begin, last + 1)):
             missing = f"a segment is missing: there are {numbers or 'none'} from {begin} on"
             raise StateError(f"state folder {self._directory}: {missing}; put a backup in its place, or move it away")
-        self._store.drop(begin)  # left behind where a process ended between a snapshot and this
+        self._store.truncate_before(begin)  # left behind where a process ended between a snapshot and this
         limits, lists.limits = lists.limits, UNLIMITED  # what was taken in under other limits stays
         count = self._replay(numbers, lists, remembered)
         lists.limits = limits
@@ -112,7 +112,7 @@ class Journal:
             log.record("WARNING", "snapshot_failed", f"no snapshot made, the journal goes on: {error}")
         elif self._wanted and done.result():
             self._snapshot_size = done.result()
-            self._store.drop(number)
+            self._store.truncate_before(number)
             text = f"snapshot {number} holds everything before it: {self._snapshot_size} bytes"
             log.record("INFO", "snapshot_written", text, BYTES=self._snapshot_size)
 
@@ -160,13 +160,13 @@ def apply(record: segment.Record, lists: Lists, remembered: ResponseCache) -> in
     op, first, *rest = orjson.loads(record.payload)
     client = "" if record.producer == segment.NO_PRODUCER else record.producer.hex()
     if op == "refused":
-        remembered.note(client, record.number, first.encode())
+        remembered.note(client, record.sequence, first.encode())
         return 0
     if op not in CHANGES:
         raise ValueError(f"no such change as {op!r}: a newer frota wrote it")
     request = Request(op, list=first, **dict(zip(_ARGUMENTS.get(op, ()), rest, strict=True)))
     if client:
-        request.id, request.client, request.number = f"{client}:{record.number}", client, record.number
+        request.id, request.client, request.number = f"{client}:{record.sequence}", client, record.sequence
         request.native = True
     return weight(carry_out(request, record.time_us, lists, remembered))
 
