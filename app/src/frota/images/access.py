@@ -79,7 +79,7 @@ class Operator(Broker):
 
 def read(args: argparse.Namespace) -> Access:
     """Read how to get to the producer. Raises SettingsError."""
-    config = commands.read_as_people(Access, PREFIX, args, CLIENT_FILE)
+    config = commands.read_for_people(Access, PREFIX, args, CLIENT_FILE)
     if config.key_file:
         secret_file.check(config.key_file)
     return config
@@ -87,6 +87,6 @@ def read(args: argparse.Namespace) -> Access:
 
 def read_operator(args: argparse.Namespace) -> Operator:
     """Read how to get to the broker. Raises SettingsError."""
-    config = commands.read_as_people(Operator, PREFIX, args, OPERATOR_FILE)
+    config = commands.read_for_people(Operator, PREFIX, args, OPERATOR_FILE)
     config.check_secrets()
     return config

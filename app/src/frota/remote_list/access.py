@@ -46,4 +46,4 @@ class Access:
 
 def read(args: argparse.Namespace) -> Access:
     """Read the settings as every command does. Raises SettingsError."""
-    return commands.read_as_people(Access, PREFIX, args, FLEET_FILE)
+    return commands.read_for_people(Access, PREFIX, args, FLEET_FILE)

@@ -114,7 +114,7 @@ def test_a_reload_takes_a_new_allow_list(guarded: ListServer, server_key: Key, k
     env = tmp_path / "server.env"
     env.write_text(env.read_text().replace(f"ana={key.public}", f"rui={new.public}"))
     os.kill(guarded.process.pid, signal.SIGHUP)
-    guarded.wait_for("configuration read again")
+    guarded.wait_for("configuration reloaded")
     assert answer(guarded.port, server_key.public, new) == "[]"
     assert answer(guarded.port, server_key.public, key, 0.5) == ""
 
