@@ -1,13 +1,11 @@
 """What looks like an element that is there without being one is pointed at, on the native way alone."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from frota.remote_list import lookalikes
-from support import PATIENCE
+from support import output, ran
 from support.zmq_server import list_server
 
 
@@ -71,15 +69,10 @@ def test_the_native_answers_have_a_hint_and_those_of_the_original_stay_as_they_w
 def test_commands_and_menu_show_the_hint_below_the_answer(tmp_path: Path) -> None:
     with list_server(tmp_path) as server:
         server.native("append", value="pão ")
-        command = [sys.executable, "-m", "frota", "list"]
-        port = ["--port", str(server.port)]
-        done = subprocess.run([*command, "search", "pão", *port], capture_output=True, check=False, timeout=PATIENCE)
+        done = ran("list", "search", "pão", "--port", server.port)
         assert done.returncode == 1
-        first, second = done.stdout.decode().splitlines()
+        first, second = done.stdout.splitlines()
         assert first == "Não encontrado"
         assert second.startswith("Dica: o elemento da posição 0 parece igual, mas está escrito 'p\\xe3o '")
-        menu = subprocess.run(
-            [*command, "menu", *port], input="4\npão\n9\n".encode(), capture_output=True, check=True, timeout=PATIENCE
-        )
-        said = menu.stdout.decode()
+        said = output("list", "menu", "--port", server.port, given="4\npão\n9\n".encode())
         assert "[DEBUG] Resposta recebida do servidor: Elemento 'pão' não encontrado.\nDica: " in said

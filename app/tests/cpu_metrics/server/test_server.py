@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from support import PATIENCE, read_all
-from support.metrics import RUN, SAMPLE, TEXT, MetricsServer, metrics, until
+from support import PATIENCE, read_all, until
+from support.metrics import RUN, SAMPLE, TEXT, MetricsServer, metrics
 
 
 def test_a_native_sample_is_acknowledged_and_shown_as_it_was_measured(running: MetricsServer) -> None:

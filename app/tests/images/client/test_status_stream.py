@@ -1,10 +1,8 @@
 """What becomes of images is told to their end, whatever becomes of the stream that tells it."""
 
 import asyncio
-import select
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,7 +15,7 @@ from frota.images.client import status_stream as module
 from frota.images.client.client import Client
 from frota.images.client.status_stream import Following
 from frota.images.proto import images_pb2 as native
-from support import PATIENCE, frota
+from support import PATIENCE, frota, until
 from support.fake_producer import DONE, Fake, fake
 from support.images import CLEAN, images, pictures, send
 
@@ -42,10 +40,9 @@ def follow(server: Fake, ids: list[str], unknown_seconds: float = 0, patience: f
 def waiting(server: Fake, path: Path, *words: object) -> Iterator["subprocess.Popen[bytes]"]:
     """Run a command that waits for an image, which the server has just told to be queued."""
     address = f"127.0.0.1:{server.port}"
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     process = frota("images", "send", *words, path, address, env=CLEAN, **pipes)
-    while not server.watched:
-        select.select([], [], [], 0.01)
+    until(lambda: server.watched, "nobody waits for the image")
     yield process
 
 
@@ -57,8 +54,7 @@ def test_every_change_is_told_once_though_every_new_stream_tells_it_again(monkey
         thread = threading.Thread(target=lambda: told.extend(follow(server, ["a" * 32])))
         told: list[Any] = []
         thread.start()
-        while len(server.watched) < 5:
-            select.select([], [], [], 0.01)
+        until(lambda: len(server.watched) >= 5, "there are no new streams")
         server.change(lambda _: (native.DONE,))
         thread.join(PATIENCE)
     assert [state for _, state in told] == [native.WORKING, native.DONE]
@@ -81,10 +77,7 @@ def test_an_image_for_which_there_was_no_room_is_asked_for_as_soon_as_there_is()
         server.names = names
         thread = threading.Thread(target=lambda: told.extend(follow(server, ids)))
         thread.start()
-        deadline = time.monotonic() + PATIENCE
-        while not any(ids[-1] in asked for asked in server.watched):
-            assert time.monotonic() < deadline
-            select.select([], [], [], 0.01)
+        until(lambda: any(ids[-1] in asked for asked in server.watched), "the last image is not asked for")
         server.change(lambda _: (native.DONE,))
         thread.join(PATIENCE)
     assert sorted(image for image, state in told if state == native.DONE) == ids
@@ -116,8 +109,7 @@ def test_an_image_that_the_server_does_not_know_yet_is_asked_for_again(monkeypat
         thread = threading.Thread(target=lambda: told.extend(follow(server, ["a" * 32], PATIENCE)))
         told: list[Any] = []
         thread.start()
-        while len(server.watched) < 3:
-            select.select([], [], [], 0.01)
+        until(lambda: len(server.watched) >= 3, "it is not asked for again")
         server.names = {"a" * 32: "a.jpg"}
         thread.join(PATIENCE)
     assert [state for _, state in told] == list(DONE)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from frota import cli
 from frota.remote_list import access, keys
 from frota.remote_list.cli import _slice
-from support import PATIENCE, frota, reserved_port
+from support import PATIENCE, frota, ran, reserved_port
 from support.fake_list_server import answered, fake
 from support.legacy_list_server import original_server
 from support.zmq_server import list_server
@@ -272,8 +272,7 @@ def test_what_windows_pipes_is_taken_or_named(
     tmp_path: Path, given_: bytes, elements: list[str], complaint: bytes
 ) -> None:
     with list_server(tmp_path) as server:
-        command = [sys.executable, "-m", "frota", "list", "append", "-", "--port", str(server.port)]
-        done = subprocess.run(command, input=given_, capture_output=True, check=False, timeout=PATIENCE)
+        done = ran("list", "append", "-", "--port", server.port, given=given_)
         assert server.elements() == elements
-        assert complaint in done.stderr
+        assert complaint.decode() in done.stderr
         assert (done.returncode == 0) == (complaint == b"")

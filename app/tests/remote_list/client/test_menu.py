@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from support import PATIENCE, frota, reserved_port
+from support import PATIENCE, frota, ran, reserved_port
 from support.fake_list_server import answered, fake
 from support.legacy_list_server import original_server
 from support.zmq_server import list_server
@@ -46,10 +46,8 @@ _RECORDED: list[tuple[list[object], str, str]] = [
 ]
 
 
-def menu(port: int, typed: str | bytes, *flags: str) -> "subprocess.CompletedProcess[bytes]":
-    process = frota("list", "menu", "--port", port, *flags, stdin=-1, stdout=-1, stderr=-1)
-    said, errors = process.communicate(typed if isinstance(typed, bytes) else typed.encode(), PATIENCE)
-    return subprocess.CompletedProcess([], process.returncode, said, errors)
+def menu(port: int, typed: str | bytes, *flags: str) -> "subprocess.CompletedProcess[str]":
+    return ran("list", "menu", "--port", port, *flags, given=typed if isinstance(typed, bytes) else typed.encode())
 
 
 def shown(*answers: str) -> str:
@@ -75,8 +73,8 @@ def test_the_recorded_session_is_reproduced_byte_for_byte(port: int) -> None:
     typed = "".join(f"{word}\n" for words, _, _ in _RECORDED for word in words) + "9\n"
     expected = shown(*(debug(answer, prompts) for _, prompts, answer in _RECORDED))
     done = menu(port, typed)
-    assert done.stdout.decode() == expected
-    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout == expected
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_what_cannot_be_sent_is_said_and_the_menu_goes_on(port: int) -> None:
@@ -84,37 +82,37 @@ def test_what_cannot_be_sent_is_said_and_the_menu_goes_on(port: int) -> None:
     wrong = ["Opção inválida."] * 4
     positions = [debug(f"Posição inválida: {text}", _INSERT) for text in ("x", "-1", "7")]
     nothing = [_APPEND + "Nada foi digitado.", _APPEND + "O que foi digitado não é UTF-8."]
-    assert done.stdout.decode() == shown(*wrong, *positions, *nothing, debug("[]"))
-    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout == shown(*wrong, *positions, *nothing, debug("[]"))
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_an_element_with_a_space_is_kept_whole_by_our_server_and_not_cut_by_an_original(tmp_path: Path) -> None:
     with list_server(tmp_path) as server:
         done = menu(server.port, "2\na b\n1\n9\n")
-    assert done.stdout.decode() == shown(debug("Elemento 'a b' adicionado.", _APPEND), debug("['a b']"))
+    assert done.stdout == shown(debug("Elemento 'a b' adicionado.", _APPEND), debug("['a b']"))
     with original_server() as (port, received):
         done = menu(port, "2\na b\n1\n9\n")
     assert done.returncode == 1
-    assert done.stderr.decode().endswith("and an empty one would stop it\n")
+    assert done.stderr.endswith("and an empty one would stop it\n")
     assert len(received) == 1
 
 
 def test_the_end_of_the_input_is_a_way_to_leave(port: int) -> None:
     done = menu(port, "1")
-    assert done.stdout.decode() == shown(debug("[]"))
+    assert done.stdout == shown(debug("[]"))
     assert done.returncode == 0
     done = menu(port, "2\n")
-    assert done.stdout.decode() == f"{_MENU}{_APPEND}Saindo...\n"
+    assert done.stdout == f"{_MENU}{_APPEND}Saindo...\n"
     assert done.returncode == 0
 
 
 def test_a_script_ends_with_one_sentence_where_no_server_answers() -> None:
     with reserved_port() as port:
         done = menu(port, "2\n3\n1\n9\n", "--patience", "0.3")
-    assert done.stdout.decode() == _MENU + _APPEND
+    assert done.stdout == _MENU + _APPEND
     assert done.returncode == 1
-    assert done.stderr.decode().startswith("frota: gave up after 0 s: nobody listens at ")
-    assert done.stderr.count(b"\n") == 1
+    assert done.stderr.startswith("frota: gave up after 0 s: nobody listens at ")
+    assert done.stderr.count("\n") == 1
 
 
 def test_a_person_can_go_on_where_no_server_answered() -> None:
@@ -162,7 +160,7 @@ def test_nothing_in_an_answer_steers_the_terminal() -> None:
     with fake(handle) as server:
         done = menu(server.port, "1\n8\n9\n")
     first, second = debug(r"['\x1b]0;x\x07', 'a\nb']"), debug(r"\x1b[2J\r\n\u202e")
-    assert done.stdout.decode() == shown(first, second)
+    assert done.stdout == shown(first, second)
 
 
 def test_without_standard_input_there_is_nothing_to_do_and_no_traceback() -> None:
@@ -178,5 +176,5 @@ def test_without_standard_input_there_is_nothing_to_do_and_no_traceback() -> Non
 def test_a_byte_order_mark_before_what_is_piped_is_no_part_of_the_choice(tmp_path: Path) -> None:
     with list_server(tmp_path) as server:
         done = menu(server.port, "\ufeff2\nx\n9\n")
-        assert "Elemento 'x' adicionado." in done.stdout.decode()
+        assert "Elemento 'x' adicionado." in done.stdout
         assert server.elements() == ["x"]

@@ -19,7 +19,7 @@ import zmq
 from zmq.utils import z85
 
 from frota.remote_list import keys
-from support import PATIENCE
+from support import PATIENCE, ran
 from support.zmq_server import CONTEXT, Asker, ListServer, list_server
 
 _FEW = 64  # open files
@@ -158,9 +158,7 @@ def test_changes_and_snapshots_go_on_while_there_is_no_descriptor(tmp_path: Path
 def test_a_client_that_gives_up_on_a_full_server_names_that_among_the_reasons(tmp_path: Path) -> None:
     with list_server(tmp_path, "--max-connections", 5) as server, crowd(server.port, zmq.REQ):
         server.wait_for(_FULL)
-        words = ["list", "show", "--port", str(server.port), "--patience", "1"]
-        command = [sys.executable, "-m", "frota", *words]
-        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=PATIENCE)
+        done = ran("list", "show", "--port", server.port, "--patience", 1)
         assert done.returncode == 1
         assert re.search(r"gave up after \d s: \S+ (does not answer|takes connections).*no room for more", done.stderr)
 

@@ -16,7 +16,7 @@ from zmq.utils import z85
 from frota.net import addresses as net
 from frota.net import listen
 from frota.remote_list import keys
-from support import PATIENCE, frota, reserved_port
+from support import PATIENCE, frota, output, reserved_port
 from support.fake_list_server import answered, fake
 from support.list_clients import client
 from support.zmq_server import CONTEXT, Asker, connected, list_server
@@ -74,13 +74,8 @@ def test_commands_menu_and_watch_reach_a_server_over_ipv6(tmp_path: Path) -> Non
     with list_server(tmp_path, "--host", "::1") as server:
         for host in ("::1", "[::1]"):
             where = ["--host", host, "--port", str(server.port)]
-            command = [sys.executable, "-m", "frota", "list"]
-            done = subprocess.run([*command, "append", "x", *where], check=True, capture_output=True, timeout=PATIENCE)
-            assert done.stdout.decode() == "Elemento 'x' adicionado.\n"
-            menu = subprocess.run(
-                [*command, "menu", *where], input=b"1\n9\n", check=True, capture_output=True, timeout=PATIENCE
-            )
-            assert b"do servidor: ['x'" in menu.stdout
+            assert output("list", "append", "x", *where) == "Elemento 'x' adicionado.\n"
+            assert "do servidor: ['x'" in output("list", "menu", *where, given=b"1\n9\n")
             watch = frota("list", "watch", "--last", 1, *where, stdout=subprocess.PIPE)
             assert watch.stdout
             assert select.select([watch.stdout], [], [], PATIENCE)[0]

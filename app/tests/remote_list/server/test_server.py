@@ -125,9 +125,9 @@ def test_a_message_that_is_too_long_to_be_answered_costs_its_sender_the_connecti
 
 
 def test_a_client_that_never_reads_its_answers_costs_bounded_memory_and_keeps_nobody_waiting(
-    server: ListServer,
+    tmp_path: Path,
 ) -> None:
-    with server.asking(zmq.DEALER) as lazy, server.asking() as other:
+    with list_server(tmp_path, fresh=True) as server, server.asking(zmq.DEALER) as lazy, server.asking() as other:
         lazy.socket.rcvhwm = 1
         value = "x" * 60_000
         for number in range(100):
@@ -177,8 +177,8 @@ def test_slow_requests_that_are_sent_at_once_take_turns_with_others(tmp_path: Pa
         assert versions[-1] == 60_001, "the other had to wait for all of them"
 
 
-def test_who_floods_the_port_for_watchers_costs_bounded_memory(server: ListServer) -> None:
-    with server.asking() as other, CONTEXT.socket(zmq.XSUB) as flooder:
+def test_who_floods_the_port_for_watchers_costs_bounded_memory(tmp_path: Path) -> None:
+    with list_server(tmp_path, fresh=True) as server, server.asking() as other, CONTEXT.socket(zmq.XSUB) as flooder:
         flooder.linger = 0
         flooder.connect(f"tcp://127.0.0.1:{other.native('info')['watch_port']}")
         before = server.rss_kib()

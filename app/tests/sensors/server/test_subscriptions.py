@@ -63,7 +63,7 @@ def test_a_follower_sees_the_last_readings_then_new_ones_without_gap_or_repetiti
 
 
 def test_a_follower_that_does_not_read_is_let_go_with_a_word_and_costs_little_memory(tmp_path: Path) -> None:
-    with server(tmp_path, "--log-readings-per-second", 0) as running, running.connect() as viewer:
+    with server(tmp_path, "--log-readings-per-second", 0, fresh=True) as running, running.connect() as viewer:
         viewer.sendall(b"frota tail {}\n")
         running.ask(READING)
         viewer.recv(1)
