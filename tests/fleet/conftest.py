@@ -1,7 +1,7 @@
 """The fleet for the tests, which no test needs to come upon after another.
 
-Those marked `whole` play site.yml on the whole fleet. They come last only because it then goes once, and not several
-times, through what runs of a part have left without a record.
+Those marked `whole` play site.yml on the whole fleet. They come first only because that takes longer after runs of a
+part, which leave what they went through without a record.
 """
 
 import tempfile
@@ -21,13 +21,13 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put whole runs behind runs of a part, and bound each test."""
+    """Put whole runs before runs of a part, and bound each test."""
     here = Path(__file__).parent
     ours = [item for item in items if item.path.parent == here]
     for item in ours:
         item.add_marker(pytest.mark.timeout(5400))
     places = [place for place, item in enumerate(items) if item in ours]
-    in_order = sorted(ours, key=lambda item: item.get_closest_marker("whole") is not None)
+    in_order = sorted(ours, key=lambda item: item.get_closest_marker("whole") is None)
     for place, item in zip(places, in_order, strict=True):
         items[place] = item
 

@@ -112,7 +112,8 @@ def _setting_as_before(fleet: Fleet) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def mended(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Played:
-    """Give the run of site.yml that follows on a run for one host alone, and on all of these changes."""
+    """Give the run of site.yml that follows on a whole one, on one for one host alone, and on all of these changes."""
+    fleet.play("site.yml")
     fleet.play("playbooks/configure.yml", "--limit", f"localhost,{fleet.sensors[0].name}")
     for drift in _DRIFTS.values():
         _host(fleet, drift).run(drift.change)
