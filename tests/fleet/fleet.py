@@ -61,10 +61,18 @@ class Played(NamedTuple):
         """Return the hosts, besides the control node, on which tasks of systems' roles ran."""
         return {one.host for one in self.outcomes if one.play not in _LOOKS and one.host != "localhost"}
 
+    def left_out(self) -> set[str]:
+        """Return the systems of which a look of the run said that nothing differs."""
+        found = re.findall(r"left out, for nothing differs: ([\w, ]+)", "\n".join(self._looks()))
+        return {name for names in found for name in names.split(", ")}
+
     def told(self, host: str, text: str) -> bool:
         """Tell whether a look of the run said of a host that something differs, in words that begin so."""
-        looks = [one.result["msg"] for one in self.outcomes if one.task == "What differs, and what is left out"]
-        return any(line.startswith(text) and host in line for lines in looks for line in lines)
+        return any(line.startswith(text) and host in line for line in self._looks())
+
+    def _looks(self) -> list[str]:
+        looks = [one.result.get("msg") for one in self.outcomes if one.task == "What differs, and what is left out"]
+        return [line for lines in looks if lines for line in lines]
 
 
 class NoFleetError(Exception):
@@ -130,6 +138,11 @@ class Fleet:
         ssh = ("ssh", "-F", str(self._ssh_config), *words, name)
         known = call([*ssh, "-G"]).stdout
         return Host(name, re.findall(r"^hostname (.*)", known, re.MULTILINE)[0], instance, ssh)
+
+    @property
+    def systems(self) -> set[str]:
+        """Every system that a run may leave out."""
+        return {path.parts[-3] for path in self.root.glob("roles/*/meta/host_state.yml")}
 
     @property
     def hosts(self) -> list[Host]:
