@@ -14,9 +14,9 @@ from .hosts import Host, call
 _PLAY_SECONDS = 1800  # for a playbook that hangs; none takes a third of it
 # Plays that go to every host, whatever differs there.
 _LOOKS = {
-    "Look at every host",
-    "Forget what is about to change",
-    "Record what was left",
+    "Compare every host with its description",
+    "Drop the record of the systems to configure",
+    "Record the state of the systems",
     "Require localhost in the limit",
     "Check the tags",
 }
@@ -71,7 +71,7 @@ class Played(NamedTuple):
         return any(line.startswith(text) and host in line for line in self._looks())
 
     def _looks(self) -> list[str]:
-        looks = [one.result.get("msg") for one in self.outcomes if one.task == "What differs, and what is left out"]
+        looks = [one.result.get("msg") for one in self.outcomes if one.task == "Show changed and unchanged systems"]
         return [line for lines in looks if lines for line in lines]
 
 
