@@ -2,7 +2,9 @@
 
 import contextlib
 import os
+import signal
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -84,6 +86,7 @@ class _Images:
 
     def __init__(self, folder: Path) -> None:
         self.calls, self.cache = folder / "calls", folder / "cache"
+        self.started: list[subprocess.Popen[str]] = []
         program = folder / "bin/mmdebstrap"
         program.parent.mkdir()
         program.write_text(
@@ -97,7 +100,12 @@ class _Images:
 
     def start(self, *packages: str) -> "subprocess.Popen[str]":
         command = [str(_SCRIPT), *packages]
-        return subprocess.Popen(command, env=self.environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        pipe = subprocess.PIPE
+        process = subprocess.Popen(
+            command, env=self.environ, stdout=pipe, stderr=pipe, text=True, start_new_session=True
+        )
+        self.started.append(process)
+        return process
 
     def make(self, *packages: str) -> Path:
         out, err = self.start(*packages).communicate(timeout=60)
@@ -112,8 +120,13 @@ class _Images:
 
 
 @pytest.fixture
-def images(tmp_path: Path) -> _Images:
-    return _Images(tmp_path)
+def images(tmp_path: Path) -> Iterator[_Images]:
+    """Give the script, and end what a test that failed has left running."""
+    found = _Images(tmp_path)
+    yield found
+    for process in found.started:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
 
 
 def test_an_image_is_made_once_and_one_with_other_packages_is_another(images: _Images) -> None:
