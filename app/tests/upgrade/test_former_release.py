@@ -10,8 +10,8 @@ import pytest
 
 from frota.images.producer.status_store import State, StatusStore
 from frota.images.worker.outbox import Outbox
-from support import PATIENCE, frota, output, server
-from support.metrics import metrics, until
+from support import PATIENCE, frota, output, server, until
+from support.metrics import metrics
 from support.zmq_server import list_server
 
 _FORMER = Path(__file__).parent / "former_release"
