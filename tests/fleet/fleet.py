@@ -62,12 +62,12 @@ class Played(NamedTuple):
         return {one.host for one in self.outcomes if one.play not in _LOOKS and one.host != "localhost"}
 
     def left_out(self) -> set[str]:
-        """Return the systems of which a look of the run said that nothing differs."""
-        found = re.findall(r"left out, for nothing differs: ([\w, ]+)", "\n".join(self._looks()))
+        """Return the systems that the run reported as unchanged."""
+        found = re.findall(r"unchanged: ([\w, ]+)", "\n".join(self._looks()))
         return {name for names in found for name in names.split(", ")}
 
     def told(self, host: str, text: str) -> bool:
-        """Tell whether a look of the run said of a host that something differs, in words that begin so."""
+        """Tell whether the run reported a difference of a host whose text starts so."""
         return any(line.startswith(text) and host in line for line in self._looks())
 
     def _looks(self) -> list[str]:

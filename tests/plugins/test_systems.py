@@ -46,18 +46,18 @@ def test_systems_of_which_nothing_differs_are_left_out() -> None:
 
 
 def test_a_system_is_gone_through_on_all_hosts_or_on_none() -> None:
-    looked = _ALIKE | {"a": {"sensors": ["a unit has stopped"]}}
-    assert systems.unchanged_systems(looked, _MEMBERS, _NEEDS) == ["certificates", "images"]
+    by_host = _ALIKE | {"a": {"sensors": ["a unit has stopped"]}}
+    assert systems.unchanged_systems(by_host, _MEMBERS, _NEEDS) == ["certificates", "images"]
 
 
 def test_a_host_that_does_not_answer_may_have_anything() -> None:
-    looked = {host: found for host, found in _ALIKE.items() if host != "c"}
-    assert systems.unchanged_systems(looked, _MEMBERS, _NEEDS) == ["certificates", "sensors"]
+    by_host = {host: found for host, found in _ALIKE.items() if host != "c"}
+    assert systems.unchanged_systems(by_host, _MEMBERS, _NEEDS) == ["certificates", "sensors"]
 
 
 def test_a_system_whose_need_differs_is_gone_through() -> None:
-    looked = _ALIKE | {"localhost": {"certificates": ["ca.crt is gone"]}}
-    assert systems.unchanged_systems(looked, _MEMBERS, _NEEDS) == ["sensors"]
+    by_host = _ALIKE | {"localhost": {"certificates": ["ca.crt is gone"]}}
+    assert systems.unchanged_systems(by_host, _MEMBERS, _NEEDS) == ["sensors"]
 
 
 def test_the_settings_of_every_role_are_known() -> None:
@@ -68,8 +68,8 @@ def test_the_settings_of_every_role_are_known() -> None:
 
 
 def test_differences_that_hosts_have_in_common_are_told_once() -> None:
-    looked = {"a": {"sensors": ["x", "y"]}, "b": {"sensors": ["x"], "images": []}}
-    assert systems.differences_in_words(looked) == ["sensors: x (a, b)", "sensors: y (a)"]
+    by_host = {"a": {"sensors": ["x", "y"]}, "b": {"sensors": ["x"], "images": []}}
+    assert systems.differences_in_words(by_host) == ["sensors: x (a, b)", "sensors: y (a)"]
 
 
 _PLAY = """
