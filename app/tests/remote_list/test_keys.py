@@ -19,15 +19,15 @@ from support import PATIENCE, frota
 
 def test_a_new_key_is_one_line_of_hexadecimal_for_its_owner_alone_whatever_the_umask_is(tmp_path: Path) -> None:
     for mask in (0o000, 0o022, 0o077):
-        former = os.umask(mask)
+        previous = os.umask(mask)
         try:
             public = keys.generate(tmp_path / f"{mask}.key")
         finally:
-            os.umask(former)
+            os.umask(previous)
         path = tmp_path / f"{mask}.key"
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         assert len(path.read_bytes()) == 65
-        assert keys.public_of(keys.read_secret(path)).hex() == public
+        assert keys.public_key(keys.read_secret(path)).hex() == public
     assert len(list(tmp_path.iterdir())) == 3
 
 
@@ -94,14 +94,14 @@ def test_a_key_file_that_cannot_be_read_is_said(tmp_path: Path, capsys: pytest.C
 
 @given(st.binary(min_size=32, max_size=32))
 def test_keys_are_the_ones_that_zeromq_knows_in_its_own_writing(secret: bytes) -> None:
-    assert z85.encode(keys.public_of(secret)) == zmq.curve_public(z85.encode(secret))
-    assert keys.hexadecimal(f" {secret.hex().upper()}\n") == secret.hex()
+    assert z85.encode(keys.public_key(secret)) == zmq.curve_public(z85.encode(secret))
+    assert keys.parse_key(f" {secret.hex().upper()}\n") == secret.hex()
 
 
 @pytest.mark.parametrize("text", ["x", "ab" * 31, "ab" * 33, "-" * 64, "٣" * 64])
 def test_what_is_no_key_is_refused_as_one(text: str) -> None:
     with pytest.raises(ValueError, match="must be 64 hexadecimal digits"):
-        keys.hexadecimal(text)
+        keys.parse_key(text)
 
 
 def test_a_key_that_an_editor_of_windows_has_saved_is_the_same_one(tmp_path: Path) -> None:

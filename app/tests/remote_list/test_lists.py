@@ -6,15 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frota.remote_list.lists import UNLIMITED, Carried, Limits, Lists
-from frota.remote_list.messages import Refused, Request
+from frota.remote_list.lists import UNLIMITED, AppliedChange, Limits, Lists
+from frota.remote_list.messages import Request, RequestRejected
 
 
 def change(lists: Lists, op: str, **fields: object) -> str:
     """Change a list and return the answer, or the code of the refusal."""
     try:
-        return lists.change(Request(op, **fields), 0).change.text
-    except Refused as error:
+        return lists.apply(Request(op, **fields), 0).change.text
+    except RequestRejected as error:
         return error.code
 
 
@@ -80,7 +80,7 @@ def test_lists_of_different_names_know_nothing_of_each_other() -> None:
     lists = filled("a")
     change(lists, "append", value="b", list="other")
     assert [lists.get(name).elements for name in ("default", "other", "third")] == [["a"], ["b"], []]
-    assert set(lists.all) == {"default", "other"}
+    assert set(lists.by_name) == {"default", "other"}
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_lists_of_different_names_know_nothing_of_each_other() -> None:
 def test_what_is_beyond_a_limit_is_refused_and_changes_nothing(limits: Limits, refused: dict[str, object]) -> None:
     lists = filled(*"abc", limits=limits)
     assert change(lists, **refused) in ("full", "too_large")  # type: ignore[arg-type]
-    assert lists.all["default"].version == 3
+    assert lists.by_name["default"].version == 3
     assert (lists.elements, lists.size) == (3, 3)
     assert change(lists, "remove", value="a") == "Elemento 'a' removido."
 
@@ -127,22 +127,22 @@ def test_changes_that_are_taken_back_were_never_there(kept: list[Request], doome
     before = snapshot(lists)
     done = [found for request in doomed if (found := change_or_nothing(lists, request))]
     for one in reversed(done):
-        lists.take_back(one)
+        lists.roll_back(one)
     after = snapshot(lists)
     # What an undo could bring back may have been forgotten meanwhile.
     assert after == before or [one[:3] for one in after[0]] == [one[:3] for one in before[0]]
     assert after[1:] == before[1:]
 
 
-def change_or_nothing(lists: Lists, request: Request) -> Carried | None:
+def change_or_nothing(lists: Lists, request: Request) -> AppliedChange | None:
     try:
-        return lists.change(request, 0)
-    except Refused:
+        return lists.apply(request, 0)
+    except RequestRejected:
         return None
 
 
 def snapshot(lists: Lists) -> tuple[list[tuple[Any, ...]], int, int]:
-    each = [(one.name, list(one.elements), one.version, one.size, one.undo) for one in lists.all.values()]
+    each = [(one.name, list(one.elements), one.version, one.size, one.undo) for one in lists.by_name.values()]
     return each, lists.elements, lists.size
 
 
@@ -151,19 +151,19 @@ def test_the_count_of_elements_and_bytes_is_that_of_the_lists(requests: list[Req
     lists = Lists(Limits())
     for request in requests:
         change_or_nothing(lists, request)
-        elements = [element for one in lists.all.values() for element in one.elements]
+        elements = [element for one in lists.by_name.values() for element in one.elements]
         assert (lists.elements, lists.size) == (len(elements), len("".join(elements).encode()))
-        undos = [one.undo for one in lists.all.values() if one.undo and one.undo.elements]
-        assert lists._held_elements == sum(len(undo.elements) for undo in undos)
+        undos = [one.undo for one in lists.by_name.values() if one.undo and one.undo.elements]
+        assert lists._undo_elements == sum(len(undo.elements) for undo in undos)
 
 
 def test_recent_changes_are_given_from_a_version_on_and_it_is_told_whether_these_are_all() -> None:
     lists = filled()
     for number in range(5):
-        lists.change(Request("append", value=str(number)), 0)
-    found, complete = lists.since("default", 2)
+        lists.apply(Request("append", value=str(number)), 0)
+    found, complete = lists.changes_since("default", 2)
     assert ([one.value for one in found], complete) == (["2", "3", "4"], True)
     lists.recent.popleft()
-    assert lists.since("default", 0)[1] is False
-    assert lists.since("default", 1)[1] is True
-    assert lists.since("other", 0) == ([], True)
+    assert lists.changes_since("default", 0)[1] is False
+    assert lists.changes_since("default", 1)[1] is True
+    assert lists.changes_since("other", 0) == ([], True)

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frota.remote_list import messages
-from frota.remote_list.messages import Outcome, Refused, Request
+from frota.remote_list.messages import Outcome, Request, RequestRejected
 
 CLIENT = "0123456789abcdef" * 2
 MOST = 1000
@@ -69,7 +69,7 @@ def test_the_commands_of_the_original_are_understood(text: str, request_: Reques
     ],
 )
 def test_what_makes_no_sense_is_refused_with_what_is_wrong(body: list[bytes], sentence: str) -> None:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(RequestRejected) as caught:
         messages.parse(body, MOST)
     assert caught.value.text == sentence
 
@@ -114,15 +114,15 @@ def test_a_native_request_may_say_everything_that_its_operation_takes() -> None:
     ],
 )
 def test_a_native_request_that_is_wrong_is_refused_and_answered_as_one(text: str) -> None:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(RequestRejected) as caught:
         messages.parse([text.encode()], MOST)
     assert caught.value.text.startswith(("Comando inválido: ", "Elemento longo demais: "))
     assert len(caught.value.text) < 300
-    assert messages.refused([text.encode()]).native
+    assert messages.identify_malformed([text.encode()]).native
 
 
 def test_a_wrong_request_that_has_an_id_is_answered_with_it() -> None:
-    assert messages.refused([f'{{"op": "drop", "id": "{CLIENT}:1"}}'.encode()]).id == f"{CLIENT}:1"
+    assert messages.identify_malformed([f'{{"op": "drop", "id": "{CLIENT}:1"}}'.encode()]).id == f"{CLIENT}:1"
 
 
 def test_a_trace_that_is_none_is_no_reason_to_refuse_a_request() -> None:
@@ -133,8 +133,8 @@ def understood_or_refused(body: list[bytes]) -> str:
     """Return the operation, or the sentence that is answered."""
     try:
         return messages.parse(body, MOST).op
-    except Refused as error:
-        messages.refused(body)
+    except RequestRejected as error:
+        messages.identify_malformed(body)
         return error.text
 
 
@@ -164,12 +164,12 @@ def test_whatever_object_comes_is_understood_or_refused(fields: dict[str, object
 def test_the_envelope_goes_to_the_first_empty_frame(
     frames: list[bytes], envelope: list[bytes], body: list[bytes]
 ) -> None:
-    assert messages.opened(frames) == (envelope, body)
+    assert messages.split_envelope(frames) == (envelope, body)
 
 
 def test_a_native_answer_tells_whether_it_was_done_and_how_the_list_is_now() -> None:
     outcome = Outcome("Elemento 'ç' adicionado.", "default", 3, 8, more={"start": 0})
-    assert json.loads(messages.print_native(outcome, "x:1")) == {
+    assert json.loads(messages.encode_native(outcome, "x:1")) == {
         "id": "x:1",
         "ok": True,
         "text": "Elemento 'ç' adicionado.",
@@ -178,7 +178,7 @@ def test_a_native_answer_tells_whether_it_was_done_and_how_the_list_is_now() -> 
         "version": 8,
         "start": 0,
     }
-    assert json.loads(messages.print_native(Outcome("não", error="full"), "")) == {
+    assert json.loads(messages.encode_native(Outcome("não", error="full"), "")) == {
         "ok": False,
         "error": "full",
         "text": "não",
@@ -210,7 +210,7 @@ def test_a_list_may_have_a_name_in_any_script_and_is_one_however_it_is_composed(
 )
 def test_what_is_no_name_of_a_list_is_refused_as_one(name: str) -> None:
     asked = json.dumps({"op": "show", "list": name}, ensure_ascii=False).encode()
-    with pytest.raises(Refused, match="'list' deve ter de 1 a 64 letras"):
+    with pytest.raises(RequestRejected, match="'list' deve ter de 1 a 64 letras"):
         messages.parse([asked], 10**7)
 
 
@@ -236,7 +236,7 @@ def test_what_is_no_name_of_a_list_is_refused_as_one(name: str) -> None:
     ],
 )
 def test_json_that_asks_for_nothing_is_refused_in_one_sentence(text: str) -> None:
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(RequestRejected) as caught:
         messages.parse([text.encode()], 10_000)
     assert caught.value.text.startswith("Comando inválido")
     assert len(caught.value.text) < 250

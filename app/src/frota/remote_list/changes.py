@@ -2,47 +2,49 @@
 
 from typing import NamedTuple
 
-from frota.remote_list.lists import Carried, Lists, sentence
-from frota.remote_list.messages import SHOWN, Outcome, Request, print_native, print_original
+from frota.remote_list.lists import AppliedChange, Lists, success_text
+from frota.remote_list.messages import MAX_SHOWN_CHARACTERS, Outcome, Request, encode_legacy, encode_native
 from frota.remote_list.response_cache import ResponseCache
 
 
-class Done(NamedTuple):
+class ExecutedRequest(NamedTuple):
     """A change that was carried out (None: it was refused), its answer, and the remembered one that this replaced."""
 
     request: Request
-    carried: Carried | None
-    answer: bytes
-    former: tuple[int, bytes] | None
+    applied: AppliedChange | None
+    response: bytes
+    previous: tuple[int, bytes] | None
 
 
-def carry_out(
-    request: Request, time_us: int, lists: Lists, remembered: ResponseCache, elements: list[str] | None = None
-) -> Done:
+def execute(
+    request: Request, time_us: int, lists: Lists, cache: ResponseCache, elements: list[str] | None = None
+) -> ExecutedRequest:
     """Change a list and remember the answer; `elements` are those of a sort that was done elsewhere. Raises Refused."""
-    carried = lists.change(request, time_us, elements)
-    change = carried.change
+    applied = lists.apply(request, time_us, elements)
+    change = applied.change
     if not request.native:
-        text = change.text if len(request.value) <= SHOWN else sentence(request, request.value)
-        return Done(request, carried, text.encode(), None)
-    return remember(request, carried, Outcome(change.text, change.list, change.length, change.version), remembered)
+        text = change.text if len(request.value) <= MAX_SHOWN_CHARACTERS else success_text(request, request.value)
+        return ExecutedRequest(request, applied, text.encode(), None)
+    return cache_response(request, applied, Outcome(change.text, change.list, change.length, change.version), cache)
 
 
-def remember(request: Request, carried: Carried | None, outcome: Outcome, remembered: ResponseCache) -> Done:
+def cache_response(
+    request: Request, applied: AppliedChange | None, outcome: Outcome, cache: ResponseCache
+) -> ExecutedRequest:
     """Make the answer to a change, and remember it where the request has an id."""
-    answer = printed(request, outcome)
-    former = remembered.note(request.client, request.number, answer) if request.client else None
-    return Done(request, carried, answer, former)
+    response = encode_response(request, outcome)
+    previous = cache.store(request.client, request.number, response) if request.client else None
+    return ExecutedRequest(request, applied, response, previous)
 
 
-def take_back(done: Done, lists: Lists, remembered: ResponseCache) -> None:
+def roll_back(done: ExecutedRequest, lists: Lists, cache: ResponseCache) -> None:
     """Undo the newest change and its answer as if they had never been."""
-    if done.carried:
-        lists.take_back(done.carried)
+    if done.applied:
+        lists.roll_back(done.applied)
     if done.request.client:
-        remembered.take_back(done.request.client, done.former)
+        cache.roll_back(done.request.client, done.previous)
 
 
-def printed(request: Request, outcome: Outcome) -> bytes:
+def encode_response(request: Request, outcome: Outcome) -> bytes:
     """Return the answer as the sender of the request understands it."""
-    return print_native(outcome, request.id) if request.native else print_original(outcome)
+    return encode_native(outcome, request.id) if request.native else encode_legacy(outcome)

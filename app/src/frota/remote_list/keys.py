@@ -13,10 +13,10 @@ from frota.core.settings import SettingsError
 from frota.storage import files
 
 _KEY = re.compile(r"[0-9a-f]{64}")
-_MOST = 1024  # bytes that are read of a key file; whatever is longer is none
+_MAX_FILE_BYTES = 1024  # bytes that are read of a key file; whatever is longer is none
 
 
-def hexadecimal(text: str) -> str:
+def parse_key(text: str) -> str:
     """Return a key in the form that is compared and passed on; "" stands for none. Raises ValueError."""
     key = text.strip().lower()
     if key and not _KEY.fullmatch(key):
@@ -27,11 +27,11 @@ def hexadecimal(text: str) -> str:
 def read_secret(path: Path) -> bytes:
     """Return the 32 bytes of the secret key in a file. Raises SettingsError, which never shows what the file holds."""
     try:
-        with open(path, "rb", opener=_opened) as file:
+        with open(path, "rb", opener=_open_nonblocking) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):  # reading a FIFO may never end
                 raise SettingsError(f"key file {path}: must be a regular file, as `frota list keygen` makes it")
-            text = file.read(_MOST)
+            text = file.read(_MAX_FILE_BYTES)
     except OSError as error:
         hint = "; the key is for a group or user that you are not" if isinstance(error, PermissionError) else ""
         raise SettingsError(f"key file {path}: {error.strerror}{hint}") from None
@@ -42,12 +42,12 @@ def read_secret(path: Path) -> bytes:
     return bytes.fromhex(key)
 
 
-def _opened(path: str, flags: int) -> int:
+def _open_nonblocking(path: str, flags: int) -> int:
     """Open a file without waiting for a writer, should it be a FIFO."""
     return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
-def public_of(secret: bytes) -> bytes:
+def public_key(secret: bytes) -> bytes:
     """Return the public key that belongs to a secret one, 32 bytes each."""
     import zmq
     from zmq.utils import z85
@@ -70,7 +70,7 @@ def generate(path: Path) -> str:
         with os.fdopen(handle, "wb") as file:
             file.write(f"{secret.hex()}\n".encode())
             files.sync(file)
-        _put(unfinished, path)
+        _link(unfinished, path)
     finally:
         with suppress(OSError):
             unfinished.unlink()
@@ -78,7 +78,7 @@ def generate(path: Path) -> str:
     return public.hex()
 
 
-def _put(unfinished: Path, path: Path) -> None:
+def _link(unfinished: Path, path: Path) -> None:
     try:
         os.link(unfinished, path)  # unlike a rename, it never takes the place of another file
     except FileExistsError:

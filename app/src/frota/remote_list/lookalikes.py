@@ -5,30 +5,30 @@ import unicodedata
 from collections.abc import Sequence
 from itertools import islice
 
-_MOST_ELEMENTS, _MOST_CHARACTERS = 2000, 2**18  # that are compared, so that other clients do not wait
-_SHOWN = 60  # characters of an element in the hint
+_MAX_ELEMENTS, _MAX_CHARACTERS = 2000, 2**18  # that are compared, so that other clients do not wait
+_MAX_SHOWN_CHARACTERS = 60  # characters of an element in the hint
 _INVISIBLE = re.compile("[\x00\xad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff\ufe0e\ufe0f]")
 
 
 def hint(value: str, elements: Sequence[str]) -> str:
     """Return a sentence about the first element that looks like a value; nothing where there is none."""
-    wanted, left, longest = _as_seen(value), _MOST_CHARACTERS - len(value), 4 * len(value) + 16
+    normalized, remaining, longest = _normalized(value), _MAX_CHARACTERS - len(value), 4 * len(value) + 16
     plain = _is_plain(value)
-    for position, element in enumerate(islice(elements, _MOST_ELEMENTS)):
+    for position, element in enumerate(islice(elements, _MAX_ELEMENTS)):
         if len(element) > longest or (plain and _is_plain(element)):  # two plain texts look as different as they are
             continue
-        left -= len(element)
-        if left < 0:
+        remaining -= len(element)
+        if remaining < 0:
             break
-        if _as_seen(element) == wanted:
+        if _normalized(element) == normalized:
             return (
-                f"Dica: o elemento da posição {position} parece igual, mas está escrito {_exact(element)},"
-                f" e não {_exact(value)}: copie-o da lista."
+                f"Dica: o elemento da posição {position} parece igual, mas está escrito {_escaped(element)},"
+                f" e não {_escaped(value)}: copie-o da lista."
             )
     return ""
 
 
-def _as_seen(text: str) -> str:
+def _normalized(text: str) -> str:
     """Return a text as people see it: compatibility forms made one (NFKC), spaces made plain, nothing invisible."""
     if not text.isascii():
         text = unicodedata.normalize("NFKC", text)
@@ -40,5 +40,5 @@ def _is_plain(text: str) -> bool:
     return text.isascii() and text.isprintable() and text == text.strip() and "  " not in text
 
 
-def _exact(text: str) -> str:
-    return ascii(text[:_SHOWN]) + ("…" if len(text) > _SHOWN else "")
+def _escaped(text: str) -> str:
+    return ascii(text[:_MAX_SHOWN_CHARACTERS]) + ("…" if len(text) > _MAX_SHOWN_CHARACTERS else "")

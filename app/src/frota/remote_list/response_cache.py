@@ -1,6 +1,6 @@
 """The last answer to each client, so that a request that is sent again changes nothing again."""
 
-from frota.remote_list.messages import Refused, Request
+from frota.remote_list.messages import Request, RequestRejected
 
 
 class ResponseCache:
@@ -9,32 +9,34 @@ class ResponseCache:
     A client has one change under way at a time and numbers them upwards: its last answer is all it can ask for again.
     """
 
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self.all: dict[str, tuple[int, bytes]] = {}
+    def __init__(self, max_clients: int) -> None:
+        self._max_clients = max_clients
+        self.by_client: dict[str, tuple[int, bytes]] = {}
 
     def find(self, request: Request) -> bytes | None:
         """Return the answer given before to the same id, None for a new one. Raises Refused for an older number."""
-        known = self.all.get(request.client)
+        known = self.by_client.get(request.client)
         if known is None or request.number > known[0]:
             return None
         if request.number < known[0]:
-            raise Refused("superseded", f"Pedido {request.number} já superado: o último deste cliente é {known[0]}.")
+            raise RequestRejected(
+                "superseded", f"Pedido {request.number} já superado: o último deste cliente é {known[0]}."
+            )
         return known[1]
 
-    def note(self, client: str, number: int, answer: bytes) -> tuple[int, bytes] | None:
+    def store(self, client: str, number: int, response: bytes) -> tuple[int, bytes] | None:
         """Remember an answer; return the one that it takes the place of."""
-        former = self.all.pop(client, None)  # put in anew, so that the order is that of the last use
-        self.all[client] = (number, answer)
-        return former
+        previous = self.by_client.pop(client, None)  # put in anew, so that the order is that of the last use
+        self.by_client[client] = (number, response)
+        return previous
 
-    def trim(self) -> None:
+    def evict(self) -> None:
         """Forget those who are too many; not before what was remembered last is sure to stay."""
-        while len(self.all) > self._most:
-            del self.all[next(iter(self.all))]
+        while len(self.by_client) > self._max_clients:
+            del self.by_client[next(iter(self.by_client))]
 
-    def take_back(self, client: str, former: tuple[int, bytes] | None) -> None:
+    def roll_back(self, client: str, previous: tuple[int, bytes] | None) -> None:
         """Forget the newest answer to a client as if it had never been."""
-        self.all.pop(client, None)
-        if former:
-            self.all[client] = former
+        self.by_client.pop(client, None)
+        if previous:
+            self.by_client[client] = previous

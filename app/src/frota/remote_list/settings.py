@@ -1,4 +1,4 @@
-"""The settings of the list's server; every key is REMOTE_LIST_ + the field's name in capitals."""
+"""Settings of the list's server; every key is REMOTE_LIST_ + the field's name in capitals."""
 
 import os
 import re
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from frota.core.settings import setting
 from frota.logs.log import LEVELS
-from frota.net.addresses import parse_host
+from frota.net import addresses
 from frota.remote_list import keys
 from frota.storage.state_folder import default_directory
 
@@ -33,7 +33,7 @@ def parse_clients(text: str) -> tuple[tuple[str, str], ...]:
 class ServerSettings:
     """What `frota list serve` can be told."""
 
-    host: str = setting("127.0.0.1", "address to listen on; :: for every one, IPv4 too", parse=parse_host)
+    host: str = setting("127.0.0.1", "address to listen on; :: for every one, IPv4 too", parse=addresses.parse_host)
     port: int = setting(1234, "port for requests, 0 for any free one", low=0, high=65535)
     watch_port: int = setting(0, "port that changes are published on, 0 for any free one", low=0, high=65535)
     clear_port: int = setting(
@@ -46,7 +46,7 @@ class ServerSettings:
         "auto", "curve, clear, or auto: curve where there is a key, else clear, on loopback only", choices=SECURITY
     )
     key_file: Path | None = setting(None, "the server's secret key, as `frota list keygen` makes it", parse=Path)
-    public_key: str = setting("", "the public key that must belong to it", parse=keys.hexadecimal)
+    public_key: str = setting("", "the public key that must belong to it", parse=keys.parse_key)
     clients: tuple[tuple[str, str], ...] = setting(
         (), "who may connect with curve, NAME=PUBLICKEY,…", live=True, parse=parse_clients
     )

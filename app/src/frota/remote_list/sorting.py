@@ -11,14 +11,14 @@ from bisect import bisect_right
 from collections.abc import Callable
 from typing import Any
 
-PIECE = 8192  # elements that are dealt with in one go
+CHUNK_ELEMENTS = 8192  # elements that are dealt with in one go
 _OVERSAMPLING = 16  # sampled elements for each range: the more, the more alike the ranges
 _NUMBER = re.compile(r"[+-]?(?:[0-9]{1,300}(?:\.[0-9]{0,300})?|\.[0-9]{1,300})(?:[eE][+-]?[0-9]{1,4})?", re.ASCII)
 
 Key = Callable[[str], Any]
 
 
-def key_of(by: str) -> Key | None:
+def sort_key(by: str) -> Key | None:
     """Return the key to sort by: None for the text itself, code point by code point, as the original sorts."""
     return None if by == "text" else _by_number
 
@@ -31,22 +31,22 @@ def _by_number(element: str) -> tuple[int, float | int, str]:
     return 0, float(text) if any(mark in text for mark in ".eE") else int(text), ""
 
 
-def in_pieces(elements: list[str], by: str, descending: bool) -> list[str]:
+def sort_in_chunks(elements: list[str], by: str, descending: bool) -> list[str]:
     """Return the elements sorted as list.sort would, equal ones in their order; takes about as long."""
-    key = key_of(by)
-    if len(elements) <= PIECE:
+    key = sort_key(by)
+    if len(elements) <= CHUNK_ELEMENTS:
         return sorted(elements, key=key, reverse=descending)
-    ranges = _dealt(elements, key)
+    ranges = _partition(elements, key)
     result: list[str] = []
-    for one in reversed(ranges) if descending else ranges:
-        one.sort(key=key, reverse=descending)
-        result += one
+    for range_ in reversed(ranges) if descending else ranges:
+        range_.sort(key=key, reverse=descending)
+        result += range_
     return result
 
 
-def _dealt(elements: list[str], key: Key | None) -> list[list[str]]:
+def _partition(elements: list[str], key: Key | None) -> list[list[str]]:
     """Return the elements in ranges, each in its former order and all in one before all of the next."""
-    count = len(elements) // PIECE + 1
+    count = len(elements) // CHUNK_ELEMENTS + 1
     sample = sorted(random.choices(elements, k=count * _OVERSAMPLING), key=key)[_OVERSAMPLING::_OVERSAMPLING]
     borders = [key(element) for element in sample] if key else sample
     ranges: list[list[str]] = [[] for _ in range(len(borders) + 1)]

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from frota.core.errors import ServerUnavailable
-from frota.remote_list.access import Access
 from frota.remote_list.client.client import Client
+from frota.remote_list.client_settings import ClientSettings
 from support import PATIENCE, reserved_port
 from support.fake_list_server import CUT, answered, fake
 from support.list_clients import client
@@ -65,9 +65,9 @@ def test_a_connection_that_ended_while_nothing_was_asked_costs_no_request() -> N
         client(server.port, 0.9) as one,
     ):
         assert one.ask("clear").ok
-        assert one._channel
-        while not one._channel.lost:
-            one._channel._monitor.poll(int(PATIENCE * 1000))
+        assert one._connection
+        while not one._connection.lost:
+            one._connection._monitor.poll(int(PATIENCE * 1000))
         assert one.ask("undo").ok
     assert len(server.received) == 2
 
@@ -75,20 +75,20 @@ def test_a_connection_that_ended_while_nothing_was_asked_costs_no_request() -> N
 def test_a_server_that_comes_late_is_waited_for() -> None:
     with reserved_port() as port, ExitStack() as later:
         late = fake(lambda request: [answered(request)], port)
-        access = Access(port=port, patience=PATIENCE)
+        access = ClientSettings(port=port, patience=PATIENCE)
 
         def begin(_: str) -> None:
             later.enter_context(late)
 
-        with Client(access, tell=begin) as one:
+        with Client(access, warn=begin) as one:
             assert one.ask("clear").ok
 
 
 def test_a_server_that_stays_away_is_told_of_in_one_line(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("frota.remote_list.client.client._FIRST_WAIT", 0.1)
-    monkeypatch.setattr("frota.remote_list.client.client._LONGEST_PAUSE", 0.1)
+    monkeypatch.setattr("frota.remote_list.client.client._FIRST_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("frota.remote_list.client.client._MAX_BACKOFF_S", 0.1)
     with reserved_port() as port, client(port, 1) as one, pytest.raises(ServerUnavailable):
         one.ask("clear")
     assert capsys.readouterr().err == f"frota: 127.0.0.1:{port} does not answer, trying again\n"

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frota import cli
-from frota.remote_list import access, keys
+from frota.remote_list import client_settings, keys
 from frota.remote_list.cli import _slice
 from support import PATIENCE, frota, reserved_port
 from support.fake_list_server import answered, fake
@@ -25,7 +25,7 @@ Run = Callable[..., tuple[int, str]]
 
 @pytest.fixture(autouse=True)
 def no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(access, "FLEET_FILE", tmp_path / "none.env")
+    monkeypatch.setattr(client_settings, "FLEET_FILE", tmp_path / "none.env")
     for name in [name for name in os.environ if name.startswith(("REMOTE_LIST_", "FROTA_"))]:
         monkeypatch.delenv(name)
 
@@ -195,7 +195,7 @@ def test_the_file_of_the_fleet_is_read_where_nothing_else_is_said_and_is_the_wea
     secret, ours = tmp_path / "server.key", tmp_path / "client.key"
     server_key, client_key = keys.generate(secret), keys.generate(ours)
     file = tmp_path / "fleet.env"
-    monkeypatch.setattr(access, "FLEET_FILE", file)
+    monkeypatch.setattr(client_settings, "FLEET_FILE", file)
     with list_server(tmp_path, "--key-file", secret, "--clients", f"us={client_key}") as server:
         keyed = f"REMOTE_LIST_KEY_FILE={ours}\nREMOTE_LIST_SERVER_KEY={server_key}\n"
         file.write_text(f"REMOTE_LIST_PORT={server.port}\n{keyed}", encoding="utf-8")

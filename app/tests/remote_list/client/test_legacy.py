@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frota.remote_list.client import legacy
-from frota.remote_list.client.client import InDoubt
+from frota.remote_list.client.client import OutcomeUnknown
 from support.fake_list_server import CUT, fake
 from support.legacy_list_server import Original, original_server
 from support.list_clients import client
@@ -28,7 +28,7 @@ def test_an_original_carries_out_our_requests_as_a_python_list_would(requests: l
     server, model = Original(), list[str]()
     for request in [*requests, {"op": "show"}]:
         whole = {"list": "default", "id": "i", **request}
-        answer = legacy.answer(whole, server.answer(legacy.command(whole)))
+        answer = legacy.parse_response(whole, server.answer(legacy.command(whole)))
         assert answer["ok"] == _carried_out(model, request)
         if request["op"] == "show":
             assert answer["elements"] == model
@@ -74,7 +74,7 @@ def test_a_server_of_the_originals_is_recognised_and_asked_in_its_own_words() ->
 )
 def test_what_the_original_cannot_do_is_said_and_not_sent(op: str, fields: dict[str, Any], reason: str) -> None:
     with original_server() as (port, received), client(port) as one:
-        with pytest.raises(legacy.Cannot, match="is one of the original's: ") as told:
+        with pytest.raises(legacy.Unsupported, match="is one of the original's: ") as told:
             one.ask(op, **fields)
         assert reason in str(told.value)
         assert one.ask("clear").ok
@@ -95,7 +95,7 @@ def _losing(command: bytes, losses: int) -> Any:
 
 def test_a_change_whose_answer_an_original_lost_is_not_made_again_but_in_doubt() -> None:
     with fake(_losing(b"append x", 1)) as server, client(server.port) as one:
-        with pytest.raises(InDoubt, match="nobody knows whether it was done"):
+        with pytest.raises(OutcomeUnknown, match="nobody knows whether it was done"):
             one.ask("append", value="x")
         assert one.ask("show").fields["elements"] == ["x"]
     assert [request for _, request in server.received if b"{" not in request] == [b"append x", b"mostrar"]
@@ -112,6 +112,6 @@ def test_a_list_that_an_original_garbles_is_an_error(said: bytes) -> None:
     with (
         fake(lambda request: [NOT_UNDERSTOOD if b"{" in request else said]) as server,
         client(server.port) as one,
-        pytest.raises(legacy.Cannot, match="cannot be read"),
+        pytest.raises(legacy.Unsupported, match="cannot be read"),
     ):
         one.ask("show")

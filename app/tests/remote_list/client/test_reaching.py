@@ -11,8 +11,8 @@ from zmq.utils import z85
 
 from frota.core.errors import ServerUnavailable, WrongServer
 from frota.remote_list import keys
-from frota.remote_list.access import Access
-from frota.remote_list.client.client import Client, NoHost
+from frota.remote_list.client.client import Client, HostNotFound
+from frota.remote_list.client_settings import ClientSettings
 from support import PATIENCE, reserved_port
 from support.fake_list_server import CUT, answered, fake
 from support.list_clients import client
@@ -93,13 +93,13 @@ def test_a_key_that_was_replaced_is_used_at_the_next_try(key: tuple[Path, str], 
     secrets = [tmp_path / "1.key", tmp_path / "2.key"]
     public = [keys.generate(secret) for secret in secrets]
 
-    def reread() -> Access:  # the second key of the server is in the env file by now
-        return Access(port=port, key_file=key[0], server_key=public[1], patience=PATIENCE)
+    def reread() -> ClientSettings:  # the second key of the server is in the env file by now
+        return ClientSettings(port=port, key_file=key[0], server_key=public[1], patience=PATIENCE)
 
     raw = keys.read_secret(secrets[1])
     with fake(lambda request: [answered(request)], secret=z85.encode(raw)) as server:
         port = server.port
-        access = Access(port=port, key_file=key[0], server_key=public[0], patience=PATIENCE)
+        access = ClientSettings(port=port, key_file=key[0], server_key=public[0], patience=PATIENCE)
         with Client(access, reread) as one:
             assert one.ask("clear").ok
 
@@ -119,8 +119,8 @@ def test_a_key_file_that_is_away_for_a_moment_is_a_pause(key: tuple[Path, str], 
         away.rename(key[0])
 
     with fake(cut, secret=z85.encode(raw)) as server:
-        access = Access(port=server.port, key_file=key[0], server_key=public, patience=PATIENCE)
-        with Client(access, tell=back) as one:
+        access = ClientSettings(port=server.port, key_file=key[0], server_key=public, patience=PATIENCE)
+        with Client(access, warn=back) as one:
             assert one.ask("clear").ok
 
 
@@ -128,7 +128,7 @@ def test_a_host_that_has_no_address_is_told_at_once() -> None:
     for host in ("a..b", "x" * 300):
         with (
             client(1, host=host) as one,
-            pytest.raises(NoHost, match=r"no list server at .*: Name or service not known"),
+            pytest.raises(HostNotFound, match=r"no list server at .*: Name or service not known"),
         ):
             one.ask("info")
 

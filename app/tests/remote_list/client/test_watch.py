@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frota.remote_list import keys
-from frota.remote_list.client.client import Answer
-from frota.remote_list.client.watch import Sequence
+from frota.remote_list.client.client import Response
+from frota.remote_list.client.watch import ChangeSequence
 from support import PATIENCE, frota
 from support.fake_list_server import CUT, answered, fake
 from support.legacy_list_server import original_server
@@ -27,10 +27,10 @@ def change(version: int) -> dict[str, Any]:
     return {"list": "default", "version": version, "text": f"{version}", "time": "2026-01-31T12:00:00Z"}
 
 
-def remembered(version: int, since: int, most: int) -> Answer:
+def remembered(version: int, since: int, most: int) -> Response:
     """Return what a server at a version that remembers so many changes answers to `changes`."""
     first = max(since, version - most) + 1
-    return Answer({"ok": True, "version": version, "changes": [change(one) for one in range(first, version + 1)]})
+    return Response({"ok": True, "version": version, "changes": [change(one) for one in range(first, version + 1)]})
 
 
 @given(st.data())
@@ -39,11 +39,11 @@ def test_whatever_is_lost_or_comes_twice_every_change_is_shown_once_in_order_or_
     shown: list[int] = []
     begin = data.draw(st.integers(0, 3), "version at which watching begins")
     most = data.draw(st.sampled_from([0, 1, 2, 4, 99]), "changes that the server remembers")
-    sequence, version = Sequence(begin, told.append), begin
+    sequence, version = ChangeSequence(begin, told.append), begin
 
     def look(found: Iterator[dict[str, Any]] | None) -> None:
         if found is None:
-            found = sequence.answered(remembered(version, sequence.version, most))
+            found = sequence.apply_response(remembered(version, sequence.version, most))
         shown.extend(one["version"] for one in found)
 
     for event in data.draw(st.lists(st.sampled_from(["made", "lost", "twice", "asked"]), max_size=20)):
@@ -52,7 +52,7 @@ def test_whatever_is_lost_or_comes_twice_every_change_is_shown_once_in_order_or_
             continue
         version += 1
         for _ in range({"made": 1, "lost": 0, "twice": 2}[event]):
-            look(sequence.published(change(version)))
+            look(sequence.apply_published(change(version)))
     look(None)
     assert shown == sorted(set(shown))
     assert sequence.version == version
@@ -63,18 +63,18 @@ def test_whatever_is_lost_or_comes_twice_every_change_is_shown_once_in_order_or_
 
 def test_a_list_that_begins_anew_is_told_and_followed_from_its_beginning() -> None:
     told: list[str] = []
-    sequence = Sequence(7, told.append)
+    sequence = ChangeSequence(7, told.append)
     assert not sequence.restarted(remembered(7, 7, 9))
     assert sequence.restarted(remembered(2, 0, 9))
-    assert [one["version"] for one in sequence.answered(remembered(2, sequence.version, 9))] == [1, 2]
+    assert [one["version"] for one in sequence.apply_response(remembered(2, sequence.version, 9))] == [1, 2]
     assert told == ["the list began anew: it is at version 2, and was at 7"]
 
 
 def test_what_is_no_change_among_changes_is_left_out_and_counted() -> None:
     told: list[str] = []
     wrong: list[Any] = [change(1), {"version": "2"}, None, change(3)]
-    answer = Answer({"ok": True, "version": 3, "changes": wrong})
-    assert [one["version"] for one in Sequence(0, told.append).answered(answer)] == [1, 3]
+    answer = Response({"ok": True, "version": 3, "changes": wrong})
+    assert [one["version"] for one in ChangeSequence(0, told.append).apply_response(answer)] == [1, 3]
     assert told == ["the server no longer remembers 1 change"]
 
 

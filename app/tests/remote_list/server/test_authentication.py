@@ -14,8 +14,8 @@ from zmq.utils import z85
 
 from frota import cli
 from frota.remote_list import keys
-from frota.remote_list.access import Access
-from frota.remote_list.client.channel import Channel
+from frota.remote_list.client.connection import Connection
+from frota.remote_list.client_settings import ClientSettings
 from support import PATIENCE, frota, reserved_port
 from support.zmq_server import CONTEXT, ListServer, list_server
 
@@ -192,11 +192,11 @@ def test_a_request_after_a_refusal_ends_at_once_instead_of_waiting_for_ever(
     guarded: ListServer, server_key: Key, tmp_path: Path
 ) -> None:
     stranger = Key(tmp_path / "stranger.key")
-    access = Access(port=guarded.port, key_file=stranger.path, server_key=server_key.public)
-    channel = Channel(CONTEXT, access)
+    access = ClientSettings(port=guarded.port, key_file=stranger.path, server_key=server_key.public)
+    connection = Connection(CONTEXT, access)
     deadline = time.monotonic() + PATIENCE
-    while not channel.lost:  # as on a machine that comes to the request only after the handshake
+    while not connection.lost:  # as on a machine that comes to the request only after the handshake
         assert time.monotonic() < deadline
-    assert channel.ask(b"mostrar", PATIENCE) is None
-    assert "does not accept our key" in channel.reason
-    channel.close()
+    assert connection.exchange(b"mostrar", PATIENCE) is None
+    assert "does not accept our key" in connection.reason
+    connection.close()

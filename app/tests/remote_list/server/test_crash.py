@@ -5,8 +5,8 @@ import threading
 import time
 from pathlib import Path
 
-from frota.remote_list.access import Access
 from frota.remote_list.client.client import Client
+from frota.remote_list.client_settings import ClientSettings
 from support import FULL, PATIENCE
 from support.zmq_server import ListServer, list_server
 
@@ -27,9 +27,9 @@ class Load(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        access = Access(host="127.0.0.1", port=self.port, list=f"list{self.client % 3}", patience=PATIENCE)
+        access = ClientSettings(host="127.0.0.1", port=self.port, list=f"list{self.client % 3}", patience=PATIENCE)
         try:
-            with Client(access, tell=lambda _: None) as client:
+            with Client(access, warn=lambda _: None) as client:
                 while not self.stop.is_set():
                     self.under_way = f"{self.client}.{len(self.answered)}"
                     assert client.ask("append", value=self.under_way).ok

@@ -9,8 +9,8 @@ import pytest
 from frota.remote_list import lists, queries
 from frota.remote_list.lists import Change, Limits
 from frota.remote_list.server import engine
+from frota.remote_list.server.change_log import NoChangeLog
 from frota.remote_list.server.engine import Engine
-from frota.remote_list.server.journal import Memory
 from frota.storage.wal.log import DiskFull
 
 CLIENT = "ab" * 16
@@ -28,25 +28,25 @@ class World:
         self.failures: list[Exception] = []
         self.later: list[tuple[Callable[[], Any], Callable[[Any], None]]] = []
         self.engine = Engine(Limits(), 100, Disk(self), self)
-        self.engine.watched = True
+        self.engine.has_subscribers = True
 
-    def send(self, token: Any, answer: bytes) -> None:
-        assert token not in self.answers, "answered twice"
-        self.answers[token] = answer
+    def send(self, reply_to: Any, answer: bytes) -> None:
+        assert reply_to not in self.answers, "answered twice"
+        self.answers[reply_to] = answer
 
-    def room_for_large(self, _token: object) -> bool:
+    def admits_large(self, _token: object) -> bool:
         return self.large
 
-    def changed(self, change: Change) -> None:
+    def publish(self, change: Change) -> None:
         self.published.append((change.op, change.version))
 
-    def no_room(self, error: DiskFull) -> None:
+    def disk_full(self, error: DiskFull) -> None:
         pass
 
-    def failed(self, error: Exception) -> None:
+    def internal_error(self, error: Exception) -> None:
         self.failures.append(error)
 
-    def elsewhere(self, work: Callable[[], Any], done: Callable[[Any], None]) -> None:
+    def run_in_thread(self, work: Callable[[], Any], done: Callable[[Any], None]) -> None:
         self.later.append((work, done))
 
     def do_later(self) -> None:
@@ -55,30 +55,30 @@ class World:
         self.go_on()
 
     def go_on(self) -> None:
-        while self.engine.resume(lambda: True):
-            self.engine.finish()
-        self.engine.finish()
+        while self.engine.resume_waiting(lambda: True):
+            self.engine.finish_round()
+        self.engine.finish_round()
 
     def ask(self, *messages: str) -> list[str]:
         """Send messages in one round; return the answers that there are after it, "" for none."""
         tokens = [object() for _ in messages]
-        for message, token in zip(messages, tokens, strict=True):
-            self.engine.take([message.encode()], token)
-        self.engine.finish()
+        for message, reply_to in zip(messages, tokens, strict=True):
+            self.engine.handle([message.encode()], reply_to)
+        self.engine.finish_round()
         self.go_on()
-        return [self.answers.get(token, b"").decode() for token in tokens]
+        return [self.answers.get(reply_to, b"").decode() for reply_to in tokens]
 
     def elements(self, name: str = "default") -> list[str]:
         return list(self.engine.lists.get(name).elements)
 
 
-class Disk(Memory):
-    keeps = True
+class Disk(NoChangeLog):
+    durable = True
 
     def __init__(self, world: World) -> None:
         self._world = world
 
-    def commit(self, records: list[bytes], _weight: int = 0) -> None:
+    def commit(self, records: list[bytes], _replay_bytes: int = 0) -> None:
         if self._world.full:
             raise DiskFull("No space left on device")
         if self._world.broken:
@@ -125,7 +125,7 @@ def test_a_round_that_finds_no_room_has_never_been(world: World) -> None:
 def test_a_list_that_was_only_begun_in_a_round_without_room_is_not_there(world: World) -> None:
     world.full = True
     world.ask(native("append", list="new", value="x"))
-    assert world.engine.lists.all == {}
+    assert world.engine.lists.by_name == {}
 
 
 def test_the_same_id_gets_the_same_answer_and_changes_nothing(world: World) -> None:
@@ -152,8 +152,8 @@ def test_an_id_that_its_client_has_left_behind_is_refused(world: World) -> None:
 def test_who_has_been_silent_longest_is_forgotten(world: World) -> None:
     for number in range(101):
         world.ask(json.dumps({"op": "append", "value": "x", "id": f"{number:032x}:1"}))
-    assert len(world.engine.remembered.all) == 100
-    assert f"{0:032x}" not in world.engine.remembered.all
+    assert len(world.engine.cache.by_client) == 100
+    assert f"{0:032x}" not in world.engine.cache.by_client
 
 
 def test_the_same_id_twice_in_a_round_without_room_is_refused_twice(world: World) -> None:
@@ -180,8 +180,8 @@ def test_who_was_to_be_forgotten_for_what_was_not_kept_is_not(world: World) -> N
         world.ask(json.dumps({"op": "append", "value": "x", "id": f"{number:032x}:1"}))
     world.full = True
     world.ask(native("append", 1, value="a"))
-    assert f"{1:032x}" in world.engine.remembered.all
-    assert len(world.engine.remembered.all) == 100
+    assert f"{1:032x}" in world.engine.cache.by_client
+    assert len(world.engine.cache.by_client) == 100
 
 
 def test_after_a_failed_sync_nothing_is_answered_any_more(world: World) -> None:
@@ -196,7 +196,7 @@ def test_after_a_failed_sync_nothing_is_answered_any_more(world: World) -> None:
 def everything_is_long(monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (engine, lists, queries):
         monkeypatch.setattr(module, "LONG", 2)
-    monkeypatch.setattr(queries, "_LARGE", 2)
+    monkeypatch.setattr(queries, "_LARGE_BYTES", 2)
 
 
 @pytest.mark.usefixtures("everything_is_long")
@@ -249,10 +249,10 @@ def test_what_waits_for_a_sort_goes_on_a_little_at_a_time_and_in_order(world: Wo
     work, done = world.later.pop(0)
     done(work())
     steps = 0
-    while world.engine.resume(iter([True, False]).__next__):
+    while world.engine.resume_waiting(iter([True, False]).__next__):
         if steps < 3:
-            world.engine.take([b"append last"], f"last {steps}")
-        world.engine.finish()
+            world.engine.handle([b"append last"], f"last {steps}")
+        world.engine.finish_round()
         steps += 1
     world.go_on()
     assert steps >= 5
@@ -314,7 +314,7 @@ def test_who_asks_for_more_long_lists_than_can_be_sent_is_told_so(
     world.large = False
     assert world.ask("mostrar") == ["Servidor ocupado: muitas respostas longas ao mesmo tempo."]
     world.large = True
-    monkeypatch.setattr(engine, "_MOST_LARGE", 10)
+    monkeypatch.setattr(engine, "_MAX_LARGE_BYTES", 10)
     answers = world.ask(*["mostrar"] * 20)
     assert sum(answer.startswith("Servidor ocupado") for answer in answers) == 17  # three bytes each
     for _ in range(3):
@@ -323,7 +323,7 @@ def test_who_asks_for_more_long_lists_than_can_be_sent_is_told_so(
 
 
 def test_a_show_in_pieces_is_python_s_repr_and_json(monkeypatch: pytest.MonkeyPatch, world: World) -> None:
-    monkeypatch.setattr(queries, "_PIECE", 3)
+    monkeypatch.setattr(queries, "_CHUNK_ELEMENTS", 3)
     values = ["a", "b'c", 'd"e', "ç\n", "\\", "", " ", "8"]
     for value in values:
         world.ask(native("append", value=value))
@@ -335,7 +335,7 @@ def test_a_show_in_pieces_is_python_s_repr_and_json(monkeypatch: pytest.MonkeyPa
 
 
 def test_many_changes_are_told_in_several_answers(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(queries, "_LARGE", 5)
+    monkeypatch.setattr(queries, "_LARGE_BYTES", 5)
     for value in "abcdefgh":
         world.ask(f"append {value * 2}")
     first = json.loads(world.ask(native("changes", since=1))[0])
@@ -351,7 +351,7 @@ def test_a_native_search_tells_every_position(world: World) -> None:
     assert json.loads(world.ask(native("search", value="x"))[0])["error"] == "not_found"
 
 
-@pytest.mark.parametrize("where", ["messages.parse", "queries.answer"])
+@pytest.mark.parametrize("where", ["messages.parse", "queries.respond"])
 def test_a_request_that_fails_for_a_reason_of_ours_costs_nobody_else_an_answer(
     where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -118,9 +118,9 @@ def test_a_client_stays_with_the_address_that_has_answered(monkeypatch: pytest.M
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: both)
         with client(server.port, host="both") as one:
             assert one.ask("info").ok
-            turn = one.turn
+            turn = one.address_index
             assert one.ask("info").ok
-            assert one.turn == turn
+            assert one.address_index == turn
 
 
 @pytest.mark.parametrize(

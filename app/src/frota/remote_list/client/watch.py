@@ -11,47 +11,43 @@ import zmq
 from frota.core.errors import ServerUnavailable
 from frota.core.settings import SettingsError
 from frota.logs.log import printable
-from frota.remote_list.client import channel
-from frota.remote_list.client.client import Answer, Client, tell
+from frota.remote_list.client import connection, legacy
+from frota.remote_list.client.client import Client, Response, warn
 from frota.remote_list.client.commands import write
 
-_FIRST_QUIET, _QUIET = 0.1, 3.0  # seconds without a change after which the server is asked whether there was none
+_FIRST_POLL_S, _MAX_POLL_S = 0.1, 3.0  # seconds without a change after which the server is asked whether there was none
 _FIELDS = {"version": int, "time": str, "text": str}  # of a change, the ones that are relied on
 Change = dict[str, Any]
 
 
-class NothingPublished(OSError):
-    """The server has no port for those who watch."""
-
-
-class Sequence:
+class ChangeSequence:
     """How far a watcher has got: to a version, which is how often the list was changed before."""
 
-    def __init__(self, version: int, tell: Callable[[str], None]) -> None:
+    def __init__(self, version: int, warn: Callable[[str], None]) -> None:
         self.version = version
-        self._tell = tell
+        self._warn = warn
 
-    def published(self, change: Change) -> Iterator[Change] | None:
+    def apply_published(self, change: Change) -> Iterator[Change] | None:
         """Return what is to be shown of one published change; None when others are missing before it."""
         if change["version"] > self.version + 1:
             return None
-        return self._shown([change])
+        return self._newer([change])
 
-    def answered(self, answer: Answer) -> Iterator[Change]:
+    def apply_response(self, response: Response) -> Iterator[Change]:
         """Yield what is to be shown of an answer to `changes`, and say what can no longer be."""
-        yield from self._shown(sorted(filter(_is_change, answer.fields["changes"]), key=lambda one: one["version"]))
-        if not answer.fields.get("more"):
-            self._skip_to(answer.version)
+        yield from self._newer(sorted(filter(_is_change, response.fields["changes"]), key=lambda one: one["version"]))
+        if not response.fields.get("more"):
+            self._skip_to(response.version)
 
-    def restarted(self, answer: Answer) -> bool:
+    def restarted(self, response: Response) -> bool:
         """Tell whether the list is another one by the same name, whose versions began anew; then begin anew, too."""
-        if answer.version >= self.version:
+        if response.version >= self.version:
             return False
-        self._tell(f"the list began anew: it is at version {answer.version}, and was at {self.version}")
+        self._warn(f"the list began anew: it is at version {response.version}, and was at {self.version}")
         self.version = 0
         return True
 
-    def _shown(self, changes: list[Change]) -> Iterator[Change]:
+    def _newer(self, changes: list[Change]) -> Iterator[Change]:
         for change in changes:
             if change["version"] > self.version:
                 self._skip_to(change["version"] - 1)
@@ -60,22 +56,22 @@ class Sequence:
 
     def _skip_to(self, version: int) -> None:
         if missing := max(0, version - self.version):
-            self._tell(f"the server no longer remembers {missing} change{'s'[: missing > 1]}")
+            self._warn(f"the server no longer remembers {missing} change{'s'[: missing > 1]}")
             self.version = version
 
 
 def watch(client: Client, last: int, as_json: bool) -> int:
     """Show the last changes, then new ones, for ever; Ctrl-C is the way to end it."""
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
-    sequence: Sequence | None = None
+    sequence: ChangeSequence | None = None
     try:
         while True:
-            info = _ask(client, "info")
-            sequence = sequence or Sequence(max(0, info.version - last), tell)
+            info = _request(client, "info")
+            sequence = sequence or ChangeSequence(max(0, info.version - last), warn)
             try:
                 subscription = _subscribed(context, client, info)
             except (SettingsError, socket.gaierror) as error:  # both were right for the question before
-                tell(f"{error}; trying again")
+                warn(f"{error}; trying again")
                 time.sleep(1)  # nothing tells when a key file or a name is there again
                 continue
             with subscription:
@@ -86,58 +82,58 @@ def watch(client: Client, last: int, as_json: bool) -> int:
         context.destroy(0)
 
 
-def _follow(client: Client, subscription: "zmq.Socket[bytes]", sequence: Sequence, as_json: bool) -> None:
+def _follow(client: Client, subscription: "zmq.Socket[bytes]", sequence: ChangeSequence, as_json: bool) -> None:
     """Show changes until the subscription may have ended: it says nothing of that itself.
 
     Subscribed first, asked then: what is published meanwhile waits, and is known by its version. Nothing tells when a
     subscription has reached the server either, so at first it is asked again soon.
     """
-    connections, quiet = client.connections, _FIRST_QUIET
+    connections, poll_s = client.connections, _FIRST_POLL_S
     _show(_missing(client, sequence), as_json)
     shown = time.monotonic()
     while client.connections == connections:
-        left = max(0, shown + quiet - time.monotonic())
+        left = max(0, shown + poll_s - time.monotonic())
         change = _received(subscription) if subscription.poll(int(left * 1000)) else None
-        found = sequence.published(change) if change else None
+        found = sequence.apply_published(change) if change else None
         count = _show(_missing(client, sequence) if found is None else found, as_json)
         if change is None:
-            if count and quiet == _QUIET:
+            if count and poll_s == _MAX_POLL_S:
                 return  # it was made, and did not come
-            quiet = min(_QUIET, quiet * 2)
+            poll_s = min(_MAX_POLL_S, poll_s * 2)
         if count or change is None:
             shown = time.monotonic()
 
 
-def _missing(client: Client, sequence: Sequence) -> Iterator[Change]:
-    answer = _ask(client, "changes", since=sequence.version)
-    if sequence.restarted(answer):
-        answer = _ask(client, "changes", since=0)
-    yield from sequence.answered(answer)
-    while answer.fields.get("more"):  # so many that one answer does not hold them
-        answer = _ask(client, "changes", since=sequence.version)
-        yield from sequence.answered(answer)
+def _missing(client: Client, sequence: ChangeSequence) -> Iterator[Change]:
+    response = _request(client, "changes", since=sequence.version)
+    if sequence.restarted(response):
+        response = _request(client, "changes", since=0)
+    yield from sequence.apply_response(response)
+    while response.fields.get("more"):  # so many that one answer does not hold them
+        response = _request(client, "changes", since=sequence.version)
+        yield from sequence.apply_response(response)
 
 
-def _ask(client: Client, op: str, **fields: Any) -> Answer:
+def _request(client: Client, op: str, **fields: Any) -> Response:
     """Ask until there is an answer."""
     while True:
         try:
-            answer = client.ask(op, **fields)
+            response = client.ask(op, **fields)
         except ServerUnavailable as error:
-            tell(f"{error}; trying again")
+            warn(f"{error}; trying again")
             continue
-        if not answer.ok:
-            raise OSError(answer.text)
-        return answer
+        if not response.ok:
+            raise OSError(response.text)
+        return response
 
 
-def _subscribed(context: "zmq.Context[zmq.Socket[bytes]]", client: Client, info: Answer) -> "zmq.Socket[bytes]":
+def _subscribed(context: "zmq.Context[zmq.Socket[bytes]]", client: Client, info: Response) -> "zmq.Socket[bytes]":
     port = info.fields.get("watch_port", 0)
     if not port:
-        raise NothingPublished(f"the server at {client.access.address} has no port for those who watch")
-    endpoint, family = channel.resolve(client.access, port, client.turn)
+        raise legacy.Unsupported(f"the server at {client.access.address} has no port for those who watch")
+    endpoint, family = connection.resolve(client.access, port, client.address_index)
     one = context.socket(zmq.SUB)
-    channel.secure(one, client.access)
+    connection.secure(one, client.access)
     one.ipv6 = family == socket.AF_INET6
     one.linger = 0
     # Here ZeroMQ connects again by itself, since nobody waits for anything: what was missed, the server is asked for.

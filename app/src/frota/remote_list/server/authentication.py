@@ -27,7 +27,7 @@ def secret_key(config: ServerSettings) -> bytes | None:
     if path is None:
         raise SettingsError(f"{PREFIX}SECURITY='curve' needs {PREFIX}KEY_FILE: `frota list keygen` makes a key")
     secret = keys.read_secret(path)
-    if config.public_key and keys.public_of(secret).hex() != config.public_key:
+    if config.public_key and keys.public_key(secret).hex() != config.public_key:
         raise SettingsError(f"{PREFIX}PUBLIC_KEY={config.public_key!r}: is not that of the secret key {path}")
     return secret
 
@@ -47,7 +47,7 @@ class AllowList:
         """Tell whether a client may connect (the name is the library's)."""
         if key in self.names:
             return True
-        self._event_log.stranger(z85.decode(key).hex())
+        self._event_log.client_rejected(z85.decode(key).hex())
         return False
 
 

@@ -20,35 +20,37 @@ class Connections:
     """Those that this process has accepted at some of its ports, and that are there now."""
 
     def __init__(self, ports: Collection[int]) -> None:
-        self._held: list[socket.socket] = []
+        self._sockets: list[socket.socket] = []
         entries: list[Path] = []
         with suppress(OSError):  # not even a descriptor to look with
             entries = list(Path("/proc/self/fd").iterdir())
         for entry in entries:
             with suppress(OSError):  # gone meanwhile, or no connection
-                self._hold(int(entry.name), ports)
+                self._duplicate(int(entry.name), ports)
 
     def cork(self) -> None:
         """Let the kernel keep back what is sent; it does so for 200 ms at most."""
-        for one in self._held:
+        for connection in self._sockets:
             with suppress(OSError):
-                one.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
 
     def end(self) -> None:
         """Send what was kept back, and with it the end of each connection."""
-        for one in self._held:
-            with suppress(OSError), one:
-                one.shutdown(socket.SHUT_WR)
+        for connection in self._sockets:
+            with suppress(OSError), connection:
+                connection.shutdown(socket.SHUT_WR)
 
-    def _hold(self, descriptor: int, ports: Collection[int]) -> None:
-        one = socket.socket(fileno=os.dup(descriptor))
+    def _duplicate(self, descriptor: int, ports: Collection[int]) -> None:
+        connection = socket.socket(fileno=os.dup(descriptor))
         try:
             accepted = (
-                one.family in (socket.AF_INET, socket.AF_INET6) and one.getsockname()[1] in ports and one.getpeername()
+                connection.family in (socket.AF_INET, socket.AF_INET6)
+                and connection.getsockname()[1] in ports
+                and connection.getpeername()
             )
         except OSError:
             accepted = None
         if accepted:
-            self._held.append(one)
+            self._sockets.append(connection)
         else:
-            one.close()
+            connection.close()

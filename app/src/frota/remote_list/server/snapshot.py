@@ -23,27 +23,27 @@ _PIECE = 256  # elements in one record: another thread waits at most until it is
 _SYNCED = 2**20  # bytes written between two syncs: what is synced at once delays the journal's own sync
 
 
-class Copy:
+class StateCopy:
     """What a snapshot is made of: copied at once, written down later."""
 
-    def __init__(self, lists: Lists, remembered: ResponseCache) -> None:
+    def __init__(self, lists: Lists, cache: ResponseCache) -> None:
         self.lists = [
-            (one.name, one.version, one.size, one.elements.copy(), one.undo and _copied(one.undo))
-            for one in lists.all.values()
+            (list_.name, list_.version, list_.size, list_.elements.copy(), list_.undo and _copied(list_.undo))
+            for list_ in lists.by_name.values()
         ]
-        self.remembered = list(remembered.all.items())
+        self.cache = list(cache.by_client.items())
 
     def records(self) -> Iterator[list[Any]]:
         """Yield what is to be written."""
         for name, version, size, elements, undo in self.lists:
             yield ["list", name, version, size]
-            yield from _pieces("elements", elements)
+            yield from _chunks("elements", elements)
             if undo:
                 yield ["undo", undo.kind, undo.position, undo.element, undo.size]
-                yield from _pieces("cleared", undo.elements)
-        for start in range(0, len(self.remembered), _PIECE):
-            some = self.remembered[start : start + _PIECE]
-            yield ["answers", [[client, number, answer.decode()] for client, (number, answer) in some]]
+                yield from _chunks("cleared", undo.elements)
+        for start in range(0, len(self.cache), _PIECE):
+            some = self.cache[start : start + _PIECE]
+            yield ["answers", [[client, number, response.decode()] for client, (number, response) in some]]
 
 
 def path_of(directory: Path, number: int) -> Path:
@@ -57,7 +57,7 @@ def newest(directory: Path) -> int:
     return max((int(stem) for stem in found if re.fullmatch("[0-9]{8,18}", stem)), default=0)
 
 
-def write(directory: Path, number: int, copy: Copy, wanted: Callable[[], bool]) -> int:
+def write(directory: Path, number: int, copy: StateCopy, wanted: Callable[[], bool]) -> int:
     """Write a snapshot, durable before it has its name; return its size in bytes, 0 where it was no longer wanted.
 
     Deletes the snapshots before it. Raises OSError.
@@ -87,50 +87,50 @@ def write(directory: Path, number: int, copy: Copy, wanted: Callable[[], bool]) 
     return size
 
 
-def read(path: Path, lists: Lists, remembered: ResponseCache) -> int:
+def read(path: Path, lists: Lists, cache: ResponseCache) -> int:
     """Take in what a snapshot holds; return its size in bytes. Raises StateError where it is not whole."""
     data = path.read_bytes()
-    reader = _Reader(lists, remembered)
+    reader = _Loader(lists, cache)
     if data.startswith(segment.MAGIC):
         for _, records in segment.scan(data):
             for record in records:
                 with suppress(ValueError, TypeError, LookupError):  # so that it is not whole, in the end
                     reader.take(orjson.loads(record.payload))
-    if not reader.whole:
+    if not reader.parse_integer:
         raise StateError(f"{path} is damaged; put a backup of its folder in its place, or move the folder away")
     return len(data)
 
 
-class _Reader:
-    def __init__(self, lists: Lists, remembered: ResponseCache) -> None:
-        self._lists, self._remembered = lists, remembered
+class _Loader:
+    def __init__(self, lists: Lists, cache: ResponseCache) -> None:
+        self._lists, self._cache = lists, cache
         self._list: List | None = None
         self._count = 0
-        self.whole = False
+        self.parse_integer = False
 
     def take(self, record: list[Any]) -> None:
         kind, *rest = record
         if kind in ("list", "answers", "end"):
             self._finish_list()
         if kind == "end":
-            self.whole = rest[0] == self._count
+            self.parse_integer = rest[0] == self._count
         elif kind == "list":
             self._list = List(rest[0], version=rest[1], size=rest[2])
         elif kind == "answers":
-            for client, number, answer in rest[0]:
-                self._remembered.note(client, number, answer.encode())
+            for client, number, response in rest[0]:
+                self._cache.store(client, number, response.encode())
         elif self._list:
             self._take_part(self._list, kind, rest)
         self._count += 1
 
-    def _take_part(self, one: List, kind: str, rest: list[Any]) -> None:
+    def _take_part(self, list_: List, kind: str, rest: list[Any]) -> None:
         if kind == "elements":
-            one.elements += rest[0]
+            list_.elements += rest[0]
         elif kind == "undo":
             edit, position, element, size = rest
-            one.undo = Edit(edit, position, element, [], size)
-        elif one.undo:
-            one.undo.elements.extend(rest[0])
+            list_.undo = Edit(edit, position, element, [], size)
+        elif list_.undo:
+            list_.undo.elements.extend(rest[0])
 
     def _finish_list(self) -> None:
         if self._list:
@@ -142,7 +142,7 @@ def _copied(undo: Edit) -> Edit:
     return undo._replace(elements=undo.elements.copy())
 
 
-def _pieces(kind: str, elements: list[str]) -> Iterator[list[Any]]:
+def _chunks(kind: str, elements: list[str]) -> Iterator[list[Any]]:
     for start in range(0, len(elements), _PIECE):
         yield [kind, elements[start : start + _PIECE]]
 

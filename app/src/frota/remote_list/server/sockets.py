@@ -14,8 +14,8 @@ from frota.remote_list.settings import ServerSettings
 Socket = zmq.Socket[bytes]
 # Bytes of a frame; a longer one ends its connection. How many frames a message has, ZeroMQ does not limit: there the
 # memory that the unit may use is the limit.
-_MOST_BYTES = 8 * 2**20
-_UNREAD_MS = 30_000  # a connection whose other end reads nothing for so long is given up by the kernel
+_MAX_FRAME_BYTES = 8 * 2**20
+_SEND_TIMEOUT_MS = 30_000  # a connection whose other end reads nothing for so long is given up by the kernel
 _NOW = int(zmq.NOBLOCK)  # a plain number: ZeroMQ's own type costs some time for each of very many messages
 _LINGER_MS = 100  # for the last answers to be written; clients that do not read are waited for no longer
 _HANDSHAKE_MS = 5000
@@ -31,7 +31,7 @@ class Sockets:
     copies: list[int] = field(default_factory=list)  # descriptors of theirs for ZeroMQ, which closes them
 
     def __post_init__(self) -> None:
-        self.copies = [os.dup(one.fileno()) for one in self.listening]
+        self.copies = [os.dup(listener.fileno()) for listener in self.listening]
 
     @property
     def all(self) -> list[Socket]:
@@ -41,7 +41,7 @@ class Sockets:
     @property
     def listening(self) -> list[net.socket]:
         """Return every socket of the kernel that listens."""
-        return [one for _, ours in self.listeners for one in ours]
+        return [listener for _, ours in self.listeners for listener in ours]
 
     @property
     def watch_port(self) -> int:
@@ -51,31 +51,33 @@ class Sockets:
     @property
     def addresses(self) -> list[str]:
         """Return where requests are taken."""
-        return [address_of(one) for socket, ours in self.listeners if socket is not self.changes for one in ours]
+        return [
+            address_of(listener) for socket, ours in self.listeners if socket is not self.changes for listener in ours
+        ]
 
     def bind(self) -> None:
         """Let ZeroMQ accept connections, which may take all descriptors that are left."""
         for socket, ours in self.listeners:
-            for one in ours:
+            for listener in ours:
                 socket.use_fd = self.copies.pop(0)
-                socket.bind(f"tcp://*:{_port(one)}")  # which it does not look at
+                socket.bind(f"tcp://*:{_port(listener)}")  # which it does not look at
             socket.use_fd = -1
 
 
 def open_all(context: "zmq.Context[Socket]", config: ServerSettings, guard: Callable[[Socket], None]) -> Sockets:
     """Open the sockets, to be bound; `guard` secures the ones that are to be. Raises OSError naming the address."""
-    handed = systemd.listening_sockets()
+    inherited = systemd.listening_sockets()
     requests, changes = _router(context, config), context.socket(zmq.PUB)
     # Who watches has nothing to say but what it subscribes to: the name of a list.
-    _common(changes, config, most_bytes=512)
+    _configure(changes, config, max_frame_bytes=512)
     guard(requests)
     guard(changes)
     ports = [(requests, config.port), (changes, config.watch_port)]
     if config.clear_port:
         ports.append((_router(context, config), config.clear_port))
-    listeners = [(socket, _listeners(config, port, handed)) for socket, port in ports]
+    listeners = [(socket, _listeners(config, port, inherited)) for socket, port in ports]
     sockets = Sockets([socket for socket, _ in ports if socket is not changes], changes, listeners)
-    for unknown in handed:
+    for unknown in inherited:
         if unknown not in sockets.listening:
             raise OSError(f"systemd handed over a socket of {unknown.getsockname()}, which is none of ours")
     return sockets
@@ -94,7 +96,7 @@ def receive(socket: Socket) -> list[bytes]:
     return frames
 
 
-def told(frame: zmq.Frame, name: str) -> str:
+def metadata(frame: zmq.Frame, name: str) -> str:
     """Return what ZeroMQ tells of a message's sender; nothing where it is no text, as a client may have it."""
     try:
         return str(frame.get(name))
@@ -112,25 +114,27 @@ def _router(context: "zmq.Context[Socket]", config: ServerSettings) -> Socket:
     router.router_mandatory = 1  # say when a client takes no more answers, instead of dropping them
     router.sndhwm = 100
     router.rcvhwm = 32  # messages of one client that are taken in before they are wanted
-    _common(router, config, _MOST_BYTES)
+    _configure(router, config, _MAX_FRAME_BYTES)
     return router
 
 
-def _common(socket: Socket, config: ServerSettings, most_bytes: int) -> None:
+def _configure(socket: Socket, config: ServerSettings, max_frame_bytes: int) -> None:
     socket.linger = _LINGER_MS
     socket.backlog = config.backlog
-    socket.maxmsgsize = most_bytes
+    socket.maxmsgsize = max_frame_bytes
     socket.handshake_ivl = _HANDSHAKE_MS
-    socket.tcp_maxrt = _UNREAD_MS
+    socket.tcp_maxrt = _SEND_TIMEOUT_MS
     socket.tcp_keepalive = 1  # a client whose host is gone holds no descriptor for ever
     socket.tcp_keepalive_idle, socket.tcp_keepalive_intvl, socket.tcp_keepalive_cnt = 60, 10, 3
 
 
-def _listeners(config: ServerSettings, port: int, handed: list[net.socket]) -> list[net.socket]:
+def _listeners(config: ServerSettings, port: int, inherited: list[net.socket]) -> list[net.socket]:
     """Return the sockets of this port that systemd handed over, else those of the configured host."""
-    return [one for one in handed if _port(one) == port] or sockets_at(config.host, port, config.backlog)
+    return [listener for listener in inherited if _port(listener) == port] or sockets_at(
+        config.host, port, config.backlog
+    )
 
 
-def _port(one: net.socket) -> int:
+def _port(listener: net.socket) -> int:
     """Return a socket's port, -1 where it has none."""
-    return int(one.getsockname()[1]) if one.family in (net.AF_INET, net.AF_INET6) else -1
+    return int(listener.getsockname()[1]) if listener.family in (net.AF_INET, net.AF_INET6) else -1

@@ -8,12 +8,12 @@ import pytest
 from loguru import logger
 
 from frota.core.errors import StateError
-from frota.remote_list.changes import carry_out
+from frota.remote_list.changes import execute
 from frota.remote_list.lists import Limits, Lists
-from frota.remote_list.messages import Refused, Request
+from frota.remote_list.messages import Request, RequestRejected
 from frota.remote_list.response_cache import ResponseCache
-from frota.remote_list.server import journal, snapshot
-from frota.remote_list.server.journal import Journal
+from frota.remote_list.server import change_log, snapshot
+from frota.remote_list.server.change_log import ChangeLog
 from frota.storage.wal import segment
 
 CLIENT = "cd" * 16
@@ -24,36 +24,36 @@ class Kept:
 
     def __init__(self, folder: Path, snapshot_bytes: int = 2**20, limits: Limits | None = None) -> None:
         self.folder = folder
-        self.journal = Journal(folder, snapshot_bytes)
-        self.lists, self.remembered = Lists(limits or Limits()), ResponseCache(1000)
+        self.log = ChangeLog(folder, snapshot_bytes)
+        self.lists, self.cache = Lists(limits or Limits()), ResponseCache(1000)
         try:
-            self.count = self.journal.recover(self.lists, self.remembered)
+            self.count = self.log.recover(self.lists, self.cache)
         except StateError:
-            self.journal.close()
+            self.log.close()
             raise
 
     def change(self, op: str, number: int = 0, **fields: object) -> bytes:
         client = {"client": CLIENT, "number": number, "id": f"{CLIENT}:{number}", "native": True} if number else {}
         request = Request(op, **client, **fields)
-        done = carry_out(request, 7, self.lists, self.remembered)
-        self.journal.commit([journal.encode(done, 7)], journal.weight(done))
-        return done.answer
+        executed = execute(request, 7, self.lists, self.cache)
+        self.log.commit([change_log.encode(executed, 7)], change_log.replay_bytes(executed))
+        return executed.response
 
     def state(self) -> object:
-        lists = {one.name: (list(one.elements), one.version, one.size, one.undo) for one in self.lists.all.values()}
-        return lists, dict(self.remembered.all), self.lists.elements, self.lists.size
+        lists = {one.name: (list(one.elements), one.version, one.size, one.undo) for one in self.lists.by_name.values()}
+        return lists, dict(self.cache.by_client), self.lists.elements, self.lists.size
 
     def snapshot(self) -> None:
         async def make() -> None:
-            self.journal.snapshot_if_due(self.lists, self.remembered)
-            await written_down(self.journal)
+            self.log.snapshot_if_due(self.lists, self.cache)
+            await written_down(self.log)
 
-        self.journal._written = 2**40
+        self.log._wal_bytes = 2**40
         asyncio.run(make())
 
 
-async def written_down(journal_: Journal) -> None:
-    while journal_._writer:  # noqa: ASYNC110 -- the journal tells nobody else
+async def written_down(log_: ChangeLog) -> None:
+    while log_._writer:  # noqa: ASYNC110 -- the journal tells nobody else
         await asyncio.sleep(0)
 
 
@@ -69,7 +69,7 @@ def some_changes(kept: Kept) -> None:
 
 
 def reopened(kept: Kept, **options: object) -> Kept:
-    kept.journal.close()
+    kept.log.close()
     return Kept(kept.folder, **options)  # type: ignore[arg-type]
 
 
@@ -85,7 +85,7 @@ def test_everything_comes_back_with_versions_answers_and_what_can_be_undone(tmp_
     assert [change.op for change in again.lists.recent][-2:] == ["clear", "undo"]
 
 
-def test_a_snapshot_takes_the_place_of_the_journal_before_it(tmp_path: Path) -> None:
+def test_a_snapshot_takes_the_place_of_the_log_before_it(tmp_path: Path) -> None:
     kept = Kept(tmp_path)
     some_changes(kept)
     kept.snapshot()
@@ -119,12 +119,12 @@ def test_what_is_changed_while_a_snapshot_is_written_is_not_in_it_twice(tmp_path
     kept.change("clear")
 
     async def make() -> None:
-        kept.journal._written = 2**40
-        kept.journal.snapshot_if_due(kept.lists, kept.remembered)
+        kept.log._wal_bytes = 2**40
+        kept.log.snapshot_if_due(kept.lists, kept.cache)
         kept.change("undo")
         for number in range(500):
             kept.change("append", value=f"later {number}")
-        await written_down(kept.journal)
+        await written_down(kept.log)
 
     asyncio.run(make())
     assert snapshot.newest(tmp_path) == 2
@@ -136,7 +136,7 @@ def test_a_snapshot_that_was_never_finished_is_nothing(tmp_path: Path) -> None:
     kept = Kept(tmp_path)
     some_changes(kept)
     before = kept.state()
-    kept.journal._store.begin_segment()
+    kept.log._wal.begin_segment()
     (tmp_path / "00000002.unfinished").write_bytes(b"frota logbook 1\nhalf")
     assert reopened(kept).state() == before
     assert not (tmp_path / "00000002.unfinished").exists()
@@ -148,7 +148,7 @@ def test_segments_that_outlived_their_snapshot_are_deleted_and_not_applied_again
     old = (tmp_path / "00000001.segment").read_bytes()
     kept.snapshot()
     before = kept.state()
-    kept.journal.close()
+    kept.log.close()
     (tmp_path / "00000001.segment").write_bytes(old)
     assert Kept(tmp_path).state() == before
     assert not (tmp_path / "00000001.segment").exists()
@@ -178,7 +178,7 @@ def test_a_flipped_bit_of_a_snapshot_is_never_taken_for_an_element(tmp_path: Pat
     kept = Kept(tmp_path)
     some_changes(kept)
     kept.snapshot()
-    kept.journal.close()
+    kept.log.close()
     path = tmp_path / "00000002.snapshot"
     data = bytearray(path.read_bytes())
     data[position % len(data)] ^= 4
@@ -187,34 +187,34 @@ def test_a_flipped_bit_of_a_snapshot_is_never_taken_for_an_element(tmp_path: Pat
         Kept(tmp_path)
 
 
-def test_a_journal_that_lacks_a_segment_is_refused(tmp_path: Path) -> None:
+def test_a_log_that_lacks_a_segment_is_refused(tmp_path: Path) -> None:
     kept = Kept(tmp_path)
     some_changes(kept)
     kept.snapshot()
-    kept.journal._store.begin_segment()
+    kept.log._wal.begin_segment()
     kept.change("append", value="x")
-    kept.journal.close()
+    kept.log.close()
     (tmp_path / "00000002.segment").unlink()
     with pytest.raises(StateError, match="a segment is missing"):
         Kept(tmp_path)
 
 
-def test_a_snapshot_whose_journal_is_gone_is_refused(tmp_path: Path) -> None:
+def test_a_snapshot_whose_log_is_gone_is_refused(tmp_path: Path) -> None:
     kept = Kept(tmp_path)
     some_changes(kept)
     kept.snapshot()
-    kept.journal.close()
+    kept.log.close()
     (tmp_path / "00000002.segment").unlink()
     with pytest.raises(StateError, match="a segment is missing"):
         Kept(tmp_path)
 
 
-def test_damage_in_the_middle_of_the_journal_is_refused_not_skipped(tmp_path: Path) -> None:
+def test_damage_in_the_middle_of_the_log_is_refused_not_skipped(tmp_path: Path) -> None:
     kept = Kept(tmp_path)
     some_changes(kept)
-    kept.journal._store.begin_segment()
+    kept.log._wal.begin_segment()
     kept.change("append", value="x")
-    kept.journal.close()
+    kept.log.close()
     path = tmp_path / "00000001.segment"
     data = bytearray(path.read_bytes())
     data[-2] ^= 1
@@ -251,9 +251,9 @@ def test_what_takes_long_to_do_again_makes_a_snapshot_due(tmp_path: Path) -> Non
     kept.change("append", value="x" * 1000)
     for _ in range(5):
         kept.change("sort")
-    assert kept.journal._written > 5000
+    assert kept.log._wal_bytes > 5000
     again = reopened(kept)
-    assert again.journal._written >= kept.journal._written
+    assert again.log._wal_bytes >= kept.log._wal_bytes
     assert again.lists.discarded == []
 
 
@@ -263,11 +263,11 @@ def test_lower_limits_take_nothing_away_that_is_there(tmp_path: Path) -> None:
     before = kept.state()
     again = reopened(kept, limits=Limits(elements=1, bytes=1, element_bytes=1))
     assert again.state() == before
-    with pytest.raises(Refused, match="Limite"):
+    with pytest.raises(RequestRejected, match="Limite"):
         again.change("append", value="y")
 
 
-def test_a_disk_without_room_for_a_snapshot_leaves_the_journal_as_it_is(
+def test_a_disk_without_room_for_a_snapshot_leaves_the_log_as_it_is(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: list[str]
 ) -> None:
     kept = Kept(tmp_path)
@@ -290,8 +290,8 @@ def test_a_disk_without_room_for_a_snapshot_leaves_the_journal_as_it_is(
 def test_a_change_that_cannot_be_made_again_is_refused_not_skipped(tmp_path: Path, payload: bytes) -> None:
     kept = Kept(tmp_path)
     some_changes(kept)
-    kept.journal.commit([segment.encode_record(payload, 7, segment.NO_PRODUCER, 0)])
-    kept.journal.close()
+    kept.log.commit([segment.encode_record(payload, 7, segment.NO_PRODUCER, 0)])
+    kept.log.close()
     with pytest.raises(
         StateError, match=r"00000001\.segment: change \d of those read back cannot be made again: .*backup"
     ):
@@ -300,7 +300,7 @@ def test_a_change_that_cannot_be_made_again_is_refused_not_skipped(tmp_path: Pat
 
 @pytest.mark.parametrize("record", [["list"], ["answers", [["x"]]], ["answers", 5], [], ["undo"], ["end"]])
 def test_a_snapshot_with_a_record_that_makes_no_sense_is_not_whole(tmp_path: Path, record: list[object]) -> None:
-    class Odd(snapshot.Copy):
+    class Odd(snapshot.StateCopy):
         def records(self) -> Iterator[list[object]]:
             yield ["list", "a", 1, 0]
             yield record

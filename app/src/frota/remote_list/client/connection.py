@@ -7,7 +7,7 @@ import zmq
 from zmq.utils.monitor import parse_monitor_message
 
 from frota.remote_list import keys
-from frota.remote_list.access import Access
+from frota.remote_list.client_settings import ClientSettings
 
 # What is wrong, by the last thing that the monitor told.
 _REASONS = {
@@ -33,15 +33,17 @@ _ENDS = zmq.EVENT_DISCONNECTED | zmq.EVENT_CLOSED
 _EVENTS = zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | sum(_STATES)
 
 
-class Channel:
+class Connection:
     """A REQ socket that connects once: whoever owns it decides when to try again, and with which keys.
 
     Raises SettingsError for a key file that cannot be used, OSError (gaierror) for a host that has no address.
     """
 
-    def __init__(self, context: "zmq.Context[zmq.Socket[bytes]]", access: Access, turn: int = 0) -> None:
+    def __init__(
+        self, context: "zmq.Context[zmq.Socket[bytes]]", access: ClientSettings, address_index: int = 0
+    ) -> None:
         self._access = access
-        endpoint, family = resolve(access, access.port, turn)
+        endpoint, family = resolve(access, access.port, address_index)
         self._socket = context.socket(zmq.REQ)
         try:
             _configure(self._socket, access, family)
@@ -55,13 +57,13 @@ class Channel:
         self._poller.register(self._socket, zmq.POLLIN)
         self._poller.register(self._monitor, zmq.POLLIN)
         self._state, self._lost = "", False
-        self.original = False  # known by its first answer
+        self.legacy = False  # known by its first answer
 
     @property
     def lost(self) -> bool:
         """Whether the connection has ended, so that what is sent now would never be answered."""
         while self._monitor.poll(0):
-            self._note()
+            self._read_event()
         return self._lost
 
     @property
@@ -72,7 +74,7 @@ class Channel:
         broken = "it has another key than that of --server-key, or speaks clear text" if secure else "it may want CURVE"
         return _REASONS[self._state].format(address=self._access.address, key=secure, broken=broken)
 
-    def ask(self, request: bytes, seconds: float) -> bytes | None:
+    def exchange(self, request: bytes, seconds: float) -> bytes | None:
         """Send a request and return its answer; None where the time or the connection ends before."""
         deadline = time.monotonic() + seconds
         if not self._send(request):
@@ -96,7 +98,7 @@ class Channel:
         self._monitor.close(0)
         self._socket.close(0)
 
-    def _note(self) -> None:
+    def _read_event(self) -> None:
         told = parse_monitor_message(self._monitor.recv_multipart())
         event = zmq.Event(told["event"])
         self._lost = self._lost or bool(event & _ENDS)
@@ -106,7 +108,7 @@ class Channel:
         self._state = _STATES.get(event, self._state)
 
 
-def resolve(access: Access, port: int, turn: int) -> tuple[str, int]:
+def resolve(access: ClientSettings, port: int, address_index: int) -> tuple[str, int]:
     """Return the endpoint of a port at the server's host, and its address family.
 
     Where the host has several addresses, they take turns, those of IPv4 first: one that does not answer is no reason
@@ -117,23 +119,23 @@ def resolve(access: Access, port: int, turn: int) -> tuple[str, int]:
     except UnicodeError:  # no host can have such a name
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known") from None
     found.sort(key=lambda one: one[0] != socket.AF_INET)
-    family, *_, address = found[turn % len(found)]
+    family, *_, address = found[address_index % len(found)]
     host, *rest = map(str, address)
     if rest[2:] and rest[2] != "0" and "%" not in host:
         host = f"{host}%{rest[2]}"  # an address of a link is none without its interface
     return f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}", family
 
 
-def secure(one: "zmq.Socket[bytes]", access: Access) -> None:
+def secure(one: "zmq.Socket[bytes]", access: ClientSettings) -> None:
     """Give a socket its keys, where there are any; they are read anew each time. Raises SettingsError."""
     if access.key_file:
         secret = keys.read_secret(access.key_file)
         one.curve_secretkey = secret
-        one.curve_publickey = keys.public_of(secret)
+        one.curve_publickey = keys.public_key(secret)
         one.curve_serverkey = bytes.fromhex(access.server_key)
 
 
-def _configure(one: "zmq.Socket[bytes]", access: Access, family: int) -> None:
+def _configure(one: "zmq.Socket[bytes]", access: ClientSettings, family: int) -> None:
     secure(one, access)
     one.ipv6 = family == socket.AF_INET6
     one.linger = 0  # a request that was given up must not keep the process from ending
