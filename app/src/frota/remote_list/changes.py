@@ -1,4 +1,4 @@
-"""One change, from the request to its answer: the same when it is asked for and when the journal is read back."""
+"""Executes one change, from a request to its response; used for new requests and for replaying the change log."""
 
 from typing import NamedTuple
 
@@ -8,7 +8,10 @@ from frota.remote_list.response_cache import ResponseCache
 
 
 class ExecutedRequest(NamedTuple):
-    """A change that was carried out (None: it was refused), its answer, and the remembered one that this replaced."""
+    """A request with its response.
+
+    `applied` is None for a rejected change; `previous` is the cached response that the new one replaced.
+    """
 
     request: Request
     applied: AppliedChange | None
@@ -19,7 +22,7 @@ class ExecutedRequest(NamedTuple):
 def execute(
     request: Request, time_us: int, lists: Lists, cache: ResponseCache, elements: list[str] | None = None
 ) -> ExecutedRequest:
-    """Change a list and remember the answer; `elements` are those of a sort that was done elsewhere. Raises Refused."""
+    """Apply a change and cache its response; `elements` is the result of a sort in a thread. Raises RequestRejected."""
     applied = lists.apply(request, time_us, elements)
     change = applied.change
     if not request.native:
@@ -31,14 +34,14 @@ def execute(
 def cache_response(
     request: Request, applied: AppliedChange | None, outcome: Outcome, cache: ResponseCache
 ) -> ExecutedRequest:
-    """Make the answer to a change, and remember it where the request has an id."""
+    """Encode the response to a change, and cache it where the request has an idempotency key."""
     response = encode_response(request, outcome)
     previous = cache.store(request.client, request.number, response) if request.client else None
     return ExecutedRequest(request, applied, response, previous)
 
 
 def roll_back(done: ExecutedRequest, lists: Lists, cache: ResponseCache) -> None:
-    """Undo the newest change and its answer as if they had never been."""
+    """Undo the newest change and its cached response."""
     if done.applied:
         lists.roll_back(done.applied)
     if done.request.client:
@@ -46,5 +49,5 @@ def roll_back(done: ExecutedRequest, lists: Lists, cache: ResponseCache) -> None
 
 
 def encode_response(request: Request, outcome: Outcome) -> bytes:
-    """Return the answer as the sender of the request understands it."""
+    """Encode an outcome in the protocol of its request: legacy text or native JSON."""
     return encode_native(outcome, request.id) if request.native else encode_legacy(outcome)

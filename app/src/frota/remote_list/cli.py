@@ -1,4 +1,4 @@
-"""`frota list serve`, and the commands of those who use the lists."""
+"""`frota list serve`, and the client commands."""
 
 import argparse
 import re
@@ -17,21 +17,17 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     """Add this system's commands to its parser."""
     group = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     example = "frota list serve --host 127.0.0.1 --port 1234 --state-dir lists"
-    serve = commands.add(group, "serve", _serve, "keep lists and answer their clients", example)
+    serve = commands.add(group, "serve", _serve, "serve lists to many clients", example)
     commands.configurable(serve, ServerSettings, PREFIX)
     example = "frota list keygen client.key"
-    keygen = commands.add(
-        group, "keygen", _keygen, "make a secret key, print the public one that belongs to it", example
-    )
+    keygen = commands.add(group, "keygen", _keygen, "make a secret key and print its public key", example)
     keygen.add_argument("file", type=Path, metavar="FILE", help="where the secret key is written; never overwritten")
-    keygen.add_argument(
-        "--public", action="store_true", help="only print the public key of FILE, which is there already"
-    )
-    menu = commands.add(group, "menu", _menu, "the original's menu, in Portuguese", _EXAMPLE.format("menu"))
+    keygen.add_argument("--public", action="store_true", help="only print the public key of an existing FILE")
+    menu = commands.add(group, "menu", _menu, "the menu of the legacy client, in Portuguese", _EXAMPLE.format("menu"))
     commands.configurable(menu, ClientSettings, PREFIX)
     watch = commands.add(group, "watch", _watch, "print changes as they are made", "frota list watch --last 10")
     watch.add_argument(
-        "--last", default=0, type=_count, metavar="N", help="begin with the last N changes (%(default)s)"
+        "--last", default=0, type=_count, metavar="N", help="print the last N changes first (%(default)s)"
     )
     _add_client_options(watch)
     _add_queries(group)
@@ -40,8 +36,8 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
 
 def _add_queries(group: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     show = _add_request(group, "show", "print the elements, one a line", "frota list show -3: --json")
-    show._negative_number_matcher = re.compile(r"-\d+(:(-\d+|\d*))?$")  # "-3:" is no flag
-    text = "only these, as in Python's slices: 0:10, -3: (all)"
+    show._negative_number_matcher = re.compile(r"-\d+(:(-\d+|\d*))?$")  # argparse would take "-3:" for a flag
+    text = "a Python slice of the elements: 0:10, -3: (all)"
     show.add_argument("slice", nargs="?", default=(None, None), type=_slice, metavar="START:STOP", help=text)
     search = _add_request(group, "search", "print the positions of an element", "frota list search 'two words'")
     search.add_argument("value", type=_value, metavar="VALUE", help="the whole element")
@@ -50,24 +46,24 @@ def _add_queries(group: "argparse._SubParsersAction[argparse.ArgumentParser]") -
 
 def _add_changes(group: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     append = _add_request(group, "append", "add elements at the end", "frota list append 3 'two words' -- -x")
-    text = "elements; - for the lines of standard input; those that begin with - come behind --"
+    text = "elements; - reads lines of standard input; put -- before elements that begin with -"
     append.add_argument("values", nargs="+", type=_value, metavar="VALUE", help=text)
     insert = _add_request(group, "insert", "insert an element before a position", "frota list insert -1 'two words'")
     insert.add_argument("position", type=_position, metavar="POSITION", help="from 0; negative: from the end")
     insert.add_argument("value", type=_value, metavar="VALUE", help="the element")
-    remove = _add_request(group, "remove", "remove the first element like this", "frota list remove 'two words'")
+    remove = _add_request(group, "remove", "remove the first element equal to VALUE", "frota list remove 'two words'")
     remove.add_argument("value", type=_value, metavar="VALUE", help="the whole element")
     sort = _add_request(group, "sort", "sort the list", "frota list sort --by number --descending")
-    sort.add_argument("--by", choices=ORDERS, default=ORDERS[0], help="what decides (%(default)s)")
-    sort.add_argument("--descending", action="store_true", help="the greatest first")
+    sort.add_argument("--by", choices=ORDERS, default=ORDERS[0], help="order (%(default)s)")
+    sort.add_argument("--descending", action="store_true", help="largest first")
     _add_request(group, "clear", "remove all elements", "frota list clear --list shopping")
-    _add_request(group, "undo", "take the last change back", "frota list undo --list shopping")
+    _add_request(group, "undo", "undo the last change", "frota list undo --list shopping")
 
 
 def _add_request(
     group: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, text: str, example: str
 ) -> argparse.ArgumentParser:
-    """Add a command that prints the server's answer."""
+    """Add a command that sends requests and prints the responses."""
     parser = commands.add(group, name, _request, text, example)
     parser.set_defaults(command=name)
     _add_client_options(parser)
@@ -119,9 +115,9 @@ def _serve(args: argparse.Namespace) -> int:
 
 
 def _server_settings(args: argparse.Namespace) -> ServerSettings:
-    """Read the server's settings. Raises SettingsError, with --check also for a key that is of no use."""
+    """Read the server's settings. Raises SettingsError, with --check also for an unusable key."""
     config = commands.read(ServerSettings, PREFIX, args)
-    if args.check and config.key_file:  # systemd's credential is there only when the unit starts
+    if args.check and config.key_file:  # a systemd credential exists only once the unit has started
         from frota.remote_list.server import authentication
 
         authentication.secret_key(config)

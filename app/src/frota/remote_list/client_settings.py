@@ -21,16 +21,14 @@ def _path(text: str) -> Path | None:
 
 @dataclass(frozen=True)
 class ClientSettings:
-    """What every client command of the list can be told."""
+    """The settings of every client command."""
 
     host: str = setting("127.0.0.1", "the server's host", parse=addresses.parse_host)
     port: int = setting(1234, "the server's port", low=1, high=65535)
-    list: str = setting(DEFAULT_LIST, "which of the server's lists")
-    key_file: Path | None = setting(None, "file with our secret key; with none, we speak in clear text", parse=_path)
+    list: str = setting(DEFAULT_LIST, "name of the list")
+    key_file: Path | None = setting(None, "file with the client's secret key; without one, clear text", parse=_path)
     server_key: str = setting("", "the server's public key, 64 hexadecimal digits", parse=keys.parse_key)
-    patience: float = setting(
-        30.0, "how long to try before giving up when the server does not answer", unit="seconds", low=0.1, high=86400
-    )
+    patience: float = setting(30.0, "timeout of a request, retries included", unit="seconds", low=0.1, high=86400)
 
     def __post_init__(self) -> None:
         if (self.key_file is None) != (not self.server_key):
@@ -40,10 +38,10 @@ class ClientSettings:
 
     @property
     def address(self) -> str:
-        """The server as people write it."""
+        """The server, HOST:PORT, IPv6 in brackets."""
         return addresses.endpoint(self.host, self.port)
 
 
 def read(args: argparse.Namespace) -> ClientSettings:
-    """Read the settings as every command does. Raises SettingsError."""
+    """Read the settings of a client command. Raises SettingsError."""
     return commands.read_as_people(ClientSettings, PREFIX, args, FLEET_FILE)

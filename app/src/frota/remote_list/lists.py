@@ -1,7 +1,7 @@
-"""The lists themselves, and what each operation makes of them. No I/O.
+"""The lists and their operations. No I/O.
 
-Every change comes down to one *edit* of one list, and every edit has an inverse: it is what `undo` applies, and what
-takes a change back that could not be kept on disk.
+Every change is one *edit* of one list, and every edit has an inverse: `undo` applies it, and so does the rollback of a
+change that could not be written to disk.
 """
 
 import sys
@@ -12,12 +12,11 @@ from typing import NamedTuple
 from frota.remote_list import lookalikes, sorting
 from frota.remote_list.messages import Request, RequestRejected, truncated
 
-MAX_RECENT_CHANGES = 1000  # the last ones, of all lists, for those who were away for a moment
-LONG = 50_000  # elements from which on sorting and showing take longer than others should wait for
+MAX_RECENT_CHANGES = 1000  # of all lists, for subscribers that missed some
 
 
 class Limits(NamedTuple):
-    """How many lists there may be, and how much in all of them: elements, their bytes in UTF-8, bytes of one."""
+    """Limits of all lists together: lists, elements, bytes (UTF-8); and of one element, in bytes."""
 
     lists: int = 1000
     elements: int = 2_000_000
@@ -28,11 +27,23 @@ class Limits(NamedTuple):
 UNLIMITED = Limits(*[sys.maxsize] * len(Limits._fields))
 
 
-_NO_ELEMENTS: list[str] = []  # never changed: where an edit has this one, it has no use for it
+class Thresholds(NamedTuple):
+    """From where on work is too long for the event loop, and responses are large."""
+
+    slow_elements: int = 50_000  # longer lists are sorted, shown and freed in a thread
+    slow_bytes: int = 4 * 2**20  # larger lists are shown in a thread
+    large_response_bytes: int = 256 * 1024  # larger responses are limited by `max_large_bytes`
+    max_large_bytes: int = 128 * 2**20  # of all large responses that are being made
+
+
+THRESHOLDS = Thresholds()
+
+
+_NO_ELEMENTS: list[str] = []  # never mutated: of edits that need no elements
 
 
 class Edit(NamedTuple):
-    """`insert` the element at a position, `delete` it from there, or `replace` all (`size` in bytes) by others."""
+    """`insert` an element at a position, `delete` it there, or `replace` all elements (`size` in bytes) by others."""
 
     kind: str
     position: int = 0
@@ -43,18 +54,18 @@ class Edit(NamedTuple):
 
 @dataclass(slots=True)
 class List:
-    """One list: its elements, their bytes, how often it was changed, and how to undo the last change."""
+    """One list: its elements, their size in bytes, its version (number of changes), and how to undo the last change."""
 
     name: str
     elements: list[str] = field(default_factory=list)
     size: int = 0
     version: int = 0
     undo: Edit | None = None
-    sorting: bool = False  # somewhere else at the moment: other changes have to wait
+    sorting: bool = False  # in a thread; other changes of the list wait
 
 
 class Change(NamedTuple):
-    """A change as it is told of; `value` and `position` where the operation has them."""
+    """A change as subscribers get it; `value` and `position` only where the operation has them."""
 
     list: str
     op: str
@@ -67,7 +78,7 @@ class Change(NamedTuple):
 
 
 class AppliedChange(NamedTuple):
-    """A change that was carried out, with what takes it back."""
+    """A change that was applied, with what its rollback needs."""
 
     change: Change
     list: List
@@ -76,22 +87,22 @@ class AppliedChange(NamedTuple):
 
 
 class Lists:
-    """All lists by name, kept within limits."""
+    """All lists by name, within limits."""
 
-    def __init__(self, limits: Limits) -> None:
-        self.limits = limits
+    def __init__(self, limits: Limits, thresholds: Thresholds = THRESHOLDS) -> None:
+        self.limits, self.thresholds = limits, thresholds
         self.by_name: dict[str, List] = {}
         self.elements = self.size = 0
-        self._undo_elements = self._undo_bytes = 0  # in the lists that an undo would bring back
+        self._undo_elements = self._undo_bytes = 0  # of the lists that an undo would restore
         self.recent: deque[Change] = deque(maxlen=MAX_RECENT_CHANGES)
-        self.discarded: list[list[str]] = []  # long lists that no undo brings back, once what was changed is kept
+        self.discarded: list[list[str]] = []  # long lists that no undo restores, to be freed after the commit
 
     def get(self, name: str) -> List:
-        """Return a list; one that nobody has changed yet is empty, and not kept."""
+        """Return a list; one that was never changed is empty, and not stored."""
         return self.by_name.get(name) or List(name)
 
     def add(self, list_: List) -> None:
-        """Take a list in as it was kept."""
+        """Add a list that a snapshot has."""
         self.by_name[list_.name] = list_
         self.elements += len(list_.elements)
         self.size += list_.size
@@ -99,7 +110,7 @@ class Lists:
         self._set_undo(list_, undo)
 
     def apply(self, request: Request, time_us: int, elements: list[str] | None = None) -> AppliedChange:
-        """Carry out a change; `elements` are those of a sort that was done elsewhere. Raises Refused."""
+        """Apply a change; `elements` is the result of a sort in a thread. Raises RequestRejected."""
         list_ = self.get(request.list)
         edit = _plan_edit(list_, request, elements)
         if not list_.version and len(self.by_name) >= self.limits.lists:
@@ -117,7 +128,7 @@ class Lists:
         return applied
 
     def roll_back(self, applied: AppliedChange) -> None:
-        """Undo the newest change as if it had never been."""
+        """Undo the newest change without a trace."""
         list_ = applied.list
         self._apply_edit(list_, applied.inverse)
         list_.version -= 1
@@ -127,12 +138,12 @@ class Lists:
             del self.by_name[list_.name]
 
     def changes_since(self, name: str, version: int) -> tuple[list[Change], bool]:
-        """Return the remembered changes of a list after a version, oldest first, and whether these are all."""
-        found = [change for change in self.recent if change.list == name and change.version > version]
-        return found, self.get(name).version - version <= len(found)
+        """Return the recent changes of a list after a version, oldest first, and whether none is missing."""
+        changes = [change for change in self.recent if change.list == name and change.version > version]
+        return changes, self.get(name).version - version <= len(changes)
 
     def _apply_edit(self, list_: List, edit: Edit) -> Edit:
-        """Carry out an edit, and return its inverse."""
+        """Apply an edit, and return its inverse."""
         kind, position, element, elements, size = edit
         if kind == "insert":
             list_.elements.insert(position, element)
@@ -156,27 +167,36 @@ class Lists:
             if undo and undo.elements:
                 self._undo_elements += sign * len(undo.elements)
                 self._undo_bytes += sign * undo.size
-        if list_.undo and len(list_.undo.elements) > LONG and list_.undo.elements is not list_.elements:
+        if (
+            list_.undo
+            and len(list_.undo.elements) > self.thresholds.slow_elements
+            and list_.undo.elements is not list_.elements
+        ):
             self.discarded.append(list_.undo.elements)
         list_.undo = edit
 
     def _check_limits(self, size: int) -> None:
-        most = self.limits
-        if size > most.element_bytes:
-            raise RequestRejected("too_large", f"Elemento longo demais: {size} bytes; o máximo é {most.element_bytes}.")
+        limits = self.limits
+        if size > limits.element_bytes:
+            raise RequestRejected(
+                "too_large", f"Elemento longo demais: {size} bytes; o máximo é {limits.element_bytes}."
+            )
         elements, total = self.elements + 1, self.size + size
-        if elements > most.elements or total > most.bytes:
+        if elements > limits.elements or total > limits.bytes:
             raise RequestRejected(
                 "full", f"Limite atingido: as listas têm {self.elements} elementos, {self.size} bytes."
             )
-        if elements + self._undo_elements > most.elements or total + self._undo_bytes > most.bytes:
-            for other in self.by_name.values():  # what was cleared can no longer be brought back
+        if elements + self._undo_elements > limits.elements or total + self._undo_bytes > limits.bytes:
+            for other in self.by_name.values():  # cleared lists can no longer be restored
                 if other.undo and other.undo.elements:
                     self._set_undo(other, None)
 
 
 def insert_position(list_: List, request: Request) -> int:
-    """Return where an insert goes, a negative position counted from the end. Raises Refused beyond the ends."""
+    """Return the index of an insert; a negative position counts from the end.
+
+    Raises RequestRejected beyond the ends.
+    """
     length = len(list_.elements)
     position = request.position + length if request.position < 0 else request.position
     if not 0 <= position <= length:
@@ -185,7 +205,7 @@ def insert_position(list_: List, request: Request) -> int:
 
 
 def success_text(request: Request, value: str) -> str:
-    """Return the answer to a change that was carried out; `value` is its element as it shall appear."""
+    """Return the text of a successful change; `value` is its element as the text quotes it."""
     if request.op == "insert":
         return f"Elemento '{value}' inserido na posição {request.position}."
     if request.op == "sort":
@@ -202,7 +222,7 @@ _SUCCESS_TEXTS = {
 
 
 def _plan_edit(list_: List, request: Request, elements: list[str] | None) -> Edit:
-    """Return the edit that a change comes down to. Raises Refused where there is nothing to change."""
+    """Return the edit of a change. Raises RequestRejected where there is nothing to change."""
     op, value = request.op, request.value
     if op == "append":
         return Edit("insert", len(list_.elements), value, _NO_ELEMENTS, _utf8_bytes(value))

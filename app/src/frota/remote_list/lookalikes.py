@@ -1,21 +1,21 @@
-"""Elements that look like another text without being the same: written with other code points, or other spaces."""
+"""Finds elements that look like a text but have other code points or other spaces."""
 
 import re
 import unicodedata
 from collections.abc import Sequence
 from itertools import islice
 
-_MAX_ELEMENTS, _MAX_CHARACTERS = 2000, 2**18  # that are compared, so that other clients do not wait
-_MAX_SHOWN_CHARACTERS = 60  # characters of an element in the hint
+_MAX_ELEMENTS, _MAX_CHARACTERS = 2000, 2**18  # compared, so that other clients do not wait
+_MAX_SHOWN_CHARACTERS = 60
 _INVISIBLE = re.compile("[\x00\xad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff\ufe0e\ufe0f]")
 
 
 def hint(value: str, elements: Sequence[str]) -> str:
-    """Return a sentence about the first element that looks like a value; nothing where there is none."""
+    """Return a sentence (Portuguese) about the first element that looks like a value, "" if there is none."""
     normalized, remaining, longest = _normalized(value), _MAX_CHARACTERS - len(value), 4 * len(value) + 16
     plain = _is_plain(value)
     for position, element in enumerate(islice(elements, _MAX_ELEMENTS)):
-        if len(element) > longest or (plain and _is_plain(element)):  # two plain texts look as different as they are
+        if len(element) > longest or (plain and _is_plain(element)):  # two different plain texts look different
             continue
         remaining -= len(element)
         if remaining < 0:
@@ -29,14 +29,14 @@ def hint(value: str, elements: Sequence[str]) -> str:
 
 
 def _normalized(text: str) -> str:
-    """Return a text as people see it: compatibility forms made one (NFKC), spaces made plain, nothing invisible."""
+    """Return a text in NFKC, without invisible characters, its spaces collapsed."""
     if not text.isascii():
         text = unicodedata.normalize("NFKC", text)
     return " ".join(_INVISIBLE.sub("", text).split())
 
 
 def _is_plain(text: str) -> bool:
-    """Tell whether a text is printable ASCII without spaces that are not seen: it looks like no other such text."""
+    """Tell whether a text is printable ASCII without ambiguous spaces: no other such text looks like it."""
     return text.isascii() and text.isprintable() and text == text.strip() and "  " not in text
 
 

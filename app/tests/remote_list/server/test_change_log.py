@@ -1,4 +1,4 @@
-"""What is kept comes back, whatever happened to the process, and what is damaged is never taken for whole."""
+"""Recovery: what was written comes back after any end of the process, and damage is never accepted."""
 
 import asyncio
 from collections.abc import Iterator
@@ -19,8 +19,8 @@ from frota.storage.wal import segment
 CLIENT = "cd" * 16
 
 
-class Kept:
-    """Lists with a journal in a folder."""
+class State:
+    """Lists with a change log in a folder."""
 
     def __init__(self, folder: Path, snapshot_bytes: int = 2**20, limits: Limits | None = None) -> None:
         self.folder = folder
@@ -36,283 +36,295 @@ class Kept:
         client = {"client": CLIENT, "number": number, "id": f"{CLIENT}:{number}", "native": True} if number else {}
         request = Request(op, **client, **fields)
         executed = execute(request, 7, self.lists, self.cache)
-        self.log.commit([change_log.encode(executed, 7)], change_log.replay_bytes(executed))
+        self.log.commit([change_log.encode_change(executed, 7)], change_log.replay_cost(executed))
         return executed.response
 
-    def state(self) -> object:
+    def content(self) -> object:
         lists = {one.name: (list(one.elements), one.version, one.size, one.undo) for one in self.lists.by_name.values()}
         return lists, dict(self.cache.by_client), self.lists.elements, self.lists.size
 
     def snapshot(self) -> None:
-        async def make() -> None:
-            self.log.snapshot_if_due(self.lists, self.cache)
-            await written_down(self.log)
+        """Write a snapshot, or fail to."""
 
-        self.log._wal_bytes = 2**40
-        asyncio.run(make())
+        async def write() -> None:
+            if work := self.log.start_snapshot(self.lists, self.cache):
+                await asyncio.wait([work])
 
-
-async def written_down(log_: ChangeLog) -> None:
-    while log_._writer:  # noqa: ASYNC110 -- the journal tells nobody else
-        await asyncio.sleep(0)
+        asyncio.run(write())
 
 
-def some_changes(kept: Kept) -> None:
-    kept.change("append", value="b")
-    kept.change("append", 1, value="a ç")
-    kept.change("insert", value="x", position=-1)
-    kept.change("append", list="other", value="1")
-    kept.change("remove", 2, value="b")
-    kept.change("sort", by="number", descending=True)
-    kept.change("undo")
-    kept.change("clear", list="other")
+def some_changes(state: State) -> None:
+    state.change("append", value="b")
+    state.change("append", 1, value="a ç")
+    state.change("insert", value="x", position=-1)
+    state.change("append", list="other", value="1")
+    state.change("remove", 2, value="b")
+    state.change("sort", by="number", descending=True)
+    state.change("undo")
+    state.change("clear", list="other")
 
 
-def reopened(kept: Kept, **options: object) -> Kept:
-    kept.log.close()
-    return Kept(kept.folder, **options)  # type: ignore[arg-type]
+def reopened(state: State, **options: object) -> State:
+    state.log.close()
+    return State(state.folder, **options)  # type: ignore[arg-type]
 
 
-def test_everything_comes_back_with_versions_answers_and_what_can_be_undone(tmp_path: Path) -> None:
-    kept = Kept(tmp_path)
-    some_changes(kept)
-    before = kept.state()
-    again = reopened(kept)
-    assert again.state() == before
+def test_replay_restores_the_whole_state(tmp_path: Path) -> None:
+    """Replaying the log restores elements, versions, cached responses and undo."""
+    state = State(tmp_path)
+    some_changes(state)
+    before = state.content()
+    again = reopened(state)
+    assert again.content() == before
     assert again.count == 8
     again.change("undo", list="other")
     assert again.lists.get("other").elements == ["1"]
     assert [change.op for change in again.lists.recent][-2:] == ["clear", "undo"]
 
 
-def test_a_snapshot_takes_the_place_of_the_log_before_it(tmp_path: Path) -> None:
-    kept = Kept(tmp_path)
-    some_changes(kept)
-    kept.snapshot()
+def test_snapshot_replaces_the_log_before_it(tmp_path: Path) -> None:
+    """A snapshot replaces the segments before it, and the state comes back from both."""
+    state = State(tmp_path)
+    some_changes(state)
+    state.snapshot()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["00000002.segment", "00000002.snapshot", "lock"]
-    kept.change("append", 3, value="after")
-    before = kept.state()
-    again = reopened(kept)
-    assert again.state() == before
+    state.change("append", 3, value="after")
+    before = state.content()
+    again = reopened(state)
+    assert again.content() == before
     assert again.count == 1
     again.snapshot()
     assert snapshot.newest(tmp_path) == 3
-    before = again.state()
-    assert reopened(again).state() == before
+    before = again.content()
+    assert reopened(again).content() == before
 
 
-def test_a_sorted_list_that_was_never_undone_comes_back_from_a_snapshot_with_its_undo(tmp_path: Path) -> None:
-    kept = Kept(tmp_path)
+def test_snapshot_keeps_the_undo_of_a_sort(tmp_path: Path) -> None:
+    """A sort can be undone after recovery from a snapshot."""
+    state = State(tmp_path)
     for value in "cab":
-        kept.change("append", value=value)
-    kept.change("sort")
-    kept.snapshot()
-    again = reopened(kept)
+        state.change("append", value=value)
+    state.change("sort")
+    state.snapshot()
+    again = reopened(state)
     again.change("undo")
     assert again.lists.get("default").elements == list("cab")
 
 
-def test_what_is_changed_while_a_snapshot_is_written_is_not_in_it_twice(tmp_path: Path) -> None:
-    kept = Kept(tmp_path)
+def test_changes_during_a_snapshot_are_applied_once(tmp_path: Path) -> None:
+    """Changes made while a snapshot is written are recovered once."""
+    state = State(tmp_path)
     for number in range(2000):
-        kept.change("append", value=str(number))
-    kept.change("clear")
+        state.change("append", value=str(number))
+    state.change("clear")
 
     async def make() -> None:
-        kept.log._wal_bytes = 2**40
-        kept.log.snapshot_if_due(kept.lists, kept.cache)
-        kept.change("undo")
+        work = state.log.start_snapshot(state.lists, state.cache)
+        assert work
+        state.change("undo")
         for number in range(500):
-            kept.change("append", value=f"later {number}")
-        await written_down(kept.log)
+            state.change("append", value=f"later {number}")
+        await work
 
     asyncio.run(make())
     assert snapshot.newest(tmp_path) == 2
-    before = kept.state()
-    assert reopened(kept).state() == before
+    before = state.content()
+    assert reopened(state).content() == before
 
 
-def test_a_snapshot_that_was_never_finished_is_nothing(tmp_path: Path) -> None:
-    kept = Kept(tmp_path)
-    some_changes(kept)
-    before = kept.state()
-    kept.log._wal.begin_segment()
+def test_unfinished_snapshot_is_deleted(tmp_path: Path) -> None:
+    """An unfinished snapshot is ignored and deleted."""
+    state = State(tmp_path)
+    some_changes(state)
+    before = state.content()
+    state.log._wal.begin_segment()
     (tmp_path / "00000002.unfinished").write_bytes(b"frota logbook 1\nhalf")
-    assert reopened(kept).state() == before
+    assert reopened(state).content() == before
     assert not (tmp_path / "00000002.unfinished").exists()
 
 
-def test_segments_that_outlived_their_snapshot_are_deleted_and_not_applied_again(tmp_path: Path) -> None:
-    kept = Kept(tmp_path)
-    some_changes(kept)
+def test_segments_before_a_snapshot_are_not_replayed(tmp_path: Path) -> None:
+    """Segments from before the snapshot are deleted, not replayed."""
+    state = State(tmp_path)
+    some_changes(state)
     old = (tmp_path / "00000001.segment").read_bytes()
-    kept.snapshot()
-    before = kept.state()
-    kept.log.close()
+    state.snapshot()
+    before = state.content()
+    state.log.close()
     (tmp_path / "00000001.segment").write_bytes(old)
-    assert Kept(tmp_path).state() == before
+    assert State(tmp_path).content() == before
     assert not (tmp_path / "00000001.segment").exists()
 
 
 @pytest.fixture
 def log() -> Iterator[list[str]]:
-    told: list[str] = []
-    sink = logger.add(lambda message: told.append(message.record["message"]))
-    yield told
+    messages: list[str] = []
+    sink = logger.add(lambda message: messages.append(message.record["message"]))
+    yield messages
     logger.remove(sink)
 
 
-def test_a_torn_end_is_cut_off_and_told_of(tmp_path: Path, log: list[str]) -> None:
-    kept = Kept(tmp_path)
-    some_changes(kept)
-    before = kept.state()
-    kept.change("append", value="torn")
+def test_torn_write_is_cut_off_and_logged(tmp_path: Path, log: list[str]) -> None:
+    """A torn write at the end of the log is cut off and logged."""
+    state = State(tmp_path)
+    some_changes(state)
+    before = state.content()
+    state.change("append", value="torn")
     path = tmp_path / "00000001.segment"
     path.write_bytes(path.read_bytes().rstrip(b"\0")[:-3])
-    assert reopened(kept).state() == before
+    assert reopened(state).content() == before
     assert [line for line in log if "bytes are no whole commit" in line]
 
 
 @pytest.mark.parametrize("position", range(0, 400, 13))
-def test_a_flipped_bit_of_a_snapshot_is_never_taken_for_an_element(tmp_path: Path, position: int) -> None:
-    kept = Kept(tmp_path)
-    some_changes(kept)
-    kept.snapshot()
-    kept.log.close()
+def test_damaged_snapshot_is_rejected(tmp_path: Path, position: int) -> None:
+    """A snapshot with a flipped bit is rejected."""
+    state = State(tmp_path)
+    some_changes(state)
+    state.snapshot()
+    state.log.close()
     path = tmp_path / "00000002.snapshot"
     data = bytearray(path.read_bytes())
     data[position % len(data)] ^= 4
     path.write_bytes(data)
-    with pytest.raises(StateError, match=r"00000002\.snapshot is damaged; put a backup"):
-        Kept(tmp_path)
+    with pytest.raises(StateError, match=r"00000002\.snapshot is damaged; restore"):
+        State(tmp_path)
 
 
-def test_a_log_that_lacks_a_segment_is_refused(tmp_path: Path) -> None:
-    kept = Kept(tmp_path)
-    some_changes(kept)
-    kept.snapshot()
-    kept.log._wal.begin_segment()
-    kept.change("append", value="x")
-    kept.log.close()
+def test_missing_segment_is_rejected(tmp_path: Path) -> None:
+    """A log without one of its segments is rejected."""
+    state = State(tmp_path)
+    some_changes(state)
+    state.snapshot()
+    state.log._wal.begin_segment()
+    state.change("append", value="x")
+    state.log.close()
     (tmp_path / "00000002.segment").unlink()
     with pytest.raises(StateError, match="a segment is missing"):
-        Kept(tmp_path)
+        State(tmp_path)
 
 
-def test_a_snapshot_whose_log_is_gone_is_refused(tmp_path: Path) -> None:
-    kept = Kept(tmp_path)
-    some_changes(kept)
-    kept.snapshot()
-    kept.log.close()
+def test_snapshot_without_its_log_is_rejected(tmp_path: Path) -> None:
+    """A snapshot without the segment after it is rejected."""
+    state = State(tmp_path)
+    some_changes(state)
+    state.snapshot()
+    state.log.close()
     (tmp_path / "00000002.segment").unlink()
     with pytest.raises(StateError, match="a segment is missing"):
-        Kept(tmp_path)
+        State(tmp_path)
 
 
-def test_damage_in_the_middle_of_the_log_is_refused_not_skipped(tmp_path: Path) -> None:
-    kept = Kept(tmp_path)
-    some_changes(kept)
-    kept.log._wal.begin_segment()
-    kept.change("append", value="x")
-    kept.log.close()
+def test_damage_within_the_log_is_rejected(tmp_path: Path) -> None:
+    """Damage within the log is rejected, not skipped."""
+    state = State(tmp_path)
+    some_changes(state)
+    state.log._wal.begin_segment()
+    state.change("append", value="x")
+    state.log.close()
     path = tmp_path / "00000001.segment"
     data = bytearray(path.read_bytes())
     data[-2] ^= 1
     path.write_bytes(data)
-    with pytest.raises(StateError, match="are damaged and left out; put a backup"):
-        Kept(tmp_path)
+    with pytest.raises(StateError, match="are damaged and left out; restore"):
+        State(tmp_path)
 
 
-def test_a_crash_at_the_very_first_start_is_no_obstacle(tmp_path: Path) -> None:
+def test_crash_at_the_first_start(tmp_path: Path) -> None:
+    """An empty first segment, from a crash at the first start, is accepted."""
     (tmp_path / "00000001.segment").touch()
-    kept = Kept(tmp_path)
-    kept.change("append", value="x")
-    before = kept.state()
-    assert reopened(kept).state() == before
+    state = State(tmp_path)
+    state.change("append", value="x")
+    before = state.content()
+    assert reopened(state).content() == before
 
 
-def test_a_segment_that_cannot_be_begun_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = Kept(tmp_path)
-    some_changes(kept)
+def test_failed_new_segment_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A segment that cannot be created leaves no file, and the next snapshot works."""
+    state = State(tmp_path)
+    some_changes(state)
     with monkeypatch.context() as patch:
 
         def fails(_: int) -> None:
             raise OSError(5, "Input/output error")
 
         patch.setattr("os.fsync", fails)
-        kept.snapshot()
+        state.snapshot()
     assert [path.name for path in tmp_path.glob("*.segment")] == ["00000001.segment"]
-    kept.snapshot()
+    state.snapshot()
     assert snapshot.newest(tmp_path) == 2
 
 
-def test_what_takes_long_to_do_again_makes_a_snapshot_due(tmp_path: Path) -> None:
-    kept = Kept(tmp_path, snapshot_bytes=4096)
-    kept.change("append", value="x" * 1000)
+def test_replay_cost_makes_a_snapshot_due(tmp_path: Path) -> None:
+    """Changes that are slow to replay count towards the next snapshot."""
+    state = State(tmp_path, snapshot_bytes=4096)
+    state.change("append", value="x" * 1000)
     for _ in range(5):
-        kept.change("sort")
-    assert kept.log._wal_bytes > 5000
-    again = reopened(kept)
-    assert again.log._wal_bytes >= kept.log._wal_bytes
+        state.change("sort")
+    assert state.log._wal_bytes > 5000
+    again = reopened(state)
+    assert again.log._wal_bytes >= state.log._wal_bytes
     assert again.lists.discarded == []
 
 
-def test_lower_limits_take_nothing_away_that_is_there(tmp_path: Path) -> None:
-    kept = Kept(tmp_path)
-    some_changes(kept)
-    before = kept.state()
-    again = reopened(kept, limits=Limits(elements=1, bytes=1, element_bytes=1))
-    assert again.state() == before
+def test_lower_limits_keep_the_state(tmp_path: Path) -> None:
+    """Limits below the recovered state remove nothing, and reject new elements."""
+    state = State(tmp_path)
+    some_changes(state)
+    before = state.content()
+    again = reopened(state, limits=Limits(elements=1, bytes=1, element_bytes=1))
+    assert again.content() == before
     with pytest.raises(RequestRejected, match="Limite"):
         again.change("append", value="y")
 
 
-def test_a_disk_without_room_for_a_snapshot_leaves_the_log_as_it_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: list[str]
-) -> None:
-    kept = Kept(tmp_path)
-    some_changes(kept)
+def test_failed_snapshot_keeps_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: list[str]) -> None:
+    """A snapshot that fails is logged, and the log stays complete."""
+    state = State(tmp_path)
+    some_changes(state)
 
     def fails(*_: object) -> int:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(snapshot, "write", fails)
-    kept.snapshot()
-    assert [line for line in log if line.startswith("no snapshot made, the journal goes on: ")]
-    before = kept.state()
-    assert reopened(kept).state() == before
+    state.snapshot()
+    assert [line for line in log if line.startswith("snapshot failed, the change log keeps growing: ")]
+    before = state.content()
+    assert reopened(state).content() == before
 
 
 @pytest.mark.parametrize(
     "payload",
     [b'["reverse","default"]', b'["append","default"]', b'["append"]', b"[]", b"{}", b"no JSON", b'["remove","a","x"]'],
 )
-def test_a_change_that_cannot_be_made_again_is_refused_not_skipped(tmp_path: Path, payload: bytes) -> None:
-    kept = Kept(tmp_path)
-    some_changes(kept)
-    kept.log.commit([segment.encode_record(payload, 7, segment.NO_PRODUCER, 0)])
-    kept.log.close()
-    with pytest.raises(
-        StateError, match=r"00000001\.segment: change \d of those read back cannot be made again: .*backup"
-    ):
-        Kept(tmp_path)
+def test_invalid_record_is_rejected(tmp_path: Path, payload: bytes) -> None:
+    """A record that cannot be replayed is rejected, not skipped."""
+    state = State(tmp_path)
+    some_changes(state)
+    state.log.commit([segment.encode_record(payload, 7, segment.NO_PRODUCER, 0)])
+    state.log.close()
+    with pytest.raises(StateError, match=r"00000001\.segment: replaying change \d failed: .*backup"):
+        State(tmp_path)
 
 
 @pytest.mark.parametrize("record", [["list"], ["answers", [["x"]]], ["answers", 5], [], ["undo"], ["end"]])
-def test_a_snapshot_with_a_record_that_makes_no_sense_is_not_whole(tmp_path: Path, record: list[object]) -> None:
-    class Odd(snapshot.StateCopy):
+def test_invalid_snapshot_record_is_rejected(tmp_path: Path, record: list[object]) -> None:
+    """A snapshot with an invalid record is rejected."""
+
+    class Invalid(snapshot.StateCopy):
         def records(self) -> Iterator[list[object]]:
             yield ["list", "a", 1, 0]
             yield record
 
     path = snapshot.path_of(tmp_path, 1)
-    snapshot.write(tmp_path, 1, Odd(Lists(Limits()), ResponseCache(1)), lambda: True)
-    with pytest.raises(StateError, match="is damaged; put a backup"):
+    snapshot.write(tmp_path, 1, Invalid(Lists(Limits()), ResponseCache(1)), lambda: True)
+    with pytest.raises(StateError, match="is damaged; restore"):
         snapshot.read(path, Lists(Limits()), ResponseCache(1))
 
 
 @pytest.mark.parametrize("name", ["\u00b2", "\u0663", "9", "00000009.bak"])
-def test_a_file_that_is_not_named_as_ours_is_no_snapshot(tmp_path: Path, name: str) -> None:
+def test_other_files_are_no_snapshots(tmp_path: Path, name: str) -> None:
+    """Files with other names are not taken for snapshots."""
     (tmp_path / f"{name}.snapshot").touch()
     (tmp_path / "00000003.snapshot").touch()
     assert snapshot.newest(tmp_path) == 3

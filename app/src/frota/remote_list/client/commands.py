@@ -1,4 +1,4 @@
-"""The commands that ask the list's server once, or once per element, and print its answers."""
+"""The commands that send one request, or one per element, and print the responses."""
 
 import argparse
 import codecs
@@ -14,21 +14,21 @@ from frota.remote_list import client_settings, keys
 from frota.remote_list.client.client import Client, Response
 from frota.remote_list.settings import SYSTEM
 
-_MAX_LINE_BYTES = 2**20  # bytes of an element on standard input; servers take far less
+_MAX_LINE_BYTES = 2**20  # on standard input; servers accept far less
 _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 Requests = Iterable[tuple[str, dict[str, Any]]]
 
 
-# What terminals obey or are confused by, and JSON leaves as it is.
+# Characters that terminals interpret and JSON does not escape.
 _ESCAPES = {code: f"\\u{code:04x}" for code in map(ord, map(chr, range(127, 0x2070))) if not chr(code).isprintable()}
 
 
 class InvalidInput(OSError):
-    """Standard input holds what is no element: says in which line."""
+    """Typed or piped input that cannot be sent: says why, and in which line."""
 
 
 def with_client(args: argparse.Namespace, work: Callable[[Client], int]) -> int:
-    """Read the settings, do some work with a client, and return its exit status."""
+    """Read the settings, run work with a client, and return its exit status."""
     log.configure(SYSTEM, "frota-list-client")
     reread = partial(client_settings.read, args)
     config = reread()
@@ -41,7 +41,7 @@ def with_client(args: argparse.Namespace, work: Callable[[Client], int]) -> int:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Carry out one command: 0 when it is done, 1 when it was refused or nothing was found."""
+    """Run one command: 0 when it is done, 1 when it was rejected or found nothing."""
     return with_client(args, partial(_execute, args))
 
 
@@ -49,18 +49,18 @@ def _execute(args: argparse.Namespace, client: Client) -> int:
     for op, fields in _REQUESTS[args.command](args):
         response = client.ask(op, **fields)
         write(response.fields if args.json else None, _lines(op, response))
-        if not response.ok:  # what comes behind may rely on it
+        if not response.ok:  # later elements may depend on it
             return 1
     return 0
 
 
 def write(fields: dict[str, Any] | None, lines: Iterable[str]) -> None:
-    """Print an object for machines, or lines for people, who get nothing that their terminal would obey."""
+    """Print an object for machines, or lines for people, without terminal control characters."""
     if fields is None:
-        for line in lines:  # in one piece, Python would not tell that the rest of it could not be written
+        for line in lines:  # one by one: of a single write, Python would not report a rest that failed
             print(printable(line))
     else:
-        # JSON can say what a terminal cannot show, or would obey. A closed standard output has no encoding.
+        # JSON escapes what the encoding lacks. A closed standard output has no encoding.
         escaped = getattr(sys.stdout, "encoding", "utf-8").lower() != "utf-8"
         print(json.dumps(fields, ensure_ascii=escaped).translate(_ESCAPES))
     if sys.stdout:
@@ -95,7 +95,7 @@ def _input_lines() -> Iterator[str]:
         if len(line) > _MAX_LINE_BYTES:
             raise InvalidInput(f"standard input, line {number}: longer than {_MAX_LINE_BYTES} bytes")
         try:
-            # Windows puts a byte order mark before what it pipes, which is no part of the first element.
+            # Windows puts a byte order mark before piped input.
             yield line.removesuffix(b"\n").removesuffix(b"\r").decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
             reason = "it is UTF-16" if line[:2] in _UTF16 else f"{error.reason}, byte {error.start}"

@@ -1,4 +1,4 @@
-"""One ZeroMQ socket for one connection to a server, and what its monitor tells about the other end."""
+"""One ZeroMQ connection to a server, and the diagnosis from its monitor events."""
 
 import socket
 import time
@@ -9,21 +9,21 @@ from zmq.utils.monitor import parse_monitor_message
 from frota.remote_list import keys
 from frota.remote_list.client_settings import ClientSettings
 
-# What is wrong, by the last thing that the monitor told.
+# The diagnosis, by the last monitor event.
 _REASONS = {
-    "": "{address} does not answer: a wrong host, a firewall on the way, or no room for more connections there",
-    "nobody": "nobody listens at {address}: start a server with `frota list serve`, or check --host and --port",
-    "silent": "{address} takes connections but does not speak ZeroMQ, has no room for more, or is about to start",
-    "ready": "the server at {address} takes requests but does not answer; one of the original's never does again "
-    "after a bad message, until it is restarted",
-    "refused": "the server at {address} does not accept our key {key}: its public half belongs in REMOTE_LIST_CLIENTS "
+    "": "{address} does not answer: wrong host, a firewall, or the server's connection limit is reached",
+    "not_listening": "no server listens at {address}: start one with `frota list serve`, or check --host and --port",
+    "silent": "{address} accepts connections but does not speak ZeroMQ, is at its connection limit, or is starting",
+    "ready": "the server at {address} accepts requests but does not answer; a legacy server stops answering "
+    "after a malformed message, until it is restarted",
+    "refused": "the server at {address} does not accept our key {key}: add its public key to REMOTE_LIST_CLIENTS "
     "of the server; `frota list keygen --public FILE` prints it",
-    "clear": "the server at {address} wants CURVE: give --key-file and --server-key",
-    "curve": "the server at {address} speaks clear text, no CURVE: leave --key-file and --server-key out",
-    "broken": "{address} ends the connection at the first bytes: {broken}, or is no ZeroMQ server at all",
+    "clear": "the server at {address} requires CURVE: set --key-file and --server-key",
+    "curve": "the server at {address} speaks clear text, not CURVE: omit --key-file and --server-key",
+    "broken": "{address} ends the connection in the handshake: {broken}, or it is not a ZeroMQ server",
 }
 _STATES = {
-    zmq.EVENT_CLOSED: "nobody",
+    zmq.EVENT_CLOSED: "not_listening",
     zmq.EVENT_CONNECTED: "silent",
     zmq.EVENT_HANDSHAKE_SUCCEEDED: "ready",
     zmq.EVENT_HANDSHAKE_FAILED_AUTH: "refused",
@@ -34,9 +34,9 @@ _EVENTS = zmq.EVENT_DISCONNECTED | zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL | sum(_ST
 
 
 class Connection:
-    """A REQ socket that connects once: whoever owns it decides when to try again, and with which keys.
+    """A REQ socket that connects once: its owner decides when to reconnect, and with which keys.
 
-    Raises SettingsError for a key file that cannot be used, OSError (gaierror) for a host that has no address.
+    Raises SettingsError for an unusable key file, OSError (gaierror) for a host without an address.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class Connection:
         self._socket = context.socket(zmq.REQ)
         try:
             _configure(self._socket, access, family)
-            # So few events arrive from one connection that they never wait for anybody to read them.
+            # A connection has few events: the monitor's queue cannot fill.
             self._monitor = self._socket.get_monitor_socket(_EVENTS)
             self._socket.connect(endpoint)
         except BaseException:
@@ -57,25 +57,25 @@ class Connection:
         self._poller.register(self._socket, zmq.POLLIN)
         self._poller.register(self._monitor, zmq.POLLIN)
         self._state, self._lost = "", False
-        self.legacy = False  # known by its first answer
+        self.legacy = False  # set by its first response
 
     @property
     def lost(self) -> bool:
-        """Whether the connection has ended, so that what is sent now would never be answered."""
+        """Whether the connection has ended, so that a request would never be answered."""
         while self._monitor.poll(0):
             self._read_event()
         return self._lost
 
     @property
     def reason(self) -> str:
-        """What is wrong when no answer comes, and what to do."""
+        """Why no response comes, and what to do."""
         secure = self._access.key_file
-        # Where both ends see at the same time that they differ, one may not hear what the other finds wrong.
-        broken = "it has another key than that of --server-key, or speaks clear text" if secure else "it may want CURVE"
+        # If both ends detect the mismatch at the same time, this one may not get the other's error.
+        broken = "its key is not that of --server-key, or it speaks clear text" if secure else "it may require CURVE"
         return _REASONS[self._state].format(address=self._access.address, key=secure, broken=broken)
 
     def exchange(self, request: bytes, seconds: float) -> bytes | None:
-        """Send a request and return its answer; None where the time or the connection ends before."""
+        """Send a request and return the response; None at the timeout or the end of the connection."""
         deadline = time.monotonic() + seconds
         if not self._send(request):
             return None
@@ -85,7 +85,7 @@ class Connection:
         return b"".join(self._socket.recv_multipart()) if self._socket.poll(0) else None
 
     def _send(self, request: bytes) -> bool:
-        """Hand a request to ZeroMQ; False where the connection has ended, for then it would wait for an hour."""
+        """Pass a request to ZeroMQ; False for an ended connection, on which send would block."""
         try:
             self._socket.send(request, zmq.NOBLOCK)
         except zmq.Again:
@@ -93,56 +93,55 @@ class Connection:
         return True
 
     def close(self) -> None:
-        """End the connection; a request that is still under way is given up."""
+        """End the connection and discard an unfinished request."""
         self._socket.disable_monitor()
         self._monitor.close(0)
         self._socket.close(0)
 
     def _read_event(self) -> None:
-        told = parse_monitor_message(self._monitor.recv_multipart())
-        event = zmq.Event(told["event"])
+        message = parse_monitor_message(self._monitor.recv_multipart())
+        event = zmq.Event(message["event"])
         self._lost = self._lost or bool(event & _ENDS)
         if event == zmq.EVENT_HANDSHAKE_FAILED_PROTOCOL:
-            other = told["value"] != zmq.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH
+            other = message["value"] != zmq.PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH
             self._state = "broken" if other else "curve" if self._access.key_file else "clear"
         self._state = _STATES.get(event, self._state)
 
 
 def resolve(access: ClientSettings, port: int, address_index: int) -> tuple[str, int]:
-    """Return the endpoint of a port at the server's host, and its address family.
+    """Return the ZeroMQ endpoint of a port at the server's host, and its address family.
 
-    Where the host has several addresses, they take turns, those of IPv4 first: one that does not answer is no reason
-    to give up. ZeroMQ would resolve names itself, but reports no failure. Raises OSError (gaierror).
+    `address_index` selects one of several addresses in turn, IPv4 first. ZeroMQ would resolve names itself, but reports
+    no failure. Raises OSError (gaierror).
     """
     try:
-        found = socket.getaddrinfo(access.host, port, type=socket.SOCK_STREAM)
-    except UnicodeError:  # no host can have such a name
+        addresses = socket.getaddrinfo(access.host, port, type=socket.SOCK_STREAM)
+    except UnicodeError:  # too long, or an empty label
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known") from None
-    found.sort(key=lambda one: one[0] != socket.AF_INET)
-    family, *_, address = found[address_index % len(found)]
+    addresses.sort(key=lambda address: address[0] != socket.AF_INET)
+    family, *_, address = addresses[address_index % len(addresses)]
     host, *rest = map(str, address)
     if rest[2:] and rest[2] != "0" and "%" not in host:
-        host = f"{host}%{rest[2]}"  # an address of a link is none without its interface
+        host = f"{host}%{rest[2]}"  # a link-local address needs its interface
     return f"tcp://[{host}]:{port}" if ":" in host else f"tcp://{host}:{port}", family
 
 
-def secure(one: "zmq.Socket[bytes]", access: ClientSettings) -> None:
-    """Give a socket its keys, where there are any; they are read anew each time. Raises SettingsError."""
+def secure(zmq_socket: "zmq.Socket[bytes]", access: ClientSettings) -> None:
+    """Set the CURVE keys of a socket, read from their files each time. Raises SettingsError."""
     if access.key_file:
         secret = keys.read_secret(access.key_file)
-        one.curve_secretkey = secret
-        one.curve_publickey = keys.public_key(secret)
-        one.curve_serverkey = bytes.fromhex(access.server_key)
+        zmq_socket.curve_secretkey = secret
+        zmq_socket.curve_publickey = keys.public_key(secret)
+        zmq_socket.curve_serverkey = bytes.fromhex(access.server_key)
 
 
-def _configure(one: "zmq.Socket[bytes]", access: ClientSettings, family: int) -> None:
-    secure(one, access)
-    one.ipv6 = family == socket.AF_INET6
-    one.linger = 0  # a request that was given up must not keep the process from ending
-    # ZeroMQ would connect again by itself, and REQ wait for ever for an answer that the first connection took along.
-    # So it does not, for an hour; the next try is a new socket, with the keys of that moment, when we choose. -1 would
-    # mean never, but also throws away an answer that came just before the end of its connection.
-    one.reconnect_ivl = 3_600_000
-    # A request is taken before the connection stands (IMMEDIATE stays 0), but not after the server has refused it. How
-    # long connection and handshake may take is part of the time for the answer: no CONNECT_TIMEOUT, HANDSHAKE_IVL, and
-    # no keep-alive: nobody listens here unless a request is under way, and that has its own end.
+def _configure(zmq_socket: "zmq.Socket[bytes]", access: ClientSettings, family: int) -> None:
+    secure(zmq_socket, access)
+    zmq_socket.ipv6 = family == socket.AF_INET6
+    zmq_socket.linger = 0  # an abandoned request must not delay the end of the process
+    # No reconnect for an hour: ZeroMQ would reconnect by itself, and REQ would wait forever for the response of the
+    # ended connection. A retry is a new socket, with the keys of that moment. -1 would mean never, but also discards a
+    # response that arrived just before the end of its connection.
+    zmq_socket.reconnect_ivl = 3_600_000
+    # IMMEDIATE stays 0: a request is queued before the connection is established. Connection and handshake count
+    # towards the timeout of the request: no CONNECT_TIMEOUT, no HANDSHAKE_IVL, and no keepalive.

@@ -1,4 +1,4 @@
-"""A server of the original's, as a client of ours sees it: which of our requests it can carry out, and what it says."""
+"""The legacy server's protocol for our client: which requests it can execute, and what its responses mean."""
 
 import ast
 from collections.abc import Mapping
@@ -6,20 +6,20 @@ from typing import Any
 
 from frota.remote_list.messages import CHANGES, DEFAULT_LIST
 
-NOT_UNDERSTOOD = "Comando inválido."  # what it says to anything but a command, JSON included
+NOT_UNDERSTOOD = "Comando inválido."  # its response to anything but a command, JSON included
 _WITH_VALUE = {"append": "append", "remove": "remover", "search": "pesquisar"}
 _REJECTIONS = (NOT_UNDERSTOOD, "Posição inválida")
 
 
 class Unsupported(OSError):
-    """The server is one of the original's, and this is beyond it: says what."""
+    """The server cannot execute this request: says why."""
 
 
 def command(request: Mapping[str, Any]) -> str:
-    """Return the command that asks for the same as a native request. Raises Cannot."""
+    """Return the legacy command of a native request. Raises Unsupported."""
     op = request["op"]
     if request["list"] != DEFAULT_LIST:
-        raise Unsupported(f"it has one list, and none named {request['list']!r}")
+        raise Unsupported(f"it has one list only, and none named {request['list']!r}")
     if op in _WITH_VALUE:
         return f"{_WITH_VALUE[op]} {_single_word(request['value'])}"
     if op == "insert":
@@ -34,11 +34,11 @@ def command(request: Mapping[str, Any]) -> str:
         raise Unsupported("it shows the whole list only")
     if op in ("show", "clear"):
         return {"show": "mostrar", "clear": "limpar"}[op]
-    raise Unsupported(f"it knows no {op!r}")
+    raise Unsupported(f"it has no operation {op!r}")
 
 
 def parse_response(request: Mapping[str, Any], text: str) -> dict[str, Any]:
-    """Return what a native server would have answered, as far as the original's sentence tells it."""
+    """Return the native response that a legacy sentence stands for."""
     fields = {"id": request["id"], "ok": True, "text": text, "list": DEFAULT_LIST}
     if request["op"] == "show":
         return fields | {"elements": _parse_elements(text), "start": 0}
@@ -50,13 +50,13 @@ def parse_response(request: Mapping[str, Any], text: str) -> dict[str, Any]:
 
 
 def is_change(request: Mapping[str, Any]) -> bool:
-    """Tell whether a request must not be sent twice: the original's server tells no repetition from a new one."""
+    """Tell whether a request must not be repeated: a legacy server would execute it twice."""
     return request["op"] in CHANGES
 
 
 def _single_word(value: str) -> str:
     if value.split() != [value]:
-        raise Unsupported("an element must be one word: it would cut off what follows, and an empty one would stop it")
+        raise Unsupported("an element must be one word: it would cut off the rest, and an empty one would stop it")
     return value
 
 

@@ -1,4 +1,4 @@
-"""`frota list menu`: the menu of the original's client, its texts and prompts, by hand or with scripted input."""
+"""`frota list menu`: the legacy client's menu, with its texts and prompts, for people and for scripted input."""
 
 import io
 import sys
@@ -21,7 +21,7 @@ _EMPTY, _NOT_UTF8 = "Nada foi digitado.", "O que foi digitado não é UTF-8."
 
 
 class Choice(NamedTuple):
-    """One line of the menu: the request it stands for, and what it asks people for."""
+    """A line of the menu: its request, and the prompts for the request's fields."""
 
     text: str
     op: str
@@ -47,9 +47,9 @@ _EXIT = "9"
 
 
 def run(client: Client) -> int:
-    """Show the menu until its end is chosen or the input ends, which a script may do without a 9."""
+    """Show the menu until its last choice or the end of the input."""
     if isinstance(sys.stdin, io.TextIOWrapper):
-        sys.stdin.reconfigure(errors="surrogateescape")  # what is no UTF-8 is told, below
+        sys.stdin.reconfigure(errors="surrogateescape")  # _fields reports what is not UTF-8
     lines = [TITLE, *(f"{key} - {choice.text}" for key, choice in CHOICES.items()), f"{_EXIT} - Sair"]
     try:
         _print(*lines)
@@ -72,7 +72,7 @@ def _run_choice(client: Client, choice: Choice | None) -> None:
     except InvalidInput as error:
         return _print(str(error))
     except (ServerUnavailable, OutcomeUnknown, legacy.Unsupported) as error:
-        if not sys.stdin.isatty():  # the rest of a script relies on what was asked for before
+        if not sys.stdin.isatty():  # the rest of a script depends on it
             raise
         return warn(str(error))
     lines = [RESPONSE_PREFIX + _response_text(choice, response), response.hint]
@@ -80,17 +80,17 @@ def _run_choice(client: Client, choice: Choice | None) -> None:
 
 
 def _prompt(prompt: str) -> str:
-    """Return what is typed at a prompt. Raises EOFError."""
-    if not sys.stdin:  # it was closed
+    """Print a prompt and return the typed line. Raises EOFError."""
+    if not sys.stdin:  # closed
         raise EOFError
-    if not sys.stdin.isatty():  # input() forgets a Ctrl+C that comes while it writes the prompt
+    if not sys.stdin.isatty():  # input() loses a Ctrl-C that arrives while it writes the prompt
         print(prompt, end="", flush=True)
         prompt = ""
-    return input(prompt).removeprefix("\ufeff").strip()  # Windows puts a byte order mark before what it pipes
+    return input(prompt).removeprefix("\ufeff").strip()  # Windows puts a byte order mark before piped input
 
 
 def _fields(typed: dict[str, str]) -> Iterator[tuple[str, str | int]]:
-    """Yield what was typed as a request's fields. Raises InvalidInput."""
+    """Yield the fields of a request from the typed texts. Raises InvalidInput."""
     for name, text in typed.items():
         if not text:
             raise InvalidInput(_EMPTY)
@@ -100,13 +100,13 @@ def _fields(typed: dict[str, str]) -> Iterator[tuple[str, str | int]]:
 
 
 def _position(text: str) -> int:
-    """Read a position; here, as in the original, it is not counted from the end. Raises InvalidInput."""
+    """Parse a position; as in the legacy client, it is not counted from the end. Raises InvalidInput."""
     try:
         position = parse_integer(text)
     except ValueError:
         position = -1
     if position < 0:
-        raise InvalidInput(f"{RESPONSE_PREFIX}{INVALID_POSITION}{printable(text[:40])}")  # what the server would say
+        raise InvalidInput(f"{RESPONSE_PREFIX}{INVALID_POSITION}{printable(text[:40])}")  # the server's text
     return position
 
 
@@ -119,7 +119,7 @@ def _is_utf8(text: str) -> bool:
 
 
 def _response_text(choice: Choice, response: Response) -> str:
-    """Return the original's sentence; its list is Python's own way to write one."""
+    """Return the legacy sentence; a list is written as Python's repr."""
     return repr(response.fields["elements"]) if choice.op == "show" and response.ok else response.text
 
 

@@ -1,7 +1,7 @@
-"""What makes changes last: a journal of them, fsynced before they are answered, and a snapshot now and then.
+"""The change log: every change is fsynced to a write-ahead log before its response; snapshots keep the log short.
 
-The journal is a log of frota.storage.wal. A snapshot lets it begin anew: the first record after it is the first of a
-segment, and the segments before that are deleted once the snapshot is on disk.
+The log is one of frota.storage.wal. The first record after a snapshot is the first of a segment, and the segments
+before that are deleted once the snapshot is on disk.
 """
 
 import asyncio
@@ -23,24 +23,24 @@ from frota.storage.wal import segment
 from frota.storage.wal.log import DiskFull, Limits, LogFiles
 from frota.storage.wal.reader import Damage, Reader
 
-_RESTORE_HINT = "put a backup of the folder in its place, or move it away"
+_RESTORE_HINT = "restore the folder from a backup, or move it away"
 _SEGMENT_BYTES, _PREALLOCATED_BYTES = 64 * 2**20, 2**20
 
 
 class ChangeLog:
-    """The state folder, claimed for this process. Raises StateError where it cannot be used as it is."""
+    """The state folder, locked for this process. Raises StateError for an unusable one."""
 
     durable = True
 
     def __init__(self, directory: Path, snapshot_bytes: int) -> None:
         self._directory, self._snapshot_bytes = directory, snapshot_bytes
         self._wal = LogFiles(directory, Limits(_SEGMENT_BYTES, producers=0, ahead_bytes=_PREALLOCATED_BYTES))
-        self._wal_bytes = self._snapshot_size = 0  # bytes of the journal since the last snapshot, bytes of that
-        self._writer: ThreadPoolExecutor | None = None
+        self._wal_bytes = self._snapshot_size = 0  # of the log since the last snapshot, and of that
+        self._executor: ThreadPoolExecutor | None = None
         self._snapshot_wanted = True
 
     def recover(self, lists: Lists, cache: ResponseCache) -> int:
-        """Bring back what was kept; return how many records of the journal were applied. Raises StateError."""
+        """Load the snapshot and replay the log; return the number of replayed records. Raises StateError."""
         first = snapshot.newest(self._directory)
         if first:
             self._snapshot_size = snapshot.read(snapshot.path_of(self._directory, first), lists, cache)
@@ -50,9 +50,9 @@ class ChangeLog:
         numbers = [number for number in segment.listed(self._directory) if number >= begin]
         if not numbers or numbers != list(range(begin, last + 1)):
             missing = f"a segment is missing: there are {numbers or 'none'} from {begin} on"
-            raise StateError(f"state folder {self._directory}: {missing}; put a backup in its place, or move it away")
-        self._wal.drop(begin)  # left behind where a process ended between a snapshot and this
-        limits, lists.limits = lists.limits, UNLIMITED  # what was taken in under other limits stays
+            raise StateError(f"state folder {self._directory}: {missing}; {_RESTORE_HINT}")
+        self._wal.drop(begin)  # the former process may have ended between snapshot and deletion
+        limits, lists.limits = lists.limits, UNLIMITED  # what was accepted under former limits stays
         count = self._replay_segments(numbers, lists, cache)
         lists.limits = limits
         return count
@@ -65,8 +65,8 @@ class ChangeLog:
                 try:
                     self._wal_bytes += replay(record, lists, cache)
                 except (ValueError, TypeError, LookupError, RequestRejected) as error:
-                    where = f"{segment.path_of(self._directory, number)}: change {count + 1} of those read back"
-                    raise StateError(f"{where} cannot be made again: {error}; {_RESTORE_HINT}") from error
+                    where = f"{segment.path_of(self._directory, number)}: replaying change {count + 1} failed"
+                    raise StateError(f"{where}: {error}; {_RESTORE_HINT}") from error
                 lists.discarded.clear()
                 cache.evict()
                 count += 1
@@ -74,76 +74,82 @@ class ChangeLog:
         return count
 
     def commit(self, records: list[bytes], replay_bytes: int = 0) -> None:
-        """Make records durable, all or none; `weight` is what they cost at the next start beyond their length.
+        """Append records and fsync, all or none; `replay_bytes` is the cost of replaying them beyond their length.
 
-        Raises DiskFull for none; after any other error nobody knows.
+        Raises DiskFull if none was written; after any other error the state of the disk is unknown.
         """
         data = segment.encode_commit(records)
         self._wal.commit(data)
         self._wal_bytes += len(data) + replay_bytes
 
     def snapshot_if_due(self, lists: Lists, cache: ResponseCache) -> None:
-        """Begin a snapshot in a thread when the journal has grown enough; what is given is copied at once."""
-        if self._writer or self._wal_bytes < max(self._snapshot_bytes, self._snapshot_size):
-            return
-        self._wal_bytes = 0  # also where it fails: tried again when it is due once more
+        """Start a snapshot when the log has grown enough."""
+        if not self._executor and self._wal_bytes >= max(self._snapshot_bytes, self._snapshot_size):
+            self.start_snapshot(lists, cache)
+
+    def start_snapshot(self, lists: Lists, cache: ResponseCache) -> "asyncio.Future[int] | None":
+        """Write a snapshot in a thread, from a copy made now; return its future, None if it cannot start."""
+        self._wal_bytes = 0  # a failed snapshot is retried when the log has grown as much again
         try:
             number = self._wal.begin_segment()
         except (DiskFull, OSError) as error:
-            log.record("WARNING", "snapshot_failed", f"no snapshot made, the journal goes on: {error}")
-            return
-        self._writer = ThreadPoolExecutor(1, "snapshot")
-        loop = asyncio.get_running_loop()
+            self._log_failed_snapshot(error)
+            return None
+        self._executor = ThreadPoolExecutor(1, "snapshot")
         copy = StateCopy(lists, cache)
-        work = loop.run_in_executor(
-            self._writer, snapshot.write, self._directory, number, copy, lambda: self._snapshot_wanted
+        work = asyncio.get_running_loop().run_in_executor(
+            self._executor, snapshot.write, self._directory, number, copy, lambda: self._snapshot_wanted
         )
         work.add_done_callback(lambda done: self._finish_snapshot(number, done))
+        return work
 
     def close(self) -> None:
-        """Give the files back; a snapshot that is being written is given up."""
+        """Cancel a running snapshot and close the files."""
         self._snapshot_wanted = False
-        if self._writer:
-            self._writer.shutdown()
+        if self._executor:
+            self._executor.shutdown()
         self._wal.close()
 
+    def _log_failed_snapshot(self, error: BaseException) -> None:
+        log.record("WARNING", "snapshot_failed", f"snapshot failed, the change log keeps growing: {error}")
+
     def _finish_snapshot(self, number: int, done: "asyncio.Future[int]") -> None:
-        self._writer = None
+        self._executor = None
         error = None if done.cancelled() else done.exception()
         if error:
-            log.record("WARNING", "snapshot_failed", f"no snapshot made, the journal goes on: {error}")
+            self._log_failed_snapshot(error)
         elif self._snapshot_wanted and done.result():
             self._snapshot_size = done.result()
             self._wal.drop(number)
-            text = f"snapshot {number} holds everything before it: {self._snapshot_size} bytes"
+            text = f"snapshot {number} written: {self._snapshot_size} bytes"
             log.record("INFO", "snapshot_written", text, BYTES=self._snapshot_size)
 
 
 class NoChangeLog:
-    """In a journal's place where nothing is to be kept."""
+    """Replaces the change log where lists are in memory only."""
 
     durable = False
 
     def recover(self, _lists: Lists, _cache: ResponseCache) -> int:
-        """Bring back nothing."""
+        """Recover nothing."""
         return 0
 
     def commit(self, _records: list[bytes], _replay_bytes: int = 0) -> None:
-        """Keep nothing."""
+        """Write nothing."""
 
     def snapshot_if_due(self, _lists: Lists, _cache: ResponseCache) -> None:
-        """Never."""
+        """Do nothing."""
 
     def close(self) -> None:
-        """Nothing to give back."""
+        """Do nothing."""
 
 
-# What a record holds of a request, beside its operation and list.
+# The fields of a record after its operation and list.
 _ARGUMENTS = {"append": ("value",), "insert": ("value", "position"), "remove": ("value",), "sort": ("by", "descending")}
 
 
-def encode(executed: ExecutedRequest, time_us: int) -> bytes:
-    """Return the record of a change, or of one that was refused: then it is its answer that is to be given again."""
+def encode_change(executed: ExecutedRequest, time_us: int) -> bytes:
+    """Return the record of a change; that of a rejected one holds the response, for the response cache."""
     request = executed.request
     content: list[Any] = ["refused", executed.response.decode()]
     if executed.applied:
@@ -152,27 +158,27 @@ def encode(executed: ExecutedRequest, time_us: int) -> bytes:
     return segment.encode_record(orjson.dumps(content), time_us, client, request.number)
 
 
-def replay_bytes(executed: ExecutedRequest) -> int:
-    """Return what it costs to do a change again, in bytes of a journal that costs as much to read."""
+def replay_cost(executed: ExecutedRequest) -> int:
+    """Return the cost of replaying a change, in bytes of log that take as long to read: a sort reads its list."""
     return executed.applied.list.size if executed.applied and executed.request.op == "sort" else 0
 
 
 def replay(record: segment.Record, lists: Lists, cache: ResponseCache) -> int:
-    """Do again what a record says; return its weight."""
+    """Execute a recorded change again; return its replay cost in bytes."""
     op, first, *rest = orjson.loads(record.payload)
     client = "" if record.producer == segment.NO_PRODUCER else record.producer.hex()
     if op == "refused":
         cache.store(client, record.number, first.encode())
         return 0
     if op not in CHANGES:
-        raise ValueError(f"no such change as {op!r}: a newer frota wrote it")
+        raise ValueError(f"unknown operation {op!r}, perhaps of a newer frota")
     request = Request(op, list=first, **dict(zip(_ARGUMENTS.get(op, ()), rest, strict=True)))
     if client:
         request.id, request.client, request.number = f"{client}:{record.number}", client, record.number
         request.native = True
-    return replay_bytes(execute(request, record.time_us, lists, cache))
+    return replay_cost(execute(request, record.time_us, lists, cache))
 
 
 def _raise_damage(damage: Damage) -> None:
-    # What follows cannot be applied to a list that lacks what is lost; the newest segment's torn end is cut off before.
+    # Later changes cannot be applied without the lost ones; a torn write at the end of the log is cut off before.
     raise StateError(f"{damage}; {_RESTORE_HINT}")

@@ -1,8 +1,7 @@
-"""From messages to answers, a round at a time: what has arrived is carried out, kept by one commit, then answered.
+"""Executes requests in rounds: what has arrived is executed, written by one commit, and then answered.
 
-So the cost of a sync is shared by all that arrived during the one before it (the group commit of databases), every
-answer tells only of what is on disk, and the journal's order is the order in which things happened. What would take
-long is executed in a thread, from a copy, while the rounds go on.
+So all requests that arrive during an fsync share the next one (group commit), every response tells only of what is on
+disk, and the change log has the order of execution. Slow work is done in a thread, on a copy, while rounds go on.
 """
 
 import time
@@ -13,88 +12,82 @@ from typing import Any, NamedTuple, Protocol
 
 from frota.remote_list import messages, queries, sorting
 from frota.remote_list.changes import ExecutedRequest, cache_response, encode_response, execute, roll_back
-from frota.remote_list.lists import LONG, Change, Limits, List, Lists
+from frota.remote_list.lists import THRESHOLDS, Change, Limits, List, Lists, Thresholds
 from frota.remote_list.messages import CHANGES, Request, RequestRejected
 from frota.remote_list.response_cache import ResponseCache
-from frota.remote_list.server import change_log
+from frota.remote_list.server.change_log import ChangeLog, NoChangeLog, encode_change, replay_cost
 from frota.storage.wal.log import DiskFull
 
-_MAX_WAITING_REQUESTS = 1000  # requests that wait for a list that is being sorted
-_MAX_LARGE_BYTES = 128 * 2**20  # bytes of large answers that are being made
+_MAX_WAITING_REQUESTS = 1000  # changes of one list that wait for its sort
 
 _INTERNAL = "Erro interno do servidor; nada foi alterado."
 _DISK_FULL = "Erro: o servidor não tem espaço em disco; nada foi alterado."
 
 
 class EngineCallbacks(Protocol):
-    """What the engine needs of the world."""
+    """What the engine needs of its server."""
 
     def send(self, reply_to: Any, response: bytes) -> None:
-        """Hand an answer to whom `token` stands for."""
+        """Send a response to the sender of a request."""
 
     def admits_large(self, reply_to: Any) -> bool:
-        """Tell whether a further large answer to whom `token` stands for may be begun."""
+        """Tell whether a large response to this client may be made now."""
 
     def publish(self, change: Change) -> None:
-        """Hear of a change that is on disk."""
+        """Publish a change, which is on disk."""
 
     def disk_full(self, error: DiskFull) -> None:
-        """Hear that changes were refused, since the disk has no room."""
+        """Log that changes were rejected because the disk is full."""
 
     def internal_error(self, error: Exception) -> None:
-        """Hear that a request which changes nothing has failed for a reason that is ours."""
+        """Log that a request failed through a defect of the server; it changed nothing."""
 
     def run_in_thread(self, work: Callable[[], Any], done: Callable[[Any], None]) -> None:
-        """Do the work in a thread, one after the other, then call `done` with its result on the loop."""
+        """Run the work in the one worker thread, then call `done` with its result on the event loop."""
 
 
 class PendingRequest(NamedTuple):
-    """A request, and to whom its answer goes."""
+    """A request without a response yet, and where the response goes."""
 
     request: Request
     reply_to: Any
 
 
 class Engine:
-    """The lists as their clients see them; what is kept of them is brought back first. Raises StateError."""
+    """Executes the requests of all clients on the lists, recovered from the change log. Raises StateError."""
 
     def __init__(
         self,
         limits: Limits,
         max_clients: int,
-        log: change_log.ChangeLog | change_log.NoChangeLog,
+        change_log: ChangeLog | NoChangeLog,
         callbacks: EngineCallbacks,
+        thresholds: Thresholds = THRESHOLDS,
     ) -> None:
-        self.lists, self.cache, self.change_log, self._callbacks = (
-            Lists(limits),
-            ResponseCache(max_clients),
-            log,
-            callbacks,
-        )
+        self.lists, self.cache = Lists(limits, thresholds), ResponseCache(max_clients)
+        self.change_log, self._callbacks = change_log, callbacks
         self.info: dict[str, Any] = {}
-        self.recovered = log.recover(self.lists, self.cache)
-        self.has_subscribers = False  # since somebody asked where changes are published
-        self.failed = False  # nobody knows what the disk holds: nothing is executed or answered any more
+        self.recovered = change_log.recover(self.lists, self.cache)
+        self.has_subscribers = False  # a client has requested the port of publication
+        self.failed = False  # the state of the disk is unknown: nothing is executed or answered any more
         self._responses: list[tuple[PendingRequest, bytes]] = []
         self._executed: list[ExecutedRequest] = []
         self._records: list[bytes] = []
         self._replay_bytes = 0
-        self._deferred: list[PendingRequest] = []  # what takes long begins after the commit
-        self._waiting: dict[str, deque[PendingRequest]] = {}  # changes of lists that are being sorted, or were
-        self._resumable: deque[str] = deque()  # whose turn to go on it is
-        self._deferred_bytes = self._round_bytes = (
-            0  # bytes of large answers that are made elsewhere, and in this round
-        )
+        self._deferred: list[PendingRequest] = []  # slow requests, which start after the commit
+        self._waiting: dict[str, deque[PendingRequest]] = {}  # changes of a list that wait for its sort
+        self._resumable: deque[str] = deque()  # lists whose waiting changes may go on, in turn
+        self._deferred_bytes = self._round_bytes = 0  # large responses: being made in the thread, and in this round
 
     def handle(self, body: list[bytes], reply_to: Any) -> Request:
-        """Carry out one message; its answer is sent by the next `finish` or later. Returns what it was taken for."""
+        """Execute one message; `finish_round`, or a later one, sends the response. Returns the parsed request."""
         try:
             request = messages.parse(body, self.lists.limits.element_bytes)
         except RequestRejected as error:
             request = messages.identify_malformed(body)
             self._reject(PendingRequest(request, reply_to), error)
             return request
-        except Exception as error:  # noqa: BLE001 -- nothing was changed yet: others must not pay for one message
+        except Exception as error:  # noqa: BLE001 -- nothing was changed yet: one message must not harm other clients
             request = messages.identify_malformed(body)
             self._reject(PendingRequest(request, reply_to), self._internal_error(error))
             return request
@@ -106,7 +99,7 @@ class Engine:
         return RequestRejected("internal", _INTERNAL)
 
     def resume_waiting(self, in_time: Callable[[], bool]) -> bool:
-        """Carry out, while there is time, what has waited for a sort that is executed; tell whether more is left."""
+        """Execute, while `in_time()`, changes that waited for a sort; tell whether more are ready."""
         while self._resumable and in_time():
             name = self._resumable[0]
             waiting = self._waiting[name]
@@ -119,7 +112,7 @@ class Engine:
         return bool(self._resumable)
 
     def finish_round(self) -> None:
-        """Commit what has been carried out, then answer. Raises OSError where the disk is in an unknown state."""
+        """Commit what was executed, then respond. Raises OSError if the state of the disk is unknown."""
         responses, executed = self._responses, self._executed
         self._responses, self._executed = [], []
         if self._records:
@@ -164,15 +157,15 @@ class Engine:
 
     def _read(self, pending: PendingRequest) -> None:
         request, list_ = pending.request, self.lists.get(pending.request.list)
+        thresholds = self.lists.thresholds
         self.has_subscribers = self.has_subscribers or request.op == "info"
-        size = queries.large_response_bytes(request, list_)
+        size = queries.large_response_bytes(request, list_, thresholds)
         if size:
-            under_way = self._deferred_bytes + self._round_bytes
-            if (under_way and under_way + size > _MAX_LARGE_BYTES) or not self._callbacks.admits_large(
-                pending.reply_to
-            ):
+            in_flight = self._deferred_bytes + self._round_bytes
+            too_large = in_flight and in_flight + size > thresholds.max_large_bytes
+            if too_large or not self._callbacks.admits_large(pending.reply_to):
                 raise RequestRejected("busy", "Servidor ocupado: muitas respostas longas ao mesmo tempo.")
-            if queries.is_slow(request, list_):
+            if queries.is_slow(request, list_, thresholds):
                 self._deferred_bytes += size
                 self._deferred.append(pending)
                 return
@@ -181,7 +174,7 @@ class Engine:
             response = queries.respond(request, self.lists, self.info)
         except RequestRejected:
             raise
-        except Exception as error:  # noqa: BLE001 -- it changes nothing: others must not pay for one question
+        except Exception as error:  # noqa: BLE001 -- it changes nothing: one request must not harm other clients
             raise self._internal_error(error) from None
         self._responses.append((pending, response))
 
@@ -193,12 +186,12 @@ class Engine:
 
     def _apply(self, pending: PendingRequest, elements: list[str] | None = None) -> None:
         request = pending.request
-        known = self.cache.find(request) if request.client else None
-        if known is not None:
-            self._responses.append((pending, known))
+        cached = self.cache.find(request) if request.client else None
+        if cached is not None:
+            self._responses.append((pending, cached))
             return
         list_ = self.lists.get(request.list)
-        if request.op == "sort" and elements is None and len(list_.elements) > LONG:
+        if request.op == "sort" and elements is None and len(list_.elements) > self.lists.thresholds.slow_elements:
             list_.sorting = True
             self._waiting.setdefault(list_.name, deque())
             self._deferred.append(pending)
@@ -213,8 +206,8 @@ class Engine:
         self._executed.append(executed)
         self._responses.append((pending, executed.response))
         if self.change_log.durable:
-            self._records.append(change_log.encode(executed, now))
-            self._replay_bytes += change_log.replay_bytes(executed)
+            self._records.append(encode_change(executed, now))
+            self._replay_bytes += replay_cost(executed)
 
     def _apply_or_reject(self, pending: PendingRequest, elements: list[str] | None = None) -> None:
         try:
@@ -223,9 +216,10 @@ class Engine:
             self._reject(pending, error)
 
     def _start_in_thread(self, pending: PendingRequest) -> None:
-        """Do elsewhere what takes long."""
+        """Do slow work in a thread, on a copy of the list."""
         request, list_ = pending.request, self.lists.get(pending.request.list)
         copy = List(list_.name, list_.elements.copy(), list_.size, list_.version)
+        size = queries.large_response_bytes(request, copy, self.lists.thresholds)
         if request.op == "sort":
             self._callbacks.run_in_thread(
                 lambda: sorting.sort_in_chunks(copy.elements, request.by, request.descending),
@@ -234,7 +228,7 @@ class Engine:
         else:
             self._callbacks.run_in_thread(
                 lambda: b"".join(queries.show_chunks(request, copy)),
-                lambda result: self._finish_show(pending, queries.large_response_bytes(request, copy), result),
+                lambda result: self._finish_show(pending, size, result),
             )
 
     def _finish_show(self, pending: PendingRequest, size: int, result: bytes) -> None:
@@ -253,35 +247,35 @@ class Engine:
     def _roll_back(
         self, executed: list[ExecutedRequest], responses: list[tuple[PendingRequest, bytes]]
     ) -> list[tuple[PendingRequest, bytes]]:
-        """Make undone what could not be kept; return what is true now in place of the answers."""
+        """Undo the changes of a round that could not be written; return the responses that are true now."""
         for request in reversed(executed):
             roll_back(request, self.lists, self.cache)
         self.lists.discarded.clear()
-        true: list[tuple[PendingRequest, bytes]] = []
+        responses_now: list[tuple[PendingRequest, bytes]] = []
         for pending, response in responses:
             op = pending.request.op
             if op in CHANGES:
-                true.append((pending, self._disk_full_response(pending.request)))
+                responses_now.append((pending, self._disk_full_response(pending.request)))
             elif op in messages.READS:
                 self._execute(pending)
-                true += self._responses
+                responses_now += self._responses
                 self._responses = []
             else:
-                true.append((pending, response))
-        return true
+                responses_now.append((pending, response))
+        return responses_now
 
     def _disk_full_response(self, request: Request) -> bytes:
-        """Return the answer to a change of a round that found no room: what was answered before stays so."""
+        """Return the response to a change of the round: a cached one from an earlier round, else the error."""
         try:
-            known = self.cache.find(request) if request.client else None
+            cached = self.cache.find(request) if request.client else None
         except RequestRejected as error:
             return encode_response(request, queries.outcome_of(self.lists.get(request.list), error.text, error.code))
-        return known or encode_response(
+        return cached or encode_response(
             request, queries.outcome_of(self.lists.get(request.list), _DISK_FULL, "no_room")
         )
 
 
 def _discard(elements: list[str]) -> None:
-    """Free a long list in pieces: to free it at once would keep everybody waiting."""
+    """Free a long list in chunks: freeing it at once would block the event loop."""
     while elements:
         del elements[-sorting.CHUNK_ELEMENTS :]

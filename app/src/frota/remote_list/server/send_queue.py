@@ -1,4 +1,4 @@
-"""The send queue: answers are kept for a client that is slow to read, within bounds, and dropped beyond them."""
+"""The send queue: holds responses for clients that read slowly, up to a limit, and discards those beyond it."""
 
 import asyncio
 import time
@@ -10,22 +10,22 @@ import zmq
 
 from frota.remote_list.server.event_log import EventLog, RequestRecord
 
-_LARGE_BYTES = 64 * 1024  # bytes from which on an answer is not copied, and watched until it has been sent
-# Bytes of large answers under way, to one client and to all, above which no further one is begun.
+_LARGE_BYTES = 64 * 1024  # larger responses are not copied, and tracked until they are sent
+# Large responses in flight, to one client and to all, above which no further one is made.
 _MAX_LARGE_BYTES_PER_CLIENT, _MAX_LARGE_BYTES = 32 * 2**20, 256 * 2**20
-_MAX_QUEUED_BYTES = 16 * 2**20  # bytes of answers that wait here, since ZeroMQ takes no more for their clients
-_FIRST_RETRY_S, _MAX_RETRY_S = 0.001, 0.05  # seconds: ZeroMQ does not tell when one client of many can take more
-_send = zmq.backend.Socket.send  # what Socket.send comes to, without its parameters for other kinds of sockets
+_MAX_QUEUED_BYTES = 16 * 2**20  # above it, responses are discarded
+_FIRST_RETRY_S, _MAX_RETRY_S = 0.001, 0.05  # ZeroMQ does not signal when a single client can take more
+_send = zmq.backend.Socket.send  # Socket.send without its overhead
 _NOW, _NOW_AND_MORE = int(zmq.NOBLOCK), int(zmq.NOBLOCK | zmq.SNDMORE)
 
 
-# Where an answer goes: the socket, the frames before it, and what is logged of the request. A plain tuple: there is one
-# for each of very many requests.
+# Where a response goes: the socket, the envelope, and the record of a logged request. A plain tuple, for speed: every
+# request has one.
 ReplyTo = tuple["zmq.Socket[bytes]", list[bytes], RequestRecord | None]
 
 
 class LargeInFlight(NamedTuple):
-    """A large answer that ZeroMQ may not have sent yet."""
+    """A large response that ZeroMQ may not have sent yet."""
 
     tracker: zmq.MessageTracker
     client: bytes
@@ -33,7 +33,7 @@ class LargeInFlight(NamedTuple):
 
 
 class SendQueue:
-    """Sends answers; `sent` is called after every attempt made later, since sending may hide that something came."""
+    """Sends responses; `sent` is called after every retry, since sending may clear a socket's read event."""
 
     def __init__(self, event_log: EventLog, sent: Callable[[], None]) -> None:
         self._event_log, self._sent = event_log, sent
@@ -43,7 +43,7 @@ class SendQueue:
         self._large_in_flight: list[LargeInFlight] = []
 
     def send(self, reply_to: ReplyTo, response: bytes) -> None:
-        """Send an answer, or keep it until its client reads."""
+        """Send a response, or queue it until its client reads."""
         socket, envelope, logged = reply_to
         if logged:
             self._event_log.response(logged, response)
@@ -52,16 +52,14 @@ class SendQueue:
             self._enqueue((socket, envelope[0]), envelope, response)
 
     def admits_large(self, reply_to: ReplyTo) -> bool:
-        """Tell whether a further large answer to a client can be begun."""
+        """Tell whether a large response to a client may be made now."""
         self._large_in_flight = [response for response in self._large_in_flight if not response.tracker.done]
         own = sum(response.size for response in self._large_in_flight if response.client == reply_to[1][0])
-        return (
-            own < _MAX_LARGE_BYTES_PER_CLIENT
-            and sum(response.size for response in self._large_in_flight) < _MAX_LARGE_BYTES
-        )
+        total = sum(response.size for response in self._large_in_flight)
+        return own < _MAX_LARGE_BYTES_PER_CLIENT and total < _MAX_LARGE_BYTES
 
     def _try_send(self, socket: "zmq.Socket[bytes]", envelope: list[bytes], response: bytes) -> bool:
-        """Hand an answer to ZeroMQ; False where it has too many for this client already."""
+        """Pass a response to ZeroMQ; False if its queue for this client is full."""
         try:
             for frame in envelope:
                 _send(socket, frame, _NOW_AND_MORE)
@@ -88,7 +86,7 @@ class SendQueue:
         self._queued_bytes += len(response)
 
     async def close(self, seconds: float) -> None:
-        """Hand over what is kept, for so long at most: then what a client does not read is thrown away."""
+        """Flush the queues within a timeout; discard what clients do not read."""
         if self._timer:
             self._timer.cancel()
         end = time.monotonic() + seconds
@@ -109,7 +107,7 @@ class SendQueue:
         self._sent()
 
     def _flush(self) -> None:
-        """Hand over as much of what is kept as ZeroMQ takes now."""
+        """Pass as much to ZeroMQ as it takes now."""
         for client, waiting in list(self._queues.items()):
             while waiting and self._try_send(client[0], *waiting[0]):
                 self._queued_bytes -= len(waiting.popleft()[1])

@@ -1,4 +1,4 @@
-"""The list's server: ZeroMQ sockets read in rounds, on one event loop."""
+"""The list's server: reads ZeroMQ sockets in rounds, on one event loop."""
 
 import asyncio
 import sys
@@ -27,14 +27,14 @@ from frota.remote_list.server.sockets import Socket
 from frota.remote_list.settings import ServerSettings
 from frota.storage.wal.log import DiskFull
 
-_MAX_ROUND_BYTES, _MAX_ROUND_S = 2 * 2**20, 0.005  # of one socket in one round
-# Messages of one socket in one round: as many as may share a sync; where there is none, so few that the answers to some
-# leave while the next are carried out.
+_MAX_ROUND_BYTES, _MAX_ROUND_S = 2 * 2**20, 0.005  # limits of one socket in one round
+# Messages of one socket in one round: many share an fsync; without one, few, so that responses leave while the next
+# messages are executed.
 _MAX_DURABLE_MESSAGES, _MAX_VOLATILE_MESSAGES = 256, 4
-# At the end, how long nobody may have asked anything before all are answered, and how long that is waited for at most.
+# Graceful shutdown: how long no request must have arrived before all are answered, and the limit of waiting for that.
 _DRAIN_QUIET_S, _MAX_DRAIN_S = 0.15, 0.6
-_FLUSH_TIMEOUT_S = 1.0  # then, how long a client may take to read answers that ZeroMQ has no room for
-_SWITCH_INTERVAL_S = 0.0005  # how long a thread that sorts may keep the interpreter while requests wait
+_FLUSH_TIMEOUT_S = 1.0  # then, for clients to read the responses in the send queue
+_SWITCH_INTERVAL_S = 0.0005  # how long a sorting thread may keep the interpreter lock
 
 
 class ListServer:
@@ -53,11 +53,11 @@ class ListServer:
         self._thread_tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> str:
-        """Bring back what was kept, then listen."""
+        """Recover the lists, then listen."""
         sys.setswitchinterval(_SWITCH_INTERVAL_S)
         self._loop = asyncio.get_running_loop()
         self._send_queue = SendQueue(self._event_log, self._schedule)
-        self._executor = ThreadPoolExecutor(1, "long")
+        self._executor = ThreadPoolExecutor(1, "slow")
         config = self.settings
         limits = Limits(config.max_lists, config.max_elements, config.max_bytes, config.max_element_bytes)
         change_log = ChangeLog(config.directory, config.snapshot_bytes) if config.durable else NoChangeLog()
@@ -73,15 +73,15 @@ class ListServer:
         for socket in self._sockets.requests:
             self._loop.add_reader(sockets.descriptor(socket), self._run_rounds)
         self._tasks.start(self._sweep())
-        self._schedule()  # what came before anybody looked
+        self._schedule()  # messages may have arrived before the reader was added
         return self._log_start()
 
     async def stop(self) -> None:
-        """Answer what was asked, then close.
+        """Answer all requests, then close.
 
-        A client that waits for its answer sends nothing more until it has it. So nothing is answered until all who are
-        about to ask have asked; then all are answered at once, and the answer takes the end of the connection along: no
-        request is lost in a connection that nobody reads any more.
+        A client that waits for its response sends nothing more until it has it. So no response is sent until all
+        clients that are about to send have sent. Then all are answered at once, each response together with the end of
+        its connection: no request is lost in a connection that is not read any more.
         """
         await self._tasks.cancel()
         self._stopping = True
@@ -98,48 +98,48 @@ class ListServer:
             self._authenticator.stop()
         for socket in self._sockets.all:
             socket.close()
-        await self._loop.run_in_executor(None, self._context.term)  # until the answers are written
+        await self._loop.run_in_executor(None, self._context.term)  # returns when the responses are written
         self._admission.close()
         connections.end()
         self._engine.change_log.close()
         self._event_log.report()
-        kept = self.settings.durable and not self._engine.failed
-        log.record("INFO", "stopped", "stopped; everything answered is on disk" if kept else "stopped")
+        on_disk = self.settings.durable and not self._engine.failed
+        log.record("INFO", "stopped", "stopped; everything answered is on disk" if on_disk else "stopped")
 
     def healthy(self) -> bool:
-        """Tell whether the limits are enforced; that the loop turns is seen by this being asked."""
+        """Tell whether the limits are enforced; a blocked event loop could not call this at all."""
         return self._tasks.alive()
 
     def reload(self) -> None:
-        """Read the settings again and take those that may change live."""
+        """Read the settings again and apply the live ones."""
         self.settings = commands.take_live(self.settings, self._reread(), settings.PREFIX)
-        self._allowed.take(self.settings.clients)
+        self._allowed.replace(self.settings.clients)
         self._event_log.configure(self.settings.log_requests_per_second)
         log.configure(settings.SYSTEM, settings.SERVER_UNIT, self.settings.log_level)
 
     def send(self, reply_to: ReplyTo, response: bytes) -> None:
-        """Send an answer."""
+        """Send a response."""
         self._send_queue.send(reply_to, response)
 
     def admits_large(self, reply_to: ReplyTo) -> bool:
-        """Tell whether there is room for a further large answer to a client."""
+        """Tell whether a large response to a client may be made now."""
         return self._send_queue.admits_large(reply_to)
 
     def publish(self, change: Change) -> None:
         """Publish a change."""
-        told = messages.encode_json(queries.change_fields(change))
-        self._sockets.changes.send_multipart([f"{change.list}\0".encode(), told], zmq.NOBLOCK)
+        content = messages.encode_json(queries.change_fields(change))
+        self._sockets.changes.send_multipart([f"{change.list}\0".encode(), content], zmq.NOBLOCK)
 
     def disk_full(self, error: DiskFull) -> None:
-        """Log that changes were refused."""
+        """Log that changes were rejected."""
         self._event_log.disk_full(error)
 
     def internal_error(self, error: Exception) -> None:
-        """Log that a request which changes nothing could not be answered."""
+        """Log that a request failed."""
         self._event_log.internal_error(error)
 
     def run_in_thread(self, work: Callable[[], Any], done: Callable[[Any], None]) -> None:
-        """Do what takes long in a thread."""
+        """Run slow work in the worker thread."""
 
         async def run() -> None:
             done(await self._loop.run_in_executor(self._executor, work))
@@ -161,7 +161,7 @@ class ListServer:
         elif not self.settings.clients:
             log.record("WARNING", "allow_list_empty", f"{settings.PREFIX}CLIENTS is empty: no client can connect")
         lists = self._engine.lists
-        text = f"{len(lists.by_name)} lists with {lists.elements} elements, {self._engine.recovered} changes read back"
+        text = f"{len(lists.by_name)} lists with {lists.elements} elements, {self._engine.recovered} changes replayed"
         log.record("INFO", "state_recovered", text, LISTS=len(lists.by_name), ELEMENTS=lists.elements)
         return f"listening on {', '.join(self._addresses)}"
 
@@ -171,10 +171,10 @@ class ListServer:
             self._loop.call_soon(self._run_rounds)
 
     def _run_rounds(self) -> None:
-        """Do rounds as long as there is more; but others who use this loop have their turn, too.
+        """Run rounds while there is more, and let other tasks of the event loop run in between.
 
-        The descriptor of a ZeroMQ socket tells only of changes, which sending takes note of too: without asking for
-        its events after every round, a message might wait for the next one.
+        The descriptor of a ZeroMQ socket only signals changes of state, and sending consumes the signal too: without a
+        check of the events after every round, a message would wait for the next one.
         """
         self._scheduled = False
         end = time.monotonic() + _MAX_ROUND_S
@@ -184,27 +184,27 @@ class ListServer:
                 return
 
     def _run_round(self) -> bool:
-        """Take what is there, answer it, and tell whether there is more."""
+        """Execute the requests that have arrived, respond, and tell whether there are more."""
         if self._engine.failed:
             return False
         try:
-            end = time.monotonic() + _MAX_ROUND_S  # nobody is to wait for long, whatever others ask for
-            left = self._engine.resume_waiting(lambda: time.monotonic() < end)
+            end = time.monotonic() + _MAX_ROUND_S  # bounds what one client's requests cost the others
+            more = self._engine.resume_waiting(lambda: time.monotonic() < end)
             for socket in self._sockets.requests:
                 self._receive(socket)
             self._engine.finish_round()
         except OSError as error:
-            log.record("CRITICAL", "disk_failed", f"the journal cannot be written, so nobody is answered: {error}")
-        except Exception as error:  # noqa: BLE001 -- nobody else would hear that the loop's callback is no more
+            log.record("CRITICAL", "disk_failed", f"cannot write the change log, no client gets a response: {error}")
+        except Exception as error:  # noqa: BLE001 -- asyncio would log it and go on
             log.record("CRITICAL", "internal_error", "unexpected error while processing requests", error=error)
         else:
-            return left or any(map(sockets.has_message, self._sockets.requests))
+            return more or any(map(sockets.has_message, self._sockets.requests))
         self._engine.failed = True
         self._end(1)
         return False
 
     async def _receive_last_requests(self) -> None:
-        """Take what comes, without answering it, until nothing comes any more."""
+        """Execute requests, without responses, until none arrives any more."""
         deadline = self._loop.time() + _MAX_DRAIN_S
         quiet = self._loop.time() + _DRAIN_QUIET_S
         while (now := self._loop.time()) < min(quiet, deadline) and not self._engine.failed:
@@ -213,7 +213,7 @@ class ListServer:
             await asyncio.sleep(0.01)
 
     def _receive(self, socket: Socket) -> int:
-        """Have the engine carry out what has come; return how many messages it was."""
+        """Execute the messages that have arrived, within the limits of a round; return their number."""
         count = size = 0
         end = time.monotonic() + _MAX_ROUND_S
         with suppress(zmq.Again):
@@ -229,10 +229,10 @@ class ListServer:
         return count
 
     def _receive_and_log(self, socket: Socket) -> int:
-        """Do the same with one message, and log it with what is known of its sender; return its size."""
+        """Execute one message and log it with its sender; return its size in bytes."""
         frames = socket.recv_multipart(zmq.NOBLOCK, copy=False)
         client = ""
-        if self._secret and socket is self._sockets.requests[0]:  # elsewhere a client could say that it is another
+        if self._secret and socket is self._sockets.requests[0]:  # on the clear port a client could claim any name
             client = self._allowed.names.get(sockets.metadata(frames[-1], "User-Id").encode(), "")
         logged = RequestRecord(plain(sockets.metadata(frames[-1], "Peer-Address")), client)
         envelope, body = messages.split_envelope([frame.bytes for frame in frames])
