@@ -1,4 +1,4 @@
-"""What the operations make of lists, within limits, and how each is undone."""
+"""The operations on lists, their limits, and their undo."""
 
 from typing import Any
 
@@ -25,7 +25,8 @@ def filled(*elements: str, limits: Limits = UNLIMITED) -> Lists:
     return lists
 
 
-def test_the_recorded_session_of_the_original() -> None:
+def test_recorded_legacy_session() -> None:
+    """The recorded session of the legacy server is reproduced."""
     lists = filled(*"3357935")
     assert lists.get("default").elements == list("3357935")
     assert change(lists, "insert", position=4, value="5") == "Elemento '5' inserido na posição 4."
@@ -39,20 +40,23 @@ def test_the_recorded_session_of_the_original() -> None:
 
 
 @pytest.mark.parametrize(("position", "result"), [(0, "xabc"), (3, "abcx"), (-1, "abxc"), (-3, "xabc")])
-def test_an_insert_goes_where_python_would_put_it(position: int, result: str) -> None:
+def test_insert_position_counts_like_python(position: int, result: str) -> None:
+    """An insert goes where Python's list.insert would put it."""
     lists = filled(*"abc")
     change(lists, "insert", position=position, value="x")
     assert lists.get("default").elements == list(result)
 
 
 @pytest.mark.parametrize("position", [4, -4, 10**12])
-def test_an_insert_beyond_the_ends_is_refused(position: int) -> None:
+def test_insert_beyond_the_ends_is_rejected(position: int) -> None:
+    """An insert beyond either end is rejected and changes nothing."""
     lists = filled(*"abc")
     assert change(lists, "insert", position=position, value="x") == "position"
     assert lists.get("default").version == 3
 
 
-def test_what_is_not_there_cannot_be_removed() -> None:
+def test_remove_of_missing_element_is_rejected() -> None:
+    """Removing an element that the list does not have is rejected."""
     assert change(filled(*"abc"), "remove", value="x") == "not_found"
 
 
@@ -67,7 +71,8 @@ def test_what_is_not_there_cannot_be_removed() -> None:
     ],
     ids=lambda fields: str(fields["op"]),
 )
-def test_the_last_change_is_undone_once(fields: dict[str, object]) -> None:
+def test_undo_reverts_the_last_change_once(fields: dict[str, object]) -> None:
+    """An undo reverts the last change, of any kind, and only once."""
     lists = filled(*"abcb")
     change(lists, **fields)  # type: ignore[arg-type]
     assert change(lists, "undo") == "Última alteração desfeita."
@@ -76,7 +81,8 @@ def test_the_last_change_is_undone_once(fields: dict[str, object]) -> None:
     assert lists.get("default").version == 6
 
 
-def test_lists_of_different_names_know_nothing_of_each_other() -> None:
+def test_lists_are_independent() -> None:
+    """A change of one list does not touch another."""
     lists = filled("a")
     change(lists, "append", value="b", list="other")
     assert [lists.get(name).elements for name in ("default", "other", "third")] == [["a"], ["b"], []]
@@ -94,7 +100,8 @@ def test_lists_of_different_names_know_nothing_of_each_other() -> None:
         (Limits(element_bytes=3), {"op": "insert", "value": "çç"}),
     ],
 )
-def test_what_is_beyond_a_limit_is_refused_and_changes_nothing(limits: Limits, refused: dict[str, object]) -> None:
+def test_change_beyond_a_limit_is_rejected(limits: Limits, refused: dict[str, object]) -> None:
+    """A change beyond a limit is rejected and changes nothing."""
     lists = filled(*"abc", limits=limits)
     assert change(lists, **refused) in ("full", "too_large")  # type: ignore[arg-type]
     assert lists.by_name["default"].version == 3
@@ -102,7 +109,8 @@ def test_what_is_beyond_a_limit_is_refused_and_changes_nothing(limits: Limits, r
     assert change(lists, "remove", value="a") == "Elemento 'a' removido."
 
 
-def test_what_an_undo_could_bring_back_is_forgotten_where_the_room_is_needed() -> None:
+def test_undo_data_yields_to_new_elements() -> None:
+    """What an undo would restore counts towards the limits, and is dropped for new elements."""
     lists = filled(*"abc", limits=Limits(elements=3))
     change(lists, "clear")
     change(lists, "append", list="other", value="x")
@@ -120,16 +128,17 @@ changes = st.one_of(
 
 
 @given(st.lists(changes, max_size=30), st.lists(changes, max_size=10))
-def test_changes_that_are_taken_back_were_never_there(kept: list[Request], doomed: list[Request]) -> None:
+def test_roll_back_restores_the_state(first: list[Request], doomed: list[Request]) -> None:
+    """Changes that are rolled back, newest first, leave the state as it was."""
     lists = Lists(Limits(elements=12, bytes=20))
-    for request in kept:
+    for request in first:
         change_or_nothing(lists, request)
     before = snapshot(lists)
     done = [found for request in doomed if (found := change_or_nothing(lists, request))]
     for one in reversed(done):
         lists.roll_back(one)
     after = snapshot(lists)
-    # What an undo could bring back may have been forgotten meanwhile.
+    # The data of an undo may have been dropped meanwhile.
     assert after == before or [one[:3] for one in after[0]] == [one[:3] for one in before[0]]
     assert after[1:] == before[1:]
 
@@ -147,7 +156,8 @@ def snapshot(lists: Lists) -> tuple[list[tuple[Any, ...]], int, int]:
 
 
 @given(st.lists(changes, max_size=40))
-def test_the_count_of_elements_and_bytes_is_that_of_the_lists(requests: list[Request]) -> None:
+def test_counts_match_the_lists(requests: list[Request]) -> None:
+    """The counts of elements and bytes always match the lists."""
     lists = Lists(Limits())
     for request in requests:
         change_or_nothing(lists, request)
@@ -157,7 +167,8 @@ def test_the_count_of_elements_and_bytes_is_that_of_the_lists(requests: list[Req
         assert lists._undo_elements == sum(len(undo.elements) for undo in undos)
 
 
-def test_recent_changes_are_given_from_a_version_on_and_it_is_told_whether_these_are_all() -> None:
+def test_changes_since_tells_if_complete() -> None:
+    """Recent changes are returned from a version on, with whether none is missing."""
     lists = filled()
     for number in range(5):
         lists.apply(Request("append", value=str(number)), 0)
