@@ -116,7 +116,9 @@ def test_publication_needs_an_allowed_key(guarded: ListServer, server_key: Key, 
         for watcher in (friend, unknown):
             watcher.subscribe(b"")
             watcher.connect(f"tcp://127.0.0.1:{port}")
-        while not friend.poll(50):
+        deadline = time.monotonic() + PATIENCE
+        while not friend.poll(50):  # until the subscription has arrived
+            assert time.monotonic() < deadline
             asker.send(b"append x")
             asker.recv()
         assert not unknown.poll(300)

@@ -6,6 +6,7 @@ import re
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -41,7 +42,9 @@ def test_server_listens_at_the_configured_host(tmp_path: Path, host: str) -> Non
         watch_port = server.native("info")["watch_port"]
         with connected(watch_port, zmq.SUB, server.host) as watcher:
             watcher.socket.subscribe(b"")
-            while not watcher.socket.poll(50):
+            deadline = time.monotonic() + PATIENCE
+            while not watcher.socket.poll(50):  # until the subscription has arrived
+                assert time.monotonic() < deadline
                 server.ask("append 1")
         where = r"iniciado em \[" if server.host == "::1" else r"iniciado em 127\.0\.0\.1:"
         assert re.search(where, server.log())

@@ -6,6 +6,7 @@ import select
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -301,7 +302,9 @@ def test_subscriber_gets_every_change_of_its_list(server: ListServer) -> None:
         subscriber.linger, subscriber.rcvtimeo = 0, int(PATIENCE * 1000)
         subscriber.connect(f"tcp://127.0.0.1:{asker.native('info')['watch_port']}")
         subscriber.subscribe(b"one\0")
+        deadline = time.monotonic() + PATIENCE
         while not subscriber.poll(20):  # until the subscription has arrived
+            assert time.monotonic() < deadline
             asker.native("append", list="one", value="first")
         latest = json.loads(subscriber.recv_multipart()[1])
         version = asker.native("append", list="onetwo", value="x") and asker.native("info", list="one")["version"]
