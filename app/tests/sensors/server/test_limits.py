@@ -185,7 +185,7 @@ def test_what_a_server_has_kept_for_long_enough_is_deleted_with_a_record_of_each
     with server(tmp_path, "--segment-bytes", 4096, "--keep-days", 1e-5) as running:
         while "00000001.segment: deleted, " not in running.log():
             assert running.ask(LINE * 100) == ANSWER_LINE * 100
-        assert re.search(r"INFO .*00000001\.segment: deleted, \d+ bytes written .*this log was open for", running.log())
+        assert re.search(r"INFO .*00000001\.segment: deleted, \d+ bytes written .*the log was open for", running.log())
         assert not segment.path_of(running.state, 1).exists()
         assert running.kept()
 

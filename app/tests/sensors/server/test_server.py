@@ -195,5 +195,5 @@ def test_a_server_whose_limits_are_no_longer_enforced_is_ill_and_ends_with_a_rec
     log.configure("sensors", "test")
     asyncio.run(live())
     said = capfd.readouterr().err
-    assert re.search(r"CRITICAL .*failed, so it ends\n", said)
+    assert re.search(r"CRITICAL .*an essential task failed; the service ends\n", said)
     assert "ZeroDivisionError" in said
