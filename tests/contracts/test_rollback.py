@@ -14,7 +14,7 @@ assert _SPEC.loader is not None
 _MODULE = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(_MODULE)
 
-_OLD, _OWN, _NEW = "old", "own", "new"
+_OLDEST, _OLD, _OWN, _NEW = "oldest", "old", "own", "new"
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,8 @@ _OLD, _OWN, _NEW = "old", "own", "new"
         pytest.param([[_NEW, _NEW, _OWN], [_NEW, _NEW, _OWN]], _OWN, id="all-upgraded"),
         pytest.param([[_NEW, _NEW, _OWN, _OLD], [_OWN, _NEW, _OWN, _OLD]], _OWN, id="upgrade-broke-off"),
         pytest.param([[_OWN, _NEW, _OWN, _OLD], [_NEW, _NEW, _OWN, _OLD]], _OWN, id="upgrade-broke-off-at-the-first"),
+        # Of no host more than three are kept.
+        pytest.param([[_OWN, _OWN, _OLD, _OLDEST], [_NEW, _NEW, _OWN, _OLD]], _OWN, id="upgrade-of-one-host-alone"),
         pytest.param([[_OWN, _NEW, _OWN, _OLD], [_OWN, _NEW, _OWN, _OLD]], _OLD, id="rolled-back-once"),
         pytest.param([[_NEW, _NEW, _OWN], [_NEW, _NEW]], _OWN, id="a-host-that-is-new"),
         pytest.param([[_OWN, _OWN]], "", id="nothing-before"),
