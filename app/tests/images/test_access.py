@@ -74,10 +74,10 @@ def test_the_fleets_own_file_is_the_weakest_source(
     file.write_text("IMAGES_ADDRESS=10.0.0.9:50051\nIMAGES_PATIENCE=7\n")
     monkeypatch.setattr(access, "CLIENT_FILE", file)
     monkeypatch.setenv("IMAGES_PATIENCE", "8")
-    seen: list[access.Access] = []
+    seen: list[access.ClientSettings] = []
     read = access.read
 
-    def spy(*arguments: object) -> access.Access:
+    def spy(*arguments: object) -> access.ClientSettings:
         seen.append(read(*arguments))  # type: ignore[arg-type] # what the command hands over
         return seen[-1]
 

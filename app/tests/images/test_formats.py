@@ -11,22 +11,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frota.images.formats import DEFAULT, BadImage, Limits, Look, look
+from frota.images.formats import DEFAULT_LIMITS, BadImage, ImageHeader, Limits, read_header
 from support.pictures import encode, photo, png, png_bomb, samples, tiff
 
 GOOD = list(samples())
 SIZE, STRIPS = ((256, 4, 1, 8), (257, 4, 1, 8)), 273
 
 
-def refusal(data: bytes, limits: Limits = DEFAULT) -> BadImage:
+def refusal(data: bytes, limits: Limits = DEFAULT_LIMITS) -> BadImage:
     with pytest.raises(BadImage) as caught:
-        look(data, limits)
+        read_header(data, limits)
     return caught.value
 
 
 @pytest.mark.parametrize("kind", GOOD)
 def test_format_and_size_are_told(kind: str) -> None:
-    assert look(samples()[kind]) == Look(kind.partition(" ")[0], 90, 60)
+    assert read_header(samples()[kind]) == ImageHeader(kind.partition(" ")[0], 90, 60)
 
 
 @pytest.mark.parametrize("kind", GOOD)
@@ -34,13 +34,13 @@ def test_a_mapped_file_is_looked_at_like_bytes(kind: str, tmp_path: Path) -> Non
     path = tmp_path / "image"
     path.write_bytes(samples()[kind])
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-        assert look(mapped) == look(samples()[kind])
+        assert read_header(mapped) == read_header(samples()[kind])
 
 
 def test_tiles_of_a_tiff_are_found() -> None:
     grey = (258, 3, 1, 8), (262, 3, 1, 1), (322, 3, 1, 16), (323, 3, 1, 16)
     data = tiff(*SIZE, *grey, (324, 4, 1, 110), (325, 4, 1, 256), after=bytes(256))
-    assert look(data) == Look("TIFF", 8, 8)
+    assert read_header(data) == ImageHeader("TIFF", 8, 8)
     assert refusal(data[:-1]).code == "truncated"
 
 
@@ -79,16 +79,16 @@ def test_a_file_that_was_cut_anywhere_is_refused(kind: str) -> None:
         if kind.startswith("GIF") and data[end - 1 : end] == b";":  # looks like the end; whoever decodes it will see
             continue
         if kind.startswith("JPEG") and (found := told(data[:end])):  # only who decodes its last scan can tell
-            assert found.open_ended
+            assert found.unterminated
             continue
         assert refusal(data[:end]).code in ("truncated", "unsupported", "damaged"), end
     if not kind.startswith("JPEG"):
         assert refusal(data[: len(data) // 2]).code == "truncated"
 
 
-def told(data: bytes) -> Look | None:
+def told(data: bytes) -> ImageHeader | None:
     try:
-        return look(data)
+        return read_header(data)
     except BadImage:
         return None
 
@@ -96,16 +96,16 @@ def told(data: bytes) -> Look | None:
 def test_of_several_photographs_in_a_file_the_first_must_be_whole() -> None:
     several = samples()["JPEG MPO"]
     first = several.index(b"\xff\xd9") + 2
-    assert look(several[: first + 100]).width == 90
-    assert not look(several[:first]).open_ended
-    assert look(several[: first - 1]).open_ended
+    assert read_header(several[: first + 100]).width == 90
+    assert not read_header(several[:first]).unterminated
+    assert read_header(several[: first - 1]).unterminated
 
 
 @pytest.mark.parametrize(
     ("kind", "padding"), [("JPEG", bytes(999)), ("PNG", b"more"), ("WEBP lossy", b"?"), ("GIF", bytes(9))]
 )
 def test_what_comes_after_the_end_does_no_harm(kind: str, padding: bytes) -> None:
-    assert look(samples()[kind] + padding) == look(samples()[kind])
+    assert read_header(samples()[kind] + padding) == read_header(samples()[kind])
 
 
 def test_a_bomb_is_refused_by_its_size_in_pixels() -> None:
@@ -123,7 +123,7 @@ def test_impossible_sides_are_refused(width: int, height: int, code: str) -> Non
 
 
 def test_the_limit_of_pixels_is_inclusive() -> None:
-    assert look(png(1000, 10), Limits(10_000)).width == 1000
+    assert read_header(png(1000, 10), Limits(10_000)).width == 1000
     assert refusal(png(1000, 10), Limits(9_999)).code == "too_large"
 
 
@@ -152,9 +152,9 @@ def test_a_hostile_file_costs_little(data: bytes) -> None:
 def test_looking_copies_nothing(kind: str) -> None:
     picture = photo(900, 700)
     data = encode(picture.quantize(64) if kind == "GIF" else picture, kind)
-    look(data)
+    read_header(data)
     tracemalloc.start()
-    look(data)
+    read_header(data)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 16_384 < len(data)
@@ -177,13 +177,13 @@ def test_noise_behind_a_beginning_is_told_or_refused(kind: str, length: int, noi
 
 def told_or_refused(data: bytes) -> None:
     try:
-        found = look(data)
+        found = read_header(data)
     except BadImage as bad:
         code = bad.code
     else:
-        code = "" if found.width * found.height <= DEFAULT.pixels else "too many"
+        code = "" if found.width * found.height <= DEFAULT_LIMITS.pixels else "too many"
     assert code in ("", "empty", "unsupported", "truncated", "damaged", "too_large")
 
 
 def test_text_chunks_are_not_unpacked() -> None:
-    assert look(png(9, 9, (b"zTXt", b"Comment\0\0" + zlib.compress(bytes(50_000_000))))).width == 9
+    assert read_header(png(9, 9, (b"zTXt", b"Comment\0\0" + zlib.compress(bytes(50_000_000))))).width == 9

@@ -7,14 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frota.images import messages
-from frota.images.messages import BadMessage, Event, Ticket, death_of, metadata, result_keys
+from frota.images.messages import InvalidMessage, QueuedImage, StatusEvent, dead_letter_reason, metadata, result_keys
 
 ID, SHA, TRACE = "0123456789abcdef" * 2, "ab" * 32, "fedcba9876543210" * 2
 names = st.text(st.characters(codec="utf-8"), min_size=1, max_size=60)
 
 
-def ticket(name: str = "photo.jpg", upload: str = "") -> Ticket:
-    return Ticket(ID, name, TRACE, SHA, 1234, upload)
+def image(name: str = "photo.jpg", upload: str = "") -> QueuedImage:
+    return QueuedImage(ID, name, TRACE, SHA, 1234, upload)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_long_names_that_become_one_are_kept_apart_by_what_was_sent() -> None:
 
 
 def test_what_a_result_is_stands_in_its_metadata_whatever_its_name_says() -> None:
-    about = metadata(ticket("photo.webp"), 3, 2, "image/jpeg")
+    about = metadata(image("photo.webp"), 3, 2, "image/jpeg")
     assert (about["media-type"], about["width"], about["height"]) == ("image/jpeg", "3", "2")
 
 
@@ -99,7 +99,7 @@ def test_a_name_that_is_only_strange_is_taken(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("", messages.NO_NAME),
+        ("", messages.EMPTY_NAME),
         ("../../x.jpg", messages.PATH_NAME),
         ("C:\\x.jpg", messages.PATH_NAME),
         ("..", messages.PATH_NAME),
@@ -110,15 +110,15 @@ def test_a_name_that_is_only_strange_is_taken(name: str) -> None:
         ("a\x1b[2J.jpg", messages.CONTROL_CHARACTER.format("U+001B")),
         ("a\0.jpg", messages.CONTROL_CHARACTER.format("U+0000")),
         ("a\u2028.jpg", messages.CONTROL_CHARACTER.format("U+2028")),
-        ("gpj.\u202eexe", messages.TURNED_NAME.format("U+202E")),
-        ("\u2066a.jpg", messages.TURNED_NAME.format("U+2066")),
-        ("f\udce9rias.jpg", messages.NO_UTF8_NAME),
-        ("\udcff\n.jpg", messages.NO_UTF8_NAME),
+        ("gpj.\u202eexe", messages.BIDI_NAME.format("U+202E")),
+        ("\u2066a.jpg", messages.BIDI_NAME.format("U+2066")),
+        ("f\udce9rias.jpg", messages.NOT_UTF8_NAME),
+        ("\udcff\n.jpg", messages.NOT_UTF8_NAME),
         ("é" * 128 + ".jpg", messages.LONG_NAME),
     ],
 )
 def test_a_name_that_is_no_plain_file_name_is_refused_with_the_reason(name: str, reason: str) -> None:
-    with pytest.raises(BadMessage) as error:
+    with pytest.raises(InvalidMessage) as error:
         messages.check_name(name)
     assert str(error.value) == reason
 
@@ -127,16 +127,16 @@ def test_a_name_that_is_no_plain_file_name_is_refused_with_the_reason(name: str,
 def test_a_name_is_taken_as_it_is_or_refused(name: str) -> None:
     try:
         assert messages.check_name(name) == name
-    except BadMessage:
+    except InvalidMessage:
         return
     assert not set(name) & set("/\\\n\r\x00")
     assert len(result_keys(name, SHA)[1].encode()) < 1024
-    assert all(value.isascii() for value in metadata(ticket(name), 1, 1, "image/png").values())
+    assert all(value.isascii() for value in metadata(image(name), 1, 1, "image/png").values())
 
 
 @pytest.mark.parametrize("upload", ["", f"uploads/{ID}"])
 def test_a_ticket_reads_back_from_the_headers_that_it_wrote(upload: str) -> None:
-    assert Ticket.read(ID, ticket(upload=upload).headers()) == ticket(upload=upload)
+    assert QueuedImage.read(ID, image(upload=upload).headers()) == image(upload=upload)
 
 
 @pytest.mark.parametrize(
@@ -154,25 +154,25 @@ def test_a_ticket_reads_back_from_the_headers_that_it_wrote(upload: str) -> None
 def test_headers_that_are_none_of_ours_are_told_from_a_ticket(
     message_id: str | None, changed: dict[str, object]
 ) -> None:
-    with pytest.raises(BadMessage):
-        Ticket.read(message_id, ticket().headers() | changed)
+    with pytest.raises(InvalidMessage):
+        QueuedImage.read(message_id, image().headers() | changed)
 
 
 def test_a_message_without_headers_is_no_ticket() -> None:
-    with pytest.raises(BadMessage):
-        Ticket.read(ID, None)
+    with pytest.raises(InvalidMessage):
+        QueuedImage.read(ID, None)
 
 
 @pytest.mark.parametrize("state", messages.EVENT_STATES)
 def test_an_event_reads_back_as_it_was_written(state: str) -> None:
-    event = Event(ID, state, "férias.png", TRACE, SHA, "worker-1", "férias_gray.png", "results", "por quê")
-    assert Event.read(event.encode()) == event
+    event = StatusEvent(ID, state, "férias.png", TRACE, SHA, "worker-1", "férias_gray.png", "results", "por quê")
+    assert StatusEvent.read(event.encode()) == event
 
 
 @given(st.binary(max_size=200) | st.sampled_from([b"[]", b"{}", b'"x"', b'{"id": 1, "state": "done"}', b"null"]))
 def test_what_is_no_event_is_said_to_be_none(body: bytes) -> None:
-    with pytest.raises(BadMessage):
-        Event.read(body)
+    with pytest.raises(InvalidMessage):
+        StatusEvent.read(body)
 
 
 @pytest.mark.parametrize(
@@ -189,9 +189,9 @@ def test_what_is_no_event_is_said_to_be_none(body: bytes) -> None:
 def test_why_a_message_is_dead_is_what_its_worker_said_or_else_the_broker(
     headers: dict[str, object] | None, code: str
 ) -> None:
-    assert death_of(headers).code == code
+    assert dead_letter_reason(headers).code == code
 
 
 def test_a_message_can_be_read_whatever_the_id_of_its_image() -> None:
-    ticket = Ticket("0" * 32, "a.jpg", TRACE, "a" * 64, 1)
-    assert Ticket.read(ticket.id, ticket.headers()) == ticket
+    image = QueuedImage("0" * 32, "a.jpg", TRACE, "a" * 64, 1)
+    assert QueuedImage.read(image.id, image.headers()) == image

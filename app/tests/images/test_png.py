@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from frota.images.converter.grayscale import convert
-from frota.images.formats import BadImage, look
+from frota.images.formats import BadImage, read_header
 from support.pictures import decode, encode, photo, png
 
 Samples = np.ndarray[Any, Any]
@@ -106,7 +106,7 @@ def test_a_level_or_colour_that_is_transparent_is_white_and_its_neighbours_are_n
 def test_a_transparent_colour_of_16_bits_is_refused_when_it_is_handed_in() -> None:
     samples = ramp(RGB, 16)
     with pytest.raises(BadImage) as caught:
-        look(made(RGB, 16, samples, samples[5, 7], interlaced=False))
+        read_header(made(RGB, 16, samples, samples[5, 7], interlaced=False))
     assert caught.value.code == "unsupported"
     assert "canal alfa" in caught.value.text
 
@@ -143,7 +143,7 @@ def test_a_png_of_an_iphones_application_is_named() -> None:
     chunk = b"CgBI\x50\0\x20\x02"
     odd = data[:8] + struct.pack(">I", 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) + data[8:]
     with pytest.raises(BadImage, match="CgBI") as caught:
-        look(odd)
+        read_header(odd)
     assert caught.value.code == "unsupported"
 
 

@@ -13,7 +13,7 @@ import tifffile
 from PIL import Image, ImageCms
 
 from frota.images.converter.grayscale import convert
-from frota.images.formats import BadImage, look
+from frota.images.formats import BadImage, read_header
 from support import FULL
 from support.pictures import decode, encode, orientation, photo
 from support.tiff_layouts import (
@@ -116,7 +116,7 @@ def samples_of(layout: Layout) -> Samples:
 
 def refused(data: bytes) -> BadImage | None:
     try:
-        look(data)
+        read_header(data)
     except BadImage as bad:
         return bad
     return None
@@ -136,7 +136,9 @@ def independent(data: bytes, layout: Layout) -> Samples:
 
 
 @pytest.mark.parametrize("kind", RIGHT, ids=str)
-def test_of_a_kind_that_is_taken_each_layout_is_shown_right_or_refused_when_it_is_handed_in(kind: Kind) -> None:
+def test_of_a_kind_that_is_taken_each_layout_is_shown_right_or_refused_when_it_is_handed_in(
+    kind: Kind,
+) -> None:
     shown_right = 0
     for layout in some_layouts(kind):
         samples = samples_of(layout)
@@ -152,7 +154,9 @@ def test_of_a_kind_that_is_taken_each_layout_is_shown_right_or_refused_when_it_i
 
 
 @pytest.mark.parametrize("kind", REFUSED, ids=str)
-def test_a_kind_that_is_not_known_to_be_right_is_refused_in_every_layout_when_it_is_handed_in(kind: Kind) -> None:
+def test_a_kind_that_is_not_known_to_be_right_is_refused_in_every_layout_when_it_is_handed_in(
+    kind: Kind,
+) -> None:
     for layout in some_layouts(kind):
         if layout.predictor == 1:
             bad = refused(write(layout, ramp(layout)))

@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 from frota.core import commands, secret_file
 from frota.core.settings import setting
-from frota.images.settings import PREFIX, Broker, path
+from frota.images.settings import PREFIX, BrokerSettings, path
 
 # Where a host of the fleet says how its people get to the producer, and its operators to the broker.
 CLIENT_FILE = Path("/etc/frota/frota-image-client.env")
@@ -45,7 +45,7 @@ def _match(text: str) -> re.Match[str] | None:
 
 
 @dataclass(frozen=True)
-class Access:
+class ClientSettings:
     """What every client command of the images can be told."""
 
     address: str = setting(f"127.0.0.1:{PORT}", "the producer, HOST:PORT", parse=parse_address)
@@ -69,7 +69,7 @@ class Access:
 
 
 @dataclass(frozen=True)
-class Operator(Broker):
+class OperatorSettings(BrokerSettings):
     """What the commands for dead images can be told: how the broker is reached."""
 
     patience: float = setting(
@@ -77,16 +77,16 @@ class Operator(Broker):
     )
 
 
-def read(args: argparse.Namespace) -> Access:
+def read(args: argparse.Namespace) -> ClientSettings:
     """Read how to get to the producer. Raises SettingsError."""
-    config = commands.read_as_people(Access, PREFIX, args, CLIENT_FILE)
+    config = commands.read_as_people(ClientSettings, PREFIX, args, CLIENT_FILE)
     if config.key_file:
         secret_file.check(config.key_file)
     return config
 
 
-def read_operator(args: argparse.Namespace) -> Operator:
+def read_operator(args: argparse.Namespace) -> OperatorSettings:
     """Read how to get to the broker. Raises SettingsError."""
-    config = commands.read_as_people(Operator, PREFIX, args, OPERATOR_FILE)
+    config = commands.read_as_people(OperatorSettings, PREFIX, args, OPERATOR_FILE)
     config.check_secrets()
     return config

@@ -12,7 +12,7 @@ from typing import Any
 from frota.core import commands
 from frota.core.settings import SettingsError
 from frota.images import settings
-from frota.images.access import Access, Operator
+from frota.images.access import ClientSettings, OperatorSettings
 from frota.images.messages import check_id
 from frota.images.settings import PREFIX, PRODUCER_UNIT, SYSTEM, WORKER_UNIT, ProducerSettings, WorkerSettings
 
@@ -75,7 +75,7 @@ def _dead(group: Group) -> None:
     drop.add_argument("--yes", action="store_true", help="do not ask whether it is meant")
     for name, parser in ("list", listing), ("retry", retry), ("drop", drop):
         parser.set_defaults(command=name, usage=parser.error)
-        commands.configurable(parser, Operator, PREFIX)
+        commands.configurable(parser, OperatorSettings, PREFIX)
         parser.add_argument("--json", action="store_true", help="one JSON object a line, for machines")
 
 
@@ -96,7 +96,7 @@ def _intermixed(parser: argparse.ArgumentParser) -> None:
 
 def _client(parser: argparse.ArgumentParser) -> None:
     _intermixed(parser)
-    commands.configurable(parser, Access, PREFIX)
+    commands.configurable(parser, ClientSettings, PREFIX)
     parser.add_argument("--json", action="store_true", help="one JSON object a line, for machines")
 
 

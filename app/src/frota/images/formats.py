@@ -16,16 +16,16 @@ from frota.images import tiff
 Source = bytes | mmap.mmap
 
 HEAD_BYTES = 1024  # of a file, enough to recognise its format
-LONGEST_SIDE = 65_500  # libjpeg makes no longer one
-_MOST_MARKERS = 5_000  # before a JPEG's first scan; an ICC profile and extended XMP may take some hundreds
+MAX_SIDE_PIXELS = 65_500  # libjpeg makes no longer one
+_MAX_MARKERS = 5_000  # before a JPEG's first scan; an ICC profile and extended XMP may take some hundreds
 _MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # between a JPEG's scans, or in them where it is broken
 _JPEG_FRAMES = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)  # baseline, extended, progressive; the last two are coded arithmetically
 _PROGRESSIVE = (0xC2, 0xCA)
-_AS_USUAL = "salve-o como JPEG comum, de 8 bits, ou como PNG"
-_MOST_BLOCKS = 200_000  # of a GIF, of 255 bytes each; to walk so many takes some hundredths of a second
+_ADVICE_JPEG = "salve-o como JPEG comum, de 8 bits, ou como PNG"
+_MAX_GIF_BLOCKS = 200_000  # of a GIF, of 255 bytes each; to walk so many takes some hundredths of a second
 
 # What people send and what is no image that we take, so that the answer can name it.
-_OTHERS = (
+_UNSUPPORTED_FORMATS = (
     (re.compile(rb"....ftyp(?:hei|hev|mif1|msf1)", re.DOTALL), "HEIC"),
     (re.compile(rb"....ftypavi", re.DOTALL), "AVIF"),
     (re.compile(rb"....ftyp", re.DOTALL), "vídeo MP4"),
@@ -61,13 +61,13 @@ class Limits(NamedTuple):
     """What is too large, however few bytes it takes."""
 
     pixels: int = 65_000_000
-    side: int = LONGEST_SIDE
+    side: int = MAX_SIDE_PIXELS
 
 
-DEFAULT = Limits()
+DEFAULT_LIMITS = Limits()
 
 
-class Look(NamedTuple):
+class ImageHeader(NamedTuple):
     """An image's format as Pillow calls it, and its size in pixels (of an animation, of its canvas).
 
     A JPEG without its end marker is `open_ended`: every scan that it needs has begun, but only who decodes the last one
@@ -77,10 +77,10 @@ class Look(NamedTuple):
     format: str
     width: int
     height: int
-    open_ended: bool = False
+    unterminated: bool = False
 
 
-class Grey(NamedTuple):
+class GreyImage(NamedTuple):
     """A grey image of 8 bits a pixel, its media type, and its size in pixels."""
 
     data: bytes
@@ -94,20 +94,20 @@ def makes_png(extension: str) -> bool:
     return extension.lower() == ".png"
 
 
-def look(data: Source, limits: Limits = DEFAULT) -> Look:
+def read_header(data: Source, limits: Limits = DEFAULT_LIMITS) -> ImageHeader:
     """Return format and size. Raises BadImage: empty, unsupported, truncated, damaged or too_large."""
     if not len(data):
         raise BadImage("empty", "imagem vazia: o arquivo tem zero bytes")
     name, measure = _recognise(data)
     try:
-        found = Look(name, *measure(data))
+        found = ImageHeader(name, *measure(data))
     except (struct.error, IndexError, OverflowError):  # something is said to be where the file has ended
         raise _truncated(name) from None
-    check(found.width, found.height, limits)
+    check_size(found.width, found.height, limits)
     return found
 
 
-def check(width: int, height: int, limits: Limits) -> None:
+def check_size(width: int, height: int, limits: Limits) -> None:
     """Raise BadImage where a size is none, or beyond the limits."""
     if not width or not height:
         raise BadImage("damaged", f"imagem inválida: {width} x {height} pixels")
@@ -119,7 +119,7 @@ def check(width: int, height: int, limits: Limits) -> None:
         raise BadImage("too_large", text)
 
 
-def recognise(head: bytes) -> str:
+def recognise_format(head: bytes) -> str:
     """Return a file's format by its first `HEAD_BYTES`. Raises BadImage for what is empty, or no image of ours."""
     if not head:
         raise BadImage("empty", "imagem vazia: o arquivo tem zero bytes")
@@ -131,7 +131,7 @@ def _recognise(data: Source) -> tuple[str, Callable[[Source], tuple[int, int] | 
     for beginning, name, measure in _FORMATS:
         if beginning.match(head):
             return name, measure
-    found = next((f" ({name})" for beginning, name in _OTHERS if beginning.match(head)), "")
+    found = next((f" ({name})" for beginning, name in _UNSUPPORTED_FORMATS if beginning.match(head)), "")
     raise BadImage("unsupported", f"formato não suportado{found}: envie JPEG, PNG, WebP, TIFF ou GIF")
 
 
@@ -146,7 +146,7 @@ def _damaged(name: str, what: str) -> BadImage:
 def _jpeg(data: Source) -> tuple[int, int, bool]:
     """Walk the markers to the first scan (ITU-T T.81, B.1.1.2)."""
     at, frame = 2, 0
-    for _ in range(_MOST_MARKERS):
+    for _ in range(_MAX_MARKERS):
         while data[at] != 0xFF:  # readers skip what is between two segments
             at = data.find(b"\xff", at)
             if at < 0:
@@ -155,11 +155,11 @@ def _jpeg(data: Source) -> tuple[int, int, bool]:
         if code == 0xDA:
             if not frame:
                 raise _damaged("JPEG", "sem tamanho")
-            open_ended = data.rfind(b"\xff\xd9", at, jpeg_size(data)) < 0
-            if open_ended and not _all_scans_begin(data, frame, at):
+            unterminated = data.rfind(b"\xff\xd9", at, jpeg_size(data)) < 0
+            if unterminated and not _all_scans_begin(data, frame, at):
                 raise _truncated("JPEG")
             height, width = struct.unpack_from(">HH", data, frame + 5)
-            return width, height, open_ended
+            return width, height, unterminated
         if code == 0xFF:  # fill byte
             at += 1
         elif code in (0x00, 0x01) or 0xD0 <= code <= 0xD9:  # stands alone
@@ -182,7 +182,7 @@ def jpeg_size(data: Source) -> int:
     start = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
     if start < 0 or data[start : start + 4] != b"SEFH":
         return len(data)
-    count = min(struct.unpack_from("<I", data, start + 8)[0], _MOST_MARKERS)
+    count = min(struct.unpack_from("<I", data, start + 8)[0], _MAX_MARKERS)
     farthest = max((struct.unpack_from("<I", data, start + 16 + 12 * place)[0] for place in range(count)), default=0)
     return start - farthest if farthest < start else len(data)
 
@@ -190,11 +190,11 @@ def jpeg_size(data: Source) -> int:
 def _check_frame(code: int, bits: int, components: int) -> None:
     """Refuse the kinds of JPEG that neither browsers nor our decoder know (T.81, B.2.2)."""
     if code not in _JPEG_FRAMES:
-        raise BadImage("unsupported", f"JPEG sem perdas ou hierárquico não é suportado: {_AS_USUAL}")
+        raise BadImage("unsupported", f"JPEG sem perdas ou hierárquico não é suportado: {_ADVICE_JPEG}")
     if bits != 8:
-        raise BadImage("unsupported", f"JPEG de {bits} bits não é suportado: {_AS_USUAL}")
+        raise BadImage("unsupported", f"JPEG de {bits} bits não é suportado: {_ADVICE_JPEG}")
     if components not in (1, 3, 4):
-        raise BadImage("unsupported", f"JPEG de {components} componentes não é suportado: {_AS_USUAL}")
+        raise BadImage("unsupported", f"JPEG de {components} componentes não é suportado: {_ADVICE_JPEG}")
 
 
 def _all_scans_begin(data: Source, frame: int, first: int) -> bool:
@@ -203,7 +203,7 @@ def _all_scans_begin(data: Source, frame: int, first: int) -> bool:
     For each component they have to bring all 64 coefficients down to their last bit (T.81, G.1.1.1).
     """
     needed = {data[frame + 10 + 3 * place]: set(range(64)) for place in range(data[frame + 9])}
-    for found, _ in zip(_MARKER.finditer(data, first), range(_MOST_MARKERS), strict=False):
+    for found, _ in zip(_MARKER.finditer(data, first), range(_MAX_MARKERS), strict=False):
         at = found.start()
         if data[at + 1] != 0xDA:
             continue
@@ -235,7 +235,7 @@ def _png(data: Source) -> tuple[int, int]:
 def _png_has(data: Source, wanted: bytes) -> bool:
     """Tell whether there is a chunk of this name in front of the pixels."""
     at = 8
-    for _ in range(_MOST_MARKERS):
+    for _ in range(_MAX_MARKERS):
         size, name = struct.unpack_from(">I4s", data, at)
         if name in (wanted, b"IDAT"):
             return bool(name == wanted)
@@ -287,11 +287,11 @@ def _gif_ends(data: Source) -> bool:
         while size := data[at]:
             at += 1 + size
             blocks += 1
-            if blocks > _MOST_BLOCKS:  # left to the decoder
+            if blocks > _MAX_GIF_BLOCKS:  # left to the decoder
                 return True
         at += 1
         blocks += 1  # the terminator: an extension may have nothing else
-        if blocks > _MOST_BLOCKS:
+        if blocks > _MAX_GIF_BLOCKS:
             return True
     return images > 0
 
@@ -312,9 +312,9 @@ def _tiff(data: Source) -> tuple[int, int]:
         if max(offsets) >= len(data) or max(map(sum, zip(offsets, sizes, strict=False))) > len(data):
             raise _truncated("TIFF")
         tiff.check_layout(tags, big_endian=data[:1] == b"M")
-    except tiff.DirectoryError:
+    except tiff.InvalidDirectory:
         raise _damaged("TIFF", "diretório inválido") from None
-    except tiff.Unsupported as error:
+    except tiff.UnsupportedLayout as error:
         raise BadImage("unsupported", str(error)) from None
     return tags[tiff.WIDTH][0], tags[tiff.HEIGHT][0]
 

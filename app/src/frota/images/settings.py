@@ -48,7 +48,7 @@ _PEM = "file (PEM) with "
 
 
 @dataclass(frozen=True)
-class Broker:
+class BrokerSettings:
     """How the broker is reached; with a certificate over TLS and by it alone, without one in clear text."""
 
     brokers: tuple[tuple[str, int], ...] = setting(
@@ -79,7 +79,7 @@ class Broker:
 
 
 @dataclass(frozen=True)
-class Storage:
+class StorageSettings:
     """How S3 is reached; who we are there is found as the AWS CLI does, or in systemd's credential `aws`."""
 
     s3_endpoint: str = setting("", "URL of an S3 that is not AWS's own")
@@ -88,7 +88,7 @@ class Storage:
 
 
 @dataclass(frozen=True)
-class ProducerSettings(Broker, Storage):
+class ProducerSettings(BrokerSettings, StorageSettings):
     """What `frota images serve` can be told."""
 
     host: str = setting("127.0.0.1", "address to listen on", parse=parse_host)
@@ -138,7 +138,7 @@ class ProducerSettings(Broker, Storage):
 
 
 @dataclass(frozen=True)
-class WorkerSettings(Broker, Storage):
+class WorkerSettings(BrokerSettings, StorageSettings):
     """What `frota images work` can be told."""
 
     bucket: str = setting("", "bucket for the results")

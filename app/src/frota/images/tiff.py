@@ -28,8 +28,8 @@ _WANTED = frozenset((WIDTH, HEIGHT, STRIP_OFFSETS, STRIP_SIZES, TILE_OFFSETS, TI
     _EXTRA, _FORMAT, _SUBSAMPLING, _REFERENCE,
 }  # fmt: skip
 _PARTS = frozenset((STRIP_OFFSETS, STRIP_SIZES, TILE_OFFSETS, TILE_SIZES))
-_MOST_STRIPS = 1 << 17  # and the values of any other tag that are read: more are no layout that is read right
-_MOST_TAGS = 1_000  # of a directory, ascending: ours are among the first 532
+_MAX_STRIPS = 1 << 17  # and the values of any other tag that are read: more are no layout that is read right
+_MAX_TAGS = 1_000  # of a directory, ascending: ours are among the first 532
 _TYPES = {1: "B", 3: "H", 4: "I", 16: "Q"}  # BYTE, SHORT, LONG and BigTIFF's LONG8
 _RATIONAL = 5  # a numerator and a denominator, both LONG
 _ONE = {(order, kind): struct.Struct(order + code) for order in "<>" for kind, code in _TYPES.items()}
@@ -136,11 +136,11 @@ _COMPRESSIONS |= {50001: "WebP", 52546: "JPEG XL", 50002: "JPEG XL"}
 _ADVICE = "não é suportado: converta-o para PNG, ou para TIFF de 8 bits por canal em RGB, sem planos separados"
 
 
-class DirectoryError(Exception):
+class InvalidDirectory(Exception):
     """The directory cannot be what it says."""
 
 
-class Unsupported(Exception):
+class UnsupportedLayout(Exception):
     """The layout is not among those that are known to be read right: says in Portuguese which one it is."""
 
 
@@ -152,14 +152,14 @@ def directory(data: bytes | mmap.mmap) -> Tags:
     order = "<" if data[:1] == b"I" else ">"
     big = struct.unpack_from(order + "H", data, 2)[0] == 43
     if big and order == ">":
-        raise Unsupported(f"BigTIFF em ordem big-endian {_ADVICE}")
+        raise UnsupportedLayout(f"BigTIFF em ordem big-endian {_ADVICE}")
     (at,) = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)
     (entries,) = struct.unpack_from(order + ("Q" if big else "H"), data, at)
     at += 8 if big else 2
     head, step, inline = struct.Struct(order + ("HHQ" if big else "HHI")), 20 if big else 12, 8 if big else 4
     place_of = struct.Struct(order + ("Q" if big else "I"))
     tags: dict[int, tuple[int, ...]] = {}
-    for place in range(at, at + min(entries, _MOST_TAGS) * step, step):
+    for place in range(at, at + min(entries, _MAX_TAGS) * step, step):
         tag, kind, count = head.unpack_from(data, place)
         if tag in _WANTED:
             if tag == _REFERENCE and kind == _RATIONAL:
@@ -167,12 +167,12 @@ def directory(data: bytes | mmap.mmap) -> Tags:
             elif tag == _REFERENCE and kind not in _TYPES:  # means something in YCbCr alone, where it is refused
                 tags[tag] = ()
                 continue
-            if tag in tags or kind not in _TYPES or (tag in _PARTS and count > _MOST_STRIPS):
-                raise DirectoryError
+            if tag in tags or kind not in _TYPES or (tag in _PARTS and count > _MAX_STRIPS):
+                raise InvalidDirectory
             if count == 1 and (big or kind != 16):  # as most are
                 tags[tag] = _ONE[order, kind].unpack_from(data, place + head.size)
                 continue
-            values, value = struct.Struct(f"{order}{min(count, _MOST_STRIPS)}{_TYPES[kind]}"), place + head.size
+            values, value = struct.Struct(f"{order}{min(count, _MAX_STRIPS)}{_TYPES[kind]}"), place + head.size
             if values.size > inline:
                 (value,) = place_of.unpack_from(data, value)
             tags[tag] = values.unpack_from(data, value)
@@ -183,7 +183,7 @@ def check_layout(tags: Tags, *, big_endian: bool) -> None:
     """Raise Unsupported for pixels that are not known to be read right, DirectoryError where some are missing."""
     layout = _Layout.of(tags, big_endian=big_endian)
     if not layout.right(tags):
-        raise Unsupported(f"TIFF {layout} {_ADVICE}")
+        raise UnsupportedLayout(f"TIFF {layout} {_ADVICE}")
     _check_parts(tags, layout)
 
 
@@ -198,19 +198,19 @@ def _check_parts(tags: Tags, layout: "_Layout") -> None:
     else:
         across, down = (_one(tags, tag, 0) for tag in (_TILE_WIDTH, _TILE_HEIGHT))
         if not across or not down or across % 16 or down % 16:
-            raise Unsupported(f"TIFF em blocos de {across} x {down} pixels {_ADVICE}")
+            raise UnsupportedLayout(f"TIFF em blocos de {across} x {down} pixels {_ADVICE}")
         parts, last = -(-width // across) * -(-height // down), down
         offsets, sizes = tags[TILE_OFFSETS], tags.get(TILE_SIZES, ())
     count = parts * (layout.samples if layout.planes else 1)
     if not parts or len(offsets) < count or (sizes and len(sizes) < count):
-        raise DirectoryError
+        raise InvalidDirectory
     if not all(offsets) or not all(sizes):
-        raise Unsupported(f"TIFF com partes vazias {_ADVICE}")
+        raise UnsupportedLayout(f"TIFF com partes vazias {_ADVICE}")
     if sizes and layout.compression == _RAW:
         row = -(-across * layout.bits * (1 if layout.planes else layout.samples) // 8)
         least = [down * row] * (parts - 1) + [last * row]  # of each plane's parts
         if any(size < least[place % parts] for place, size in enumerate(sizes[:count])):
-            raise DirectoryError
+            raise InvalidDirectory
 
 
 class _Layout(NamedTuple):

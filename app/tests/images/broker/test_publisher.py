@@ -12,9 +12,9 @@ import pika
 import pytest
 from pika.exceptions import ChannelWrongStateError
 
-from frota.images.broker.publisher import NackError, Publisher, UnroutableError, _Confirms
+from frota.images.broker.publisher import NackError, Publisher, UnroutableError, _PendingConfirms
 from frota.images.broker.session import BrokerUnavailable
-from frota.images.settings import Broker
+from frota.images.settings import BrokerSettings
 
 
 def confirm(tag: int, *, several: bool = False, ack: bool = True) -> Any:
@@ -43,7 +43,7 @@ async def settled(futures: "list[asyncio.Future[None]]") -> list[Any]:
 )
 def test_a_confirm_settles_its_message_or_all_up_to_it(frames: list[Any], expected: list[Any]) -> None:
     async def run() -> list[Any]:
-        confirms = _Confirms()
+        confirms = _PendingConfirms()
         futures = [confirms.expect(name, 1) for name in ("a", "b", "c")]
         for frame in frames:
             confirms.confirm(frame)
@@ -54,9 +54,9 @@ def test_a_confirm_settles_its_message_or_all_up_to_it(frames: list[Any], expect
 
 def test_a_message_that_came_back_is_no_success_even_if_it_is_confirmed_afterwards_nor_is_its_twin() -> None:
     async def run() -> list[Any]:
-        confirms = _Confirms()
+        confirms = _PendingConfirms()
         futures = [confirms.expect(name, 1) for name in ("a", "b", "a")]
-        confirms.give_back("a")
+        confirms.mark_unroutable("a")
         confirms.confirm(confirm(3, several=True))
         return await settled(futures)
 
@@ -65,10 +65,10 @@ def test_a_message_that_came_back_is_no_success_even_if_it_is_confirmed_afterwar
 
 def test_what_was_not_confirmed_when_the_connection_was_lost_is_told_to_be_in_doubt() -> None:
     async def run() -> list[Any]:
-        confirms = _Confirms()
+        confirms = _PendingConfirms()
         futures = [confirms.expect(name, 1) for name in ("a", "b")]
         confirms.confirm(confirm(1))
-        confirms.lose("gone")
+        confirms.fail_all("gone")
         return await settled(futures)
 
     assert asyncio.run(run()) == [None, BrokerUnavailable]
@@ -88,15 +88,15 @@ class Channel:
         self.published.append(body)
 
 
-def publisher(channel: Channel, most_bytes: float = math.inf) -> tuple[Publisher, "asyncio.Future[str]"]:
+def publisher(channel: Channel, max_unconfirmed_bytes: float = math.inf) -> tuple[Publisher, "asyncio.Future[str]"]:
     """Return a publisher with a session, and what ends that."""
 
     async def prepare(_session: object) -> None:
         pass
 
-    found = Publisher(Broker(), prepare, most_bytes)
+    found = Publisher(BrokerSettings(), prepare, max_unconfirmed_bytes)
     over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    found._session = SimpleNamespace(channel=channel, over=over)  # type: ignore[assignment] # as far as it is used
+    found._session = SimpleNamespace(channel=channel, closed=over)  # type: ignore[assignment] # as far as it is used
     return found, over
 
 
@@ -106,7 +106,7 @@ ABOUT = pika.BasicProperties(message_id="a")
 def test_what_was_given_up_is_ours_to_keep_until_it_is_confirmed_and_nothing_is_taken_beyond_the_room() -> None:
     async def run() -> list[bytes]:
         channel = Channel()
-        found, _ = publisher(channel, most_bytes=10)
+        found, _ = publisher(channel, max_unconfirmed_bytes=10)
         given_up = asyncio.ensure_future(found.publish("", "q", b"12345678", ABOUT))
         await asyncio.sleep(0)
         given_up.cancel()

@@ -11,7 +11,7 @@ from pika.exceptions import ChannelWrongStateError
 from frota.images.broker import session as broker
 from frota.images.broker.consumer import Delivery
 from frota.images.broker.session import BrokerConnection, BrokerUnavailable, Session
-from frota.images.settings import Broker
+from frota.images.settings import BrokerSettings
 
 
 def closing(*_: object, **__: object) -> None:
@@ -67,7 +67,7 @@ def test_a_session_that_ends_while_it_is_prepared_is_closed_and_another_is_tried
             closing()
 
         monkeypatch.setattr(broker, "connect", connect)
-        return await BrokerConnection(Broker(), "for a test", prepare)._once(), connection.closed
+        return await BrokerConnection(BrokerSettings(), "for a test", prepare)._connect_once(), connection.closed
 
     assert asyncio.run(run()) == (False, 1)
 
@@ -79,5 +79,5 @@ def test_a_broker_that_does_not_hear_the_end_is_not_waited_for(monkeypatch: pyte
             await session(connection).close()
         return connection.over.done()
 
-    monkeypatch.setattr(broker, "_CLOSE_SECONDS", 0.01)
+    monkeypatch.setattr(broker, "_CLOSE_TIMEOUT_S", 0.01)
     assert not asyncio.run(run())

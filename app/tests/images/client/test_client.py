@@ -13,10 +13,10 @@ import pytest
 
 from frota.core.errors import ServerUnavailable
 from frota.images import messages
-from frota.images.access import Access
+from frota.images.access import ClientSettings
 from frota.images.client import client as module
 from frota.images.client.calls import Image
-from frota.images.client.client import Client, Refused
+from frota.images.client.client import Client, RequestRejected
 from frota.images.client.files import CHANGED, BadFile
 from frota.images.proto import images_pb2 as native
 from support import PATIENCE, reserved_port
@@ -24,7 +24,7 @@ from support.fake_producer import Fake, Received, Reply, fake
 from support.images import images, pictures, send
 
 MIB = 2**20
-AWAY = (grpc.StatusCode.UNAVAILABLE, messages.BROKER_AWAY)
+AWAY = (grpc.StatusCode.UNAVAILABLE, messages.BROKER_UNAVAILABLE)
 
 
 def sent(
@@ -34,7 +34,7 @@ def sent(
     port = server if isinstance(server, int) else server.port
 
     async def work() -> str:
-        async with Client(Access(address=f"127.0.0.1:{port}", patience=patience), tell) as one:
+        async with Client(ClientSettings(address=f"127.0.0.1:{port}", patience=patience), tell) as one:
             return await one.send(image)
 
     return asyncio.run(work())
@@ -69,7 +69,7 @@ def test_what_may_pass_is_tried_again_under_the_same_id_and_in_the_same_trace(
 
 @pytest.mark.parametrize("code", [grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED])
 def test_a_refusal_for_good_is_not_tried_again(tmp_path: Path, code: grpc.StatusCode) -> None:
-    with fake(lambda _: (code, "não")) as server, pytest.raises(Refused, match="não") as refused:
+    with fake(lambda _: (code, "não")) as server, pytest.raises(RequestRejected, match="não") as refused:
         sent(server, picture(tmp_path))
     assert (refused.value.code, len(server.received)) == (code.name, 1)
 
@@ -107,25 +107,25 @@ def test_a_server_that_goes_in_the_middle_of_an_upload_gets_all_of_it_again(tmp_
 
 def test_a_refusal_in_the_middle_of_an_upload_is_heard(tmp_path: Path) -> None:
     refusal = (grpc.StatusCode.RESOURCE_EXHAUSTED, "grande demais")
-    with fake(lambda _: refusal) as server, pytest.raises(Refused, match="grande demais"):
+    with fake(lambda _: refusal) as server, pytest.raises(RequestRejected, match="grande demais"):
         sent(server, picture(tmp_path, 16 * MIB))
 
 
 def test_no_storage_concerns_large_images_only_and_not_the_others_of_the_command(
     tmp_path: Path,
 ) -> None:
-    away = (grpc.StatusCode.UNAVAILABLE, messages.STORAGE_AWAY)
+    away = (grpc.StatusCode.UNAVAILABLE, messages.STORAGE_UNAVAILABLE)
     paths = [*pictures(tmp_path, "large.jpg", size=16 * MIB), *pictures(tmp_path, "a.jpg")]
     with fake(lambda one: away if one.method == "Upload" else None) as server:
         ran = send(server, "--patience", 1, *paths)
-    assert (ran.status, f"✘ Falha: {paths[0]}: {messages.STORAGE_AWAY}" in ran.lines) == (1, True)
+    assert (ran.status, f"✘ Falha: {paths[0]}: {messages.STORAGE_UNAVAILABLE}" in ran.lines) == (1, True)
     assert "✔ Feita: a.jpg: https://results/a.jpg" in ran.lines
 
 
 def test_an_answer_that_does_not_come_is_asked_for_over_another_connection(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_TRY", 0.5)
+    monkeypatch.setattr(module, "_ATTEMPT_TIMEOUT_S", 0.5)
     answered = asyncio.Event()
 
     async def never(_context: Any) -> None:
@@ -149,7 +149,7 @@ def test_an_answer_that_does_not_come_is_asked_for_over_another_connection(
 def test_a_server_that_says_nothing_at_all_is_given_up_when_patience_ends(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_TRY", 0.4)
+    monkeypatch.setattr(module, "_ATTEMPT_TIMEOUT_S", 0.4)
     with (
         socket.create_server(("127.0.0.1", 0)) as silent,
         pytest.raises(ServerUnavailable, match=r"after [12] s: .*no answer"),
@@ -171,7 +171,7 @@ def test_an_upload_that_its_client_gives_up_is_ended_at_once(tmp_path: Path) -> 
     Path(image.path).write_bytes(bytes(5 * MIB))
 
     async def work(server: Fake) -> None:
-        async with Client(Access(address=f"127.0.0.1:{server.port}")) as one:
+        async with Client(ClientSettings(address=f"127.0.0.1:{server.port}")) as one:
             with pytest.raises(BadFile) as held:
                 await one.send(image)
             assert await asyncio.to_thread(server.given_up.wait, PATIENCE)
@@ -216,7 +216,7 @@ def test_what_grpc_says_of_a_message_that_is_too_large_is_said_in_words(tmp_path
 
 
 def test_an_original_gets_no_upload(tmp_path: Path) -> None:
-    with fake(services="original") as server, pytest.raises(Refused, match="o máximo é 15728640"):
+    with fake(services="original") as server, pytest.raises(RequestRejected, match="o máximo é 15728640"):
         sent(server, picture(tmp_path, 16 * MIB))
     assert server.received == []
 
@@ -232,7 +232,7 @@ def test_statuses_come_in_the_order_of_their_ids_however_many_they_are() -> None
     ids = [f"{number:032x}" for number in range(2500)]
 
     async def work(port: int) -> list[native.Status]:
-        async with Client(Access(address=f"127.0.0.1:{port}")) as one:
+        async with Client(ClientSettings(address=f"127.0.0.1:{port}")) as one:
             return await one.statuses(ids)
 
     with fake() as server:

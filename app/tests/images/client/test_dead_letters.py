@@ -5,7 +5,7 @@ from typing import Any
 import pika
 import pytest
 
-from frota.images.client.dead_letters import Dead
+from frota.images.client.dead_letters import DeadLetter
 
 
 @pytest.mark.parametrize(
@@ -18,7 +18,7 @@ from frota.images.client.dead_letters import Dead
 )
 def test_no_message_of_somebody_elses_stops_the_list(timestamp: int | None, headers: dict[str, Any] | None) -> None:
     properties = pika.BasicProperties(timestamp=timestamp, headers=headers)
-    found = Dead(1, "-", properties, b"12345").fields()
+    found = DeadLetter(1, "-", properties, b"12345").fields()
     assert found["size"] == 5
     assert found["time"] == ("2026-09-21T14:13:20Z" if timestamp == 1_790_000_000 else found["time"])
     assert isinstance(found["reason"], str)
@@ -26,4 +26,4 @@ def test_no_message_of_somebody_elses_stops_the_list(timestamp: int | None, head
 
 def test_a_time_that_is_none_is_left_out() -> None:
     for timestamp in (1_790_000_000_000, 2**64 - 1):
-        assert Dead(1, "-", pika.BasicProperties(timestamp=timestamp), b"").fields()["time"] == "-"
+        assert DeadLetter(1, "-", pika.BasicProperties(timestamp=timestamp), b"").fields()["time"] == "-"

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from frota.images.access import Access
+from frota.images.access import ClientSettings
 from frota.images.client import diagnosis
 from support import PATIENCE, reserved_port
 from support.fake_producer import fake
@@ -129,7 +129,7 @@ def saying(*answers: bytes) -> Callable[[socket.socket], None]:
 
 
 def explained(port: int) -> str:
-    return diagnosis.explain(Access(address=f"127.0.0.1:{port}"))
+    return diagnosis.explain(ClientSettings(address=f"127.0.0.1:{port}"))
 
 
 def test_a_server_of_something_else_is_told_by_what_it_says() -> None:
@@ -138,7 +138,7 @@ def test_a_server_of_something_else_is_told_by_what_it_says() -> None:
 
 
 def test_a_host_that_does_not_exist_is_told_of() -> None:
-    assert diagnosis.explain(Access(address="no-such-host.invalid:1")).startswith("no such host: ")
+    assert diagnosis.explain(ClientSettings(address="no-such-host.invalid:1")).startswith("no such host: ")
 
 
 def test_of_a_server_that_is_away_or_well_nothing_is_said() -> None:
@@ -154,6 +154,6 @@ def test_a_server_that_hangs_up_once_is_only_about_to_end() -> None:
 
 
 def test_a_server_that_says_nothing_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(diagnosis, "_SECONDS", 0.2)
+    monkeypatch.setattr(diagnosis, "_STEP_TIMEOUT_S", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         assert explained(silent.getsockname()[1]) == ""

@@ -19,7 +19,7 @@ def found(folder: Path, *words: Path) -> list[str]:
     return [str(Path(one.path).relative_to(folder)) for one in files.expand(map(str, words), [])]
 
 
-def passed_over(folder: Path) -> dict[str, str]:
+def skipped(folder: Path) -> dict[str, str]:
     """Return what is not sent of a folder, as paths below it, and why."""
     over: list[files.File] = []
     files.expand([str(folder)], over)
@@ -38,7 +38,7 @@ def test_an_image_is_known_by_its_content_whatever_it_is_called(tmp_path: Path) 
         kind = name.partition(".")[0].replace("-", " ")
         (tmp_path / name).write_bytes(samples().get(kind, samples()["JPEG"]))
     assert found(tmp_path, tmp_path) == sorted(names)
-    assert passed_over(tmp_path) == {}
+    assert skipped(tmp_path) == {}
 
 
 @pytest.mark.parametrize("end", ["jfif", "JPE", "mpo", "apng", "Tiff"])
@@ -63,7 +63,7 @@ def test_what_is_not_sent_of_a_folder_is_told_with_its_reason(tmp_path: Path) ->
         listening.bind(str(folder / "socket"))
         (folder / "null").symlink_to("/dev/null")
         (folder / "zero.jpg").symlink_to("/dev/zero")
-        assert passed_over(folder) == {
+        assert skipped(folder) == {
             ".cache": "oculto",
             ".c.jpg": "oculto",
             "IMG.HEIC": "formato não suportado (HEIC)",
@@ -95,7 +95,7 @@ def test_a_file_that_cannot_be_read_is_told_and_one_that_is_called_an_image_fail
         return really(path, *more)
 
     monkeypatch.setattr(os, "open", refusing)
-    assert passed_over(tmp_path) == {"shut": "sem permissão de leitura"}
+    assert skipped(tmp_path) == {"shut": "sem permissão de leitura"}
     assert found(tmp_path, tmp_path) == ["shut.jpg"]
 
 

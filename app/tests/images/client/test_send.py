@@ -142,7 +142,7 @@ def test_a_file_of_which_nothing_can_be_sent_says_why_and_the_others_go_on(tmp_p
         "pipe.jpg": "não é um arquivo comum",
         "folder": "nenhuma imagem nesta pasta",
         "none.jpg": "arquivo não existe",
-        "no\\udcff.jpg": messages.NO_UTF8_NAME,
+        "no\\udcff.jpg": messages.NOT_UTF8_NAME,
     }.items():
         assert f"✘ Falha: {tmp_path}/{name}: {text}" in ran.lines
     assert ran.status == 1

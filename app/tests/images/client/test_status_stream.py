@@ -12,10 +12,10 @@ from typing import Any
 
 import pytest
 
-from frota.images.access import Access
+from frota.images.access import ClientSettings
 from frota.images.client import status_stream as module
 from frota.images.client.client import Client
-from frota.images.client.status_stream import Following
+from frota.images.client.status_stream import StatusStream
 from frota.images.proto import images_pb2 as native
 from support import PATIENCE, frota
 from support.fake_producer import DONE, Fake, fake
@@ -27,9 +27,9 @@ def follow(server: Fake, ids: list[str], unknown_seconds: float = 0, patience: f
     changes: list[native.Status] = []
 
     async def work() -> None:
-        access = Access(address=f"127.0.0.1:{server.port}", patience=patience)
+        access = ClientSettings(address=f"127.0.0.1:{server.port}", patience=patience)
         async with Client(access, lambda _: None) as client:
-            one = Following(client, changes.append, unknown_seconds)
+            one = StatusStream(client, changes.append, unknown_seconds)
             one.add(ids)
             one.complete()
             await one.run()
@@ -50,8 +50,8 @@ def waiting(server: Fake, path: Path, *words: object) -> Iterator["subprocess.Po
 
 
 def test_every_change_is_told_once_though_every_new_stream_tells_it_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_SHORTEST", 0.0)
-    monkeypatch.setattr(module, "_LONGEST", 0.05)
+    monkeypatch.setattr(module, "_MIN_STREAM_S", 0.0)
+    monkeypatch.setattr(module, "_MAX_STREAM_S", 0.05)
     with fake(states=lambda _: (native.WORKING,)) as server:
         server.names = {"a" * 32: "a.jpg"}
         thread = threading.Thread(target=lambda: told.extend(follow(server, ["a" * 32])))
@@ -111,7 +111,7 @@ def test_a_server_that_goes_for_good_leaves_the_ids_of_what_it_had_accepted(tmp_
 
 
 def test_an_image_that_the_server_does_not_know_yet_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_UNKNOWN_PAUSE", 0.01)
+    monkeypatch.setattr(module, "_UNKNOWN_RETRY_S", 0.01)
     with fake() as server:
         thread = threading.Thread(target=lambda: told.extend(follow(server, ["a" * 32], PATIENCE)))
         told: list[Any] = []
@@ -132,7 +132,7 @@ def test_an_image_that_nobody_knows_any_more_is_neither_done_nor_waited_for_for_
 
 
 def test_a_stream_that_says_nothing_is_opened_again_over_another_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_FIRST_ANSWER", 0.3)
+    monkeypatch.setattr(module, "_FIRST_STATUS_TIMEOUT_S", 0.3)
     peers: list[str] = []
     with fake() as server:
         server.names = {"a" * 32: "a.jpg"}

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from frota.images.converter.grayscale import convert
-from frota.images.formats import BadImage, look
+from frota.images.formats import BadImage, read_header
 from support.pictures import decode, encode, photo
 
 PALETTE = bytes((90, 90, 90, 255, 0, 0, 0, 0, 255, 40, 40, 40))  # 0 is no white: what it fills is seen
@@ -97,7 +97,7 @@ def test_what_comes_after_the_trailer_is_no_matter(tail: bytes) -> None:
         encode(photo(40, 30).quantize(16), "GIF"),
         gif(COMMENT, frame(0, 0, 9, 9), frame(2, 2, 3, 3), TRAILER),
     ):
-        assert look(data + tail) == look(data)
+        assert read_header(data + tail) == read_header(data)
         assert convert(data + tail, ".png") == convert(data, ".png")
 
 
@@ -112,7 +112,7 @@ def test_a_frame_that_is_cut_is_refused_wherever_it_is() -> None:
     for end in range(14, len(first + second)):
         if end not in whole_frames:
             with pytest.raises(BadImage) as caught:
-                look((first + second)[:end])
+                read_header((first + second)[:end])
             assert caught.value.code == "truncated", end
 
 
@@ -125,13 +125,13 @@ def test_a_frame_of_the_whole_canvas_is_what_an_independent_decoder_sees(interla
 
 def test_a_gif_of_very_many_blocks_is_left_to_who_decodes_it() -> None:
     data = gif(b"\x21\xfe" + b"\x01x" * 300_000)  # not even a frame
-    assert look(data).format == "GIF"
+    assert read_header(data).format == "GIF"
     with pytest.raises(BadImage):
         convert(data, ".png")
 
 
 def test_empty_extensions_count_as_blocks() -> None:
     data = gif(b"\x21\xfe\0" * 300_000)  # not even a frame
-    assert look(data).format == "GIF"
+    assert read_header(data).format == "GIF"
     with pytest.raises(BadImage):
         convert(data, ".png")

@@ -16,7 +16,7 @@ from PIL import Image, ImageChops, ImageCms, ImageDraw
 
 from frota.images.converter import lossless
 from frota.images.converter.grayscale import convert
-from frota.images.formats import DEFAULT, BadImage, Limits
+from frota.images.formats import DEFAULT_LIMITS, BadImage, Limits
 from support import FULL
 from support.pictures import decode, encode, orientation, p3_profile, photo, png, png_bomb, samples, srgb_profile, tiff
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.fixture(params=["with libturbojpeg", "without libturbojpeg"])
 def both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "without libturbojpeg":
-        monkeypatch.setattr(lossless, "_turbo", lambda: None)
+        monkeypatch.setattr(lossless, "_turbo_jpeg", lambda: None)
     elif not lossless.available():
         pytest.skip("libturbojpeg.so.0 is not installed")
 
@@ -46,7 +46,7 @@ def apart(one: Image.Image, other: Image.Image) -> int:
     return int(ImageChops.difference(one, other.convert("L")).getextrema()[1])  # type: ignore[arg-type] # one channel, one pair
 
 
-def refusal(data: bytes, extension: str = ".jpg", limits: Limits = DEFAULT) -> BadImage:
+def refusal(data: bytes, extension: str = ".jpg", limits: Limits = DEFAULT_LIMITS) -> BadImage:
     with pytest.raises(BadImage) as caught:
         convert(data, extension, limits)
     return caught.value

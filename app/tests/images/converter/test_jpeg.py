@@ -13,8 +13,8 @@ from PIL import Image, ImageChops
 
 from frota.images.converter import lossless
 from frota.images.converter.grayscale import convert
-from frota.images.formats import BadImage, look
-from frota.images.producer.submission import Offer, RefusedError
+from frota.images.formats import BadImage, read_header
+from frota.images.producer.submission import SubmissionRejected, SubmittedImage
 from support.intake import Broker, Bucket, intake
 from support.pictures import decode, encode, p3_profile, photo
 
@@ -34,7 +34,7 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
 @pytest.fixture(params=["with libturbojpeg", "without libturbojpeg"], autouse=True)
 def both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "without libturbojpeg":
-        monkeypatch.setattr(lossless, "_turbo", lambda: None)
+        monkeypatch.setattr(lossless, "_turbo_jpeg", lambda: None)
     elif not lossless.available():
         pytest.skip("libturbojpeg.so.0 is not installed")
 
@@ -56,7 +56,7 @@ def refusal(data: bytes, extension: str = ".jpg") -> BadImage:
 def test_a_jpeg_that_lacks_only_its_end_is_converted_as_the_whole_one(kind: str, extension: str, tail: bytes) -> None:
     data = picture(kind)
     assert data.endswith(END)
-    assert look(data[:-2] + tail).open_ended
+    assert read_header(data[:-2] + tail).unterminated
     assert convert(data[:-2] + tail, extension) == convert(data, extension)
 
 
@@ -86,7 +86,7 @@ def test_a_jpeg_that_is_cut_between_two_scans_is_refused_without_being_decoded()
         tables = data.rindex(b"\xff\xc4", 0, start)
         for end in (start, tables):
             with pytest.raises(BadImage) as caught:
-                look(data[:end])
+                read_header(data[:end])
             assert caught.value.code == "truncated"
 
 
@@ -103,10 +103,10 @@ def test_a_producer_takes_what_lacks_only_its_end_and_refuses_what_is_cut(tmp_pa
     async def run() -> None:
         broker = Broker()
         async with intake(tmp_path, broker, Bucket()) as taking:
-            await taking.accept(Offer.of("whole.jpg", "", ""), data[:-2], 30)
+            await taking.accept(SubmittedImage.of("whole.jpg", "", ""), data[:-2], 30)
             for cut in (data[:-20], data[: len(data) * 3 // 4]):
-                with pytest.raises(RefusedError, match="truncada"):
-                    await taking.accept(Offer.of("cut.jpg", "", ""), cut, 30)
+                with pytest.raises(SubmissionRejected, match="truncada"):
+                    await taking.accept(SubmittedImage.of("cut.jpg", "", ""), cut, 30)
         assert len(broker.published) == 1
 
     asyncio.run(run())
@@ -125,7 +125,7 @@ def samsungs(*parts: bytes) -> bytes:
 def test_a_panorama_without_its_end_in_front_of_its_cameras_own_data_is_taken(extension: str) -> None:
     data = picture("baseline")
     trailer = samsungs(b"\0\0\x01\x0aImage_UTC_Data1", bytes(range(256)) * 40 + END + b"\xff\xc3" * 9)
-    assert look(data[:-2] + trailer).open_ended
+    assert read_header(data[:-2] + trailer).unterminated
     assert convert(data[:-2] + trailer, extension) == convert(data, extension)
     assert convert(data + trailer, extension) == convert(data, extension)
     assert refusal(data[:-60] + trailer).code == "truncated"
@@ -136,7 +136,7 @@ def test_a_panorama_without_its_end_in_front_of_its_cameras_own_data_is_taken(ex
 def test_a_broken_trailer_does_no_harm(size: int, distance: int) -> None:
     data = picture("baseline") + struct.pack("<4sIIHHII", b"SEFH", 107, 2**32 - 1, 0, 1, distance, 9)
     data += struct.pack("<I4s", size, b"SEFT")
-    assert look(data).width == 75
+    assert read_header(data).width == 75
     assert convert(data, ".png") == convert(picture("baseline"), ".png")
 
 
@@ -205,7 +205,7 @@ def of_two_components() -> bytes:
 @pytest.mark.parametrize("make", [of_twelve_bits, lossless_one, of_two_components])
 def test_jpegs_that_browsers_do_not_know_are_refused_when_they_are_handed_in(make: Any) -> None:
     with pytest.raises(BadImage) as caught:
-        look(make())
+        read_header(make())
     assert caught.value.code == "unsupported"
     assert "JPEG comum" in caught.value.text
 
@@ -215,7 +215,7 @@ def test_every_other_kind_of_frame_is_refused(code: int) -> None:
     data = bytearray(picture("baseline"))
     data[data.index(b"\xff\xc0") + 1] = code
     with pytest.raises(BadImage) as caught:
-        look(bytes(data))
+        read_header(bytes(data))
     assert caught.value.code == "unsupported"
 
 

@@ -14,15 +14,15 @@ import pytest
 import uvloop
 
 from frota.images.converter.grayscale import convert
-from frota.images.converter.pool import MEMORY, Pool
-from frota.images.formats import BadImage, Grey
+from frota.images.converter.pool import DEFAULT_MEMORY_BYTES, ConverterPool
+from frota.images.formats import BadImage, GreyImage
 from frota.images.producer.submission import _DECODE_BYTES
 from support import FULL, PATIENCE
 from support.pictures import encode, photo, png_bomb, samples
 
 GOOD = encode(photo(), "JPEG")
 SLOW_SIDE, SLOW_PIXELS = 24_000, 600_000_000
-LARGE = encode(photo().resize((3000, 2000)), "JPEG")
+LARGE_IMAGE_PIXELS = encode(photo().resize((3000, 2000)), "JPEG")
 ENOUGH = 8 << 30  # bytes of address space, not of memory
 
 
@@ -37,7 +37,7 @@ def run(test: Callable[[], Coroutine[Any, Any, None]], loop: Callable[[], Any] =
         runner.run(asyncio.wait_for(test(), 2 * PATIENCE))
 
 
-async def refusal(conversion: Coroutine[Any, Any, Grey] | asyncio.Task[Grey]) -> BadImage:
+async def refusal(conversion: Coroutine[Any, Any, GreyImage] | asyncio.Task[GreyImage]) -> BadImage:
     with pytest.raises(BadImage) as caught:
         await conversion
     return caught.value
@@ -75,7 +75,7 @@ def alive(pid: int) -> bool:
 @pytest.mark.parametrize("loop", [uvloop.new_event_loop, asyncio.new_event_loop])
 def test_a_child_converts_as_its_parent_would(loop: Callable[[], Any]) -> None:
     async def test() -> None:
-        async with Pool(2, 10, MEMORY) as pool:
+        async with ConverterPool(2, 10, DEFAULT_MEMORY_BYTES) as pool:
             for extension in (".jpg", ".png"):
                 results = await asyncio.gather(*(pool.convert(data, extension) for data in samples().values()))
                 assert results == [convert(data, extension) for data in samples().values()]
@@ -88,7 +88,7 @@ def test_a_large_image_is_named_by_its_path(tmp_path: Path) -> None:
     path.write_bytes(GOOD)
 
     async def test() -> None:
-        async with Pool(1, 10, MEMORY) as pool:
+        async with ConverterPool(1, 10, DEFAULT_MEMORY_BYTES) as pool:
             assert await pool.convert(path, ".jpg") == convert(GOOD, ".jpg")
             assert (await refusal(pool.convert(tmp_path / "nothing", ".jpg"))).code == "unreadable"
             assert await pool.convert(path, ".jpg") == convert(GOOD, ".jpg")
@@ -99,7 +99,7 @@ def test_a_large_image_is_named_by_its_path(tmp_path: Path) -> None:
 @pytest.mark.parametrize("extension", [".PNG", "." + "é" * 300, ".\udcff", ""])
 def test_any_extension_will_do(extension: str) -> None:
     async def test() -> None:
-        async with Pool(1, 10, MEMORY) as pool:
+        async with ConverterPool(1, 10, DEFAULT_MEMORY_BYTES) as pool:
             assert await pool.convert(GOOD, extension) == convert(GOOD, extension)
 
     run(test)
@@ -110,7 +110,7 @@ def test_an_image_that_is_larger_than_a_pipe_goes_both_ways() -> None:
     assert len(picture) > 3 << 20
 
     async def test() -> None:
-        async with Pool(1, 10, MEMORY) as pool:
+        async with ConverterPool(1, 10, DEFAULT_MEMORY_BYTES) as pool:
             results = await asyncio.gather(*(pool.convert(picture, ".png") for _ in range(5)))
             assert set(results) == {convert(picture, ".png")}
 
@@ -119,7 +119,7 @@ def test_an_image_that_is_larger_than_a_pipe_goes_both_ways() -> None:
 
 def test_a_bad_image_is_refused_and_the_next_is_served_by_the_same_child() -> None:
     async def test() -> None:
-        async with Pool(1, 10, MEMORY) as pool:
+        async with ConverterPool(1, 10, DEFAULT_MEMORY_BYTES) as pool:
             before = pool.pids()
             for bad, code in ((b"", "empty"), (b"only text\n", "unsupported"), (GOOD[:-20], "truncated")):
                 assert (await refusal(pool.convert(bad, ".jpg"))).code == code
@@ -134,7 +134,7 @@ def test_a_bad_image_is_refused_and_the_next_is_served_by_the_same_child() -> No
 
 def test_an_image_that_takes_too_long_is_refused_and_the_next_is_served(slow: bytes) -> None:
     async def test() -> None:
-        async with Pool(1, 1, ENOUGH, SLOW_PIXELS) as pool:
+        async with ConverterPool(1, 1, ENOUGH, SLOW_PIXELS) as pool:
             before = pool.pids()
             endless = asyncio.create_task(pool.convert(slow, ".png"))
             behind = asyncio.create_task(pool.convert(GOOD, ".jpg"))
@@ -147,7 +147,7 @@ def test_an_image_that_takes_too_long_is_refused_and_the_next_is_served(slow: by
 
 def test_the_time_of_an_image_ends_with_the_image() -> None:
     async def test() -> None:
-        async with Pool(1, 1, MEMORY) as pool:
+        async with ConverterPool(1, 1, DEFAULT_MEMORY_BYTES) as pool:
             await pool.convert(GOOD, ".jpg")
             before = pool.pids()
             await asyncio.sleep(1.2)  # longer than an image may take, and nothing happens
@@ -159,7 +159,7 @@ def test_the_time_of_an_image_ends_with_the_image() -> None:
 
 def test_a_child_that_dies_costs_its_image_and_no_other(slow: bytes) -> None:
     async def test() -> None:
-        async with Pool(1, 30, ENOUGH, SLOW_PIXELS) as pool:
+        async with ConverterPool(1, 30, ENOUGH, SLOW_PIXELS) as pool:
             (pid,) = pool.pids()
             tasks = [asyncio.create_task(pool.convert(data, ".jpg")) for data in (slow, GOOD, GOOD, GOOD)]
             await busy(pid)
@@ -173,7 +173,7 @@ def test_a_child_that_dies_costs_its_image_and_no_other(slow: bytes) -> None:
 
 def test_a_child_that_dies_while_idle_is_replaced() -> None:
     async def test() -> None:
-        async with Pool(1, 10, MEMORY) as pool:
+        async with ConverterPool(1, 10, DEFAULT_MEMORY_BYTES) as pool:
             for _ in range(3):
                 (pid,) = pool.pids()
                 os.kill(pid, signal.SIGKILL)
@@ -187,7 +187,7 @@ def test_an_image_that_needs_too_much_memory_is_refused_and_the_next_is_served()
     bomb = png_bomb(20_000, depth=8)
 
     async def test() -> None:
-        async with Pool(1, 20, 300 << 20, SLOW_PIXELS) as pool:
+        async with ConverterPool(1, 20, 300 << 20, SLOW_PIXELS) as pool:
             before = pool.pids()
             assert (await refusal(pool.convert(bomb, ".jpg"))).code == "memory"
             assert await pool.convert(GOOD, ".jpg") == convert(GOOD, ".jpg")
@@ -198,7 +198,7 @@ def test_an_image_that_needs_too_much_memory_is_refused_and_the_next_is_served()
 
 def test_an_idle_child_takes_little_memory() -> None:
     async def test() -> None:
-        async with Pool(1, 10, MEMORY) as pool:
+        async with ConverterPool(1, 10, DEFAULT_MEMORY_BYTES) as pool:
             await pool.convert(GOOD, ".jpg")
             assert own_memory(pool.pids()[0]) < 30 << 20
 
@@ -207,9 +207,9 @@ def test_an_idle_child_takes_little_memory() -> None:
 
 def test_signals_to_the_whole_group_do_not_end_a_conversion() -> None:
     async def test() -> None:
-        async with Pool(1, 20, MEMORY) as pool:
+        async with ConverterPool(1, 20, DEFAULT_MEMORY_BYTES) as pool:
             (pid,) = pool.pids()
-            task = asyncio.create_task(pool.convert(LARGE, ".png"))
+            task = asyncio.create_task(pool.convert(LARGE_IMAGE_PIXELS, ".png"))
             await busy(pid)
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
                 os.kill(pid, number)
@@ -221,7 +221,7 @@ def test_signals_to_the_whole_group_do_not_end_a_conversion() -> None:
 
 def test_children_end_with_their_pool_even_in_the_middle_of_an_image(slow: bytes) -> None:
     async def test() -> None:
-        async with Pool(2, 60, ENOUGH, SLOW_PIXELS) as pool:
+        async with ConverterPool(2, 60, ENOUGH, SLOW_PIXELS) as pool:
             pids = pool.pids()
             task = asyncio.create_task(pool.convert(slow, ".png"))
             await asyncio.wait([asyncio.create_task(busy(pid)) for pid in pids], return_when=asyncio.FIRST_COMPLETED)
@@ -253,8 +253,8 @@ asyncio.run(main())
 
 def test_whoever_does_not_wait_any_more_is_not_answered() -> None:
     async def test() -> None:
-        async with Pool(1, 20, MEMORY) as pool:
-            task = asyncio.create_task(pool.convert(LARGE, ".png"))
+        async with ConverterPool(1, 20, DEFAULT_MEMORY_BYTES) as pool:
+            task = asyncio.create_task(pool.convert(LARGE_IMAGE_PIXELS, ".png"))
             await busy(pool.pids()[0])
             task.cancel()
             assert await pool.convert(GOOD, ".jpg") == convert(GOOD, ".jpg")
@@ -265,7 +265,7 @@ def test_whoever_does_not_wait_any_more_is_not_answered() -> None:
 def test_a_child_that_cannot_start_is_told_at_once() -> None:
     async def test() -> None:
         with pytest.raises(OSError, match="cannot start: status 1"):
-            async with Pool(2, 10, 8 << 20):  # less than any Python needs, however little its libraries take
+            async with ConverterPool(2, 10, 8 << 20):  # less than any Python needs, however little its libraries take
                 pass
 
     run(test)
@@ -276,7 +276,7 @@ def test_what_decoders_print_is_not_our_log(capfd: pytest.CaptureFixture[str]) -
     data[60:400] = bytes(340)
 
     async def test() -> None:
-        async with Pool(1, 10, MEMORY) as pool:
+        async with ConverterPool(1, 10, DEFAULT_MEMORY_BYTES) as pool:
             await asyncio.gather(pool.convert(bytes(data), ".jpg"), return_exceptions=True)
 
     run(test)
@@ -288,7 +288,7 @@ def test_a_large_jpeg_without_its_end_is_decided_in_the_memory_that_a_producer_g
     panorama = encode(photo().resize((width, 4_000)), "JPEG").removesuffix(b"\xff\xd9")
 
     async def test() -> None:
-        async with Pool(1, 2 * PATIENCE, _DECODE_BYTES) as pool:
+        async with ConverterPool(1, 2 * PATIENCE, _DECODE_BYTES) as pool:
             grey = await pool.convert(panorama, ".jpg")
             assert (grey.width, grey.height) == (width, 4_000)
             assert (await refusal(pool.convert(panorama[: len(panorama) // 2], ".jpg"))).code == "truncated"

@@ -81,8 +81,8 @@ def test_a_call_that_sends_nothing_is_ended_however_far_its_deadline_is(
                 await asyncio.wait_for(upload(channel, nothing()), PATIENCE)
             return error.value.details()
 
-    monkeypatch.setattr(grpc_api, "_READ_SECONDS", 0.05)
-    assert asyncio.run(run()) == messages.LATE
+    monkeypatch.setattr(grpc_api, "_READ_TIMEOUT_S", 0.05)
+    assert asyncio.run(run()) == messages.IMAGE_TIMEOUT
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,8 @@ QUEUED = Status("a" * 32, State.QUEUED, 1.0, "photo.jpg", "b" * 32, "c" * 64)
 
 
 @asynccontextmanager
-async def opened(folder: Path, remembered: int = 100) -> AsyncIterator[StatusStore]:
-    statuses = StatusStore(folder, remembered)
+async def opened(folder: Path, max_images: int = 100) -> AsyncIterator[StatusStore]:
+    statuses = StatusStore(folder, max_images)
     await statuses.open()
     try:
         yield statuses
@@ -36,7 +36,7 @@ def after(*states: State) -> State:
         with tempfile.TemporaryDirectory() as folder:
             async with opened(Path(folder)) as statuses:
                 for state in states:
-                    await statuses.note(QUEUED._replace(state=state))
+                    await statuses.save(QUEUED._replace(state=state))
                 return (await statuses.get([QUEUED.id]))[0].state
 
     return asyncio.run(run())
@@ -81,10 +81,10 @@ def test_a_dead_image_that_an_operator_puts_back_is_queued_and_no_other_is(
     async def run() -> State:
         async with opened(tmp_path) as statuses:
             for state in before:
-                await statuses.note(QUEUED._replace(state=state))
-            await statuses.note(QUEUED, again=True)
+                await statuses.save(QUEUED._replace(state=state))
+            await statuses.save(QUEUED, retried=True)
             for state in after:
-                await statuses.note(QUEUED._replace(state=state))
+                await statuses.save(QUEUED._replace(state=state))
             return (await statuses.get([QUEUED.id]))[0].state
 
     assert asyncio.run(run()) == end
@@ -94,7 +94,7 @@ def test_what_is_noted_is_there_after_the_process_has_gone_without_closing(tmp_p
     async def run() -> None:
         statuses = StatusStore(tmp_path, 100)
         await statuses.open()
-        await asyncio.gather(*(statuses.note(QUEUED._replace(id=f"{number:032x}")) for number in range(50)))
+        await asyncio.gather(*(statuses.save(QUEUED._replace(id=f"{number:032x}")) for number in range(50)))
 
     asyncio.run(run())
     with sqlite3.connect(tmp_path / "statuses.sqlite") as table:
@@ -103,8 +103,8 @@ def test_what_is_noted_is_there_after_the_process_has_gone_without_closing(tmp_p
 
 def test_the_oldest_images_are_forgotten_and_the_newest_remembered(tmp_path: Path) -> None:
     async def run() -> tuple[list[Status], int]:
-        async with opened(tmp_path, remembered=100) as statuses:
-            await asyncio.gather(*(statuses.note(QUEUED._replace(id=f"{number:032x}")) for number in range(3000)))
+        async with opened(tmp_path, max_images=100) as statuses:
+            await asyncio.gather(*(statuses.save(QUEUED._replace(id=f"{number:032x}")) for number in range(3000)))
             newest = await statuses.get([f"{number:032x}" for number in range(2900, 3000)])
         with sqlite3.connect(tmp_path / "statuses.sqlite") as table:
             return newest, table.execute("SELECT count(*) FROM images").fetchone()[0]
@@ -119,12 +119,12 @@ def test_images_that_are_forgotten_are_told_of_with_how_many_and_why(
 ) -> None:
     told: list[str] = []
     monkeypatch.setattr(log, "record", lambda _level, event, text, **_: told.append(f"{event}: {text}"))
-    monkeypatch.setattr(statuses_module, "_PRUNE_EVERY", 10)
+    monkeypatch.setattr(statuses_module, "_PRUNE_INTERVAL", 10)
 
     async def run() -> None:
-        async with opened(tmp_path, remembered=100) as statuses:
+        async with opened(tmp_path, max_images=100) as statuses:
             for number in range(115):
-                await statuses.note(QUEUED._replace(id=f"{number:032x}"))
+                await statuses.save(QUEUED._replace(id=f"{number:032x}"))
 
     asyncio.run(run())
     text = "10 images are forgotten, the oldest of more than 100 (IMAGES_REMEMBERED)"
@@ -132,12 +132,12 @@ def test_images_that_are_forgotten_are_told_of_with_how_many_and_why(
 
 
 def test_a_clock_that_leaps_a_month_makes_no_image_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(statuses_module, "_PRUNE_EVERY", 1)
+    monkeypatch.setattr(statuses_module, "_PRUNE_INTERVAL", 1)
 
     async def run() -> list[Status]:
-        async with opened(tmp_path, remembered=100) as statuses:
+        async with opened(tmp_path, max_images=100) as statuses:
             for number, changed in enumerate([1.7e9, 1.7e9 + 30 * 86400, 1.7e9 - 30 * 86400] * 30):
-                await statuses.note(QUEUED._replace(id=f"{number:032x}", changed=changed))
+                await statuses.save(QUEUED._replace(id=f"{number:032x}", changed=changed))
             return await statuses.get([f"{number:032x}" for number in range(90)])
 
     assert all(status.state == State.QUEUED for status in asyncio.run(run()))
@@ -148,10 +148,10 @@ def test_who_watches_an_image_is_told_of_each_change_once_and_of_no_other_image(
         async with opened(tmp_path) as statuses:
             changes = statuses.watch([QUEUED.id])
             for state in (State.QUEUED, State.WORKING, State.QUEUED, State.DONE, State.WORKING):
-                await statuses.note(QUEUED._replace(state=state))
-                await statuses.note(QUEUED._replace(id="d" * 32, state=state))
+                await statuses.save(QUEUED._replace(state=state))
+                await statuses.save(QUEUED._replace(id="d" * 32, state=state))
             statuses.unwatch([QUEUED.id], changes)
-            await statuses.note(QUEUED._replace(id=QUEUED.id, state=State.DEAD))
+            await statuses.save(QUEUED._replace(id=QUEUED.id, state=State.DEAD))
             return [changes.get_nowait().state for _ in range(changes.qsize())]
 
     assert asyncio.run(run()) == [State.QUEUED, State.WORKING, State.DONE]
@@ -163,7 +163,7 @@ def test_a_disk_that_takes_nothing_is_told_to_who_notes(tmp_path: Path) -> None:
             with sqlite3.connect(tmp_path / "statuses.sqlite") as table:
                 table.execute("DROP TABLE images")
             with pytest.raises(OSError, match="no such table"):
-                await statuses.note(QUEUED)
+                await statuses.save(QUEUED)
 
     asyncio.run(run())
 

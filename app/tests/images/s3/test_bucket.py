@@ -31,7 +31,7 @@ def test_credentials_that_come_after_the_start_are_found(credentials: Callable[[
             for work in (lambda: objects.put_new("b", "k", b"", "image/png", {}), lambda: objects.metadata("b", "k")):
                 with pytest.raises(StorageError) as error:
                     await work()
-                assert error.value.lasting is (turn == 0)
+                assert error.value.permanent is (turn == 0)
                 said.append("credentials" if "credentials" in str(error.value) else "connection")
             credentials()
         await objects.close()

@@ -143,13 +143,13 @@ def test_connections_are_kept_and_one_that_s3_closed_meanwhile_costs_nothing() -
 
 
 def test_an_s3_that_takes_a_request_and_says_nothing_is_away_and_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(putting, "READ_SECONDS", 0.2)
+    monkeypatch.setattr(putting, "READ_TIMEOUT_S", 0.2)
 
     async def run() -> None:
         async with running(None) as (_, objects):
             with pytest.raises(StorageError, match="TimeoutError") as error:
                 await put(objects)
-            assert not error.value.lasting
+            assert not error.value.permanent
 
     asyncio.run(run())
 
@@ -162,7 +162,7 @@ def test_trouble_of_s3s_own_passes_and_is_named() -> None:
         async with running(answer) as (_, objects):
             with pytest.raises(StorageError, match=r"503.*SlowDown") as error:
                 await put(objects)
-            assert not error.value.lasting
+            assert not error.value.permanent
 
     asyncio.run(run())
 

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from frota.images.messages import Event
+from frota.images.messages import StatusEvent
 from frota.images.worker.outbox import Outbox
 from frota.logs import log
 
-EVENTS = [Event(f"{number:032x}", "done", "a.jpg", "b" * 32, "c" * 64, "worker-1") for number in range(4)]
+EVENTS = [StatusEvent(f"{number:032x}", "done", "a.jpg", "b" * 32, "c" * 64, "worker-1") for number in range(4)]
 
 
 @pytest.mark.parametrize(
@@ -19,7 +19,7 @@ def test_a_line_that_is_damaged_is_left_out_and_told_of_once(
 ) -> None:
     told: list[str] = []
     monkeypatch.setattr(log, "record", lambda _level, _event, text, **_: told.append(text))
-    Outbox(tmp_path).keep(EVENTS)
+    Outbox(tmp_path).replace(EVENTS)
     lines = (tmp_path / "owed.jsonl").read_bytes().splitlines()
     (tmp_path / "owed.jsonl").write_bytes(b"\n".join([damage, lines[0], damage, *lines[1:]]) + b"\n")
     assert Outbox(tmp_path).read() == EVENTS

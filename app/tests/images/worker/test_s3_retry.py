@@ -8,7 +8,7 @@ import pytest
 
 from frota.images.s3.bucket import StorageError
 from frota.images.worker import s3_retry
-from frota.images.worker.s3_retry import HeldError, S3Retry
+from frota.images.worker.s3_retry import OutageTimeout, S3Retry
 from frota.logs import log
 
 
@@ -21,7 +21,7 @@ def said(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
         records.append((level, event))
 
     monkeypatch.setattr(log, "record", record)
-    monkeypatch.setattr(s3_retry, "_FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(s3_retry, "_MIN_BACKOFF_S", 0.0)
     return records
 
 
@@ -40,7 +40,7 @@ def outage(*answers: tuple[float, StorageError | None]) -> None:
     asyncio.run(ours.retry(request, ours.deadline()))
 
 
-AWAY, REFUSED = StorageError("connection refused"), StorageError("403", lasting=True)
+AWAY, REFUSED = StorageError("connection refused"), StorageError("403", permanent=True)
 
 
 def test_an_outage_is_said_once_and_its_end_once(said: list[tuple[str, str]]) -> None:
@@ -55,7 +55,7 @@ def test_what_does_not_pass_by_itself_is_an_error_once_a_minute(said: list[tuple
 
 
 def test_an_image_is_let_go_of_when_s3_was_away_for_ten_minutes(said: list[tuple[str, str]]) -> None:
-    with pytest.raises(HeldError):
+    with pytest.raises(OutageTimeout):
         outage((0, AWAY), (599, AWAY), (601, AWAY))
     assert said == [("WARNING", "storage_unavailable")]
     outage((0, AWAY), (599, AWAY), (601, None))
@@ -76,7 +76,7 @@ def test_all_requests_of_a_delivery_share_the_ten_minutes(said: list[tuple[str, 
         for _ in range(2):
             await outage.retry(request, deadline)
 
-    with pytest.raises(HeldError):
+    with pytest.raises(OutageTimeout):
         asyncio.run(delivery())
     assert next(answers, None) is None
     assert said[:2] == [("WARNING", "storage_unavailable"), ("INFO", "storage_available")]

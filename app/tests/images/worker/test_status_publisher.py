@@ -10,28 +10,28 @@ import pytest
 
 from frota.images.broker.publisher import NackError, UnroutableError
 from frota.images.broker.session import BrokerUnavailable
-from frota.images.messages import Death, Event, Ticket
+from frota.images.messages import DeadLetterReason, QueuedImage, StatusEvent
 from frota.images.worker import outbox
 from frota.images.worker.outbox import Outbox
 from frota.images.worker.status_publisher import StatusPublisher
 from frota.logs import log
 
-TICKETS = [Ticket(f"{number:032x}", "a.jpg", "b" * 32, "c" * 64, 5) for number in range(3)]
+TICKETS = [QueuedImage(f"{number:032x}", "a.jpg", "b" * 32, "c" * 64, 5) for number in range(3)]
 
 
 class Broker:
     """Stands in for a publisher: confirms at once, or never."""
 
     def __init__(self, *, confirms: bool) -> None:
-        self.published: list[Event] = []
-        self.no_room = asyncio.Event()
+        self.published: list[StatusEvent] = []
+        self.blocked = asyncio.Event()
         self._confirms = confirms
 
     async def publish(self, _exchange: str, _key: str, body: bytes, _properties: pika.BasicProperties) -> None:
         """Take a message, or hold on to it for ever."""
         if not self._confirms:
             await asyncio.Event().wait()
-        self.published.append(Event.read(body))
+        self.published.append(StatusEvent.read(body))
 
 
 def reporter(broker: Any, folder: Path) -> StatusPublisher:
@@ -42,19 +42,19 @@ def reporter(broker: Any, folder: Path) -> StatusPublisher:
 async def owe(folder: Path) -> None:
     """Stop while a broker without room has not taken what was done."""
     broker = Broker(confirms=False)
-    broker.no_room.set()
+    broker.blocked.set()
     stopping = reporter(broker, folder)
-    for ticket in TICKETS:
-        stopping.working(ticket)
-        await stopping.done(ticket, "a_gray.jpg")
+    for image in TICKETS:
+        stopping.working(image)
+        await stopping.done(image, "a_gray.jpg")
     await stopping.finish(60)
 
 
 def test_results_that_the_broker_had_no_room_to_hear_of_are_told_after_the_next_start(tmp_path: Path) -> None:
-    async def run() -> list[Event]:
+    async def run() -> list[StatusEvent]:
         await owe(tmp_path)
         broker = Broker(confirms=True)
-        await reporter(broker, tmp_path).tell_owed()
+        await reporter(broker, tmp_path).publish_outbox()
         return broker.published
 
     told = asyncio.run(run())
@@ -63,11 +63,11 @@ def test_results_that_the_broker_had_no_room_to_hear_of_are_told_after_the_next_
 
 
 def test_what_is_owed_stays_on_disk_until_it_is_told(tmp_path: Path) -> None:
-    async def run() -> list[Event]:
+    async def run() -> list[StatusEvent]:
         await owe(tmp_path)
-        again = reporter(Broker(confirms=False), tmp_path)
-        telling = asyncio.ensure_future(again.tell_owed())
-        await again.finish(0.01)  # before the first step of it is taken
+        requeue = reporter(Broker(confirms=False), tmp_path)
+        telling = asyncio.ensure_future(requeue.publish_outbox())
+        await requeue.finish(0.01)  # before the first step of it is taken
         telling.cancel()
         return Outbox(tmp_path).read()
 
@@ -78,7 +78,7 @@ def test_what_is_told_in_time_is_not_owed(tmp_path: Path) -> None:
     async def run() -> int:
         broker = Broker(confirms=True)
         stopping = reporter(broker, tmp_path)
-        stopping._begin(stopping._event(TICKETS[0], "done"))
+        stopping._start_publishing(stopping._event(TICKETS[0], "done"))
         await stopping.finish(60)
         return len(broker.published)
 
@@ -88,10 +88,10 @@ def test_what_is_told_in_time_is_not_owed(tmp_path: Path) -> None:
 
 def test_so_many_are_kept_and_no_more_and_the_log_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
-    monkeypatch.setattr(outbox, "_MOST", 2)
+    monkeypatch.setattr(outbox, "_MAX_EVENTS", 2)
     monkeypatch.setattr(log, "record", lambda _level, event, _text, **_: said.append(event))
-    events = [Event(one.id, "done", "a.jpg", one.trace, one.sha256, "worker-1") for one in TICKETS]
-    Outbox(tmp_path).keep(events)
+    events = [StatusEvent(one.id, "done", "a.jpg", one.trace, one.sha256, "worker-1") for one in TICKETS]
+    Outbox(tmp_path).replace(events)
     assert Outbox(tmp_path).read() == events[1:]
     (tmp_path / "owed.jsonl").write_bytes(b"garbage\n")
     assert Outbox(tmp_path).read() == []
@@ -112,7 +112,7 @@ def test_a_dead_image_that_the_broker_does_not_take_is_tried_again_and_said_in_i
                 raise self.answers.pop()
 
     delivery: Any = SimpleNamespace(properties=pika.BasicProperties(message_id=TICKETS[0].id), body=b"")
-    asyncio.run(reporter(Full(), tmp_path).dead(delivery, Death("damaged", "danificada"), TICKETS[0]))
+    asyncio.run(reporter(Full(), tmp_path).dead_letter(delivery, DeadLetterReason("damaged", "danificada"), TICKETS[0]))
     about = {"IMAGE_ID": TICKETS[0].id, "TRACE_ID": TICKETS[0].trace, "FILENAME": "a.jpg"}
     assert said == [{"event": "dead_letter_failed"} | about]
 
@@ -132,17 +132,17 @@ class Taking(Broker):
 
 
 def test_an_image_is_queued_anew_as_if_it_had_never_been_delivered(tmp_path: Path) -> None:
-    ticket = Ticket("a" * 32, "a.jpg", "b" * 32, "c" * 64, 5)
-    headers = ticket.headers()
+    image = QueuedImage("a" * 32, "a.jpg", "b" * 32, "c" * 64, 5)
+    headers = image.headers()
     counted = headers | {"x-delivery-count": 3, "x-death": [{"reason": "rejected"}]}
-    properties = pika.BasicProperties(message_id=ticket.id, delivery_mode=2, timestamp=77, headers=counted)
+    properties = pika.BasicProperties(message_id=image.id, delivery_mode=2, timestamp=77, headers=counted)
     delivery: Any = SimpleNamespace(properties=properties, body=b"image")
     broker = Taking()
-    assert asyncio.run(reporter(broker, tmp_path).again(delivery))
+    assert asyncio.run(reporter(broker, tmp_path).requeue(delivery))
     ((exchange, key, body, told),) = broker.kept
     assert (exchange, key, body) == ("images.requeue", "", b"image")
-    assert (told.message_id, told.delivery_mode, told.timestamp) == (ticket.id, 2, 77)
-    assert Ticket.read(told.message_id, told.headers) == ticket
+    assert (told.message_id, told.delivery_mode, told.timestamp) == (image.id, 2, 77)
+    assert QueuedImage.read(told.message_id, told.headers) == image
     assert told.headers == headers
 
 
@@ -150,5 +150,5 @@ def test_an_image_is_queued_anew_as_if_it_had_never_been_delivered(tmp_path: Pat
 def test_an_image_that_the_broker_does_not_take_anew_goes_on_waiting(refusal: Exception, tmp_path: Path) -> None:
     delivery: Any = SimpleNamespace(properties=pika.BasicProperties(message_id="1", headers={}), body=b"image")
     broker = Taking(refusal)
-    assert not asyncio.run(reporter(broker, tmp_path).again(delivery))
+    assert not asyncio.run(reporter(broker, tmp_path).requeue(delivery))
     assert not broker.kept

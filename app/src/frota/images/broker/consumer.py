@@ -11,7 +11,7 @@ from pika.channel import Channel
 from pika.exceptions import AMQPError
 
 from frota.images.broker.session import BrokerConnection, BrokerUnavailable, Session, settle
-from frota.images.settings import Broker
+from frota.images.settings import BrokerSettings
 
 
 class Delivery(NamedTuple):
@@ -25,7 +25,7 @@ class Delivery(NamedTuple):
 
     def ack(self) -> None:
         """Let the broker forget the message; in a session that is over, or about to be, it comes again."""
-        if not self.session.over.done():
+        if not self.session.closed.done():
             with suppress(AMQPError):
                 self.session.channel.basic_ack(self.tag)
 
@@ -35,14 +35,14 @@ class Consumer(BrokerConnection):
 
     def __init__(
         self,
-        config: Broker,
+        config: BrokerSettings,
         queue: str,
         prefetch: int,
-        take: Callable[[Delivery], None],
+        on_delivery: Callable[[Delivery], None],
         prepare: Callable[[Session], Awaitable[None]],
     ) -> None:
-        super().__init__(config, f"for {queue}", self._begin)
-        self._queue, self._prefetch, self._take, self._prepare_more = queue, prefetch, take, prepare
+        super().__init__(config, f"for {queue}", self._open)
+        self._queue, self._prefetch, self._on_delivery, self._prepare_session = queue, prefetch, on_delivery, prepare
         self._consumer: str | None = None
 
     async def cancel(self) -> None:
@@ -51,17 +51,17 @@ class Consumer(BrokerConnection):
             with suppress(BrokerUnavailable, AMQPError):
                 await self._session.call(self._session.channel.basic_cancel, self._consumer)
 
-    async def _begin(self, session: Session) -> None:
-        await self._prepare_more(session)
+    async def _open(self, session: Session) -> None:
+        await self._prepare_session(session)
         # A queue that is deleted, or has lost its leader, takes its consumers with it.
         session.channel.add_on_cancel_callback(lambda _: session.connection.close())
         await session.call(session.channel.basic_qos, prefetch_count=self._prefetch)
 
         def deliver(_channel: Channel, method: Any, properties: pika.BasicProperties, body: bytes) -> None:
-            self._take(Delivery(session, method.delivery_tag, method.exchange, properties, body))
+            self._on_delivery(Delivery(session, method.delivery_tag, method.exchange, properties, body))
 
         answer = asyncio.get_running_loop().create_future()
         self._consumer = session.channel.basic_consume(self._queue, deliver, callback=partial(settle, answer))
-        await asyncio.wait({answer, session.over}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({answer, session.closed}, return_when=asyncio.FIRST_COMPLETED)
         if not answer.done():
-            raise BrokerUnavailable(session.over.result())
+            raise BrokerUnavailable(session.closed.result())

@@ -14,7 +14,7 @@ import pika
 from pika.exceptions import AMQPError
 
 from frota.images.broker.session import BrokerConnection, BrokerUnavailable, Session
-from frota.images.settings import Broker
+from frota.images.settings import BrokerSettings
 
 
 class NackError(Exception):
@@ -25,7 +25,7 @@ class UnroutableError(Exception):
     """The broker has no queue for a message."""
 
 
-class _Sent(NamedTuple):
+class _Unconfirmed(NamedTuple):
     """A message whose confirm has not come; `size` in bytes."""
 
     message_id: str
@@ -34,19 +34,19 @@ class _Sent(NamedTuple):
 
 
 @dataclass(slots=True)
-class _Confirms:
+class _PendingConfirms:
     """What waits for its confirm in one session: the broker counts the messages of a channel from 1 on."""
 
     number: int = 0
     unconfirmed: int = 0  # bytes; also of messages that were given up, for until they are sent they are in our memory
-    waiting: dict[int, _Sent] = field(default_factory=dict)
+    waiting: dict[int, _Unconfirmed] = field(default_factory=dict)
 
     def expect(self, message_id: str, size: int) -> "asyncio.Future[None]":
         """Count a message that is about to be published."""
         self.number += 1
         self.unconfirmed += size
         confirmed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.waiting[self.number] = _Sent(message_id, size, confirmed)
+        self.waiting[self.number] = _Unconfirmed(message_id, size, confirmed)
         return confirmed
 
     def confirm(self, frame: Any) -> None:
@@ -58,13 +58,13 @@ class _Confirms:
                 self.unconfirmed -= sent.size
                 _settle(sent.confirmed, error)
 
-    def give_back(self, message_id: str) -> None:
+    def mark_unroutable(self, message_id: str) -> None:
         """Settle a message that no queue wanted; its confirm comes afterwards."""
         for sent in self.waiting.values():
             if sent.message_id == message_id:
                 _settle(sent.confirmed, UnroutableError())
 
-    def lose(self, reason: str) -> None:
+    def fail_all(self, reason: str) -> None:
         """Settle all: no confirm comes any more."""
         for sent in self.waiting.values():
             _settle(sent.confirmed, BrokerUnavailable(reason))
@@ -83,11 +83,14 @@ class Publisher(BrokerConnection):
     """Publishes, and waits for the confirm; at most so many bytes at a time have none yet."""
 
     def __init__(
-        self, config: Broker, prepare: Callable[[Session], Awaitable[None]], most_bytes: float = math.inf
+        self,
+        config: BrokerSettings,
+        prepare: Callable[[Session], Awaitable[None]],
+        max_unconfirmed_bytes: float = math.inf,
     ) -> None:
-        super().__init__(config, "for publishing", self._begin)
-        self._prepare_more, self._most_bytes = prepare, most_bytes
-        self._confirms = _Confirms()
+        super().__init__(config, "for publishing", self._open)
+        self._prepare_session, self._max_unconfirmed_bytes = prepare, max_unconfirmed_bytes
+        self._confirms = _PendingConfirms()
 
     async def publish(self, exchange: str, key: str, body: bytes, properties: pika.BasicProperties) -> None:
         """Publish a message that has a message id; return when it is confirmed. Waits for a broker that is away.
@@ -95,19 +98,21 @@ class Publisher(BrokerConnection):
         Raises BrokerUnavailable (it may be there or not), NackError, UnroutableError.
         """
         session, confirms = await self.session(), self._confirms
-        if confirms.unconfirmed + len(body) > self._most_bytes:
+        if confirms.unconfirmed + len(body) > self._max_unconfirmed_bytes:
             raise NackError
         confirmed = confirms.expect(properties.message_id, len(body))
         try:
             session.channel.basic_publish(exchange, key, body, properties, mandatory=True)
         except AMQPError as error:
-            await asyncio.shield(session.over)  # until then, the next try would meet the same channel
+            await asyncio.shield(session.closed)  # until then, the next try would meet the same channel
             raise BrokerUnavailable(str(error) or repr(error)) from None
         await confirmed
 
-    async def _begin(self, session: Session) -> None:
-        await self._prepare_more(session)
-        confirms = self._confirms = _Confirms()
-        session.channel.add_on_return_callback(lambda _c, _m, properties, _b: confirms.give_back(properties.message_id))
+    async def _open(self, session: Session) -> None:
+        await self._prepare_session(session)
+        confirms = self._confirms = _PendingConfirms()
+        session.channel.add_on_return_callback(
+            lambda _c, _m, properties, _b: confirms.mark_unroutable(properties.message_id)
+        )
         await session.call(session.channel.confirm_delivery, confirms.confirm)
-        session.over.add_done_callback(lambda over: confirms.lose(over.result()))
+        session.closed.add_done_callback(lambda closed: confirms.fail_all(closed.result()))

@@ -16,7 +16,7 @@ import grpc.aio
 from frota.core.trace import from_environment, traceparent
 from frota.images import messages
 from frota.images.client import files
-from frota.images.proto import cloudimg_pb2 as original
+from frota.images.proto import cloudimg_pb2 as legacy
 from frota.images.proto import images_pb2 as native
 from frota.images.settings import MIB
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     T = TypeVar("T")
     _Single = grpc.aio.UnaryUnaryMultiCallable[bytes, T]
 
-PART = MIB  # bytes of an upload's message
+PART_BYTES = MIB  # bytes of an upload's message
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,10 @@ def send_request(image: Image) -> bytes:
     return native.SendRequest(id=image.id, filename=image.name, image_data=data).SerializeToString()
 
 
-def original_request(image: Image) -> bytes:
+def legacy_request(image: Image) -> bytes:
     """Read an image and return the message that an original takes. Raises BadFile."""
     data = files.read_whole(image.path, image.size)
-    return original.ImageRequest(filename=image.name, image_data=data).SerializeToString()
+    return legacy.ImageRequest(filename=image.name, image_data=data).SerializeToString()
 
 
 async def send(image: Image, request: bytes, channel: grpc.aio.Channel, seconds: float) -> native.Accepted:
@@ -73,7 +73,7 @@ async def upload(
         try:
             await call.write(native.UploadPart(header=header))
             while left:
-                data = await asyncio.to_thread(files.read_part, file, min(PART, left))
+                data = await asyncio.to_thread(files.read_part, file, min(PART_BYTES, left))
                 await call.write(native.UploadPart(data=data))
                 left -= len(data)
                 progress(len(data))
@@ -90,10 +90,10 @@ async def upload(
             raise
 
 
-async def send_image(image: Image, request: bytes, channel: grpc.aio.Channel, seconds: float) -> original.ImageResponse:
+async def send_legacy(image: Image, request: bytes, channel: grpc.aio.Channel, seconds: float) -> legacy.ImageResponse:
     """Send an image to an original. Raises grpc.aio.AioRpcError."""
-    path = f"/{messages.ORIGINAL_SERVICE}/SendImage"
-    method: _Single[original.ImageResponse] = channel.unary_unary(path, None, original.ImageResponse.FromString)
+    path = f"/{messages.LEGACY_SERVICE}/SendImage"
+    method: _Single[legacy.ImageResponse] = channel.unary_unary(path, None, legacy.ImageResponse.FromString)
     return await method(request, timeout=seconds, metadata=image.metadata)
 
 

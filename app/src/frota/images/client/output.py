@@ -53,7 +53,7 @@ class Report:
         self.tally: Counter[str] = Counter()  # accepted, done, dead, refused, unknown; and working, of the moment
         self.bytes = 0  # of the images that were accepted
 
-    def passed_over(self, files: list[File]) -> None:
+    def skipped(self, files: list[File]) -> None:
         """Say what was in the folders and is not sent, and why: each file to machines, their number to people."""
         if self._json:
             for file in files:
@@ -74,7 +74,7 @@ class Report:
         if self._wait and not self._json:
             self._line(SENDING.format(image.name, self._address))
 
-    def accepted(self, image: Image, text: str, *, original: bool) -> None:
+    def accepted(self, image: Image, text: str, *, legacy: bool) -> None:
         """Say that the server has it; an original knows no ids."""
         self.tally["accepted"] += 1
         self.bytes += image.size
@@ -83,7 +83,7 @@ class Report:
         elif self._wait:
             self._line(SUCCESS.format(text))
         else:
-            self._line(f"{'-' if original else image.id}  {image.name}")
+            self._line(f"{'-' if legacy else image.id}  {image.name}")
 
     def refused(self, path: str, code: str, text: str, image: Image | None = None) -> None:
         """Say that it will not be taken, and why."""

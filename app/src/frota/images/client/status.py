@@ -6,9 +6,9 @@ from datetime import datetime
 
 from frota.images import access
 from frota.images.client import output
-from frota.images.client.client import Client, Refused
+from frota.images.client.client import Client, RequestRejected
 from frota.images.client.send import UNIT
-from frota.images.client.status_stream import Following
+from frota.images.client.status_stream import StatusStream
 from frota.images.proto import images_pb2 as native
 from frota.images.settings import SYSTEM
 from frota.logs import log
@@ -23,11 +23,11 @@ def run(args: argparse.Namespace) -> int:
         return 0
     try:
         return asyncio.run(_ask(config, args))
-    except Refused as error:
+    except RequestRejected as error:
         raise OSError(f"{config.address}: {error}") from None
 
 
-async def _ask(config: access.Access, args: argparse.Namespace) -> int:
+async def _ask(config: access.ClientSettings, args: argparse.Namespace) -> int:
     good = True
 
     def show(status: native.Status) -> None:
@@ -41,10 +41,10 @@ async def _ask(config: access.Access, args: argparse.Namespace) -> int:
     ids = list(dict.fromkeys(args.ids))
     async with Client(config) as client:
         if args.watch:
-            following = Following(client, show, unknown_seconds=0)
-            following.add(ids)
-            following.complete()
-            await following.run()
+            stream = StatusStream(client, show, unknown_seconds=0)
+            stream.add(ids)
+            stream.complete()
+            await stream.run()
         else:
             for status in await client.statuses(ids):
                 show(status)

@@ -17,7 +17,7 @@ from typing import BinaryIO
 REQUEST = struct.Struct(">??Q")  # whether a path follows; whether a PNG is to be made; length of the image or path
 ANSWER = struct.Struct(">BIIQ")  # an index of MEDIA_TYPES or BAD; width and height in pixels; length of what follows
 MEDIA_TYPES = ("image/png", "image/jpeg")
-BAD = 255
+FAILED = 255
 READY = b"+"
 
 
@@ -33,9 +33,9 @@ def main(seconds: float, memory: int, pixels: int) -> None:
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
     # Our own last words may be read; what libtiff says about somebody's bytes would be as many lines as they like.
     sys.stderr = os.fdopen(os.dup(2), "w", errors="backslashreplace")
-    with Path(os.devnull).open("wb") as nowhere:
-        os.dup2(nowhere.fileno(), 1)
-        os.dup2(nowhere.fileno(), 2)
+    with Path(os.devnull).open("wb") as devnull:
+        os.dup2(devnull.fileno(), 1)
+        os.dup2(devnull.fileno(), 2)
     from frota.images import formats
     from frota.images.converter import grayscale, lossless
 
@@ -53,7 +53,7 @@ def main(seconds: float, memory: int, pixels: int) -> None:
             content = grey.data
         except formats.BadImage as bad:
             content = f"{bad.code}\n{bad.text}".encode()
-            head = ANSWER.pack(BAD, 0, 0, len(content))
+            head = ANSWER.pack(FAILED, 0, 0, len(content))
         signal.setitimer(signal.ITIMER_REAL, 0)
         _write(answers, head, content)
         del source, content

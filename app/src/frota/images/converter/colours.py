@@ -11,19 +11,19 @@ from PIL.TiffImagePlugin import TiffImageFile
 from frota.images.formats import BadImage
 
 _STRIP = 1 << 20  # pixels that are turned grey at once: in the CPU's cache, and little memory beside the image itself
-_LONGEST_PROFILE = 4 << 20  # bytes; printers' take up to 3 MB
+_MAX_PROFILE_BYTES = 4 << 20  # bytes; printers' take up to 3 MB
 _PHOTOMETRIC, _BITS = 262, 258  # tags of TIFF
 _OVERSHOOT = 0.05  # of a customary range: as far as resampling and sharpening commonly go beyond it
 
 
 def grey(image: ImageFile) -> Image.Image:
     """Return the image in mode L, made in strips so that no other copy of the whole is ever in memory."""
-    clear = _clear_level(image)
+    transparent_level = _transparent_level(image)
     image.load()
     transform, scale, inverted = transform_of(image), _scale(image), _inverted(image)
     result = Image.new("L", image.size)
     for top, strip in _strips(image):
-        transparent = _where(strip, clear) if clear is not None else None
+        transparent = _mask_of(strip, transparent_level) if transparent_level is not None else None
         if scale:
             factor, offset = scale
             level = strip.convert("F").point(lambda value: value * factor + offset).convert("L")  # noqa: B023 -- used at once
@@ -44,7 +44,7 @@ def _strips(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
         yield top, image.crop((0, top, image.width, min(top + rows, image.height)))
 
 
-def _clear_level(image: ImageFile) -> int | None:
+def _transparent_level(image: ImageFile) -> int | None:
     """Return which level of a PNG of 16 bits is transparent; where levels become ones of 8 bits, tell Pillow which."""
     level = image.info.get("transparency")
     if image.format != "PNG" or not isinstance(level, int) or not image.tile:
@@ -57,7 +57,7 @@ def _clear_level(image: ImageFile) -> int | None:
     return None
 
 
-def _where(strip: Image.Image, level: int) -> Image.Image:
+def _mask_of(strip: Image.Image, level: int) -> Image.Image:
     """Return a mask of where 16 bits have a level."""
     data, parts = strip.tobytes(), []
     for place in (0, 1):
@@ -81,7 +81,7 @@ def transform_of(image: Image.Image) -> ImageCms.ImageCmsTransform | None:
     if image.mode == "LAB":
         return _transform(None, "LAB")
     profile = image.info.get("icc_profile")
-    if not isinstance(profile, bytes) or not 0 < len(profile) <= _LONGEST_PROFILE:
+    if not isinstance(profile, bytes) or not 0 < len(profile) <= _MAX_PROFILE_BYTES:
         return None
     mode = {"CMYK": "CMYK", "1": "L", "L": "L", "LA": "L", "I": "L", "F": "L"}.get(image.mode.partition(";")[0], "RGB")
     return _transform(profile, mode)

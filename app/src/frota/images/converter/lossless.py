@@ -14,10 +14,10 @@ _PERFECT, _GRAY, _NO_OUTPUT, _COPY_NONE = 1, 8, 16, 64  # TJXOPT
 _STOP_ON_WARNING = 8192  # TJFLAG
 _WARNING = 0  # TJERR
 # The warnings of libjpeg (jerror.h) after which part of the picture is grey or noise. The others are harmless.
-_LOSSES = (b"premature end", b"bad huffman code", b"instead of rst", b"bad arithmetic code")
+_DAMAGE_WARNINGS = (b"premature end", b"bad huffman code", b"instead of rst", b"bad arithmetic code")
 
 
-class Loss(Exception):
+class DamagedJpeg(Exception):
     """The JPEG's data end too early or make no sense: decoded, part of the picture would be missing."""
 
 
@@ -31,7 +31,7 @@ class _Transform(ctypes.Structure):
     )
 
 
-class _Turbo:
+class _TurboJpeg:
     """libturbojpeg and a handle of it, which one thread may use at a time."""
 
     def __init__(self) -> None:
@@ -71,23 +71,25 @@ class _Turbo:
                 return ctypes.string_at(result, size.value)
         finally:
             self._library.tjFree(result)
-        said = self._library.tjGetErrorStr2(self._handle)
-        if self._library.tjGetErrorCode(self._handle) == _WARNING and any(loss in said.lower() for loss in _LOSSES):
-            raise Loss(said.decode(errors="replace"))
+        warning = self._library.tjGetErrorStr2(self._handle)
+        if self._library.tjGetErrorCode(self._handle) == _WARNING and any(
+            damage in warning.lower() for damage in _DAMAGE_WARNINGS
+        ):
+            raise DamagedJpeg(warning.decode(errors="replace"))
         return None
 
 
 @cache
-def _turbo() -> _Turbo | None:
+def _turbo_jpeg() -> _TurboJpeg | None:
     try:
-        return _Turbo()
+        return _TurboJpeg()
     except (OSError, AttributeError):  # not installed, or older than what we call
         return None
 
 
 def available() -> bool:
     """Tell whether the library is installed."""
-    return _turbo() is not None
+    return _turbo_jpeg() is not None
 
 
 def grey(data: bytes, orientation: int) -> bytes | None:
@@ -96,12 +98,12 @@ def grey(data: bytes, orientation: int) -> bytes | None:
     None where that is not possible without loss: the library is absent, the colours are not YCbCr, the turn would move
     blocks that the edge cuts, or the library has a warning. Raises Loss where data are missing or broken.
     """
-    turbo = _turbo()
+    turbo = _turbo_jpeg()
     perfect = 0 if orientation == 1 else _PERFECT
     return turbo.transform(data, _TURNS[orientation], _GRAY | _COPY_NONE | perfect) if turbo else None
 
 
 def check(data: bytes) -> None:
     """Raise Loss where data are missing or broken, as far as the library is there and can tell."""
-    if turbo := _turbo():
+    if turbo := _turbo_jpeg():
         turbo.transform(data, _TURNS[1], _COPY_NONE | _NO_OUTPUT)

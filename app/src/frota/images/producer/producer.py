@@ -21,21 +21,21 @@ from frota.images.broker import topology
 from frota.images.broker.consumer import Consumer, Delivery
 from frota.images.broker.publisher import Publisher
 from frota.images.broker.session import Session
-from frota.images.event_log import ProducerEventLog, named
-from frota.images.messages import BadMessage, Event, Ticket, death_of
+from frota.images.event_log import ProducerEventLog, image_fields
+from frota.images.messages import InvalidMessage, QueuedImage, StatusEvent, dead_letter_reason
 from frota.images.producer.grpc_api import Servicer
 from frota.images.producer.status_store import State, Status, StatusStore
-from frota.images.producer.submission import Submission
+from frota.images.producer.submission import SubmissionHandler
 from frota.images.s3.bucket import S3Client
 from frota.images.settings import ProducerSettings
 from frota.logs import log
 from frota.net.addresses import is_loopback
 from frota.storage import state_folder
 
-_GRACE = 3.0  # seconds for what is in flight when the producer stops
-_PAUSE = 5.0  # seconds between two tries to keep what became of an image
-_EVENTS_AHEAD = 500  # events that are written with one sync
-_DEAF = "; no connection yet to hear what becomes of images, so statuses are old"
+_GRACE_S = 3.0  # seconds for what is in flight when the producer stops
+_SAVE_RETRY_S = 5.0  # seconds between two tries to keep what became of an image
+_EVENT_PREFETCH = 500  # events that are written with one sync
+_NO_EVENTS = "; no connection yet to hear what becomes of images, so statuses are old"
 _STATES = {"working": State.WORKING, "done": State.DONE, "queued": State.QUEUED, "dead": State.DEAD}
 _OPTIONS = [
     ("grpc.so_reuseport", 0),  # a second producer on the same port is a mistake, and told
@@ -58,7 +58,7 @@ class Producer:
     ) -> None:
         self.settings, self._reread, self._end = config, reread, end
         self._event_log = ProducerEventLog(config.log_requests_per_second)
-        self._listening, self._hears = "", False
+        self._listening, self._events_connected = "", False
         self._tasks = EssentialTasks(end)
 
     async def start(self) -> str:
@@ -70,26 +70,26 @@ class Producer:
         objects = S3Client(config, threads=4)
         self._objects = objects
         self._publisher = Publisher(config, self._declare, config.max_held_bytes)
-        self._events = Consumer(config, config.events_queue, _EVENTS_AHEAD, self._take, self._declare)
-        self._intake = Submission(config, self._publisher, self._statuses, objects)
-        self._rpc = Servicer(self._intake, self._statuses, objects.url, self._event_log)
-        self._taking: set[asyncio.Task[None]] = set()
+        self._events = Consumer(config, config.events_queue, _EVENT_PREFETCH, self._on_event, self._declare)
+        self._submissions = SubmissionHandler(config, self._publisher, self._statuses, objects)
+        self._rpc = Servicer(self._submissions, self._statuses, objects.url, self._event_log)
+        self._saving: set[asyncio.Task[None]] = set()
         addresses = await self._listen(config)
         self._tasks.start(self._publisher.run(), self._events.run(), self._sweep())
         self._listening = f"listening on {', '.join(addresses)}"
         for address in addresses:
             log.record("INFO", "starting", f"Servidor gRPC iniciado em {address}", ADDRESS=address)
-        return self._listening + _DEAF
+        return self._listening + _NO_EVENTS
 
     async def stop(self) -> None:
         """Accept nothing new, answer what was received, close."""
         await self._health.enter_graceful_shutdown()
         self._rpc.stop()
-        await self._server.stop(_GRACE)
-        for task in self._taking:
+        await self._server.stop(_GRACE_S)
+        for task in self._saving:
             task.cancel()  # an event that is not noted is not acknowledged either, and comes again
-        await asyncio.gather(self._tasks.cancel(), *self._taking, return_exceptions=True)
-        await self._intake.close()
+        await asyncio.gather(self._tasks.cancel(), *self._saving, return_exceptions=True)
+        await self._submissions.close()
         await self._objects.close()
         await self._statuses.close()
         self._event_log.report()
@@ -102,7 +102,7 @@ class Producer:
     def reload(self) -> None:
         """Read the settings again and take those that may change live."""
         self.settings = commands.take_live(self.settings, self._reread(), settings.PREFIX)
-        self._intake.settings = self.settings
+        self._submissions.settings = self.settings
         self._event_log.configure(self.settings.log_requests_per_second)
         log.configure(settings.SYSTEM, settings.PRODUCER_UNIT, self.settings.log_level)
 
@@ -116,7 +116,7 @@ class Producer:
         addresses = [_bind(self._server, config.host, config.port, secure)]
         if config.clear_port:
             addresses.append(_bind(self._server, config.host, config.clear_port, None))
-        await self._tell_health()
+        await self._set_health()
         await self._server.start()
         return addresses
 
@@ -127,49 +127,54 @@ class Producer:
     async def _sweep(self) -> None:
         while True:
             self._event_log.sweep()
-            await self._tell_health()
+            await self._set_health()
             await asyncio.sleep(1)
 
-    async def _tell_health(self) -> None:
+    async def _set_health(self) -> None:
         """Tell those who ask whether an image would be accepted now, and whether what becomes of it would be heard.
 
         The one does not depend on the other: an image is no worse off for a status that is old, and a queue of events
         that is missing must not stop images. So health has a name of its own for it, and systemd shows it too.
         """
-        able, hears = self._publisher.connected and not self._publisher.no_room.is_set(), self._events.connected
-        told = dict.fromkeys(("", messages.NATIVE_SERVICE, messages.ORIGINAL_SERVICE), able)
-        for service, well in (told | {messages.STATUSES_HEALTH: hears}).items():
-            await self._health.set(service, HealthCheckResponse.SERVING if well else HealthCheckResponse.NOT_SERVING)
-        if hears is not self._hears:
-            self._hears = hears
-            systemd.notify(f"STATUS={self._listening}" + ("" if hears else _DEAF))
+        accepts, events_connected = (
+            self._publisher.connected and not self._publisher.blocked.is_set(),
+            self._events.connected,
+        )
+        health_of = dict.fromkeys(("", messages.NATIVE_SERVICE, messages.LEGACY_SERVICE), accepts)
+        for service, serving in (health_of | {messages.STATUSES_HEALTH: events_connected}).items():
+            await self._health.set(service, HealthCheckResponse.SERVING if serving else HealthCheckResponse.NOT_SERVING)
+        if events_connected is not self._events_connected:
+            self._events_connected = events_connected
+            systemd.notify(f"STATUS={self._listening}" + ("" if events_connected else _NO_EVENTS))
 
-    def _take(self, delivery: Delivery) -> None:
+    def _on_event(self, delivery: Delivery) -> None:
         """Note what became of an image; acknowledged when that is on disk."""
-        task = asyncio.get_running_loop().create_task(self._note(delivery))
-        self._taking.add(task)
-        task.add_done_callback(self._taking.discard)
+        task = asyncio.get_running_loop().create_task(self._save(delivery))
+        self._saving.add(task)
+        task.add_done_callback(self._saving.discard)
 
-    async def _note(self, delivery: Delivery) -> None:
+    async def _save(self, delivery: Delivery) -> None:
         try:
-            status = _dead(delivery) if delivery.exchange == messages.DEAD else _told(delivery)
-        except BadMessage as error:
+            status = (
+                _status_of_dead_letter(delivery) if delivery.exchange == messages.DEAD else _status_of_event(delivery)
+            )
+        except InvalidMessage as error:
             log.record("WARNING", "event_malformed", f"an event that is none is dropped: {error}")
             delivery.ack()
             return
         while True:
             try:
-                await self._statuses.note(status, again=status.state is State.QUEUED)
+                await self._statuses.save(status, retried=status.state is State.QUEUED)
                 break
             except OSError as error:
                 text = f"what became of image {status.id} cannot be kept, trying again: {error}"
-                log.record("ERROR", "status_write_failed", text, **named(status))
-                await asyncio.sleep(_PAUSE)  # a full disk does not tell when it has room again
+                log.record("ERROR", "status_write_failed", text, **image_fields(status))
+                await asyncio.sleep(_SAVE_RETRY_S)  # a full disk does not tell when it has room again
         delivery.ack()
 
 
-def _told(delivery: Delivery) -> Status:
-    event = Event.read(delivery.body)
+def _status_of_event(delivery: Delivery) -> Status:
+    event = StatusEvent.read(delivery.body)
     return Status(
         event.id,
         _STATES[event.state],
@@ -184,10 +189,10 @@ def _told(delivery: Delivery) -> Status:
     )
 
 
-def _dead(delivery: Delivery) -> Status:
+def _status_of_dead_letter(delivery: Delivery) -> Status:
     headers = delivery.properties.headers
-    ticket, death = Ticket.read(delivery.properties.message_id, headers), death_of(headers)
-    return Status(ticket.id, State.DEAD, time.time(), ticket.filename, ticket.trace, ticket.sha256, reason=death.text)
+    image, death = QueuedImage.read(delivery.properties.message_id, headers), dead_letter_reason(headers)
+    return Status(image.id, State.DEAD, time.time(), image.filename, image.trace, image.sha256, reason=death.text)
 
 
 def _credentials(config: ProducerSettings) -> "grpc.ServerCredentials | None":

@@ -14,8 +14,8 @@ from frota.logs import log
 from frota.storage import database
 
 T = TypeVar("T")
-_MOST_AT_ONCE = 500  # changes written with one sync
-_PRUNE_EVERY = 1000  # changes between two looks for images that are to be forgotten
+_MAX_BATCH = 500  # changes written with one sync
+_PRUNE_INTERVAL = 1000  # changes between two looks for images that are to be forgotten
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS images (
     number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, state INTEGER NOT NULL, changed REAL NOT NULL,
@@ -62,9 +62,9 @@ class Status(NamedTuple):
 class StatusStore:
     """The table in `directory`; remembers the last `remembered` images. One writer, in a thread of its own."""
 
-    def __init__(self, directory: Path, remembered: int) -> None:
+    def __init__(self, directory: Path, max_images: int) -> None:
         self._thread = ThreadPoolExecutor(1, "statuses")
-        self._file, self._remembered = directory / "statuses.sqlite", remembered
+        self._file, self._max_images = directory / "statuses.sqlite", max_images
         self._pending: list[tuple[Status, bool, asyncio.Future[None]]] = []
         self._writer: asyncio.Task[None] | None = None
         self._watchers: dict[str, set[asyncio.Queue[Status]]] = {}
@@ -73,7 +73,7 @@ class StatusStore:
     async def open(self) -> None:
         """Open the table. Raises OSError."""
         await self._in_thread(self._open)
-        with self._explained():
+        with self._as_oserror():
             self._reader = database.connect(self._file)
 
     async def close(self) -> None:
@@ -84,27 +84,27 @@ class StatusStore:
         await self._in_thread(self._close)
         self._thread.shutdown()
 
-    async def note(self, status: Status, *, again: bool = False) -> None:
+    async def save(self, status: Status, *, retried: bool = False) -> None:
         """Return when the change is on disk, or found to be none. Raises OSError.
 
         `again` is of a dead image that was put back.
         """
-        noted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._pending.append((status, again, noted))
+        saved: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._pending.append((status, retried, saved))
         if self._writer is None:
             self._writer = asyncio.create_task(self._write())
-        await noted
+        await saved
 
     async def get(self, ids: Sequence[str]) -> list[Status]:
         """Return what is known of images, in the same order."""
         return await self._in_thread(lambda: [_read(self._table, image) for image in ids])
 
-    def known(self, image: str) -> Status:
+    def status(self, image: str) -> Status:
         """Return what is known of one image. Raises OSError.
 
         Read in this thread: a row costs a tenth of what a turn of the other thread does, and no writer is waited for.
         """
-        with self._explained():
+        with self._as_oserror():
             return _read(self._reader, image)
 
     def watch(self, ids: Iterable[str]) -> "asyncio.Queue[Status]":
@@ -125,30 +125,32 @@ class StatusStore:
     async def _write(self) -> None:
         """Write what is pending, in groups, until nothing is."""
         while self._pending:
-            group, self._pending = self._pending[:_MOST_AT_ONCE], self._pending[_MOST_AT_ONCE:]
+            group, self._pending = self._pending[:_MAX_BATCH], self._pending[_MAX_BATCH:]
             changed: list[Status] = []
             error: Exception | None = None
             try:
-                changed = await self._in_thread(partial(self._apply, [(status, again) for status, again, _ in group]))
+                changed = await self._in_thread(
+                    partial(self._apply, [(status, retried) for status, retried, _ in group])
+                )
             except OSError as problem:
                 error = problem
             for status in changed:
                 for changes in self._watchers.get(status.id, ()):
                     changes.put_nowait(status)
-            for *_, noted in group:
-                if not noted.done():
-                    noted.set_exception(error) if error else noted.set_result(None)
+            for *_, saved in group:
+                if not saved.done():
+                    saved.set_exception(error) if error else saved.set_result(None)
         self._writer = None
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         def guarded() -> T:
-            with self._explained():
+            with self._as_oserror():
                 return work()
 
         return await asyncio.get_running_loop().run_in_executor(self._thread, guarded)
 
     @contextmanager
-    def _explained(self) -> Iterator[None]:
+    def _as_oserror(self) -> Iterator[None]:
         try:
             yield
         except sqlite3.Error as error:
@@ -166,18 +168,18 @@ class StatusStore:
     def _apply(self, group: list[tuple[Status, bool]]) -> list[Status]:
         """Write one group with one sync; return what it changed."""
         with database.transaction(self._table):
-            changed = [one for one, again in group if self._table.execute(_UPSERT, (*one, again)).rowcount]
+            changed = [one for one, retried in group if self._table.execute(_UPSERT, (*one, retried)).rowcount]
             self._prune(len(changed))
         return changed
 
     def _prune(self, more: int) -> None:
         self._written += more
-        if self._written >= _PRUNE_EVERY:
+        if self._written >= _PRUNE_INTERVAL:
             self._written = 0
             last = "SELECT max(number) FROM images"
             old = f"DELETE FROM images WHERE number <= ({last}) - ?"  # noqa: S608 -- a constant
-            if gone := self._table.execute(old, [self._remembered]).rowcount:
-                text = f"{gone} images are forgotten, the oldest of more than {self._remembered} (IMAGES_REMEMBERED)"
+            if gone := self._table.execute(old, [self._max_images]).rowcount:
+                text = f"{gone} images are forgotten, the oldest of more than {self._max_images} (IMAGES_REMEMBERED)"
                 log.record("INFO", "statuses_expired", text, COUNT=gone)
 
 
