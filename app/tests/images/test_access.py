@@ -121,7 +121,7 @@ def test_a_worker_takes_what_the_originals_is_told_and_its_own_settings_win(monk
     [
         (["retry"], "which images: ID…, or --all"),
         (["drop", "--all", "a" * 32, "--yes"], "which images: ID…, or --all"),
-        (["drop", "--all"], "--yes if it is meant"),
+        (["drop", "--all"], "give --yes"),
         (["retry", "abc"], "must be 32 hexadecimal digits"),
     ],
 )

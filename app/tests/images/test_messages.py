@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frota.images import messages
-from frota.images.messages import InvalidMessage, QueuedImage, StatusEvent, dead_letter_reason, metadata, result_keys
+from frota.images.messages import (
+    InvalidMessage,
+    QueuedImage,
+    StatusEvent,
+    dead_letter_reason,
+    result_keys,
+    result_metadata,
+)
 
 ID, SHA, TRACE = "0123456789abcdef" * 2, "ab" * 32, "fedcba9876543210" * 2
 names = st.text(st.characters(codec="utf-8"), min_size=1, max_size=60)
@@ -86,7 +93,7 @@ def test_long_names_that_become_one_are_kept_apart_by_what_was_sent() -> None:
 
 
 def test_what_a_result_is_stands_in_its_metadata_whatever_its_name_says() -> None:
-    about = metadata(image("photo.webp"), 3, 2, "image/jpeg")
+    about = result_metadata(image("photo.webp"), 3, 2, "image/jpeg")
     assert (about["media-type"], about["width"], about["height"]) == ("image/jpeg", "3", "2")
 
 
@@ -131,7 +138,7 @@ def test_a_name_is_taken_as_it_is_or_refused(name: str) -> None:
         return
     assert not set(name) & set("/\\\n\r\x00")
     assert len(result_keys(name, SHA)[1].encode()) < 1024
-    assert all(value.isascii() for value in metadata(image(name), 1, 1, "image/png").values())
+    assert all(value.isascii() for value in result_metadata(image(name), 1, 1, "image/png").values())
 
 
 @pytest.mark.parametrize("upload", ["", f"uploads/{ID}"])

@@ -1,4 +1,4 @@
-"""What producer and worker log of images, within rate limits."""
+"""The rate-limited event logs of producer and worker."""
 
 import time
 from typing import Any, Protocol
@@ -10,25 +10,25 @@ from frota.logs.rate_limit import RateLimitedLog, RateLimiter
 
 
 class ImageIdentity(Protocol):
-    """What a record is about: an image as a client, a message or a status has it."""
+    """What identifies an image in log records: a submitted image, a queued one and a status have it."""
 
     @property
     def id(self) -> str:
-        """Its id."""
+        """The image id."""
 
     @property
     def trace(self) -> str:
-        """Its W3C trace id."""
+        """The W3C trace id."""
 
     @property
     def filename(self) -> str:
-        """Its name."""
+        """The file name."""
 
 
 def image_fields(image: ImageIdentity) -> dict[str, Any]:
-    """Return the fields by which the records of an image are found, as far as they are known."""
-    found = {"IMAGE_ID": image.id, "TRACE_ID": image.trace, "FILENAME": image.filename}
-    return {name: printable(value[:MAX_NAME_BYTES]) for name, value in found.items() if value}
+    """Return the journal fields that identify an image, without empty ones."""
+    fields = {"IMAGE_ID": image.id, "TRACE_ID": image.trace, "FILENAME": image.filename}
+    return {name: printable(value[:MAX_NAME_BYTES]) for name, value in fields.items() if value}
 
 
 def _fields(image: QueuedImage, began: float, **more: Any) -> dict[str, Any]:
@@ -41,9 +41,9 @@ class ProducerEventLog(RateLimitedLog):
     """Writes the producer's records."""
 
     def __init__(self, per_second: int) -> None:
-        self._refused = RateLimiter("rejections_suppressed", "images refused")
+        self._rejections = RateLimiter("rejections_suppressed", "images rejected")
         self._images = RateLimiter("images_suppressed", "accepted images", per_second)
-        super().__init__(self._images, self._refused)
+        super().__init__(self._images, self._rejections)
 
     def queued(self, peer: str, image: QueuedImage, began: float) -> None:
         """Log an image that was accepted."""
@@ -51,9 +51,9 @@ class ProducerEventLog(RateLimitedLog):
             text = RECEIVED.format(printable(image.filename))
             record("INFO", "image_queued", text, **_fields(image, began, PEER=unquote(peer)))
 
-    def refused(self, peer: str, reason: Exception, image: ImageIdentity) -> None:
-        """Log an image that was refused."""
-        if self._refused.allow():
+    def rejected(self, peer: str, reason: Exception, image: ImageIdentity) -> None:
+        """Log an image that was rejected."""
+        if self._rejections.allow():
             text = f"Imagem recusada: {printable(str(reason))}"
             record("WARNING", "image_rejected", text, PEER=unquote(peer), **image_fields(image))
 
@@ -73,6 +73,6 @@ class WorkerEventLog(RateLimitedLog):
 
     @staticmethod
     def dead(image: QueuedImage, began: float, death: DeadLetterReason) -> None:
-        """Log an image that cannot be worked on."""
+        """Log an image that was dead-lettered."""
         text = f"Imagem {printable(image.filename)} descartada: {printable(death.text)}"
         record("WARNING", "image_dead_lettered", text, **_fields(image, began, REASON=death.code))

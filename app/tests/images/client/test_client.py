@@ -187,7 +187,7 @@ def test_an_original_takes_images_and_nobody_waits_for_what_it_cannot_tell(tmp_p
         several = send(server, *paths)
         server.received.clear()
         ran = send(server, "--parallel", 1, *paths)
-    assert several.err.count("is one of the original's") == 1
+    assert several.err.count("speaks the legacy protocol") == 1
     assert ran.lines[:4] == [
         line
         for name in ("a.jpg", "b.jpg")
@@ -197,7 +197,7 @@ def test_an_original_takes_images_and_nobody_waits_for_what_it_cannot_tell(tmp_p
         )
     ]
     assert [one.method for one in server.received] == ["SendImage", "SendImage"]
-    assert ran.err.count("is one of the original's") == 1
+    assert ran.err.count("speaks the legacy protocol") == 1
     assert ran.status == 0
     assert ran.lines[4].startswith("2 aceitas, 0 recusadas em")
 
@@ -225,7 +225,7 @@ def test_an_original_cannot_be_asked_what_became_of_an_image() -> None:
     with fake(services="original") as server:
         ran = images("status", "a" * 32, "--address", f"127.0.0.1:{server.port}")
     assert (ran.status, ran.out) == (1, "")
-    assert "is one of the original's" in ran.err
+    assert "speaks the legacy protocol" in ran.err
 
 
 def test_statuses_come_in_the_order_of_their_ids_however_many_they_are() -> None:

@@ -71,7 +71,7 @@ def test_a_client_without_a_certificate_is_told_that_it_needs_one(tmp_path: Path
     authority, server_one, _ = ours
     with fake(credentials=credentials(server_one, authority)) as server:
         ran = send(server, *flags(authority), *pictures(tmp_path, "a.jpg"))
-    refused(ran, "it wants a certificate of ours: IMAGES_CERT_FILE and IMAGES_KEY_FILE (--cert-file, --key-file)")
+    refused(ran, "it requires a client certificate: IMAGES_CERT_FILE and IMAGES_KEY_FILE (--cert-file, --key-file)")
 
 
 def test_a_client_whose_certificate_is_not_accepted_is_told_so(
@@ -86,12 +86,12 @@ def test_a_client_whose_certificate_is_not_accepted_is_told_so(
 def test_clear_text_to_a_server_that_speaks_tls_is_told_so(tmp_path: Path, ours: Authority, *, mutual: bool) -> None:
     with fake(credentials=credentials(ours[1], ours[0] if mutual else None)) as server:
         ran = send(server, *pictures(tmp_path, "a.jpg"))
-    refused(ran, "it speaks TLS, and we clear text; for TLS: IMAGES_CA_FILE (--ca-file)")
+    refused(ran, "it speaks TLS, not clear text; for TLS, set IMAGES_CA_FILE (--ca-file)")
 
 
 def test_tls_to_a_server_that_speaks_clear_text_is_told_so(tmp_path: Path, ours: Authority) -> None:
     with fake() as server:
-        refused(send(server, *flags(ours[0]), *pictures(tmp_path, "a.jpg")), "it speaks no TLS; for clear text: --ca")
+        refused(send(server, *flags(ours[0]), *pictures(tmp_path, "a.jpg")), "it speaks no TLS; for clear text, use")
 
 
 @contextmanager
@@ -134,7 +134,7 @@ def explained(port: int) -> str:
 
 def test_a_server_of_something_else_is_told_by_what_it_says() -> None:
     with server_that(saying(b"HTTP/1.1 400 Bad Request\r\n\r\n")) as port:
-        assert explained(port) == "it is no gRPC server: it says b'HTTP/1.1 400 Bad Request\\r\\n\\r\\n'"
+        assert explained(port) == "it is no gRPC server: it answered b'HTTP/1.1 400 Bad Request\\r\\n\\r\\n'"
 
 
 def test_a_host_that_does_not_exist_is_told_of() -> None:

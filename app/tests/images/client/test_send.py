@@ -173,7 +173,7 @@ def test_images_of_one_name_are_told_of_before_they_are_sent(tmp_path: Path) -> 
     with fake() as server:
         ran = send(server, tmp_path)
     assert ran.status == 0
-    assert "2 images are named photo.jpg: all are kept, and all results but one get a name with a hash" in ran.err
+    assert "2 images are named photo.jpg: all are stored, all but one under a name with a hash" in ran.err
     assert "other" not in ran.err
 
 
@@ -240,7 +240,7 @@ def test_ctrl_c_says_which_are_accepted_and_which_may_be(tmp_path: Path) -> None
     assert (
         f"{ids['accepted.jpg']}  accepted.jpg  aceita\n{ids['doubtful.jpg']}  doubtful.jpg  em dúvida\n" in out.decode()
     )
-    assert (process.returncode, err.decode()) == (130, "frota: what became of them says: frota images status ID…\n")
+    assert (process.returncode, err.decode()) == (130, "frota: to see their status: frota images status ID…\n")
 
 
 @pytest.mark.parametrize("words", [["127.0.0.1:50051"], ["--address", "nonsense:", "a.jpg"], ["--parallel", "0", "a"]])

@@ -185,7 +185,7 @@ def test_a_message_that_is_no_image_of_ours_is_put_among_the_dead(pipeline: Pipe
     channel = pipeline.broker.channel()
     channel.basic_publish("", QUEUE, b"hello")
     worker = pipeline.work()
-    worker.wait_for("a message that is no image is put among the dead")
+    worker.wait_for("a foreign message is dead-lettered")
     until(lambda: pipeline.broker.count(DEAD) == 1, "it is there")
     [(properties, body)] = pipeline.broker.take(DEAD)
     assert (body, (properties.headers or {})["reason-code"]) == (b"hello", "foreign")

@@ -127,7 +127,7 @@ def test_images_that_are_forgotten_are_told_of_with_how_many_and_why(
                 await statuses.save(QUEUED._replace(id=f"{number:032x}"))
 
     asyncio.run(run())
-    text = "10 images are forgotten, the oldest of more than 100 (IMAGES_REMEMBERED)"
+    text = "deleted the oldest 10 statuses of more than 100 (IMAGES_REMEMBERED)"
     assert told == [f"statuses_expired: {text}"]
 
 

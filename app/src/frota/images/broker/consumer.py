@@ -1,4 +1,4 @@
-"""Consuming a queue: messages are handed out, and acknowledged in the session that they came in."""
+"""A consumer: delivers messages of a queue, each acknowledged in the session that delivered it."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -15,7 +15,7 @@ from frota.images.settings import BrokerSettings
 
 
 class Delivery(NamedTuple):
-    """A message to be acknowledged in the session that it came in."""
+    """A message, and the session in which to acknowledge it."""
 
     session: "Session"
     tag: int
@@ -24,14 +24,14 @@ class Delivery(NamedTuple):
     body: bytes
 
     def ack(self) -> None:
-        """Let the broker forget the message; in a session that is over, or about to be, it comes again."""
+        """Acknowledge the message. In a session that is closed or closing, the broker redelivers it instead."""
         if not self.session.closed.done():
             with suppress(AMQPError):
                 self.session.channel.basic_ack(self.tag)
 
 
 class Consumer(BrokerConnection):
-    """Consumes a queue, with at most `prefetch` messages handed out and not acknowledged."""
+    """Consumes a queue, with at most `prefetch` messages unacknowledged."""
 
     def __init__(
         self,
@@ -46,14 +46,14 @@ class Consumer(BrokerConnection):
         self._consumer: str | None = None
 
     async def cancel(self) -> None:
-        """Take no further message; those that are handed out may still be acknowledged."""
+        """Stop consuming. Messages delivered so far can still be acknowledged."""
         if self._session and self.connected and self._consumer:
             with suppress(BrokerUnavailable, AMQPError):
                 await self._session.call(self._session.channel.basic_cancel, self._consumer)
 
     async def _open(self, session: Session) -> None:
         await self._prepare_session(session)
-        # A queue that is deleted, or has lost its leader, takes its consumers with it.
+        # The broker cancels the consumers of a queue that is deleted or has lost its leader.
         session.channel.add_on_cancel_callback(lambda _: session.connection.close())
         await session.call(session.channel.basic_qos, prefetch_count=self._prefetch)
 

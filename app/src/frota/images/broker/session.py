@@ -1,4 +1,4 @@
-"""Connections to the broker (AMQP 0-9-1) that are made again for ever."""
+"""Connections to the broker (AMQP 0-9-1) that reconnect for ever."""
 
 import asyncio
 import logging
@@ -21,30 +21,30 @@ from frota.core.errors import ServerUnavailable
 from frota.images.settings import BrokerSettings
 from frota.logs import log
 
-_MIN_BACKOFF_S, _MAX_BACKOFF_S = 0.1, 5.0  # seconds between two tries to connect, doubled each time
-_HEARTBEAT_S = 20  # seconds
+_MIN_BACKOFF_S, _MAX_BACKOFF_S = 0.1, 5.0  # between two attempts to connect, doubled each time
+_HEARTBEAT_S = 20
 _CONNECT_TIMEOUT_S = 10.0  # for TCP, TLS and AMQP together
 _CLOSE_TIMEOUT_S = 1.0
 
-# There is no setting for what pika reads at a time, 4 KiB; each time it copies all that it has of a frame of 128 KiB.
+# pika reads 4 KiB at a time, and copies the partial frame (up to 128 KiB) after each read. It has no setting for it.
 _AsyncTransportBase._MAX_RECV_BYTES = 64 * 1024
 
 
-logging.getLogger("pika").setLevel(logging.CRITICAL)  # what is worth a record gets one of ours
+logging.getLogger("pika").setLevel(logging.CRITICAL)  # events.md lists our own records of the same events
 
 
 class BrokerUnavailable(ServerUnavailable):
-    """The broker cannot be reached, or went before it confirmed: what was published may be there or not."""
+    """The broker is unreachable, or closed the connection: an unconfirmed message may be there or not."""
 
 
 class Session:
-    """One connection with one channel; over, with the reason, as soon as either is closed."""
+    """One connection with one channel; `closed` holds the reason as soon as either is closed."""
 
     def __init__(self, connection: AsyncioConnection, channel: Channel, closed: "asyncio.Future[str]") -> None:
         self.connection, self.channel, self.closed = connection, channel, closed
 
     async def call(self, method: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-        """Call a method of the channel; return the broker's answer. Raises BrokerUnavailable if none will come."""
+        """Call a channel's method; return the broker's reply. Raises BrokerUnavailable if the session closes first."""
         answer = asyncio.get_running_loop().create_future()
         try:
             method(*arguments, **options, callback=partial(settle, answer))
@@ -56,7 +56,7 @@ class Session:
         return answer.result()
 
     async def accepts(self, method: Callable[[Channel, Callable[[object], None]], None]) -> bool:
-        """Call a method with a channel of its own, which the broker closes if it refuses; tell whether it did not.
+        """Call a method on a new channel; tell whether the broker accepted it. On an error it closes the channel.
 
         Raises BrokerUnavailable.
         """
@@ -78,7 +78,7 @@ class Session:
         return channel is not None
 
     async def close(self) -> None:
-        """Close the connection in order, if the broker hears that: one without room reads nothing."""
+        """Close the connection, and wait briefly for the broker, which reads nothing while it blocks publishers."""
         if not self.closed.done():
             with suppress(AMQPError):
                 self.connection.close()
@@ -86,7 +86,7 @@ class Session:
 
 
 def parameters(config: BrokerSettings) -> list[pika.ConnectionParameters]:
-    """Return how to reach each node. Raises OSError for a file that cannot be read."""
+    """Return the connection parameters of each node. Raises OSError for an unreadable file."""
     context, credentials = None, PlainCredentials(config.user, _password(config))
     if config.cert_file:
         context = ssl.create_default_context(cafile=config.ca_file)
@@ -133,7 +133,7 @@ async def connect(node: pika.ConnectionParameters) -> Session:
             opened.set_result(channel)
 
     def close(reason: object) -> None:
-        """End the connection with its channel: the one is of no use without the other."""
+        """Close the connection together with its channel."""
         end(reason)
         if connection.is_open:
             connection.close()
@@ -149,18 +149,18 @@ async def connect(node: pika.ConnectionParameters) -> Session:
 
 
 def _error_text(reason: object) -> str:
-    """Return what pika says, in words where it has none."""
+    """Return the error's text; pika's is often empty."""
     return str(reason) or repr(reason)
 
 
 def settle(answer: "asyncio.Future[Any]", frame: object) -> None:
-    """Hand over an answer, unless nobody waits for it any more."""
+    """Set the result of a future that was not cancelled."""
     if not answer.done():
         answer.set_result(frame)
 
 
 class BrokerConnection:
-    """A connection to whichever node answers, made again for ever.
+    """A connection to any node that answers; it reconnects for ever.
 
     `prepare` is called with each new session before others may use it.
     """
@@ -169,10 +169,10 @@ class BrokerConnection:
         self._nodes, self._purpose, self._prepare = parameters(config), purpose, prepare
         self._session: Session | None = None
         self._ready = asyncio.Event()
-        self.blocked = asyncio.Event()  # the broker has none, and reads nothing that is published
+        self.blocked = asyncio.Event()  # set while the broker blocks publishers (memory or disk alarm)
 
     async def run(self) -> None:
-        """Connect, and again after each loss, until cancelled."""
+        """Connect and reconnect until cancelled."""
         backoff = Backoff(_MIN_BACKOFF_S, _MAX_BACKOFF_S)
         try:
             while True:
@@ -184,7 +184,7 @@ class BrokerConnection:
                 await self._session.close()
 
     async def session(self) -> Session:
-        """Return the session of the moment, waiting until there is one."""
+        """Return the open session; wait until there is one."""
         while self._session is None or self._session.closed.done():
             self._ready.clear()
             await self._ready.wait()
@@ -192,11 +192,11 @@ class BrokerConnection:
 
     @property
     def connected(self) -> bool:
-        """Whether there is a session now."""
+        """Whether a session is open."""
         return self._session is not None and not self._session.closed.done()
 
     async def _connect_once(self) -> bool:
-        """Connect to some node and stay until the session is over; tell whether there was one."""
+        """Connect to a node and wait until the session closes; tell whether a node accepted the connection."""
         random.shuffle(self._nodes)
         for node in self._nodes:
             session: Session | None = None
@@ -205,10 +205,7 @@ class BrokerConnection:
                 session.connection.add_on_connection_blocked_callback(lambda *_: self._set_blocked(True))
                 session.connection.add_on_connection_unblocked_callback(lambda *_: self._set_blocked(False))
                 await self._prepare(session)
-            except (
-                AMQPError,
-                OSError,
-            ) as error:  # BrokerUnavailable is one; pika's are of what closes now
+            except (AMQPError, OSError) as error:  # AMQPError: the channel or connection is closing
                 text = f"no connection to {node.host}:{node.port} {self._purpose}: {_error_text(error)}"
                 log.record("WARNING", "broker_unavailable", text)
                 if session:
@@ -228,7 +225,11 @@ class BrokerConnection:
     def _set_blocked(self, blocked: bool) -> None:
         if blocked:
             self.blocked.set()
-            log.record("WARNING", "broker_blocked", "the broker has no room and takes nothing more")
+            log.record(
+                "WARNING",
+                "broker_blocked",
+                "the broker has no room (memory or disk alarm) and blocks publishers until that ends",
+            )
         else:
             self.blocked.clear()
-            log.record("INFO", "broker_unblocked", "the broker takes messages again")
+            log.record("INFO", "broker_unblocked", "the broker accepts messages again")

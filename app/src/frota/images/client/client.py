@@ -1,4 +1,4 @@
-"""The images' client: one that sends again what was not answered, under the same id, so that nothing is done twice."""
+"""The client: retries unanswered requests under the same image id, so that the server deduplicates them."""
 
 import asyncio
 import re
@@ -23,13 +23,13 @@ from frota.images.proto import images_pb2 as native
 from frota.images.settings import MIB
 from frota.logs.log import printable
 
-MAX_MESSAGE_BYTES = 15 * MIB  # bytes; what is larger is uploaded
-MAX_IDS = 1000  # in one question
+MAX_MESSAGE_BYTES = 15 * MIB  # larger images are uploaded in parts
+MAX_IDS = 1000  # in one request
 _LARGE_BYTES = 4 * MIB  # gRPC holds several copies of a message
 _MAX_LARGE_MESSAGES = 4  # at the same time
-_MIN_BYTES_PER_SECOND = MIB // 4  # bytes/s; an image has this much more time than a mere question
-_ATTEMPT_TIMEOUT_S = 20.0  # seconds for an answer; after that, the connection may be the one that is lost
-_WARNING_INTERVAL_S = 5.0  # seconds between two lines, or looks, at a server that does not answer
+_MIN_BYTES_PER_SECOND = MIB // 4  # an attempt's timeout grows by its image's size / this
+_ATTEMPT_TIMEOUT_S = 20.0  # for a response; then the connection counts as half-open
+_WARNING_INTERVAL_S = 5.0  # between two warnings, or diagnoses, of an unavailable server
 _OPTIONS = (
     ("grpc.use_local_subchannel_pool", 1),  # a new channel is then a new connection
     ("grpc.initial_reconnect_backoff_ms", int(MIN_BACKOFF_S * 1000)),
@@ -42,7 +42,7 @@ _RETRYABLE = (
     grpc.StatusCode.DEADLINE_EXCEEDED,
     grpc.StatusCode.CANCELLED,
     grpc.StatusCode.ABORTED,
-    grpc.StatusCode.INTERNAL,  # how a connection's end looks to a call that it meets
+    grpc.StatusCode.INTERNAL,  # gRPC's code for a call whose connection is closed
 )
 _SERVER_ANSWERS = (messages.BROKER_UNAVAILABLE, messages.BROKER_FULL, messages.STORAGE_UNAVAILABLE, messages.STOPPING)
 _LAST_ERROR = re.compile(r"last error: \w+: \S+: (?:Failed to connect to remote host: )?(.*)")
@@ -51,11 +51,11 @@ T = TypeVar("T")
 
 
 class LegacyServerError(OSError):
-    """The server is one of the original's, which cannot do what was asked for."""
+    """The server speaks the legacy protocol only, which lacks the request."""
 
 
 class RequestRejected(Exception):
-    """The image will not be taken: a code for machines, and a sentence, in Portuguese, for people."""
+    """The server rejected the image for good: `code` for programs, `text` in Portuguese for people."""
 
     def __init__(self, code: str, text: str) -> None:
         super().__init__(text)
@@ -63,18 +63,18 @@ class RequestRejected(Exception):
 
 
 def warn(text: str) -> None:
-    """Say something about the connection on standard error."""
+    """Print a message about the connection on standard error."""
     print(f"frota: {printable(text)}", file=sys.stderr, flush=True)
 
 
 class Client:
-    """Any number of requests to one server, several at a time if need be."""
+    """Requests to one server, any number in parallel."""
 
     def __init__(self, access: ClientSettings, warn: Callable[[str], None] = warn) -> None:
-        """Look at the certificates. Raises SettingsError for those that are of no use."""
+        """Check the certificates. Raises SettingsError for unusable ones."""
         diagnosis.tls_context(access.ca_file, access.cert_file, access.key_file)
         self.access = access
-        self.legacy = False  # known once it was asked for something that an original does not know
+        self.legacy = False  # found out by the first native request
         self.sent = 0  # bytes so far
         self._large = asyncio.Semaphore(_MAX_LARGE_MESSAGES)
         self._warn, self._warned_at, self._diagnosed_at = warn, -_WARNING_INTERVAL_S, -_WARNING_INTERVAL_S
@@ -108,7 +108,7 @@ class Client:
             else:
                 return messages.RECEIVED.format(image.name)
         request = await asyncio.to_thread(calls.legacy_request, image)
-        # It knows no ids and may take it twice; but the second result is then the first, byte for byte.
+        # The legacy protocol has no ids: a retry may queue the image twice, but both have the same result.
         reply = await self.call(partial(calls.send_legacy, image, request), image.size)
         if not reply.success:
             raise RequestRejected("REFUSED", reply.message)
@@ -126,19 +126,19 @@ class Client:
                 raise
             raise RequestRejected(
                 "UNAVAILABLE", messages.STORAGE_UNAVAILABLE
-            ) from None  # which does not concern smaller ones
+            ) from None  # smaller images can still be sent
         raise RequestRejected("RESOURCE_EXHAUSTED", messages.TOO_LARGE.format(image.size, MAX_MESSAGE_BYTES))
 
     async def statuses(self, ids: Sequence[str]) -> list[native.Status]:
-        """Return what is known of each id, in their order. Raises as `call` does."""
-        found: list[native.Status] = []
+        """Return the status of each id, in their order. Raises as `call` does."""
+        statuses: list[native.Status] = []
         for start in range(0, len(ids), MAX_IDS):
             reply = await self.call(partial(calls.get_status, ids[start : start + MAX_IDS]))
-            found += reply.statuses
-        return found
+            statuses += reply.statuses
+        return statuses
 
     async def call(self, attempt: Callable[[grpc.aio.Channel, float], Awaitable[T]], size: int = 0) -> T:
-        """Make an attempt, given a channel and its seconds, until there is an answer.
+        """Make attempts, each given a channel and a timeout in seconds, until one is answered.
 
         Raises RequestRejected, LegacyServerError, ServerUnavailable, WrongServer.
         """
@@ -150,22 +150,20 @@ class Client:
                     channel, min(_ATTEMPT_TIMEOUT_S, max(1.0, retries.remaining)) + size / _MIN_BYTES_PER_SECOND
                 )
             except (grpc.aio.AioRpcError, asyncio.CancelledError) as error:
-                silent, reason = await self.check_failure(channel, error)
-            await retries.wait(began if silent else time.monotonic(), reason)
+                timed_out, reason = await self.check_failure(channel, error)
+            await retries.wait(began if timed_out else time.monotonic(), reason)
 
     async def check_failure(
         self, channel: grpc.aio.Channel, error: grpc.aio.AioRpcError | asyncio.CancelledError
     ) -> tuple[bool, str]:
-        """Tell whether a call that may be made again met with silence, and what is wrong. Raises what is final."""
-        if isinstance(error, asyncio.CancelledError):  # by us, or with the channel that another call has given up
+        """Return whether a failed call timed out, and the reason. Raises where a retry would not help."""
+        if isinstance(error, asyncio.CancelledError):  # of this task, or of a channel that another call replaced
             if (task := asyncio.current_task()) and task.cancelling():
                 raise error
-            return False, "the connection was given up"
+            return False, "the connection was replaced"
         code, text = error.code(), error.details() or ""
         if code is grpc.StatusCode.UNIMPLEMENTED:
-            raise LegacyServerError(
-                f"{self.access.address} is one of the original's: it does not tell what becomes of an image"
-            )
+            raise LegacyServerError(f"{self.access.address} speaks the legacy protocol, which has no image status")
         if code not in _RETRYABLE and text != messages.BROKER_FULL:
             raise RequestRejected(code.name, _in_portuguese(text))
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:
@@ -173,13 +171,13 @@ class Client:
             self.replace_channel(channel)
         elif text not in _SERVER_ANSWERS:
             await self._diagnose()
-        found = _LAST_ERROR.search(text)
-        reason = found[1] if found else text
+        match = _LAST_ERROR.search(text)
+        reason = match[1] if match else text
         self._warn_of_retry(reason)
         return code is grpc.StatusCode.DEADLINE_EXCEEDED, f"{self.access.address}: {reason}"
 
     def replace_channel(self, channel: grpc.aio.Channel) -> None:
-        """Give up a channel over which nothing is heard; what others wait for over it may still come."""
+        """Replace a channel without responses; its other calls may still finish within their timeout."""
         if channel is self.channel:
             self._closing.add(asyncio.create_task(channel.close(_ATTEMPT_TIMEOUT_S)))
             self.channel = self._connect()
@@ -188,11 +186,11 @@ class Client:
         access = self.access
         if access.ca_file is None:
             return grpc.aio.insecure_channel(access.address, _OPTIONS)
-        ours = [file.read_bytes() if file else None for file in (access.ca_file, access.key_file, access.cert_file)]
-        return grpc.aio.secure_channel(access.address, grpc.ssl_channel_credentials(*ours), _OPTIONS)
+        pem = [file.read_bytes() if file else None for file in (access.ca_file, access.key_file, access.cert_file)]
+        return grpc.aio.secure_channel(access.address, grpc.ssl_channel_credentials(*pem), _OPTIONS)
 
     async def _diagnose(self) -> None:
-        """Look why there is no connection, though not each time. Raises WrongServer."""
+        """Probe why there is no connection, once per interval. Raises WrongServer."""
         now = time.monotonic()
         if now - self._diagnosed_at >= _WARNING_INTERVAL_S:
             self._diagnosed_at = now
@@ -210,6 +208,6 @@ class Client:
 
 
 def _in_portuguese(text: str) -> str:
-    """Return a refusal as people should read it, also where it is gRPC's own."""
-    found = _OVERSIZE.match(text)
-    return messages.TOO_LARGE.format(found[1], found[2]) if found else text
+    """Return a rejection's text; gRPC's own is translated."""
+    match = _OVERSIZE.match(text)
+    return messages.TOO_LARGE.format(match[1], match[2]) if match else text

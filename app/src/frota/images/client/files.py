@@ -1,4 +1,4 @@
-"""The files that people send: which ones, how large, what is in them; what is wrong with one is said in Portuguese."""
+"""The files to send: selection, size and content. Texts of errors are Portuguese, for users."""
 
 import os
 import stat
@@ -9,8 +9,8 @@ from typing import BinaryIO
 
 from frota.images.formats import HEAD_BYTES, BadImage, recognise_format
 
-# What is taken from a folder by its name alone: whether it is what it says is for the server to find out. Everything
-# else is taken if its content is an image's, save what somebody has not finished writing.
+# A folder's files with these extensions are sent; the server checks their content. Other files are sent if their
+# content is an image's, except unfinished downloads.
 EXTENSIONS = (".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".tif", ".tiff", ".gif")
 _UNFINISHED_EXTENSIONS = (".part", ".partial", ".crdownload", ".download", ".tmp", ".filepart")
 
@@ -23,15 +23,15 @@ _REASONS: dict[type[OSError], str] = {FileNotFoundError: NOT_FOUND, PermissionEr
 
 
 class BadFile(Exception):
-    """A file or folder that cannot be sent: says in Portuguese why."""
+    """A file or folder that cannot be sent, with the reason in Portuguese."""
 
 
 @dataclass(frozen=True)
 class File:
-    """A file that was named, or found in a folder; `problem` says why there is nothing to send."""
+    """A file named on the command line or found in a folder; `problem` is why it cannot be sent."""
 
     path: str
-    size: int = 0  # bytes, when it was found
+    size: int = 0  # bytes, at the time of the listing
     problem: str = ""
 
     @property
@@ -41,17 +41,15 @@ class File:
 
 
 def expand(words: Iterable[str], skipped: list[File]) -> list[File]:
-    """Return the files that are named, and the images of the folders, in the order of their names.
+    """Return the named files, and the images of named folders in the order of their names.
 
-    What is in a folder and is not sent is added to `passed_over`, with its reason as `problem`.
+    A folder's other files are added to `skipped`, with their reasons as `problem`.
     """
-    return [
-        found for word in words for found in (_images_below(word, skipped) if Path(word).is_dir() else [_file(word)])
-    ]
+    return [file for word in words for file in (_images_below(word, skipped) if Path(word).is_dir() else [_file(word)])]
 
 
 def collisions(files: Iterable[File]) -> Iterator[tuple[str, list[str]]]:
-    """Yield every name that several files have, with their paths."""
+    """Yield each name that several files share, with their paths."""
     paths: dict[str, list[str]] = {}
     for one in files:
         if not one.problem:
@@ -60,18 +58,18 @@ def collisions(files: Iterable[File]) -> Iterator[tuple[str, list[str]]]:
 
 
 def size_of(path: str) -> int:
-    """Return the size of a file that can be sent, in bytes. Raises BadFile."""
+    """Return the size of a regular, non-empty file in bytes. Raises BadFile."""
     try:
-        found = Path(path).stat()
+        status = Path(path).stat()
     except OSError as error:
         raise _bad_file(error) from None
-    except ValueError:  # a zero byte in the name
+    except ValueError:  # a NUL byte in the name
         raise BadFile(NOT_FOUND) from None
-    if not stat.S_ISREG(found.st_mode):  # reading a pipe or a device might never end
+    if not stat.S_ISREG(status.st_mode):  # reading a pipe or a device might never end
         raise BadFile(NOT_REGULAR)
-    if not found.st_size:
+    if not status.st_size:
         raise BadFile(EMPTY)
-    return found.st_size
+    return status.st_size
 
 
 def open_file(path: str) -> BinaryIO:
@@ -83,7 +81,7 @@ def open_file(path: str) -> BinaryIO:
 
 
 def read_part(file: BinaryIO, size: int) -> bytes:
-    """Read the next so many bytes of a file. Raises BadFile where it has fewer."""
+    """Read the next `size` bytes of a file. Raises BadFile if it has fewer."""
     try:
         data = file.read(size)
     except OSError as error:
@@ -94,7 +92,7 @@ def read_part(file: BinaryIO, size: int) -> bytes:
 
 
 def read_whole(path: str, size: int) -> bytes:
-    """Read a file of so many bytes. Raises BadFile."""
+    """Read a file of `size` bytes. Raises BadFile."""
     with open_file(path) as file:
         return read_part(file, size)
 
@@ -102,22 +100,22 @@ def read_whole(path: str, size: int) -> bytes:
 def _file(path: str) -> File:
     try:
         return File(path, Path(path).stat().st_size)
-    except (OSError, ValueError):  # ValueError: a name with a zero byte
-        return File(path)  # may be there when its turn comes; if not, that is told then
+    except (OSError, ValueError):  # ValueError: a NUL byte in the name
+        return File(path)  # an error is reported when it is sent
 
 
 def _images_below(folder: str, skipped: list[File]) -> Iterator[File]:
-    """Yield the images below a folder; hidden ones, and what is behind links to folders, are left out."""
+    """Yield the images below a folder, without hidden files and without following links to folders."""
     problems: list[File] = []
     empty = True
     for where, folders, names in os.walk(folder, onerror=lambda error: problems.append(_unreadable(error))):
-        kept = []
+        subfolders = []
         for name in sorted(folders):
             if reason := HIDDEN if name.startswith(".") else LINKED if Path(where, name).is_symlink() else "":
                 skipped.append(File(str(Path(where, name)), problem=reason))
             else:
-                kept.append(name)
-        folders[:] = kept
+                subfolders.append(name)
+        folders[:] = subfolders
         for name in sorted(names):
             path = str(Path(where, name))
             if reason := _reason_to_skip(path, name):
@@ -131,7 +129,7 @@ def _images_below(folder: str, skipped: list[File]) -> Iterator[File]:
 
 
 def _reason_to_skip(path: str, name: str) -> str:
-    """Return why a file of a folder is not sent; nothing for one that is."""
+    """Return why a folder's file is not sent; an empty text for one that is."""
     if name.startswith("."):
         return HIDDEN
     if name.lower().endswith(_UNFINISHED_EXTENSIONS):
@@ -148,14 +146,14 @@ def _reason_to_skip(path: str, name: str) -> str:
 
 
 def _reason_by_content(path: str) -> str:
-    """Return why the content of a file is no image of ours. Raises OSError."""
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:  # noqa: PTH123 -- never waits for a writer
+    """Return why a file's content is no supported image. Raises OSError."""
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:  # noqa: PTH123 -- opening a pipe must not block
         head = file.read(HEAD_BYTES)
     try:
         recognise_format(head)
     except BadImage as bad:
-        found = bad.text.partition("(")[2].partition(")")[0]
-        return EMPTY if bad.code == "empty" else f"{OTHER_FORMAT} ({found})" if found else NO_IMAGE
+        name = bad.text.partition("(")[2].partition(")")[0]
+        return EMPTY if bad.code == "empty" else f"{OTHER_FORMAT} ({name})" if name else NO_IMAGE
     return ""
 
 

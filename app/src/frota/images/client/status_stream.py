@@ -1,4 +1,4 @@
-"""What becomes of images: one stream from the server, opened anew for what came since, and after every interruption."""
+"""Follows the status of images over one server stream, reopened for added images and after interruptions."""
 
 import asyncio
 import time
@@ -15,26 +15,24 @@ from frota.images.client.client import MAX_IDS, Client
 from frota.images.client.retry import RetryPolicy
 from frota.images.proto import images_pb2 as native
 
-_FIRST_STATUS_TIMEOUT_S = 20.0  # seconds; what is known now comes at once, if anything does
-_MAX_STREAM_S = 30.0  # seconds of one stream: a connection may be lost without a word
-_MIN_STREAM_S, _MIN_STREAM_S_PER_IMAGE = (
-    0.5,
-    0.002,
-)  # seconds, and for each image in it: a stream begins with all that is known
-_UNKNOWN_RETRY_S = 1.0  # seconds before unknown images are asked for again
+_FIRST_STATUS_TIMEOUT_S = 20.0  # the server sends the current statuses at once
+_MAX_STREAM_S = 30.0  # then it is reopened: its connection may be half-open
+_MIN_STREAM_S = 0.5  # each new stream repeats every current status, so it is not reopened more often
+_MIN_STREAM_S_PER_IMAGE = 0.002
+_UNKNOWN_RETRY_S = 1.0  # before unknown images are queried again
 FINAL = (native.DONE, native.DEAD)
 
 
 @dataclass
 class _Subscription:
-    state: int = -1  # none yet
+    state: int = -1  # no status yet
     unknown_since: float | None = None
 
 
 class StatusStream:
-    """Follows images until each is done, dead, or has been unknown for longer than `unknown_seconds`.
+    """Follows images until each is done, dead, or unknown for longer than `unknown_seconds`.
 
-    `changed` is called with every new state, and with `UNKNOWN` at the end of an image that nobody knows.
+    `changed` is called with every new state, and once with `UNKNOWN` for an image that stayed unknown.
     """
 
     def __init__(
@@ -48,18 +46,18 @@ class StatusStream:
         self._complete = False
 
     def add(self, ids: Iterable[str]) -> None:
-        """Follow these, too."""
-        self._open.update((one, _Subscription()) for one in ids)
+        """Follow these images, too."""
+        self._open.update((image_id, _Subscription()) for image_id in ids)
         self._restart.set()
 
     def complete(self) -> None:
-        """Say that no more will be added."""
+        """Declare that no more images will be added."""
         self._complete = True
         if not self._open:
             self._restart.set()
 
     async def run(self) -> None:
-        """Follow until the end of all. Raises LegacyServerError, ServerUnavailable, WrongServer, RequestRejected."""
+        """Follow all images to their end. Raises LegacyServerError, ServerUnavailable, WrongServer, RequestRejected."""
         retries = RetryPolicy(self._client.access.patience)
         while self._open or not self._complete:
             self._restart.clear()
@@ -70,15 +68,15 @@ class StatusStream:
             try:
                 answered = await self._stream_once(channel, retries)
             except (grpc.aio.AioRpcError, asyncio.CancelledError) as error:
-                silent, reason = await self._client.check_failure(channel, error)
-                await retries.wait(began if silent else time.monotonic(), reason)
+                timed_out, reason = await self._client.check_failure(channel, error)
+                await retries.wait(began if timed_out else time.monotonic(), reason)
                 continue
             if not answered:
                 self._client.replace_channel(channel)
                 await retries.wait(began, f"{self._client.access.address}: no answer")
 
     async def _stream_once(self, channel: grpc.aio.Channel, retries: RetryPolicy) -> bool:
-        """Follow the eldest over one stream; tell whether there was any answer."""
+        """Follow the oldest images over one stream; tell whether the server answered."""
         ids = list(islice(self._open, MAX_IDS))
         self._in_stream = len(ids)
         call = calls.watch(ids, channel, _MAX_STREAM_S + _FIRST_STATUS_TIMEOUT_S)
@@ -90,19 +88,19 @@ class StatusStream:
                 self._on_status(status)
                 status = await call.read()
             if self._in_stream:
-                await asyncio.sleep(_UNKNOWN_RETRY_S)  # nothing tells when an unknown image will be known
+                await asyncio.sleep(_UNKNOWN_RETRY_S)  # the server does not announce unknown images
         except TimeoutError:
             return False
         except asyncio.CancelledError:
             if (task := asyncio.current_task()) and task.cancelling():
-                raise  # it is not the stream that was ended, but we
+                raise  # this task is cancelled, not only the stream
         finally:
             end.cancel()
             call.cancel()
         return True
 
     async def _close_in_time(self, call: Any) -> None:
-        """End a stream when there is reason for another."""
+        """Cancel a stream when images were added or it is old."""
         await asyncio.sleep(_MIN_STREAM_S + _MIN_STREAM_S_PER_IMAGE * self._in_stream)
         with suppress(TimeoutError):
             await asyncio.wait_for(self._restart.wait(), _MAX_STREAM_S)
@@ -121,7 +119,7 @@ class StatusStream:
             del self._open[status.id]
             self._in_stream -= 1
             if len(self._open) > self._in_stream:
-                self._restart.set()  # there is room in the stream for those outside
+                self._restart.set()  # images outside of the stream can join
         if final or status.state not in (followed.state, native.UNKNOWN):
             followed.state = status.state
             self._changed(status)

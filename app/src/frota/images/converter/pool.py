@@ -1,4 +1,4 @@
-"""A pool of child processes that turn images grey, so that a crash, a bomb or an endless decode costs one image."""
+"""A pool of child processes that convert images: a crash, a bomb or an endless decode costs one image."""
 
 import asyncio
 import fcntl
@@ -15,21 +15,15 @@ from typing import Self
 from frota.images.converter.child import ANSWER, FAILED, MEDIA_TYPES, REQUEST
 from frota.images.formats import DEFAULT_LIMITS, BadImage, GreyImage, Limits, makes_png, read_header
 
-DEFAULT_TIMEOUT_S = 60.0
-DEFAULT_MEMORY_BYTES = (
-    768 << 20
-)  # bytes; enough for all formats within the limit of pixels, save the largest of WebP and TIFF
-LARGE_IMAGE_PIXELS = (
-    16_000_000  # pixels; larger images are converted one at a time, so that a small host has memory for them
-)
-IMAGES_PER_CHILD = (
-    2  # images a child is given: one it works on, one that waits in its pipe, so that it never waits itself
-)
-_PIPE_BYTES = 1 << 20  # bytes that a pipe holds, which is what Linux lets everybody ask for
+DEFAULT_TIMEOUT_S = 60.0  # per image
+DEFAULT_MEMORY_BYTES = 768 << 20  # enough for the pixel limit, save the largest WebP and TIFF
+LARGE_IMAGE_PIXELS = 16_000_000  # larger images are converted one at a time, to bound memory
+IMAGES_PER_CHILD = 2  # one that it converts, and one in its pipe, so that it is never idle
+_PIPE_BYTES = 1 << 20  # pipe capacity; Linux's default limit for users
 
 
 class ConverterPool:
-    """`count` child processes, each with so many seconds and pixels an image, and bytes of address space."""
+    """`count` child processes; limits per image: `seconds`, `memory` (bytes of address space) and `pixels`."""
 
     def __init__(
         self,
@@ -46,7 +40,7 @@ class ConverterPool:
         self._children: list[_Child] = []
 
     async def __aenter__(self) -> Self:
-        """Start the children. Raises OSError where they cannot work."""
+        """Start the children. Raises OSError if one cannot start."""
         self._children = [_Child(self._arguments, self._replace) for _ in range(self._count)]
         try:
             for child in self._children:
@@ -59,19 +53,19 @@ class ConverterPool:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """End the children: at once where they still have images, since nobody waits for these any more."""
+        """Stop the children; kill those that still convert images, whose results nobody awaits."""
         await self._end()
 
     async def convert(self, source: bytes | Path, extension: str) -> GreyImage:
-        """Return the image, or the image in a file, in grey: as PNG where `extension` is .png, otherwise as JPEG.
+        """Return the grey image of bytes or of a file: a PNG if `extension` is .png, otherwise a JPEG.
 
-        Raises BadImage, with the code timeout, memory or crashed where the image took more than it may have; OSError
-        where no child can be started.
+        Raises BadImage, with code timeout, memory or crashed if the image exceeds the limits; OSError if no child
+        can start.
         """
         large = isinstance(source, Path) or _pixels(source, self._limits) > LARGE_IMAGE_PIXELS
         async with self._large_lock if large else nullcontext(), self._slots:
             while self._children:
-                child = min(self._children, key=lambda one: one.load)
+                child = min(self._children, key=lambda child: child.load)
                 try:
                     return await child.convert(source, extension)
                 except _ChildLost:
@@ -79,7 +73,7 @@ class ConverterPool:
                 except OSError:
                     self._replace(child)
                     raise
-            raise OSError("the converter has ended")
+            raise OSError("the converter pool is closed")
 
     def pids(self) -> list[int]:
         """Return the children's process ids."""
@@ -95,11 +89,11 @@ class ConverterPool:
 
 
 class _ChildLost(Exception):
-    """The child died, but not of this image."""
+    """The child exited, but not because of this image."""
 
 
 class _Child:
-    """One process, and the answers that it owes."""
+    """One process, and its pending requests in their order."""
 
     def __init__(self, arguments: tuple[str, ...], on_exit: Callable[["_Child"], None]) -> None:
         self.load, self.pid = 0, 0
@@ -125,7 +119,7 @@ class _Child:
             self.load -= 1
 
     async def end(self) -> None:
-        """Let the process end, or make it."""
+        """Close the process's input; kill it if it has pending requests."""
         with suppress(OSError):
             await self.started
             self._ending = True
@@ -138,9 +132,9 @@ class _Child:
         with ExitStack() as closing:
             theirs_in, ours_out = _pipe(closing)
             ours_in, theirs_out = _pipe(closing)
-            # -P: a folder that happens to be the current one is no place to import from.
+            # -P: import nothing from the current folder.
             command = [sys.executable, "-P", "-m", "frota.images.converter.child", *self._arguments]
-            # Huge pages where the system leaves it to us: of 12 megapixels' time, page faults are a quarter to a half.
+            # Huge pages if the system allows: page faults take a quarter to a half of the time of 12 megapixels.
             environ = {**os.environ, "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
             self._process = await asyncio.create_subprocess_exec(
                 *command, stdin=theirs_in, stdout=theirs_out, env=environ
@@ -155,7 +149,7 @@ class _Child:
             await loop.connect_read_pipe(lambda: protocol, os.fdopen(os.dup(ours_in), "rb", 0))
         if not await self._answers.read(1):
             self._requests.close()
-            raise OSError(f"the converter cannot start: {_exit_text(await self._process.wait())}")
+            raise OSError(f"the converter process cannot start: {_exit_text(await self._process.wait())}")
         self._reading = asyncio.create_task(self._read())
 
     async def _read(self) -> None:
@@ -163,18 +157,18 @@ class _Child:
             while True:
                 await self._read_answer()
         self._exited, pending = True, list(self._pending)
-        self._on_exit(self)  # at once, so that nobody asks this one any more
+        self._on_exit(self)  # at once, so that it gets no further request
         status = await self._process.wait()
-        for place, future in enumerate(pending):
+        for index, future in enumerate(pending):
             if not future.done():
-                blamed = place == 0 and not self._ending  # answers come in order: it was at the first that is missing
+                blamed = index == 0 and not self._ending  # responses come in order: it was converting the first
                 future.set_exception(_crash_of(status, self._arguments[0]) if blamed else _ChildLost())
 
     async def _read_answer(self) -> None:
         kind, width, height, length = ANSWER.unpack(await self._answers.readexactly(ANSWER.size))
         content = await self._answers.readexactly(length)
         future = self._pending.popleft()
-        if future.done():  # whoever asked has been cancelled
+        if future.done():  # its caller was cancelled
             return
         if kind == FAILED:
             future.set_exception(BadImage(*content.decode().split("\n", 1)))
@@ -186,14 +180,14 @@ def _pipe(closing: ExitStack) -> tuple[int, int]:
     ends = os.pipe()
     for end in ends:
         closing.callback(os.close, end)
-    with suppress(OSError):  # this user's pipes hold as much as they may already: a smaller one serves, too
+    with suppress(OSError):  # the user's quota of pipe memory is used up; a smaller pipe works, too
         fcntl.fcntl(ends[1], fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
     return ends
 
 
 def _pixels(source: bytes, limits: Limits) -> int:
-    found = read_header(source, limits)
-    return found.width * found.height
+    header = read_header(source, limits)
+    return header.width * header.height
 
 
 def _exit_text(status: int) -> str:

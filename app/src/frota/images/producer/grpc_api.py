@@ -1,4 +1,4 @@
-"""The producer's gRPC edge: the original's service, and the native one (images.proto)."""
+"""The producer's gRPC services: the legacy one (cloudimg.proto) and the native one (images.proto)."""
 
 import asyncio
 import time
@@ -27,10 +27,10 @@ from frota.images.proto import images_pb2 as native
 from frota.logs.log import record
 
 Context = Any  # grpc.aio.ServicerContext, generic in types that no method here uses
-_ENVELOPE_BYTES = 64 * 1024  # bytes of a message besides its image
-_ANSWER_MARGIN_S = 0.3  # seconds before a client's deadline in which its answer must be on its way
-_READ_TIMEOUT_S = 90.0  # for one message, whatever the client's deadline: it holds room, and our own client is faster
-_MAX_UPLOADS = 4  # each is on disk in whole before S3 has it; all have half of the room at most
+_ENVELOPE_BYTES = 64 * 1024  # of a message besides its image
+_ANSWER_MARGIN_S = 0.3  # the response is sent this long before the client's deadline
+_READ_TIMEOUT_S = 90.0  # for one message, whatever the client's deadline: its memory is reserved
+_MAX_UPLOADS = 4  # each is spooled to disk; together they reserve at most half of the memory
 _MAX_IDS = 1000
 _CODES = {
     RejectionKind.INVALID: grpc.StatusCode.INVALID_ARGUMENT,
@@ -41,9 +41,9 @@ _CODES = {
 
 
 class Servicer:
-    """Both services. Memory is bounded by reading a message only when there is room for the largest.
+    """Both services, with a memory limit: before a message is read, memory for the largest is reserved.
 
-    What a message does not need of it is given back as soon as its size is known.
+    The unused part of a reservation is released as soon as the message's size is known.
     """
 
     def __init__(
@@ -60,12 +60,12 @@ class Servicer:
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:
-        """End what would last: whoever watches is to watch somewhere else, or later."""
+        """End the open Watch streams; their clients reconnect."""
         self._stopping.set()
 
     def handlers(self) -> list[grpc.GenericRpcHandler]:
         """Return the handlers for a server."""
-        # On the wire a single message and a stream of one are the same; a stream is read when we say so.
+        # A unary request is a stream of one message on the wire; a stream lets us choose when to read it.
         single, stream = grpc.stream_unary_rpc_method_handler, grpc.unary_stream_rpc_method_handler
         send = single(self._send_image, legacy.ImageRequest.FromString, legacy.ImageResponse.SerializeToString)
         methods: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
@@ -82,7 +82,7 @@ class Servicer:
         ]
 
     async def _send_image(self, _parts: object, context: Context) -> legacy.ImageResponse:
-        """Answer a client of the original's, to whom a refusal is an answer too."""
+        """Handle a legacy request; a rejection is a response with success = false."""
         try:
             image = await self._submit(context, lambda: self._read_one(context))
         except SubmissionRejected as error:
@@ -96,7 +96,7 @@ class Servicer:
         return await self._answer(context, lambda: self._read_many(context))
 
     async def _answer(self, context: Context, work: Callable[[], Awaitable[QueuedImage]]) -> native.Accepted:
-        """Answer a native client, to whom a refusal is a status."""
+        """Handle a native request; a rejection is a gRPC status."""
         try:
             image = await self._submit(context, work)
         except SubmissionRejected as error:
@@ -104,26 +104,26 @@ class Servicer:
         return native.Accepted(id=image.id, trace_id=image.trace)
 
     async def _submit(self, context: Context, work: Callable[[], Awaitable[QueuedImage]]) -> QueuedImage:
-        """Do the work, and note what came of it. Raises SubmissionRejected."""
+        """Do the work, and log its outcome. Raises SubmissionRejected."""
         began = time.perf_counter()
         try:
             image = await work()
         except SubmissionRejected as error:
-            self._event_log.refused(context.peer(), error, error.submitted or _unidentified(context))
+            self._event_log.rejected(context.peer(), error, error.image or _unidentified(context))
             raise
-        except Exception as error:  # noqa: BLE001 -- the edge of the task: the client is answered, the log has the rest
-            text = f"an image failed in a way that nobody foresaw: {error!r}"
+        except Exception as error:  # noqa: BLE001 -- the edge of the task: the client gets a response, the log the error
+            text = f"unexpected error while accepting an image: {error!r}"
             record("ERROR", "internal_error", text, error=error, **image_fields(_unidentified(context)))
             raise SubmissionRejected(RejectionKind.UNAVAILABLE, messages.INTERNAL) from None
         self._event_log.queued(context.peer(), image, began)
         return image
 
     async def _read_one(self, context: Context) -> QueuedImage:
-        """Take an image in that comes in one message, of either service."""
+        """Accept an image of one message, of either service."""
         async with self._reserve(context) as reservation:
             request = await self._read_message(context)
             image = request.id if isinstance(request, native.SendRequest) else ""
-            filename, data = request.filename, request.image_data  # a copy: the message itself is let go of
+            filename, data = request.filename, request.image_data  # a copy, so that the message can be freed
             del request
             reservation.shrink(min(len(data) + _ENVELOPE_BYTES, self._largest))
             submitted = SubmittedImage.of(filename, image, _traceparent(context))
@@ -131,9 +131,9 @@ class Servicer:
                 return await self._submissions.accept(submitted, data, self._remaining(context))
 
     async def _read_many(self, context: Context) -> QueuedImage:
-        """Take an image in that comes in parts; a client without a deadline has its time for each of them.
+        """Accept an uploaded image; without a client's deadline, the timeout is per part.
 
-        It waits for its turn first, and has room for one part at a time only, so that small images pass it.
+        Uploads wait for each other, and reserve memory for one part at a time, so that small images overtake them.
         """
         async with self._uploads.reserve(1, self._remaining(context)):
             async with self._reserve(context):
@@ -156,16 +156,18 @@ class Servicer:
                 yield part.data
 
     def _remaining(self, context: Context) -> float:
-        """Return how many seconds the client waits from now on, with time for the answer to get there."""
-        left = context.time_remaining()
-        return self._submissions.settings.answer_seconds if left is None else max(float(left) - _ANSWER_MARGIN_S, 0)
+        """Return the seconds until the response must be sent."""
+        remaining = context.time_remaining()
+        if remaining is None:
+            return self._submissions.settings.answer_seconds
+        return max(float(remaining) - _ANSWER_MARGIN_S, 0)
 
     def _reserve(self, context: Context) -> Reservation:
-        """Return what has room for the largest message while its block runs; it raises SubmissionRejected."""
+        """Return a reservation for the largest message; entering it may raise SubmissionRejected."""
         return self._memory.reserve(self._largest, self._remaining(context))
 
     async def _read_message(self, context: Context, *, may_end: bool = False) -> Any:
-        """Read one message; None for the end, where there may be one. Raises SubmissionRejected."""
+        """Read one message; None at the end of the stream, if `may_end`. Raises SubmissionRejected."""
         try:
             async with asyncio.timeout(min(self._remaining(context), _READ_TIMEOUT_S)):
                 message = await context.read()
@@ -178,8 +180,8 @@ class Servicer:
         return None
 
     async def _get_status(self, request: native.StatusRequest, context: Context) -> native.StatusReply:
-        found = await self._statuses_of(await _ids(request, context), context)
-        return native.StatusReply(statuses=[self._status_message(status) for status in found])
+        statuses = await self._statuses_of(await _ids(request, context), context)
+        return native.StatusReply(statuses=[self._status_message(status) for status in statuses])
 
     async def _watch(self, request: native.StatusRequest, context: Context) -> AsyncIterator[native.Status]:
         ids = set(await _ids(request, context))
@@ -187,10 +189,10 @@ class Servicer:
         stopping = asyncio.ensure_future(self._stopping.wait())
         try:
             open_ids, sent = set(ids), set[Status]()
-            news: Sequence[Status] = await self._statuses_of(request.ids, context)
+            updates: Sequence[Status] = await self._statuses_of(request.ids, context)
             while True:
-                for status in news:
-                    if status not in sent:  # a change may be read from the table, and come as news too
+                for status in updates:
+                    if status not in sent:  # a change may be in both the table and the queue
                         yield self._status_message(status)
                     sent.add(status)
                     if status.state in FINAL:
@@ -202,7 +204,7 @@ class Servicer:
                 if not change.done():
                     change.cancel()
                     await _abort(context, grpc.StatusCode.UNAVAILABLE, messages.STOPPING)
-                news = [change.result()]
+                updates = [change.result()]
         finally:
             stopping.cancel()
             self._statuses.unwatch(ids, changes)
@@ -211,13 +213,13 @@ class Servicer:
         try:
             return await self._statuses.get(ids)
         except OSError as error:
-            record("ERROR", "status_read_failed", f"what became of images cannot be read: {error}")
+            record("ERROR", "status_read_failed", f"cannot read the status of images: {error}")
             await _abort(context, grpc.StatusCode.UNAVAILABLE, messages.INTERNAL)
 
     def _status_message(self, status: Status) -> native.Status:
         return native.Status(
             id=status.id,
-            state=int(status.state),  # type: ignore[arg-type] # the numbers are the proto's own
+            state=int(status.state),  # type: ignore[arg-type] # the numbers equal the proto's
             filename=status.filename,
             trace_id=status.trace,
             worker=status.worker,
@@ -228,7 +230,7 @@ class Servicer:
 
 
 async def _ids(request: native.StatusRequest, context: Context) -> list[str]:
-    """Return the ids that are asked for, each once; ends the call for what are none."""
+    """Return the ids of a request; abort the call for invalid ones."""
     if len(request.ids) > _MAX_IDS:
         await _abort(context, grpc.StatusCode.INVALID_ARGUMENT, messages.TOO_MANY_IDS)
     try:
@@ -243,7 +245,7 @@ async def _abort(context: Context, code: grpc.StatusCode, text: str) -> NoReturn
 
 
 def _unidentified(context: Context) -> SubmittedImage:
-    """Return what is known of an image of which nothing came but its call."""
+    """Return an image of which only the call is known."""
     return SubmittedImage("", "", trace_of(_traceparent(context)))
 
 

@@ -1,11 +1,11 @@
-"""The producer: takes images in over gRPC, and knows what became of them."""
+"""The producer: accepts images over gRPC, and stores their statuses."""
 
 import asyncio
 import os
 import time
 from collections.abc import Callable
 
-os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what strangers do would fill the log; read when grpc is imported
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # clients could fill the log; read when grpc is imported
 
 import grpc
 import grpc.aio
@@ -32,19 +32,22 @@ from frota.logs import log
 from frota.net.addresses import is_loopback
 from frota.storage import state_folder
 
-_GRACE_S = 3.0  # seconds for what is in flight when the producer stops
-_SAVE_RETRY_S = 5.0  # seconds between two tries to keep what became of an image
-_EVENT_PREFETCH = 500  # events that are written with one sync
-_NO_EVENTS = "; no connection yet to hear what becomes of images, so statuses are old"
+_GRACE_S = 3.0  # for requests in flight when the producer stops
+_SAVE_RETRY_S = 5.0  # between two attempts to save a status
+_EVENT_PREFETCH = 500  # status events written with one fsync
+_NO_EVENTS = "; no connection yet for status events, so statuses are stale"
 _STATES = {"working": State.WORKING, "done": State.DONE, "queued": State.QUEUED, "dead": State.DEAD}
 _OPTIONS = [
-    ("grpc.so_reuseport", 0),  # a second producer on the same port is a mistake, and told
-    ("grpc.max_receive_message_length", 2 * settings.ProducerSettings.max_bytes),  # a larger one is told so in words
+    ("grpc.so_reuseport", 0),  # a second producer on the same port is an error
+    (
+        "grpc.max_receive_message_length",
+        2 * settings.ProducerSettings.max_bytes,
+    ),  # larger images get an answer that names the limit
     ("grpc.max_concurrent_streams", 100),  # of one connection
-    ("grpc.experimental.tcp_min_read_chunk_size", 64 * 1024),  # a tenth of an image's cost was in reads of 8 KiB
+    ("grpc.experimental.tcp_min_read_chunk_size", 64 * 1024),  # reads of 8 KiB took a tenth of an image's CPU
     ("grpc.experimental.tcp_read_chunk_size", 64 * 1024),
-    ("grpc.http2.bdp_probe", 0),  # windows stay small: what is not read yet is to stay with the client
-    ("grpc.keepalive_time_ms", 60_000),  # a client that is gone without a word is found out
+    ("grpc.http2.bdp_probe", 0),  # flow control windows stay small: unread data stay with the client
+    ("grpc.keepalive_time_ms", 60_000),  # detects half-open connections
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
 ]
@@ -62,7 +65,7 @@ class Producer:
         self._tasks = EssentialTasks(end)
 
     async def start(self) -> str:
-        """Open what is kept, listen; the broker may come later."""
+        """Open the status store, then listen; the broker may come later."""
         config = self.settings
         self._lock = state_folder.lock(config.directory)
         self._statuses = StatusStore(config.directory, config.remembered)
@@ -82,21 +85,21 @@ class Producer:
         return self._listening + _NO_EVENTS
 
     async def stop(self) -> None:
-        """Accept nothing new, answer what was received, close."""
+        """Stop accepting, answer the requests in flight, close."""
         await self._health.enter_graceful_shutdown()
         self._rpc.stop()
         await self._server.stop(_GRACE_S)
         for task in self._saving:
-            task.cancel()  # an event that is not noted is not acknowledged either, and comes again
+            task.cancel()  # an unsaved event is not acknowledged, so the broker redelivers it
         await asyncio.gather(self._tasks.cancel(), *self._saving, return_exceptions=True)
         await self._submissions.close()
         await self._objects.close()
         await self._statuses.close()
         self._event_log.report()
-        log.record("INFO", "stopped", "stopped; everything accepted is on the broker's disk")
+        log.record("INFO", "stopped", "stopped; every accepted image is on the broker's disk")
 
     def healthy(self) -> bool:
-        """Tell whether the loop and what it cannot be without are alive."""
+        """Tell whether the event loop and its essential tasks are alive."""
         return self._tasks.alive()
 
     def reload(self) -> None:
@@ -107,7 +110,7 @@ class Producer:
         log.configure(settings.SYSTEM, settings.PRODUCER_UNIT, self.settings.log_level)
 
     async def _listen(self, config: ProducerSettings) -> list[str]:
-        """Start the gRPC server; return where it listens. Raises OSError, SettingsError."""
+        """Start the gRPC server; return its addresses. Raises OSError, SettingsError."""
         self._server = grpc.aio.server(options=_OPTIONS)
         self._server.add_generic_rpc_handlers(self._rpc.handlers())
         self._health = health.aio.HealthServicer()
@@ -131,10 +134,10 @@ class Producer:
             await asyncio.sleep(1)
 
     async def _set_health(self) -> None:
-        """Tell those who ask whether an image would be accepted now, and whether what becomes of it would be heard.
+        """Set the health of accepting images, and of receiving their status events.
 
-        The one does not depend on the other: an image is no worse off for a status that is old, and a queue of events
-        that is missing must not stop images. So health has a name of its own for it, and systemd shows it too.
+        Both are independent: a missing event queue makes statuses stale, but must not stop images. So statuses have a
+        health service of their own, which systemd's status shows, too.
         """
         accepts, events_connected = (
             self._publisher.connected and not self._publisher.blocked.is_set(),
@@ -148,7 +151,7 @@ class Producer:
             systemd.notify(f"STATUS={self._listening}" + ("" if events_connected else _NO_EVENTS))
 
     def _on_event(self, delivery: Delivery) -> None:
-        """Note what became of an image; acknowledged when that is on disk."""
+        """Save a status in a task; the event is acknowledged when it is on disk."""
         task = asyncio.get_running_loop().create_task(self._save(delivery))
         self._saving.add(task)
         task.add_done_callback(self._saving.discard)
@@ -159,7 +162,7 @@ class Producer:
                 _status_of_dead_letter(delivery) if delivery.exchange == messages.DEAD else _status_of_event(delivery)
             )
         except InvalidMessage as error:
-            log.record("WARNING", "event_malformed", f"an event that is none is dropped: {error}")
+            log.record("WARNING", "event_malformed", f"a malformed status event is dropped: {error}")
             delivery.ack()
             return
         while True:
@@ -167,9 +170,9 @@ class Producer:
                 await self._statuses.save(status, retried=status.state is State.QUEUED)
                 break
             except OSError as error:
-                text = f"what became of image {status.id} cannot be kept, trying again: {error}"
+                text = f"cannot save the status of image {status.id}, retrying: {error}"
                 log.record("ERROR", "status_write_failed", text, **image_fields(status))
-                await asyncio.sleep(_SAVE_RETRY_S)  # a full disk does not tell when it has room again
+                await asyncio.sleep(_SAVE_RETRY_S)  # no event announces free disk space
         delivery.ack()
 
 
@@ -196,7 +199,7 @@ def _status_of_dead_letter(delivery: Delivery) -> Status:
 
 
 def _credentials(config: ProducerSettings) -> "grpc.ServerCredentials | None":
-    """Return what TLS needs, None for clear text. Raises SettingsError, OSError."""
+    """Return TLS credentials, None for clear text. Raises SettingsError, OSError."""
     security = config.security
     if security == "auto":
         security = "mtls" if config.cert_file else "clear"

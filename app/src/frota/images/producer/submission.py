@@ -1,4 +1,4 @@
-"""How an image is taken in: checked without decoding it, put where workers find it, and only then accepted."""
+"""Accepts images: checks each without decoding it, and publishes it; accepted means confirmed by the broker."""
 
 import asyncio
 import hashlib
@@ -28,37 +28,37 @@ from frota.images.s3.bucket import S3Client, StorageError
 from frota.images.settings import ProducerSettings
 from frota.logs import log
 
-_DECODE_TIMEOUT_S, _DECODE_BYTES = 10.0, 512 << 20  # for an image that has to be decoded before it is accepted
-_DECODER_ATTEMPTS = 2  # attempts to get a child process that decodes, before an image is refused for want of one
-_INLINE_BYTES = 256 * 1024  # bytes; to look at so many takes no longer than to hand them to another thread
+_DECODE_TIMEOUT_S, _DECODE_BYTES = 10.0, 512 << 20  # for a JPEG without its end marker
+_DECODER_ATTEMPTS = 2  # to start a child process, before the image is rejected
+_INLINE_BYTES = 256 * 1024  # checking so many takes no longer than a switch to another thread
 
 
 class RejectionKind(Enum):
-    """Why an image is refused, as far as what to do about it goes."""
+    """Why an image is rejected, by what its client can do about it."""
 
     INVALID, TOO_LARGE, FULL, UNAVAILABLE = range(4)
 
 
 class SubmissionRejected(Exception):
-    """The image is not accepted: says in Portuguese why; `offer` is what its client says of it, if that came."""
+    """The image is not accepted, with the reason in Portuguese; `image` is what its client sent, if known."""
 
-    def __init__(self, kind: RejectionKind, text: str, submitted: "SubmittedImage | None" = None) -> None:
+    def __init__(self, kind: RejectionKind, text: str, image: "SubmittedImage | None" = None) -> None:
         super().__init__(text)
-        self.kind, self.submitted = kind, submitted
+        self.kind, self.image = kind, image
 
 
 @dataclass(frozen=True)
 class SubmittedImage:
-    """What a client says of the image that it sends: an id and a trace, where it brings them."""
+    """An image as its client submits it, without its bytes."""
 
     filename: str
     id: str
     trace: str
 
     @classmethod
-    def of(cls, filename: str, image: str, traceparent: str) -> "SubmittedImage":
-        """Check what a client says; the edge of the fleet makes what is missing. Raises SubmissionRejected."""
-        submitted = cls(filename, image or uuid.uuid4().hex, trace_of(traceparent) or new_id())
+    def of(cls, filename: str, image_id: str, traceparent: str) -> "SubmittedImage":
+        """Validate a client's fields, and make a missing id or trace id. Raises SubmissionRejected."""
+        submitted = cls(filename, image_id or uuid.uuid4().hex, trace_of(traceparent) or new_id())
         try:
             messages.check_name(filename)
             messages.check_id(submitted.id)
@@ -69,33 +69,33 @@ class SubmittedImage:
 
 @contextmanager
 def identify_rejections(submitted: SubmittedImage) -> Iterator[None]:
-    """Let a refusal in the block say of which image it is."""
+    """Add the image to rejections raised inside the block."""
     try:
         yield
     except SubmissionRejected as error:
-        error.submitted = submitted
+        error.image = submitted
         raise
 
 
 class SubmissionHandler:
-    """Accepts images: what `accept` and `accept_upload` returned for is on the broker's disk."""
+    """Accepts images: after `accept` and `accept_upload` return, the image is on the broker's disk."""
 
     def __init__(
         self, config: ProducerSettings, publisher: Publisher, statuses: StatusStore, objects: S3Client | None
     ) -> None:
         self.settings = config
         self._publisher, self._statuses, self._objects = publisher, statuses, objects
-        self._inspectors = ThreadPoolExecutor(2, "look")
+        self._inspectors = ThreadPoolExecutor(2, "inspect")
         self._decoder, self._decoding = AsyncExitStack(), asyncio.Lock()
         self._pool: ConverterPool | None = None
 
     async def close(self) -> None:
-        """Look at no further image."""
+        """Check no further image."""
         self._inspectors.shutdown(wait=False, cancel_futures=True)
         await self._decoder.aclose()
 
     async def accept(self, submitted: SubmittedImage, data: bytes, timeout_s: float) -> QueuedImage:
-        """Take an image in, within so many seconds for the broker. Raises SubmissionRejected."""
+        """Accept an image, with a timeout for the broker in seconds. Raises SubmissionRejected."""
         if len(data) > self.settings.max_bytes:
             raise SubmissionRejected(
                 RejectionKind.TOO_LARGE, messages.TOO_LARGE.format(len(data), self.settings.max_bytes)
@@ -108,7 +108,10 @@ class SubmissionHandler:
     async def accept_upload(
         self, submitted: SubmittedImage, size: int, parts: AsyncIterator[bytes], remaining: Callable[[], float]
     ) -> QueuedImage:
-        """Take an image in that comes in parts and is too large for the queue: only its key travels there."""
+        """Accept an image too large for the queue: it is put into S3, and only its key is published.
+
+        `remaining` returns the seconds left for the broker. Raises SubmissionRejected.
+        """
         if not (self._objects and self.settings.uploads_bucket):
             raise SubmissionRejected(RejectionKind.TOO_LARGE, messages.NO_UPLOADS)
         if size > self.settings.max_upload_bytes:
@@ -118,23 +121,23 @@ class SubmissionHandler:
         self._check_blocked()
         with tempfile.TemporaryFile(dir=self.settings.directory) as file:
             await self._receive(file, size, parts)
-            # Nobody closes it: when the client is gone, a thread may still be looking.
+            # Not closed here: after a cancellation, a thread may still read it.
             sha256 = await self._inspect(mmap.mmap(file.fileno(), size, prot=mmap.PROT_READ))
             key = messages.upload_key(submitted.id, sha256)
             image = QueuedImage(submitted.id, submitted.filename, submitted.trace, sha256, size, key)
-            self._check_id_unused(image)  # before what is known by this id has a neighbour that nobody wants
+            self._check_id_unused(image)  # before a useless upload
             file.seek(0)
             try:
                 await self._objects.upload(self.settings.uploads_bucket, key, file)
             except StorageError as error:
                 level = "ERROR" if error.permanent else "WARNING"
-                log.record(level, "upload_failed", f"S3 does not take an upload: {error}", **image_fields(image))
+                log.record(level, "upload_failed", f"cannot store an upload in S3: {error}", **image_fields(image))
                 raise SubmissionRejected(RejectionKind.UNAVAILABLE, messages.STORAGE_UNAVAILABLE) from None
         await self._enqueue(image, b"", remaining())
         return image
 
     async def _receive(self, file: IO[bytes], size: int, parts: AsyncIterator[bytes]) -> None:
-        """Write the parts to the file; exactly `size` bytes, more than none."""
+        """Write the parts to the file. Raises SubmissionRejected unless they have `size` bytes, more than none."""
         loop, received = asyncio.get_running_loop(), 0
         async for part in parts:
             received += len(part)
@@ -146,7 +149,7 @@ class SubmissionHandler:
         await loop.run_in_executor(None, file.flush)
 
     async def _inspect(self, data: bytes | mmap.mmap) -> str:
-        """Look at an image, and return the SHA-256 of its bytes. Raises SubmissionRejected."""
+        """Check an image, and return the SHA-256 of its bytes. Raises SubmissionRejected."""
 
         def work() -> tuple[bool, str]:
             return read_header(data, Limits(self.settings.max_pixels)).unterminated, hashlib.sha256(data).hexdigest()
@@ -156,44 +159,44 @@ class SubmissionHandler:
                 unterminated, sha256 = work()
             else:
                 unterminated, sha256 = await asyncio.get_running_loop().run_in_executor(self._inspectors, work)
-            if unterminated and isinstance(data, bytes):  # of an upload, which is larger, a worker will see
+            if unterminated and isinstance(data, bytes):  # an upload is checked by the worker
                 await self._decode(data)
         except BadImage as error:
             raise SubmissionRejected(RejectionKind.INVALID, str(error)) from None
         return sha256
 
     async def _decode(self, data: bytes) -> None:
-        """Let a child of ours decode an image of which nothing else can tell whether it is whole.
+        """Decode a JPEG without its end marker in a child process, to see whether it is complete.
 
         Raises BadImage; SubmissionRejected where no child process starts, since acceptance would be a guess.
         """
         for attempt in range(1, _DECODER_ATTEMPTS + 1):
             try:
                 async with self._decoding:
-                    if self._pool is None:  # most producers never need it
+                    if self._pool is None:  # few producers ever need it
                         pool = ConverterPool(1, _DECODE_TIMEOUT_S, _DECODE_BYTES, self.settings.max_pixels)
                         self._pool = await self._decoder.enter_async_context(pool)
                     await self._pool.convert(data, ".jpg")
             except OSError as error:
-                text = f"the decoder cannot be started (attempt {attempt} of {_DECODER_ATTEMPTS}): {error}"
+                text = f"cannot start the decoder process (attempt {attempt} of {_DECODER_ATTEMPTS}): {error}"
                 log.record("ERROR", "decoder_failed", text)
             else:
                 return
         raise SubmissionRejected(RejectionKind.UNAVAILABLE, messages.BUSY)
 
     def _check_blocked(self) -> None:
-        """Raise SubmissionRejected while the broker has no room: what is published then stays in our memory."""
+        """Raise SubmissionRejected while the broker blocks publishers: messages would stay in our memory."""
         if self._publisher.blocked.is_set():
             raise SubmissionRejected(RejectionKind.FULL, messages.BROKER_FULL)
 
     def _check_id_unused(self, image: QueuedImage) -> None:
-        """Raise SubmissionRejected where the id is another image's."""
-        known = self._statuses.status(image.id)
-        if known.state is not State.UNKNOWN and known.sha256 != image.sha256:
+        """Raise SubmissionRejected if another image has the id."""
+        status = self._statuses.status(image.id)
+        if status.state is not State.UNKNOWN and status.sha256 != image.sha256:
             raise SubmissionRejected(RejectionKind.INVALID, messages.ID_IN_USE)
 
     async def _enqueue(self, image: QueuedImage, body: bytes, timeout_s: float) -> None:
-        """Publish, and keep that the image is queued. Raises SubmissionRejected."""
+        """Publish the image, and save its status. Raises SubmissionRejected."""
         self._check_blocked()
         self._check_id_unused(image)
         try:
@@ -206,12 +209,12 @@ class SubmissionHandler:
         queued = Status(image.id, State.QUEUED, time.time(), image.filename, image.trace, image.sha256)
         try:
             await self._statuses.save(queued)
-        except OSError as error:  # the image is where it should be all the same
-            text = f"that image {image.id} is queued cannot be kept: {error}"
+        except OSError as error:  # the image is queued nevertheless
+            text = f"cannot save the status of image {image.id}, which is queued: {error}"
             log.record("ERROR", "status_write_failed", text, **image_fields(image))
 
     async def _publish(self, image: QueuedImage, body: bytes) -> None:
-        """Publish until it is confirmed: a second copy is the same image, and makes no second result."""
+        """Publish until confirmed: a duplicate has the same result."""
         properties = pika.BasicProperties(
             message_id=image.id, delivery_mode=2, timestamp=int(time.time()), headers=image.headers()
         )
@@ -219,4 +222,4 @@ class SubmissionHandler:
             try:
                 return await self._publisher.publish("", messages.QUEUE, body, properties)
             except BrokerUnavailable:
-                continue  # the next try waits until there is a connection
+                continue  # the next attempt waits for a connection

@@ -1,4 +1,4 @@
-"""S3's edge. boto3 blocks, so what asks it runs in threads."""
+"""The S3 client: results are put from the event loop, other requests by boto3 in threads."""
 
 import asyncio
 import hashlib
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     import botocore.client
 
 T = TypeVar("T")
-_PART_BYTES = 8 * 2**20  # bytes of one part of a multipart upload
-_CODE = re.compile("<Code>([^<]{1,80})")  # of an error, in XML
+_PART_BYTES = 8 * 2**20  # of a multipart upload
+_CODE = re.compile("<Code>([^<]{1,80})")  # of an error response (XML)
 _MISSING_CODES = ("404", "NoSuchKey", "NotFound")
-_PERMANENT_STATUSES = (400, 401, 403, 404)  # answers that waiting does not change
+_PERMANENT_STATUSES = (400, 401, 403, 404)  # statuses that a retry does not change
 
 
 class StorageError(OSError):
-    """S3 did not do what was asked: says what and why. To be tried again.
+    """A request to S3 failed, and may be retried.
 
-    `lasting` is what does not pass by itself: S3 is there, but does not let us in, or not to what we ask for.
+    `permanent`: S3 rejects the credentials or the request until somebody changes the configuration.
     """
 
     def __init__(self, text: str, *, permanent: bool = False) -> None:
@@ -37,11 +37,11 @@ class StorageError(OSError):
 
 
 class ObjectMissing(StorageError):
-    """There is no such object."""
+    """The object does not exist."""
 
 
 class S3Client:
-    """The objects of S3, with `threads` requests at a time."""
+    """Requests to S3, at most `threads` in parallel of each kind."""
 
     def __init__(self, config: StorageSettings, threads: int) -> None:
         import boto3
@@ -51,32 +51,32 @@ class S3Client:
 
         if file := credential("aws"):
             os.environ["AWS_SHARED_CREDENTIALS_FILE"] = str(file)
-        self._threads = Threads(threads, "s3")  # S3 may accept a request and never answer
+        self._threads = Threads(threads, "s3")  # daemon threads: S3 may accept a request and never respond
         self._endpoint, self._region = config.s3_endpoint.rstrip("/"), config.s3_region
         self._session, self._connecting = boto3.session.Session(), threading.Lock()
         self._client: botocore.client.BaseClient | None = None
         self._config = Config(
             connect_timeout=CONNECT_TIMEOUT_S,
             read_timeout=READ_TIMEOUT_S,
-            retries={"total_max_attempts": 1},  # who calls knows how long it is worth trying
+            retries={"total_max_attempts": 1},  # callers retry
             max_pool_connections=threads,
             s3={"addressing_style": "path" if self._endpoint else "virtual"},
         )
         self._puts = Puts(threads, self._signer, self._threads)
-        # One thread a transfer: the number of threads is ours to bound.
+        # One thread per transfer, so that `threads` bounds them all.
         self._transfer = TransferConfig(
             multipart_threshold=_PART_BYTES, multipart_chunksize=_PART_BYTES, use_threads=False
         )
-        with suppress(NoCredentialsError):  # which may come later, and are looked for again with each request
+        with suppress(NoCredentialsError):  # credentials may come later; each request looks for them again
             self._connect()
 
     async def close(self) -> None:
-        """Begin no further request."""
+        """Start no further request, and close the connections."""
         self._threads.close()
         await self._puts.close()
 
     async def put_new(self, bucket: str, key: str, data: bytes, media_type: str, metadata: Mapping[str, str]) -> bool:
-        """Put an object where there is none; tell whether it was put. Raises StorageError."""
+        """Put an object unless the key exists (If-None-Match); tell whether it was put. Raises StorageError."""
         headers = {"Content-Type": media_type, "If-None-Match": "*"}
         headers |= {f"x-amz-meta-{name}": value for name, value in metadata.items()}
         with _as_storage_errors():
@@ -89,11 +89,11 @@ class S3Client:
 
     async def metadata(self, bucket: str, key: str) -> dict[str, str]:
         """Return the metadata of an object. Raises StorageError, ObjectMissing."""
-        found = await self._in_thread(lambda: self._connect().head_object(Bucket=bucket, Key=key))
-        return dict(found["Metadata"])
+        head = await self._in_thread(lambda: self._connect().head_object(Bucket=bucket, Key=key))
+        return dict(head["Metadata"])
 
     async def upload(self, bucket: str, key: str, file: IO[bytes]) -> None:
-        """Put what a file holds, in parts. Raises StorageError."""
+        """Upload a file in parts. Raises StorageError."""
         await self._in_thread(lambda: self._connect().upload_fileobj(file, bucket, key, Config=self._transfer))
 
     async def download(self, bucket: str, key: str, to: Path) -> str:
@@ -107,18 +107,18 @@ class S3Client:
         return await self._in_thread(work)
 
     async def delete(self, bucket: str, key: str) -> None:
-        """Delete an object; one that is gone is no error. Raises StorageError."""
+        """Delete an object; a missing one is no error. Raises StorageError."""
         await self._in_thread(lambda: self._connect().delete_object(Bucket=bucket, Key=key))
 
     def url(self, bucket: str, key: str) -> str:
-        """Return where an object is; who may read it is S3's to say."""
+        """Return the URL of an object."""
         from urllib.parse import quote
 
         host = f"{self._endpoint}/{bucket}" if self._endpoint else f"https://{bucket}.s3.{self._region}.amazonaws.com"
         return f"{host}/{quote(key)}"
 
     def _connect(self) -> "botocore.client.BaseClient":
-        """Return S3's client, made once there are credentials: one that is made without never asks for any again."""
+        """Return boto3's client, created once there are credentials: without them it would never look for any."""
         with self._connecting:
             if self._client is None:
                 self._signer()
@@ -128,11 +128,11 @@ class S3Client:
             return self._client
 
     def _signer(self) -> "botocore.auth.S3SigV4Auth":
-        """Return what signs a request. Raises NoCredentialsError."""
+        """Return a signer with the current credentials. Raises NoCredentialsError."""
         from botocore.auth import S3SigV4Auth
         from botocore.exceptions import NoCredentialsError
 
-        credentials = self._session.get_credentials()  # found once, and asked for anew until then
+        credentials = self._session.get_credentials()  # cached once found
         if credentials is None:
             raise NoCredentialsError
         return S3SigV4Auth(credentials.get_frozen_credentials(), "s3", self._region)
@@ -144,7 +144,7 @@ class S3Client:
 
 @contextmanager
 def _as_storage_errors() -> Iterator[None]:
-    """Let what is raised in the block become ObjectMissing or StorageError."""
+    """Translate exceptions of the block to ObjectMissing or StorageError."""
     from boto3.exceptions import Boto3Error
     from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 

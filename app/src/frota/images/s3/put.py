@@ -1,4 +1,4 @@
-"""PUT requests on the event loop: what a worker does once for every image."""
+"""PUT requests on the event loop: a worker makes one per image."""
 
 import asyncio
 import io
@@ -13,23 +13,23 @@ if TYPE_CHECKING:
     from botocore.auth import S3SigV4Auth
 
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 3, 30
-_MIN_BYTES_PER_SECOND = 64 * 1024  # bytes a second that S3 must take, besides
-_INLINE_BYTES = 256 * 1024  # bytes; to hash so many takes no longer than to hand them to another thread
-_MAX_ERROR_BYTES = 4096  # bytes of an error that are read
-_CREDENTIALS_TTL_S = 60.0  # after which the signer is asked for again: AWS renews credentials minutes before they end
+_MIN_BYTES_PER_SECOND = 64 * 1024  # a request's timeout grows by its size / this
+_INLINE_BYTES = 256 * 1024  # hashing so many takes no longer than a switch to another thread
+_MAX_ERROR_BYTES = 4096  # of an error response that are read
+_CREDENTIALS_TTL_S = 60.0  # then they are read again: AWS renews them minutes before they expire
 
 
 class Answer(NamedTuple):
-    """S3's answer: a status of HTTP, and an error's XML."""
+    """A response of S3: the HTTP status, and the XML of an error."""
 
     status: int
     text: str
 
 
 class Puts:
-    """At most `most` requests at a time, on connections that are kept.
+    """PUT requests over at most `max_connections` persistent connections.
 
-    `find` returns what signs a request; since it may ask the network for credentials, it runs in `threads`.
+    `find_signer` returns a signer with the current credentials. It may block on the network, so it runs in `threads`.
     """
 
     def __init__(self, max_connections: int, find_signer: "Callable[[], S3SigV4Auth]", threads: Executor) -> None:
@@ -44,14 +44,14 @@ class Puts:
             await self._session.close()
 
     async def put(self, url: str, data: bytes, headers: Mapping[str, str]) -> Answer:
-        """Put an object. Raises OSError, and what `find` does."""
+        """Put an object. Raises OSError, and as `find_signer`."""
         from aiohttp import ClientError, ClientTimeout
         from yarl import URL
 
         signed = await self._signed(url, data, headers)
         body = (
             data if len(data) <= _INLINE_BYTES else io.BytesIO(data)
-        )  # sent in pieces, between which others have their turn
+        )  # sent in pieces, so that other tasks run in between
         seconds = READ_TIMEOUT_S + len(data) / _MIN_BYTES_PER_SECOND
         timeout = ClientTimeout(total=seconds, sock_connect=CONNECT_TIMEOUT_S)
         try:
@@ -65,7 +65,7 @@ class Puts:
                 )
         except ClientError as error:
             raise ConnectionError(str(error) or repr(error)) from None
-        if answer.status == 403:  # whoever is not let in may have other credentials by now
+        if answer.status == 403:  # the credentials may have been rotated
             self._found_at = -math.inf
         return Answer(answer.status, text)
 
@@ -76,13 +76,13 @@ class Puts:
             from aiohttp import ClientSession, DummyCookieJar, TCPConnector
             from botocore.httpsession import get_cert_path
 
-            context = ssl.create_default_context(cafile=get_cert_path(True))  # whom boto3 trusts
+            context = ssl.create_default_context(cafile=get_cert_path(True))  # the CAs that boto3 trusts
             connector = TCPConnector(limit=self._max_connections, ssl=context)
             self._session = ClientSession(connector=connector, cookie_jar=DummyCookieJar())
         return self._session
 
     async def _signed(self, url: str, data: bytes, headers: Mapping[str, str]) -> dict[str, str]:
-        """Return the headers of a request, signed (AWS Signature Version 4)."""
+        """Return the signed headers of a request (AWS Signature Version 4)."""
         from botocore.awsrequest import AWSRequest
 
         signer = await self._current_signer()
@@ -94,7 +94,7 @@ class Puts:
         return dict(request.headers.items())
 
     async def _current_signer(self) -> "S3SigV4Auth":
-        """Return the signer with the credentials of the moment."""
+        """Return the signer with the current credentials."""
         if self._signer is None or time.monotonic() - self._found_at > _CREDENTIALS_TTL_S:
             self._signer = await asyncio.get_running_loop().run_in_executor(self._threads, self._find_signer)
             self._found_at = time.monotonic()

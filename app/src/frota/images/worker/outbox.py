@@ -1,4 +1,4 @@
-"""What a worker could not tell before it stopped, in a file for its next start."""
+"""The outbox: status events that a stopping worker could not publish, in a file for its next start."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,43 +7,43 @@ from frota.images.messages import InvalidMessage, StatusEvent
 from frota.logs import log
 from frota.storage import files
 
-_MAX_EVENTS = 10_000  # events, of half a KiB each
+_MAX_EVENTS = 10_000  # of half a KiB each
 
 
 class Outbox:
-    """Events in `directory`, one a line; telling one twice does no harm, so they stay there until all are told.
+    """Events in `directory`, one per line. They stay until all are published: duplicates are harmless.
 
-    A disk that does not do it is an error in the log: the results themselves are in S3.
+    A disk error is only logged: the results themselves are in S3.
     """
 
     def __init__(self, directory: Path) -> None:
         self._file = directory / "owed.jsonl"
 
     def read(self) -> list[StatusEvent]:
-        """Return what is left from before; malformed lines are skipped, and logged once."""
+        """Return the stored events; malformed lines are skipped, and logged once."""
         try:
             lines = self._file.read_bytes().splitlines()
         except FileNotFoundError:
             return []
         except OSError as error:
-            log.record("ERROR", "outbox_failed", f"{self._file}: status events cannot be read: {error}")
+            log.record("ERROR", "outbox_failed", f"cannot read status events of {self._file}: {error}")
             return []
         events: list[StatusEvent] = []
-        fault = ""
+        first_error = ""
         for line in lines:
             try:
                 events.append(StatusEvent.read(line))
             except InvalidMessage as error:
-                fault = fault or str(error)
+                first_error = first_error or str(error)
         if bad := len(lines) - len(events):
-            text = f"{self._file}: {bad} lines are damaged and skipped, their results are not reported: {fault}"
+            text = f"{self._file}: {bad} lines are damaged and skipped, their results are not reported: {first_error}"
             log.record("ERROR", "outbox_failed", text, COUNT=bad)
         return events
 
     def replace(self, events: Sequence[StatusEvent]) -> None:
-        """Keep these events and no others; returns when they are on disk."""
+        """Replace the stored events; return when the new ones are on disk."""
         if len(events) > _MAX_EVENTS:
-            text = f"{_MAX_EVENTS} results at most are told after the next start, {len(events) - _MAX_EVENTS} are not"
+            text = f"the outbox holds {_MAX_EVENTS} status events: {len(events) - _MAX_EVENTS} older ones are lost"
             log.record("ERROR", "outbox_failed", text, COUNT=len(events) - _MAX_EVENTS)
         try:
             if events:

@@ -1,4 +1,4 @@
-"""Trying again while S3 is away: nothing is lost by it, since the broker keeps what is not acknowledged."""
+"""Retries requests while S3 is unavailable: the broker keeps unacknowledged images meanwhile."""
 
 import asyncio
 import math
@@ -11,30 +11,30 @@ from frota.images.s3.bucket import ObjectMissing, StorageError
 from frota.logs import log
 
 T = TypeVar("T")
-_MIN_BACKOFF_S, _MAX_BACKOFF_S = 0.1, 5.0  # seconds, doubled each time
+_MIN_BACKOFF_S, _MAX_BACKOFF_S = 0.1, 5.0  # doubled each time
 _REMINDER_INTERVAL_S = 60.0
-_REQUEUE_AFTER_S = 600.0  # a third of what a broker allows that knows no other limit
+_REQUEUE_AFTER_S = 600.0  # a third of the broker's default consumer timeout
 
 
 class OutageTimeout(Exception):
-    """S3 has been away for so long that the image should wait in the queue instead."""
+    """S3 has been unavailable for so long that the image should be requeued."""
 
 
 class S3Retry:
-    """Says once that S3 is away, and once that it is back, however many wait for it.
+    """Logs the begin and the end of an outage once, however many requests wait for it.
 
-    What does not pass by itself is an error, and said again once a minute: somebody has to do something.
+    A permanent failure is an error, logged again once a minute: somebody has to change the configuration.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock, self._unavailable, self._next_reminder = clock, False, -math.inf
 
     def deadline(self) -> float:
-        """Return until when a delivery may be held that begins now, over all its requests."""
+        """Return when a delivery that starts now has to be requeued, over all its requests."""
         return self._clock() + _REQUEUE_AFTER_S
 
     async def retry(self, request: Callable[[], Awaitable[T]], deadline: float) -> T:
-        """Make a request until it is answered; pauses grow, with jitter. Raises ObjectMissing, OutageTimeout."""
+        """Repeat a request with backoff until it succeeds. Raises ObjectMissing, OutageTimeout."""
         backoff = Backoff(_MIN_BACKOFF_S, _MAX_BACKOFF_S)
         while True:
             try:
@@ -54,9 +54,13 @@ class S3Retry:
         now = self._clock()
         if error.permanent and now >= self._next_reminder:
             self._next_reminder = now + _REMINDER_INTERVAL_S
-            log.record("ERROR", "storage_rejected", f"trying again, but this will not pass by itself: {error}")
+            log.record(
+                "ERROR",
+                "storage_rejected",
+                f"S3 rejects requests: check credentials, bucket and permissions; retrying: {error}",
+            )
         elif not (self._unavailable or error.permanent):
-            log.record("WARNING", "storage_unavailable", f"trying again until it answers: {error}")
+            log.record("WARNING", "storage_unavailable", f"S3 is unavailable, trying again until it answers: {error}")
         self._unavailable = True
 
     def _log_recovery(self) -> None:

@@ -1,4 +1,4 @@
-"""What a worker tells the others through the broker: what it works on, what is done, what is dead."""
+"""Publishes a worker's status events, dead letters and requeued images."""
 
 import asyncio
 from collections.abc import Coroutine, Mapping
@@ -15,19 +15,19 @@ from frota.images.messages import DEAD, EVENTS, REQUEUE, DeadLetterReason, Queue
 from frota.images.worker.outbox import Outbox
 from frota.logs import log
 
-_REQUEUE_TIMEOUT_S = 5.0  # for the broker to confirm a requeued image
-_MIN_BACKOFF_S, _MAX_BACKOFF_S = 0.1, 5.0  # seconds until the dead are tried again where the broker does not take them
+_REQUEUE_TIMEOUT_S = 5.0  # for the confirm of a requeued image
+_MIN_BACKOFF_S, _MAX_BACKOFF_S = 0.1, 5.0  # between two attempts to dead-letter an image
 
 
 class StatusPublisher:
-    """Publishes in the name of a worker; what it owes when it stops is told after its next start."""
+    """Publishes in the name of a worker; unpublished `done` events go to the outbox when it stops."""
 
     def __init__(self, publisher: Publisher, worker: str, bucket: str, outbox: Outbox) -> None:
         self._publisher, self._worker, self._bucket, self._outbox = publisher, worker, bucket, outbox
         self._pending: dict[asyncio.Task[None], StatusEvent] = {}
 
     def publish_outbox(self) -> Coroutine[None, None, None]:
-        """Begin to tell what was left from before, at once: a stop that follows is to know of it."""
+        """Start publishing the outbox at once, so that a stop right afterwards puts the rest back."""
         return self._empty_outbox_after(list(map(self._start_publishing, self._outbox.read())))
 
     async def _empty_outbox_after(self, publishing: "list[asyncio.Task[None]]") -> None:
@@ -36,20 +36,20 @@ class StatusPublisher:
             self._outbox.replace([])
 
     async def finish(self, seconds: float) -> None:
-        """Wait so long for results that are not told yet, unless the broker takes nothing; keep what then is left."""
+        """Wait up to `seconds` for pending `done` events, unless the broker blocks; put the rest into the outbox."""
         publishing = [task for task, event in self._pending.items() if event.state == "done"]
         if publishing and not self._publisher.blocked.is_set():
             await asyncio.wait(publishing, timeout=seconds)
         self._outbox.replace([self._pending[task] for task in publishing if task in self._pending])
 
     def working(self, image: QueuedImage) -> None:
-        """Tell that work has begun; nobody waits for it."""
+        """Publish that the conversion has begun, without waiting."""
         self._start_publishing(self._event(image, "working"))
 
     async def done(self, image: QueuedImage, key: str) -> None:
-        """Tell that a result is in S3; return when the broker has it on disk.
+        """Publish that a result is in S3; return when the broker confirmed it.
 
-        A broker without room takes nothing until the queue is shorter: then the image is let go of first.
+        Returns at once while the broker blocks publishers: only acknowledging images ends that.
         """
         publishing = self._start_publishing(self._event(image, "done", key, self._bucket))
         full = asyncio.ensure_future(self._publisher.blocked.wait())
@@ -59,9 +59,9 @@ class StatusPublisher:
             full.cancel()
 
     async def dead_letter(self, delivery: Delivery, reason: DeadLetterReason, image: QueuedImage | None = None) -> None:
-        """Put an image among the dead, with the reason; return when the broker has it on disk.
+        """Dead-letter an image with the reason; return when the broker confirmed it.
 
-        Without a ticket it is a message that is no image of ours.
+        Without `image` the message is foreign.
         """
         given: Mapping[str, Any] = delivery.properties.headers or {}
         headers = {**given, "reason": reason.text, "reason-code": reason.code, "worker": self._worker}
@@ -75,14 +75,14 @@ class StatusPublisher:
             except BrokerUnavailable:
                 continue
             except (NackError, UnroutableError) as error:
-                text = f"the broker does not take a dead image, trying again: {error!r}"
+                text = f"the broker rejects a dead letter, retrying: {error!r}"
                 log.record("ERROR", "dead_letter_failed", text, **(image_fields(image) if image else {}))
                 await asyncio.sleep(backoff.pause())
 
     async def requeue(self, delivery: Delivery) -> bool:
-        """Requeue an image without counting a delivery; tell whether the broker confirmed it.
+        """Publish an image to the queue again; tell whether the broker confirmed it.
 
-        Handing it back would count as a delivery, and after a few of these it would be dead.
+        A nack would count as a delivery, and after a few the broker would dead-letter the image.
         """
         given = delivery.properties
         headers = {name: value for name, value in (given.headers or {}).items() if not name.startswith("x-")}
@@ -93,7 +93,11 @@ class StatusPublisher:
             async with asyncio.timeout(_REQUEUE_TIMEOUT_S):
                 await self._publisher.publish(REQUEUE, "", delivery.body, properties)
         except (TimeoutError, BrokerUnavailable, NackError, UnroutableError) as error:
-            log.record("WARNING", "requeue_failed", f"an image keeps waiting for S3, or is handed back: {error!r}")
+            log.record(
+                "WARNING",
+                "requeue_failed",
+                f"an image could not be requeued; it waits for S3, or the broker redelivers it: {error!r}",
+            )
             return False
         return True
 
@@ -115,6 +119,6 @@ class StatusPublisher:
                 return await self._publisher.publish(EVENTS, "", event.encode(), properties)
             except BrokerUnavailable:
                 continue
-            except (NackError, UnroutableError) as error:  # there is no producer that would listen
+            except (NackError, UnroutableError) as error:  # no producer is subscribed
                 log.record("DEBUG", "event_unpublished", f"{event.state} of image {event.id}: {error!r}")
                 return None

@@ -1,4 +1,4 @@
-"""The worker: turns queued images grey, puts them into S3, and lets the broker forget them only then."""
+"""The worker: converts queued images, puts the results into S3, and only then acknowledges them."""
 
 import asyncio
 import os
@@ -20,7 +20,15 @@ from frota.images.broker.session import Session
 from frota.images.converter.pool import ConverterPool
 from frota.images.event_log import WorkerEventLog, image_fields
 from frota.images.formats import BadImage, GreyImage
-from frota.images.messages import QUEUE, DeadLetterReason, InvalidMessage, QueuedImage, extension, metadata, result_keys
+from frota.images.messages import (
+    QUEUE,
+    DeadLetterReason,
+    InvalidMessage,
+    QueuedImage,
+    extension,
+    result_keys,
+    result_metadata,
+)
 from frota.images.s3.bucket import ObjectMissing, S3Client, StorageError
 from frota.images.settings import WorkerSettings
 from frota.images.worker.outbox import Outbox
@@ -29,12 +37,13 @@ from frota.images.worker.status_publisher import StatusPublisher
 from frota.logs import log
 from frota.storage import state_folder
 
-_PREFETCH_PER_CONVERTER = 4  # images a converter has waiting, so that neither broker nor S3 makes it wait
-_S3_REQUESTS_PER_CONVERTER = 4  # requests to S3 for each converter
-_WORKING_EVENT_DELAY_S = (
-    0.5  # seconds until others are told that an image is worked on: most are done before anybody could look
-)
-_FINISH_TIMEOUT_S, _REQUEUE_TIMEOUT_S = 2.5, 1.5  # for images in flight when the worker stops, and to requeue the rest
+_PREFETCH_PER_CONVERTER = 4  # so that a converter waits neither for the broker nor for S3
+_S3_REQUESTS_PER_CONVERTER = 4  # in parallel
+_WORKING_EVENT_DELAY_S = 0.5  # most images are done earlier, and need no event
+_FINISH_TIMEOUT_S, _REQUEUE_TIMEOUT_S = (
+    2.5,
+    1.5,
+)  # when the worker stops, for images in flight and for requeuing the rest
 _UPLOAD_MISSING = DeadLetterReason("gone", "o original não está mais no armazenamento")
 _NO_UPLOADS = DeadLetterReason(
     "no_uploads", "este trabalhador não aceita imagens tão grandes: não tem de onde buscá-las"
@@ -44,7 +53,7 @@ _KEY_IN_USE = DeadLetterReason("taken", "o nome do resultado já é de um objeto
 
 
 class Unprocessable(Exception):
-    """An image that cannot be worked on, however often it is tried."""
+    """An image that no attempt can convert."""
 
     def __init__(self, reason: DeadLetterReason) -> None:
         super().__init__(reason.text)
@@ -66,11 +75,11 @@ class Worker:
         self._resources = AsyncExitStack()
 
     async def start(self) -> str:
-        """Start the converters, and connect; the broker may come later."""
+        """Start the converters, then connect; the broker may come later."""
         config = self.settings
         self._lock = state_folder.lock(config.directory)
-        for left in config.directory.glob("*.image*"):  # boto3 writes to a name of its own, which is longer
-            left.unlink()
+        for leftover in config.directory.glob("*.image*"):  # boto3 appends to the name while it downloads
+            leftover.unlink()
         count = config.converters or len(os.sched_getaffinity(0))
         pool = ConverterPool(count, config.convert_seconds, config.convert_bytes, config.max_pixels)
         self._pool = await self._resources.enter_async_context(pool)
@@ -86,7 +95,7 @@ class Worker:
         return f"working with {count} converters, results into {config.bucket}"
 
     async def stop(self) -> None:
-        """Take nothing new, finish the images in flight, requeue the rest."""
+        """Stop consuming, finish the images in flight, requeue the rest."""
         end = time.monotonic() + _FINISH_TIMEOUT_S
         await self._consumer.cancel()
         if self._working:
@@ -101,10 +110,10 @@ class Worker:
         await self._s3.close()
         await self._resources.aclose()
         self._event_log.report()
-        log.record("INFO", "stopped", f"stopped; {left} images requeued or handed back", COUNT=left)
+        log.record("INFO", "stopped", f"stopped; {left} images requeued or left for redelivery", COUNT=left)
 
     def healthy(self) -> bool:
-        """Tell whether the loop and what it cannot be without are alive."""
+        """Tell whether the event loop and its essential tasks are alive."""
         return self._tasks.alive()
 
     def reload(self) -> None:
@@ -128,14 +137,14 @@ class Worker:
         task.add_done_callback(self._finished)
 
     def _finished(self, task: "asyncio.Task[None]") -> None:
-        """Forget a task; an error of ours ends the process, and what is not acknowledged comes again."""
+        """Drop a finished task; a bug ends the process, and the broker redelivers unacknowledged images."""
         self._working.pop(task, None)
         if not task.cancelled() and (error := task.exception()):
             log.record("CRITICAL", "internal_error", "unexpected error while converting an image", error=error)
             self._end(1)
 
     async def _requeue_all(self, seconds: float) -> None:
-        """Requeue the images in flight: those that the broker does not confirm in time are handed back to it."""
+        """Requeue the images in flight; the broker redelivers those that it does not confirm in time."""
         left = {task: delivery for task, delivery in self._working.items() if not task.done()}
         for task in left:
             task.cancel()
@@ -147,18 +156,18 @@ class Worker:
 
     async def _requeue(self, delivery: Delivery) -> bool:
         """Requeue an image and acknowledge this delivery; tell whether the broker confirmed it."""
-        taken = await self._status_publisher.requeue(delivery)
-        if taken:
+        confirmed = await self._status_publisher.requeue(delivery)
+        if confirmed:
             delivery.ack()
-        return taken
+        return confirmed
 
     async def _work(self, delivery: Delivery) -> None:
-        """See one message through: result in S3, or the image among the dead; only then the broker may forget it."""
+        """Process a message until its result is in S3 or it is dead-lettered, then acknowledge it."""
         began = time.perf_counter()
         try:
             image = QueuedImage.read(delivery.properties.message_id, delivery.properties.headers)
         except InvalidMessage as error:
-            log.record("WARNING", "message_foreign", f"a message that is no image is put among the dead: {error}")
+            log.record("WARNING", "message_foreign", f"a foreign message is dead-lettered: {error}")
             await self._status_publisher.dead_letter(delivery, DeadLetterReason("foreign", str(error)))
             delivery.ack()
             return
@@ -181,7 +190,7 @@ class Worker:
         delivery.ack()
 
     async def _result_unless_requeued(self, image: QueuedImage, delivery: Delivery) -> str:
-        """Return the key of the result, or nothing where S3 was away for too long. Raises Unprocessable."""
+        """Return the key of the result, or an empty text if the image was requeued. Raises Unprocessable."""
         while True:
             try:
                 return await self._result(image, delivery.body, self._s3_retry.deadline())
@@ -199,45 +208,47 @@ class Worker:
             with tempfile.NamedTemporaryFile(dir=self.settings.directory, suffix=".image") as file:
                 path = Path(file.name)
                 bucket = self.settings.uploads_bucket
-                found = await self._s3_retry.retry(lambda: self._s3.download(bucket, image.upload, path), deadline)
-                if found != image.sha256:
+                digest = await self._s3_retry.retry(lambda: self._s3.download(bucket, image.upload, path), deadline)
+                if digest != image.sha256:
                     raise Unprocessable(_UPLOAD_ALTERED)
                 return await self._store(image, await self._pool.convert(path, extension(image.filename)), deadline)
         except BadImage as error:
             raise Unprocessable(DeadLetterReason(error.code, str(error))) from None
         except ObjectMissing:
-            if key := await self._existing_key(image, deadline):  # the upload is deleted when its result is there
+            if key := await self._existing_key(
+                image, deadline
+            ):  # a former delivery has put the result and deleted the upload
                 return key
             raise Unprocessable(_UPLOAD_MISSING) from None
 
     async def _store(self, image: QueuedImage, grey: GreyImage, deadline: float) -> str:
-        """Put the result where there is none; the same image that is there already is as good. Raises Unprocessable."""
-        about = metadata(image, grey.width, grey.height, grey.media_type)
+        """Put the result under a free key, or find it stored there before. Raises Unprocessable, OutageTimeout."""
+        fields = result_metadata(image, grey.width, grey.height, grey.media_type)
         bucket = self.settings.bucket
         for key in result_keys(image.filename, image.sha256):
-            put = partial(self._s3.put_new, bucket, key, grey.data, grey.media_type, about)
+            put = partial(self._s3.put_new, bucket, key, grey.data, grey.media_type, fields)
             if await self._s3_retry.retry(put, deadline) or await self._is_result_of(key, image, deadline):
                 return key
         raise Unprocessable(_KEY_IN_USE)
 
     async def _existing_key(self, image: QueuedImage, deadline: float) -> str:
-        """Return the key of the result if it is there, else nothing."""
+        """Return the key of the stored result, or an empty text."""
         for key in result_keys(image.filename, image.sha256):
             if await self._is_result_of(key, image, deadline):
                 return key
         return ""
 
     async def _is_result_of(self, key: str, image: QueuedImage, deadline: float) -> bool:
-        """Tell whether an object is the grey of these very bytes."""
+        """Tell whether an object is the result of an image with the same bytes."""
         try:
-            about = await self._s3_retry.retry(lambda: self._s3.metadata(self.settings.bucket, key), deadline)
+            metadata = await self._s3_retry.retry(lambda: self._s3.metadata(self.settings.bucket, key), deadline)
         except ObjectMissing:
             return False
-        return about.get("source-sha256") == image.sha256
+        return metadata.get("source-sha256") == image.sha256
 
     async def _delete_upload(self, image: QueuedImage) -> None:
         try:
             await self._s3.delete(self.settings.uploads_bucket, image.upload)
         except StorageError as error:
-            text = f"{image.upload} is left for the bucket to expire: {error}"
+            text = f"{image.upload} was not deleted; the bucket's lifecycle expires it: {error}"
             log.record("INFO", "upload_orphaned", text, **image_fields(image))
