@@ -41,7 +41,9 @@ async def settled(futures: "list[asyncio.Future[None]]") -> list[Any]:
         ([confirm(9)], ["waiting", "waiting", "waiting"]),
     ],
 )
-def test_a_confirm_settles_its_message_or_all_up_to_it(frames: list[Any], expected: list[Any]) -> None:
+def test_confirm_resolves_its_message_or_all_up_to_it(frames: list[Any], expected: list[Any]) -> None:
+    """An ack or nack resolves its delivery tag, or with `multiple` all tags up to it."""
+
     async def run() -> list[Any]:
         confirms = _PendingConfirms()
         futures = [confirms.expect(name, 1) for name in ("a", "b", "c")]
@@ -52,7 +54,9 @@ def test_a_confirm_settles_its_message_or_all_up_to_it(frames: list[Any], expect
     assert asyncio.run(run()) == expected
 
 
-def test_a_message_that_came_back_is_no_success_even_if_it_is_confirmed_afterwards_nor_is_its_twin() -> None:
+def test_returned_message_fails_despite_its_confirm() -> None:
+    """A returned message is unroutable although the broker confirms it, and so is its duplicate."""
+
     async def run() -> list[Any]:
         confirms = _PendingConfirms()
         futures = [confirms.expect(name, 1) for name in ("a", "b", "a")]
@@ -63,7 +67,9 @@ def test_a_message_that_came_back_is_no_success_even_if_it_is_confirmed_afterwar
     assert asyncio.run(run()) == [UnroutableError, None, UnroutableError]
 
 
-def test_what_was_not_confirmed_when_the_connection_was_lost_is_told_to_be_in_doubt() -> None:
+def test_lost_connection_fails_unconfirmed_messages() -> None:
+    """A lost connection fails the unconfirmed messages only."""
+
     async def run() -> list[Any]:
         confirms = _PendingConfirms()
         futures = [confirms.expect(name, 1) for name in ("a", "b")]
@@ -103,7 +109,9 @@ def publisher(channel: Channel, max_unconfirmed_bytes: float = math.inf) -> tupl
 ABOUT = pika.BasicProperties(message_id="a")
 
 
-def test_what_was_given_up_is_ours_to_keep_until_it_is_confirmed_and_nothing_is_taken_beyond_the_room() -> None:
+def test_cancelled_messages_count_until_confirmed() -> None:
+    """A cancelled message counts against the limit of unconfirmed bytes until its confirm."""
+
     async def run() -> list[bytes]:
         channel = Channel()
         found, _ = publisher(channel, max_unconfirmed_bytes=10)
@@ -123,7 +131,9 @@ def test_what_was_given_up_is_ours_to_keep_until_it_is_confirmed_and_nothing_is_
     assert asyncio.run(run()) == [b"12345678", b"678"]
 
 
-def test_a_channel_that_is_about_to_close_is_not_tried_until_it_has() -> None:
+def test_closing_channel_fails_after_its_session() -> None:
+    """Publishing on a closing channel fails only when its session is closed."""
+
     async def run() -> None:
         found, over = publisher(Channel(closing=True))
         publishing = asyncio.ensure_future(found.publish("", "q", b"", ABOUT))

@@ -44,7 +44,9 @@ def session(connection: Connection) -> Session:
     return Session(connection, channel, connection.over)
 
 
-def test_what_is_asked_of_a_channel_that_is_about_to_close_finds_it_away() -> None:
+def test_closing_channel_is_unavailable() -> None:
+    """A call on a closing channel raises BrokerUnavailable, and an ack is dropped."""
+
     async def run() -> None:
         one = session(Connection())
         with pytest.raises(BrokerUnavailable, match="closing"):
@@ -54,9 +56,11 @@ def test_what_is_asked_of_a_channel_that_is_about_to_close_finds_it_away() -> No
     asyncio.run(run())
 
 
-def test_a_session_that_ends_while_it_is_prepared_is_closed_and_another_is_tried(
+def test_session_that_fails_to_prepare_is_closed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """A session that closes during its preparation is closed, and counts as no connection."""
+
     async def run() -> tuple[bool, int]:
         connection = Connection()
 
@@ -72,7 +76,9 @@ def test_a_session_that_ends_while_it_is_prepared_is_closed_and_another_is_tried
     assert asyncio.run(run()) == (False, 1)
 
 
-def test_a_broker_that_does_not_hear_the_end_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_close_does_not_wait_for_a_blocked_broker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Closing a session does not wait for a broker that reads nothing."""
+
     async def run() -> bool:
         connection = Connection(ends=False)
         async with asyncio.timeout(10):

@@ -16,7 +16,8 @@ from frota.images.client.dead_letters import DeadLetter
     [None, {}, {"x-death": "odd"}, {"x-death": [7]}, {"x-death": [{"time": 7}]}, {"size": "x", "traceparent": 5}],
     ids=str,
 )
-def test_no_message_of_somebody_elses_stops_the_list(timestamp: int | None, headers: dict[str, Any] | None) -> None:
+def test_foreign_dead_letters_are_listed(timestamp: int | None, headers: dict[str, Any] | None) -> None:
+    """A foreign message with malformed headers or timestamp is listed, too."""
     properties = pika.BasicProperties(timestamp=timestamp, headers=headers)
     found = DeadLetter(1, "-", properties, b"12345").fields()
     assert found["size"] == 5
@@ -24,6 +25,7 @@ def test_no_message_of_somebody_elses_stops_the_list(timestamp: int | None, head
     assert isinstance(found["reason"], str)
 
 
-def test_a_time_that_is_none_is_left_out() -> None:
+def test_impossible_timestamp_is_left_out() -> None:
+    """A timestamp out of range is listed as -."""
     for timestamp in (1_790_000_000_000, 2**64 - 1):
         assert DeadLetter(1, "-", pika.BasicProperties(timestamp=timestamp), b"").fields()["time"] == "-"

@@ -73,7 +73,9 @@ def alive(pid: int) -> bool:
 
 
 @pytest.mark.parametrize("loop", [uvloop.new_event_loop, asyncio.new_event_loop])
-def test_a_child_converts_as_its_parent_would(loop: Callable[[], Any]) -> None:
+def test_child_equals_the_parent(loop: Callable[[], Any]) -> None:
+    """A child's result equals that of the parent."""
+
     async def test() -> None:
         async with ConverterPool(2, 10, DEFAULT_MEMORY_BYTES) as pool:
             for extension in (".jpg", ".png"):
@@ -83,7 +85,8 @@ def test_a_child_converts_as_its_parent_would(loop: Callable[[], Any]) -> None:
     run(test, loop)
 
 
-def test_a_large_image_is_named_by_its_path(tmp_path: Path) -> None:
+def test_large_image_is_given_by_path(tmp_path: Path) -> None:
+    """A large image is passed by its path."""
     path = tmp_path / "câmera \udcff.jpg"
     path.write_bytes(GOOD)
 
@@ -97,7 +100,9 @@ def test_a_large_image_is_named_by_its_path(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("extension", [".PNG", "." + "é" * 300, ".\udcff", ""])
-def test_any_extension_will_do(extension: str) -> None:
+def test_any_extension_is_accepted(extension: str) -> None:
+    """Any extension is accepted."""
+
     async def test() -> None:
         async with ConverterPool(1, 10, DEFAULT_MEMORY_BYTES) as pool:
             assert await pool.convert(GOOD, extension) == convert(GOOD, extension)
@@ -105,7 +110,8 @@ def test_any_extension_will_do(extension: str) -> None:
     run(test)
 
 
-def test_an_image_that_is_larger_than_a_pipe_goes_both_ways() -> None:
+def test_image_larger_than_a_pipe() -> None:
+    """An image larger than the pipes is converted."""
     picture = encode(photo().resize((1300, 1000)), "PNG", compress_level=0)
     assert len(picture) > 3 << 20
 
@@ -117,7 +123,9 @@ def test_an_image_that_is_larger_than_a_pipe_goes_both_ways() -> None:
     run(test)
 
 
-def test_a_bad_image_is_refused_and_the_next_is_served_by_the_same_child() -> None:
+def test_bad_image_keeps_the_child() -> None:
+    """After a bad image, the same child converts the next."""
+
     async def test() -> None:
         async with ConverterPool(1, 10, DEFAULT_MEMORY_BYTES) as pool:
             before = pool.pids()
@@ -132,7 +140,9 @@ def test_a_bad_image_is_refused_and_the_next_is_served_by_the_same_child() -> No
     run(test)
 
 
-def test_an_image_that_takes_too_long_is_refused_and_the_next_is_served(slow: bytes) -> None:
+def test_timeout_rejects_one_image(slow: bytes) -> None:
+    """An image that exceeds the timeout fails, and the next is converted."""
+
     async def test() -> None:
         async with ConverterPool(1, 1, ENOUGH, SLOW_PIXELS) as pool:
             before = pool.pids()
@@ -145,7 +155,9 @@ def test_an_image_that_takes_too_long_is_refused_and_the_next_is_served(slow: by
     run(test)
 
 
-def test_the_time_of_an_image_ends_with_the_image() -> None:
+def test_timeout_is_per_image() -> None:
+    """The timeout counts per image."""
+
     async def test() -> None:
         async with ConverterPool(1, 1, DEFAULT_MEMORY_BYTES) as pool:
             await pool.convert(GOOD, ".jpg")
@@ -157,7 +169,9 @@ def test_the_time_of_an_image_ends_with_the_image() -> None:
     run(test)
 
 
-def test_a_child_that_dies_costs_its_image_and_no_other(slow: bytes) -> None:
+def test_crash_fails_one_image(slow: bytes) -> None:
+    """A crashed child fails only the image that it was converting."""
+
     async def test() -> None:
         async with ConverterPool(1, 30, ENOUGH, SLOW_PIXELS) as pool:
             (pid,) = pool.pids()
@@ -171,7 +185,9 @@ def test_a_child_that_dies_costs_its_image_and_no_other(slow: bytes) -> None:
     run(test)
 
 
-def test_a_child_that_dies_while_idle_is_replaced() -> None:
+def test_idle_child_is_replaced() -> None:
+    """A child that exits while idle is replaced."""
+
     async def test() -> None:
         async with ConverterPool(1, 10, DEFAULT_MEMORY_BYTES) as pool:
             for _ in range(3):
@@ -183,7 +199,8 @@ def test_a_child_that_dies_while_idle_is_replaced() -> None:
     run(test)
 
 
-def test_an_image_that_needs_too_much_memory_is_refused_and_the_next_is_served() -> None:
+def test_memory_limit_rejects_one_image() -> None:
+    """An image that exceeds the memory limit fails, and the next is converted."""
     bomb = png_bomb(20_000, depth=8)
 
     async def test() -> None:
@@ -196,7 +213,9 @@ def test_an_image_that_needs_too_much_memory_is_refused_and_the_next_is_served()
     run(test)
 
 
-def test_an_idle_child_takes_little_memory() -> None:
+def test_idle_child_is_small() -> None:
+    """An idle child takes little memory."""
+
     async def test() -> None:
         async with ConverterPool(1, 10, DEFAULT_MEMORY_BYTES) as pool:
             await pool.convert(GOOD, ".jpg")
@@ -205,7 +224,9 @@ def test_an_idle_child_takes_little_memory() -> None:
     run(test)
 
 
-def test_signals_to_the_whole_group_do_not_end_a_conversion() -> None:
+def test_group_signals_are_ignored() -> None:
+    """Signals to the process group do not end a conversion."""
+
     async def test() -> None:
         async with ConverterPool(1, 20, DEFAULT_MEMORY_BYTES) as pool:
             (pid,) = pool.pids()
@@ -219,7 +240,9 @@ def test_signals_to_the_whole_group_do_not_end_a_conversion() -> None:
     run(test)
 
 
-def test_children_end_with_their_pool_even_in_the_middle_of_an_image(slow: bytes) -> None:
+def test_children_end_with_their_pool(slow: bytes) -> None:
+    """Closing the pool ends the children, also during a conversion."""
+
     async def test() -> None:
         async with ConverterPool(2, 60, ENOUGH, SLOW_PIXELS) as pool:
             pids = pool.pids()
@@ -232,7 +255,8 @@ def test_children_end_with_their_pool_even_in_the_middle_of_an_image(slow: bytes
     run(test)
 
 
-def test_children_end_with_a_parent_that_is_killed() -> None:
+def test_children_end_with_a_killed_parent() -> None:
+    """Children exit when their parent is killed."""
     parent = """
 import asyncio
 from frota.images.converter.pool import Pool
@@ -251,7 +275,9 @@ asyncio.run(main())
             os.close(child)
 
 
-def test_whoever_does_not_wait_any_more_is_not_answered() -> None:
+def test_cancelled_caller_is_skipped() -> None:
+    """The response of a cancelled caller is dropped."""
+
     async def test() -> None:
         async with ConverterPool(1, 20, DEFAULT_MEMORY_BYTES) as pool:
             task = asyncio.create_task(pool.convert(LARGE_IMAGE_PIXELS, ".png"))
@@ -262,7 +288,9 @@ def test_whoever_does_not_wait_any_more_is_not_answered() -> None:
     run(test)
 
 
-def test_a_child_that_cannot_start_is_told_at_once() -> None:
+def test_failed_start_is_reported() -> None:
+    """A child that cannot start raises OSError at once."""
+
     async def test() -> None:
         with pytest.raises(OSError, match="cannot start: status 1"):
             async with ConverterPool(2, 10, 8 << 20):  # less than any Python needs, however little its libraries take
@@ -271,7 +299,8 @@ def test_a_child_that_cannot_start_is_told_at_once() -> None:
     run(test)
 
 
-def test_what_decoders_print_is_not_our_log(capfd: pytest.CaptureFixture[str]) -> None:
+def test_decoder_output_is_discarded(capfd: pytest.CaptureFixture[str]) -> None:
+    """The output of decoders does not reach the log."""
     data = bytearray(encode(photo().convert("1"), "TIFF", compression="group4"))
     data[60:400] = bytes(340)
 
@@ -283,7 +312,8 @@ def test_what_decoders_print_is_not_our_log(capfd: pytest.CaptureFixture[str]) -
     assert capfd.readouterr().err == ""
 
 
-def test_a_large_jpeg_without_its_end_is_decided_in_the_memory_that_a_producer_gives() -> None:
+def test_producer_memory_suffices_for_jpegs() -> None:
+    """The producer's memory limit suffices for a large JPEG without its end marker."""
     width = 16_000 if FULL else 8_000
     panorama = encode(photo().resize((width, 4_000)), "JPEG").removesuffix(b"\xff\xd9")
 

@@ -49,7 +49,9 @@ def parts(data: bytes) -> Iterator[native.UploadPart]:
     yield native.UploadPart(data=data)
 
 
-def test_uploads_that_wait_for_s3_or_for_their_turn_leave_the_room_to_small_images(tmp_path: Path) -> None:
+def test_waiting_uploads_leave_memory(tmp_path: Path) -> None:
+    """Uploads that wait for S3 or for each other leave memory to small images."""
+
     async def run() -> None:
         bucket = Bucket()
         bucket.answers.clear()
@@ -68,9 +70,9 @@ def test_uploads_that_wait_for_s3_or_for_their_turn_leave_the_room_to_small_imag
     asyncio.run(run())
 
 
-def test_a_call_that_sends_nothing_is_ended_however_far_its_deadline_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_idle_call_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call without a message is ended, whatever its deadline."""
+
     async def nothing() -> AsyncIterator[native.UploadPart]:
         await asyncio.Event().wait()
         yield native.UploadPart()
@@ -94,9 +96,10 @@ def test_a_call_that_sends_nothing_is_ended_however_far_its_deadline_is(
     ],
     ids=["no image", "no name", "no end"],
 )
-def test_a_refusal_is_in_the_trace_of_its_image(
+def test_rejection_is_logged_with_its_image(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, image: str, fields: dict[str, str]
 ) -> None:
+    """A rejection is logged with the id and trace id of its image."""
     trace, said = "c" * 32, list[dict[str, object]]()
 
     async def run() -> None:

@@ -13,7 +13,9 @@ from support import PATIENCE
 
 
 @given(st.lists(st.tuples(st.integers(1, 10), st.booleans()), max_size=30))
-def test_no_more_room_is_given_than_there_is_and_all_of_it_comes_back(wishes: list[tuple[int, bool]]) -> None:
+def test_limit_holds_and_memory_is_released(wishes: list[tuple[int, bool]]) -> None:
+    """Reservations never exceed the limit, and all are released."""
+
     async def run() -> None:
         limiter, taken = MemoryLimiter(10), [0]
 
@@ -40,7 +42,9 @@ def test_no_more_room_is_given_than_there_is_and_all_of_it_comes_back(wishes: li
     asyncio.run(run())
 
 
-def test_who_wants_much_is_not_passed_by_for_ever_by_those_who_want_little() -> None:
+def test_large_reservation_is_not_starved() -> None:
+    """A large reservation keeps its place before later, smaller ones."""
+
     async def run() -> list[str]:
         limiter, order = MemoryLimiter(10), list[str]()
 
@@ -55,7 +59,9 @@ def test_who_wants_much_is_not_passed_by_for_ever_by_those_who_want_little() -> 
     assert asyncio.run(run()) == ["first", "much", "little"]
 
 
-def test_what_is_not_needed_lets_the_next_in_and_comes_back_once() -> None:
+def test_shrinking_admits_the_next() -> None:
+    """Shrinking a reservation admits the next waiter, and releases each byte once."""
+
     async def run() -> None:
         limiter = MemoryLimiter(10)
         async with limiter.reserve(10, PATIENCE) as reservation:
@@ -71,7 +77,9 @@ def test_what_is_not_needed_lets_the_next_in_and_comes_back_once() -> None:
     asyncio.run(run())
 
 
-def test_who_is_not_let_in_within_its_patience_is_refused_and_leaves_the_room_as_it_was() -> None:
+def test_timeout_rejects_and_releases() -> None:
+    """A waiter is rejected after its timeout, and changes nothing for the others."""
+
     async def run() -> None:
         limiter = MemoryLimiter(10)
         async with limiter.reserve(6, 0):

@@ -55,12 +55,14 @@ def after(*states: State) -> State:
         ([State.DEAD, State.WORKING, State.DONE], State.DONE),
     ],
 )
-def test_what_comes_late_or_twice_does_not_turn_a_status_back(states: list[State], end: State) -> None:
+def test_late_events_do_not_revert_a_status(states: list[State], end: State) -> None:
+    """Late and duplicate events do not revert a status."""
     assert after(*states) == end
 
 
 @given(st.lists(st.sampled_from([State.QUEUED, State.WORKING, State.DEAD]), max_size=5))
-def test_a_done_image_stays_done_whatever_follows(states: list[State]) -> None:
+def test_done_is_final(states: list[State]) -> None:
+    """A done image stays done."""
     assert after(State.DONE, *states) == State.DONE
 
 
@@ -75,9 +77,9 @@ def test_a_done_image_stays_done_whatever_follows(states: list[State]) -> None:
         ([State.WORKING], [], State.WORKING),
     ],
 )
-def test_a_dead_image_that_an_operator_puts_back_is_queued_and_no_other_is(
-    tmp_path: Path, before: list[State], after: list[State], end: State
-) -> None:
+def test_retry_requeues_dead_images_only(tmp_path: Path, before: list[State], after: list[State], end: State) -> None:
+    """A retry makes a dead image queued, and no other."""
+
     async def run() -> State:
         async with opened(tmp_path) as statuses:
             for state in before:
@@ -90,7 +92,9 @@ def test_a_dead_image_that_an_operator_puts_back_is_queued_and_no_other_is(
     assert asyncio.run(run()) == end
 
 
-def test_what_is_noted_is_there_after_the_process_has_gone_without_closing(tmp_path: Path) -> None:
+def test_saved_status_survives_a_crash(tmp_path: Path) -> None:
+    """A saved status is on disk without closing the store."""
+
     async def run() -> None:
         statuses = StatusStore(tmp_path, 100)
         await statuses.open()
@@ -101,7 +105,9 @@ def test_what_is_noted_is_there_after_the_process_has_gone_without_closing(tmp_p
         assert table.execute("SELECT count(*) FROM images").fetchone() == (50,)
 
 
-def test_the_oldest_images_are_forgotten_and_the_newest_remembered(tmp_path: Path) -> None:
+def test_oldest_statuses_are_deleted(tmp_path: Path) -> None:
+    """The oldest statuses are deleted, and the newest kept."""
+
     async def run() -> tuple[list[Status], int]:
         async with opened(tmp_path, max_images=100) as statuses:
             await asyncio.gather(*(statuses.save(QUEUED._replace(id=f"{number:032x}")) for number in range(3000)))
@@ -114,9 +120,8 @@ def test_the_oldest_images_are_forgotten_and_the_newest_remembered(tmp_path: Pat
     assert count < 1200
 
 
-def test_images_that_are_forgotten_are_told_of_with_how_many_and_why(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_deletion_is_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Deleted statuses are logged with their count and the setting."""
     told: list[str] = []
     monkeypatch.setattr(log, "record", lambda _level, event, text, **_: told.append(f"{event}: {text}"))
     monkeypatch.setattr(statuses_module, "_PRUNE_INTERVAL", 10)
@@ -131,7 +136,8 @@ def test_images_that_are_forgotten_are_told_of_with_how_many_and_why(
     assert told == [f"statuses_expired: {text}"]
 
 
-def test_a_clock_that_leaps_a_month_makes_no_image_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clock_steps_delete_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step of the clock deletes no status."""
     monkeypatch.setattr(statuses_module, "_PRUNE_INTERVAL", 1)
 
     async def run() -> list[Status]:
@@ -143,7 +149,9 @@ def test_a_clock_that_leaps_a_month_makes_no_image_forgotten(tmp_path: Path, mon
     assert all(status.state == State.QUEUED for status in asyncio.run(run()))
 
 
-def test_who_watches_an_image_is_told_of_each_change_once_and_of_no_other_image(tmp_path: Path) -> None:
+def test_subscriber_gets_each_change_once(tmp_path: Path) -> None:
+    """A subscriber gets each change of its images once."""
+
     async def run() -> list[State]:
         async with opened(tmp_path) as statuses:
             changes = statuses.watch([QUEUED.id])
@@ -157,7 +165,9 @@ def test_who_watches_an_image_is_told_of_each_change_once_and_of_no_other_image(
     assert asyncio.run(run()) == [State.QUEUED, State.WORKING, State.DONE]
 
 
-def test_a_disk_that_takes_nothing_is_told_to_who_notes(tmp_path: Path) -> None:
+def test_write_error_reaches_the_caller(tmp_path: Path) -> None:
+    """A write error is raised to the caller."""
+
     async def run() -> None:
         async with opened(tmp_path) as statuses:
             with sqlite3.connect(tmp_path / "statuses.sqlite") as table:
@@ -168,7 +178,8 @@ def test_a_disk_that_takes_nothing_is_told_to_who_notes(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
-def test_the_states_are_those_of_the_contract_and_the_final_ones_are_left_only_by_a_retry() -> None:
+def test_states_equal_the_proto() -> None:
+    """The states equal those of images.proto, and the final ones are known."""
     from frota.images.proto import images_pb2 as native
 
     assert {state.name: state.value for state in State} == dict(native.State.items())

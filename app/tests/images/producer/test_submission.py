@@ -18,19 +18,23 @@ from support.intake import Broker, Bucket, intake, parts
 from support.pipeline import picture
 
 
-def test_an_offer_gets_the_id_and_the_trace_that_its_client_did_not_bring() -> None:
+def test_missing_ids_are_made() -> None:
+    """A submitted image without id or valid trace gets new ones."""
     submitted, other = SubmittedImage.of("a.jpg", "", ""), SubmittedImage.of("a.jpg", "", "00-nonsense")
     assert len({submitted.id, submitted.trace, other.id, other.trace}) == 4
 
 
 @pytest.mark.parametrize(("name", "image"), [("../a.jpg", ""), ("a.jpg", "7"), ("a.jpg", "A" * 32)])
-def test_an_offer_with_a_path_or_a_wrong_id_is_refused_as_invalid(name: str, image: str) -> None:
+def test_invalid_name_or_id_is_rejected(name: str, image: str) -> None:
+    """A path as name, or an invalid id, is rejected as invalid."""
     with pytest.raises(SubmissionRejected) as error:
         SubmittedImage.of(name, image, "")
     assert error.value.kind is RejectionKind.INVALID
 
 
-def test_what_comes_later_under_the_id_of_an_upload_leaves_the_upload_as_it_was_accepted(tmp_path: Path) -> None:
+def test_accepted_upload_is_immutable(tmp_path: Path) -> None:
+    """A later image with the id of an upload does not change the upload."""
+
     async def run() -> tuple[list[bytes], list[str]]:
         broker, bucket = Broker(), Bucket()
         async with intake(tmp_path, broker, bucket) as taking:
@@ -48,9 +52,8 @@ def test_what_comes_later_under_the_id_of_an_upload_leaves_the_upload_as_it_was_
     assert len(kept) == 1
 
 
-def test_a_client_that_is_gone_while_its_upload_is_looked_at_is_no_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cancelled_upload_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client may disconnect while its upload is checked."""
     looking, go = threading.Event(), threading.Event()
 
     def look(data: bytes, _limits: object) -> None:
@@ -76,7 +79,9 @@ def test_a_client_that_is_gone_while_its_upload_is_looked_at_is_no_error(
     asyncio.run(run())
 
 
-def test_while_the_broker_has_no_room_an_image_is_refused_before_anything_is_made_of_it(tmp_path: Path) -> None:
+def test_blocked_broker_rejects_early(tmp_path: Path) -> None:
+    """While the broker blocks publishers, images are rejected before any work."""
+
     async def run() -> tuple[list[RejectionKind], int]:
         broker, bucket, data = Broker(), Bucket(), picture()
         broker.blocked.set()
@@ -107,9 +112,11 @@ def said(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, object]]:
 
 
 @pytest.mark.parametrize(("permanent", "level"), [(False, "WARNING"), (True, "ERROR")])
-def test_why_s3_does_not_take_an_upload_is_said_in_its_trace_and_its_client_is_refused(
+def test_failed_upload_is_logged_and_rejected(
     tmp_path: Path, said: list[dict[str, object]], permanent: bool, level: str
 ) -> None:
+    """A failed upload is logged with its trace id, and rejected."""
+
     class Away(Bucket):
         async def upload(self, *_: object) -> None:
             raise StorageError("S3: no", permanent=permanent)
@@ -126,9 +133,11 @@ def test_why_s3_does_not_take_an_upload_is_said_in_its_trace_and_its_client_is_r
     assert said == [{"level": level, "event": "upload_failed"} | about]
 
 
-def test_an_accepted_image_whose_status_cannot_be_kept_is_accepted_and_said_in_its_trace(
+def test_unsaved_status_is_logged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: list[dict[str, object]]
 ) -> None:
+    """An image whose status cannot be saved is accepted, and logged with its trace id."""
+
     async def full(_: Status) -> None:
         raise OSError(28, "No space left on device")
 
@@ -143,9 +152,7 @@ def test_an_accepted_image_whose_status_cannot_be_kept_is_accepted_and_said_in_i
 
 
 @pytest.mark.parametrize("failures", [1, 2], ids=["once", "every time"])
-def test_a_jpeg_without_its_end_is_accepted_by_nobody_who_could_not_decode_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failures: int
-) -> None:
+def test_decoder_start_is_retried_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failures: int) -> None:
     """One failed start of the decoder is made good; after the second the client is asked to come again."""
     left = [failures]
     start = asyncio.create_subprocess_exec

@@ -24,7 +24,9 @@ def credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[],
     return lambda: file.write_text("[default]\naws_access_key_id = x\naws_secret_access_key = y\n")
 
 
-def test_credentials_that_come_after_the_start_are_found(credentials: Callable[[], object]) -> None:
+def test_late_credentials_are_found(credentials: Callable[[], object]) -> None:
+    """Credentials that appear after the start are used."""
+
     async def run() -> list[str]:
         objects, said = S3Client(NOBODY, threads=1), list[str]()
         for turn in range(2):

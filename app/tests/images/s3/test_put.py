@@ -90,7 +90,9 @@ def put(objects: S3Client, key: str = "a.jpg", data: bytes = b"grey") -> Awaitab
     return objects.put_new("results", key, data, "image/jpeg", {"trace-id": "t"})
 
 
-def test_a_request_is_signed_says_what_it_carries_and_is_refused_where_there_is_an_object() -> None:
+def test_put_is_signed_and_conditional() -> None:
+    """A PUT is signed, carries its metadata, and fails if the object exists."""
+
     async def run() -> None:
         async with running(OK + EMPTY, EXISTS + EMPTY) as (server, objects):
             assert await put(objects, "férias 1+2.jpg")
@@ -108,7 +110,8 @@ def test_a_request_is_signed_says_what_it_carries_and_is_refused_where_there_is_
     asyncio.run(run())
 
 
-def test_a_large_object_arrives_whole_and_small_ones_pass_it() -> None:
+def test_large_object_does_not_block_small_ones() -> None:
+    """A large object arrives complete, and small ones overtake it."""
     data = os.urandom(3 << 20)
 
     async def run() -> None:
@@ -128,7 +131,9 @@ def test_a_large_object_arrives_whole_and_small_ones_pass_it() -> None:
     asyncio.run(run())
 
 
-def test_connections_are_kept_and_one_that_s3_closed_meanwhile_costs_nothing() -> None:
+def test_connections_are_reused() -> None:
+    """Connections are reused, and one that S3 closed is replaced."""
+
     async def run() -> None:
         async with running(OK + EMPTY, OK + EMPTY, OK + b"Connection: close\r\n" + EMPTY, OK + EMPTY) as (
             server,
@@ -142,7 +147,8 @@ def test_connections_are_kept_and_one_that_s3_closed_meanwhile_costs_nothing() -
     asyncio.run(run())
 
 
-def test_an_s3_that_takes_a_request_and_says_nothing_is_away_and_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_silent_s3_is_a_temporary_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An S3 that never responds is a temporary failure."""
     monkeypatch.setattr(putting, "READ_TIMEOUT_S", 0.2)
 
     async def run() -> None:
@@ -154,7 +160,8 @@ def test_an_s3_that_takes_a_request_and_says_nothing_is_away_and_not_for_ever(mo
     asyncio.run(run())
 
 
-def test_trouble_of_s3s_own_passes_and_is_named() -> None:
+def test_server_error_is_temporary() -> None:
+    """A 5xx response is a temporary failure with S3's code."""
     slow = b"<Error><Code>SlowDown</Code></Error>"
 
     async def run() -> None:
@@ -167,7 +174,8 @@ def test_trouble_of_s3s_own_passes_and_is_named() -> None:
     asyncio.run(run())
 
 
-def test_whoever_is_not_let_in_asks_for_the_credentials_of_that_moment() -> None:
+def test_rejection_reloads_credentials() -> None:
+    """A 403 response makes the next request load the credentials again."""
     names = iter(("first", "second"))
 
     def find() -> S3SigV4Auth:

@@ -14,9 +14,8 @@ EVENTS = [StatusEvent(f"{number:032x}", "done", "a.jpg", "b" * 32, "c" * 64, "wo
 @pytest.mark.parametrize(
     "damage", [b"", b"\0" * 512, b"\xff\xfe", b"[]", b"[" * 5000, b'{"id": "x"}', b"null", b'{"id']
 )
-def test_a_line_that_is_damaged_is_left_out_and_told_of_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: bytes
-) -> None:
+def test_damaged_lines_are_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: bytes) -> None:
+    """Damaged lines are skipped, and logged once."""
     told: list[str] = []
     monkeypatch.setattr(log, "record", lambda _level, _event, text, **_: told.append(text))
     Outbox(tmp_path).replace(EVENTS)

@@ -43,25 +43,29 @@ def outage(*answers: tuple[float, StorageError | None]) -> None:
 AWAY, REFUSED = StorageError("connection refused"), StorageError("403", permanent=True)
 
 
-def test_an_outage_is_said_once_and_its_end_once(said: list[tuple[str, str]]) -> None:
+def test_outage_is_logged_once(said: list[tuple[str, str]]) -> None:
+    """The begin and the end of an outage are logged once."""
     outage((0, AWAY), (1, AWAY), (500, AWAY), (501, None))
     assert said == [("WARNING", "storage_unavailable"), ("INFO", "storage_available")]
 
 
-def test_what_does_not_pass_by_itself_is_an_error_once_a_minute(said: list[tuple[str, str]]) -> None:
+def test_permanent_failure_is_logged_per_minute(said: list[tuple[str, str]]) -> None:
+    """A permanent failure is an error, logged once a minute."""
     outage((0, AWAY), (1, REFUSED), (2, REFUSED), (60.5, AWAY), (60.9, REFUSED), (61, REFUSED), (62, None))
     refused = ("ERROR", "storage_rejected")
     assert said == [("WARNING", "storage_unavailable"), refused, refused, ("INFO", "storage_available")]
 
 
-def test_an_image_is_let_go_of_when_s3_was_away_for_ten_minutes(said: list[tuple[str, str]]) -> None:
+def test_image_is_requeued_after_ten_minutes(said: list[tuple[str, str]]) -> None:
+    """After ten minutes of an outage, the image has to be requeued."""
     with pytest.raises(OutageTimeout):
         outage((0, AWAY), (599, AWAY), (601, AWAY))
     assert said == [("WARNING", "storage_unavailable")]
     outage((0, AWAY), (599, AWAY), (601, None))
 
 
-def test_all_requests_of_a_delivery_share_the_ten_minutes(said: list[tuple[str, str]]) -> None:
+def test_requests_share_a_deadline(said: list[tuple[str, str]]) -> None:
+    """All requests of a delivery share one deadline."""
     now, answers = 0.0, iter([(500.0, AWAY), (550.0, None), (601.0, AWAY)])
 
     async def request() -> None:

@@ -50,7 +50,9 @@ async def owe(folder: Path) -> None:
     await stopping.finish(60)
 
 
-def test_results_that_the_broker_had_no_room_to_hear_of_are_told_after_the_next_start(tmp_path: Path) -> None:
+def test_outbox_is_published_after_a_restart(tmp_path: Path) -> None:
+    """Results that a blocked broker did not accept are published after the next start."""
+
     async def run() -> list[StatusEvent]:
         await owe(tmp_path)
         broker = Broker(confirms=True)
@@ -62,7 +64,9 @@ def test_results_that_the_broker_had_no_room_to_hear_of_are_told_after_the_next_
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_owed_stays_on_disk_until_it_is_told(tmp_path: Path) -> None:
+def test_outbox_is_kept_until_published(tmp_path: Path) -> None:
+    """The outbox stays on disk until all its events are confirmed."""
+
     async def run() -> list[StatusEvent]:
         await owe(tmp_path)
         requeue = reporter(Broker(confirms=False), tmp_path)
@@ -74,7 +78,9 @@ def test_what_is_owed_stays_on_disk_until_it_is_told(tmp_path: Path) -> None:
     assert [event.id for event in asyncio.run(run())] == [one.id for one in TICKETS]
 
 
-def test_what_is_told_in_time_is_not_owed(tmp_path: Path) -> None:
+def test_published_events_leave_no_outbox(tmp_path: Path) -> None:
+    """Events published in time leave no outbox."""
+
     async def run() -> int:
         broker = Broker(confirms=True)
         stopping = reporter(broker, tmp_path)
@@ -86,7 +92,8 @@ def test_what_is_told_in_time_is_not_owed(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_so_many_are_kept_and_no_more_and_the_log_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_outbox_limit_is_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Events beyond the outbox's limit, and damaged ones, are logged."""
     said: list[str] = []
     monkeypatch.setattr(outbox, "_MAX_EVENTS", 2)
     monkeypatch.setattr(log, "record", lambda _level, event, _text, **_: said.append(event))
@@ -98,9 +105,8 @@ def test_so_many_are_kept_and_no_more_and_the_log_says_so(tmp_path: Path, monkey
     assert said == ["outbox_failed", "outbox_failed"]
 
 
-def test_a_dead_image_that_the_broker_does_not_take_is_tried_again_and_said_in_its_trace(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rejected_dead_letter_is_retried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dead letter that the broker rejects is retried, and logged with its trace id."""
     said: list[dict[str, object]] = []
     monkeypatch.setattr(log, "record", lambda _level, event, _text, **more: said.append({"event": event} | more))
 
@@ -131,7 +137,8 @@ class Taking(Broker):
         self.kept.append((exchange, key, body, properties))
 
 
-def test_an_image_is_queued_anew_as_if_it_had_never_been_delivered(tmp_path: Path) -> None:
+def test_requeue_resets_the_delivery_count(tmp_path: Path) -> None:
+    """A requeued image has no headers of former deliveries."""
     image = QueuedImage("a" * 32, "a.jpg", "b" * 32, "c" * 64, 5)
     headers = image.headers()
     counted = headers | {"x-delivery-count": 3, "x-death": [{"reason": "rejected"}]}
@@ -147,7 +154,8 @@ def test_an_image_is_queued_anew_as_if_it_had_never_been_delivered(tmp_path: Pat
 
 
 @pytest.mark.parametrize("refusal", [NackError(), UnroutableError(), BrokerUnavailable("ACCESS_REFUSED")], ids=repr)
-def test_an_image_that_the_broker_does_not_take_anew_goes_on_waiting(refusal: Exception, tmp_path: Path) -> None:
+def test_failed_requeue_is_reported(refusal: Exception, tmp_path: Path) -> None:
+    """Requeuing returns False if the broker does not confirm."""
     delivery: Any = SimpleNamespace(properties=pika.BasicProperties(message_id="1", headers={}), body=b"image")
     broker = Taking(refusal)
     assert not asyncio.run(reporter(broker, tmp_path).requeue(delivery))

@@ -17,7 +17,8 @@ from frota.logs import log
 UPLOADED = QueuedImage("a" * 32, "a.jpg", "b" * 32, "c" * 64, 5, "uploads/a")
 
 
-def test_an_uploaded_image_is_dead_for_a_worker_that_knows_no_bucket_of_uploads() -> None:
+def test_upload_needs_an_uploads_bucket() -> None:
+    """Without an uploads bucket, an uploaded image is unprocessable."""
     config = WorkerSettings(bucket="results")
     worker = Worker(config, lambda: config, lambda _: None)
     with pytest.raises(Unprocessable) as error:
@@ -25,7 +26,9 @@ def test_an_uploaded_image_is_dead_for_a_worker_that_knows_no_bucket_of_uploads(
     assert error.value.reason.code == "no_uploads"
 
 
-def test_an_upload_that_cannot_be_deleted_is_said_in_the_trace_of_its_image(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_orphaned_upload_is_logged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An upload that cannot be deleted is logged with its trace id."""
+
     class Away:
         async def delete(self, *_: object) -> None:
             raise StorageError("away")
@@ -40,9 +43,8 @@ def test_an_upload_that_cannot_be_deleted_is_said_in_the_trace_of_its_image(monk
     assert said == [{"event": "upload_orphaned"} | about]
 
 
-def test_a_worker_begins_without_the_images_that_a_killed_one_has_left_behind(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_leftover_downloads_are_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A starting worker deletes downloads of a killed one."""
     for name in ("tmpabc.image", "tmpabc.image.1F2e3D4c"):
         (tmp_path / name).touch()
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
@@ -59,9 +61,8 @@ def test_a_worker_begins_without_the_images_that_a_killed_one_has_left_behind(
 
 
 @pytest.mark.parametrize("taken", [[True], [False, False, True]], ids=str)
-def test_an_image_that_waited_too_long_is_queued_anew_and_forgotten_only_where_the_broker_took_it(
-    taken: list[bool], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_requeued_image_is_acked_after_confirm(taken: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A requeued image is acknowledged only after the broker's confirm."""
     config = WorkerSettings(bucket="results", uploads_bucket="uploads")
     worker = Worker(config, lambda: config, lambda _: None)
     tries, forgotten = list[int](), list[int]()
@@ -80,7 +81,8 @@ def test_an_image_that_waited_too_long_is_queued_anew_and_forgotten_only_where_t
     assert forgotten == [len(taken)]
 
 
-def test_a_stop_requeues_images_in_flight_and_none_that_is_finished() -> None:
+def test_stop_requeues_unfinished_images_only() -> None:
+    """Stopping requeues the unfinished images only."""
     config = WorkerSettings(bucket="results")
     worker = Worker(config, lambda: config, lambda _: None)
     requeued = list[str]()
