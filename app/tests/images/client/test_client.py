@@ -14,7 +14,6 @@ import pytest
 from frota.core.errors import ServerUnavailable
 from frota.images import messages
 from frota.images.access import ClientSettings
-from frota.images.client import client as module
 from frota.images.client.calls import Image
 from frota.images.client.client import Client, RequestRejected
 from frota.images.client.files import CHANGED, BadFile
@@ -28,13 +27,19 @@ AWAY = (grpc.StatusCode.UNAVAILABLE, messages.BROKER_UNAVAILABLE)
 
 
 def sent(
-    server: Fake | int, image: Image, patience: float = PATIENCE, tell: Callable[[str], None] = lambda _: None
+    server: Fake | int,
+    image: Image,
+    patience: float = PATIENCE,
+    warn: Callable[[str], None] = lambda _: None,
+    attempt_timeout_s: float = 20.0,
 ) -> str:
     """Send an image with a client of its own."""
     port = server if isinstance(server, int) else server.port
 
     async def work() -> str:
-        async with Client(ClientSettings(address=f"127.0.0.1:{port}", patience=patience), tell) as one:
+        async with Client(
+            ClientSettings(address=f"127.0.0.1:{port}", patience=patience), warn, attempt_timeout_s
+        ) as one:
             return await one.send(image)
 
     return asyncio.run(work())
@@ -83,7 +88,7 @@ def test_client_waits_for_a_late_server(tmp_path: Path) -> None:
             if not begun:
                 begun.append(later.enter_context(fake(port=port)))
 
-        sent(port, picture(tmp_path), tell=begin)
+        sent(port, picture(tmp_path), warn=begin)
         assert len(begun[0].received) == 1
 
 
@@ -129,7 +134,6 @@ def test_unavailable_storage_fails_uploads_only(
 
 def test_missing_response_replaces_the_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A request without a response is repeated over a new connection."""
-    monkeypatch.setattr(module, "_ATTEMPT_TIMEOUT_S", 0.5)
     answered = asyncio.Event()
 
     async def never(_context: Any) -> None:
@@ -144,20 +148,19 @@ def test_missing_response_replaces_the_connection(tmp_path: Path, monkeypatch: p
             await never(arguments)
 
         monkeypatch.setattr(server, "_answer", first_never)
-        sent(server, picture(tmp_path))
+        sent(server, picture(tmp_path), attempt_timeout_s=0.5)
     first, second = server.received
     assert (first.method, second.method) == ("none", "Send")
     assert first.peer != second.peer
 
 
-def test_silent_server_ends_after_the_time_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_silent_server_ends_after_the_time_limit(tmp_path: Path) -> None:
     """A server that accepts connections and never responds ends the request after the time limit."""
-    monkeypatch.setattr(module, "_ATTEMPT_TIMEOUT_S", 0.4)
     with (
         socket.create_server(("127.0.0.1", 0)) as silent,
         pytest.raises(ServerUnavailable, match=r"after [12] s: .*no answer"),
     ):
-        sent(silent.getsockname()[1], picture(tmp_path), 1.0)
+        sent(silent.getsockname()[1], picture(tmp_path), 1.0, attempt_timeout_s=0.4)
 
 
 @pytest.mark.parametrize("size", [1000, 16 * MIB], ids=["message", "upload"])

@@ -131,8 +131,8 @@ def saying(*answers: bytes) -> Callable[[socket.socket], None]:
     return answer
 
 
-def explained(port: int) -> str:
-    return diagnosis.explain(ClientSettings(address=f"127.0.0.1:{port}"))
+def explained(port: int, step_timeout_s: float = 3.0) -> str:
+    return diagnosis.explain(ClientSettings(address=f"127.0.0.1:{port}"), step_timeout_s)
 
 
 def test_other_protocol_is_reported() -> None:
@@ -160,8 +160,7 @@ def test_stopping_server_is_not_reported() -> None:
         assert explained(port) == ""
 
 
-def test_silent_server_ends_the_probe(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_silent_server_ends_the_probe() -> None:
     """A server that sends nothing ends the probe after its timeout."""
-    monkeypatch.setattr(diagnosis, "_STEP_TIMEOUT_S", 0.2)
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        assert explained(silent.getsockname()[1]) == ""
+        assert explained(silent.getsockname()[1], 0.2) == ""

@@ -13,23 +13,28 @@ from typing import Any
 import pytest
 
 from frota.images.access import ClientSettings
-from frota.images.client import status_stream as module
 from frota.images.client.client import Client
-from frota.images.client.status_stream import StatusStream
+from frota.images.client.status_stream import StatusStream, StreamTimes
 from frota.images.proto import images_pb2 as native
 from support import PATIENCE, frota
 from support.fake_producer import DONE, Fake, fake
 from support.images import CLEAN, images, pictures, send
 
 
-def follow(server: Fake, ids: list[str], unknown_seconds: float = 0, patience: float = PATIENCE) -> list[Any]:
+def follow(
+    server: Fake,
+    ids: list[str],
+    unknown_seconds: float = 0,
+    patience: float = PATIENCE,
+    times: StreamTimes = StreamTimes(),  # noqa: B008 -- immutable
+) -> list[Any]:
     """Follow images to their end and return the changes."""
     changes: list[native.Status] = []
 
     async def work() -> None:
         access = ClientSettings(address=f"127.0.0.1:{server.port}", patience=patience)
         async with Client(access, lambda _: None) as client:
-            one = StatusStream(client, changes.append, unknown_seconds)
+            one = StatusStream(client, changes.append, unknown_seconds, times)
             one.add(ids)
             one.complete()
             await one.run()
@@ -49,13 +54,12 @@ def waiting(server: Fake, path: Path, *words: object) -> Iterator["subprocess.Po
     yield process
 
 
-def test_changes_are_reported_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_changes_are_reported_once() -> None:
     """Each change is reported once although every new stream repeats it."""
-    monkeypatch.setattr(module, "_MIN_STREAM_S", 0.0)
-    monkeypatch.setattr(module, "_MAX_STREAM_S", 0.05)
+    times = StreamTimes(shortest=0.0, longest=0.05)
     with fake(states=lambda _: (native.WORKING,)) as server:
         server.names = {"a" * 32: "a.jpg"}
-        thread = threading.Thread(target=lambda: told.extend(follow(server, ["a" * 32])))
+        thread = threading.Thread(target=lambda: told.extend(follow(server, ["a" * 32], times=times)))
         told: list[Any] = []
         thread.start()
         while len(server.watched) < 5:
@@ -115,11 +119,11 @@ def test_lost_server_leaves_accepted_ids(tmp_path: Path) -> None:
     assert "gave up after" in err.decode()
 
 
-def test_unknown_image_is_queried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_image_is_queried_again() -> None:
     """An image that is still unknown is queried again."""
-    monkeypatch.setattr(module, "_UNKNOWN_RETRY_S", 0.01)
+    times = StreamTimes(unknown_retry=0.01)
     with fake() as server:
-        thread = threading.Thread(target=lambda: told.extend(follow(server, ["a" * 32], PATIENCE)))
+        thread = threading.Thread(target=lambda: told.extend(follow(server, ["a" * 32], PATIENCE, times=times)))
         told: list[Any] = []
         thread.start()
         while len(server.watched) < 3:
@@ -140,7 +144,7 @@ def test_unknown_image_fails_in_the_end(tmp_path: Path) -> None:
 
 def test_silent_stream_replaces_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     """A stream without a first status is reopened over a new connection."""
-    monkeypatch.setattr(module, "_FIRST_STATUS_TIMEOUT_S", 0.3)
+    times = StreamTimes(first_status=0.3)
     peers: list[str] = []
     with fake() as server:
         server.names = {"a" * 32: "a.jpg"}
@@ -155,7 +159,7 @@ def test_silent_stream_replaces_the_connection(monkeypatch: pytest.MonkeyPatch) 
 
         monkeypatch.setattr(server, "_watch", silent)
         server.restart()
-        assert follow(server, ["a" * 32])[-1] == ("a" * 32, native.DONE)
+        assert follow(server, ["a" * 32], times=times)[-1] == ("a" * 32, native.DONE)
     first, second = peers
     assert first != second
 

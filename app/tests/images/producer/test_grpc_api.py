@@ -12,7 +12,6 @@ import pytest
 
 from frota.images import event_log, messages
 from frota.images.event_log import ProducerEventLog
-from frota.images.producer import grpc_api
 from frota.images.producer.grpc_api import Servicer
 from frota.images.proto import images_pb2 as native
 from support import PATIENCE
@@ -23,11 +22,13 @@ SMALLEST = 32 * 2**20  # bytes of images held; two of the largest
 
 
 @asynccontextmanager
-async def served(folder: Path, bucket: Bucket) -> AsyncIterator[grpc.aio.Channel]:
-    """Give a channel to a producer with room for two messages."""
+async def served(folder: Path, bucket: Bucket, read_timeout_s: float = 90.0) -> AsyncIterator[grpc.aio.Channel]:
+    """Give a channel to a producer with memory for two messages."""
     async with intake(folder, Broker(), bucket, max_held_bytes=SMALLEST) as taking:
         server = grpc.aio.server()
-        edge = Servicer(taking, taking._statuses, lambda bucket, key: f"{bucket}/{key}", ProducerEventLog(0))
+        edge = Servicer(
+            taking, taking._statuses, lambda bucket, key: f"{bucket}/{key}", ProducerEventLog(0), read_timeout_s
+        )
         server.add_generic_rpc_handlers(edge.handlers())
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
@@ -70,7 +71,7 @@ def test_waiting_uploads_leave_memory(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
-def test_idle_call_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_idle_call_is_ended(tmp_path: Path) -> None:
     """A call without a message is ended, whatever its deadline."""
 
     async def nothing() -> AsyncIterator[native.UploadPart]:
@@ -78,12 +79,11 @@ def test_idle_call_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         yield native.UploadPart()
 
     async def run() -> str | None:
-        async with served(tmp_path, Bucket()) as channel:
+        async with served(tmp_path, Bucket(), read_timeout_s=0.05) as channel:
             with pytest.raises(grpc.aio.AioRpcError) as error:
                 await asyncio.wait_for(upload(channel, nothing()), PATIENCE)
             return error.value.details()
 
-    monkeypatch.setattr(grpc_api, "_READ_TIMEOUT_S", 0.05)
     assert asyncio.run(run()) == messages.IMAGE_TIMEOUT
 
 

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frota.images.producer import status_store as statuses_module
 from frota.images.producer.status_store import FINAL, State, Status, StatusStore
 from frota.logs import log
 
@@ -18,8 +17,8 @@ QUEUED = Status("a" * 32, State.QUEUED, 1.0, "photo.jpg", "b" * 32, "c" * 64)
 
 
 @asynccontextmanager
-async def opened(folder: Path, max_images: int = 100) -> AsyncIterator[StatusStore]:
-    statuses = StatusStore(folder, max_images)
+async def opened(folder: Path, max_images: int = 100, prune_interval: int = 1000) -> AsyncIterator[StatusStore]:
+    statuses = StatusStore(folder, max_images, prune_interval)
     await statuses.open()
     try:
         yield statuses
@@ -124,10 +123,9 @@ def test_deletion_is_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     """Deleted statuses are logged with their count and the setting."""
     told: list[str] = []
     monkeypatch.setattr(log, "record", lambda _level, event, text, **_: told.append(f"{event}: {text}"))
-    monkeypatch.setattr(statuses_module, "_PRUNE_INTERVAL", 10)
 
     async def run() -> None:
-        async with opened(tmp_path, max_images=100) as statuses:
+        async with opened(tmp_path, max_images=100, prune_interval=10) as statuses:
             for number in range(115):
                 await statuses.save(QUEUED._replace(id=f"{number:032x}"))
 
@@ -136,12 +134,11 @@ def test_deletion_is_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert told == [f"statuses_expired: {text}"]
 
 
-def test_clock_steps_delete_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_clock_steps_delete_nothing(tmp_path: Path) -> None:
     """A step of the clock deletes no status."""
-    monkeypatch.setattr(statuses_module, "_PRUNE_INTERVAL", 1)
 
     async def run() -> list[Status]:
-        async with opened(tmp_path, max_images=100) as statuses:
+        async with opened(tmp_path, max_images=100, prune_interval=1) as statuses:
             for number, changed in enumerate([1.7e9, 1.7e9 + 30 * 86400, 1.7e9 - 30 * 86400] * 30):
                 await statuses.save(QUEUED._replace(id=f"{number:032x}", changed=changed))
             return await statuses.get([f"{number:032x}" for number in range(90)])

@@ -7,21 +7,19 @@ from typing import Any
 import pytest
 
 from frota.images.s3.bucket import StorageError
-from frota.images.worker import s3_retry
 from frota.images.worker.s3_retry import OutageTimeout, S3Retry
 from frota.logs import log
 
 
 @pytest.fixture
 def said(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
-    """Collect level and event of what is logged, and let nobody wait between two tries."""
+    """Collect level and event of what is logged."""
     records: list[tuple[str, str]] = []
 
     def record(level: str, event: str, _text: str, **_: Any) -> None:
         records.append((level, event))
 
     monkeypatch.setattr(log, "record", record)
-    monkeypatch.setattr(s3_retry, "_MIN_BACKOFF_S", 0.0)
     return records
 
 
@@ -36,7 +34,7 @@ def outage(*answers: tuple[float, StorageError | None]) -> None:
         if error:
             raise error
 
-    ours = S3Retry(lambda: now)
+    ours = S3Retry(lambda: now, min_backoff_s=0.0)
     asyncio.run(ours.retry(request, ours.deadline()))
 
 
@@ -75,7 +73,7 @@ def test_requests_share_a_deadline(said: list[tuple[str, str]]) -> None:
             raise error
 
     async def delivery() -> None:
-        outage = S3Retry(lambda: now)
+        outage = S3Retry(lambda: now, min_backoff_s=0.0)
         deadline = outage.deadline()
         for _ in range(2):
             await outage.retry(request, deadline)

@@ -11,7 +11,6 @@ import pytest
 from frota.images.broker.publisher import NackError, UnroutableError
 from frota.images.broker.session import BrokerUnavailable
 from frota.images.messages import DeadLetterReason, QueuedImage, StatusEvent
-from frota.images.worker import outbox
 from frota.images.worker.outbox import Outbox
 from frota.images.worker.status_publisher import StatusPublisher
 from frota.logs import log
@@ -95,10 +94,9 @@ def test_published_events_leave_no_outbox(tmp_path: Path) -> None:
 def test_outbox_limit_is_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Events beyond the outbox's limit, and damaged ones, are logged."""
     said: list[str] = []
-    monkeypatch.setattr(outbox, "_MAX_EVENTS", 2)
     monkeypatch.setattr(log, "record", lambda _level, event, _text, **_: said.append(event))
     events = [StatusEvent(one.id, "done", "a.jpg", one.trace, one.sha256, "worker-1") for one in TICKETS]
-    Outbox(tmp_path).replace(events)
+    Outbox(tmp_path, max_events=2).replace(events)
     assert Outbox(tmp_path).read() == events[1:]
     (tmp_path / "owed.jsonl").write_bytes(b"garbage\n")
     assert Outbox(tmp_path).read() == []

@@ -77,12 +77,12 @@ class Session:
             channel.close()
         return channel is not None
 
-    async def close(self) -> None:
+    async def close(self, timeout_s: float = _CLOSE_TIMEOUT_S) -> None:
         """Close the connection, and wait briefly for the broker, which reads nothing while it blocks publishers."""
         if not self.closed.done():
             with suppress(AMQPError):
                 self.connection.close()
-            await asyncio.wait({self.closed}, timeout=_CLOSE_TIMEOUT_S)
+            await asyncio.wait({self.closed}, timeout=timeout_s)
 
 
 def parameters(config: BrokerSettings) -> list[pika.ConnectionParameters]:

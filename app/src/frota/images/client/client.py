@@ -70,10 +70,12 @@ def warn(text: str) -> None:
 class Client:
     """Requests to one server, any number in parallel."""
 
-    def __init__(self, access: ClientSettings, warn: Callable[[str], None] = warn) -> None:
+    def __init__(
+        self, access: ClientSettings, warn: Callable[[str], None] = warn, attempt_timeout_s: float = _ATTEMPT_TIMEOUT_S
+    ) -> None:
         """Check the certificates. Raises SettingsError for unusable ones."""
         diagnosis.tls_context(access.ca_file, access.cert_file, access.key_file)
-        self.access = access
+        self.access, self._attempt_timeout_s = access, attempt_timeout_s
         self.legacy = False  # found out by the first native request
         self.sent = 0  # bytes so far
         self._large = asyncio.Semaphore(_MAX_LARGE_MESSAGES)
@@ -147,7 +149,7 @@ class Client:
             began, channel = time.monotonic(), self.channel
             try:
                 return await attempt(
-                    channel, min(_ATTEMPT_TIMEOUT_S, max(1.0, retries.remaining)) + size / _MIN_BYTES_PER_SECOND
+                    channel, min(self._attempt_timeout_s, max(1.0, retries.remaining)) + size / _MIN_BYTES_PER_SECOND
                 )
             except (grpc.aio.AioRpcError, asyncio.CancelledError) as error:
                 timed_out, reason = await self.check_failure(channel, error)
@@ -179,7 +181,7 @@ class Client:
     def replace_channel(self, channel: grpc.aio.Channel) -> None:
         """Replace a channel without responses; its other calls may still finish within their timeout."""
         if channel is self.channel:
-            self._closing.add(asyncio.create_task(channel.close(_ATTEMPT_TIMEOUT_S)))
+            self._closing.add(asyncio.create_task(channel.close(self._attempt_timeout_s)))
             self.channel = self._connect()
 
     def _connect(self) -> grpc.aio.Channel:

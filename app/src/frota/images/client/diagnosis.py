@@ -35,31 +35,31 @@ def tls_context(ca_file: Path | None, cert_file: Path | None, key_file: Path | N
     return context
 
 
-def explain(access: ClientSettings) -> str:
+def explain(access: ClientSettings, step_timeout_s: float = _STEP_TIMEOUT_S) -> str:
     """Probe a server twice; return a lasting misconfiguration, or an empty text. Blocks for seconds."""
-    first = _probe(access)
+    first = _probe(access, step_timeout_s)
     if first:
         time.sleep(_SECOND_PROBE_DELAY_S)
-        return first if _probe(access) == first else ""
+        return first if _probe(access, step_timeout_s) == first else ""
     return ""
 
 
-def _probe(access: ClientSettings) -> str:
+def _probe(access: ClientSettings, timeout_s: float) -> str:
     host, _, port = access.address.rpartition(":")
     address = host.strip("[]"), int(port)
     try:
         context = tls_context(access.ca_file, access.cert_file, access.key_file)
-        return _over_tls(address, access, context) if context else _in_clear(address)
+        return _over_tls(address, access, context, timeout_s) if context else _in_clear(address, timeout_s)
     except socket.gaierror as error:
         return "" if error.errno == socket.EAI_AGAIN else f"no such host: {error.strerror}"
     except (OSError, UnicodeError):
         return ""  # unreachable: may be temporary
 
 
-def _over_tls(address: tuple[str, int], access: ClientSettings, context: ssl.SSLContext) -> str:
+def _over_tls(address: tuple[str, int], access: ClientSettings, context: ssl.SSLContext, timeout_s: float) -> str:
     context.set_alpn_protocols(["h2"])
     try:
-        answer = _first_bytes(address, context)
+        answer = _first_bytes(address, context, timeout_s)
     except ssl.SSLCertVerificationError as error:
         return f"its certificate is not to be trusted ({PREFIX}CA_FILE={access.ca_file}): {error.verify_message}"
     except ssl.SSLError as error:
@@ -73,24 +73,24 @@ def _over_tls(address: tuple[str, int], access: ClientSettings, context: ssl.SSL
     return f"it requires a client certificate: {PREFIX}CERT_FILE and {PREFIX}KEY_FILE (--cert-file, --key-file)"
 
 
-def _in_clear(address: tuple[str, int]) -> str:
-    answer = _first_bytes(address, None)
+def _in_clear(address: tuple[str, int], timeout_s: float) -> str:
+    answer = _first_bytes(address, None, timeout_s)
     if answer or answer is None:
         return "" if answer is None else _check_http2(answer)
     unverified = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # only probes for TLS; nothing secret is sent
     unverified.check_hostname, unverified.verify_mode = False, ssl.CERT_NONE
     unverified.set_alpn_protocols(["h2"])
     try:
-        _first_bytes(address, unverified)
+        _first_bytes(address, unverified, timeout_s)
     except ssl.SSLError as error:
         if error.reason is None or "ALERT" not in error.reason:
             return ""
     return f"it speaks TLS, not clear text; for TLS, set {PREFIX}CA_FILE (--ca-file)"
 
 
-def _first_bytes(address: tuple[str, int], context: ssl.SSLContext | None) -> bytes | None:
+def _first_bytes(address: tuple[str, int], context: ssl.SSLContext | None, timeout_s: float) -> bytes | None:
     """Return the server's first bytes after the preface: b"" if it disconnects, None after a timeout."""
-    with socket.create_connection(address, _STEP_TIMEOUT_S) as plain:
+    with socket.create_connection(address, timeout_s) as plain:
         connection = context.wrap_socket(plain, server_hostname=address[0]) if context else plain
         with connection:
             try:

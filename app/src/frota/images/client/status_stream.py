@@ -15,12 +15,21 @@ from frota.images.client.client import MAX_IDS, Client
 from frota.images.client.retry import RetryPolicy
 from frota.images.proto import images_pb2 as native
 
-_FIRST_STATUS_TIMEOUT_S = 20.0  # the server sends the current statuses at once
-_MAX_STREAM_S = 30.0  # then it is reopened: its connection may be half-open
-_MIN_STREAM_S = 0.5  # each new stream repeats every current status, so it is not reopened more often
 _MIN_STREAM_S_PER_IMAGE = 0.002
-_UNKNOWN_RETRY_S = 1.0  # before unknown images are queried again
 FINAL = (native.DONE, native.DEAD)
+
+
+@dataclass(frozen=True)
+class StreamTimes:
+    """The times of a stream, in seconds."""
+
+    first_status: float = 20.0  # timeout: the server sends the current statuses at once
+    longest: float = 30.0  # then it is reopened: its connection may be half-open
+    shortest: float = 0.5  # each new stream repeats every current status, so it is not reopened more often
+    unknown_retry: float = 1.0  # before unknown images are queried again
+
+
+_TIMES = StreamTimes()
 
 
 @dataclass
@@ -36,9 +45,13 @@ class StatusStream:
     """
 
     def __init__(
-        self, client: Client, changed: Callable[[native.Status], None], unknown_seconds: float | None = None
+        self,
+        client: Client,
+        changed: Callable[[native.Status], None],
+        unknown_seconds: float | None = None,
+        times: StreamTimes = _TIMES,
     ) -> None:
-        self._client, self._changed = client, changed
+        self._client, self._changed, self._times = client, changed, times
         self._unknown_seconds = client.access.patience if unknown_seconds is None else unknown_seconds
         self._open: dict[str, _Subscription] = {}
         self._in_stream = 0
@@ -79,16 +92,16 @@ class StatusStream:
         """Follow the oldest images over one stream; tell whether the server answered."""
         ids = list(islice(self._open, MAX_IDS))
         self._in_stream = len(ids)
-        call = calls.watch(ids, channel, _MAX_STREAM_S + _FIRST_STATUS_TIMEOUT_S)
+        call = calls.watch(ids, channel, self._times.longest + self._times.first_status)
         end = asyncio.create_task(self._close_in_time(call))
         try:
-            status = await asyncio.wait_for(call.read(), _FIRST_STATUS_TIMEOUT_S)
+            status = await asyncio.wait_for(call.read(), self._times.first_status)
             while status is not grpc.aio.EOF:
                 retries.reset()
                 self._on_status(status)
                 status = await call.read()
             if self._in_stream:
-                await asyncio.sleep(_UNKNOWN_RETRY_S)  # the server does not announce unknown images
+                await asyncio.sleep(self._times.unknown_retry)  # the server does not announce unknown images
         except TimeoutError:
             return False
         except asyncio.CancelledError:
@@ -101,9 +114,9 @@ class StatusStream:
 
     async def _close_in_time(self, call: Any) -> None:
         """Cancel a stream when images were added or it is old."""
-        await asyncio.sleep(_MIN_STREAM_S + _MIN_STREAM_S_PER_IMAGE * self._in_stream)
+        await asyncio.sleep(self._times.shortest + _MIN_STREAM_S_PER_IMAGE * self._in_stream)
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._restart.wait(), _MAX_STREAM_S)
+            await asyncio.wait_for(self._restart.wait(), self._times.longest)
         call.cancel()
 
     def _on_status(self, status: native.Status) -> None:

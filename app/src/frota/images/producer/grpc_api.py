@@ -48,15 +48,18 @@ class Servicer:
 
     def __init__(
         self,
-        intake: SubmissionHandler,
+        submissions: SubmissionHandler,
         statuses: StatusStore,
         url: Callable[[str, str], str],
         event_log: ProducerEventLog,
+        read_timeout_s: float = _READ_TIMEOUT_S,
     ) -> None:
-        self._submissions, self._statuses, self._url, self._event_log = intake, statuses, url, event_log
-        reservation, self._largest = intake.settings.max_held_bytes, intake.settings.max_bytes + _ENVELOPE_BYTES
-        self._memory = MemoryLimiter(reservation)
-        self._uploads = MemoryLimiter(max(1, min(_MAX_UPLOADS, reservation // (2 * self._largest))))
+        self._submissions, self._statuses, self._url, self._event_log = submissions, statuses, url, event_log
+        self._largest = submissions.settings.max_bytes + _ENVELOPE_BYTES
+        limit = submissions.settings.max_held_bytes
+        self._memory = MemoryLimiter(limit)
+        self._uploads = MemoryLimiter(max(1, min(_MAX_UPLOADS, limit // (2 * self._largest))))
+        self._read_timeout_s = read_timeout_s
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:
@@ -169,7 +172,7 @@ class Servicer:
     async def _read_message(self, context: Context, *, may_end: bool = False) -> Any:
         """Read one message; None at the end of the stream, if `may_end`. Raises SubmissionRejected."""
         try:
-            async with asyncio.timeout(min(self._remaining(context), _READ_TIMEOUT_S)):
+            async with asyncio.timeout(min(self._remaining(context), self._read_timeout_s)):
                 message = await context.read()
         except TimeoutError:
             raise SubmissionRejected(RejectionKind.UNAVAILABLE, messages.IMAGE_TIMEOUT) from None

@@ -61,13 +61,13 @@ class Status(NamedTuple):
 class StatusStore:
     """The table in `directory`, of the last `max_images` images. One writer, in a thread of its own."""
 
-    def __init__(self, directory: Path, max_images: int) -> None:
+    def __init__(self, directory: Path, max_images: int, prune_interval: int = _PRUNE_INTERVAL) -> None:
         self._thread = ThreadPoolExecutor(1, "statuses")
         self._file, self._max_images = directory / "statuses.sqlite", max_images
         self._pending: list[tuple[Status, bool, asyncio.Future[None]]] = []
         self._writer: asyncio.Task[None] | None = None
         self._watchers: dict[str, set[asyncio.Queue[Status]]] = {}
-        self._written = 0
+        self._written, self._prune_interval = 0, prune_interval
 
     async def open(self) -> None:
         """Open the table. Raises OSError."""
@@ -173,7 +173,7 @@ class StatusStore:
 
     def _prune(self, count: int) -> None:
         self._written += count
-        if self._written >= _PRUNE_INTERVAL:
+        if self._written >= self._prune_interval:
             self._written = 0
             last = "SELECT max(number) FROM images"
             old = f"DELETE FROM images WHERE number <= ({last}) - ?"  # noqa: S608 -- a constant

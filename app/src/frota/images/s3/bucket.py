@@ -43,7 +43,7 @@ class ObjectMissing(StorageError):
 class S3Client:
     """Requests to S3, at most `threads` in parallel of each kind."""
 
-    def __init__(self, config: StorageSettings, threads: int) -> None:
+    def __init__(self, config: StorageSettings, threads: int, read_timeout_s: float = READ_TIMEOUT_S) -> None:
         import boto3
         from boto3.s3.transfer import TransferConfig
         from botocore.config import Config
@@ -57,12 +57,12 @@ class S3Client:
         self._client: botocore.client.BaseClient | None = None
         self._config = Config(
             connect_timeout=CONNECT_TIMEOUT_S,
-            read_timeout=READ_TIMEOUT_S,
+            read_timeout=read_timeout_s,
             retries={"total_max_attempts": 1},  # callers retry
             max_pool_connections=threads,
             s3={"addressing_style": "path" if self._endpoint else "virtual"},
         )
-        self._puts = Puts(threads, self._signer, self._threads)
+        self._puts = Puts(threads, self._signer, self._threads, read_timeout_s)
         # One thread per transfer, so that `threads` bounds them all.
         self._transfer = TransferConfig(
             multipart_threshold=_PART_BYTES, multipart_chunksize=_PART_BYTES, use_threads=False

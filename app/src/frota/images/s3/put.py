@@ -32,8 +32,15 @@ class Puts:
     `find_signer` returns a signer with the current credentials. It may block on the network, so it runs in `threads`.
     """
 
-    def __init__(self, max_connections: int, find_signer: "Callable[[], S3SigV4Auth]", threads: Executor) -> None:
+    def __init__(
+        self,
+        max_connections: int,
+        find_signer: "Callable[[], S3SigV4Auth]",
+        threads: Executor,
+        read_timeout_s: float = READ_TIMEOUT_S,
+    ) -> None:
         self._max_connections, self._find_signer, self._threads = max_connections, find_signer, threads
+        self._read_timeout_s = read_timeout_s
         self._session: aiohttp.ClientSession | None = None
         self._signer: S3SigV4Auth | None = None
         self._found_at = -math.inf
@@ -52,7 +59,7 @@ class Puts:
         body = (
             data if len(data) <= _INLINE_BYTES else io.BytesIO(data)
         )  # sent in pieces, so that other tasks run in between
-        seconds = READ_TIMEOUT_S + len(data) / _MIN_BYTES_PER_SECOND
+        seconds = self._read_timeout_s + len(data) / _MIN_BYTES_PER_SECOND
         timeout = ClientTimeout(total=seconds, sock_connect=CONNECT_TIMEOUT_S)
         try:
             async with self._connections().put(

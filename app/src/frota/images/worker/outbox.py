@@ -16,7 +16,8 @@ class Outbox:
     A disk error is only logged: the results themselves are in S3.
     """
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, max_events: int = _MAX_EVENTS) -> None:
+        self._max_events = max_events
         self._file = directory / "owed.jsonl"
 
     def read(self) -> list[StatusEvent]:
@@ -42,12 +43,13 @@ class Outbox:
 
     def replace(self, events: Sequence[StatusEvent]) -> None:
         """Replace the stored events; return when the new ones are on disk."""
-        if len(events) > _MAX_EVENTS:
-            text = f"the outbox holds {_MAX_EVENTS} status events: {len(events) - _MAX_EVENTS} older ones are lost"
-            log.record("ERROR", "outbox_failed", text, COUNT=len(events) - _MAX_EVENTS)
+        if len(events) > self._max_events:
+            lost = len(events) - self._max_events
+            text = f"the outbox holds {self._max_events} status events: {lost} older ones are lost"
+            log.record("ERROR", "outbox_failed", text, COUNT=lost)
         try:
             if events:
-                files.replace(self._file, (event.encode() + b"\n" for event in events[-_MAX_EVENTS:]))
+                files.replace(self._file, (event.encode() + b"\n" for event in events[-self._max_events :]))
             else:
                 self._file.unlink(missing_ok=True)
         except OSError as error:

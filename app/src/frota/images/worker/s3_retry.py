@@ -26,7 +26,8 @@ class S3Retry:
     A permanent failure is an error, logged again once a minute: somebody has to change the configuration.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic, min_backoff_s: float = _MIN_BACKOFF_S) -> None:
+        self._min_backoff_s = min_backoff_s
         self._clock, self._unavailable, self._next_reminder = clock, False, -math.inf
 
     def deadline(self) -> float:
@@ -35,7 +36,7 @@ class S3Retry:
 
     async def retry(self, request: Callable[[], Awaitable[T]], deadline: float) -> T:
         """Repeat a request with backoff until it succeeds. Raises ObjectMissing, OutageTimeout."""
-        backoff = Backoff(_MIN_BACKOFF_S, _MAX_BACKOFF_S)
+        backoff = Backoff(self._min_backoff_s, _MAX_BACKOFF_S)
         while True:
             try:
                 answer = await request()
