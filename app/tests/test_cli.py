@@ -9,12 +9,11 @@ from pathlib import Path
 import pytest
 
 from frota import cli
-from support import PATIENCE, READING, output, server
+from support import PATIENCE, READING, output, ran, server
 
 
 def run(*words: str) -> tuple[int, str]:
-    command = [sys.executable, "-m", "frota", *words]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=20)
+    done = ran(*words)
     return done.returncode, done.stdout + done.stderr
 
 

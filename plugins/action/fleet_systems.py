@@ -51,6 +51,8 @@ class Values:
 
     def __init__(self, templar: Any, hostvars: Any, host: str) -> None:
         self._raw = dict(hostvars.raw_get(host))
+        # What tasks of this run have set or registered so far: they found it, and nobody described it.
+        self._found = set(hostvars._variable_manager._nonpersistent_fact_cache.get(host, ()))
         # Not among them by itself, and what a host takes from another would be without a value.
         self._templar = templar.copy_with_new_env(available_variables={**self._raw, "hostvars": hostvars})
         self._known: dict[str, Any] = {}
@@ -62,7 +64,7 @@ class Values:
     def beginning(self, prefixes: tuple[str, ...]) -> dict[str, Any]:
         """Return the variables that a system's roles read; one that has no value yet tells its reason."""
         names = [name for name in self._raw if name.startswith(prefixes) or name in ("ansible_host", "ec2_instance_id")]
-        return {name: self._value(name) for name in names}
+        return {name: self._value(name) for name in names if name not in self._found}
 
     def _value(self, name: str) -> Any:
         if name not in self._known:

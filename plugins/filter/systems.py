@@ -1,4 +1,4 @@
-"""What a look at all hosts says of each system, as filters."""
+"""Filters for the comparison of all hosts with the last recorded state."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -10,21 +10,21 @@ Differences = Mapping[str, list[str]]
 
 
 def unchanged_systems(
-    looked: Mapping[str, Differences], members: Mapping[str, list[str]], needs: Mapping[str, list[str]]
+    by_host: Mapping[str, Differences], members: Mapping[str, list[str]], needs: Mapping[str, list[str]]
 ) -> list[str]:
-    """Return the systems of which nothing differs on any of their hosts, nor of a system that they need.
+    """Return the systems without differences on any of their hosts, and on those of all systems that they need.
 
-    `looked` is what was found on each host that answered, system -> differences; one that did not answer may have
-    anything. A system is gone through on all its hosts or on none, for they take values from each other.
+    `by_host` has the differences of each host that answered, by system; a host that did not answer counts as different.
+    A system is configured on all its hosts or on none, since they take values from each other.
     """
-    alike = {name for name, hosts in members.items() if all(looked.get(host, {}).get(name) == [] for host in hosts)}
+    alike = {name for name, hosts in members.items() if all(by_host.get(host, {}).get(name) == [] for host in hosts)}
     while lacking := {name for name in alike if not alike.issuperset(needs.get(name, ()))}:
         alike -= lacking
     return sorted(alike)
 
 
-def looked(hostvars: Mapping[str, Any], hosts: Iterable[str], result: str) -> dict[str, Differences]:
-    """Return what was found on each of the hosts that answered, given the name under which it was registered."""
+def host_differences(hostvars: Mapping[str, Any], hosts: Iterable[str], result: str) -> dict[str, Differences]:
+    """Return the differences of each host that answered; `result` is the registered variable."""
     found = {host: hostvars[host].get(result) or {} for host in hosts}
     return {host: one["differences"] for host, one in found.items() if "differences" in one}
 
@@ -38,10 +38,10 @@ def settings_of_roles(root: str) -> dict[str, list[str]]:
     return settings
 
 
-def differences_in_words(looked: Mapping[str, Differences]) -> list[str]:
-    """Return every difference as a line; what hosts have in common is told once."""
+def differences_in_words(by_host: Mapping[str, Differences]) -> list[str]:
+    """Return a line for each difference, with the hosts that have it."""
     hosts_of: dict[tuple[str, str], list[str]] = {}
-    for host, differences in looked.items():
+    for host, differences in by_host.items():
         for name, found in differences.items():
             for text in found:
                 hosts_of.setdefault((name, text), []).append(host)
@@ -53,5 +53,5 @@ class FilterModule:
 
     def filters(self) -> dict[str, Any]:
         """Return the filters by their names."""
-        found = (looked, unchanged_systems, settings_of_roles, differences_in_words)
+        found = (host_differences, unchanged_systems, settings_of_roles, differences_in_words)
         return {function.__name__: function for function in found}

@@ -9,7 +9,8 @@ description:
     them (as the module C(host_state) takes it), other systems on which it depends (C(needs)), roles that are no system
     and that it takes in (C(uses)), and files outside of the role that describe it (C(sources)).
   - The digest is of the role's files and those of the roles that it uses, of the playbooks and plugins, and of the
-    variables of its hosts, those whose names begin with the name of one of these roles.
+    variables of its hosts, those whose names begin with the name of one of these roles, without what tasks of the run
+    have set or registered.
   - C(whole) tells whether the run plays everything everywhere, without C(--limit), C(--tags) and the like.
 options:
   root: {type: path, required: true, description: Folder of the checkout.}

@@ -1,13 +1,15 @@
 #!/usr/bin/python3
 """Build, on the control node, the two archives from which hosts install a release offline."""
 
+import contextlib
 import hashlib
+import os
 import shutil
 import subprocess
 import tarfile
 import tempfile
 import tomllib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,12 @@ options:
   project: {type: path, required: true, description: Folder of a Python project with a pyproject.toml.}
   dest: {type: path, required: true, description: Folder of the archives.}
   python: {type: path, required: true, description: The control node's Python with pip and the project's build backend.}
+  cache:
+    type: path
+    description:
+      - Folder that all checkouts of this machine share, with the twenty archives that were wanted last. In their names
+        is a digest of their content, too; what has another content is not used. Without it, or where it cannot be
+        written to, each checkout builds its own.
   python_version: {type: str, required: true, description: The hosts' Python, such as 3.13.}
   platforms: {type: list, elements: str, required: true, description: Wheel platform tags the hosts accept.}
   host_python:
@@ -100,10 +108,14 @@ def install(params: dict[str, Any], folder: Path, *what: str) -> None:
     options = ("--quiet", "--no-deps", "--no-compile", "--ignore-requires-python", f"--target={packages}")
     pip(params, "install", *options, *what)
     shutil.rmtree(packages / "bin", ignore_errors=True)  # commands that would run the control node's Python
-    if params["host_python"] and Path(params["host_python"]).exists():
+    if can_compile(params):
         # The tree is never edited, so its compiled files need not be compared with their sources at each import.
         words = ("-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", str(packages))
         run((params["host_python"], str(folder), *words))
+
+
+def can_compile(params: dict[str, Any]) -> bool:
+    return bool(params["host_python"]) and Path(params["host_python"]).exists()
 
 
 def prune(folder: Path, wanted: Iterable[Path]) -> None:
@@ -139,11 +151,68 @@ def readable(member: tarfile.TarInfo) -> tarfile.TarInfo:
     return member
 
 
+class Cache:
+    """Archives that checkouts share, as NAME+DIGEST.tar.gz. Whatever goes wrong there costs no more than a build."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def take(self, archive: Path) -> bool:
+        """Put an archive in its place; tell whether there is one that is as it was built."""
+        for found in self._folder.glob(f"{self._stem(archive)}+*.tar.gz"):
+            with contextlib.suppress(OSError), draft(archive) as unfinished:
+                shutil.copyfile(found, unfinished)
+                if self._named(archive, unfinished) == found:
+                    unfinished.replace(archive)
+                    os.utime(found)  # wanted: it is among those that are kept
+                    return True
+            found.unlink(missing_ok=True)
+        return False
+
+    def keep(self, archive: Path) -> None:
+        """Keep a copy for other checkouts, and of all the copies those that were wanted last."""
+        with contextlib.suppress(OSError):
+            self._folder.mkdir(parents=True, exist_ok=True)
+            named = self._named(archive, archive)
+            with draft(named) as unfinished:
+                shutil.copyfile(archive, unfinished)
+                unfinished.replace(named)
+            # Drafts count, too: those that a power cut left are the oldest one day.
+            copies = sorted(self._folder.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
+            for path in copies[KEPT:]:
+                path.unlink(missing_ok=True)
+
+    def _named(self, archive: Path, content: Path) -> Path:
+        with content.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return self._folder / f"{self._stem(archive)}+{digest}.tar.gz"
+
+    @staticmethod
+    def _stem(archive: Path) -> str:
+        return archive.name.removesuffix(".tar.gz")
+
+
+@contextlib.contextmanager
+def draft(path: Path) -> Iterator[Path]:
+    """Give a path beside another, for what is to get its name when it is whole; what is left there is removed."""
+    descriptor, name = tempfile.mkstemp(dir=path.parent, suffix=".unfinished")
+    os.close(descriptor)
+    try:
+        yield Path(name)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
 def make(params: dict[str, Any], archive: Path, gather: Callable[[dict[str, Any], Path], None]) -> None:
     archive.parent.mkdir(parents=True, exist_ok=True)
+    cache = Cache(Path(params["cache"], "compiled" if can_compile(params) else "plain")) if params["cache"] else None
+    if cache and cache.take(archive):
+        return
     with tempfile.TemporaryDirectory(dir=archive.parent) as folder:
         gather(params, Path(folder))
         pack(Path(folder), archive)
+    if cache:
+        cache.keep(archive)
 
 
 def main() -> None:
@@ -153,6 +222,7 @@ def main() -> None:
             "project": {"type": "path", "required": True},
             "python": {"type": "path", "required": True},
             "dest": {"type": "path", "required": True},
+            "cache": {"type": "path"},
             "python_version": {"type": "str", "required": True},
             "platforms": {"type": "list", "elements": "str", "required": True},
             "host_python": {"type": "path"},

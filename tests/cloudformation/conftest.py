@@ -5,12 +5,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cfnlint.decode import decode  # type: ignore[import-untyped]
 
 Template = dict[str, Any]
 Resources = Callable[..., dict[str, Any]]
 
 ORDER = ("network", "security", "security-images", "storage", "access", "hosts", "workers")
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the markers
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let one process import cfn-lint and parse the templates for all."""
+    for item in items:
+        if item.path.parent == Path(__file__).parent:
+            item.add_marker(pytest.mark.xdist_group("templates"))
 
 
 @pytest.fixture(scope="session")
@@ -41,6 +48,8 @@ def resources(stacks: dict[str, Template]) -> Resources:
 
 
 def _parse(path: Path) -> Template:
+    from cfnlint.decode import decode  # type: ignore[import-untyped]  # here: it takes a second to import
+
     template, problems = decode(str(path))
     if template is None or problems:
         raise ValueError(f"{path.name} is not a template: {problems}")

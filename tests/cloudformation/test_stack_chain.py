@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER  # type: ignore[import-untyped]
 
 Template = dict[str, Any]
 
@@ -118,6 +117,8 @@ def test_every_resource_that_takes_tags_says_which_fleet_it_belongs_to(stacks: d
 
 
 def takes_tags(resource_type: str) -> bool:
+    from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER  # type: ignore[import-untyped]
+
     schema = PROVIDER_SCHEMA_MANAGER.get_resource_schema("us-east-1", resource_type).schema
     return not {"Tags", "TagSpecifications"}.isdisjoint(schema["properties"])
 

@@ -24,7 +24,7 @@ def tracked_files() -> list[Path]:
 DOCUMENTS = [path for path in tracked_files() if path.suffix == ".md"]
 
 
-class _Loader(yaml.SafeLoader):  # type: ignore[misc]
+class _Loader(yaml.CSafeLoader):  # type: ignore[misc]
     """Reads the tags of Ansible and CloudFormation (!Ref, !Sub, !unsafe, …) as if they were not there."""
 
 

@@ -56,8 +56,10 @@ def test_every_system_has_a_group_of_hosts_to_be_left_out(inventory: str) -> Non
 
 
 def test_every_system_is_looked_at_once() -> None:
-    looked = [one["looked"] for path in PLAYBOOKS for one in mappings(load(path)) if "looked" in one]
-    assert sorted(role for roles in looked for role in roles) == sorted(DESCRIBED)
+    compared = [
+        one["compare_systems"] for path in PLAYBOOKS for one in mappings(load(path)) if "compare_systems" in one
+    ]
+    assert sorted(role for roles in compared for role in roles) == sorted(DESCRIBED)
 
 
 def test_every_play_that_changes_hosts_leaves_those_out_of_which_nothing_differs() -> None:
@@ -73,5 +75,5 @@ def test_every_play_that_changes_hosts_leaves_those_out_of_which_nothing_differs
         "verify",
     )
     plays = [play for name in names for play in load(ROOT / f"playbooks/{name}.yml") if "hosts" in play]
-    always = {"Ask AWS for what there is"}
+    always = {"Query AWS"}
     assert [play["name"] for play in plays if ":!unchanged_" not in play["hosts"]] == sorted(always)

@@ -76,7 +76,14 @@ def test_an_instance_that_does_not_run_may_have_the_name_of_one_that_does() -> N
 )
 def test_the_host_of_an_instance_is_called_as_the_inventory_calls_it(tags: dict[str, str], called: str) -> None:
     instance = {**_instance(1, **tags), "private_ip_address": "10.42.1.9"}
-    assert _MODULE.instance_host(instance) == {"name": called, "address": "10.42.1.9", "instance": "i-1"}
+    where = {"address": "10.42.1.9", "instance": "i-1"}
+    assert _MODULE.instance_host(instance, {}) == {"name": called, **where, "packages": []}
+
+
+def test_the_host_of_an_instance_begins_with_the_packages_of_its_roles() -> None:
+    instance = {**_instance(1, FrotaRole="broker image_worker list_server"), "private_ip_address": "10.42.1.9"}
+    packages = {"broker": ["b", "a"], "image_worker": ["b", "c"], "sensor_client": ["d"]}
+    assert _MODULE.instance_host(instance, packages)["packages"] == ["a", "b", "c"]
 
 
 def test_the_roles_that_are_known_are_those_that_plays_are_for_and_that_templates_give() -> None:

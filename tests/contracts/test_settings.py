@@ -11,7 +11,7 @@ import pytest
 
 from frota.cli import SYSTEMS
 from frota.core import settings as core
-from frota.remote_list.access import FLEET_FILE, Access
+from frota.remote_list.client_settings import FLEET_FILE, ClientSettings
 from frota.remote_list.settings import PREFIX
 
 from .checkout import ROOT, defaults, entry_points, load, mappings
@@ -178,7 +178,7 @@ def test_what_people_of_a_host_are_given_for_the_remote_list_is_known_to_its_com
     template = (ROOT / "roles" / "remote_list" / "templates" / "client.env.j2").read_text(encoding="utf-8")
     written = set(re.findall(r"^(\w+)=", template, re.MULTILINE))
     assert written == {PREFIX + name.upper() for name in ("host", "port", "key_file", "server_key")}
-    assert written <= set(core.keys(Access, PREFIX))
+    assert written <= set(core.keys(ClientSettings, PREFIX))
 
 
 def test_the_commands_of_the_remote_list_look_for_that_file_where_the_role_puts_it() -> None:

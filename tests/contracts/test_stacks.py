@@ -9,7 +9,7 @@ import pytest
 
 from frota.cpu_metrics.settings import AgentSettings
 from frota.cpu_metrics.settings import ServerSettings as CpuServerSettings
-from frota.remote_list.access import Access
+from frota.remote_list.client_settings import ClientSettings as ListClientSettings
 from frota.remote_list.settings import ServerSettings as ListServerSettings
 from frota.sensors.settings import ClientSettings, ServerSettings
 
@@ -70,7 +70,7 @@ def test_a_port_is_the_same_in_template_inventory_and_roles(name: str) -> None:
     ("name", "settings"),
     [
         ("sensors_port", (ServerSettings, ClientSettings)),
-        ("remote_list_port", (ListServerSettings, Access)),
+        ("remote_list_port", (ListServerSettings, ListClientSettings)),
         ("cpu_metrics_port", (CpuServerSettings, AgentSettings)),
     ],
 )

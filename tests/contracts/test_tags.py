@@ -17,9 +17,9 @@ PHASES: list[str] = _KNOWN["fleet_phases"]
 _EVERY_RUN = {
     "Check the tags",
     "Require localhost in the limit",
-    "Look at every host",
-    "Forget what is about to change",
-    "Record what was left",
+    "Compare every host with its description",
+    "Drop the record of the systems to configure",
+    "Record the state of the systems",
 }
 
 _WITHOUT_AWS = {"ANSIBLE_INVENTORY_ENABLED": "host_list"}  # its plugin takes longer to import than all the rest
@@ -99,7 +99,7 @@ def _concerned(plays: list[Play], tag: str) -> set[str]:
 
 def _prepared(plays: list[Play]) -> set[str]:
     """Return whose hosts are prepared."""
-    return next(play.groups for play in plays if play.name == "Prepare every host")
+    return next(play.groups for play in plays if play.name == "Configure the base of every host")
 
 
 _MISSPELT = [

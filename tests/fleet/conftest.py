@@ -1,4 +1,8 @@
-"""The fleet for the tests, and the order of the tests: what destroys most comes last."""
+"""The fleet for the tests, which no test needs to come upon after another.
+
+Those marked `whole` play site.yml on the whole fleet. They come first only because that takes longer after runs of a
+part, which leave what they went through without a record.
+"""
 
 import tempfile
 import time
@@ -10,34 +14,21 @@ import pytest
 
 from .fleet import Fleet, NoFleetError
 
-_ORDER = (
-    "test_hosts",
-    "test_wire",
-    "test_remote_list",
-    "test_images",
-    "test_cpu_metrics",
-    "test_journal",
-    "test_drift",
-    "test_configuration",
-    "test_left_out",
-    "test_partition",
-    "test_crashes",
-    "test_remote_list_under_load",
-    "test_images_under_load",
-    "test_releases",
-    "test_membership",
-    "test_machine",
-)
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Know the marker."""
+    config.addinivalue_line("markers", "whole: plays site.yml on the whole fleet")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put the tests of this folder in order, and bound each."""
+    """Put whole runs before runs of a part, and bound each test."""
     here = Path(__file__).parent
     ours = [item for item in items if item.path.parent == here]
     for item in ours:
         item.add_marker(pytest.mark.timeout(5400))
     places = [place for place, item in enumerate(items) if item in ours]
-    for place, item in zip(places, sorted(ours, key=lambda item: _ORDER.index(item.path.stem)), strict=True):
+    in_order = sorted(ours, key=lambda item: item.get_closest_marker("whole") is None)
+    for place, item in zip(places, in_order, strict=True):
         items[place] = item
 
 

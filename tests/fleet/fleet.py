@@ -14,9 +14,9 @@ from .hosts import Host, call
 _PLAY_SECONDS = 1800  # for a playbook that hangs; none takes a third of it
 # Plays that go to every host, whatever differs there.
 _LOOKS = {
-    "Look at every host",
-    "Forget what is about to change",
-    "Record what was left",
+    "Compare every host with its description",
+    "Drop the record of the systems to configure",
+    "Record the state of the systems",
     "Require localhost in the limit",
     "Check the tags",
 }
@@ -61,10 +61,18 @@ class Played(NamedTuple):
         """Return the hosts, besides the control node, on which tasks of systems' roles ran."""
         return {one.host for one in self.outcomes if one.play not in _LOOKS and one.host != "localhost"}
 
+    def left_out(self) -> set[str]:
+        """Return the systems that the run reported as unchanged."""
+        found = re.findall(r"unchanged: ([\w, ]+)", "\n".join(self._looks()))
+        return {name for names in found for name in names.split(", ")}
+
     def told(self, host: str, text: str) -> bool:
-        """Tell whether a look of the run said of a host that something differs, in words that begin so."""
-        looks = [one.result["msg"] for one in self.outcomes if one.task == "What differs, and what is left out"]
-        return any(line.startswith(text) and host in line for lines in looks for line in lines)
+        """Tell whether the run reported a difference of a host whose text starts so."""
+        return any(line.startswith(text) and host in line for line in self._looks())
+
+    def _looks(self) -> list[str]:
+        looks = [one.result.get("msg") for one in self.outcomes if one.task == "Show changed and unchanged systems"]
+        return [line for lines in looks if lines for line in lines]
 
 
 class NoFleetError(Exception):
@@ -130,6 +138,11 @@ class Fleet:
         ssh = ("ssh", "-F", str(self._ssh_config), *words, name)
         known = call([*ssh, "-G"]).stdout
         return Host(name, re.findall(r"^hostname (.*)", known, re.MULTILINE)[0], instance, ssh)
+
+    @property
+    def systems(self) -> set[str]:
+        """Every system that a run may leave out."""
+        return {path.parts[-3] for path in self.root.glob("roles/*/meta/host_state.yml")}
 
     @property
     def hosts(self) -> list[Host]:

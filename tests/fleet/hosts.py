@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 T = TypeVar("T")
+_MOMENT = 0.2  # seconds between two questions: each costs both sides the start of some processes
 PATIENCE = 180.0  # seconds until a test gives up, for what hangs; none passes by waiting so long
 RECALL = 900.0  # the same for an embedded AWS that starts: it does again all that it ever did
 SERVICES = "'frota-*.service' 'embedded-aws*.service'"
@@ -142,8 +143,9 @@ class Dialogue:
 
 
 def until(condition: Callable[[], T], what: str, seconds: float = PATIENCE) -> T:
-    """Ask again and again, each time at the cost of a round trip, until the answer is something."""
+    """Ask again and again, with a moment in between, until the answer is something."""
     deadline = time.monotonic() + seconds
     while not (answer := condition()):
         assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
+        time.sleep(_MOMENT)
     return answer

@@ -1,12 +1,13 @@
 """Runs on a host of the fleet: people's own command, eight at a time, that sends images in batches and waits for each.
 
-    /opt/frota/current/bin/python image_load.py PREFIX COUNT PAUSE
+    /opt/frota/current/bin/python image_load.py PREFIX PAUSE
 
-PAUSE are the seconds between two batches: a playbook is to have some of the machine too. No two images are the same;
-the first batch of each client has one that no worker can do, and that looks good from outside. Each line on standard
-input, a number, waits until so many more came to their end, and is answered with the total. At the end of the input the
-clients finish the batch that they began, and one JSON object tells the ids that were accepted, the last said of
-each, and everything else that the commands had to say.
+PAUSE are the seconds between two batches of a client: others are to have some of the machine too. The clients take
+turns, so that there is always something under way. No two images are the same; the first batch of each client has one
+that no worker can do, and that looks good from outside. Each line on standard input, a number, waits until so many more
+came to their end, and is answered with the total. At the end of the input the clients finish the batch that they began,
+and one JSON object tells the ids that were accepted, the last said of each, and everything else that the commands had
+to say.
 """
 
 import io
@@ -18,6 +19,7 @@ import sys
 import tempfile
 import threading
 import zlib
+from itertools import count
 from pathlib import Path
 
 from PIL import Image
@@ -50,21 +52,22 @@ class Client(threading.Thread):
     """One client: a command for each batch."""
 
     def __init__(
-        self, prefix: str, count: int, pause: float, grown: threading.Condition, over: threading.Event
+        self, prefix: str, turn: float, pause: float, grown: threading.Condition, over: threading.Event
     ) -> None:
         super().__init__(daemon=True)
-        self._prefix, self._count, self._pause, self._grown, self._over = prefix, count, pause, grown, over
+        self._prefix, self._turn, self._pause, self._grown, self._over = prefix, turn, pause, grown, over
         self.accepted: set[str] = set()
         self.ends: dict[str, dict[str, str]] = {}
         self.said = ""
 
     def run(self) -> None:
-        """Go on, whatever the fleet does, until all are sent or it is over."""
-        for first in range(0, self._count, _BATCH):
+        """Go on, whatever the fleet does, until it is over."""
+        self._over.wait(self._turn)
+        for first in count(0, _BATCH):
             if first and self._over.wait(self._pause):
                 return
             with tempfile.TemporaryDirectory() as folder:
-                for number in range(first, min(first + _BATCH, self._count)):
+                for number in range(first, first + _BATCH):
                     name = f"{self._prefix}-{number}"
                     bad = number == 0
                     Path(folder, name + (".png" if bad else ".jpg")).write_bytes(_broken_png() if bad else _jpeg())
@@ -88,11 +91,12 @@ class Client(threading.Thread):
             self._grown.notify_all()
 
 
-def main(prefix: str, count: str, pause: str) -> None:
+def main(prefix: str, pause: str) -> None:
     """Run the clients until standard input ends."""
     grown, over = threading.Condition(), threading.Event()
+    seconds = float(pause)
     clients = [
-        Client(f"{prefix}-{number}", int(count) // _CLIENTS, float(pause), grown, over) for number in range(_CLIENTS)
+        Client(f"{prefix}-{number}", seconds * number / _CLIENTS, seconds, grown, over) for number in range(_CLIENTS)
     ]
     for client in clients:
         client.start()
@@ -101,7 +105,7 @@ def main(prefix: str, count: str, pause: str) -> None:
         return sum(len(client.ends) for client in clients)
 
     for line in sys.stdin:
-        goal = min(total() + int(line), int(count) // _CLIENTS * _CLIENTS)
+        goal = total() + int(line)
         with grown:
             while total() < goal:
                 if not grown.wait(_PATIENCE):

@@ -22,6 +22,7 @@ _STOP = "systemctl stop frota-sensor-server.socket frota-sensor-server.service"
 _KEY = "/etc/frota/credentials/image_client.key"
 _CERTIFICATE = "/etc/frota/certificates/image_worker.crt"
 _DAY = 86400
+pytestmark = pytest.mark.whole
 
 
 class Drift(NamedTuple):
@@ -109,18 +110,11 @@ def _setting_as_before(fleet: Fleet) -> Iterator[None]:
         fleet.play("site.yml")
 
 
-def test_site_a_second_time_changes_nothing_anywhere(fleet: Fleet) -> None:
-    before = fleet.invocations()
-    played = fleet.play("site.yml")
-    assert played.hosts == {host.name for host in fleet.hosts} | {"localhost"}
-    assert played.changes() == []
-    assert fleet.restarted_since(before) == set()
-
-
 @pytest.fixture(scope="module")
 def mended(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Played:
-    """Give the run of site.yml that follows on a run for one host alone, and on all of these changes."""
-    fleet.play("site.yml", "--limit", f"localhost,{fleet.sensors[0].name}")
+    """Give the run of site.yml that follows on a whole one, on one for one host alone, and on all of these changes."""
+    fleet.play("site.yml")
+    fleet.play("playbooks/configure.yml", "--limit", f"localhost,{fleet.sensors[0].name}")
     for drift in _DRIFTS.values():
         _host(fleet, drift).run(drift.change)
         assert not _is_mended(fleet, drift), drift
@@ -190,11 +184,20 @@ def test_whatever_roles_left_on_a_host_is_in_its_record(fleet: Fleet) -> None:
 def test_a_fleet_that_was_mended_is_left_out_of_the_next_run(fleet: Fleet) -> None:
     before = fleet.invocations()
     played = fleet.play("site.yml")
+    assert played.hosts == {host.name for host in fleet.hosts} | {"localhost"}
+    assert played.left_out() == fleet.systems
     assert played.hosts_of_systems() == set()
     assert played.changes() == []
     assert fleet.restarted_since(before) == set()
 
 
+@pytest.fixture
+def _runs_afterwards(fleet: Fleet) -> Iterator[None]:
+    yield
+    fleet.server.run("systemctl start frota-sensor-server.socket frota-sensor-server.service")
+
+
+@pytest.mark.usefixtures("mended", "_runs_afterwards")
 def test_a_preview_shows_what_would_be_mended_or_changed_and_forgets_and_changes_nothing(fleet: Fleet) -> None:
     fleet.server.run(_STOP)
     read = f"cat {_RECORD} {_SETTINGS}; systemctl is-active frota-sensor-server.service || true"
@@ -209,7 +212,10 @@ def test_a_preview_shows_what_would_be_mended_or_changed_and_forgets_and_changes
     assert fleet.restarted_since(units) == set()
 
 
-def test_a_run_that_was_killed_half_way_is_finished_by_the_next(fleet: Fleet) -> None:
+@pytest.fixture(scope="module")
+def finished(fleet: Fleet, mended: Played) -> Played:
+    """Give the run that follows on one that was killed half way through a change, and on the loss of the authority."""
+    del mended  # nothing else differs
     environ = {**os.environ, "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default"}
     command = [str(fleet.root / "tools/play"), "site.yml", *_CHANGED]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environ, start_new_session=True) as run:
@@ -219,25 +225,30 @@ def test_a_run_that_was_killed_half_way_is_finished_by_the_next(fleet: Fleet) ->
                 os.killpg(run.pid, signal.SIGKILL)
                 break
     assert _NEW in fleet.server.run(f"cat {_SETTINGS}")
-    played = fleet.play("site.yml", *_CHANGED)
-    assert played.told(fleet.server.name, f"sensors: {_NO_RECORD}")
-    assert played.hosts_of_systems() == _sensor_hosts(fleet)
+    (fleet.root / ".local/ca/ca.crt").unlink()
+    return fleet.play("site.yml")
 
 
-def test_only_the_system_that_differs_is_gone_through_on_all_its_hosts(fleet: Fleet) -> None:
-    fleet.server.run(_STOP)
-    played = fleet.play("site.yml")  # changes the setting back
-    assert played.hosts_of_systems() == _sensor_hosts(fleet)
-    assert played.changed_hosts() == {fleet.server.name}
+def test_a_run_that_was_killed_half_way_is_seen_and_its_change_is_changed_back(fleet: Fleet, finished: Played) -> None:
+    assert finished.told(fleet.server.name, f"sensors: {_NO_RECORD}")
+    assert finished.changed_hosts() & _sensor_hosts(fleet) == {fleet.server.name}
     assert _OLD in fleet.server.run(f"cat {_SETTINGS}")
 
 
-def test_an_authority_that_was_lost_is_made_anew_and_so_is_every_certificate(fleet: Fleet) -> None:
-    (fleet.root / ".local/ca/ca.crt").unlink()
-    fleet.play("site.yml")
+def test_only_systems_that_differ_are_gone_through_each_on_all_its_hosts(fleet: Fleet, finished: Played) -> None:
+    hosts_of_images = {fleet.image_producer.name, fleet.image_client.name}
+    hosts_of_images |= {host.name for host in [*fleet.brokers, *fleet.image_workers]}
+    assert finished.left_out() == fleet.systems - {"sensors", "certificates", "rabbitmq", "images"}
+    assert finished.hosts_of_systems() == _sensor_hosts(fleet) | hosts_of_images
+
+
+def test_an_authority_that_was_lost_is_made_anew_and_so_is_every_certificate(fleet: Fleet, finished: Played) -> None:
+    assert finished.told("localhost", f"certificates: {fleet.root}/.local/ca/ca.crt is gone")
     authority = (fleet.root / ".local/ca/ca.crt").read_text()
     for host in (fleet.brokers[0], fleet.image_producer, fleet.image_client):
         assert host.run("cat /etc/frota/certificates/ca.crt") == authority, host.name
+        certificates = "/etc/frota/certificates/[!c]*.crt"  # all but the authority's
+        host.run(f"openssl verify -CAfile /etc/frota/certificates/ca.crt {certificates}")
 
 
 def test_a_reading_arrives_after_all_of_this(fleet: Fleet) -> None:

@@ -17,15 +17,14 @@ from .loads import Load, load
 
 _PYTHON = "/opt/frota/current/bin/python"
 _CLIENTS = 8
-_MORE = 40  # images that come to their end between two blows
-_IMAGES = 600  # more than come to their end before the last blow
+_MORE = 25  # images that come to their end between two blows
 _WORKER, _PRODUCER = "frota-image-worker.service", "frota-image-producer.service"
 _WAITS = "does not answer, trying again"
 
 
 @contextmanager
-def _images(fleet: Fleet, prefix: str, count: int, pause: float = 0) -> Iterator[Load]:
-    with load(fleet.image_client, "image_load.py", prefix, str(count), str(pause), python=_PYTHON) as running:
+def _images(fleet: Fleet, prefix: str, pause: float) -> Iterator[Load]:
+    with load(fleet.image_client, "image_load.py", prefix, str(pause), python=_PYTHON) as running:
         running.wait_for_more(_MORE)
         yield running
 
@@ -82,7 +81,7 @@ def test_images_outlast_killed_workers_a_killed_producer_a_broker_that_reboots_a
     fleet: Fleet,
 ) -> None:
     prefix, worker = f"carga-{secrets.token_hex(4)}", fleet.image_workers[0]
-    with _images(fleet, prefix, _IMAGES) as running:
+    with _images(fleet, prefix, pause=1) as running:
         blows: list[Callable[[], None]] = [
             lambda: kill(worker, _WORKER),
             lambda: reboot(fleet.brokers[0], ""),
@@ -94,9 +93,7 @@ def test_images_outlast_killed_workers_a_killed_producer_a_broker_that_reboots_a
         for blow in blows:
             blow()
             running.wait_for_more(_MORE)
-        running.wait_for_more(_IMAGES)
         report = running.stop()
-    assert len(report["accepted"]) == _IMAGES
     _prove(fleet, prefix, report)
 
 
@@ -121,7 +118,7 @@ def test_a_further_worker_takes_work_as_soon_as_it_is_there_and_one_that_goes_lo
     prefix, before = f"escala-{secrets.token_hex(4)}", {host.name for host in fleet.image_workers}
     _scale(fleet, same_size + 1)
     further = {host.name for host in fleet.image_workers} - before
-    with _images(fleet, prefix, 100_000, pause=2) as running:
+    with _images(fleet, prefix, pause=15) as running:
         _scale(fleet, same_size)
         running.wait_for_more(_MORE)
         report = running.stop()

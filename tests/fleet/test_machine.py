@@ -1,7 +1,11 @@
 """The fleet when the machine that it runs on was restarted."""
 
+import pytest
+
 from .fleet import Fleet
 from .hosts import call, until
+
+pytestmark = pytest.mark.whole
 
 
 def test_a_fleet_whose_machine_was_restarted_is_up_again_with_all_it_held(fleet: Fleet, start: float) -> None:

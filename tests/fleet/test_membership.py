@@ -9,6 +9,7 @@ from .aws import client
 from .fleet import Fleet
 from .hosts import RECALL, until
 
+pytestmark = pytest.mark.whole
 _NAME = "sensor-9"
 _PROVISION, _CONFIGURE = "playbooks/provision.yml", "playbooks/configure.yml"
 _SENSORS = {"Sensor17", "Sensor18"}

@@ -14,6 +14,7 @@ from .modules import load
 _RELEASE, _WHEELHOUSE = load("release"), load("wheelhouse")
 _LIBRARIES = "0123456789ab"
 _EXAMPLE = Path(__file__).parents[2] / "molecule/python_service/example"
+_ALONE = {"host_python": None, "cache": None}
 
 
 def _home(folder: Path, release: str) -> Any:
@@ -110,7 +111,7 @@ def test_a_release_runs_its_command_with_the_libraries_beside_it_and_is_compiled
     library.parent.mkdir(parents=True)
     library.write_text("answer = 42\n")
     release, archive = tmp_path / "releases" / f"1-{_LIBRARIES}-a", tmp_path / f"1-{_LIBRARIES}-a.tar.gz"
-    project = {"python": sys.executable, "python_version": version, "host_python": None, "project": str(_EXAMPLE)}
+    project = {"python": sys.executable, "python_version": version, "project": str(_EXAMPLE), **_ALONE}
     _WHEELHOUSE.make(project, archive, _WHEELHOUSE.gather_project)
 
     _RELEASE.install_release(release, library.parents[3], str(archive))

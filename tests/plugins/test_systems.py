@@ -5,6 +5,9 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from .modules import load_action
 
@@ -43,18 +46,18 @@ def test_systems_of_which_nothing_differs_are_left_out() -> None:
 
 
 def test_a_system_is_gone_through_on_all_hosts_or_on_none() -> None:
-    looked = _ALIKE | {"a": {"sensors": ["a unit has stopped"]}}
-    assert systems.unchanged_systems(looked, _MEMBERS, _NEEDS) == ["certificates", "images"]
+    by_host = _ALIKE | {"a": {"sensors": ["a unit has stopped"]}}
+    assert systems.unchanged_systems(by_host, _MEMBERS, _NEEDS) == ["certificates", "images"]
 
 
 def test_a_host_that_does_not_answer_may_have_anything() -> None:
-    looked = {host: found for host, found in _ALIKE.items() if host != "c"}
-    assert systems.unchanged_systems(looked, _MEMBERS, _NEEDS) == ["certificates", "sensors"]
+    by_host = {host: found for host, found in _ALIKE.items() if host != "c"}
+    assert systems.unchanged_systems(by_host, _MEMBERS, _NEEDS) == ["certificates", "sensors"]
 
 
 def test_a_system_whose_need_differs_is_gone_through() -> None:
-    looked = _ALIKE | {"localhost": {"certificates": ["ca.crt is gone"]}}
-    assert systems.unchanged_systems(looked, _MEMBERS, _NEEDS) == ["sensors"]
+    by_host = _ALIKE | {"localhost": {"certificates": ["ca.crt is gone"]}}
+    assert systems.unchanged_systems(by_host, _MEMBERS, _NEEDS) == ["sensors"]
 
 
 def test_the_settings_of_every_role_are_known() -> None:
@@ -65,38 +68,56 @@ def test_the_settings_of_every_role_are_known() -> None:
 
 
 def test_differences_that_hosts_have_in_common_are_told_once() -> None:
-    looked = {"a": {"sensors": ["x", "y"]}, "b": {"sensors": ["x"], "images": []}}
-    assert systems.differences_in_words(looked) == ["sensors: x (a, b)", "sensors: y (a)"]
+    by_host = {"a": {"sensors": ["x", "y"]}, "b": {"sensors": ["x"], "images": []}}
+    assert systems.differences_in_words(by_host) == ["sensors: x (a, b)", "sensors: y (a)"]
 
 
 _PLAY = """
 - hosts: localhost
   gather_facts: false
   tasks:
-    - ansible.builtin.set_fact: {made: first}
+    - ansible.builtin.set_fact: {made: first, two_found: first}
     - &look
-      fleet_systems: {root: ROOT, systems: [one]}
+      fleet_systems: {root: ROOT, systems: [one, two]}
       register: before
-    - ansible.builtin.set_fact: {made: second}
+    - ansible.builtin.set_fact: {made: second, two_found: second}
     - <<: *look
       register: after
     - ansible.builtin.copy:
-        dest: ROOT/inputs
-        content: "{{ before.hosts.host.one.inputs }} {{ after.hosts.host.one.inputs }}"
+        dest: ROOT/looks.json
+        content: "{{ [before.hosts, after.hosts] | to_json }}"
 """
 
 
-def test_a_value_that_a_host_takes_from_another_is_part_of_what_describes_its_systems(tmp_path: Path) -> None:
-    description = tmp_path / "roles/one/meta/host_state.yml"
-    description.parent.mkdir(parents=True)
-    description.write_text("groups: [fleet]\n")
+@pytest.fixture(scope="module")
+def looks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """Give what two looks of one run say of a system of other hosts and one of localhost; a fact changes in between."""
+    folder = tmp_path_factory.mktemp("checkout")
+    for role, group in (("one", "fleet"), ("two", "localhost")):
+        description = folder / f"roles/{role}/meta/host_state.yml"
+        description.parent.mkdir(parents=True)
+        description.write_text(f"groups: [{group}]\n")
     hosts = {"host": {"one_release": "{{ hostvars.localhost.made }}"}}
-    (tmp_path / "hosts.yml").write_text(json.dumps({"fleet": {"hosts": hosts}}))
-    (tmp_path / "play.yml").write_text(_PLAY.replace("ROOT", str(tmp_path)))
-    command = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", f"{tmp_path}/hosts.yml"]
+    local = {"localhost": {"ansible_connection": "local"}}
+    (folder / "hosts.yml").write_text(json.dumps({"fleet": {"hosts": hosts}, "local": {"hosts": local}}))
+    (folder / "play.yml").write_text(_PLAY.replace("ROOT", str(folder)))
+    command = [str(Path(sys.executable).with_name("ansible-playbook")), "-i", f"{folder}/hosts.yml"]
     played = subprocess.run(
-        [*command, f"{tmp_path}/play.yml"], check=False, capture_output=True, text=True, cwd=Path(__file__).parents[2]
+        [*command, f"{folder}/play.yml"], check=False, capture_output=True, text=True, cwd=Path(__file__).parents[2]
     )
     assert played.returncode == 0, played.stdout + played.stderr
-    before, after = (tmp_path / "inputs").read_text().split()
+    found: list[dict[str, Any]] = json.loads((folder / "looks.json").read_text())
+    return found
+
+
+def test_a_value_that_a_host_takes_from_another_is_part_of_what_describes_its_systems(
+    looks: list[dict[str, Any]],
+) -> None:
+    before, after = (look["host"]["one"]["inputs"] for look in looks)
     assert before != after
+
+
+def test_what_a_run_itself_found_out_is_no_part_of_what_describes_a_system(looks: list[dict[str, Any]]) -> None:
+    # Or the run that makes the stacks, which had none to begin with, would record what no later one finds.
+    before, after = (look["localhost"]["two"]["inputs"] for look in looks)
+    assert before == after

@@ -1,4 +1,4 @@
-"""The `frota` command: finds the system, and imports nothing of the others."""
+"""The `frota` command: imports only the system that is named."""
 
 import argparse
 import importlib
@@ -13,33 +13,33 @@ from frota.core.settings import EXIT_CONFIG, SettingsError
 
 
 class System(NamedTuple):
-    """A system: the package that holds it, and what it does."""
+    """A system: its package and a description."""
 
     package: str
     text: str
 
 
 SYSTEMS = {
-    "sensors": System("sensors", "readings from sensors over TCP, kept on disk before they are acknowledged"),
-    "images": System("images", "images over gRPC, queued, turned grey by workers and kept in S3, none lost"),
-    "list": System("remote_list", "lists that many share over ZeroMQ, every change on disk before it is answered"),
-    "cpu": System("cpu_metrics", "metrics of every computer in near real time, with their history"),
+    "sensors": System("sensors", "readings from sensors over TCP, on disk before they are acknowledged"),
+    "images": System("images", "images over gRPC and RabbitMQ, converted to grey by workers, results in S3"),
+    "list": System("remote_list", "shared lists over ZeroMQ, every change on disk before its response"),
+    "cpu": System("cpu_metrics", "CPU and other metrics of every host, live and with history"),
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit status: 0, 1 for a failure, 2 for usage, 78 for wrong settings."""
+    """Run a command; return its exit status: 0, 1 for a failure, 2 for usage, 78 for invalid settings."""
     words = list(sys.argv[1:] if argv is None else argv)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a terminal without "°" is no reason to end
+            stream.reconfigure(errors="backslashreplace")  # a terminal's encoding may lack "°"
     try:
         args = _parse(words)
         status: int = args.run(args)
     except SettingsError as error:
         _complain(error)
         return EXIT_CONFIG
-    except BrokenPipeError:  # of standard output: its reader has ended, as `head` does, which is no error
+    except BrokenPipeError:  # the reader of standard output has exited, as `head` does: not an error
         output.discard()
         return 1
     except (StateError, OSError) as error:
@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _complain(error: Exception) -> None:
-    """Say what went wrong; what a server said may be part of it, and must not be obeyed by a terminal."""
+    """Print an error; a server's text in it must not control the terminal."""
     from frota.logs.log import printable
 
     print(f"frota: {printable(str(error))}", file=sys.stderr)

@@ -3,7 +3,6 @@
 import os
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ import pytest
 from frota import cli
 from frota.core import secret_file
 from frota.core.settings import SettingsError
+from support import ran
 
 _SHARED = 4  # adm, to whom a fleet's hosts give the keys of their people
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a file away")
@@ -113,11 +113,9 @@ def test_every_command_of_the_list_refuses_a_key_that_is_no_secret(
         ["keygen", "--public", str(key)],
         ["serve", "--port", "0", "--key-file", str(key), "--state-dir", str(tmp_path / "state")],
     ):
-        done = subprocess.run(
-            [sys.executable, "-m", "frota", "list", *words], input=b"1\n", capture_output=True, check=False, timeout=20
-        )
+        done = ran("list", *words, given=b"1\n")
         assert done.returncode == 78
-        assert f"chmod 600 {key}".encode() in done.stderr
+        assert f"chmod 600 {key}" in done.stderr
 
 
 def test_the_commands_of_the_images_refuse_a_private_key_that_is_none(

@@ -32,7 +32,7 @@ class Example:
         if "unreadable" in sys.argv: raise SettingsError("X_PORT='a': must be a whole number")
         print("reloaded", flush=True)
 
-service.STOP_SECONDS = 0.2
+service.STOP_TIMEOUT_S = 0.2
 sys.exit(service.run(Example))
 """
 
@@ -89,7 +89,7 @@ def test_a_service_that_makes_no_progress_does_not_feed_the_watchdog(manager: Ma
 
 
 @pytest.mark.parametrize(
-    ("word", "said"), [("", "configuration read again"), ("unreadable", "left as it was: X_PORT='a': must be a")]
+    ("word", "said"), [("", "configuration reloaded"), ("unreadable", "unchanged: X_PORT='a': must be a")]
 )
 def test_a_reload_begins_and_ends_for_systemd_whether_it_succeeds_or_not(
     manager: Manager, word: str, said: str
@@ -108,7 +108,7 @@ def test_what_cannot_be_finished_in_time_is_not_waited_for(manager: Manager) -> 
     process = manager.start("stuck")
     manager.hear("READY=1")
     process.terminate()
-    assert "not everything was finished" in process.communicate(timeout=PATIENCE)[1]
+    assert "work in flight was not finished" in process.communicate(timeout=PATIENCE)[1]
     assert process.returncode == 0
 
 

@@ -2,7 +2,6 @@
 
 import re
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,7 +10,7 @@ from frota import cli
 from frota.images import access
 from frota.images import cli as images_cli
 from frota.images.settings import parse_brokers
-from support import PATIENCE
+from support import PATIENCE, frota
 from support.fake_producer import fake
 from support.images import CLEAN, images
 
@@ -157,8 +156,7 @@ def bound(tmp_path: Path, host: str) -> tuple[subprocess.Popen[bytes], str]:
     """Start a producer without a broker, and return it with where it says that it listens."""
     words = ("--host", host, "--port", "0", "--brokers", "[::1]:1", "--state-dir", str(tmp_path / "state"))
     more = ("--security", "clear") if host in ("::", "[::]") else ()
-    command = [sys.executable, "-m", "frota", "images", "serve", *words, *more]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, env=CLEAN)
+    process = frota("images", "serve", *words, *more, stderr=-1, stdin=subprocess.DEVNULL, env=CLEAN)
     assert process.stderr
     for line in process.stderr:
         if found := re.search(rb"iniciado em (\S+:\d+)", line):

@@ -86,7 +86,7 @@ def test_a_full_journal_is_not_waited_for_and_the_loss_is_told_once_it_takes_aga
             journal.recv(65536)
     sender.send({"MESSAGE": "after", "SYSLOG_IDENTIFIER": "unit"})
     told = dict(decode(journal.recv(65536)))
-    assert told["MESSAGE"].startswith(f"{lost} log records were lost")
+    assert told["MESSAGE"].startswith(f"{lost} log records dropped")
     assert told["SYSLOG_IDENTIFIER"] == "unit"
     assert dict(decode(journal.recv(65536)))["MESSAGE"] == "after"
     assert sender.dropped == 0
@@ -100,7 +100,7 @@ def test_a_journal_that_is_gone_is_found_again(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(path)
         sender.send({"MESSAGE": "here"})
-        assert b"1 log records were lost" in listener.recv(65536)
+        assert b"1 log records dropped" in listener.recv(65536)
         assert listener.recv(65536) == b"MESSAGE=here\n"
 
 

@@ -18,7 +18,7 @@ def test_records_beyond_the_rate_are_suppressed_and_reported_together(reports: l
     limiter.suppress(10)
     limiter.report()
     limiter.report()
-    assert reports == ["readings_suppressed: 13 readings not logged one by one"]
+    assert reports == ["readings_suppressed: 13 readings suppressed by the log's rate limit"]
 
 
 def test_each_second_begins_with_the_whole_rate() -> None:
@@ -40,7 +40,7 @@ def test_what_is_suppressed_is_reported_after_ten_seconds(reports: list[str]) ->
     log.sweep(109.9)
     assert reports == []
     log.sweep(110.0)
-    assert reports == ["readings_suppressed: 1 readings not logged one by one"]
+    assert reports == ["readings_suppressed: 1 readings suppressed by the log's rate limit"]
 
 
 def test_another_rate_holds_from_the_next_second_on() -> None:

@@ -1,4 +1,4 @@
-"""What the operations make of lists, within limits, and how each is undone."""
+"""The operations on lists, their limits, and their undo."""
 
 from typing import Any
 
@@ -6,15 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frota.remote_list.lists import UNLIMITED, Carried, Limits, Lists
-from frota.remote_list.messages import Refused, Request
+from frota.remote_list.lists import UNLIMITED, AppliedChange, Limits, Lists
+from frota.remote_list.messages import Request, RequestRejected
 
 
 def change(lists: Lists, op: str, **fields: object) -> str:
     """Change a list and return the answer, or the code of the refusal."""
     try:
-        return lists.change(Request(op, **fields), 0).change.text
-    except Refused as error:
+        return lists.apply(Request(op, **fields), 0).change.text
+    except RequestRejected as error:
         return error.code
 
 
@@ -25,7 +25,8 @@ def filled(*elements: str, limits: Limits = UNLIMITED) -> Lists:
     return lists
 
 
-def test_the_recorded_session_of_the_original() -> None:
+def test_recorded_legacy_session() -> None:
+    """The recorded session of the legacy server is reproduced."""
     lists = filled(*"3357935")
     assert lists.get("default").elements == list("3357935")
     assert change(lists, "insert", position=4, value="5") == "Elemento '5' inserido na posição 4."
@@ -39,20 +40,23 @@ def test_the_recorded_session_of_the_original() -> None:
 
 
 @pytest.mark.parametrize(("position", "result"), [(0, "xabc"), (3, "abcx"), (-1, "abxc"), (-3, "xabc")])
-def test_an_insert_goes_where_python_would_put_it(position: int, result: str) -> None:
+def test_insert_position_counts_like_python(position: int, result: str) -> None:
+    """An insert goes where Python's list.insert would put it."""
     lists = filled(*"abc")
     change(lists, "insert", position=position, value="x")
     assert lists.get("default").elements == list(result)
 
 
 @pytest.mark.parametrize("position", [4, -4, 10**12])
-def test_an_insert_beyond_the_ends_is_refused(position: int) -> None:
+def test_insert_beyond_the_ends_is_rejected(position: int) -> None:
+    """An insert beyond either end is rejected and changes nothing."""
     lists = filled(*"abc")
     assert change(lists, "insert", position=position, value="x") == "position"
     assert lists.get("default").version == 3
 
 
-def test_what_is_not_there_cannot_be_removed() -> None:
+def test_remove_of_missing_element_is_rejected() -> None:
+    """Removing an element that the list does not have is rejected."""
     assert change(filled(*"abc"), "remove", value="x") == "not_found"
 
 
@@ -67,7 +71,8 @@ def test_what_is_not_there_cannot_be_removed() -> None:
     ],
     ids=lambda fields: str(fields["op"]),
 )
-def test_the_last_change_is_undone_once(fields: dict[str, object]) -> None:
+def test_undo_reverts_the_last_change_once(fields: dict[str, object]) -> None:
+    """An undo reverts the last change, of any kind, and only once."""
     lists = filled(*"abcb")
     change(lists, **fields)  # type: ignore[arg-type]
     assert change(lists, "undo") == "Última alteração desfeita."
@@ -76,11 +81,12 @@ def test_the_last_change_is_undone_once(fields: dict[str, object]) -> None:
     assert lists.get("default").version == 6
 
 
-def test_lists_of_different_names_know_nothing_of_each_other() -> None:
+def test_lists_are_independent() -> None:
+    """A change of one list does not touch another."""
     lists = filled("a")
     change(lists, "append", value="b", list="other")
     assert [lists.get(name).elements for name in ("default", "other", "third")] == [["a"], ["b"], []]
-    assert set(lists.all) == {"default", "other"}
+    assert set(lists.by_name) == {"default", "other"}
 
 
 @pytest.mark.parametrize(
@@ -94,15 +100,17 @@ def test_lists_of_different_names_know_nothing_of_each_other() -> None:
         (Limits(element_bytes=3), {"op": "insert", "value": "çç"}),
     ],
 )
-def test_what_is_beyond_a_limit_is_refused_and_changes_nothing(limits: Limits, refused: dict[str, object]) -> None:
+def test_change_beyond_a_limit_is_rejected(limits: Limits, refused: dict[str, object]) -> None:
+    """A change beyond a limit is rejected and changes nothing."""
     lists = filled(*"abc", limits=limits)
     assert change(lists, **refused) in ("full", "too_large")  # type: ignore[arg-type]
-    assert lists.all["default"].version == 3
+    assert lists.by_name["default"].version == 3
     assert (lists.elements, lists.size) == (3, 3)
     assert change(lists, "remove", value="a") == "Elemento 'a' removido."
 
 
-def test_what_an_undo_could_bring_back_is_forgotten_where_the_room_is_needed() -> None:
+def test_undo_data_yields_to_new_elements() -> None:
+    """What an undo would restore counts towards the limits, and is dropped for new elements."""
     lists = filled(*"abc", limits=Limits(elements=3))
     change(lists, "clear")
     change(lists, "append", list="other", value="x")
@@ -120,50 +128,53 @@ changes = st.one_of(
 
 
 @given(st.lists(changes, max_size=30), st.lists(changes, max_size=10))
-def test_changes_that_are_taken_back_were_never_there(kept: list[Request], doomed: list[Request]) -> None:
+def test_roll_back_restores_the_state(first: list[Request], doomed: list[Request]) -> None:
+    """Changes that are rolled back, newest first, leave the state as it was."""
     lists = Lists(Limits(elements=12, bytes=20))
-    for request in kept:
+    for request in first:
         change_or_nothing(lists, request)
     before = snapshot(lists)
     done = [found for request in doomed if (found := change_or_nothing(lists, request))]
     for one in reversed(done):
-        lists.take_back(one)
+        lists.roll_back(one)
     after = snapshot(lists)
-    # What an undo could bring back may have been forgotten meanwhile.
+    # The data of an undo may have been dropped meanwhile.
     assert after == before or [one[:3] for one in after[0]] == [one[:3] for one in before[0]]
     assert after[1:] == before[1:]
 
 
-def change_or_nothing(lists: Lists, request: Request) -> Carried | None:
+def change_or_nothing(lists: Lists, request: Request) -> AppliedChange | None:
     try:
-        return lists.change(request, 0)
-    except Refused:
+        return lists.apply(request, 0)
+    except RequestRejected:
         return None
 
 
 def snapshot(lists: Lists) -> tuple[list[tuple[Any, ...]], int, int]:
-    each = [(one.name, list(one.elements), one.version, one.size, one.undo) for one in lists.all.values()]
+    each = [(one.name, list(one.elements), one.version, one.size, one.undo) for one in lists.by_name.values()]
     return each, lists.elements, lists.size
 
 
 @given(st.lists(changes, max_size=40))
-def test_the_count_of_elements_and_bytes_is_that_of_the_lists(requests: list[Request]) -> None:
+def test_counts_match_the_lists(requests: list[Request]) -> None:
+    """The counts of elements and bytes always match the lists."""
     lists = Lists(Limits())
     for request in requests:
         change_or_nothing(lists, request)
-        elements = [element for one in lists.all.values() for element in one.elements]
+        elements = [element for one in lists.by_name.values() for element in one.elements]
         assert (lists.elements, lists.size) == (len(elements), len("".join(elements).encode()))
-        undos = [one.undo for one in lists.all.values() if one.undo and one.undo.elements]
-        assert lists._held_elements == sum(len(undo.elements) for undo in undos)
+        undos = [one.undo for one in lists.by_name.values() if one.undo and one.undo.elements]
+        assert lists._undo_elements == sum(len(undo.elements) for undo in undos)
 
 
-def test_recent_changes_are_given_from_a_version_on_and_it_is_told_whether_these_are_all() -> None:
+def test_changes_since_tells_if_complete() -> None:
+    """Recent changes are returned from a version on, with whether none is missing."""
     lists = filled()
     for number in range(5):
-        lists.change(Request("append", value=str(number)), 0)
-    found, complete = lists.since("default", 2)
+        lists.apply(Request("append", value=str(number)), 0)
+    found, complete = lists.changes_since("default", 2)
     assert ([one.value for one in found], complete) == (["2", "3", "4"], True)
     lists.recent.popleft()
-    assert lists.since("default", 0)[1] is False
-    assert lists.since("default", 1)[1] is True
-    assert lists.since("other", 0) == ([], True)
+    assert lists.changes_since("default", 0)[1] is False
+    assert lists.changes_since("default", 1)[1] is True
+    assert lists.changes_since("other", 0) == ([], True)

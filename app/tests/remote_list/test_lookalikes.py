@@ -1,13 +1,11 @@
-"""What looks like an element that is there without being one is pointed at, on the native way alone."""
+"""Hints about elements that look like the requested one; native responses alone have them."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from frota.remote_list import lookalikes
-from support import PATIENCE
+from support import output, ran
 from support.zmq_server import list_server
 
 
@@ -33,7 +31,8 @@ from support.zmq_server import list_server
         ("x", "x\u200b"),
     ],
 )
-def test_an_element_that_looks_the_same_is_pointed_at_with_what_tells_it_apart(element: str, value: str) -> None:
+def test_lookalike_gets_a_hint(element: str, value: str) -> None:
+    """The hint names the position and both texts in ASCII."""
     hint = lookalikes.hint(value, ["other", element])
     assert hint.startswith("Dica: o elemento da posição 1 parece igual")
     assert ascii(element) in hint
@@ -44,17 +43,20 @@ def test_an_element_that_looks_the_same_is_pointed_at_with_what_tells_it_apart(e
 @pytest.mark.parametrize(
     ("element", "value"), [("pao", "pão"), ("PÃO", "pão"), ("", "x"), ("xy", "x"), ("\u0445", "x")]
 )
-def test_what_looks_otherwise_is_not_pointed_at(element: str, value: str) -> None:
+def test_different_element_gets_no_hint(element: str, value: str) -> None:
+    """An element that looks different gets no hint."""
     assert lookalikes.hint(value, [element]) == ""
 
 
-def test_a_hint_is_short_and_costs_little_whatever_the_list_holds() -> None:
+def test_hint_is_bounded() -> None:
+    """The search for a hint, and the hint, are bounded."""
     assert lookalikes.hint("x", ["y" * 2**20] * 10 + ["x "])
     assert lookalikes.hint("x", ["y"] * 10**6 + ["x "]) == ""
     assert len(lookalikes.hint("\U0001f600" * 999, ["\U0001f600" * 999 + " "])) < 1400
 
 
-def test_the_native_answers_have_a_hint_and_those_of_the_original_stay_as_they_were(tmp_path: Path) -> None:
+def test_only_native_responses_have_hints(tmp_path: Path) -> None:
+    """Native responses have a hint, legacy ones keep their texts."""
     with list_server(tmp_path) as server, server.asking() as one:
         one.native("append", value="Pressa\u0303o")
         for op, text in (("search", "Não encontrado"), ("remove", "Elemento 'Pressão' não encontrado.")):
@@ -68,18 +70,14 @@ def test_the_native_answers_have_a_hint_and_those_of_the_original_stay_as_they_w
         assert one.native("remove", value="Pressa\u0303o")["ok"]
 
 
-def test_commands_and_menu_show_the_hint_below_the_answer(tmp_path: Path) -> None:
+def test_commands_and_menu_print_the_hint(tmp_path: Path) -> None:
+    """The commands and the menu print the hint below the response."""
     with list_server(tmp_path) as server:
         server.native("append", value="pão ")
-        command = [sys.executable, "-m", "frota", "list"]
-        port = ["--port", str(server.port)]
-        done = subprocess.run([*command, "search", "pão", *port], capture_output=True, check=False, timeout=PATIENCE)
+        done = ran("list", "search", "pão", "--port", server.port)
         assert done.returncode == 1
-        first, second = done.stdout.decode().splitlines()
+        first, second = done.stdout.splitlines()
         assert first == "Não encontrado"
         assert second.startswith("Dica: o elemento da posição 0 parece igual, mas está escrito 'p\\xe3o '")
-        menu = subprocess.run(
-            [*command, "menu", *port], input="4\npão\n9\n".encode(), capture_output=True, check=True, timeout=PATIENCE
-        )
-        said = menu.stdout.decode()
+        said = output("list", "menu", "--port", server.port, given="4\npão\n9\n".encode())
         assert "[DEBUG] Resposta recebida do servidor: Elemento 'pão' não encontrado.\nDica: " in said

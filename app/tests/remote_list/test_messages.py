@@ -1,4 +1,4 @@
-"""What is understood of what travels, and what is answered to the rest."""
+"""The legacy and the native protocol: valid, malformed and hostile messages."""
 
 import json
 
@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frota.remote_list import messages
-from frota.remote_list.messages import Outcome, Refused, Request
+from frota.remote_list.messages import Outcome, Request, RequestRejected
 
 CLIENT = "0123456789abcdef" * 2
-MOST = 1000
+MAX_ELEMENT_BYTES = 1000
 
 
 @pytest.mark.parametrize(
@@ -36,8 +36,9 @@ MOST = 1000
         ("limpar tudo", Request("clear", value="tudo")),
     ],
 )
-def test_the_commands_of_the_original_are_understood(text: str, request_: Request) -> None:
-    assert messages.parse([text.encode()], MOST) == request_
+def test_legacy_commands(text: str, request_: Request) -> None:
+    """The legacy commands are parsed."""
+    assert messages.parse([text.encode()], MAX_ELEMENT_BYTES) == request_
 
 
 @pytest.mark.parametrize(
@@ -68,16 +69,18 @@ def test_the_commands_of_the_original_are_understood(text: str, request_: Reques
         ([b"GET / HTTP/1.1"], "Comando inválido."),
     ],
 )
-def test_what_makes_no_sense_is_refused_with_what_is_wrong(body: list[bytes], sentence: str) -> None:
-    with pytest.raises(Refused) as caught:
-        messages.parse(body, MOST)
+def test_malformed_legacy_command(body: list[bytes], sentence: str) -> None:
+    """A malformed legacy command is rejected with the reason."""
+    with pytest.raises(RequestRejected) as caught:
+        messages.parse(body, MAX_ELEMENT_BYTES)
     assert caught.value.text == sentence
 
 
-def test_a_native_request_may_say_everything_that_its_operation_takes() -> None:
+def test_native_request_with_all_fields() -> None:
+    """A native request may have every field of its operation."""
     given_ = {"op": "insert", "list": "compras", "value": "a b", "position": -1, "id": f"{CLIENT}:7"}
     trace = f"00-{'ab' * 16}-{'cd' * 8}-01"
-    found = messages.parse([json.dumps({**given_, "traceparent": trace}).encode()], MOST)
+    found = messages.parse([json.dumps({**given_, "traceparent": trace}).encode()], MAX_ELEMENT_BYTES)
     wanted = Request("insert", list="compras", value="a b", position=-1, id=f"{CLIENT}:7")
     wanted.client, wanted.number, wanted.trace, wanted.native = CLIENT, 7, "ab" * 16, True
     assert found == wanted
@@ -113,39 +116,44 @@ def test_a_native_request_may_say_everything_that_its_operation_takes() -> None:
         '{"op": ' + "[" * 100_000,
     ],
 )
-def test_a_native_request_that_is_wrong_is_refused_and_answered_as_one(text: str) -> None:
-    with pytest.raises(Refused) as caught:
-        messages.parse([text.encode()], MOST)
+def test_malformed_native_request(text: str) -> None:
+    """A malformed native request is rejected, and gets a native response."""
+    with pytest.raises(RequestRejected) as caught:
+        messages.parse([text.encode()], MAX_ELEMENT_BYTES)
     assert caught.value.text.startswith(("Comando inválido: ", "Elemento longo demais: "))
     assert len(caught.value.text) < 300
-    assert messages.refused([text.encode()]).native
+    assert messages.identify_malformed([text.encode()]).native
 
 
-def test_a_wrong_request_that_has_an_id_is_answered_with_it() -> None:
-    assert messages.refused([f'{{"op": "drop", "id": "{CLIENT}:1"}}'.encode()]).id == f"{CLIENT}:1"
+def test_malformed_request_keeps_its_id() -> None:
+    """The response to a malformed request has the id of the request."""
+    assert messages.identify_malformed([f'{{"op": "drop", "id": "{CLIENT}:1"}}'.encode()]).id == f"{CLIENT}:1"
 
 
-def test_a_trace_that_is_none_is_no_reason_to_refuse_a_request() -> None:
-    assert messages.parse([b'{"op": "show", "traceparent": "x"}'], MOST).trace == ""
+def test_invalid_traceparent_is_ignored() -> None:
+    """An invalid traceparent does not reject a request."""
+    assert messages.parse([b'{"op": "show", "traceparent": "x"}'], MAX_ELEMENT_BYTES).trace == ""
 
 
-def understood_or_refused(body: list[bytes]) -> str:
-    """Return the operation, or the sentence that is answered."""
+def parsed_or_rejected(body: list[bytes]) -> str:
+    """Return the operation, or the text of the rejection."""
     try:
-        return messages.parse(body, MOST).op
-    except Refused as error:
-        messages.refused(body)
+        return messages.parse(body, MAX_ELEMENT_BYTES).op
+    except RequestRejected as error:
+        messages.identify_malformed(body)
         return error.text
 
 
 @given(st.lists(st.binary(max_size=60), max_size=3))
-def test_whatever_comes_is_understood_or_refused(body: list[bytes]) -> None:
-    assert understood_or_refused(body)
+def test_random_bytes(body: list[bytes]) -> None:
+    """Random frames are parsed or rejected."""
+    assert parsed_or_rejected(body)
 
 
 @given(st.dictionaries(st.sampled_from(["op", "id", "list", "value", "position", "by"]), st.text() | st.integers()))
-def test_whatever_object_comes_is_understood_or_refused(fields: dict[str, object]) -> None:
-    assert understood_or_refused([json.dumps(fields).encode()])
+def test_random_objects(fields: dict[str, object]) -> None:
+    """Random JSON objects are parsed or rejected."""
+    assert parsed_or_rejected([json.dumps(fields).encode()])
 
 
 @pytest.mark.parametrize(
@@ -161,15 +169,15 @@ def test_whatever_object_comes_is_understood_or_refused(fields: dict[str, object
         ([b"id", *[b"x"] * 20, b"", b"a"], [b"id"], [*[b"x"] * 20, b"", b"a"]),
     ],
 )
-def test_the_envelope_goes_to_the_first_empty_frame(
-    frames: list[bytes], envelope: list[bytes], body: list[bytes]
-) -> None:
-    assert messages.opened(frames) == (envelope, body)
+def test_envelope_ends_at_the_first_empty_frame(frames: list[bytes], envelope: list[bytes], body: list[bytes]) -> None:
+    """The envelope ends at the first empty frame, within its limits."""
+    assert messages.split_envelope(frames) == (envelope, body)
 
 
-def test_a_native_answer_tells_whether_it_was_done_and_how_the_list_is_now() -> None:
-    outcome = Outcome("Elemento 'ç' adicionado.", "default", 3, 8, more={"start": 0})
-    assert json.loads(messages.print_native(outcome, "x:1")) == {
+def test_native_response_fields() -> None:
+    """A native response has the result, and the length and version of the list."""
+    outcome = Outcome("Elemento 'ç' adicionado.", "default", 3, 8, extra={"start": 0})
+    assert json.loads(messages.encode_native(outcome, "x:1")) == {
         "id": "x:1",
         "ok": True,
         "text": "Elemento 'ç' adicionado.",
@@ -178,7 +186,7 @@ def test_a_native_answer_tells_whether_it_was_done_and_how_the_list_is_now() -> 
         "version": 8,
         "start": 0,
     }
-    assert json.loads(messages.print_native(Outcome("não", error="full"), "")) == {
+    assert json.loads(messages.encode_native(Outcome("não", error="full"), "")) == {
         "ok": False,
         "error": "full",
         "text": "não",
@@ -197,20 +205,22 @@ def test_a_native_answer_tells_whether_it_was_done_and_how_the_list_is_now() -> 
         ("सूची", "सूची"),
         ("รายการซื้อ", "รายการซื้อ"),
         ("a.b-c_d", "a.b-c_d"),
-        ("\u212b", "\u212b"),  # was one before, and lists have kept it
+        ("\u212b", "\u212b"),  # stays as it is: existing lists may have this name
     ],
 )
-def test_a_list_may_have_a_name_in_any_script_and_is_one_however_it_is_composed(name: str, understood: str) -> None:
+def test_list_names_in_any_script(name: str, understood: str) -> None:
+    """A list's name may be in any script, and is normalized."""
     asked = json.dumps({"op": "show", "list": name}).encode()
-    assert messages.parse([asked], MOST).list == understood
+    assert messages.parse([asked], MAX_ELEMENT_BYTES).list == understood
 
 
 @pytest.mark.parametrize(
     "name", ["", "a b", "\u0303a", "x" * 65, "e\u0301" * 65, "a\u0303" * 999_999, "a\u200db", "a\n"]
 )
-def test_what_is_no_name_of_a_list_is_refused_as_one(name: str) -> None:
+def test_invalid_list_name(name: str) -> None:
+    """An invalid list name is rejected."""
     asked = json.dumps({"op": "show", "list": name}, ensure_ascii=False).encode()
-    with pytest.raises(Refused, match="'list' deve ter de 1 a 64 letras"):
+    with pytest.raises(RequestRejected, match="'list' deve ter de 1 a 64 letras"):
         messages.parse([asked], 10**7)
 
 
@@ -235,12 +245,14 @@ def test_what_is_no_name_of_a_list_is_refused_as_one(name: str) -> None:
         '{"\\u006fp": "nonsense"}',
     ],
 )
-def test_json_that_asks_for_nothing_is_refused_in_one_sentence(text: str) -> None:
-    with pytest.raises(Refused) as caught:
+def test_json_with_wrong_types(text: str) -> None:
+    """JSON with wrong types or syntax is rejected with a short sentence."""
+    with pytest.raises(RequestRejected) as caught:
         messages.parse([text.encode()], 10_000)
     assert caught.value.text.startswith("Comando inválido")
     assert len(caught.value.text) < 250
 
 
-def test_of_a_member_that_is_there_twice_the_last_counts_as_everywhere() -> None:
-    assert messages.parse([b'{"op": "append", "value": "a", "value": "b"}'], MOST).value == "b"
+def test_last_of_duplicate_members_counts() -> None:
+    """Of duplicate JSON members the last one counts."""
+    assert messages.parse([b'{"op": "append", "value": "a", "value": "b"}'], MAX_ELEMENT_BYTES).value == "b"

@@ -1,7 +1,6 @@
-"""Sorting in pieces gives what sorting in one call gives."""
+"""Sorting in chunks gives the result of one call of sorted()."""
 
 import random
-from collections.abc import Iterator
 
 import pytest
 from hypothesis import given
@@ -9,39 +8,38 @@ from hypothesis import strategies as st
 
 from frota.remote_list import sorting
 
-
-@pytest.fixture(scope="module", autouse=True)
-def small_pieces() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sorting, "PIECE", 8)
-        yield
+_CHUNK = 8  # elements, so that short lists are partitioned
 
 
 @pytest.mark.parametrize("descending", [False, True])
 @pytest.mark.parametrize("by", ["text", "number"])
 @given(elements=st.lists(st.text(max_size=3) | st.integers(-20, 20).map(str) | st.floats().map(str), max_size=300))
-def test_pieces_sorted_are_the_whole_sorted(by: str, descending: bool, elements: list[str]) -> None:
-    expected = sorted(elements, key=sorting.key_of(by), reverse=descending)
-    assert sorting.in_pieces(elements, by, descending) == expected
+def test_chunked_sort_equals_sorted(by: str, descending: bool, elements: list[str]) -> None:
+    """Sorting in chunks equals sorted(), in both orders and directions."""
+    expected = sorted(elements, key=sorting.sort_key(by), reverse=descending)
+    assert sorting.sort_in_chunks(elements, by, descending, _CHUNK) == expected
 
 
 @pytest.mark.parametrize("descending", [False, True])
-def test_equal_numbers_keep_their_order(descending: bool) -> None:
+def test_sort_is_stable(descending: bool) -> None:
+    """Equal numbers keep their order."""
     elements = [random.Random(n).choice(["1", "1.0", " 1", "2", "10", "x"]) for n in range(200)]
-    assert sorting.in_pieces(elements, "number", descending) == sorted(
-        elements, key=sorting.key_of("number"), reverse=descending
+    assert sorting.sort_in_chunks(elements, "number", descending, _CHUNK) == sorted(
+        elements, key=sorting.sort_key("number"), reverse=descending
     )
 
 
-def test_numbers_are_sorted_by_value_and_come_before_what_is_none() -> None:
+def test_numbers_sort_before_text() -> None:
+    """Numbers are sorted by value, before elements that are no numbers."""
     elements = ["x", "10", "9", "-1", "1e3", "٣", "nan", "1_0", ".5", "9" * 400]
     expected = ["-1", ".5", "9", "10", "1e3", "1_0", "9" * 400, "nan", "x", "٣"]
-    assert sorting.in_pieces(elements, "number", descending=False) == expected
+    assert sorting.sort_in_chunks(elements, "number", descending=False, chunk=_CHUNK) == expected
 
 
-def test_no_piece_is_much_longer_than_it_should_be_even_if_most_elements_are_equal() -> None:
+def test_partitions_are_balanced() -> None:
+    """Distinct elements are partitioned evenly, even among many equal ones."""
     elements = ["same"] * 500 + [str(n) for n in range(500)]
     random.Random(1).shuffle(elements)
-    others = [sum(element != "same" for element in one) for one in sorting._dealt(elements, None)]
-    assert max(others) < 12 * sorting.PIECE
-    assert sorting.in_pieces(elements, "text", descending=False) == sorted(elements)
+    others = [sum(element != "same" for element in one) for one in sorting._partition(elements, None, _CHUNK)]
+    assert max(others) < 12 * _CHUNK
+    assert sorting.sort_in_chunks(elements, "text", descending=False, chunk=_CHUNK) == sorted(elements)

@@ -28,4 +28,4 @@ def test_an_error_names_the_file_and_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(sqlite3.DatabaseError) as raised:
         database.connect(file)
     said = str(database.explained(file, raised.value))
-    assert said == f"{file}: file is not a database; repair the file, or remove it to begin anew"
+    assert said == f"{file}: file is not a database; repair the file, or remove it to start empty"

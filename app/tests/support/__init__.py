@@ -4,7 +4,6 @@ import errno
 import json
 import os
 import re
-import select
 import signal
 import socket
 import subprocess
@@ -20,6 +19,7 @@ import pytest
 
 from frota.sensors.server.server import SensorServer
 from frota.sensors.settings import ServerSettings
+from support.forked import Forked, can_be_forked
 
 ANSWER = b"Dados recebidos com sucesso."
 READING = "Sensor1 - Temperatura: 25.34°C".encode()
@@ -30,18 +30,42 @@ STARTED: list["subprocess.Popen[bytes]"] = []
 _LISTENS = re.compile(r"(?:Servidor (?:iniciando|ZeroMQ iniciado|gRPC iniciado)|\[SERVIDOR\] Rodando) em (\S+):(\d+)")
 
 
-def frota(*words: object, **options: Any) -> "subprocess.Popen[bytes]":
-    """Start a frota command in a process of its own, which ends with the test at the latest."""
-    process = subprocess.Popen([sys.executable, "-m", "frota", *map(str, words)], **options)
+def frota(*words: object, fresh: bool = False, **options: Any) -> "subprocess.Popen[bytes]":
+    """Start a frota command in a process of its own, which ends with the test at the latest.
+
+    With `fresh`, and with options that need it, in an interpreter of its own too; otherwise in a fork, see forked.py.
+    """
+    command = [*map(str, words)]
+    if fresh or not can_be_forked(options):
+        process = subprocess.Popen([sys.executable, "-m", "frota", *command], **options)
+    else:
+        process = Forked(command, **options)
     STARTED.append(process)
     return process
 
 
+def ran(*words: object, given: bytes | None = None, **options: Any) -> "subprocess.CompletedProcess[str]":
+    """Run a frota command to its end; return its status, and as text what it printed."""
+    pipe = subprocess.PIPE
+    process = frota(*words, **{"stdin": None if given is None else pipe, "stdout": pipe, "stderr": pipe, **options})
+    out, err = (None if said is None else said.decode() for said in process.communicate(given, PATIENCE))
+    return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+
 def output(*words: object, **options: Any) -> str:
     """Run a frota command to its end and return what it printed."""
-    command = [sys.executable, "-m", "frota", *map(str, words)]
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, timeout=PATIENCE, **options)
-    return bytes(done.stdout).decode()
+    done = ran(*words, **{"stderr": None, **options})
+    done.check_returncode()
+    return done.stdout
+
+
+def until(condition: Callable[[], Any], what: str | Callable[[], str]) -> Any:
+    """Ask again and again until something is so, and return it; for what tells nobody. `what` is wrong until then."""
+    deadline = time.monotonic() + PATIENCE
+    while not (found := condition()):
+        assert time.monotonic() < deadline, what if isinstance(what, str) else what()
+        time.sleep(0.01)
+    return found
 
 
 class Disk:
@@ -106,12 +130,15 @@ class Server:
 
     def wait_for(self, pattern: str | re.Pattern[str]) -> re.Match[str]:
         """Wait until the log has something and return the match."""
-        deadline = time.monotonic() + PATIENCE
-        while not (match := re.search(pattern, self.log())):
-            assert time.monotonic() < deadline, f"no {pattern!r} in:\n{self.log()}"
-            assert self.process.poll() is None or re.search(pattern, self.log()), f"the server ended:\n{self.log()}"
-            select.select([], [], [], 0.01)
-        return match
+
+        def logged() -> re.Match[str] | None:
+            ended = self.process.poll() is not None  # before the log is read, which then has all
+            match = re.search(pattern, self.log())
+            assert match or not ended, f"the server ended:\n{self.log()}"
+            return match
+
+        found: re.Match[str] = until(logged, lambda: f"no {pattern!r} in:\n{self.log()}")
+        return found
 
     def log(self) -> str:
         """Return what the server has logged."""
@@ -137,7 +164,8 @@ class Server:
         return [json.loads(line) for line in lines]
 
     def rss_kib(self) -> int:
-        """Return the memory it uses."""
+        """Return the memory it uses, of which a fork would have a part from where it comes from."""
+        assert not isinstance(self.process, Forked), "start the server with fresh=True"
         status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii")
         return int(re.search(r"VmRSS:\s+(\d+)", status)[1])  # type: ignore[index]
 

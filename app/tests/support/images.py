@@ -4,7 +4,6 @@ import ipaddress
 import json
 import os
 import subprocess
-import sys
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -16,7 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from support import PATIENCE
+from support import ran
 from support.fake_producer import Fake
 
 CLEAN = {name: value for name, value in os.environ.items() if not name.startswith(("IMAGES_", "FROTA_", "TRACEPARENT"))}
@@ -43,16 +42,8 @@ class Ran:
 
 def images(*words: object, **environ: str) -> Ran:
     """Run a `frota images` command to its end."""
-    command = [sys.executable, "-m", "frota", "images", *map(str, words)]
-    done = subprocess.run(
-        command,
-        check=False,
-        capture_output=True,
-        timeout=PATIENCE * 2,
-        env={**CLEAN, **environ},
-        stdin=subprocess.DEVNULL,
-    )
-    return Ran(done.returncode, done.stdout.decode(), done.stderr.decode())
+    done = ran("images", *words, env={**CLEAN, **environ}, stdin=subprocess.DEVNULL)
+    return Ran(done.returncode, done.stdout, done.stderr)
 
 
 def send(server: Fake, *words: object, **environ: str) -> Ran:

@@ -1,4 +1,4 @@
-"""A server as the original is: one REP socket, one list in memory, and its fault: a bad message stops it for good."""
+"""A legacy server: one REP socket, one list in memory, and its fault: a malformed message stops it for good."""
 
 import threading
 from collections.abc import Iterator
@@ -9,8 +9,8 @@ import zmq
 from support import PATIENCE
 
 
-class Original:
-    """The original's list and its answers; raises what the original raises."""
+class LegacyList:
+    """The legacy server's list and responses; raises what that server raises."""
 
     def __init__(self) -> None:
         self.elements: list[str] = []
@@ -50,8 +50,8 @@ class Original:
 
 
 @contextmanager
-def original_server() -> Iterator[tuple[int, list[str]]]:
-    """Run an original for the time of a block; give its port and the commands that it receives."""
+def legacy_server() -> Iterator[tuple[int, list[str]]]:
+    """Run a legacy server for the time of a block; give its port and the commands that it receives."""
     context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
     replies = context.socket(zmq.REP)
     replies.linger = 0
@@ -67,12 +67,12 @@ def original_server() -> Iterator[tuple[int, list[str]]]:
 
 
 def _serve(replies: "zmq.Socket[bytes]", received: list[str]) -> None:
-    original = Original()
+    legacy = LegacyList()
     try:
         while True:
             received.append(replies.recv().decode())
             try:
-                answer = original.answer(received[-1])
+                answer = legacy.answer(received[-1])
             except (IndexError, ValueError):
                 replies.poll()  # no reply was sent, so nothing can be received any more, until the end
             replies.send_string(answer)

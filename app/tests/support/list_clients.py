@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from frota.remote_list.access import Access
 from frota.remote_list.client.client import Client
+from frota.remote_list.client_settings import ClientSettings
 from support import PATIENCE
 
 
 def client(port: int, patience: float = PATIENCE, **settings: Any) -> Client:
     """Return a client of a server on this machine."""
-    return Client(Access(port=port, patience=patience, **settings))
+    return Client(ClientSettings(port=port, patience=patience, **settings))

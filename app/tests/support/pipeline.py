@@ -192,8 +192,8 @@ class S3(_Process):
         if self.process.poll() is not None:
             self.start()
         for bucket in (RESULTS, UPLOADS):
-            for key in self.names(bucket):
-                self.client.delete_object(Bucket=bucket, Key=key)
+            if names := self.names(bucket):  # fewer than the thousand that go at once
+                self.client.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": name} for name in names]})
 
     def names(self, bucket: str = RESULTS) -> list[str]:
         """Return the keys of a bucket."""

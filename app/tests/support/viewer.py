@@ -59,14 +59,6 @@ def lines(*objects: object) -> bytes:
     return b"".join(json.dumps(one).encode() + b"\n" for one in objects) + END
 
 
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Wait until something is so."""
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        select.select([], [], [], 0.01)
-
-
 class Fake:
     """Answers each request with `answer`, or with what that returns for it; None hangs up."""
 

@@ -87,9 +87,14 @@ def instance_faults(instances: list[dict[str, Any]], needs: dict[str, list[str]]
     return naming_faults(running, set(needs)) + role_faults(running, needs)
 
 
-def instance_host(instance: dict[str, Any]) -> dict[str, str]:
-    """Return the host that stands for an instance without a fault on this machine, as role local_host takes it."""
-    return {"name": name(instance), "address": instance["private_ip_address"], "instance": instance["instance_id"]}
+def instance_host(instance: dict[str, Any], packages: dict[str, list[str]]) -> dict[str, Any]:
+    """Return the host that stands for an instance without a fault on this machine, as role local_host takes it.
+
+    `packages` are those that hosts of a role begin with.
+    """
+    own = sorted({package for role in roles_of(instance) for package in packages.get(role, ())})
+    where = {"address": instance["private_ip_address"], "instance": instance["instance_id"]}
+    return {"name": name(instance), **where, "packages": own}
 
 
 class FilterModule:

@@ -1,1 +1,1 @@
-"""What every system of the fleet needs, and that knows the name of none of them."""
+"""What processes of all systems share; imports nothing of any system."""

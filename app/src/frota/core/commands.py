@@ -1,4 +1,4 @@
-"""What the commands of all systems share: one flag per setting, `--env-file`, `--check`, and an example in the help."""
+"""What all commands share: a flag for each setting, `--env-file`, `--check`, and an example in the help."""
 
 import argparse
 import dataclasses
@@ -22,7 +22,7 @@ Handler = Callable[[argparse.Namespace], int]
 
 
 def add(commands: Any, name: str, run: Handler, text: str, example: str) -> argparse.ArgumentParser:
-    """Add a command that `run` carries out."""
+    """Add a command; `run` executes it and returns the exit status."""
     parser: argparse.ArgumentParser = commands.add_parser(
         name, help=text, description=text, epilog=f"example: {example}", allow_abbrev=False
     )
@@ -31,14 +31,14 @@ def add(commands: Any, name: str, run: Handler, text: str, example: str) -> argp
 
 
 def configurable(parser: argparse.ArgumentParser, cls: type, prefix: str) -> None:
-    """Give a command one flag per setting; a flag that is used wins over the env file and the environment."""
+    """Give a command a flag for each setting; a flag overrides the env file and the environment."""
     for key, field in settings.keys(cls, prefix).items():
         unit = f", in {field.metadata['unit']}" if field.metadata["unit"] else ""
         text = f"{field.metadata['text']}{unit} ({_shown(field.default)}; environment: {key})"
         flag = "--" + field.name.replace("_", "-")
         parser.add_argument(flag, dest=key, metavar=field.name.upper(), help=text.replace("%", "%%"))
-    parser.add_argument("--env-file", metavar="FILE", help="KEY=VALUE lines that win over the environment")
-    text = "only check the settings: exit 0, or 78 with the reason; positional arguments are optional then"
+    parser.add_argument("--env-file", metavar="FILE", help="KEY=VALUE lines that override the environment")
+    text = "check the settings and exit: 0, or 78 with the reason; positional arguments are optional"
     parser.add_argument("--check", action=_Check, help=text)
 
 
@@ -56,15 +56,17 @@ class _Check(argparse.Action):
 
 
 def read(cls: type[T], prefix: str, args: argparse.Namespace, defaults: Mapping[str, Any] | None = None) -> T:
-    """Read the settings, the later winning: environment, env file (--env-file or FROTA_ENV_FILE), flags.
+    """Read the settings: the environment, overridden by the env file (--env-file or FROTA_ENV_FILE), then by flags.
 
-    An unknown key is an error to --check, to a start only worth a warning: after a rollback, older code must run with
-    a newer configuration. Raises SettingsError.
+    An unknown key fails --check but is only a warning at start: after a rollback, older code must run with a newer
+    configuration. Raises SettingsError.
     """
     file = args.env_file or os.environ.get("FROTA_ENV_FILE")
     pairs = settings.read_env_file(Path(file)) if file else {}
     for key, value in pairs.items():
-        if os.environ.get(key) == value:  # it comes from this file (EnvironmentFile=), so it goes when its line goes
+        if (
+            os.environ.get(key) == value
+        ):  # systemd read it from this file (EnvironmentFile=): a line that was removed must not stay in effect
             del os.environ[key]
     flags = {key: value for key, value in vars(args).items() if key.startswith(prefix) and value is not None}
     environ = {**os.environ, **pairs, **flags}
@@ -80,30 +82,30 @@ def read(cls: type[T], prefix: str, args: argparse.Namespace, defaults: Mapping[
     return config
 
 
-def read_as_people(cls: type[Settings], prefix: str, args: argparse.Namespace, fleet_file: Path) -> Settings:
-    """Read the settings of a command for people; the fleet's own file, where it is there, is the weakest of all.
+def read_for_people(cls: type[Settings], prefix: str, args: argparse.Namespace, fleet_file: Path) -> Settings:
+    """Read the settings of a command for people, with the fleet's own file as defaults where it exists.
 
-    It is read only where no other file is named. Raises SettingsError.
+    It is ignored where another file is named. Raises SettingsError.
     """
     if args.env_file or os.environ.get("FROTA_ENV_FILE") or not os.access(fleet_file, os.R_OK):
         return read(cls, prefix, args)
     try:
-        found = settings.read(cls, prefix, settings.read_env_file(fleet_file))
+        defaults = settings.read(cls, prefix, settings.read_env_file(fleet_file))
     except SettingsError as error:
         raise SettingsError(f"{fleet_file}: {error}") from None
-    return read(cls, prefix, args, vars(found))
+    return read(cls, prefix, args, vars(defaults))
 
 
 def serve(args: argparse.Namespace, system: str, unit: str, read_settings: Callable[[], Any], service: str) -> int:
-    """Run a service until it ends: `service` is MODULE:CLASS, imported only then, and called with settings and `end`.
+    """Run a service until it ends: `service` is MODULE:CLASS, imported on start and called with settings and `end`.
 
-    `read_settings` is called now, and again by each reload. With --check nothing is started. Raises SettingsError.
+    `read_settings` is called now and at each reload. With --check nothing is started. Raises SettingsError.
     """
     log.configure(system, unit)
     config = read_settings()
     if args.check:
         return 0
-    from frota.core import service as runner  # here: what runs a service is memory that other commands do without
+    from frota.core import service as runner  # here: other commands do without its memory
 
     log.configure(system, unit, config.log_level)
     module, _, name = service.partition(":")
@@ -111,7 +113,7 @@ def serve(args: argparse.Namespace, system: str, unit: str, read_settings: Calla
 
 
 def take_live(old: Settings, new: Settings, prefix: str) -> Settings:
-    """Return the old settings with what may change live taken from the new; name, in the log, what needs a restart."""
+    """Return the old settings with the live ones taken from the new; log a warning for each that needs a restart."""
     changes = {}
     for field in dataclasses.fields(old):
         value = getattr(new, field.name)
@@ -121,12 +123,12 @@ def take_live(old: Settings, new: Settings, prefix: str) -> Settings:
             changes[field.name] = value
         else:
             key = prefix + field.name.upper()
-            log.record("WARNING", "restart_required", f"{key} has changed, but takes effect only at the next restart")
+            log.record("WARNING", "restart_required", f"{key} has changed; it takes effect at the next restart")
     return dataclasses.replace(old, **changes)
 
 
 def _as_typed(reason: str, flags: Mapping[str, str], prefix: str) -> str:
-    """Return the reason with the flag in place of its key, where it is about a flag."""
+    """Replace the key in a reason by the flag, where the value came from a flag."""
     key, equals, rest = reason.partition("=")
     if not equals or key not in flags:
         return reason
@@ -140,5 +142,5 @@ def _shown(default: object) -> str:
 
 
 def _joined(value: object, by: str) -> str:
-    """Return a value as it is typed: of a tuple its members, of tuples in it theirs, as HOST:PORT,HOST:PORT."""
+    """Return a value as a user types it; a tuple of pairs as HOST:PORT,HOST:PORT."""
     return by.join(_joined(one, ":") for one in value) if isinstance(value, tuple) else str(value)

@@ -1,4 +1,4 @@
-"""Errors that end a command with a sentence: whose fault it is, and what to do."""
+"""Errors that end a command with one sentence: whose fault it is and what to do."""
 
 
 class StateError(Exception):
@@ -6,8 +6,8 @@ class StateError(Exception):
 
 
 class ServerUnavailable(ConnectionError):
-    """There is no server, no answer came in time, or the server ended the connection: says which."""
+    """No server, no response before the timeout, or the server closed the connection: says which."""
 
 
 class WrongServer(OSError):
-    """Something else answers there: says what it said."""
+    """Another kind of server answered: says what it sent."""

@@ -1,13 +1,13 @@
-"""Standard output whose reader has ended."""
+"""Standard output that is closed, or whose reader has exited."""
 
 import os
 import sys
 
 
 def discard() -> None:
-    """Drop what standard output did not take: Python would write it again at its end, and change the exit status."""
+    """Discard unwritten output: Python would flush it again at exit, fail, and change the exit status."""
     try:
-        if sys.stdout:  # there is none where it was closed
+        if sys.stdout:  # None where it was closed before the start
             sys.stdout.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)

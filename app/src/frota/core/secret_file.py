@@ -1,4 +1,4 @@
-"""Files that hold a secret: whether it is one still."""
+"""Files that hold a secret: whether their permissions keep it one."""
 
 import os
 import shlex
@@ -8,15 +8,14 @@ from pathlib import Path
 from frota.core.settings import SettingsError
 
 _OTHERS, _GROUP = 0o006, 0o060
-_CREDENTIALS = "/run/credentials"  # where systemd keeps those of all units
+_CREDENTIALS = "/run/credentials"  # where systemd puts the credentials of units
 
 
 def check(path: Path, status: os.stat_result | None = None) -> None:
-    """Refuse a secret that others can read or replace, as ssh does. Raises SettingsError that says how to mend it.
+    """Reject a secret that others can read or replace, as ssh does. Raises SettingsError with the fix.
 
-    The file's group may read it where an administrator has seen to that: a file of root's for a group that is not
-    root's own, or another user's file. What systemd hands over ($CREDENTIALS_DIRECTORY) has the mode that it gives.
-    Missing paths and non-files are ignored.
+    The group may read a file that an administrator shares: root's file with another group, or another user's file.
+    systemd's credentials ($CREDENTIALS_DIRECTORY) are accepted with any mode. Missing paths and non-files are ignored.
     """
     try:
         status = status or path.stat()
@@ -37,7 +36,7 @@ def check(path: Path, status: os.stat_result | None = None) -> None:
 
 
 def _is_shared(status: os.stat_result) -> bool:
-    """Tell whether a group was given a file by somebody who may give it."""
+    """Tell whether an administrator shares a file with its group."""
     return status.st_gid != 0 if status.st_uid == 0 else status.st_uid != os.geteuid()
 
 

@@ -1,4 +1,4 @@
-"""The life of a long-running command: start, ready, watched, reloaded, stopped."""
+"""The life cycle of a service: start, readiness, watchdog, reload, graceful shutdown."""
 
 import asyncio
 import gc
@@ -13,23 +13,23 @@ from frota.core.errors import StateError
 from frota.core.settings import SettingsError
 from frota.logs import log
 
-STOP_SECONDS = 4.5  # systemd and people expect the end within 5 s
+STOP_TIMEOUT_S = 4.5  # a stop is promised within 5 s
 
 
 class Service(Protocol):
-    """What the runner needs of a service."""
+    """The runner's view of a service."""
 
     async def start(self) -> str:
-        """Begin to serve; return a line for `systemctl status`. StateError and OSError end with their text."""
+        """Start to serve; return a line for `systemctl status`. StateError and OSError end the process."""
 
     async def stop(self) -> None:
-        """Accept nothing new, finish what is in flight."""
+        """Stop accepting, finish what is in flight."""
 
     def healthy(self) -> bool:
-        """Tell whether work progresses; the watchdog is fed only then."""
+        """Tell whether work progresses; only then is the watchdog notified."""
 
     def reload(self) -> None:
-        """Re-read what can change live; SettingsError leaves everything as it was."""
+        """Reload the settings that can change live; SettingsError leaves all unchanged."""
 
 
 Build = Callable[[Callable[[int], None]], Service]  # makes the service, given the function `end`
@@ -37,7 +37,7 @@ Build = Callable[[Callable[[int], None]], Service]  # makes the service, given t
 
 def run(build: Build) -> int:
     """Run the service that `build` makes until SIGTERM or SIGINT (status 0), or until it gives `end` a status."""
-    gc.set_threshold(20_000, 50, 50)  # a server allocates much that dies young without ever being a cycle
+    gc.set_threshold(20_000, 50, 50)  # most of a server's garbage is short-lived and acyclic
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_live(build))
 
@@ -53,7 +53,7 @@ async def _live(build: Build) -> int:
     service = build(end)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, end, 0)
-    loop.add_signal_handler(signal.SIGHUP, lambda: None)  # not the end, before there is something to reload
+    loop.add_signal_handler(signal.SIGHUP, lambda: None)  # until there is something to reload, ignore it
     try:
         status = await service.start()
     except (StateError, OSError) as error:
@@ -66,9 +66,9 @@ async def _live(build: Build) -> int:
     feeder.cancel()
     systemd.notify("STOPPING=1")
     try:
-        await asyncio.wait_for(service.stop(), STOP_SECONDS)
+        await asyncio.wait_for(service.stop(), STOP_TIMEOUT_S)
     except TimeoutError:
-        log.record("WARNING", "stop_timeout", f"not everything was finished within {STOP_SECONDS} s of the signal")
+        log.record("WARNING", "stop_timeout", f"work in flight was not finished within {STOP_TIMEOUT_S} s")
     return code
 
 
@@ -84,7 +84,7 @@ def _reload(service: Service) -> None:
     systemd.reloading()
     try:
         service.reload()
-        log.record("INFO", "reloaded", "configuration read again")
+        log.record("INFO", "reloaded", "configuration reloaded")
     except SettingsError as error:
-        log.record("ERROR", "reload_failed", f"configuration left as it was: {error}")
+        log.record("ERROR", "reload_failed", f"configuration unchanged: {error}")
     systemd.notify("READY=1")

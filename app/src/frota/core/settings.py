@@ -1,4 +1,4 @@
-"""Settings: a frozen dataclass, read once from the environment or an env file."""
+"""Settings: frozen dataclasses, read once from the environment or an env file."""
 
 import dataclasses
 import math
@@ -12,10 +12,10 @@ EXIT_CONFIG = 78  # EX_CONFIG of sysexits.h: systemd is told not to restart on i
 
 
 class SettingsError(Exception):
-    """A setting that cannot be used: names the key, its value and what would be right."""
+    """A setting is invalid: names the key, the value and what would be valid."""
 
 
-def setting(  # noqa: PLR0913 -- one keyword per property of a setting, all optional
+def setting(  # noqa: PLR0913 -- a keyword for each property of a setting, all optional
     default: T,
     text: str,
     *,
@@ -26,16 +26,16 @@ def setting(  # noqa: PLR0913 -- one keyword per property of a setting, all opti
     live: bool = False,
     parse: Callable[[str], Any] | None = None,
 ) -> T:
-    """Describe one field: its default, its meaning, its unit, its range and whether SIGHUP may change it.
+    """Describe a field: default, meaning, unit, range, and whether SIGHUP changes it live.
 
-    `parse` turns the text of the environment into the field's value and raises ValueError saying what would be right.
+    `parse` turns text into the field's value; it raises ValueError that says what would be valid.
     """
     meta = {"text": text, "unit": unit, "low": low, "high": high, "choices": choices, "live": live, "parse": parse}
     return dataclasses.field(default=default, metadata=meta)
 
 
 def keys(cls: type, prefix: str) -> dict[str, "dataclasses.Field[Any]"]:
-    """Return the environment key of every field of a settings dataclass."""
+    """Return the field for each environment key of a settings dataclass."""
     return {prefix + field.name.upper(): field for field in dataclasses.fields(cls)}
 
 
@@ -47,19 +47,19 @@ def read(cls: type[T], prefix: str, environ: Mapping[str, str], defaults: Mappin
             values[field.name] = _cast(key, environ[key], field)
     try:
         return cls(**values)
-    except ValueError as error:  # a dataclass checks in __post_init__ what concerns two fields at once
+    except ValueError as error:  # __post_init__ checks what concerns several fields
         raise SettingsError(str(error)) from None
 
 
 def unknown(cls: type, prefix: str, environ: Mapping[str, str]) -> list[str]:
-    """Return the keys that have the prefix but belong to no field: most likely typing errors."""
+    """Return keys with the prefix that belong to no field, most likely typing errors."""
     return sorted(key for key in environ if key.startswith(prefix) and key not in keys(cls, prefix))
 
 
 def read_env_file(path: Path) -> dict[str, str]:
     """Read KEY=VALUE lines as systemd's EnvironmentFile= does (comments, quotes). Raises SettingsError."""
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()  # some editors begin it with a byte order mark
+        lines = path.read_text(encoding="utf-8-sig").splitlines()  # -sig: some editors write a byte order mark
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}: cannot be read: {error}") from None
     pairs = {}

@@ -1,4 +1,4 @@
-"""What systemd and a service tell each other: sd_notify(3), sd_watchdog_enabled(3), sd_listen_fds(3)."""
+"""The protocols between systemd and a service: sd_notify(3), sd_watchdog_enabled(3), sd_listen_fds(3)."""
 
 import os
 import socket
@@ -7,23 +7,23 @@ from contextlib import suppress
 
 
 def notify(*lines: str) -> None:
-    """Tell the service manager, when there is one: READY=1, STOPPING=1, STATUS=…, WATCHDOG=1."""
+    """Notify the service manager, where there is one: READY=1, STOPPING=1, STATUS=…, WATCHDOG=1."""
     address = os.environ.get("NOTIFY_SOCKET", "")
     if address[:1] not in ("/", "@"):
         return
-    # A manager that does not listen is no reason to stop serving, nor is having no descriptor left at the moment.
+    # Neither a manager that does not listen nor exhausted descriptors are a reason to stop serving.
     with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
         sender.setblocking(False)
         sender.sendto("\n".join(lines).encode(), address.replace("@", "\0", 1))
 
 
 def reloading() -> None:
-    """Say that a reload has begun (Type=notify-reload wants the monotonic clock, in µs)."""
+    """Notify that a reload has started (Type=notify-reload requires the monotonic clock, in µs)."""
     notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
 
 def watchdog_seconds() -> float | None:
-    """Return how often the service manager wants to hear from us at the latest, in seconds; None for never."""
+    """Return the watchdog's timeout in seconds; None where there is no watchdog."""
     usec, pid = os.environ.get("WATCHDOG_USEC", ""), os.environ.get("WATCHDOG_PID", "")
     if not usec.isdigit() or int(usec) == 0 or (pid and pid != str(os.getpid())):
         return None
@@ -31,7 +31,7 @@ def watchdog_seconds() -> float | None:
 
 
 def listening_sockets() -> list[socket.socket]:
-    """Take over the listening sockets that systemd opened for this process, if any."""
+    """Return the listening sockets that systemd passed to this process (socket activation), if any."""
     count, pid = os.environ.pop("LISTEN_FDS", "0"), os.environ.pop("LISTEN_PID", "")
     if pid != str(os.getpid()) or not count.isdigit():
         return []

@@ -1,4 +1,4 @@
-"""Tasks that live as long as their service."""
+"""Tasks that run as long as their service."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -7,29 +7,29 @@ from frota.logs import log
 
 
 class EssentialTasks:
-    """The tasks that a service cannot be without: if one fails, the log says so and `end` ends the process."""
+    """Tasks without which a service cannot work: the failure of one is logged and `end` ends the process."""
 
     def __init__(self, end: Callable[[int], None]) -> None:
         self._end = end
         self._tasks: list[asyncio.Task[None]] = []
 
-    def start(self, *works: Coroutine[None, None, None]) -> None:
-        """Start work that goes on until `cancel`."""
-        self._tasks += [essential(work, self._end) for work in works]
+    def start(self, *coroutines: Coroutine[None, None, None]) -> None:
+        """Start coroutines that run until `cancel`."""
+        self._tasks += [essential(coroutine, self._end) for coroutine in coroutines]
 
     def alive(self) -> bool:
-        """Tell whether every one of them goes on."""
+        """Tell whether all of them run."""
         return not any(task.done() for task in self._tasks)
 
     async def cancel(self) -> None:
-        """Cancel them; return when they have ended."""
+        """Cancel them and wait until they have ended."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
 def essential(work: Coroutine[None, None, None], end: Callable[[int], None]) -> "asyncio.Task[None]":
-    """Start one task that a service cannot be without, and that may end before it."""
+    """Start a task whose failure ends the service; it may finish before the service does."""
 
     def ended(task: "asyncio.Task[None]") -> None:
         if not task.cancelled() and (error := task.exception()):

@@ -1,4 +1,4 @@
-"""Threads for work that may never end, such as waiting for a server that does not answer."""
+"""Threads for calls that may block for ever, such as a request to a server that does not respond."""
 
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 class Threads(Executor):
-    """`count` threads at most. The end of the process waits for none of them, as it does for ThreadPoolExecutor's."""
+    """At most `count` threads. Unlike ThreadPoolExecutor's, they do not keep the process from ending."""
 
     def __init__(self, count: int, name: str) -> None:
         self._count, self._name = count, name
@@ -21,7 +21,7 @@ class Threads(Executor):
         self._threads: list[Thread] = []
 
     def submit(self, work: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> "Future[T]":
-        """Let a thread do the work."""
+        """Run a function in one of the threads."""
         future: Future[T] = Future()
         self._waiting.put((future, partial(work, *args, **kwargs)))
         if len(self._threads) < self._count:
@@ -30,7 +30,7 @@ class Threads(Executor):
         return future
 
     def close(self) -> None:
-        """Begin nothing that waits, and let the threads end when they can; nobody waits for them."""
+        """Cancel what has not started; the threads end after their current call, without being waited for."""
         with suppress(Empty):
             while True:
                 if waiting := self._waiting.get_nowait():
@@ -44,6 +44,6 @@ class Threads(Executor):
             if future.set_running_or_notify_cancel():
                 try:
                     future.set_result(work())
-                except BaseException as error:  # noqa: BLE001 -- handed to whoever waits for the result
+                except BaseException as error:  # noqa: BLE001 -- passed to the future
                     future.set_exception(error)
-            del waiting, future, work  # while the next is waited for, nothing is held
+            del waiting, future, work  # no reference to a finished call while the next is awaited

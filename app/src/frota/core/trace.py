@@ -1,4 +1,4 @@
-"""Trace ids as W3C Trace Context has them (www.w3.org/TR/trace-context), made, written and checked here alone.
+"""Trace ids as W3C Trace Context has them (www.w3.org/TR/trace-context), generated, formatted and validated.
 
 One trace id, 32 hexadecimal digits, follows a request over every hop; the span id beside it names the hop.
 """
@@ -20,7 +20,7 @@ def traceparent(trace_id: str) -> str:
 
 
 def trace_of(header: str) -> str:
-    """Return the trace id of a traceparent header, "" for one that is not valid; later versions may be longer."""
+    """Return the trace id of a traceparent header, "" for an invalid one; later versions may be longer."""
     found = _TRACEPARENT.fullmatch(header)
     if not found or found[1] == "ff" or (found[1] == "00" and found[4]):
         return ""
@@ -28,5 +28,5 @@ def trace_of(header: str) -> str:
 
 
 def from_environment() -> str:
-    """Return the trace id that TRACEPARENT in the environment names, else a new one."""
+    """Return the trace id of TRACEPARENT in the environment, else a new one."""
     return trace_of(os.environ.get("TRACEPARENT", "")) or new_id()

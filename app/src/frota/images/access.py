@@ -79,7 +79,7 @@ class OperatorSettings(BrokerSettings):
 
 def read(args: argparse.Namespace) -> ClientSettings:
     """Read the settings of a client command. Raises SettingsError."""
-    config = commands.read_as_people(ClientSettings, PREFIX, args, CLIENT_FILE)
+    config = commands.read_for_people(ClientSettings, PREFIX, args, CLIENT_FILE)
     if config.key_file:
         secret_file.check(config.key_file)
     return config
@@ -87,6 +87,6 @@ def read(args: argparse.Namespace) -> ClientSettings:
 
 def read_operator(args: argparse.Namespace) -> OperatorSettings:
     """Read the settings of an operator command. Raises SettingsError."""
-    config = commands.read_as_people(OperatorSettings, PREFIX, args, OPERATOR_FILE)
+    config = commands.read_for_people(OperatorSettings, PREFIX, args, OPERATOR_FILE)
     config.check_secrets()
     return config

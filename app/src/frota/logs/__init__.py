@@ -1,1 +1,1 @@
-"""The log: one way from `record` to the journal or a terminal, and its rate limits."""
+"""Logging: one path from `record` to the journal or a terminal, and its rate limits."""

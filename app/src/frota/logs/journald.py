@@ -1,10 +1,10 @@
-"""Records to systemd's journal by its native protocol (systemd.io/JOURNAL_NATIVE_PROTOCOL)."""
+"""Client of systemd's journal by its native protocol (systemd.io/JOURNAL_NATIVE_PROTOCOL)."""
 
 import os
 import socket
 from collections.abc import Mapping
 
-_LONGEST = 48 * 1024  # bytes of one value; a datagram that is too long would be refused as a whole
+_MAX_VALUE_BYTES = 48 * 1024  # journald rejects a datagram that is too long
 
 
 def stderr_is_journal() -> bool:
@@ -17,10 +17,10 @@ def stderr_is_journal() -> bool:
 
 
 def encode(fields: Mapping[str, object]) -> bytes:
-    """Serialise fields; a value with a newline goes length-prefixed, so that no value can forge a field."""
+    """Serialise fields; a value with a newline is length-prefixed, so that no value can forge a field."""
     parts = []
     for name, value in fields.items():
-        data = str(value).encode("utf-8", "backslashreplace")[:_LONGEST]
+        data = str(value).encode("utf-8", "backslashreplace")[:_MAX_VALUE_BYTES]
         if b"\n" in data:
             parts.append(b"%b\n%b%b\n" % (name.encode(), len(data).to_bytes(8, "little"), data))
         else:
@@ -29,7 +29,7 @@ def encode(fields: Mapping[str, object]) -> bytes:
 
 
 class Journal:
-    """The journal's socket, never waited for: a record it refuses is counted, and the loss told when it takes again."""
+    """The journal's socket, non-blocking: records that it does not take are counted, and the count is logged later."""
 
     def __init__(self, path: str = "/run/systemd/journal/socket") -> None:
         self._path = path
@@ -37,9 +37,9 @@ class Journal:
         self.dropped = 0
 
     def send(self, fields: Mapping[str, object]) -> None:
-        """Send one record, or count it as dropped."""
+        """Send a record, or count it as dropped."""
         if self.dropped:
-            text = f"{self.dropped} log records were lost: the journal did not take them"
+            text = f"{self.dropped} log records dropped: the journal was busy or unavailable"
             origin = {name: fields[name] for name in ("SYSLOG_IDENTIFIER", "FROTA_SYSTEM") if name in fields}
             if self._sent(encode({"MESSAGE": text, "PRIORITY": 4, "FROTA_EVENT": "log_lost", **origin})):
                 self.dropped = 0
@@ -47,7 +47,7 @@ class Journal:
 
     def _sent(self, datagram: bytes) -> bool:
         try:
-            # Addressed anew each time: a restarted journal is found again.
+            # Unconnected, so that a restarted journal is found.
             self._socket.sendto(datagram, self._path)
         except OSError:
             return False

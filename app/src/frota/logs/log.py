@@ -1,4 +1,4 @@
-"""The log: loguru in front, or nothing where every MiB counts; one sink behind it, see sinks.py."""
+"""Logging: loguru as the front, or none where memory is scarce; both write to the sink of sinks.py."""
 
 from typing import TYPE_CHECKING
 
@@ -14,15 +14,15 @@ LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
 
 
 class _Direct:
-    """The way past loguru: a sink, and the levels that go to it."""
+    """The path without loguru: a sink and its levels."""
 
     sink: sinks.Sink | None = None
     levels: tuple[str, ...] = ()
 
 
 def configure(system: str, unit: str, level: str = "INFO") -> None:
-    """Send everything from `level` up to the journal when stderr is the journal, else as text to stderr."""
-    from loguru import logger  # here: it brings asyncio along, 8 MiB that an agent does without
+    """Log records of `level` and above to the journal where stderr is the journal, else as text to stderr."""
+    from loguru import logger  # here: it imports asyncio, 8 MiB that the agent saves
 
     sink = sinks.sink(system, unit)
 
@@ -37,12 +37,12 @@ def configure(system: str, unit: str, level: str = "INFO") -> None:
 
 
 def configure_direct(system: str, unit: str, level: str = "INFO") -> None:
-    """Do what `configure` does without loguru, for a process of one thread that counts its memory."""
+    """Like `configure`, without loguru: for a single-threaded process that must stay small."""
     _Direct.sink, _Direct.levels = sinks.sink(system, unit), (*LEVELS[LEVELS.index(level) :], "CRITICAL")
 
 
 def record(level: str, event: str, text: str, *, error: BaseException | None = None, **fields: object) -> None:
-    """Log `text` at `level`, with the stable name `event` and fields; `error` adds its traceback."""
+    """Log `text` at `level` with the event's name (docs/events.md) and fields; `error` adds a traceback."""
     if _Direct.sink is None:
         from loguru import logger
 

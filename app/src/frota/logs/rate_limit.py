@@ -1,4 +1,4 @@
-"""Rate limits of the log: how many records a second of each kind that untrusted input can cause."""
+"""Rate limits for log records that untrusted input causes."""
 
 import time
 
@@ -9,9 +9,9 @@ _REPORT_SECONDS = 10
 
 
 class RateLimiter:
-    """At most `rate` records a second of one kind; those beyond it are suppressed, counted, and reported in one record.
+    """Allows `rate` records a second; further ones are suppressed, counted, and reported in one record.
 
-    `event` is what that record is called, `what` the records that were suppressed, in the plural.
+    `event` is the event of the report, `what` names the suppressed records, in the plural.
     """
 
     def __init__(self, event: str, what: str, rate: int = DEFAULT_RATE) -> None:
@@ -21,11 +21,11 @@ class RateLimiter:
 
     @property
     def exhausted(self) -> bool:
-        """Whether the next record would be suppressed."""
+        """Whether the next record will be suppressed."""
         return self._left <= 0
 
     def allow(self) -> bool:
-        """Take one record from this second's allowance; False when it is used up."""
+        """Tell whether a record may be logged, and count it."""
         if self._left > 0:
             self._left -= 1
             return True
@@ -33,30 +33,30 @@ class RateLimiter:
         return False
 
     def suppress(self, count: int) -> None:
-        """Count records as suppressed that were not even made."""
+        """Count records that were not built because the limit was exhausted."""
         self._suppressed += count
 
     def refill(self) -> None:
-        """Begin a new second (call it once a second)."""
+        """Start a new second (call it once a second)."""
         self._left = self.rate
 
     def report(self) -> None:
-        """Report how many were suppressed since the last report, if any."""
+        """Log how many records were suppressed since the last report, if any."""
         if self._suppressed:
-            text = f"{self._suppressed} {self._what} not logged one by one"
+            text = f"{self._suppressed} {self._what} suppressed by the log's rate limit"
             record("INFO", self._event, text, SUPPRESSED=self._suppressed)
             self._suppressed = 0
 
 
 class RateLimitedLog:
-    """What the event logs of all services share; the rate of the first limiter is a setting."""
+    """Base of the services' event logs; the rate of the first limiter is a setting."""
 
     def __init__(self, requests: RateLimiter, *others: RateLimiter) -> None:
         self._configured, self._limiters = requests, (requests, *others)
         self._refill_due = self._report_due = 0.0
 
     def configure(self, per_second: int) -> None:
-        """Take another rate from the settings."""
+        """Set the rate of the first limiter."""
         self._configured.rate = per_second
 
     def sweep(self, now: float | None = None) -> None:
@@ -71,6 +71,6 @@ class RateLimitedLog:
             self.report()
 
     def report(self) -> None:
-        """Report what was suppressed."""
+        """Log the counts of suppressed records."""
         for limiter in self._limiters:
             limiter.report()

@@ -1,4 +1,4 @@
-"""Where records of the log go: the journal's native protocol, or text on stderr."""
+"""Sinks of the log: the journal's native protocol, or text on stderr."""
 
 import os
 import select
@@ -11,12 +11,12 @@ from frota.logs.journald import Journal, stderr_is_journal
 
 PRIORITIES = {"CRITICAL": 2, "ERROR": 3, "WARNING": 4, "SUCCESS": 5, "INFO": 6}  # syslog(3); anything else is 7
 _COLOURS = {"CRITICAL": 35, "ERROR": 31, "WARNING": 33, "INFO": 32}
-# Control characters and the ones that reverse or break lines: nothing from outside may repaint a terminal.
+# Control characters, and those that reverse or break lines: untrusted text must not control a terminal.
 _UNSAFE = [*range(32), *range(127, 160), 0x2028, 0x2029, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
 _ESCAPES = {code: repr(chr(code))[1:-1] for code in _UNSAFE}
 
 Sink = Callable[[str, str, BaseException | None, Mapping[str, object]], None]
-"""Takes a record: level, text, the error whose traceback belongs to it, fields."""
+"""Writes a record: level, text, error for a traceback, fields."""
 
 
 def sink(system: str, unit: str) -> Sink:
@@ -30,11 +30,11 @@ def sink(system: str, unit: str) -> Sink:
 
 
 def printable(text: str) -> str:
-    """Return the text with everything a terminal could obey or be confused by written as an escape."""
+    """Return the text with control characters escaped, so that a terminal cannot be controlled by it."""
     return text.translate(_ESCAPES)
 
 
-def _to_journal(  # noqa: PLR0913, PLR0917 -- the first two are bound, the others are a record's
+def _to_journal(  # noqa: PLR0913, PLR0917 -- two bound arguments and a record's four
     journal: Journal,
     identity: Mapping[str, str],
     level: str,
@@ -52,7 +52,7 @@ def _to_stderr(colour: bool, level: str, text: str, error: BaseException | None,
     mark = f"\x1b[{_COLOURS.get(level, 36)}m{level:<8}\x1b[0m" if colour else f"{level:<8}"
     lines = [printable(text), *map(printable, _trace(error).splitlines()[1:])]
     data = f"{moment} {mark} " + "\n    ".join(lines) + "\n"
-    # A pipe nobody reads, or a stopped terminal, must not stop the server: what does not fit now is not written.
+    # A pipe that is not read, or a stopped terminal, must not block the server: the record is dropped.
     with suppress(OSError):
         if select.select([], [2], [], 0)[1]:
             os.write(2, data.encode("utf-8", "backslashreplace")[:4096])
@@ -61,6 +61,6 @@ def _to_stderr(colour: bool, level: str, text: str, error: BaseException | None,
 def _trace(error: BaseException | None) -> str:
     if error is None:
         return ""
-    import traceback  # here: most processes never need it
+    import traceback  # here: rarely needed, saves memory
 
     return "\n" + "".join(traceback.format_exception(error)).rstrip()

@@ -1,1 +1,1 @@
-"""Sockets: addresses, listening."""
+"""Network: addresses, listening sockets."""

@@ -1,12 +1,12 @@
-"""Hosts and ports as they are typed, for argparse."""
+"""Argument types for argparse: hosts and ports."""
 
 import argparse
 import re
 
 
 def host(text: str) -> str:
-    """Return a host, an IPv6 address without brackets. Raises ArgumentTypeError saying what is right."""
-    from frota.net.addresses import parse_host  # here: what knows addresses is memory that most agents do without
+    """Return a host, an IPv6 address without brackets. Raises ArgumentTypeError that says what is valid."""
+    from frota.net.addresses import parse_host  # here: its imports are memory that the agent saves
 
     try:
         return parse_host(text)
@@ -15,7 +15,7 @@ def host(text: str) -> str:
 
 
 def port(text: str) -> int:
-    """Return a port that is typed. Raises argparse.ArgumentTypeError."""
+    """Return a port, 1 to 65535. Raises argparse.ArgumentTypeError."""
     if not re.fullmatch("[0-9]{1,5}", text) or not 1 <= int(text) <= 65535:
         raise argparse.ArgumentTypeError(f"{text[:40]}: must be from 1 to 65535")
     return int(text)

@@ -1,1 +1,1 @@
-"""Remote list: named lists of strings over ZeroMQ, every change on disk before it is answered."""
+"""Remote list: named lists of strings over ZeroMQ; every change is on disk before its response."""

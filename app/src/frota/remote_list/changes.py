@@ -1,48 +1,53 @@
-"""One change, from the request to its answer: the same when it is asked for and when the journal is read back."""
+"""Executes one change, from a request to its response; used for new requests and for replaying the change log."""
 
 from typing import NamedTuple
 
-from frota.remote_list.lists import Carried, Lists, sentence
-from frota.remote_list.messages import SHOWN, Outcome, Request, print_native, print_original
+from frota.remote_list.lists import AppliedChange, Lists, success_text
+from frota.remote_list.messages import MAX_SHOWN_CHARACTERS, Outcome, Request, encode_legacy, encode_native
 from frota.remote_list.response_cache import ResponseCache
 
 
-class Done(NamedTuple):
-    """A change that was carried out (None: it was refused), its answer, and the remembered one that this replaced."""
+class ExecutedRequest(NamedTuple):
+    """A request with its response.
+
+    `applied` is None for a rejected change; `previous` is the cached response that the new one replaced.
+    """
 
     request: Request
-    carried: Carried | None
-    answer: bytes
-    former: tuple[int, bytes] | None
+    applied: AppliedChange | None
+    response: bytes
+    previous: tuple[int, bytes] | None
 
 
-def carry_out(
-    request: Request, time_us: int, lists: Lists, remembered: ResponseCache, elements: list[str] | None = None
-) -> Done:
-    """Change a list and remember the answer; `elements` are those of a sort that was done elsewhere. Raises Refused."""
-    carried = lists.change(request, time_us, elements)
-    change = carried.change
+def execute(
+    request: Request, time_us: int, lists: Lists, cache: ResponseCache, elements: list[str] | None = None
+) -> ExecutedRequest:
+    """Apply a change and cache its response; `elements` is the result of a sort in a thread. Raises RequestRejected."""
+    applied = lists.apply(request, time_us, elements)
+    change = applied.change
     if not request.native:
-        text = change.text if len(request.value) <= SHOWN else sentence(request, request.value)
-        return Done(request, carried, text.encode(), None)
-    return remember(request, carried, Outcome(change.text, change.list, change.length, change.version), remembered)
+        text = change.text if len(request.value) <= MAX_SHOWN_CHARACTERS else success_text(request, request.value)
+        return ExecutedRequest(request, applied, text.encode(), None)
+    return cache_response(request, applied, Outcome(change.text, change.list, change.length, change.version), cache)
 
 
-def remember(request: Request, carried: Carried | None, outcome: Outcome, remembered: ResponseCache) -> Done:
-    """Make the answer to a change, and remember it where the request has an id."""
-    answer = printed(request, outcome)
-    former = remembered.note(request.client, request.number, answer) if request.client else None
-    return Done(request, carried, answer, former)
+def cache_response(
+    request: Request, applied: AppliedChange | None, outcome: Outcome, cache: ResponseCache
+) -> ExecutedRequest:
+    """Encode the response to a change, and cache it where the request has an idempotency key."""
+    response = encode_response(request, outcome)
+    previous = cache.store(request.client, request.number, response) if request.client else None
+    return ExecutedRequest(request, applied, response, previous)
 
 
-def take_back(done: Done, lists: Lists, remembered: ResponseCache) -> None:
-    """Undo the newest change and its answer as if they had never been."""
-    if done.carried:
-        lists.take_back(done.carried)
+def roll_back(done: ExecutedRequest, lists: Lists, cache: ResponseCache) -> None:
+    """Undo the newest change and its cached response."""
+    if done.applied:
+        lists.roll_back(done.applied)
     if done.request.client:
-        remembered.take_back(done.request.client, done.former)
+        cache.roll_back(done.request.client, done.previous)
 
 
-def printed(request: Request, outcome: Outcome) -> bytes:
-    """Return the answer as the sender of the request understands it."""
-    return print_native(outcome, request.id) if request.native else print_original(outcome)
+def encode_response(request: Request, outcome: Outcome) -> bytes:
+    """Encode an outcome in the protocol of its request: legacy text or native JSON."""
+    return encode_native(outcome, request.id) if request.native else encode_legacy(outcome)

@@ -1,4 +1,4 @@
-"""`frota list serve`, and the commands of those who use the lists."""
+"""`frota list serve`, and the client commands."""
 
 import argparse
 import re
@@ -6,84 +6,80 @@ from functools import partial
 from pathlib import Path
 
 from frota.core import commands
-from frota.remote_list.access import Access
-from frota.remote_list.messages import ORDERS, whole
+from frota.remote_list.client_settings import ClientSettings
+from frota.remote_list.messages import ORDERS, parse_integer
 from frota.remote_list.settings import PREFIX, SERVER_UNIT, SYSTEM, ServerSettings
 
-_WHERE = "frota list {} --host 127.0.0.1 --port 1234"
+_EXAMPLE = "frota list {} --host 127.0.0.1 --port 1234"
 
 
 def add_commands(parser: argparse.ArgumentParser) -> None:
     """Add this system's commands to its parser."""
     group = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     example = "frota list serve --host 127.0.0.1 --port 1234 --state-dir lists"
-    serve = commands.add(group, "serve", _serve, "keep lists and answer their clients", example)
+    serve = commands.add(group, "serve", _serve, "serve lists to many clients", example)
     commands.configurable(serve, ServerSettings, PREFIX)
     example = "frota list keygen client.key"
-    keygen = commands.add(
-        group, "keygen", _keygen, "make a secret key, print the public one that belongs to it", example
-    )
+    keygen = commands.add(group, "keygen", _keygen, "make a secret key and print its public key", example)
     keygen.add_argument("file", type=Path, metavar="FILE", help="where the secret key is written; never overwritten")
-    keygen.add_argument(
-        "--public", action="store_true", help="only print the public key of FILE, which is there already"
-    )
-    menu = commands.add(group, "menu", _menu, "the original's menu, in Portuguese", _WHERE.format("menu"))
-    commands.configurable(menu, Access, PREFIX)
+    keygen.add_argument("--public", action="store_true", help="only print the public key of an existing FILE")
+    menu = commands.add(group, "menu", _menu, "the menu of the legacy client, in Portuguese", _EXAMPLE.format("menu"))
+    commands.configurable(menu, ClientSettings, PREFIX)
     watch = commands.add(group, "watch", _watch, "print changes as they are made", "frota list watch --last 10")
     watch.add_argument(
-        "--last", default=0, type=_count, metavar="N", help="begin with the last N changes (%(default)s)"
+        "--last", default=0, type=_count, metavar="N", help="print the last N changes first (%(default)s)"
     )
-    _client(watch)
-    _reading(group)
-    _changing(group)
+    _add_client_options(watch)
+    _add_queries(group)
+    _add_changes(group)
 
 
-def _reading(group: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    show = _asking(group, "show", "print the elements, one a line", "frota list show -3: --json")
-    show._negative_number_matcher = re.compile(r"-\d+(:(-\d+|\d*))?$")  # "-3:" is no flag
-    text = "only these, as in Python's slices: 0:10, -3: (all)"
+def _add_queries(group: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    show = _add_request(group, "show", "print the elements, one a line", "frota list show -3: --json")
+    show._negative_number_matcher = re.compile(r"-\d+(:(-\d+|\d*))?$")  # argparse would take "-3:" for a flag
+    text = "a Python slice of the elements: 0:10, -3: (all)"
     show.add_argument("slice", nargs="?", default=(None, None), type=_slice, metavar="START:STOP", help=text)
-    search = _asking(group, "search", "print the positions of an element", "frota list search 'two words'")
+    search = _add_request(group, "search", "print the positions of an element", "frota list search 'two words'")
     search.add_argument("value", type=_value, metavar="VALUE", help="the whole element")
-    _asking(group, "lists", "print all lists of the server with their lengths", "frota list lists --json")
+    _add_request(group, "lists", "print all lists of the server with their lengths", "frota list lists --json")
 
 
-def _changing(group: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    append = _asking(group, "append", "add elements at the end", "frota list append 3 'two words' -- -x")
-    text = "elements; - for the lines of standard input; those that begin with - come behind --"
+def _add_changes(group: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    append = _add_request(group, "append", "add elements at the end", "frota list append 3 'two words' -- -x")
+    text = "elements; - reads lines of standard input; put -- before elements that begin with -"
     append.add_argument("values", nargs="+", type=_value, metavar="VALUE", help=text)
-    insert = _asking(group, "insert", "insert an element before a position", "frota list insert -1 'two words'")
+    insert = _add_request(group, "insert", "insert an element before a position", "frota list insert -1 'two words'")
     insert.add_argument("position", type=_position, metavar="POSITION", help="from 0; negative: from the end")
     insert.add_argument("value", type=_value, metavar="VALUE", help="the element")
-    remove = _asking(group, "remove", "remove the first element like this", "frota list remove 'two words'")
+    remove = _add_request(group, "remove", "remove the first element equal to VALUE", "frota list remove 'two words'")
     remove.add_argument("value", type=_value, metavar="VALUE", help="the whole element")
-    sort = _asking(group, "sort", "sort the list", "frota list sort --by number --descending")
-    sort.add_argument("--by", choices=ORDERS, default=ORDERS[0], help="what decides (%(default)s)")
-    sort.add_argument("--descending", action="store_true", help="the greatest first")
-    _asking(group, "clear", "remove all elements", "frota list clear --list shopping")
-    _asking(group, "undo", "take the last change back", "frota list undo --list shopping")
+    sort = _add_request(group, "sort", "sort the list", "frota list sort --by number --descending")
+    sort.add_argument("--by", choices=ORDERS, default=ORDERS[0], help="order (%(default)s)")
+    sort.add_argument("--descending", action="store_true", help="largest first")
+    _add_request(group, "clear", "remove all elements", "frota list clear --list shopping")
+    _add_request(group, "undo", "undo the last change", "frota list undo --list shopping")
 
 
-def _asking(
+def _add_request(
     group: "argparse._SubParsersAction[argparse.ArgumentParser]", name: str, text: str, example: str
 ) -> argparse.ArgumentParser:
-    """Add a command that prints the server's answer."""
-    parser = commands.add(group, name, _ask, text, example)
+    """Add a command that sends requests and prints the responses."""
+    parser = commands.add(group, name, _request, text, example)
     parser.set_defaults(command=name)
-    _client(parser)
+    _add_client_options(parser)
     return parser
 
 
-def _client(parser: argparse.ArgumentParser) -> None:
-    commands.configurable(parser, Access, PREFIX)
+def _add_client_options(parser: argparse.ArgumentParser) -> None:
+    commands.configurable(parser, ClientSettings, PREFIX)
     parser.add_argument("--json", action="store_true", help="one JSON object a line, for machines")
 
 
 def _slice(text: str) -> tuple[int | None, int | None]:
-    found = re.fullmatch(r"(-?\d{1,18})?:(-?\d{1,18})?", text, re.ASCII)
-    if not found:
+    match = re.fullmatch(r"(-?\d{1,18})?:(-?\d{1,18})?", text, re.ASCII)
+    if not match:
         raise argparse.ArgumentTypeError(f"{text!r}: must be START:STOP, either of which may be left out")
-    start, stop = (int(one) if one else None for one in found.groups())
+    start, stop = (int(part) if part else None for part in match.groups())
     return start, stop
 
 
@@ -97,7 +93,7 @@ def _value(text: str) -> str:
 
 def _position(text: str) -> int:
     try:
-        return whole(text)
+        return parse_integer(text)
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text[:40]!a}: must be a whole number") from None
 
@@ -119,9 +115,9 @@ def _serve(args: argparse.Namespace) -> int:
 
 
 def _server_settings(args: argparse.Namespace) -> ServerSettings:
-    """Read the server's settings. Raises SettingsError, with --check also for a key that is of no use."""
+    """Read the server's settings. Raises SettingsError, with --check also for an unusable key."""
     config = commands.read(ServerSettings, PREFIX, args)
-    if args.check and config.key_file:  # systemd's credential is there only when the unit starts
+    if args.check and config.key_file:  # a systemd credential exists only once the unit has started
         from frota.remote_list.server import authentication
 
         authentication.secret_key(config)
@@ -131,11 +127,11 @@ def _server_settings(args: argparse.Namespace) -> ServerSettings:
 def _keygen(args: argparse.Namespace) -> int:
     from frota.remote_list import keys
 
-    print(keys.public_of(keys.read_secret(args.file)).hex() if args.public else keys.generate(args.file))
+    print(keys.public_key(keys.read_secret(args.file)).hex() if args.public else keys.generate(args.file))
     return 0
 
 
-def _ask(args: argparse.Namespace) -> int:
+def _request(args: argparse.Namespace) -> int:
     from frota.remote_list.client import commands
 
     return commands.run(args)
@@ -144,11 +140,11 @@ def _ask(args: argparse.Namespace) -> int:
 def _menu(args: argparse.Namespace) -> int:
     from frota.remote_list.client import commands, menu
 
-    return commands.connected(args, menu.run)
+    return commands.with_client(args, menu.run)
 
 
 def _watch(args: argparse.Namespace) -> int:
     from frota.remote_list.client import commands
     from frota.remote_list.client.watch import watch
 
-    return commands.connected(args, lambda client: watch(client, args.last, args.json))
+    return commands.with_client(args, lambda client: watch(client, args.last, args.json))

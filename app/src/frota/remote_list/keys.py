@@ -1,4 +1,4 @@
-"""CURVE keys as 64 hexadecimal digits: what env files, Ansible and shells leave as it is, unlike ZeroMQ's own Z85."""
+"""CURVE keys as 64 hexadecimal digits; ZeroMQ's own Z85 has characters that env files, Ansible and shells interpret."""
 
 import codecs
 import os
@@ -13,11 +13,11 @@ from frota.core.settings import SettingsError
 from frota.storage import files
 
 _KEY = re.compile(r"[0-9a-f]{64}")
-_MOST = 1024  # bytes that are read of a key file; whatever is longer is none
+_MAX_FILE_BYTES = 1024  # a key file has 65 bytes
 
 
-def hexadecimal(text: str) -> str:
-    """Return a key in the form that is compared and passed on; "" stands for none. Raises ValueError."""
+def parse_key(text: str) -> str:
+    """Return a key in lower case, "" for none. Raises ValueError."""
     key = text.strip().lower()
     if key and not _KEY.fullmatch(key):
         raise ValueError("must be 64 hexadecimal digits, as `frota list keygen` prints them")
@@ -25,30 +25,30 @@ def hexadecimal(text: str) -> str:
 
 
 def read_secret(path: Path) -> bytes:
-    """Return the 32 bytes of the secret key in a file. Raises SettingsError, which never shows what the file holds."""
+    """Return the secret key of a file, 32 bytes. Raises SettingsError, which never quotes the file's content."""
     try:
-        with open(path, "rb", opener=_opened) as file:
+        with open(path, "rb", opener=_open_nonblocking) as file:
             status = os.fstat(file.fileno())
-            if not stat.S_ISREG(status.st_mode):  # reading a FIFO may never end
+            if not stat.S_ISREG(status.st_mode):  # reading a FIFO may block forever
                 raise SettingsError(f"key file {path}: must be a regular file, as `frota list keygen` makes it")
-            text = file.read(_MOST)
+            text = file.read(_MAX_FILE_BYTES)
     except OSError as error:
-        hint = "; the key is for a group or user that you are not" if isinstance(error, PermissionError) else ""
+        hint = "; only its user and group may read it" if isinstance(error, PermissionError) else ""
         raise SettingsError(f"key file {path}: {error.strerror}{hint}") from None
     key = text.removeprefix(codecs.BOM_UTF8).strip().lower().decode("ascii", "replace")
-    if not _KEY.fullmatch(key) or not int(key, 16):  # zeros: a library's key that was never made
+    if not _KEY.fullmatch(key) or not int(key, 16):  # zeros: an uninitialized key
         raise SettingsError(f"key file {path}: no secret key: must be one line of 64 hexadecimal digits")
     secret_file.check(path, status)
     return bytes.fromhex(key)
 
 
-def _opened(path: str, flags: int) -> int:
-    """Open a file without waiting for a writer, should it be a FIFO."""
+def _open_nonblocking(path: str, flags: int) -> int:
+    """Open a file without waiting for a writer, in case it is a FIFO."""
     return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
-def public_of(secret: bytes) -> bytes:
-    """Return the public key that belongs to a secret one, 32 bytes each."""
+def public_key(secret: bytes) -> bytes:
+    """Return the public key of a secret key, 32 bytes each."""
     import zmq
     from zmq.utils import z85
 
@@ -56,31 +56,31 @@ def public_of(secret: bytes) -> bytes:
 
 
 def generate(path: Path) -> str:
-    """Make a new secret key, write it to a file that is not there yet, and return the public key in hexadecimal.
+    """Make a secret key, write it to a new file, and return its public key in hexadecimal.
 
-    The file appears whole, on disk, and readable by its owner alone, or not at all. Raises FileExistsError, OSError.
+    The file appears whole, on disk, with mode 0600, or not at all. Raises FileExistsError, OSError.
     """
     import zmq
     from zmq.utils import z85
 
     public, secret = (bytes(z85.decode(key)) for key in zmq.curve_keypair())
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)  # mode 0600, O_EXCL
-    unfinished = Path(name)
+    temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(f"{secret.hex()}\n".encode())
             files.sync(file)
-        _put(unfinished, path)
+        _link(temporary, path)
     finally:
         with suppress(OSError):
-            unfinished.unlink()
+            temporary.unlink()
     files.sync_folder(path.parent)
     return public.hex()
 
 
-def _put(unfinished: Path, path: Path) -> None:
+def _link(temporary: Path, path: Path) -> None:
     try:
-        os.link(unfinished, path)  # unlike a rename, it never takes the place of another file
+        os.link(temporary, path)  # unlike a rename, it never replaces a file
     except FileExistsError:
         raise FileExistsError(
             f"{path} exists, and no key is overwritten; `frota list keygen --public {path}` prints its public key"

@@ -1,7 +1,7 @@
-"""The lists themselves, and what each operation makes of them. No I/O.
+"""The lists and their operations. No I/O.
 
-Every change comes down to one *edit* of one list, and every edit has an inverse: it is what `undo` applies, and what
-takes a change back that could not be kept on disk.
+Every change is one *edit* of one list, and every edit has an inverse: `undo` applies it, and so does the rollback of a
+change that could not be written to disk.
 """
 
 import sys
@@ -10,14 +10,13 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from frota.remote_list import lookalikes, sorting
-from frota.remote_list.messages import Refused, Request, shown
+from frota.remote_list.messages import Request, RequestRejected, truncated
 
-REMEMBERED_CHANGES = 1000  # the last ones, of all lists, for those who were away for a moment
-LONG = 50_000  # elements from which on sorting and showing take longer than others should wait for
+MAX_RECENT_CHANGES = 1000  # of all lists, for subscribers that missed some
 
 
 class Limits(NamedTuple):
-    """How many lists there may be, and how much in all of them: elements, their bytes in UTF-8, bytes of one."""
+    """Limits of all lists together: lists, elements, bytes (UTF-8); and of one element, in bytes."""
 
     lists: int = 1000
     elements: int = 2_000_000
@@ -28,33 +27,45 @@ class Limits(NamedTuple):
 UNLIMITED = Limits(*[sys.maxsize] * len(Limits._fields))
 
 
-_NONE: list[str] = []  # never changed: where an edit has this one, it has no use for it
+class Thresholds(NamedTuple):
+    """From where on work is too long for the event loop, and responses are large."""
+
+    slow_elements: int = 50_000  # longer lists are sorted, shown and freed in a thread
+    slow_bytes: int = 4 * 2**20  # larger lists are shown in a thread
+    large_response_bytes: int = 256 * 1024  # larger responses are limited by `max_large_bytes`
+    max_large_bytes: int = 128 * 2**20  # of all large responses that are being made
+
+
+THRESHOLDS = Thresholds()
+
+
+_NO_ELEMENTS: list[str] = []  # never mutated: of edits that need no elements
 
 
 class Edit(NamedTuple):
-    """`insert` the element at a position, `delete` it from there, or `replace` all (`size` in bytes) by others."""
+    """`insert` an element at a position, `delete` it there, or `replace` all elements (`size` in bytes) by others."""
 
     kind: str
     position: int = 0
     element: str = ""
-    elements: list[str] = _NONE
+    elements: list[str] = _NO_ELEMENTS
     size: int = 0
 
 
 @dataclass(slots=True)
 class List:
-    """One list: its elements, their bytes, how often it was changed, and how to undo the last change."""
+    """One list: its elements, their size in bytes, its version (number of changes), and how to undo the last change."""
 
     name: str
     elements: list[str] = field(default_factory=list)
     size: int = 0
     version: int = 0
     undo: Edit | None = None
-    sorting: bool = False  # somewhere else at the moment: other changes have to wait
+    sorting: bool = False  # in a thread; other changes of the list wait
 
 
 class Change(NamedTuple):
-    """A change as it is told of; `value` and `position` where the operation has them."""
+    """A change as subscribers get it; `value` and `position` only where the operation has them."""
 
     list: str
     op: str
@@ -66,132 +77,143 @@ class Change(NamedTuple):
     position: int | None
 
 
-class Carried(NamedTuple):
-    """A change that was carried out, with what takes it back."""
+class AppliedChange(NamedTuple):
+    """A change that was applied, with what its rollback needs."""
 
     change: Change
     list: List
     inverse: Edit
-    former_undo: Edit | None
+    previous_undo: Edit | None
 
 
 class Lists:
-    """All lists by name, kept within limits."""
+    """All lists by name, within limits."""
 
-    def __init__(self, limits: Limits) -> None:
-        self.limits = limits
-        self.all: dict[str, List] = {}
+    def __init__(self, limits: Limits, thresholds: Thresholds = THRESHOLDS) -> None:
+        self.limits, self.thresholds = limits, thresholds
+        self.by_name: dict[str, List] = {}
         self.elements = self.size = 0
-        self._held_elements = self._held_size = 0  # in the lists that an undo would bring back
-        self.recent: deque[Change] = deque(maxlen=REMEMBERED_CHANGES)
-        self.discarded: list[list[str]] = []  # long lists that no undo brings back, once what was changed is kept
+        self._undo_elements = self._undo_bytes = 0  # of the lists that an undo would restore
+        self.recent: deque[Change] = deque(maxlen=MAX_RECENT_CHANGES)
+        self.discarded: list[list[str]] = []  # long lists that no undo restores, to be freed after the commit
 
     def get(self, name: str) -> List:
-        """Return a list; one that nobody has changed yet is empty, and not kept."""
-        return self.all.get(name) or List(name)
+        """Return a list; one that was never changed is empty, and not stored."""
+        return self.by_name.get(name) or List(name)
 
-    def add(self, one: List) -> None:
-        """Take a list in as it was kept."""
-        self.all[one.name] = one
-        self.elements += len(one.elements)
-        self.size += one.size
-        undo, one.undo = one.undo, None
-        self._set_undo(one, undo)
+    def add(self, list_: List) -> None:
+        """Add a list that a snapshot has."""
+        self.by_name[list_.name] = list_
+        self.elements += len(list_.elements)
+        self.size += list_.size
+        undo, list_.undo = list_.undo, None
+        self._set_undo(list_, undo)
 
-    def change(self, request: Request, time_us: int, elements: list[str] | None = None) -> Carried:
-        """Carry out a change; `elements` are those of a sort that was done elsewhere. Raises Refused."""
-        one = self.get(request.list)
-        edit = _planned(one, request, elements)
-        if not one.version and len(self.all) >= self.limits.lists:
-            raise Refused("full", f"Limite atingido: já há {len(self.all)} listas.")
+    def apply(self, request: Request, time_us: int, elements: list[str] | None = None) -> AppliedChange:
+        """Apply a change; `elements` is the result of a sort in a thread. Raises RequestRejected."""
+        list_ = self.get(request.list)
+        edit = _plan_edit(list_, request, elements)
+        if not list_.version and len(self.by_name) >= self.limits.lists:
+            raise RequestRejected("full", f"Limite atingido: já há {len(self.by_name)} listas.")
         if edit.kind == "insert" and request.op != "undo":
-            self._require_room(edit.size)
-        if not one.version:
-            self.all[request.list] = one
-        former = one.undo
-        inverse = self._edited(one, edit)
-        self._set_undo(one, None if request.op == "undo" else inverse)
-        one.version += 1
-        carried = Carried(_told(one, request, edit, time_us), one, inverse, former)
-        self.recent.append(carried.change)
-        return carried
+            self._check_limits(edit.size)
+        if not list_.version:
+            self.by_name[request.list] = list_
+        previous = list_.undo
+        inverse = self._apply_edit(list_, edit)
+        self._set_undo(list_, None if request.op == "undo" else inverse)
+        list_.version += 1
+        applied = AppliedChange(_describe_change(list_, request, edit, time_us), list_, inverse, previous)
+        self.recent.append(applied.change)
+        return applied
 
-    def take_back(self, carried: Carried) -> None:
-        """Undo the newest change as if it had never been."""
-        one = carried.list
-        self._edited(one, carried.inverse)
-        one.version -= 1
-        self._set_undo(one, carried.former_undo)
+    def roll_back(self, applied: AppliedChange) -> None:
+        """Undo the newest change without a trace."""
+        list_ = applied.list
+        self._apply_edit(list_, applied.inverse)
+        list_.version -= 1
+        self._set_undo(list_, applied.previous_undo)
         self.recent.pop()
-        if not one.version:
-            del self.all[one.name]
+        if not list_.version:
+            del self.by_name[list_.name]
 
-    def since(self, name: str, version: int) -> tuple[list[Change], bool]:
-        """Return the remembered changes of a list after a version, oldest first, and whether these are all."""
-        found = [change for change in self.recent if change.list == name and change.version > version]
-        return found, self.get(name).version - version <= len(found)
+    def changes_since(self, name: str, version: int) -> tuple[list[Change], bool]:
+        """Return the recent changes of a list after a version, oldest first, and whether none is missing."""
+        changes = [change for change in self.recent if change.list == name and change.version > version]
+        return changes, self.get(name).version - version <= len(changes)
 
-    def _edited(self, one: List, edit: Edit) -> Edit:
-        """Carry out an edit, and return its inverse."""
+    def _apply_edit(self, list_: List, edit: Edit) -> Edit:
+        """Apply an edit, and return its inverse."""
         kind, position, element, elements, size = edit
         if kind == "insert":
-            one.elements.insert(position, element)
-            one.size += size
+            list_.elements.insert(position, element)
+            list_.size += size
             self.elements += 1
             self.size += size
-            return Edit("delete", position, "", _NONE, size)
+            return Edit("delete", position, "", _NO_ELEMENTS, size)
         if kind == "delete":
-            one.size -= size
+            list_.size -= size
             self.elements -= 1
             self.size -= size
-            return Edit("insert", position, one.elements.pop(position), _NONE, size)
-        inverse = Edit("replace", 0, "", one.elements, one.size)
-        self.elements += len(elements) - len(one.elements)
-        self.size += size - one.size
-        one.elements, one.size = elements, size
+            return Edit("insert", position, list_.elements.pop(position), _NO_ELEMENTS, size)
+        inverse = Edit("replace", 0, "", list_.elements, list_.size)
+        self.elements += len(elements) - len(list_.elements)
+        self.size += size - list_.size
+        list_.elements, list_.size = elements, size
         return inverse
 
-    def _set_undo(self, one: List, edit: Edit | None) -> None:
-        for undo, sign in ((one.undo, -1), (edit, 1)):
+    def _set_undo(self, list_: List, edit: Edit | None) -> None:
+        for undo, sign in ((list_.undo, -1), (edit, 1)):
             if undo and undo.elements:
-                self._held_elements += sign * len(undo.elements)
-                self._held_size += sign * undo.size
-        if one.undo and len(one.undo.elements) > LONG and one.undo.elements is not one.elements:
-            self.discarded.append(one.undo.elements)
-        one.undo = edit
+                self._undo_elements += sign * len(undo.elements)
+                self._undo_bytes += sign * undo.size
+        if (
+            list_.undo
+            and len(list_.undo.elements) > self.thresholds.slow_elements
+            and list_.undo.elements is not list_.elements
+        ):
+            self.discarded.append(list_.undo.elements)
+        list_.undo = edit
 
-    def _require_room(self, size: int) -> None:
-        most = self.limits
-        if size > most.element_bytes:
-            raise Refused("too_large", f"Elemento longo demais: {size} bytes; o máximo é {most.element_bytes}.")
+    def _check_limits(self, size: int) -> None:
+        limits = self.limits
+        if size > limits.element_bytes:
+            raise RequestRejected(
+                "too_large", f"Elemento longo demais: {size} bytes; o máximo é {limits.element_bytes}."
+            )
         elements, total = self.elements + 1, self.size + size
-        if elements > most.elements or total > most.bytes:
-            raise Refused("full", f"Limite atingido: as listas têm {self.elements} elementos, {self.size} bytes.")
-        if elements + self._held_elements > most.elements or total + self._held_size > most.bytes:
-            for other in self.all.values():  # what was cleared can no longer be brought back
+        if elements > limits.elements or total > limits.bytes:
+            raise RequestRejected(
+                "full", f"Limite atingido: as listas têm {self.elements} elementos, {self.size} bytes."
+            )
+        if elements + self._undo_elements > limits.elements or total + self._undo_bytes > limits.bytes:
+            for other in self.by_name.values():  # cleared lists can no longer be restored
                 if other.undo and other.undo.elements:
                     self._set_undo(other, None)
 
 
-def position_in(one: List, request: Request) -> int:
-    """Return where an insert goes, a negative position counted from the end. Raises Refused beyond the ends."""
-    length = len(one.elements)
+def insert_position(list_: List, request: Request) -> int:
+    """Return the index of an insert; a negative position counts from the end.
+
+    Raises RequestRejected beyond the ends.
+    """
+    length = len(list_.elements)
     position = request.position + length if request.position < 0 else request.position
     if not 0 <= position <= length:
-        raise Refused("position", f"Posição inválida: {request.position}")
+        raise RequestRejected("position", f"Posição inválida: {request.position}")
     return position
 
 
-def sentence(request: Request, value: str) -> str:
-    """Return the answer to a change that was carried out; `value` is its element as it shall appear."""
+def success_text(request: Request, value: str) -> str:
+    """Return the text of a successful change; `value` is its element as the text quotes it."""
     if request.op == "insert":
         return f"Elemento '{value}' inserido na posição {request.position}."
     if request.op == "sort":
         return "Lista ordenada decrescentemente." if request.descending else "Lista ordenada crescentemente."
-    return _SENTENCES[request.op].format(value)
+    return _SUCCESS_TEXTS[request.op].format(value)
 
 
-_SENTENCES = {
+_SUCCESS_TEXTS = {
     "append": "Elemento '{}' adicionado.",
     "remove": "Elemento '{}' removido.",
     "clear": "Lista limpa.",
@@ -199,41 +221,41 @@ _SENTENCES = {
 }
 
 
-def _planned(one: List, request: Request, elements: list[str] | None) -> Edit:
-    """Return the edit that a change comes down to. Raises Refused where there is nothing to change."""
+def _plan_edit(list_: List, request: Request, elements: list[str] | None) -> Edit:
+    """Return the edit of a change. Raises RequestRejected where there is nothing to change."""
     op, value = request.op, request.value
     if op == "append":
-        return Edit("insert", len(one.elements), value, _NONE, _size(value))
+        return Edit("insert", len(list_.elements), value, _NO_ELEMENTS, _utf8_bytes(value))
     if op == "insert":
-        return Edit("insert", position_in(one, request), value, _NONE, _size(value))
+        return Edit("insert", insert_position(list_, request), value, _NO_ELEMENTS, _utf8_bytes(value))
     if op == "remove":
         try:
-            return Edit("delete", one.elements.index(value), size=_size(value))
+            return Edit("delete", list_.elements.index(value), size=_utf8_bytes(value))
         except ValueError:
-            told = shown(value) if request.native else value
-            hint = lookalikes.hint(value, one.elements) if request.native else ""
-            raise Refused("not_found", f"Elemento '{told}' não encontrado.", hint) from None
+            value_shown = truncated(value) if request.native else value
+            hint = lookalikes.hint(value, list_.elements) if request.native else ""
+            raise RequestRejected("not_found", f"Elemento '{value_shown}' não encontrado.", hint) from None
     if op == "sort":
         if elements is None:
-            elements = sorting.in_pieces(one.elements, request.by, request.descending)
-        return Edit("replace", elements=elements, size=one.size)
+            elements = sorting.sort_in_chunks(list_.elements, request.by, request.descending)
+        return Edit("replace", elements=elements, size=list_.size)
     if op == "clear":
         return Edit("replace", elements=[])
-    if one.undo is None:
-        raise Refused("nothing_to_undo", "Nada a desfazer.")
-    return one.undo
+    if list_.undo is None:
+        raise RequestRejected("nothing_to_undo", "Nada a desfazer.")
+    return list_.undo
 
 
-def _told(one: List, request: Request, edit: Edit, time_us: int) -> Change:
+def _describe_change(list_: List, request: Request, edit: Edit, time_us: int) -> Change:
     op = request.op
     value = request.value if op in _WITH_VALUE else None
     position = edit.position if edit.kind != "replace" else None
-    text = sentence(request, shown(request.value))
-    return Change(one.name, op, text, one.version, len(one.elements), time_us, value, position)
+    text = success_text(request, truncated(request.value))
+    return Change(list_.name, op, text, list_.version, len(list_.elements), time_us, value, position)
 
 
 _WITH_VALUE = ("append", "insert", "remove")
 
 
-def _size(value: str) -> int:
+def _utf8_bytes(value: str) -> int:
     return len(value) if value.isascii() else len(value.encode())

@@ -1,4 +1,4 @@
-"""What can be asked without changing anything: the answers to show, search, changes, lists and info."""
+"""The operations that change nothing: show, search, changes, lists and info."""
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
@@ -7,118 +7,118 @@ from typing import Any
 import orjson
 
 from frota.remote_list import lookalikes
-from frota.remote_list.changes import printed
-from frota.remote_list.lists import LONG, Change, List, Lists
-from frota.remote_list.messages import Outcome, Refused, Request, fields
+from frota.remote_list.changes import encode_response
+from frota.remote_list.lists import Change, List, Lists, Thresholds
+from frota.remote_list.messages import Outcome, Request, RequestRejected, response_fields
 
-_LARGE, _LONG_BYTES = 256 * 1024, 4 * 2**20  # bytes from which on an answer is large, or a list takes long to print
-_MOST_POSITIONS = 10_000  # that an answer to a search tells; how many there are, it tells as well
-_PIECE, _PIECE_BYTES = 4096, 2**18  # that are printed in one go, where it is done beside other work
+_MAX_POSITIONS = 10_000  # in the response to a search; `found` counts all
+_CHUNK_ELEMENTS, _CHUNK_BYTES = 4096, 2**18  # of one chunk, so that other threads get the interpreter lock
 
 
-def large_size(request: Request, one: List) -> int:
-    """Return about how many bytes an answer has, where it may have many; else 0."""
+def large_response_bytes(request: Request, list_: List, thresholds: Thresholds) -> int:
+    """Return the estimated size of a response that may be large, else 0."""
     if request.op == "changes":
-        return _LARGE
-    return one.size if request.op == "show" and one.size > _LARGE else 0
+        return thresholds.large_response_bytes
+    return list_.size if request.op == "show" and list_.size > thresholds.large_response_bytes else 0
 
 
-def takes_long(request: Request, one: List) -> bool:
-    """Tell whether others should not wait until a list has been printed."""
-    return request.op == "show" and (one.size > _LONG_BYTES or len(_wanted(request, one)) > LONG)
+def is_slow(request: Request, list_: List, thresholds: Thresholds) -> bool:
+    """Tell whether a list takes so long to show that a thread has to do it."""
+    return request.op == "show" and (
+        list_.size > thresholds.slow_bytes or len(_slice_range(request, list_)) > thresholds.slow_elements
+    )
 
 
-def answer(request: Request, lists: Lists, info: dict[str, Any]) -> bytes:
-    """Return the answer to a request that changes nothing; `info` is what it tells of the server. Raises Refused."""
-    one = lists.get(request.list)
-    outcome = outcome_of(one, "")
+def respond(request: Request, lists: Lists, info: dict[str, Any]) -> bytes:
+    """Return the response to a request that changes nothing; `info` has the server's fields. Raises RequestRejected."""
+    list_ = lists.get(request.list)
+    outcome = outcome_of(list_, "")
     if request.op == "show":
-        return b"".join(show(request, one))
+        return b"".join(show_chunks(request, list_))
     if request.op == "search":
-        return printed(request, _search(request, one))
+        return encode_response(request, _search(request, list_))
     if request.op == "changes":
-        outcome.more = _changes(lists, one, request.since)
+        outcome.extra = _changes(lists, list_, request.since)
     elif request.op == "lists":
-        outcome.more = {"lists": {name: len(other.elements) for name, other in lists.all.items()}}
+        outcome.extra = {"lists": {name: len(other.elements) for name, other in lists.by_name.items()}}
     else:
-        outcome.more = info
-    return printed(request, outcome)
+        outcome.extra = info
+    return encode_response(request, outcome)
 
 
-def outcome_of(one: List, text: str, error: str = "") -> Outcome:
-    """Return an outcome that tells length and version of a list."""
-    return Outcome(text, one.name, len(one.elements), one.version, error)
+def outcome_of(list_: List, text: str, error: str = "") -> Outcome:
+    """Return an outcome with the length and the version of a list."""
+    return Outcome(text, list_.name, len(list_.elements), list_.version, error)
 
 
-def refusal_of(one: List, error: Refused) -> Outcome:
-    """Return the outcome of a request that was refused."""
-    outcome = outcome_of(one, error.text, error.code)
+def rejection_of(list_: List, error: RequestRejected) -> Outcome:
+    """Return the outcome of a rejected request."""
+    outcome = outcome_of(list_, error.text, error.code)
     if error.hint:
-        outcome.more = {"hint": error.hint}
+        outcome.extra = {"hint": error.hint}
     return outcome
 
 
-def show(request: Request, one: List) -> Iterator[bytes]:
-    """Yield the parts of the answer to a show: Python's repr for the original's clients, JSON for native ones."""
-    wanted, elements = _wanted(request, one), one.elements
-    step = min(_PIECE, max(1, _PIECE_BYTES * len(elements) // max(1, one.size)))
-    pieces = (elements[start : min(start + step, wanted.stop)] for start in range(wanted.start, wanted.stop, step))
+def show_chunks(request: Request, list_: List, chunk_elements: int = _CHUNK_ELEMENTS) -> Iterator[bytes]:
+    """Yield the chunks of the response to a show: Python's repr for legacy clients, JSON for native ones."""
+    indexes, elements = _slice_range(request, list_), list_.elements
+    step = min(chunk_elements, max(1, _CHUNK_BYTES * len(elements) // max(1, list_.size)))
+    chunks = (elements[start : min(start + step, indexes.stop)] for start in range(indexes.start, indexes.stop, step))
     if not request.native:
-        yield from _joined(b"[", b", ", (repr(piece)[1:-1].encode() for piece in pieces), b"]")
+        yield from _joined(b"[", b", ", (repr(chunk)[1:-1].encode() for chunk in chunks), b"]")
         return
-    outcome = outcome_of(one, "")
-    outcome.more = {"start": wanted.start}
-    head = orjson.dumps(fields(outcome, request.id))[:-1] + b',"elements":['
-    yield from _joined(head, b",", (orjson.dumps(piece)[1:-1] for piece in pieces), b"]}")
+    outcome = outcome_of(list_, "")
+    outcome.extra = {"start": indexes.start}
+    head = orjson.dumps(response_fields(outcome, request.id))[:-1] + b',"elements":['
+    yield from _joined(head, b",", (orjson.dumps(chunk)[1:-1] for chunk in chunks), b"]}")
 
 
-def published(change: Change) -> dict[str, Any]:
-    """Return a change as those who watch the list are told of it."""
+def change_fields(change: Change) -> dict[str, Any]:
+    """Return a change as it is published."""
     time = datetime.fromtimestamp(change.time_us / 1e6, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    told: dict[str, Any] = {"list": change.list, "version": change.version, "length": change.length}
-    told |= {"op": change.op, "text": change.text, "time": time}
+    fields: dict[str, Any] = {"list": change.list, "version": change.version, "length": change.length}
+    fields |= {"op": change.op, "text": change.text, "time": time}
     if change.value is not None:
-        told["value"] = change.value
+        fields["value"] = change.value
     if change.position is not None:
-        told["position"] = change.position
-    return told
+        fields["position"] = change.position
+    return fields
 
 
-def _wanted(request: Request, one: List) -> range:
-    wanted = range(len(one.elements))[request.start : request.stop]
-    return wanted or range(0)
+def _slice_range(request: Request, list_: List) -> range:
+    return range(len(list_.elements))[request.start : request.stop] or range(0)
 
 
-def _joined(head: bytes, comma: bytes, pieces: Iterable[bytes], tail: bytes) -> Iterator[bytes]:
+def _joined(head: bytes, comma: bytes, chunks: Iterable[bytes], tail: bytes) -> Iterator[bytes]:
     yield head
-    for number, piece in enumerate(pieces):
+    for number, chunk in enumerate(chunks):
         if number:
             yield comma
-        yield piece
+        yield chunk
     yield tail
 
 
-def _changes(lists: Lists, one: List, since: int) -> dict[str, Any]:
-    """Return the changes after a version, oldest first; `more` says that there are others, to be asked for next."""
-    found, complete = lists.since(one.name, since)
-    told, size = [], 0
-    for change in found:
-        told.append(published(change))
+def _changes(lists: Lists, list_: List, since: int) -> dict[str, Any]:
+    """Return the changes after a version, oldest first; `more` tells the client to request the next ones."""
+    recent, complete = lists.changes_since(list_.name, since)
+    changes, size = [], 0
+    for change in recent:
+        changes.append(change_fields(change))
         size += len(change.value or "")
-        if size > _LARGE:
+        if size > lists.thresholds.large_response_bytes:
             break
-    return {"changes": told, "complete": complete, "more": len(told) < len(found)}
+    return {"changes": changes, "complete": complete, "more": len(changes) < len(recent)}
 
 
-def _search(request: Request, one: List) -> Outcome:
+def _search(request: Request, list_: List) -> Outcome:
     if not request.native:
-        return outcome_of(one, "Encontrado" if request.value in one.elements else "Não encontrado")
-    found = one.elements.count(request.value)
-    if not found:
-        raise Refused("not_found", "Não encontrado", lookalikes.hint(request.value, one.elements))
+        return outcome_of(list_, "Encontrado" if request.value in list_.elements else "Não encontrado")
+    count = list_.elements.count(request.value)
+    if not count:
+        raise RequestRejected("not_found", "Não encontrado", lookalikes.hint(request.value, list_.elements))
     positions = [-1]
-    while len(positions) <= min(found, _MOST_POSITIONS):
-        positions.append(one.elements.index(request.value, positions[-1] + 1))
-    outcome = outcome_of(one, "Encontrado")
-    outcome.more = {"found": found, "positions": positions[1:]}
+    while len(positions) <= min(count, _MAX_POSITIONS):
+        positions.append(list_.elements.index(request.value, positions[-1] + 1))
+    outcome = outcome_of(list_, "Encontrado")
+    outcome.extra = {"found": count, "positions": positions[1:]}
     return outcome

@@ -1,40 +1,45 @@
-"""The last answer to each client, so that a request that is sent again changes nothing again."""
+"""The response cache: the last response to each client, so that a repeated request changes nothing again."""
 
-from frota.remote_list.messages import Refused, Request
+from frota.remote_list.messages import Request, RequestRejected
 
 
 class ResponseCache:
-    """Number and answer of the last change of every client; who has been silent longest is forgotten first.
+    """Number and response of each client's last change; the least recently used clients are evicted.
 
-    A client has one change under way at a time and numbers them upwards: its last answer is all it can ask for again.
+    One response a client is enough: it has one change in flight at a time, and numbers them upwards.
     """
 
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self.all: dict[str, tuple[int, bytes]] = {}
+    def __init__(self, max_clients: int) -> None:
+        self._max_clients = max_clients
+        self.by_client: dict[str, tuple[int, bytes]] = {}
 
     def find(self, request: Request) -> bytes | None:
-        """Return the answer given before to the same id, None for a new one. Raises Refused for an older number."""
-        known = self.all.get(request.client)
-        if known is None or request.number > known[0]:
+        """Return the cached response to a repeated request, None for a new one.
+
+        Raises RequestRejected for a number lower than the client's last one.
+        """
+        cached = self.by_client.get(request.client)
+        if cached is None or request.number > cached[0]:
             return None
-        if request.number < known[0]:
-            raise Refused("superseded", f"Pedido {request.number} já superado: o último deste cliente é {known[0]}.")
-        return known[1]
+        if request.number < cached[0]:
+            raise RequestRejected(
+                "superseded", f"Pedido {request.number} já superado: o último deste cliente é {cached[0]}."
+            )
+        return cached[1]
 
-    def note(self, client: str, number: int, answer: bytes) -> tuple[int, bytes] | None:
-        """Remember an answer; return the one that it takes the place of."""
-        former = self.all.pop(client, None)  # put in anew, so that the order is that of the last use
-        self.all[client] = (number, answer)
-        return former
+    def store(self, client: str, number: int, response: bytes) -> tuple[int, bytes] | None:
+        """Cache a response; return the one that it replaced, for `roll_back`."""
+        previous = self.by_client.pop(client, None)  # moves the client to the end: the order is that of the last use
+        self.by_client[client] = (number, response)
+        return previous
 
-    def trim(self) -> None:
-        """Forget those who are too many; not before what was remembered last is sure to stay."""
-        while len(self.all) > self._most:
-            del self.all[next(iter(self.all))]
+    def evict(self) -> None:
+        """Evict clients beyond the maximum. Call it only when the newest responses are on disk."""
+        while len(self.by_client) > self._max_clients:
+            del self.by_client[next(iter(self.by_client))]
 
-    def take_back(self, client: str, former: tuple[int, bytes] | None) -> None:
-        """Forget the newest answer to a client as if it had never been."""
-        self.all.pop(client, None)
-        if former:
-            self.all[client] = former
+    def roll_back(self, client: str, previous: tuple[int, bytes] | None) -> None:
+        """Remove the newest response to a client and restore the previous one."""
+        self.by_client.pop(client, None)
+        if previous:
+            self.by_client[client] = previous

@@ -1,4 +1,4 @@
-"""The settings of the list's server; every key is REMOTE_LIST_ + the field's name in capitals."""
+"""Settings of the list's server; every key is REMOTE_LIST_ + the field's name in capitals."""
 
 import os
 import re
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from frota.core.settings import setting
 from frota.logs.log import LEVELS
-from frota.net.addresses import parse_host
+from frota.net import addresses
 from frota.remote_list import keys
 from frota.storage.state_folder import default_directory
 
@@ -19,50 +19,52 @@ _CLIENT = re.compile(r"([\w.-]{1,64})=([0-9a-f]{64})")
 
 
 def parse_clients(text: str) -> tuple[tuple[str, str], ...]:
-    """Read `NAME=KEY,…`, each KEY 64 hexadecimal digits. Raises ValueError saying what would be right."""
+    """Parse `NAME=KEY,…`, each KEY 64 hexadecimal digits. Raises ValueError that says the right form."""
     clients = []
     for part in filter(None, map(str.strip, text.split(","))):
-        found = _CLIENT.fullmatch(part)
-        if found is None:
+        match = _CLIENT.fullmatch(part)
+        if match is None:
             raise ValueError(f"{part[:80]!r} must be NAME=KEY, the KEY as `frota list keygen` prints it")
-        clients.append((found[1], found[2]))
+        clients.append((match[1], match[2]))
     return tuple(clients)
 
 
 @dataclass(frozen=True)
 class ServerSettings:
-    """What `frota list serve` can be told."""
+    """The settings of `frota list serve`."""
 
-    host: str = setting("127.0.0.1", "address to listen on; :: for every one, IPv4 too", parse=parse_host)
+    host: str = setting("127.0.0.1", "address to listen on; :: for all, IPv4 included", parse=addresses.parse_host)
     port: int = setting(1234, "port for requests, 0 for any free one", low=0, high=65535)
-    watch_port: int = setting(0, "port that changes are published on, 0 for any free one", low=0, high=65535)
-    clear_port: int = setting(
-        0, "further port for requests in clear text, for the original's clients, 0 for none", low=0, high=65535
-    )
-    backlog: int = setting(1024, "connections the kernel holds until they are accepted", low=1, high=65535)
-    max_connections: int = setting(10_000, "connections of clients and subscribers, together", low=1, high=100_000)
-    state_dir: Path | None = setting(None, "folder in which the lists are kept", parse=Path)
+    watch_port: int = setting(0, "port on which changes are published, 0 for any free one", low=0, high=65535)
+    clear_port: int = setting(0, "additional port for legacy clients, in clear text, 0 for none", low=0, high=65535)
+    backlog: int = setting(1024, "connections that the kernel queues before they are accepted", low=1, high=65535)
+    max_connections: int = setting(10_000, "connections of clients and subscribers together", low=1, high=100_000)
+    state_dir: Path | None = setting(None, "folder of the write-ahead log and the snapshots", parse=Path)
     security: str = setting(
-        "auto", "curve, clear, or auto: curve where there is a key, else clear, on loopback only", choices=SECURITY
+        "auto", "curve, clear, or auto: curve with a key, else clear text on loopback only", choices=SECURITY
     )
-    key_file: Path | None = setting(None, "the server's secret key, as `frota list keygen` makes it", parse=Path)
-    public_key: str = setting("", "the public key that must belong to it", parse=keys.hexadecimal)
+    key_file: Path | None = setting(None, "file with the server's secret key, from `frota list keygen`", parse=Path)
+    public_key: str = setting("", "the public key that must match it", parse=keys.parse_key)
     clients: tuple[tuple[str, str], ...] = setting(
-        (), "who may connect with curve, NAME=PUBLICKEY,…", live=True, parse=parse_clients
+        (), "allow-list of clients for curve, NAME=PUBLICKEY,…", live=True, parse=parse_clients
     )
-    durable: bool = setting(True, "whether changes are on disk before they are answered; no keeps them in memory only")
-    max_lists: int = setting(1000, "named lists", low=1, high=10**6)
+    durable: bool = setting(True, "whether changes are on disk before the response; no keeps them in memory only")
+    max_lists: int = setting(1000, "number of lists", low=1, high=10**6)
     max_elements: int = setting(2_000_000, "elements in all lists together", low=1, high=10**9)
     max_bytes: int = setting(64 * 2**20, "size of all elements together", unit="bytes", low=1, high=2**40)
     max_element_bytes: int = setting(65536, "size of one element", unit="bytes", low=1, high=4 * 2**20)
     remembered_clients: int = setting(
-        10_000, "clients whose last answer is remembered, so that a repeated request changes nothing", low=1, high=10**7
+        10_000, "clients in the response cache, which makes a repeated request change nothing", low=1, high=10**7
     )
     snapshot_bytes: int = setting(
-        16 * 2**20, "growth of the journal after which a snapshot is made", unit="bytes", low=4096, high=2**30
+        16 * 2**20,
+        "growth of the write-ahead log after which a snapshot is written",
+        unit="bytes",
+        low=4096,
+        high=2**30,
     )
     log_requests_per_second: int = setting(
-        50, "requests logged one by one, 0 for none; the others are counted", low=0, high=10**6, live=True
+        50, "rate limit of logged requests, 0 for none; suppressed ones are counted", low=0, high=10**6, live=True
     )
     log_level: str = setting("INFO", "least severe level logged", choices=LEVELS, live=True)
 
@@ -75,12 +77,12 @@ class ServerSettings:
 
     @property
     def directory(self) -> Path:
-        """Where the lists are kept."""
+        """The state folder."""
         return self.state_dir or default_directory(SERVER_UNIT)
 
     @property
     def secret_key_file(self) -> Path | None:
-        """The file of the secret key: the one that is set, else systemd's credential `key`, else none."""
+        """The file of the secret key: the configured one, else systemd's credential `key`, else None."""
         if self.key_file:
             return self.key_file
         credential = Path(os.environ.get("CREDENTIALS_DIRECTORY", "/nowhere")) / "key"

@@ -133,7 +133,7 @@ def decode(record: Record) -> Iterator[Kept]:
     """Yield the readings of a record, in the order in which they came; raises nothing, whatever is in it."""
     client = None if record.producer == NO_PRODUCER else str(UUID(bytes=record.producer))
     for peer, outside, lines in _sections(record.payload):
-        first = record.number - len(lines) + 1
+        first = record.sequence - len(lines) + 1
         for index, line in enumerate(lines):
             number = first + index if client else None
             yield Kept(record.time_us, peer, line.removesuffix("\r"), index not in outside, client, number)

@@ -1,1 +1,1 @@
-"""What is kept on disk: the state folder of a unit, and the write-ahead log."""
+"""Durable storage: state folders, atomic files, SQLite, the write-ahead log."""

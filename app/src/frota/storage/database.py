@@ -1,20 +1,20 @@
-"""SQLite files that survive a crash: write-ahead log, a sync at each commit, errors that name file and remedy."""
+"""SQLite files that survive a crash: WAL mode, a sync at each commit, errors that name the file and a remedy."""
 
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-_REPAIR = "repair the file, or remove it to begin anew"
+_REPAIR = "repair the file, or remove it to start empty"
 _ADVICE = {
     sqlite3.SQLITE_CORRUPT: _REPAIR,
     sqlite3.SQLITE_NOTADB: _REPAIR,
-    sqlite3.SQLITE_FULL: "free space where it is",
+    sqlite3.SQLITE_FULL: "free disk space",
 }
 
 
 def connect(file: Path) -> sqlite3.Connection:
-    """Open a file, or make it; what is executed outside a `transaction` is one by itself. Raises sqlite3.Error."""
+    """Open or create a database in autocommit mode; see `transaction`. Raises sqlite3.Error."""
     connection = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
@@ -23,7 +23,7 @@ def connect(file: Path) -> sqlite3.Connection:
 
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """Write all that the block executes, with one sync at its end, or nothing of it. Raises sqlite3.Error."""
+    """Execute the block as one transaction, with one sync at its end. Raises sqlite3.Error."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -35,6 +35,6 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 def explained(file: Path, error: Exception) -> OSError:
-    """Return an error of SQLite's as one that says which file, and what to do where that is known."""
-    advice = _ADVICE.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)  # what is above are details
+    """Return an SQLite error as an OSError with the file and, where known, what to do."""
+    advice = _ADVICE.get(getattr(error, "sqlite_errorcode", 0) & 0xFF)  # the upper bits are an extended code
     return OSError(f"{file}: {error}{f'; {advice}' if advice else ''}")

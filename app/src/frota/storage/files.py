@@ -1,4 +1,4 @@
-"""Files that survive a power failure: their content, and their names in their folder."""
+"""Files whose content and names survive a power failure."""
 
 import os
 from collections.abc import Iterable
@@ -7,13 +7,13 @@ from typing import BinaryIO
 
 
 def sync(file: BinaryIO) -> None:
-    """Have what was written to a file on the disk. Raises OSError."""
+    """Flush and fsync a file. Raises OSError."""
     file.flush()
     os.fsync(file.fileno())
 
 
 def sync_folder(folder: Path) -> None:
-    """Have the names in a folder on the disk: files that were made, renamed or deleted. Raises OSError."""
+    """Fsync a folder: the names of files created, renamed or deleted in it. Raises OSError."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)
@@ -22,10 +22,9 @@ def sync_folder(folder: Path) -> None:
 
 
 def replace(path: Path, content: Iterable[bytes]) -> None:
-    """Replace a file, or make it, atomically: a reader, also after a crash, finds the former or the new content.
+    """Replace or create a file atomically: readers, also after a crash, see the former or the new content.
 
-    What an interrupted call leaves, a file of the same name with the suffix `.new`, the next one overwrites. Raises
-    OSError.
+    Writes a file with the suffix `.new` first; the next call overwrites one that a crash left. Raises OSError.
     """
     new = path.with_suffix(".new")
     with new.open("wb") as file:

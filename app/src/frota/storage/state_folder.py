@@ -1,4 +1,4 @@
-"""The folder in which a unit keeps what must outlive it."""
+"""The state folder of a unit: where it is, and its lock."""
 
 import fcntl
 import os
@@ -9,13 +9,13 @@ from frota.core.errors import StateError
 
 
 def default_directory(unit: str) -> Path:
-    """Return systemd's $STATE_DIRECTORY (the first, if several), else a folder of the user's own."""
+    """Return systemd's $STATE_DIRECTORY (the first of several), else a folder in the user's home."""
     given = os.environ.get("STATE_DIRECTORY", "").partition(":")[0]
     return Path(given) if given else Path.home() / ".local" / "state" / "frota" / unit
 
 
 def lock(directory: Path) -> IO[str]:
-    """Create the folder and claim it; the claim lasts until the file is closed. Raises StateError."""
+    """Create and lock the folder; closing the returned file releases the lock. Raises StateError."""
     try:
         directory.mkdir(parents=True, exist_ok=True)
         handle = (directory / "lock").open("a+", encoding="ascii")

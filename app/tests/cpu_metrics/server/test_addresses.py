@@ -3,8 +3,6 @@
 import asyncio
 import json
 import socket
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +15,8 @@ from frota.cpu_metrics.agent.uplink import Uplink
 from frota.cpu_metrics.messages import hello
 from frota.cpu_metrics.settings import PREFIX, AgentSettings, ServerSettings
 from frota.cpu_metrics.viewer.query import Client
-from support import PATIENCE, frota, output
-from support.metrics import RUN, SAMPLE, TEXT, inner, run, until
+from support import PATIENCE, frota, output, ran, until
+from support.metrics import RUN, SAMPLE, TEXT, inner, run
 
 
 def ask(*words: object) -> list[dict[str, object]]:
@@ -86,11 +84,10 @@ def test_a_host_with_its_port_is_refused_in_the_settings_with_what_is_right(cls:
 
 @pytest.mark.parametrize("text", ["[::1]:x", "[::1]:0", "[::1]:99999", "web-1:", ":5001", "[::1"])
 def test_a_viewer_is_told_what_is_wrong_with_an_address(text: str) -> None:
-    command = [sys.executable, "-m", "frota", "cpu", "top", "--once", "--host", text]
-    done = subprocess.run(command, check=False, capture_output=True, timeout=PATIENCE)
+    done = ran("cpu", "top", "--once", "--host", text)
     assert done.returncode == 2
-    assert repr(text) in done.stderr.decode()
-    assert "Traceback" not in done.stderr.decode()
+    assert repr(text) in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -103,10 +100,9 @@ def test_a_computers_name_is_refused_with_the_character_that_is_wrong(name: str,
 
 
 def test_the_server_of_an_ipv6_address_that_is_not_here_says_which(tmp_path: Path) -> None:
-    words = ["cpu", "serve", "--host", "2001:db8::1", "--port", "0", "--state-dir", str(tmp_path)]
-    done = subprocess.run([sys.executable, "-m", "frota", *words], check=False, capture_output=True, timeout=PATIENCE)
+    done = ran("cpu", "serve", "--host", "2001:db8::1", "--port", 0, "--state-dir", tmp_path)
     assert done.returncode == 1
-    assert "cannot start: [2001:db8::1]:0: " in done.stderr.decode()
+    assert "cannot start: [2001:db8::1]:0: " in done.stderr
 
 
 def test_a_hello_over_ipv6_is_read(tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ import socket
 from contextlib import ExitStack
 from pathlib import Path
 
-from support import PATIENCE, read_all
-from support.metrics import metrics, until
+from support import PATIENCE, read_all, until
+from support.metrics import metrics
 
 FEW = 160
 

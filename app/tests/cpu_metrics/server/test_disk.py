@@ -49,7 +49,7 @@ def test_a_full_disk_is_told_as_that_and_nothing_is_promised_that_is_not_on_it(
 
     run(scenario())
     assert told[-2:] == [
-        ("disk_failed", f"{tmp_path}/state/history.sqlite: database or disk is full; free space where it is; {LAST}"),
+        ("disk_failed", f"{tmp_path}/state/history.sqlite: database or disk is full; free disk space; {LAST}"),
         ("stopped", "stopped; what was not acknowledged is left to its agents"),
     ]
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from frota.cpu_metrics.framing import Reading
 from frota.cpu_metrics.messages import hello
 from frota.cpu_metrics.server.unnamed_agents import UnnamedAgents
-from support.metrics import RUN, SAMPLE, TEXT, MetricsServer, inner, run, until
+from support import until
+from support.metrics import RUN, SAMPLE, TEXT, MetricsServer, inner, run
 
 
 def test_a_new_run_of_an_agent_numbers_anew_and_misses_nothing(running: MetricsServer) -> None:

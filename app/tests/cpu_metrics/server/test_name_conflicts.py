@@ -11,8 +11,8 @@ import pytest
 
 from frota.cpu_metrics.messages import Sample, hello
 from frota.cpu_metrics.server import name_conflicts
-from support import frota
-from support.metrics import RUN, SAMPLE, Inner, InnerAgent, MetricsServer, inner, metrics, run, until
+from support import frota, until
+from support.metrics import RUN, SAMPLE, Inner, InnerAgent, MetricsServer, inner, metrics, run
 
 RUNS = [f"{number:032x}" for number in range(1, 30)]
 ONE, OTHER, THIRD = "a1" * 16, "b2" * 16, "c3" * 16  # processes of agents

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from support import PATIENCE, read_all
-from support.metrics import RUN, SAMPLE, TEXT, MetricsServer, metrics, until
+from support import PATIENCE, read_all, until
+from support.metrics import RUN, SAMPLE, TEXT, MetricsServer, metrics
 
 
 def test_a_native_sample_is_acknowledged_and_shown_as_it_was_measured(running: MetricsServer) -> None:
@@ -229,7 +229,7 @@ def test_a_reload_takes_what_may_change_live(tmp_path: Path) -> None:
     with metrics(tmp_path, "--env-file", env, "--threshold-samples", 1) as server, server.agent() as agent:
         env.write_text("CPU_THRESHOLDS=cpu:20:10\n", encoding="utf-8")
         server.process.send_signal(signal.SIGHUP)
-        server.wait_for("configuration read again")
+        server.wait_for("configuration reloaded")
         agent.send(1)
         server.wait_for("web-1: cpu is at 22.9 %")
 

@@ -2,12 +2,11 @@
 
 import json
 import subprocess
-import sys
 from typing import Any
 
 import pytest
 
-from support import PATIENCE, reserved_port
+from support import ran, reserved_port
 from support.viewer import END, fake, lines
 
 STRETCH: dict[str, Any] = {
@@ -24,8 +23,7 @@ STRETCH: dict[str, Any] = {
 
 
 def run(port: int, *words: object) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "frota", "cpu", "history", "--port", str(port), *map(str, words)]
-    return subprocess.run(command, check=False, capture_output=True, encoding="utf-8", timeout=PATIENCE)
+    return ran("cpu", "history", "--port", port, *words)
 
 
 def test_a_sample_is_a_line() -> None:

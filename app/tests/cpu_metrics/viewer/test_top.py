@@ -5,7 +5,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +12,15 @@ import pytest
 
 from frota.cpu_metrics import cli
 from frota.cpu_metrics.viewer.host_status import SORTS
-from support import PATIENCE, frota, reserved_port
-from support.viewer import ENTERED, Fake, Terminal, fake, host, lines, terminal, wait_until
+from support import PATIENCE, frota, ran, reserved_port, until
+from support.viewer import ENTERED, Fake, Terminal, fake, host, lines, terminal
 
 HOSTS = [host("web-1", 64), host("db-1", 8, state="stale", age=23.0), host("pi", 1)]
 
 
 def run(server: Fake | int, *words: object, **environment: str) -> "subprocess.CompletedProcess[str]":
     port = server if isinstance(server, int) else server.port
-    command = [sys.executable, "-m", "frota", "cpu", "top", "--port", str(port), *map(str, words)]
-    environ = {**os.environ, "LC_ALL": "C.UTF-8", **environment}
-    return subprocess.run(command, check=False, capture_output=True, encoding="utf-8", timeout=PATIENCE, env=environ)
+    return ran("cpu", "top", "--port", port, *words, env={**os.environ, "LC_ALL": "C.UTF-8", **environment})
 
 
 def shown(server: Fake, *words: object, **options: Any) -> Any:
@@ -172,7 +169,7 @@ def test_a_terminal_that_takes_nothing_any_more_keeps_nobody_from_ending() -> No
         top.wait_for("web-1")
         asked = len(server.asked)
         top.type("\x1b[B" * 100)  # each a reason to draw, while nobody reads
-        wait_until(lambda: len(server.asked) > asked + 10)
+        until(lambda: len(server.asked) > asked + 10, "it does not ask so often")
         top.process.send_signal(signal.SIGTERM)
         assert top.process.wait(PATIENCE) == 128 + signal.SIGTERM
 

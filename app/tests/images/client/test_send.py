@@ -2,7 +2,6 @@
 
 import os
 import re
-import select
 import signal
 import subprocess
 import threading
@@ -13,7 +12,7 @@ import pytest
 
 from frota.images import messages
 from frota.images.proto import images_pb2 as native
-from support import PATIENCE, frota, reserved_port
+from support import PATIENCE, frota, reserved_port, until
 from support.fake_producer import Fake, Received, fake
 from support.images import CLEAN, images, pictures, send
 
@@ -246,8 +245,7 @@ def test_interrupt_lists_accepted_and_in_doubt(tmp_path: Path) -> None:
         process = frota(*words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=CLEAN)
         assert process.stdout
         said = b"".join(process.stdout.readline() for _ in range(3))
-        while not any(server.watched):
-            select.select([], [], [], 0.01)
+        until(lambda: any(server.watched), "nobody waits for the image")
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=PATIENCE)
         gate.set()

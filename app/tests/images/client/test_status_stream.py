@@ -1,10 +1,8 @@
 """What becomes of images is told to their end, whatever becomes of the stream that tells it."""
 
 import asyncio
-import select
 import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +14,7 @@ from frota.images.access import ClientSettings
 from frota.images.client.client import Client
 from frota.images.client.status_stream import StatusStream, StreamTimes
 from frota.images.proto import images_pb2 as native
-from support import PATIENCE, frota
+from support import PATIENCE, frota, until
 from support.fake_producer import DONE, Fake, fake
 from support.images import CLEAN, images, pictures, send
 
@@ -47,10 +45,9 @@ def follow(
 def waiting(server: Fake, path: Path, *words: object) -> Iterator["subprocess.Popen[bytes]"]:
     """Run a command that waits for an image, which the server has just told to be queued."""
     address = f"127.0.0.1:{server.port}"
-    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     process = frota("images", "send", *words, path, address, env=CLEAN, **pipes)
-    while not server.watched:
-        select.select([], [], [], 0.01)
+    until(lambda: server.watched, "nobody waits for the image")
     yield process
 
 
@@ -62,8 +59,7 @@ def test_changes_are_reported_once() -> None:
         thread = threading.Thread(target=lambda: told.extend(follow(server, ["a" * 32], times=times)))
         told: list[Any] = []
         thread.start()
-        while len(server.watched) < 5:
-            select.select([], [], [], 0.01)
+        until(lambda: len(server.watched) >= 5, "there are no new streams")
         server.change(lambda _: (native.DONE,))
         thread.join(PATIENCE)
     assert [state for _, state in told] == [native.WORKING, native.DONE]
@@ -88,10 +84,7 @@ def test_waiting_image_joins_the_stream() -> None:
         server.names = names
         thread = threading.Thread(target=lambda: told.extend(follow(server, ids)))
         thread.start()
-        deadline = time.monotonic() + PATIENCE
-        while not any(ids[-1] in asked for asked in server.watched):
-            assert time.monotonic() < deadline
-            select.select([], [], [], 0.01)
+        until(lambda: any(ids[-1] in asked for asked in server.watched), "the last image is not asked for")
         server.change(lambda _: (native.DONE,))
         thread.join(PATIENCE)
     assert sorted(image for image, state in told if state == native.DONE) == ids
@@ -126,8 +119,7 @@ def test_unknown_image_is_queried_again() -> None:
         thread = threading.Thread(target=lambda: told.extend(follow(server, ["a" * 32], PATIENCE, times=times)))
         told: list[Any] = []
         thread.start()
-        while len(server.watched) < 3:
-            select.select([], [], [], 0.01)
+        until(lambda: len(server.watched) >= 3, "it is not asked for again")
         server.names = {"a" * 32: "a.jpg"}
         thread.join(PATIENCE)
     assert [state for _, state in told] == list(DONE)

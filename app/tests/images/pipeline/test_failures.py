@@ -29,7 +29,7 @@ def test_kills_of_workers_broker_producer_and_s3_lose_no_image_and_double_none(p
         clients = [threads.submit(send_forty, pipeline, number, accepted, stop) for number in range(8)]
         try:
             for one in (destroyer, *clients):
-                one.result(100)
+                one.result(300)
         finally:
             stop.set()
     assert len(accepted) == 320
@@ -39,7 +39,7 @@ def test_kills_of_workers_broker_producer_and_s3_lose_no_image_and_double_none(p
         dead.update(str((properties.headers or {})["sha256"]) for properties, _ in pipeline.broker.take(DEAD))
         return len(pipeline.s3.names()) + len(dead) >= len(accepted)
 
-    until(all_are_somewhere, "every image is in S3 or dead", 50)
+    until(all_are_somewhere, "every image is in S3 or dead", 200)
     found = Counter(pipeline.s3.metadata(key)["source-sha256"] for key in pipeline.s3.names())
     assert set(accepted) - set(found) - dead == set()
     uploaded = {f"{client}-{count}_gray.png" for client in range(8) for count in UPLOADED}

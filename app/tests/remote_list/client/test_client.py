@@ -1,8 +1,9 @@
-"""The lazy pirate: whatever becomes of servers, connections and answers, a change is made once or an error says so."""
+"""The client's retries: whatever fails, a change is made once, or an error says so."""
 
 import json
 import re
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,15 +12,16 @@ from typing import Any
 import pytest
 
 from frota.core.errors import ServerUnavailable
-from frota.remote_list.access import Access
 from frota.remote_list.client.client import Client
+from frota.remote_list.client_settings import ClientSettings
 from support import PATIENCE, reserved_port
 from support.fake_list_server import CUT, answered, fake
 from support.list_clients import client
 from support.zmq_server import list_server
 
 
-def test_a_lost_answer_is_asked_for_again_with_the_same_id_over_a_new_connection() -> None:
+def test_lost_response_is_retried_with_the_same_id() -> None:
+    """After a timeout, the request is repeated with its id over a new connection."""
     answers = iter([0, 1])
     with fake(lambda request: [answered(request)] * next(answers)) as server, client(server.port) as one:
         assert one.ask("append", value="a b").text == "Feito."
@@ -28,7 +30,8 @@ def test_a_lost_answer_is_asked_for_again_with_the_same_id_over_a_new_connection
     assert first != second
 
 
-def test_every_request_has_the_number_behind_the_last_and_says_only_what_belongs_to_it() -> None:
+def test_requests_are_numbered() -> None:
+    """Requests have consecutive numbers and only the fields of their operation."""
     with fake(lambda request: [answered(request)]) as server, client(server.port, list="other") as one:
         one.ask("append", value="a b")
         one.ask("clear")
@@ -43,7 +46,8 @@ def test_every_request_has_the_number_behind_the_last_and_says_only_what_belongs
     assert second == {"op": "clear", "list": "other"}
 
 
-def test_a_request_belongs_to_the_trace_that_the_environment_names(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_request_joins_the_trace_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request has the trace id of TRACEPARENT, with a span of its own."""
     monkeypatch.setenv("TRACEPARENT", f"00-{'ab' * 16}-{'cd' * 8}-01")
     with fake(lambda request: [answered(request)]) as server, client(server.port) as one:
         one.ask("info")
@@ -51,50 +55,58 @@ def test_a_request_belongs_to_the_trace_that_the_environment_names(monkeypatch: 
     assert "cd" * 8 not in server.received[0][1].decode()
 
 
-def test_a_connection_that_ends_is_known_at_once_and_not_after_a_time_out() -> None:
+def test_lost_connection_is_retried_at_once() -> None:
+    """A connection that ends is noticed at once, not at the timeout."""
     cuts = iter([[CUT], []])
     with fake(lambda request: next(cuts) or [answered(request)]) as server, client(server.port, 0.9) as one:
         assert one.ask("clear").ok
     assert len(server.received) == 2
 
 
-def test_a_connection_that_ended_while_nothing_was_asked_costs_no_request() -> None:
+def test_connection_lost_while_idle() -> None:
+    """A connection that ended while idle is replaced before the next request."""
     cuts = iter([[CUT], []])
     with (
         fake(lambda request: [answered(request), *next(cuts)]) as server,
         client(server.port, 0.9) as one,
     ):
         assert one.ask("clear").ok
-        assert one._channel
-        while not one._channel.lost:
-            one._channel._monitor.poll(int(PATIENCE * 1000))
+        assert one._connection
+        deadline = time.monotonic() + PATIENCE
+        while not one._connection.lost:
+            assert time.monotonic() < deadline
+            one._connection._monitor.poll(100)
         assert one.ask("undo").ok
     assert len(server.received) == 2
 
 
-def test_a_server_that_comes_late_is_waited_for() -> None:
+def test_server_started_late() -> None:
+    """The client waits for a server that starts late."""
     with reserved_port() as port, ExitStack() as later:
         late = fake(lambda request: [answered(request)], port)
-        access = Access(port=port, patience=PATIENCE)
+        access = ClientSettings(port=port, patience=PATIENCE)
 
         def begin(_: str) -> None:
             later.enter_context(late)
 
-        with Client(access, tell=begin) as one:
+        with Client(access, warn=begin) as one:
             assert one.ask("clear").ok
 
 
-def test_a_server_that_stays_away_is_told_of_in_one_line(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+def test_unavailable_server_is_one_warning(
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("frota.remote_list.client.client._FIRST_WAIT", 0.1)
-    monkeypatch.setattr("frota.remote_list.client.client._LONGEST_PAUSE", 0.1)
-    with reserved_port() as port, client(port, 1) as one, pytest.raises(ServerUnavailable):
-        one.ask("clear")
+    """An unavailable server is reported in one line."""
+    with reserved_port() as port:
+        access = ClientSettings(port=port, patience=1)
+        with Client(access, first_timeout_s=0.1, max_backoff_s=0.1) as one, pytest.raises(ServerUnavailable):
+            one.ask("clear")
     assert capsys.readouterr().err == f"frota: 127.0.0.1:{port} does not answer, trying again\n"
 
 
-def test_answers_that_come_twice_or_late_are_not_taken_for_those_to_the_next_request() -> None:
+def test_duplicate_response_is_discarded() -> None:
+    """A duplicate response is not taken for that of the next request."""
+
     def twice(request: bytes) -> list[bytes]:
         return [answered(request, version=int(json.loads(request)["id"].partition(":")[2]))] * 2
 
@@ -102,28 +114,32 @@ def test_answers_that_come_twice_or_late_are_not_taken_for_those_to_the_next_req
         assert [one.ask("info").version for _ in range(5)] == [1, 2, 3, 4, 5]
 
 
-def test_an_answer_to_another_request_is_none() -> None:
+def test_response_with_another_id_is_discarded() -> None:
+    """A response with another id is discarded, and the request repeated."""
     wrong: Iterator[dict[str, Any]] = iter([{"id": "0" * 32 + ":7", "version": 5}, {"version": 6}])
     with fake(lambda request: [answered(request, **next(wrong))]) as server, client(server.port) as one:
         assert one.ask("clear").version == 6
     assert server.received[0][1] == server.received[1][1]
 
 
-def test_a_busy_server_is_asked_again() -> None:
+def test_busy_response_is_retried() -> None:
+    """A request is repeated while the server is busy."""
     busy: Iterator[dict[str, Any]] = iter([{"ok": False, "error": "busy", "text": "Ocupado."}, {}])
     with fake(lambda request: [answered(request, **next(busy))]) as server, client(server.port) as one:
         assert one.ask("sort").ok
     assert server.received[0] == server.received[1]
 
 
-def test_a_refusal_is_an_answer() -> None:
+def test_rejection_is_a_response() -> None:
+    """A rejection is returned, not retried."""
     refusal: dict[str, Any] = {"ok": False, "error": "full", "text": "Limite atingido."}
     with fake(lambda request: [answered(request, **refusal)]) as server, client(server.port) as one:
         answer = one.ask("append", value="x")
     assert (answer.ok, answer.text) == (False, "Limite atingido.")
 
 
-def test_a_killed_server_is_a_pause_to_its_clients_and_every_change_is_made_once(tmp_path: Path) -> None:
+def test_killed_server_is_a_pause(tmp_path: Path) -> None:
+    """Kills and restarts of the server neither lose nor repeat a change."""
     numbers = [str(number) for number in range(300)]
     with list_server(tmp_path) as server, client(server.port) as one:
         appended = threading.Semaphore(0)

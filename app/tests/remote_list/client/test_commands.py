@@ -1,4 +1,4 @@
-"""The commands for scripts: what they print, their exit statuses, and how they are told where the server is."""
+"""The commands for scripts: their output, their exit statuses, and their settings."""
 
 import io
 import json
@@ -13,11 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frota import cli
-from frota.remote_list import access, keys
+from frota.remote_list import client_settings, keys
 from frota.remote_list.cli import _slice
-from support import PATIENCE, frota, reserved_port
+from support import PATIENCE, frota, ran, reserved_port
 from support.fake_list_server import answered, fake
-from support.legacy_list_server import original_server
+from support.legacy_list_server import legacy_server
+from support.processes import read_until
 from support.zmq_server import list_server
 
 Run = Callable[..., tuple[int, str]]
@@ -25,7 +26,7 @@ Run = Callable[..., tuple[int, str]]
 
 @pytest.fixture(autouse=True)
 def no_settings_of_this_machine(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(access, "FLEET_FILE", tmp_path / "none.env")
+    monkeypatch.setattr(client_settings, "FLEET_FILE", tmp_path / "none.env")
     for name in [name for name in os.environ if name.startswith(("REMOTE_LIST_", "FROTA_"))]:
         monkeypatch.delenv(name)
 
@@ -36,9 +37,9 @@ def run(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.
 
     def run(*words: str) -> tuple[int, str]:
         status = cli.main(["list", *words])
-        said, errors = capsys.readouterr()
+        output, errors = capsys.readouterr()
         assert errors == ""
-        return status, said
+        return status, output
 
     with list_server(tmp_path) as server:
         monkeypatch.setenv("REMOTE_LIST_PORT", str(server.port))
@@ -53,7 +54,8 @@ def failing(words: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, 
     return status, capsys.readouterr().err
 
 
-def test_elements_are_added_shown_found_and_removed(run: Run) -> None:
+def test_append_insert_show_search_and_remove(run: Run) -> None:
+    """Elements are appended, inserted, shown, found and removed."""
     assert run("show") == (0, "")
     assert run("append", "3", "a b", "--", "-x") == (
         0,
@@ -72,7 +74,8 @@ def test_elements_are_added_shown_found_and_removed(run: Run) -> None:
     assert run("insert", "9", "x") == (1, "Posição inválida: 9\n")
 
 
-def test_a_list_is_sorted_cleared_and_brought_back(run: Run) -> None:
+def test_sort_clear_and_undo(run: Run) -> None:
+    """A list is sorted and cleared, and the last change is undone once."""
     run("append", "10", "9", "-1")
     assert run("sort", "--by", "number", "--descending") == (0, "Lista ordenada decrescentemente.\n")
     assert run("show") == (0, "10\n9\n-1\n")
@@ -85,27 +88,31 @@ def test_a_list_is_sorted_cleared_and_brought_back(run: Run) -> None:
     assert run("undo")[0] == 1
 
 
-def test_there_are_several_lists(run: Run) -> None:
+def test_named_lists(run: Run) -> None:
+    """The option --list selects a list; `lists` prints all of them."""
     run("append", "x", "y")
     run("append", "milk", "--list", "shopping")
     assert run("show", "--list", "shopping") == (0, "milk\n")
     assert run("lists") == (0, "        2  default\n        1  shopping\n")
 
 
-def test_json_is_the_answer_of_the_server_one_object_a_line(run: Run) -> None:
-    status, said = run("append", "--json", "ç", "a\nb")
-    first, second = map(json.loads, said.splitlines())
+def test_json_prints_one_object_a_line(run: Run) -> None:
+    """With --json, each response is printed as one object a line."""
+    status, output = run("append", "--json", "ç", "a\nb")
+    first, second = map(json.loads, output.splitlines())
     assert status == 0
     assert (first["text"], first["length"], first["version"]) == ("Elemento 'ç' adicionado.", 1, 1)
     assert second["length"] == 2
-    status, said = run("show", "1:", "--json")
-    assert (json.loads(said)["elements"], json.loads(said)["start"]) == (["a\nb"], 1)
-    status, said = run("search", "x", "--json")
-    assert (status, json.loads(said)["error"]) == (1, "not_found")
+    status, output = run("show", "1:", "--json")
+    assert (json.loads(output)["elements"], json.loads(output)["start"]) == (["a\nb"], 1)
+    status, output = run("search", "x", "--json")
+    assert (status, json.loads(output)["error"]) == (1, "not_found")
     assert json.loads(run("lists", "--json")[1])["lists"] == {"default": 2}
 
 
-def test_elements_come_from_standard_input_one_a_line(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_append_reads_standard_input(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`append -` reads one element a line."""
+
     def typed(data: bytes) -> None:
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
 
@@ -123,16 +130,18 @@ def test_elements_come_from_standard_input_one_a_line(run: Run, monkeypatch: pyt
         (None, "standard input is closed"),
     ],
 )
-def test_input_that_holds_no_elements_is_said(
+def test_invalid_standard_input_names_its_line(
     data: bytes | None, reason: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Invalid standard input is an error that names its line."""
     monkeypatch.setattr(sys, "stdin", None if data is None else io.TextIOWrapper(io.BytesIO(data)))
     with fake(lambda request: [answered(request)]) as server:
         status, errors = failing(["append", "-", "--port", str(server.port)], capsys)
     assert (status, errors.startswith(f"frota: {reason}")) == (1, True)
 
 
-def test_nothing_is_added_behind_an_element_that_was_refused(capsys: pytest.CaptureFixture[str]) -> None:
+def test_append_stops_at_a_rejection(capsys: pytest.CaptureFixture[str]) -> None:
+    """`append` sends no element after a rejected one."""
     refusal = {"ok": False, "error": "full", "text": "Limite atingido."}
     with fake(lambda request: [answered(request, **refusal)]) as server:
         assert cli.main(["list", "append", "a", "b", "--port", str(server.port)]) == 1
@@ -140,18 +149,20 @@ def test_nothing_is_added_behind_an_element_that_was_refused(capsys: pytest.Capt
     assert capsys.readouterr().out == "Limite atingido.\n"
 
 
-def test_nothing_in_a_list_steers_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_control_characters_are_escaped(capsys: pytest.CaptureFixture[str]) -> None:
+    """Control characters in elements do not reach the terminal."""
     with fake(lambda request: [answered(request, elements=["\x1b[2J", "a\r\nb"])]) as server:
         assert cli.main(["list", "show", "--port", str(server.port)]) == 0
     assert capsys.readouterr().out == "\\x1b[2J\na\\r\\nb\n"
 
 
-def test_an_original_server_is_enough_for_what_it_can_do(capsys: pytest.CaptureFixture[str]) -> None:
-    with original_server() as (port, _):
+def test_commands_with_a_legacy_server(capsys: pytest.CaptureFixture[str]) -> None:
+    """The commands that a legacy server supports work with one."""
+    with legacy_server() as (port, _):
         for words in (["append", "3", "10"], ["sort"], ["show"], ["search", "3"]):
             assert cli.main(["list", *words, "--port", str(port)]) == 0
-        said = capsys.readouterr().out.splitlines()
-        assert said[2:] == ["Lista ordenada crescentemente.", "10", "3", "Encontrado"]
+        output = capsys.readouterr().out.splitlines()
+        assert output[2:] == ["Lista ordenada crescentemente.", "10", "3", "Encontrado"]
         assert failing(["undo", "--port", str(port)], capsys)[0] == 1
 
 
@@ -173,29 +184,32 @@ def test_an_original_server_is_enough_for_what_it_can_do(capsys: pytest.CaptureF
         (["watch", "--last", "-1"], 2, "-1: must not be negative"),
     ],
 )
-def test_a_failure_is_one_sentence_and_a_status(
+def test_failure_is_one_sentence_and_a_status(
     words: list[str], status: int, reason: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """A failure is one sentence and an exit status."""
     found, errors = failing(words, capsys)
     assert found == status
     assert reason in errors
     assert status == 2 or errors.count("\n") == 1
 
 
-def test_a_server_that_is_away_is_one_sentence_and_status_1(capsys: pytest.CaptureFixture[str]) -> None:
+def test_unavailable_server_exits_1(capsys: pytest.CaptureFixture[str]) -> None:
+    """An unavailable server is one sentence and status 1."""
     with reserved_port() as port:
         status, errors = failing(["clear", "--port", str(port), "--patience", "0.3"], capsys)
     assert status == 1
-    assert errors.startswith(f"frota: gave up after 0 s: nobody listens at 127.0.0.1:{port}")
+    assert errors.startswith(f"frota: gave up after 0 s: no server listens at 127.0.0.1:{port}")
 
 
-def test_the_file_of_the_fleet_is_read_where_nothing_else_is_said_and_is_the_weakest(
+def test_fleet_file_has_the_lowest_priority(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The fleet's file is read, but flags, environment and another file win."""
     secret, ours = tmp_path / "server.key", tmp_path / "client.key"
     server_key, client_key = keys.generate(secret), keys.generate(ours)
     file = tmp_path / "fleet.env"
-    monkeypatch.setattr(access, "FLEET_FILE", file)
+    monkeypatch.setattr(client_settings, "FLEET_FILE", file)
     with list_server(tmp_path, "--key-file", secret, "--clients", f"us={client_key}") as server:
         keyed = f"REMOTE_LIST_KEY_FILE={ours}\nREMOTE_LIST_SERVER_KEY={server_key}\n"
         file.write_text(f"REMOTE_LIST_PORT={server.port}\n{keyed}", encoding="utf-8")
@@ -215,20 +229,23 @@ def test_the_file_of_the_fleet_is_read_where_nothing_else_is_said_and_is_the_wea
     assert failing(["show"], capsys) == (78, f"frota: {file}: REMOTE_LIST_PORT='x': must be a whole number\n")
 
 
-def test_settings_are_checked_without_asking_anybody(capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_sends_no_request(capsys: pytest.CaptureFixture[str]) -> None:
+    """With --check, a command only checks its settings."""
     for command in (["show"], ["menu"], ["watch"], ["append", "x"]):
         assert cli.main(["list", *command, "--port", "1", "--check"]) == 0
         assert failing([*command, "--port", "0", "--check"], capsys)[0] == 78
 
 
-def test_an_answer_that_nobody_reads_ends_the_command_without_a_word() -> None:
+def test_closed_standard_output_ends_silently() -> None:
+    """A command whose output is closed ends without a message."""
     with fake(lambda request: [answered(request, elements=["x" * 1000] * 1000)]) as server:
         shell = f"{sys.executable} -m frota list show --port {server.port} | head -c 5; exit ${{PIPESTATUS[0]}}"
         done = subprocess.run(["bash", "-c", shell], capture_output=True, timeout=PATIENCE, check=False)
     assert (done.stdout, done.stderr, done.returncode) == (b"xxxxx", b"", 1)
 
 
-def test_asking_for_help_imports_no_zeromq() -> None:
+def test_help_imports_no_zeromq() -> None:
+    """`--help` does not import ZeroMQ."""
     script = "import atexit, sys; from frota import cli; atexit.register(lambda: print(*sys.modules)); cli.main()"
     command = [sys.executable, "-c", script, "list", "show", "--help"]
     loaded = subprocess.run(command, check=True, capture_output=True, text=True, timeout=PATIENCE).stdout.split()
@@ -237,24 +254,25 @@ def test_asking_for_help_imports_no_zeromq() -> None:
 
 
 @given(st.none() | st.integers(-(10**18) + 1, 10**18 - 1), st.none() | st.integers(-(10**18) + 1, 10**18 - 1))
-def test_a_slice_is_read_as_python_writes_it(start: int | None, stop: int | None) -> None:
+def test_slices_are_parsed_like_python(start: int | None, stop: int | None) -> None:
+    """A slice is parsed as Python writes it."""
     text = f"{'' if start is None else start}:{'' if stop is None else stop}"
     assert _slice(text) == (start, stop)
 
 
-def test_a_killed_server_is_only_a_pause_to_a_command_that_reads_its_input(tmp_path: Path) -> None:
+def test_killed_server_is_a_pause_for_append(tmp_path: Path) -> None:
+    """`append -` survives kills of the server."""
     with list_server(tmp_path) as server:
         process = frota("list", "append", "-", "--port", server.port, stdin=-1, stdout=-1, stderr=-1)
         assert process.stdin
-        assert process.stdout
         for number in range(3):
             process.stdin.write(f"{number}\n".encode())
             process.stdin.flush()
-            assert process.stdout.readline().decode() == f"Elemento '{number}' adicionado.\n"
+            assert read_until(process.stdout, b"\n").decode() == f"Elemento '{number}' adicionado.\n"
             server.kill()
             server.start()
-        said, errors = process.communicate(timeout=PATIENCE)
-        assert (process.returncode, said, errors) == (0, b"", b"")
+        output, errors = process.communicate(timeout=PATIENCE)
+        assert (process.returncode, output, errors) == (0, b"", b"")
         shown = frota("list", "show", "--port", server.port, stdout=-1).communicate(timeout=PATIENCE)[0]
     assert shown == b"0\n1\n2\n"
 
@@ -268,12 +286,10 @@ def test_a_killed_server_is_only_a_pause_to_a_command_that_reads_its_input(tmp_p
         (b"a\n\xe7\n", ["a"], b"line 2: no UTF-8 ("),
     ],
 )
-def test_what_windows_pipes_is_taken_or_named(
-    tmp_path: Path, given_: bytes, elements: list[str], complaint: bytes
-) -> None:
+def test_input_piped_on_windows(tmp_path: Path, given_: bytes, elements: list[str], complaint: bytes) -> None:
+    """Input with a byte order mark or CRLF is read; UTF-16 is named in the error."""
     with list_server(tmp_path) as server:
-        command = [sys.executable, "-m", "frota", "list", "append", "-", "--port", str(server.port)]
-        done = subprocess.run(command, input=given_, capture_output=True, check=False, timeout=PATIENCE)
+        done = ran("list", "append", "-", "--port", server.port, given=given_)
         assert server.elements() == elements
-        assert complaint in done.stderr
+        assert complaint.decode() in done.stderr
         assert (done.returncode == 0) == (complaint == b"")

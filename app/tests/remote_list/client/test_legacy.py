@@ -1,4 +1,4 @@
-"""A server of the original's: recognised, asked in its own words, held against a Python list, and never asked twice."""
+"""Our client with a legacy server: recognized, addressed in its protocol, and never sent a change twice."""
 
 from typing import Any
 
@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frota.remote_list.client import legacy
-from frota.remote_list.client.client import InDoubt
+from frota.remote_list.client.client import OutcomeUnknown
 from support.fake_list_server import CUT, fake
-from support.legacy_list_server import Original, original_server
+from support.legacy_list_server import LegacyList, legacy_server
 from support.list_clients import client
 
 NOT_UNDERSTOOD = legacy.NOT_UNDERSTOOD.encode()
@@ -24,11 +24,12 @@ _REQUESTS = st.one_of(
 
 
 @given(st.lists(_REQUESTS, max_size=20))
-def test_an_original_carries_out_our_requests_as_a_python_list_would(requests: list[dict[str, Any]]) -> None:
-    server, model = Original(), list[str]()
+def test_legacy_server_equals_a_python_list(requests: list[dict[str, Any]]) -> None:
+    """Our requests, in the legacy protocol, have the effect that they have on a Python list."""
+    server, model = LegacyList(), list[str]()
     for request in [*requests, {"op": "show"}]:
         whole = {"list": "default", "id": "i", **request}
-        answer = legacy.answer(whole, server.answer(legacy.command(whole)))
+        answer = legacy.parse_response(whole, server.answer(legacy.command(whole)))
         assert answer["ok"] == _carried_out(model, request)
         if request["op"] == "show":
             assert answer["elements"] == model
@@ -53,8 +54,9 @@ def _carried_out(model: list[str], request: dict[str, Any]) -> bool:
     return True
 
 
-def test_a_server_of_the_originals_is_recognised_and_asked_in_its_own_words() -> None:
-    with original_server() as (port, received), client(port) as one:
+def test_legacy_server_is_recognized() -> None:
+    """A legacy server is recognized by its first response, and gets legacy commands."""
+    with legacy_server() as (port, received), client(port) as one:
         assert one.ask("append", value="3").text == "Elemento '3' adicionado."
         assert one.ask("show").fields["elements"] == ["3"]
     assert received[1:] == ["append 3", "mostrar"]
@@ -69,20 +71,21 @@ def test_a_server_of_the_originals_is_recognised_and_asked_in_its_own_words() ->
         ("show", {"start": 1}, "the whole list only"),
         ("sort", {"by": "number"}, "by text only"),
         ("clear", {"list": "other"}, "none named 'other'"),
-        *((op, {}, f"it knows no '{op}'") for op in ("undo", "lists", "info", "changes")),
+        *((op, {}, f"it has no operation '{op}'") for op in ("undo", "lists", "info", "changes")),
     ],
 )
-def test_what_the_original_cannot_do_is_said_and_not_sent(op: str, fields: dict[str, Any], reason: str) -> None:
-    with original_server() as (port, received), client(port) as one:
-        with pytest.raises(legacy.Cannot, match="is one of the original's: ") as told:
+def test_unsupported_request_is_not_sent(op: str, fields: dict[str, Any], reason: str) -> None:
+    """A request that a legacy server cannot execute is an error, and not sent."""
+    with legacy_server() as (port, received), client(port) as one:
+        with pytest.raises(legacy.Unsupported, match="is a legacy server: ") as caught:
             one.ask(op, **fields)
-        assert reason in str(told.value)
+        assert reason in str(caught.value)
         assert one.ask("clear").ok
     assert received[1:] == ["limpar"]
 
 
 def _losing(command: bytes, losses: int) -> Any:
-    """Answer like an original, but let an answer or two be lost."""
+    """Answer like a legacy server that loses some responses to a command."""
     left = iter(range(losses))
 
     def handle(request: bytes) -> list[bytes]:
@@ -93,25 +96,28 @@ def _losing(command: bytes, losses: int) -> Any:
     return handle
 
 
-def test_a_change_whose_answer_an_original_lost_is_not_made_again_but_in_doubt() -> None:
+def test_change_with_lost_response_is_not_retried() -> None:
+    """A change whose response a legacy server lost is not repeated; its outcome is unknown."""
     with fake(_losing(b"append x", 1)) as server, client(server.port) as one:
-        with pytest.raises(InDoubt, match="nobody knows whether it was done"):
+        with pytest.raises(OutcomeUnknown, match="its outcome is unknown"):
             one.ask("append", value="x")
         assert one.ask("show").fields["elements"] == ["x"]
     assert [request for _, request in server.received if b"{" not in request] == [b"append x", b"mostrar"]
 
 
-def test_a_question_whose_answer_an_original_lost_is_asked_again() -> None:
+def test_read_with_lost_response_is_retried() -> None:
+    """A read whose response a legacy server lost is repeated."""
     with fake(_losing(b"mostrar", 2)) as server, client(server.port) as one:
         assert one.ask("show").fields["elements"] == ["x"]
     assert [request for _, request in server.received].count(b"mostrar") == 3
 
 
-@pytest.mark.parametrize("said", [b"[", b"[1]", b"{}", b"[" * 9999])
-def test_a_list_that_an_original_garbles_is_an_error(said: bytes) -> None:
+@pytest.mark.parametrize("response", [b"[", b"[1]", b"{}", b"[" * 9999])
+def test_malformed_list_is_an_error(response: bytes) -> None:
+    """A list that cannot be parsed is an error."""
     with (
-        fake(lambda request: [NOT_UNDERSTOOD if b"{" in request else said]) as server,
+        fake(lambda request: [NOT_UNDERSTOOD if b"{" in request else response]) as server,
         client(server.port) as one,
-        pytest.raises(legacy.Cannot, match="cannot be read"),
+        pytest.raises(legacy.Unsupported, match="cannot be read"),
     ):
         one.ask("show")

@@ -1,4 +1,4 @@
-"""Watching a list: every change once and in order, whatever is lost between the server and those who watch."""
+"""`frota list watch`: every change once and in order, whatever is lost between the server and subscribers."""
 
 import json
 import re
@@ -14,12 +14,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frota.remote_list import keys
-from frota.remote_list.client.client import Answer
-from frota.remote_list.client.watch import Sequence
+from frota.remote_list.client.client import Response
+from frota.remote_list.client.watch import ChangeSequence
 from support import PATIENCE, frota
 from support.fake_list_server import CUT, answered, fake
-from support.legacy_list_server import original_server
+from support.legacy_list_server import legacy_server
 from support.list_clients import client
+from support.processes import read_until
 from support.zmq_server import list_server
 
 
@@ -27,23 +28,24 @@ def change(version: int) -> dict[str, Any]:
     return {"list": "default", "version": version, "text": f"{version}", "time": "2026-01-31T12:00:00Z"}
 
 
-def remembered(version: int, since: int, most: int) -> Answer:
-    """Return what a server at a version that remembers so many changes answers to `changes`."""
+def remembered(version: int, since: int, most: int) -> Response:
+    """Return the response to `changes` of a server at a version that has the last `most` changes."""
     first = max(since, version - most) + 1
-    return Answer({"ok": True, "version": version, "changes": [change(one) for one in range(first, version + 1)]})
+    return Response({"ok": True, "version": version, "changes": [change(one) for one in range(first, version + 1)]})
 
 
 @given(st.data())
-def test_whatever_is_lost_or_comes_twice_every_change_is_shown_once_in_order_or_counted(data: st.DataObject) -> None:
-    told: list[str] = []
+def test_changes_are_shown_once_in_order_or_counted(data: st.DataObject) -> None:
+    """With lost and duplicate messages, each change is shown once and in order, or counted as skipped."""
+    warnings: list[str] = []
     shown: list[int] = []
     begin = data.draw(st.integers(0, 3), "version at which watching begins")
     most = data.draw(st.sampled_from([0, 1, 2, 4, 99]), "changes that the server remembers")
-    sequence, version = Sequence(begin, told.append), begin
+    sequence, version = ChangeSequence(begin, warnings.append), begin
 
     def look(found: Iterator[dict[str, Any]] | None) -> None:
         if found is None:
-            found = sequence.answered(remembered(version, sequence.version, most))
+            found = sequence.apply_response(remembered(version, sequence.version, most))
         shown.extend(one["version"] for one in found)
 
     for event in data.draw(st.lists(st.sampled_from(["made", "lost", "twice", "asked"]), max_size=20)):
@@ -52,30 +54,32 @@ def test_whatever_is_lost_or_comes_twice_every_change_is_shown_once_in_order_or_
             continue
         version += 1
         for _ in range({"made": 1, "lost": 0, "twice": 2}[event]):
-            look(sequence.published(change(version)))
+            look(sequence.apply_published(change(version)))
     look(None)
     assert shown == sorted(set(shown))
     assert sequence.version == version
-    counted = sum(int(text.split()[5]) for text in told)
+    counted = sum(int(text.split()[0]) for text in warnings)
     assert len(shown) + counted == version - begin
-    assert most < 99 or not told
+    assert most < 99 or not warnings
 
 
-def test_a_list_that_begins_anew_is_told_and_followed_from_its_beginning() -> None:
-    told: list[str] = []
-    sequence = Sequence(7, told.append)
+def test_reset_list_is_shown_from_its_start() -> None:
+    """A list whose versions restarted is reported, and shown from its first change."""
+    warnings: list[str] = []
+    sequence = ChangeSequence(7, warnings.append)
     assert not sequence.restarted(remembered(7, 7, 9))
     assert sequence.restarted(remembered(2, 0, 9))
-    assert [one["version"] for one in sequence.answered(remembered(2, sequence.version, 9))] == [1, 2]
-    assert told == ["the list began anew: it is at version 2, and was at 7"]
+    assert [one["version"] for one in sequence.apply_response(remembered(2, sequence.version, 9))] == [1, 2]
+    assert warnings == ["the list was reset: it is at version 2, was at 7"]
 
 
-def test_what_is_no_change_among_changes_is_left_out_and_counted() -> None:
-    told: list[str] = []
+def test_malformed_publishedis_skipped_and_counted() -> None:
+    """A malformed change is skipped and counted."""
+    warnings: list[str] = []
     wrong: list[Any] = [change(1), {"version": "2"}, None, change(3)]
-    answer = Answer({"ok": True, "version": 3, "changes": wrong})
-    assert [one["version"] for one in Sequence(0, told.append).answered(answer)] == [1, 3]
-    assert told == ["the server no longer remembers 1 change"]
+    answer = Response({"ok": True, "version": 3, "changes": wrong})
+    assert [one["version"] for one in ChangeSequence(0, warnings.append).apply_response(answer)] == [1, 3]
+    assert warnings == ["1 change skipped, the server no longer has them"]
 
 
 class Watch:
@@ -85,19 +89,19 @@ class Watch:
         self.process = frota("list", "watch", *flags, stdout=-1, stderr=-1)
 
     def line(self) -> str:
-        assert self.process.stdout
-        return str(self.process.stdout.readline().decode())
+        return read_until(self.process.stdout, b"\n").decode()
 
     def versions(self, count: int) -> list[int]:
         return [int(json.loads(self.line())["version"]) for _ in range(count)]
 
     def interrupt(self) -> "subprocess.CompletedProcess[bytes]":
         self.process.send_signal(signal.SIGINT)
-        said, errors = self.process.communicate(timeout=PATIENCE)
-        return subprocess.CompletedProcess([], self.process.returncode, said, errors)
+        output, errors = self.process.communicate(timeout=PATIENCE)
+        return subprocess.CompletedProcess([], self.process.returncode, output, errors)
 
 
-def test_the_last_changes_are_shown_then_new_ones_of_this_list_alone_until_ctrl_c(tmp_path: Path) -> None:
+def test_watch_shows_last_and_new_changes(tmp_path: Path) -> None:
+    """The last changes are shown, then new ones of this list alone, until Ctrl-C."""
     with list_server(tmp_path) as server, client(server.port) as one:
         for value in ("a", "b", "\x1b[2J"):
             one.ask("append", value=value)
@@ -117,17 +121,24 @@ def test_the_last_changes_are_shown_then_new_ones_of_this_list_alone_until_ctrl_
 
 
 def test_json_is_the_published_change(tmp_path: Path) -> None:
+    """With --json, each change is printed as published."""
     with list_server(tmp_path) as server, client(server.port) as one:
         one.ask("append", value="ç")
         watch = Watch("--port", server.port, "--last", 1, "--json")
         assert json.loads(watch.line())["value"] == "ç"
         one.ask("insert", position=0, value="first")
-        told = json.loads(watch.line())
+        published = json.loads(watch.line())
         watch.interrupt()
-    assert (told["op"], told["value"], told["position"], told["length"]) == ("insert", "first", 0, 2)
+    assert (published["op"], published["value"], published["position"], published["length"]) == (
+        "insert",
+        "first",
+        0,
+        2,
+    )
 
 
-def test_restarts_and_kills_of_the_server_hide_no_change(tmp_path: Path) -> None:
+def test_watch_survives_restarts(tmp_path: Path) -> None:
+    """Kills and restarts of the server hide no change."""
     with list_server(tmp_path) as server, client(server.port) as one:
         one.ask("append", value="1")
         watch = Watch("--port", server.port, "--last", 1, "--json")
@@ -143,7 +154,8 @@ def test_restarts_and_kills_of_the_server_hide_no_change(tmp_path: Path) -> None
     assert done.stdout == b""
 
 
-def test_a_server_that_lost_its_lists_is_followed_from_their_beginning(tmp_path: Path) -> None:
+def test_watch_survives_the_loss_of_the_state(tmp_path: Path) -> None:
+    """If the server lost its state, the new list is shown from its first change."""
     with list_server(tmp_path) as server, client(server.port) as one:
         for _ in range(3):
             one.ask("append", value="x")
@@ -155,11 +167,12 @@ def test_a_server_that_lost_its_lists_is_followed_from_their_beginning(tmp_path:
         one.ask("append", value="y")
         assert watch.versions(1) == [1]
         done = watch.interrupt()
-    # Which of both it is depends on who asks first.
-    assert re.search(rb"frota: the list began anew: it is at version [01], and was at 3\n", done.stderr)
+    # The version depends on whose request is first.
+    assert re.search(rb"frota: the list was reset: it is at version [01], was at 3\n", done.stderr)
 
 
-def test_changes_are_watched_over_curve(tmp_path: Path) -> None:
+def test_watch_over_curve(tmp_path: Path) -> None:
+    """Changes are published over CURVE too."""
     secret, ours = tmp_path / "server.key", tmp_path / "client.key"
     access: dict[str, Any] = {"server_key": keys.generate(secret), "key_file": ours}
     allowed = f"us={keys.generate(ours)}"
@@ -171,13 +184,14 @@ def test_changes_are_watched_over_curve(tmp_path: Path) -> None:
         flags = ["--key-file", ours, "--server-key", access["server_key"]]
         watch = Watch("--port", server.port, "--last", 1, "--json", *flags)
         assert watch.versions(1) == [1]
-        for version in range(2, 40):  # by asking alone it would take minutes
+        for version in range(2, 40):  # by polling alone it would take minutes
             one.ask("append", value="y")
             assert watch.versions(1) == [version]
         watch.interrupt()
 
 
-def test_the_subscription_is_made_anew_when_the_connection_for_questions_was() -> None:
+def test_lost_connection_renews_the_subscription() -> None:
+    """A new connection for requests renews the subscription as well."""
     asked: list[str] = []
     again = threading.Event()
 
@@ -195,18 +209,19 @@ def test_the_subscription_is_made_anew_when_the_connection_for_questions_was() -
     assert asked[:4] == ["info", "changes", "changes", "info"]
 
 
-def test_a_server_that_publishes_nothing_is_said() -> None:
+def test_server_without_publication_is_an_error() -> None:
+    """A server that publishes no changes ends the command with the reason."""
     with fake(lambda request: [answered(request, watch_port=0)]) as server:
         done = Watch("--port", server.port).process
         _, errors = done.communicate(timeout=PATIENCE)
     assert (done.returncode, errors.decode()) == (
         1,
-        f"frota: the server at 127.0.0.1:{server.port} has no port for those who watch\n",
+        f"frota: the server at 127.0.0.1:{server.port} publishes no changes\n",
     )
-    with original_server() as (port, _):
+    with legacy_server() as (port, _):
         done = Watch("--port", port).process
         _, errors = done.communicate(timeout=PATIENCE)
     assert (done.returncode, errors.decode()) == (
         1,
-        f"frota: the server at 127.0.0.1:{port} is one of the original's: it knows no 'info'\n",
+        f"frota: the server at 127.0.0.1:{port} is a legacy server: it has no operation 'info'\n",
     )

@@ -1,4 +1,4 @@
-"""More connections than there may be, or than there are descriptors for: they wait, and nobody else is harmed."""
+"""More connections than the limits allow: further clients wait, and connected ones are not affected."""
 
 import fcntl
 import json
@@ -19,8 +19,9 @@ import zmq
 from zmq.utils import z85
 
 from frota.remote_list import keys
-from support import PATIENCE
-from support.zmq_server import CONTEXT, Asker, ListServer, list_server
+from support import PATIENCE, ran
+from support.processes import activated
+from support.zmq_server import CONTEXT, Asker, ListServer, connected, list_server
 
 _FEW = 64  # open files
 _MANY = 150  # connections
@@ -33,7 +34,7 @@ def _few() -> None:
 
 @contextmanager
 def crowd(port: int, kind: int) -> Iterator[list["zmq.Socket[bytes]"]]:
-    """Give many sockets that connect to a port, those with something to ask for having asked."""
+    """Give many sockets that connect to a port; REQ sockets have sent a request."""
     with ExitStack() as stack:
         sockets = []
         for _ in range(_MANY):
@@ -51,22 +52,21 @@ def _answered(sockets: list["zmq.Socket[bytes]"]) -> int:
 
 
 def _sleeps(server: ListServer) -> bool:
-    """Tell whether every thread of a server waits for something."""
+    """Tell whether every thread of a server is blocked in a system call."""
     tasks = Path(f"/proc/{server.process.pid}/task").iterdir()
     return all((task / "stat").read_text(encoding="ascii").rpartition(")")[2].split()[0] == "S" for task in tasks)
 
 
 def _is_filtered(port: int) -> bool:
-    """Tell whether the kernel drops a request to connect; whether it does is known long before it is repeated."""
+    """Tell whether the kernel drops connection requests; the client's kernel repeats them after a second."""
     with socket.socket() as one:
         one.settimeout(0.5)
         return one.connect_ex(("127.0.0.1", port)) != 0
 
 
 @pytest.mark.parametrize("kind", [zmq.REQ, zmq.SUB])
-def test_without_descriptors_those_who_are_connected_are_served_and_the_others_when_some_leave(
-    tmp_path: Path, kind: int
-) -> None:
+def test_connected_clients_are_served_without_descriptors(tmp_path: Path, kind: int) -> None:
+    """Without free descriptors, connected clients are served, and waiting ones when some leave."""
     with list_server(tmp_path, preexec_fn=_few) as server, server.asking() as first:
         assert server.wait_for(r"64 open files are allowed, enough for \d+ connections and not for 10000: raise")
         port = server.port if kind == zmq.REQ else first.native("info")["watch_port"]
@@ -80,7 +80,8 @@ def test_without_descriptors_those_who_are_connected_are_served_and_the_others_w
     assert server.log().count("connection limit of") == 1
 
 
-def test_a_server_that_is_full_neither_spins_nor_loses_its_spare_descriptors(tmp_path: Path) -> None:
+def test_full_server_is_idle_and_keeps_spare_descriptors(tmp_path: Path) -> None:
+    """A server at its limit uses no CPU and keeps its spare descriptors."""
     with ExitStack() as stack, list_server(tmp_path, preexec_fn=_few) as server, server.asking() as first:
         stack.enter_context(crowd(server.port, zmq.REQ))
         server.wait_for(_FULL)
@@ -89,14 +90,15 @@ def test_a_server_that_is_full_neither_spins_nor_loses_its_spare_descriptors(tmp
             later.setblocking(False)
             later.connect_ex(("127.0.0.1", server.port))
         deadline, asleep = time.monotonic() + PATIENCE, 0
-        while asleep < 50:  # samples in a row; what tries to accept again and again never sleeps
+        while asleep < 50:  # samples in a row; a busy accept loop never sleeps
             assert time.monotonic() < deadline
             asleep = asleep + 1 if _sleeps(server) else 0
         assert first.ask(b"mostrar") == b"[]"
         assert len(list(Path(f"/proc/{server.process.pid}/fd").iterdir())) < _FEW - 4
 
 
-def test_those_who_wait_are_let_in_one_after_the_other(tmp_path: Path) -> None:
+def test_waiting_clients_are_admitted_in_turn(tmp_path: Path) -> None:
+    """Waiting clients are admitted as others leave."""
     with list_server(tmp_path, "--max-connections", 10) as server, crowd(server.port, zmq.REQ) as sockets:
         assert server.wait_for(_FULL + r".*raise REMOTE_LIST_MAX_CONNECTIONS")[1] == "10"
         left = set(sockets)
@@ -105,7 +107,7 @@ def test_those_who_wait_are_let_in_one_after_the_other(tmp_path: Path) -> None:
             poller.register(one, zmq.POLLIN)
         while left:
             ready = dict(poller.poll(int(PATIENCE * 2000)))
-            assert ready, f"{len(left)} are still waiting"
+            assert ready, f"{len(left)} still wait"
             for one in left & set(ready):
                 poller.unregister(one)
                 one.close()
@@ -113,7 +115,8 @@ def test_those_who_wait_are_let_in_one_after_the_other(tmp_path: Path) -> None:
         assert server.ask("mostrar") == "[]"
 
 
-def test_a_limit_that_is_lowered_while_the_server_runs_is_kept_to(tmp_path: Path) -> None:
+def test_lowered_descriptor_limit_is_respected(tmp_path: Path) -> None:
+    """A limit that is lowered while the server runs is respected."""
     with list_server(tmp_path) as server, server.asking() as first:
         resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (_FEW, _FEW))
         server.wait_for("64 open files are allowed")
@@ -124,7 +127,8 @@ def test_a_limit_that_is_lowered_while_the_server_runs_is_kept_to(tmp_path: Path
         assert server.ask("mostrar") == "['1']"
 
 
-def test_curve_clients_beyond_the_limit_wait_as_well(tmp_path: Path) -> None:
+def test_curve_clients_beyond_the_limit_wait(tmp_path: Path) -> None:
+    """CURVE clients beyond the limit wait, and the first one is served."""
     server_key, client_key = (keys.generate(tmp_path / f"{name}.key") for name in ("server", "client"))
     secret = keys.read_secret(tmp_path / "client.key")
     flags = ("--key-file", tmp_path / "server.key", "--clients", f"ana={client_key}", "--max-connections", 5)
@@ -142,64 +146,57 @@ def test_curve_clients_beyond_the_limit_wait_as_well(tmp_path: Path) -> None:
         assert askers[0].ask(b"append 2") == b"Elemento '2' adicionado."
 
 
-def test_changes_and_snapshots_go_on_while_there_is_no_descriptor(tmp_path: Path) -> None:
+def test_snapshots_work_without_free_descriptors(tmp_path: Path) -> None:
+    """Changes and snapshots go on while no descriptor is free."""
     flags = ("--snapshot-bytes", 4096)
     with list_server(tmp_path, *flags, preexec_fn=_few) as server, server.asking() as first:
         with crowd(server.port, zmq.REQ):
             server.wait_for(_FULL)
             for number in range(300):
                 assert first.native("append", value=f"{number:0100}", id=first.next_id())["ok"]
-            server.wait_for("snapshot 2 holds everything before it")
+            server.wait_for("snapshot 2 written")
         server.kill()
         server.start()
         assert len(server.elements()) == 300
 
 
-def test_a_client_that_gives_up_on_a_full_server_names_that_among_the_reasons(tmp_path: Path) -> None:
+def test_client_names_the_connection_limit(tmp_path: Path) -> None:
+    """The client's timeout message names the connection limit among the reasons."""
     with list_server(tmp_path, "--max-connections", 5) as server, crowd(server.port, zmq.REQ):
         server.wait_for(_FULL)
-        words = ["list", "show", "--port", str(server.port), "--patience", "1"]
-        command = [sys.executable, "-m", "frota", *words]
-        done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=PATIENCE)
+        done = ran("list", "show", "--port", server.port, "--patience", 1)
         assert done.returncode == 1
-        assert re.search(r"gave up after \d s: \S+ (does not answer|takes connections).*no room for more", done.stderr)
+        assert re.search(
+            r"gave up after \d s: \S+ (does not answer|accepts connections).*connection limit", done.stderr
+        )
 
 
-def test_a_full_server_that_is_killed_leaves_no_deaf_socket_to_the_next(tmp_path: Path) -> None:
-    words = ["-m", "frota", "list", "serve", "--state-dir", str(tmp_path / "state"), "--max-connections", "5"]
-    code = """
-import os, sys
-if int(sys.argv[1]) != 3:
-    os.dup2(int(sys.argv[1]), 3)
-os.environ.update(LISTEN_FDS="1", LISTEN_PID=str(os.getpid()))
-os.set_inheritable(3, True)
-os.execv(sys.executable, [sys.executable, *sys.argv[2:]])
-"""
+def test_killed_full_server_leaves_no_filter(tmp_path: Path) -> None:
+    """The next process removes the filter that a killed server left on its socket."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-        command = [sys.executable, "-c", code, str(listener.fileno()), *words, "--port", str(port)]
-        with subprocess.Popen(command, pass_fds=[listener.fileno()], stderr=subprocess.PIPE) as first:
-            assert first.stderr
-            try:
-                with crowd(port, zmq.REQ):
-                    while b"connection limit of" not in (line := first.stderr.readline()):
-                        assert line, "the server has ended"
-                    assert _is_filtered(port)
-            finally:
-                first.kill()
-        with subprocess.Popen(command, pass_fds=[listener.fileno()], stderr=subprocess.DEVNULL) as second:
-            with CONTEXT.socket(zmq.REQ) as one:
-                one.linger = 0
-                one.connect(f"tcp://127.0.0.1:{port}")
-                one.send(b'{"op": "info"}')
-                assert one.poll(int(PATIENCE * 1000))
-                assert json.loads(one.recv())["ok"]
-            second.terminate()
-            assert second.wait(PATIENCE) == 0
+        words = ["list", "serve", "--state-dir", tmp_path / "state", "--max-connections", 5, "--port", port]
+        log = tmp_path / "first.log"
+        with log.open("wb") as file:
+            first = activated(listener, *words, stderr=file)
+        with crowd(port, zmq.REQ):
+            deadline = time.monotonic() + PATIENCE
+            while b"connection limit of" not in log.read_bytes():
+                assert first.poll() is None, log.read_text()
+                assert time.monotonic() < deadline, log.read_text()
+            assert _is_filtered(port)
+            first.kill()
+            first.wait(PATIENCE)
+        second = activated(listener, *words, stderr=subprocess.DEVNULL)
+        with connected(port) as asker:
+            assert json.loads(asker.ask(b'{"op": "info"}'))["ok"]
+        second.terminate()
+        assert second.wait(PATIENCE) == 0
 
 
 @pytest.mark.parametrize("files", [12, 16, 20, 24, 32, 47])
-def test_a_server_that_could_serve_nobody_does_not_start_and_says_why(tmp_path: Path, files: int) -> None:
+def test_too_few_descriptors_prevent_the_start(tmp_path: Path, files: int) -> None:
+    """A server with too few descriptors for any client does not start, and says why."""
     done = subprocess.run(
         [sys.executable, "-m", "frota", "list", "serve", "--port", "0", "--state-dir", str(tmp_path)],
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (files, files)),
@@ -215,7 +212,8 @@ def test_a_server_that_could_serve_nobody_does_not_start_and_says_why(tmp_path: 
 
 
 @pytest.mark.parametrize("soft", [20, 64])
-def test_a_low_soft_limit_is_raised(tmp_path: Path, soft: int) -> None:
+def test_low_soft_limit_is_raised(tmp_path: Path, soft: int) -> None:
+    """A low soft limit is raised to the hard one."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     assert hard > 1000
     low = partial(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
@@ -225,18 +223,20 @@ def test_a_low_soft_limit_is_raised(tmp_path: Path, soft: int) -> None:
         assert sum(bool(one.poll(100)) for one in sockets[:90]) > _FEW
 
 
-def test_the_least_that_is_allowed_is_enough_for_some(tmp_path: Path) -> None:
+def test_minimum_of_descriptors_is_enough(tmp_path: Path) -> None:
+    """With the minimum of descriptors a client is served and a snapshot written."""
     low = partial(resource.setrlimit, resource.RLIMIT_NOFILE, (48, 48))
     with list_server(tmp_path, "--snapshot-bytes", 4096, preexec_fn=low) as server, server.asking() as first:
         for number in range(100):
             assert first.native("append", value=f"{number:0100}", id=first.next_id())["ok"]
-        server.wait_for("snapshot 2 holds everything before it")
+        server.wait_for("snapshot 2 written")
 
 
-def test_there_are_as_many_connections_as_are_configured_and_one_that_ends_lets_one_in(tmp_path: Path) -> None:
+def test_connection_limit_is_exact(tmp_path: Path) -> None:
+    """The configured number of connections is admitted; one that ends admits another."""
     with ExitStack() as stack:
         high = stack.enter_context(Path(os.devnull).open("rb"))
-        inherited = fcntl.fcntl(high, fcntl.F_DUPFD, 250)  # by which numbers say less than how many there are
+        inherited = fcntl.fcntl(high, fcntl.F_DUPFD, 250)  # a high number, which must not count as 250 descriptors
         stack.callback(os.close, inherited)
         server = stack.enter_context(list_server(tmp_path, "--max-connections", 5, pass_fds=[inherited]))
         askers = [stack.enter_context(server.asking()) for _ in range(5)]
@@ -253,12 +253,13 @@ def test_there_are_as_many_connections_as_are_configured_and_one_that_ends_lets_
             assert asker.ask(b"mostrar") == b"[]"
 
 
-def test_a_limit_below_what_is_in_use_ends_nobody(tmp_path: Path) -> None:
+def test_limit_below_the_open_connections(tmp_path: Path) -> None:
+    """A limit below the open connections disconnects no client."""
     with list_server(tmp_path) as server, server.asking() as first, crowd(server.port, zmq.REQ) as sockets:
         for one in sockets:
             assert one.poll(int(PATIENCE * 1000))
         resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (48, 48))
-        server.wait_for("0 connections are there|enough for \\d+ connections and not for 10000")
+        server.wait_for("enough for \\d+ connections and not for 10000")
         server.wait_for(_FULL)
         assert first.ask(b"append 1") == b"Elemento '1' adicionado."
         assert _is_filtered(server.port)

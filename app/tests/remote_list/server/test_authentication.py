@@ -1,8 +1,9 @@
-"""Who has no allowed key gets nothing, and keys change without anybody being left outside."""
+"""Clients without an allowed key get no response, and the allow-list changes without a restart."""
 
 import json
 import os
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -14,8 +15,8 @@ from zmq.utils import z85
 
 from frota import cli
 from frota.remote_list import keys
-from frota.remote_list.access import Access
-from frota.remote_list.client.channel import Channel
+from frota.remote_list.client.connection import Connection
+from frota.remote_list.client_settings import ClientSettings
 from support import PATIENCE, frota, reserved_port
 from support.zmq_server import CONTEXT, ListServer, list_server
 
@@ -40,7 +41,7 @@ def key(tmp_path: Path) -> Key:
 
 @pytest.fixture
 def guarded(tmp_path: Path, server_key: Key, key: Key) -> Iterator[ListServer]:
-    """Give a server that lets `key` in alone; its settings are in a file."""
+    """Give a server that admits `key` alone; its settings are in a file."""
     env = tmp_path / "server.env"
     env.write_text(f"REMOTE_LIST_KEY_FILE={server_key.path}\nREMOTE_LIST_CLIENTS=ana={key.public}\n")
     with list_server(tmp_path, "--env-file", env) as server:
@@ -48,59 +49,83 @@ def guarded(tmp_path: Path, server_key: Key, key: Key) -> Iterator[ListServer]:
 
 
 def answer(port: int, server_key: str, key: Key | None, seconds: float = PATIENCE) -> str:
-    """Return the answer to a request made with a key, "" where there is none within so many seconds."""
-    with CONTEXT.socket(zmq.REQ) as socket:
-        socket.linger = 0
+    """Return the response to a request made with a key, "" if there is none within `seconds`."""
+    with CONTEXT.socket(zmq.REQ) as zmq_socket:
+        zmq_socket.linger = 0
         if key:
-            socket.curve_serverkey = z85.encode(bytes.fromhex(server_key))
-            socket.curve_publickey = z85.encode(bytes.fromhex(key.public))
-            socket.curve_secretkey = z85.encode(key.secret)
-        socket.connect(f"tcp://127.0.0.1:{port}")
-        socket.send(b"mostrar")
-        return socket.recv().decode() if socket.poll(int(seconds * 1000)) else ""
+            zmq_socket.curve_serverkey = z85.encode(bytes.fromhex(server_key))
+            zmq_socket.curve_publickey = z85.encode(bytes.fromhex(key.public))
+            zmq_socket.curve_secretkey = z85.encode(key.secret)
+        zmq_socket.connect(f"tcp://127.0.0.1:{port}")
+        zmq_socket.send(b"mostrar")
+        return zmq_socket.recv().decode() if zmq_socket.poll(int(seconds * 1000)) else ""
 
 
-def test_an_allowed_client_is_served_and_called_by_its_name(guarded: ListServer, server_key: Key, key: Key) -> None:
+def test_allowed_client_is_served(guarded: ListServer, server_key: Key, key: Key) -> None:
+    """An allowed client is served, and the server does not warn of clear text."""
     assert answer(guarded.port, server_key.public, key) == "[]"
     assert "clear text" not in guarded.log()
 
 
-def test_a_stranger_gets_nothing_and_is_logged(guarded: ListServer, server_key: Key, tmp_path: Path) -> None:
-    stranger = Key(tmp_path / "stranger.key")
-    assert answer(guarded.port, server_key.public, stranger, 0.5) == ""
-    guarded.wait_for(f"refused a client whose key is not on the allow-list: {stranger.public}")
+def test_log_names_the_client(tmp_path: Path, server_key: Key, key: Key) -> None:
+    """The record of a request has the client's name from the allow-list."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journal, reserved_port() as port:
+        journal.bind(str(tmp_path / "journal"))
+        journal.settimeout(PATIENCE)
+        flags = ("--port", port, "--key-file", server_key.path, "--clients", f"ana={key.public}")
+        environ = {**os.environ, "FROTA_JOURNAL_SOCKET": str(tmp_path / "journal")}
+        process = frota("list", "serve", *flags, "--state-dir", tmp_path / "state", env=environ)
+        assert answer(port, server_key.public, key) == "[]"
+        while b"Mensagem recebida" not in (record := journal.recv(65536)):
+            pass
+        process.terminate()
+        assert process.wait(PATIENCE) == 0
+    assert b"\nCLIENT=ana\n" in record
 
 
-def test_clear_text_is_not_understood_where_there_is_a_key(guarded: ListServer, server_key: Key, key: Key) -> None:
+def test_unknown_key_is_rejected_and_logged(guarded: ListServer, server_key: Key, tmp_path: Path) -> None:
+    """A client with an unknown key gets no response, and its key is logged."""
+    unknown = Key(tmp_path / "unknown.key")
+    assert answer(guarded.port, server_key.public, unknown, 0.5) == ""
+    guarded.wait_for(f"client rejected, its key is not on the allow-list: {unknown.public}")
+
+
+def test_clear_text_is_rejected_with_curve(guarded: ListServer, server_key: Key, key: Key) -> None:
+    """A server with a key rejects clear text."""
     assert answer(guarded.port, "", None, 0.5) == ""
     assert answer(guarded.port, server_key.public, key) == "[]"
 
 
-def test_who_takes_another_server_for_ours_gets_nothing(guarded: ListServer, tmp_path: Path, key: Key) -> None:
+def test_wrong_server_key_gets_no_response(guarded: ListServer, tmp_path: Path, key: Key) -> None:
+    """A client with another server's key gets no response."""
     assert answer(guarded.port, Key(tmp_path / "other.key").public, key, 0.5) == ""
 
 
-def test_the_watch_is_for_the_allowed_alone(guarded: ListServer, server_key: Key, key: Key, tmp_path: Path) -> None:
-    with CONTEXT.socket(zmq.REQ) as asker, CONTEXT.socket(zmq.SUB) as friend, CONTEXT.socket(zmq.SUB) as stranger:
-        other = Key(tmp_path / "stranger.key")
-        for socket, own in ((asker, key), (friend, key), (stranger, other)):
-            socket.linger, socket.rcvtimeo = 0, int(PATIENCE * 1000)
-            socket.curve_serverkey = z85.encode(bytes.fromhex(server_key.public))
-            socket.curve_publickey = z85.encode(bytes.fromhex(own.public))
-            socket.curve_secretkey = z85.encode(own.secret)
+def test_publication_needs_an_allowed_key(guarded: ListServer, server_key: Key, key: Key, tmp_path: Path) -> None:
+    """Only allowed clients receive published changes."""
+    with CONTEXT.socket(zmq.REQ) as asker, CONTEXT.socket(zmq.SUB) as friend, CONTEXT.socket(zmq.SUB) as unknown:
+        other = Key(tmp_path / "unknown.key")
+        for zmq_socket, own in ((asker, key), (friend, key), (unknown, other)):
+            zmq_socket.linger, zmq_socket.rcvtimeo = 0, int(PATIENCE * 1000)
+            zmq_socket.curve_serverkey = z85.encode(bytes.fromhex(server_key.public))
+            zmq_socket.curve_publickey = z85.encode(bytes.fromhex(own.public))
+            zmq_socket.curve_secretkey = z85.encode(own.secret)
         asker.connect(f"tcp://127.0.0.1:{guarded.port}")
         asker.send(b'{"op": "info"}')
         port = json.loads(asker.recv())["watch_port"]
-        for watcher in (friend, stranger):
+        for watcher in (friend, unknown):
             watcher.subscribe(b"")
             watcher.connect(f"tcp://127.0.0.1:{port}")
-        while not friend.poll(50):
+        deadline = time.monotonic() + PATIENCE
+        while not friend.poll(50):  # until the subscription has arrived
+            assert time.monotonic() < deadline
             asker.send(b"append x")
             asker.recv()
-        assert not stranger.poll(300)
+        assert not unknown.poll(300)
 
 
-def test_the_clear_port_stands_beside_the_guarded_one(tmp_path: Path, server_key: Key, key: Key) -> None:
+def test_clear_port_beside_the_curve_port(tmp_path: Path, server_key: Key, key: Key) -> None:
+    """The clear port serves clear text while the main port requires CURVE."""
     with reserved_port() as port:
         flags = ("--key-file", server_key.path, "--clients", f"ana={key.public}", "--clear-port", port)
         with list_server(tmp_path, *flags) as server:
@@ -109,12 +134,13 @@ def test_the_clear_port_stands_beside_the_guarded_one(tmp_path: Path, server_key
             assert answer(server.port, "", None, 0.5) == ""
 
 
-def test_a_reload_takes_a_new_allow_list(guarded: ListServer, server_key: Key, key: Key, tmp_path: Path) -> None:
+def test_reload_replaces_the_allow_list(guarded: ListServer, server_key: Key, key: Key, tmp_path: Path) -> None:
+    """SIGHUP replaces the allow-list."""
     new = Key(tmp_path / "new.key")
     env = tmp_path / "server.env"
     env.write_text(env.read_text().replace(f"ana={key.public}", f"rui={new.public}"))
     os.kill(guarded.process.pid, signal.SIGHUP)
-    guarded.wait_for("configuration read again")
+    guarded.wait_for("configuration reloaded")
     assert answer(guarded.port, server_key.public, new) == "[]"
     assert answer(guarded.port, server_key.public, key, 0.5) == ""
 
@@ -130,26 +156,27 @@ def test_a_reload_takes_a_new_allow_list(guarded: ListServer, server_key: Key, k
         (["--port", "7000", "--clear-port", "7000"], "must differ"),
     ],
 )
-def test_settings_that_cannot_be_used_are_named(tmp_path: Path, flags: list[str], reason: str) -> None:
+def test_invalid_settings_exit_78(tmp_path: Path, flags: list[str], reason: str) -> None:
+    """Invalid settings end the start with status 78 and the reason."""
     words = ["list", "serve", "--port", "0", "--state-dir", tmp_path, *flags]
     process = frota(*words, stderr=subprocess.PIPE)
-    _, told = process.communicate(timeout=PATIENCE)
+    _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 78
-    assert reason in told.decode()
+    assert reason in errors.decode()
 
 
-def test_a_secret_that_is_not_that_of_the_public_key_is_refused_and_not_shown(
-    tmp_path: Path, server_key: Key, key: Key
-) -> None:
+def test_mismatched_key_pair_is_rejected(tmp_path: Path, server_key: Key, key: Key) -> None:
+    """A secret key that does not match the public key is rejected, and not quoted."""
     words = ["list", "serve", "--state-dir", tmp_path, "--key-file", server_key.path, "--public-key", key.public]
     process = frota(*words, stderr=subprocess.PIPE)
-    _, told = process.communicate(timeout=PATIENCE)
+    _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 78
-    assert f"is not that of the secret key {server_key.path}" in told.decode()
-    assert server_key.secret.hex() not in told.decode()
+    assert f"is not that of the secret key {server_key.path}" in errors.decode()
+    assert server_key.secret.hex() not in errors.decode()
 
 
-def test_the_key_is_found_among_the_credentials_of_systemd(tmp_path: Path, server_key: Key, key: Key) -> None:
+def test_key_from_systemd_credentials(tmp_path: Path, server_key: Key, key: Key) -> None:
+    """The secret key is read from systemd's credentials."""
     credentials = tmp_path / "credentials"
     credentials.mkdir()
     server_key.path.rename(credentials / "key")
@@ -165,9 +192,10 @@ def checked(tmp_path: Path, *lines: str) -> int:
     return cli.main(["list", "serve", "--env-file", str(env), "--check"])
 
 
-def test_check_refuses_a_key_file_as_a_start_would(
+def test_check_rejects_an_invalid_key_file(
     tmp_path: Path, server_key: Key, key: Key, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """--check rejects the key files that a start would."""
     named = f"REMOTE_LIST_KEY_FILE={server_key.path}"
     assert checked(tmp_path, named, f"REMOTE_LIST_PUBLIC_KEY={server_key.public}") == 0
     assert checked(tmp_path, named, f"REMOTE_LIST_PUBLIC_KEY={key.public}") == 78
@@ -180,23 +208,21 @@ def test_check_refuses_a_key_file_as_a_start_would(
     assert "key file /nowhere/key: No such file" in capsys.readouterr().err
 
 
-def test_check_does_not_ask_for_the_credential_that_only_a_started_unit_has(
-    tmp_path: Path, server_key: Key, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_check_needs_no_credential(tmp_path: Path, server_key: Key, monkeypatch: pytest.MonkeyPatch) -> None:
+    """--check does not need the credential, which only a started unit has."""
     monkeypatch.delenv("CREDENTIALS_DIRECTORY", raising=False)
     public = f"REMOTE_LIST_PUBLIC_KEY={server_key.public}"
     assert checked(tmp_path, "REMOTE_LIST_SECURITY=curve", public, "REMOTE_LIST_HOST=::") == 0
 
 
-def test_a_request_after_a_refusal_ends_at_once_instead_of_waiting_for_ever(
-    guarded: ListServer, server_key: Key, tmp_path: Path
-) -> None:
-    stranger = Key(tmp_path / "stranger.key")
-    access = Access(port=guarded.port, key_file=stranger.path, server_key=server_key.public)
-    channel = Channel(CONTEXT, access)
+def test_request_after_a_rejected_handshake_fails(guarded: ListServer, server_key: Key, tmp_path: Path) -> None:
+    """A request after a rejected handshake fails at once instead of blocking."""
+    unknown = Key(tmp_path / "unknown.key")
+    access = ClientSettings(port=guarded.port, key_file=unknown.path, server_key=server_key.public)
+    connection = Connection(CONTEXT, access)
     deadline = time.monotonic() + PATIENCE
-    while not channel.lost:  # as on a machine that comes to the request only after the handshake
+    while not connection.lost:  # the request is made after the handshake
         assert time.monotonic() < deadline
-    assert channel.ask(b"mostrar", PATIENCE) is None
-    assert "does not accept our key" in channel.reason
-    channel.close()
+    assert connection.exchange(b"mostrar", PATIENCE) is None
+    assert "does not accept our key" in connection.reason
+    connection.close()

@@ -1,4 +1,4 @@
-"""The server held against plain Python lists, whatever is asked of it in whatever order, kills included."""
+"""The server compared with plain Python lists under random operations, kills and restarts included."""
 
 import json
 import tempfile
@@ -21,7 +21,7 @@ words = st.sampled_from(["a", "b", "10", "9", "ç"])
 
 
 class Model:
-    """What the list is meant to be: a Python list, how often it was changed, and how it was before the last change."""
+    """The expected list: its elements, its version, and the elements before the last change."""
 
     def __init__(self) -> None:
         self.elements: list[str] = []
@@ -34,7 +34,7 @@ class Model:
 
 
 class RemoteListMachine(RuleBasedStateMachine):
-    """Every answer is compared with the model's, and every list after every step."""
+    """Compares every response with the model's, and every list after every step."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -125,7 +125,7 @@ class RemoteListMachine(RuleBasedStateMachine):
             self.changed(answer, name)
 
     @rule(word=words, position=st.integers(-3, 9))
-    def original(self, word: str, position: int) -> None:
+    def legacy(self, word: str, position: int) -> None:
         model = self.models["default"]
         model.to([*model.elements, word])
         assert self.asker.ask(f"append {word}".encode()).decode() == f"Elemento '{word}' adicionado."
@@ -139,7 +139,7 @@ class RemoteListMachine(RuleBasedStateMachine):
         assert self.asker.ask(f"pesquisar {word}".encode()).decode() == found
 
     @rule(garbage=st.lists(st.binary(max_size=20), min_size=1, max_size=3))
-    def nonsense(self, garbage: list[bytes]) -> None:
+    def malformed(self, garbage: list[bytes]) -> None:
         known = [b"append", b"insert", b"remover", b"limpar", b"ordenar"]
         if not any(part.split()[:1] and part.split()[0].startswith(tuple(known)) for part in garbage):
             assert self.asker.ask(*garbage)

@@ -1,4 +1,4 @@
-"""The server over real sockets: every message gets an answer, and whatever one client does, the next one is served."""
+"""The server over real sockets: every message gets a response, and no client affects another."""
 
 import json
 import resource
@@ -6,6 +6,7 @@ import select
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 import zmq
 
 from support import FULL, PATIENCE, STARTED, frota, reserved_port
+from support.processes import activated
 from support.zmq_server import CONTEXT, ListServer, connected, list_server
 
 GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00NULL" + bytes(48)  # rfc.zeromq.org/spec/23
@@ -26,7 +28,8 @@ def server(tmp_path: Path) -> Iterator[ListServer]:
         yield one
 
 
-def test_the_recorded_session_of_the_original(server: ListServer) -> None:
+def test_recorded_legacy_session(server: ListServer) -> None:
+    """The recorded session of the legacy server is reproduced."""
     with server.asking() as asker:
 
         def ask(text: str) -> str:
@@ -67,9 +70,8 @@ def test_the_recorded_session_of_the_original(server: ListServer) -> None:
     ],
     ids=lambda frames: repr(b"|".join(frames)[:20]),
 )
-def test_whatever_a_client_sends_it_is_told_what_is_wrong_and_the_next_is_served(
-    server: ListServer, frames: list[bytes]
-) -> None:
+def test_malformed_message_gets_an_error(server: ListServer, frames: list[bytes]) -> None:
+    """A malformed message gets an error, and the next one is served."""
     with server.asking() as asker:
         answer = asker.ask(*frames).decode()
         text = json.loads(answer)["text"] if answer.startswith("{") else answer
@@ -80,9 +82,8 @@ def test_whatever_a_client_sends_it_is_told_what_is_wrong_and_the_next_is_served
 
 
 @pytest.mark.parametrize("delimiter", [[], [b""]])
-def test_a_dealer_gets_one_answer_for_each_message_in_its_own_envelope(
-    server: ListServer, delimiter: list[bytes]
-) -> None:
+def test_dealer_gets_one_response_for_each_message(server: ListServer, delimiter: list[bytes]) -> None:
+    """A DEALER socket gets one response for each message, in its own envelope."""
     messages = [[b"append 1"], [b"nonsense"], [b"a", b"b", b"c"], [b"\xff"], [b"mostrar"]]
     with server.asking(zmq.DEALER) as asker:
         for message in messages:
@@ -99,15 +100,17 @@ def test_a_dealer_gets_one_answer_for_each_message_in_its_own_envelope(
         assert not asker.socket.poll(50)
 
 
-def test_a_client_with_correlated_requests_gets_the_answer_to_its_last_one(server: ListServer) -> None:
+def test_correlated_requests(server: ListServer) -> None:
+    """A REQ socket with correlation gets the response to its last request."""
     with server.asking() as asker:
         asker.socket.req_correlate = asker.socket.req_relaxed = 1
-        for number in range(3):  # given up before they were answered
+        for number in range(3):  # abandoned before their responses
             asker.socket.send(f"append {number}".encode())
         assert asker.ask(b"mostrar") == b"['0', '1', '2']"
 
 
-def test_a_dealer_that_sends_much_at_once_gets_every_answer_in_order(server: ListServer) -> None:
+def test_pipelined_requests_are_answered_in_order(server: ListServer) -> None:
+    """Pipelined requests are answered in order."""
     with server.asking(zmq.DEALER) as asker:
         asker.socket.sndhwm = 0
         for number in range(5000):
@@ -116,25 +119,25 @@ def test_a_dealer_that_sends_much_at_once_gets_every_answer_in_order(server: Lis
             assert asker.socket.recv_multipart()[-1].decode() == f"Elemento '{number}' adicionado."
 
 
-def test_a_message_that_is_too_long_to_be_answered_costs_its_sender_the_connection_alone(server: ListServer) -> None:
+def test_oversized_frame_ends_its_connection(server: ListServer) -> None:
+    """An oversized frame ends its connection, and no other."""
     with server.asking(zmq.DEALER) as flooder, server.asking() as other:
         flooder.socket.send_multipart([b"", b"append " + b"x" * (9 * 2**20)])
         assert other.ask(b"append 1") == b"Elemento '1' adicionado."
         assert not flooder.socket.poll(100)
-        assert flooder.ask(b"", b"mostrar") == b"['1']"  # ZeroMQ has connected anew
+        assert flooder.ask(b"", b"mostrar") == b"['1']"  # ZeroMQ has reconnected
 
 
-def test_a_client_that_never_reads_its_answers_costs_bounded_memory_and_keeps_nobody_waiting(
-    server: ListServer,
-) -> None:
-    with server.asking(zmq.DEALER) as lazy, server.asking() as other:
+def test_client_that_never_reads_has_bounded_cost(tmp_path: Path) -> None:
+    """A client that never reads uses bounded memory, and blocks no other client."""
+    with list_server(tmp_path, fresh=True) as server, server.asking(zmq.DEALER) as lazy, server.asking() as other:
         lazy.socket.rcvhwm = 1
         value = "x" * 60_000
         for number in range(100):
             other.native("append", value=f"{value}{number}")
         before = server.rss_kib()
         lazy.socket.sndtimeo = 200
-        for _ in range(300):  # six megabytes each, were they all answered
+        for _ in range(300):  # six megabytes for each response
             try:
                 lazy.socket.send_multipart([b"", b"mostrar"])
             except zmq.Again:
@@ -147,7 +150,8 @@ READY_AS = b"\x04%c\x05READY\x0bSocket-Type\x00\x00\x00\x03REQ\x07User-Id\x00\x0
 
 
 @pytest.mark.parametrize("name", [b"\xff", b"ana"])
-def test_what_a_client_says_of_itself_neither_stops_the_server_nor_names_it(server: ListServer, name: bytes) -> None:
+def test_client_metadata_is_untrusted(server: ListServer, name: bytes) -> None:
+    """A client's User-Id metadata neither stops the server nor names the client."""
     with server.connect() as client:
         client.sendall(GREETING + READY_AS % (37 + len(name), len(name), name))
         read_until(client, b"Identity\x00\x00\x00\x00")
@@ -156,13 +160,15 @@ def test_what_a_client_says_of_itself_neither_stops_the_server_nor_names_it(serv
     assert server.ask("mostrar") == "['1']"
 
 
-def test_a_long_envelope_is_not_sent_back(server: ListServer) -> None:
+def test_long_envelope_is_not_sent_back(server: ListServer) -> None:
+    """A long envelope is not sent back."""
     with server.asking(zmq.DEALER) as asker:
         asker.socket.send_multipart([b"x" * 5000, b"", b"mostrar"])
         assert asker.socket.recv_multipart() == ["Comando inválido: a mensagem tem 3 partes; deve ter uma só.".encode()]
 
 
-def test_slow_requests_that_are_sent_at_once_take_turns_with_others(tmp_path: Path) -> None:
+def test_slow_requests_share_the_loop(tmp_path: Path) -> None:
+    """Many slow requests of one client take turns with those of others."""
     flags = ("--log-requests-per-second", 0, "--durable", "no")
     with list_server(tmp_path, *flags) as server, server.asking(zmq.DEALER) as one, server.asking() as other:
         one.socket.sndhwm = one.socket.rcvhwm = 0
@@ -174,11 +180,12 @@ def test_slow_requests_that_are_sent_at_once_take_turns_with_others(tmp_path: Pa
             one.socket.send_multipart([b"", b'{"op": "search", "value": "x"}'])
         assert other.ask(b"limpar") == b"Lista limpa."
         versions = [json.loads(one.socket.recv_multipart()[-1])["version"] for _ in range(2000)]
-        assert versions[-1] == 60_001, "the other had to wait for all of them"
+        assert versions[-1] == 60_001, "the other client waited for all of them"
 
 
-def test_who_floods_the_port_for_watchers_costs_bounded_memory(server: ListServer) -> None:
-    with server.asking() as other, CONTEXT.socket(zmq.XSUB) as flooder:
+def test_flooded_publication_port_has_bounded_cost(tmp_path: Path) -> None:
+    """A client that floods the publication port uses bounded memory."""
+    with list_server(tmp_path, fresh=True) as server, server.asking() as other, CONTEXT.socket(zmq.XSUB) as flooder:
         flooder.linger = 0
         flooder.connect(f"tcp://127.0.0.1:{other.native('info')['watch_port']}")
         before = server.rss_kib()
@@ -188,7 +195,8 @@ def test_who_floods_the_port_for_watchers_costs_bounded_memory(server: ListServe
         assert server.rss_kib() - before < 50 * 1024
 
 
-def test_a_broken_disk_ends_the_server_and_nothing_is_answered_any_more(tmp_path: Path) -> None:
+def test_failed_fsync_ends_the_server(tmp_path: Path) -> None:
+    """After a failed fsync no response is sent, and the server ends with status 1."""
     code = """
 import errno, os, sys
 real, left = os.fdatasync, [2]
@@ -213,11 +221,12 @@ sys.exit(main(sys.argv[1:]))
             assert process.wait(PATIENCE) == 1
             assert not asker.socket.poll(100)
             assert not other.socket.poll(100)
-    assert "the journal cannot be written, so nobody is answered: [Errno 5]" in log.read_text()
+    assert "cannot write the change log, no client gets a response: [Errno 5]" in log.read_text()
     assert "everything answered is on disk" not in log.read_text()
 
 
-def test_thousands_of_connections_do_not_keep_the_next_client_waiting(server: ListServer) -> None:
+def test_thousands_of_connections(server: ListServer) -> None:
+    """With thousands of idle connections the next client is served."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     count = 10_000 if FULL else 2000
     if hard < count + 500:
@@ -243,13 +252,15 @@ def test_thousands_of_connections_do_not_keep_the_next_client_waiting(server: Li
     [b"GET / HTTP/1.1\r\n\r\n", bytes(4096), GREETING + b"\xff" * 4096, GREETING + READY + b"\x02" + b"\x7f" * 8],
     ids=["http", "zeros", "no handshake", "a frame of eight exabytes"],
 )
-def test_who_does_not_speak_zeromq_is_dropped_alone(server: ListServer, garbage: bytes) -> None:
-    with server.connect() as stranger:
-        stranger.sendall(garbage)
+def test_non_zeromq_client_affects_no_other(server: ListServer, garbage: bytes) -> None:
+    """A client that does not speak ZeroMQ affects no other."""
+    with server.connect() as client:
+        client.sendall(garbage)
         assert server.ask("append 1") == "Elemento '1' adicionado."
 
 
-def test_elements_with_spaces_and_control_characters_stay_as_they_are(server: ListServer) -> None:
+def test_elements_with_special_characters(server: ListServer) -> None:
+    """Elements with spaces and control characters are stored unchanged."""
     values = ["a b", " ", "", "\x1b[31m\n", "ção", "'\"\\", "\U0001f600"]
     with server.asking() as asker:
         for value in values:
@@ -258,7 +269,8 @@ def test_elements_with_spaces_and_control_characters_stay_as_they_are(server: Li
     assert server.elements() == values
 
 
-def test_a_long_list_is_sorted_and_shown_while_others_are_served(tmp_path: Path) -> None:
+def test_long_list_is_sorted_in_the_thread(tmp_path: Path) -> None:
+    """A long list is sorted and shown while other requests are served."""
     with list_server(tmp_path, "--log-requests-per-second", 0) as server, server.asking(zmq.DEALER) as filler:
         filler.socket.sndhwm = filler.socket.rcvhwm = 0
         count = 60_000
@@ -266,7 +278,7 @@ def test_a_long_list_is_sorted_and_shown_while_others_are_served(tmp_path: Path)
             filler.socket.send_multipart([b"", f"append {number * 7919 % count}".encode()])
         for _ in range(count):
             filler.socket.recv_multipart()
-        # The answers to the long requests come after those to the short ones that were sent behind them.
+        # The responses to the slow requests come after those to the fast ones sent after them.
         messages = [b"ordenar_cresc", b"mostrar", b'{"op": "append", "list": "other", "value": "x"}', b"pesquisar 5"]
         for message in messages:
             filler.socket.send_multipart([b"", message])
@@ -274,7 +286,7 @@ def test_a_long_list_is_sorted_and_shown_while_others_are_served(tmp_path: Path)
         assert [answer[:9] for answer in answers[:2]] == [b'{"ok":tru', b"Encontrad"]
         assert b"Lista ordenada crescentemente." in answers[2:]
         assert server.elements() == sorted(str(number) for number in range(count))
-        # A sort that the end of the server meets is done, kept and answered.
+        # A sort in progress when the server is stopped is finished, written and answered.
         filler.socket.send_multipart([b"", b"ordenar_desc"])
         assert server.stop() == 0
         assert filler.socket.recv_multipart()[-1] == b"Lista ordenada decrescentemente."
@@ -282,26 +294,30 @@ def test_a_long_list_is_sorted_and_shown_while_others_are_served(tmp_path: Path)
         assert server.elements() == sorted((str(number) for number in range(count)), reverse=True)
 
 
-def test_a_watcher_hears_of_every_change_of_its_list_after_it_is_kept(server: ListServer) -> None:
-    with server.asking() as asker, CONTEXT.socket(zmq.SUB) as watcher:
-        watcher.linger, watcher.rcvtimeo = 0, int(PATIENCE * 1000)
-        watcher.connect(f"tcp://127.0.0.1:{asker.native('info')['watch_port']}")
-        watcher.subscribe(b"one\0")
-        while not watcher.poll(20):  # until the subscription has arrived
+def test_subscriber_gets_every_change_of_its_list(server: ListServer) -> None:
+    """A subscriber gets every change of its list, in order."""
+    with server.asking() as asker, CONTEXT.socket(zmq.SUB) as subscriber:
+        subscriber.linger, subscriber.rcvtimeo = 0, int(PATIENCE * 1000)
+        subscriber.connect(f"tcp://127.0.0.1:{asker.native('info')['watch_port']}")
+        subscriber.subscribe(b"one\0")
+        deadline = time.monotonic() + PATIENCE
+        while not subscriber.poll(20):  # until the subscription has arrived
+            assert time.monotonic() < deadline
             asker.native("append", list="one", value="first")
-        heard = json.loads(watcher.recv_multipart()[1])
+        latest = json.loads(subscriber.recv_multipart()[1])
         version = asker.native("append", list="onetwo", value="x") and asker.native("info", list="one")["version"]
         asker.native("insert", list="one", position=0, value="second")
-        while heard["version"] <= version:
-            topic, told = watcher.recv_multipart()
+        while latest["version"] <= version:
+            topic, content = subscriber.recv_multipart()
             assert topic == b"one\0"
-            assert json.loads(told)["version"] == heard["version"] + 1
-            heard = json.loads(told)
-        assert (heard["op"], heard["value"], heard["position"]) == ("insert", "second", 0)
-        assert asker.native("changes", list="one", since=version)["changes"] == [heard]
+            assert json.loads(content)["version"] == latest["version"] + 1
+            latest = json.loads(content)
+        assert (latest["op"], latest["value"], latest["position"]) == ("insert", "second", 0)
+        assert asker.native("changes", list="one", since=version)["changes"] == [latest]
 
 
-def test_the_log_has_the_texts_of_the_original_and_nobody_forges_a_line_of_it(server: ListServer) -> None:
+def test_log_has_legacy_texts_and_no_forged_lines(server: ListServer) -> None:
+    """The log has the legacy texts, and no client can forge a line."""
     trace = "0af7651916cd43dd8448eb211c80319c"
     server.ask("append a")
     server.ask("append \x1b[2Ja\u2028b")
@@ -314,16 +330,18 @@ def test_the_log_has_the_texts_of_the_original_and_nobody_forges_a_line_of_it(se
     assert "\u2028" not in log
 
 
-def test_what_is_logged_of_requests_is_bounded_and_counted(tmp_path: Path) -> None:
+def test_request_log_is_rate_limited(tmp_path: Path) -> None:
+    """The log of requests is rate limited, and suppressed records are counted."""
     with list_server(tmp_path, "--log-requests-per-second", 5) as server, server.asking() as asker:
         for _ in range(500):
             asker.ask(b"mostrar")
         assert server.stop() == 0
         assert server.log().count("Mensagem recebida") < 100
-        assert "requests not logged one by one" in server.log()
+        assert "requests suppressed by the log" in server.log()
 
 
-def test_in_memory_mode_nothing_is_kept_and_nothing_written(tmp_path: Path) -> None:
+def test_memory_mode_writes_nothing(tmp_path: Path) -> None:
+    """With --durable no, nothing is written."""
     with list_server(tmp_path, "--durable", "no") as server:
         assert server.ask("append a", "mostrar") == "['a']"
         server.kill()
@@ -332,25 +350,32 @@ def test_in_memory_mode_nothing_is_kept_and_nothing_written(tmp_path: Path) -> N
     assert not server.state.exists()
 
 
-def test_a_folder_that_is_in_use_is_not_shared(server: ListServer) -> None:
+def test_state_folder_in_use_is_rejected(server: ListServer) -> None:
+    """A state folder in use is rejected, with the process that uses it."""
     other = frota("list", "serve", "--port", 0, "--state-dir", server.state, stderr=subprocess.PIPE)
-    assert other.wait(PATIENCE) == 1
-    assert f"is in use by process {server.process.pid}".encode() in (other.stderr or sys.stdin.buffer).read()
+    _, errors = other.communicate(timeout=PATIENCE)
+    assert other.returncode == 1
+    assert f"is in use by process {server.process.pid}".encode() in errors
 
 
-def test_a_port_that_is_taken_is_named(server: ListServer, tmp_path: Path) -> None:
+def test_port_in_use_is_named(server: ListServer, tmp_path: Path) -> None:
+    """A port in use is named."""
     other = frota("list", "serve", "--port", server.port, "--state-dir", tmp_path / "other", stderr=subprocess.PIPE)
-    assert other.wait(PATIENCE) == 1
-    assert f"127.0.0.1:{server.port}: Address already in use".encode() in (other.stderr or sys.stdin.buffer).read()
+    _, errors = other.communicate(timeout=PATIENCE)
+    assert other.returncode == 1
+    assert f"127.0.0.1:{server.port}: Address already in use".encode() in errors
 
 
-def test_without_a_key_only_loopback_is_served(tmp_path: Path) -> None:
+def test_without_key_only_loopback_is_served(tmp_path: Path) -> None:
+    """Without a key the server only listens on loopback."""
     other = frota("list", "serve", "--host", "0.0.0.0", "--state-dir", tmp_path, stderr=subprocess.PIPE)
-    assert other.wait(PATIENCE) == 78
-    assert b"without a key only loopback is served. `frota list keygen` makes one" in other.stderr.read()  # type: ignore[union-attr]
+    _, errors = other.communicate(timeout=PATIENCE)
+    assert other.returncode == 78
+    assert b"without a key only loopback is served. `frota list keygen` makes one" in errors
 
 
-def test_a_stop_answers_what_was_asked_and_loses_nothing(tmp_path: Path) -> None:
+def test_stop_answers_all_requests(tmp_path: Path) -> None:
+    """A stop answers all requests that were sent, and their changes are on disk."""
     with list_server(tmp_path) as server, server.asking(zmq.DEALER) as asker:
         for number in range(500):  # more than ZeroMQ takes for one client at a time
             asker.socket.send_multipart([b"", f"append {number}".encode()])
@@ -365,30 +390,19 @@ def test_a_stop_answers_what_was_asked_and_loses_nothing(tmp_path: Path) -> None
         assert answered == 500
 
 
-# Becomes the server with a socket at the descriptor where systemd puts it (sd_listen_fds(3)).
-HAND_OVER = """
-import os, sys
-os.dup2(int(sys.argv[1]), 3)
-os.environ |= {"LISTEN_FDS": "1", "LISTEN_PID": str(os.getpid())}
-os.execv(sys.executable, [sys.executable, "-m", "frota", "list", "serve", *sys.argv[2:]])
-"""
-
-
 @contextmanager
-def handed_over(listener: socket.socket, state: Path) -> Iterator["subprocess.Popen[bytes]"]:
-    """Run a server on a listening socket as systemd hands one over; it has to end properly."""
-    words = [listener.fileno(), "--port", listener.getsockname()[1], "--state-dir", state]
-    command = [sys.executable, "-c", HAND_OVER, *map(str, words)]
-    process = subprocess.Popen(command, pass_fds=[listener.fileno()], stderr=subprocess.DEVNULL)
-    STARTED.append(process)
+def socket_activated(listener: socket.socket, state: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    """Run a server on a listening socket as systemd passes it; it must end with status 0."""
+    words = ["list", "serve", "--port", listener.getsockname()[1], "--state-dir", state]
+    process = activated(listener, *words, stderr=subprocess.DEVNULL)
     yield process
     process.terminate()
     assert process.wait(PATIENCE) == 0
 
 
-def test_the_last_answer_brings_the_end_of_the_connection_along(tmp_path: Path) -> None:
-    """Between the two, a client of the original's would ask again, and wait for ever."""
-    with socket.create_server(("127.0.0.1", 0)) as listener, handed_over(listener, tmp_path / "state") as server:
+def test_last_response_ends_the_connection(tmp_path: Path) -> None:
+    """The last response arrives together with the end of the connection; a legacy client would block otherwise."""
+    with socket.create_server(("127.0.0.1", 0)) as listener, socket_activated(listener, tmp_path / "state") as server:
         waiting = select.poll()
         clients = {}
         for _ in range(50):
@@ -412,10 +426,11 @@ def test_the_last_answer_brings_the_end_of_the_connection_along(tmp_path: Path) 
         assert server.wait(PATIENCE) == 0
 
 
-def test_a_client_of_the_original_sees_restarts_as_pauses(tmp_path: Path) -> None:
+def test_legacy_client_sees_restarts_as_pauses(tmp_path: Path) -> None:
+    """A legacy client sees restarts of a socket-activated server as pauses."""
     with socket.create_server(("127.0.0.1", 0)) as listener, connected(listener.getsockname()[1]) as asker:
         for number in range(3):
-            with handed_over(listener, tmp_path):
+            with socket_activated(listener, tmp_path):
                 assert asker.ask(b"append x") == b"Elemento 'x' adicionado."
                 assert asker.native("info")["length"] == number + 1
 

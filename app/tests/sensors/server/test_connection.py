@@ -93,7 +93,7 @@ def test_a_connection_that_a_newer_one_of_its_client_replaces_stores_nothing_mor
             newer.data_received(LINE)
             await server.wal.drain()
             assert wire.sent.startswith(b"frota numbered 0\n")
-            assert server.wal.last(next(iter(server._clients))) == 1
+            assert server.wal.last_sequence(next(iter(server._clients))) == 1
             end(older, newer)
 
     asyncio.run(send())

@@ -63,7 +63,7 @@ def test_a_follower_sees_the_last_readings_then_new_ones_without_gap_or_repetiti
 
 
 def test_a_follower_that_does_not_read_is_let_go_with_a_word_and_costs_little_memory(tmp_path: Path) -> None:
-    with server(tmp_path, "--log-readings-per-second", 0) as running, running.connect() as viewer:
+    with server(tmp_path, "--log-readings-per-second", 0, fresh=True) as running, running.connect() as viewer:
         viewer.sendall(b"frota tail {}\n")
         running.ask(READING)
         viewer.recv(1)
@@ -88,7 +88,7 @@ def test_old_readings_are_looked_for_beside_the_loop_that_serves_the_sensors(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     threads = set()
-    listed = segment.listed
+    listed = segment.segment_numbers
 
     def noting(directory: Path) -> list[int]:
         threads.add(threading.current_thread())
@@ -96,7 +96,7 @@ def test_old_readings_are_looked_for_beside_the_loop_that_serves_the_sensors(
 
     async def ask() -> None:
         async with asking(tmp_path) as (reader, writer):
-            monkeypatch.setattr(segment, "listed", noting)
+            monkeypatch.setattr(segment, "segment_numbers", noting)
             writer.write(LINE + b"frota history {}\n")
             assert (await reader.read()).endswith(b"frota end\n")
 
@@ -126,7 +126,7 @@ def test_a_viewer_whose_answer_fails_is_told_and_let_go(tmp_path: Path, monkeypa
 
     async def ask() -> None:
         async with asking(tmp_path) as (reader, writer):
-            monkeypatch.setattr(segment, "listed", broken)
+            monkeypatch.setattr(segment, "segment_numbers", broken)
             writer.write(b"frota tail {}\n")
             assert await reader.read() == b"frota end erro interno do servidor\n"
 
@@ -207,7 +207,7 @@ def test_damage_in_the_log_is_told_once_and_what_can_be_read_is_shown(tmp_path: 
         data = bytearray(damaged.read_bytes())
         data[200] ^= 1
         damaged.write_bytes(data)
-        said = f"{damaged}: {len(data) - 61} bytes, from offset 61 to the end, are damaged and left out"
+        said = f"{damaged}: {len(data) - 61} bytes, from offset 61 to the end, are damaged and skipped"
         words = ("sensors", "history", "--sensor", "S0", "--last", 5)
         for where in (("--state-dir", running.state), ("--port", running.port), ("--port", running.port)):
             asked = frota(*words, *where, stdout=-1, stderr=-1)

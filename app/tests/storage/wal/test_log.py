@@ -18,12 +18,12 @@ from frota.storage.wal.segment import NO_PRODUCER, encode_commit, encode_record
 
 
 def commit(store: LogFiles, *payloads: bytes, writer: bytes = NO_PRODUCER, number: int = 0) -> None:
-    marks = [(writer, number)] if writer != NO_PRODUCER else []
-    store.commit(encode_commit([encode_record(one, 1, writer, number) for one in payloads]), marks)
+    sequences = [(writer, number)] if writer != NO_PRODUCER else []
+    store.commit(encode_commit([encode_record(one, 1, writer, number) for one in payloads]), sequences)
 
 
 def kept(folder: Path) -> list[bytes]:
-    return [r.payload for number in segment.listed(folder) for r in Reader(folder).records(number)]
+    return [r.payload for number in segment.segment_numbers(folder) for r in Reader(folder).records(number)]
 
 
 def reopened(folder: Path, limits: Limits | None = None) -> LogFiles:
@@ -83,9 +83,9 @@ def test_a_log_that_finds_no_room_to_begin_says_so_and_what_to_do(
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "write", full)
-    with pytest.raises(StateError, match="No space left on device; make room"):
+    with pytest.raises(StateError, match="No space left on device; free disk space"):
         LogFiles(tmp_path, Limits())
-    assert segment.listed(tmp_path) == []
+    assert segment.segment_numbers(tmp_path) == []
 
 
 def test_what_one_recovery_has_set_aside_the_next_one_keeps(tmp_path: Path) -> None:
@@ -105,33 +105,33 @@ def test_a_segment_without_a_head_is_as_if_it_had_never_been_begun(tmp_path: Pat
     store = reopened(tmp_path)
     commit(store, b"two")
     assert kept(tmp_path) == [b"one", b"two"]
-    assert segment.listed(tmp_path) == [1]
+    assert segment.segment_numbers(tmp_path) == [1]
     store.close()
 
 
 def test_retention_by_bytes_deletes_the_oldest_segments_and_no_last_number(tmp_path: Path) -> None:
-    limits = Limits(segment_bytes=300, keep_bytes=1000)
+    limits = Limits(segment_bytes=300, retention_bytes=1000)
     store = LogFiles(tmp_path, limits)
     writer = uuid4().bytes
     commit(store, b"mine", writer=writer, number=41)
     for number in range(40):
         commit(store, b"%04d" % number * 20)
-    assert segment.listed(tmp_path)[0] > 1
+    assert segment.segment_numbers(tmp_path)[0] > 1
     assert 600 < sum(path.stat().st_size for path in tmp_path.glob("*.segment")) <= 1300
     assert b"mine" not in kept(tmp_path)
     assert kept(tmp_path)[-1] == b"0039" * 20
     store.close()
     store = LogFiles(tmp_path, limits)
-    assert store.marks[writer] == 41
+    assert store.last_sequences[writer] == 41
     store.close()
 
 
 def test_only_so_many_writers_are_remembered_and_the_longest_silent_one_goes_first(tmp_path: Path) -> None:
-    store = LogFiles(tmp_path, Limits(producers=2))
+    store = LogFiles(tmp_path, Limits(max_producers=2))
     first, second, third = (uuid4().bytes for _ in range(3))
     for writer, number in ((first, 1), (second, 1), (first, 2), (third, 1)):
         commit(store, b"x", writer=writer, number=number)
-    assert store.marks == {first: 2, third: 1}
+    assert store.last_sequences == {first: 2, third: 1}
     store.close()
 
 
@@ -170,7 +170,7 @@ def test_no_room_for_a_new_segment_fails_the_commit_and_leaves_no_file_behind(
         patch.setattr(os, "write", full)
         with pytest.raises(DiskFull):
             commit(store, b"one")
-    assert segment.listed(tmp_path) == [1]
+    assert segment.segment_numbers(tmp_path) == [1]
     commit(store, b"two")
     assert kept(tmp_path) == [b"two"]
     store.close()
@@ -213,22 +213,22 @@ def test_a_full_segment_grows_on_while_no_file_can_be_opened(tmp_path: Path, mon
     def refuse(*_: object) -> int:
         raise OSError(errno.EMFILE, "Too many open files")
 
-    store = LogFiles(tmp_path, Limits(segment_bytes=100, keep_seconds=3600))
+    store = LogFiles(tmp_path, Limits(segment_bytes=100, retention_s=3600))
     commit(store, b"one" * 50)
     with monkeypatch.context() as flood:
         flood.setattr(os, "open", refuse)
-        flood.setattr(segment, "begun", refuse)
+        flood.setattr(segment, "read_start", refuse)
         commit(store, b"two")
-        store.retire()
-    assert segment.listed(tmp_path) == [1]
+        store.apply_retention()
+    assert segment.segment_numbers(tmp_path) == [1]
     commit(store, b"three")
-    store.retire()
-    assert segment.listed(tmp_path) == [1, 2]
+    store.apply_retention()
+    assert segment.segment_numbers(tmp_path) == [1, 2]
     assert kept(tmp_path) == [b"one" * 50, b"two", b"three"]
     store.close()
 
 
-AHEAD = Limits(segment_bytes=1000, ahead_bytes=4096)
+AHEAD = Limits(segment_bytes=1000, preallocated_bytes=4096)
 
 
 def test_a_segment_that_is_longer_than_what_it_holds_is_no_damage_after_a_crash(tmp_path: Path) -> None:
@@ -266,7 +266,7 @@ def test_only_the_newest_segment_is_longer_than_what_it_holds(tmp_path: Path) ->
     store = reopened(tmp_path, AHEAD)
     for _ in range(20):
         commit(store, b"x" * 100)
-    numbers = segment.listed(tmp_path)
+    numbers = segment.segment_numbers(tmp_path)
     assert len(numbers) > 2
     for number in numbers[:-1]:
         data = segment.path_of(tmp_path, number).read_bytes()

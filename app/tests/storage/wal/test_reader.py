@@ -23,7 +23,7 @@ def write(folder: Path, count: int) -> Position:
 def read(folder: Path, until: Position | None = None) -> tuple[list[int], list[Damage]]:
     damages: list[Damage] = []
     reader = Reader(folder, until, damages.append)
-    payloads = [record.payload for number in segment.listed(folder) for record in reader.records(number)]
+    payloads = [record.payload for number in segment.segment_numbers(folder) for record in reader.records(number)]
     return [int(payload[:2]) for payload in payloads], damages
 
 
@@ -39,7 +39,7 @@ def test_the_last_items_are_found_from_the_end_and_across_segments(tmp_path: Pat
     numbers, skip = reader.find_last(7, lambda _: 1)
     found = [int(record.payload[:2]) for number in numbers for record in reader.records(number)][skip:]
     assert found == list(range(13, 20))
-    assert len(numbers) < len(segment.listed(tmp_path))
+    assert len(numbers) < len(segment.segment_numbers(tmp_path))
 
 
 @pytest.mark.parametrize("known_end", [True, False])
@@ -52,7 +52,7 @@ def test_a_flipped_byte_in_an_older_segment_costs_the_rest_of_that_segment_and_i
     flip(path, ends[1] + 20)
     damage = Damage(path, ends[1], ends[-1] - ends[1])
     assert read(tmp_path, end if known_end else None) == ([0, 1, 2, 3, 6, 7, 8], [damage])
-    assert str(damage) == f"{path}: {damage.length} bytes, from offset {ends[1]} to the end, are damaged and left out"
+    assert str(damage) == f"{path}: {damage.length} bytes, from offset {ends[1]} to the end, are damaged and skipped"
 
 
 def test_a_segment_whose_first_byte_is_damaged_is_told_of_as_a_whole(tmp_path: Path) -> None:

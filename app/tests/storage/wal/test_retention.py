@@ -16,7 +16,7 @@ from frota.storage.wal.reader import Reader
 from frota.storage.wal.segment import NO_PRODUCER, encode_commit, encode_record
 
 MONTH = 31 * 86400.0
-LIMITS = Limits(keep_seconds=80)
+LIMITS = Limits(retention_s=80)
 
 
 class Clocks:
@@ -46,7 +46,7 @@ def store(tmp_path: Path, clocks: Clocks) -> Iterator[LogFiles]:
     commit(one, b"old")
     clocks.go_on(50)
     commit(one, b"new")
-    assert segment.listed(tmp_path) == [1, 2]
+    assert segment.segment_numbers(tmp_path) == [1, 2]
     yield one
     one.close()
 
@@ -56,14 +56,14 @@ def commit(store: LogFiles, payload: bytes) -> None:
 
 
 def kept(folder: Path) -> list[bytes]:
-    return [r.payload for number in segment.listed(folder) for r in Reader(folder).records(number)]
+    return [r.payload for number in segment.segment_numbers(folder) for r in Reader(folder).records(number)]
 
 
 def test_what_was_followed_by_a_segment_that_is_old_enough_is_deleted(
     tmp_path: Path, store: LogFiles, clocks: Clocks
 ) -> None:
     clocks.go_on(79)
-    store.retire()
+    store.apply_retention()
     assert kept(tmp_path) == [b"old", b"new"]
     clocks.go_on(2)
     commit(store, b"newest")
@@ -77,10 +77,10 @@ def test_a_clock_that_leaps_for_a_moment_deletes_nothing(
     for _ in range(3):
         clocks.wall += leap
         commit(store, b"meanwhile")
-        store.retire()
+        store.apply_retention()
         clocks.wall -= leap
         commit(store, b"after")
-        store.retire()
+        store.apply_retention()
     assert kept(tmp_path) == [b"old", b"new", *[b"meanwhile", b"after"] * 3]
 
 
@@ -94,9 +94,9 @@ def test_a_clock_that_is_wrong_at_boot_and_put_right_later_deletes_nothing(
         clocks.monotonic = 5.0  # since this boot
         store.__init__(tmp_path, LIMITS)  # type: ignore[misc]  # the fixture closes it
         commit(store, b"more")
-        store.retire()
+        store.apply_retention()
     clocks.wall += leap
-    store.retire()
+    store.apply_retention()
     assert kept(tmp_path) == [b"old", b"new", b"more", b"more"]
 
 
@@ -109,9 +109,9 @@ def test_segments_that_were_begun_while_the_clock_was_wrong_are_deleted_in_their
     clocks.wall -= MONTH
     clocks.go_on(20)
     commit(store, b"right")
-    assert segment.listed(tmp_path) == [1, 2, 3, 4]
+    assert segment.segment_numbers(tmp_path) == [1, 2, 3, 4]
     clocks.go_on(81)
-    store.retire()
+    store.apply_retention()
     assert kept(tmp_path) == [b"right"]
 
 
@@ -126,14 +126,14 @@ def test_time_is_counted_over_restarts_as_far_as_the_log_was_open(
         assert kept(tmp_path) == [b"old", b"new"]
         clocks.go_on(26)
     clocks.go_on(3)
-    store.retire()
+    store.apply_retention()
     assert kept(tmp_path) == [b"new"]
 
 
 def test_a_crash_costs_a_minute_of_the_count_at_most(tmp_path: Path, store: LogFiles, clocks: Clocks) -> None:
     for _ in range(20):
         clocks.go_on(3)
-        store.retire()
+        store.apply_retention()
     copy = tmp_path / "copy"
     copy.mkdir()
     for path in tmp_path.iterdir():
@@ -141,8 +141,8 @@ def test_a_crash_costs_a_minute_of_the_count_at_most(tmp_path: Path, store: LogF
             shutil.copy(path, copy)
     crashed = LogFiles(copy, LIMITS)
     clocks.go_on(81 - 60 + 60)
-    crashed.retire()
-    assert segment.listed(copy) == [2]
+    crashed.apply_retention()
+    assert segment.segment_numbers(copy) == [2]
     crashed.close()
 
 
@@ -160,7 +160,7 @@ def test_a_count_that_is_lost_or_damaged_deletes_nothing_too_early(
     store.__init__(tmp_path, LIMITS)  # type: ignore[misc]  # the fixture closes it
     assert kept(tmp_path) == [b"old", b"new"]
     clocks.go_on(81)
-    store.retire()
+    store.apply_retention()
     assert kept(tmp_path) == [b"new"]
 
 
@@ -170,18 +170,18 @@ def test_segments_that_do_not_say_how_long_the_log_was_open_are_taken_for_newer_
     clocks.go_on(70)
     encode = segment.encode_head
     with monkeypatch.context() as older:  # a version that wrote no such number, after a rollback
-        older.setattr(segment, "encode_head", lambda marks, time_us, _=0: encode(marks, time_us))
+        older.setattr(segment, "encode_head", lambda sequences, time_us, _=0: encode(sequences, time_us))
         store.begin_segment()
         commit(store, b"by an older version")
         store.close()
     store.__init__(tmp_path, LIMITS)  # type: ignore[misc]  # the fixture closes it
-    store.retire()
+    store.apply_retention()
     assert kept(tmp_path) == [b"old", b"new", b"by an older version"]
     clocks.go_on(81)
     commit(store, b"newest")
     assert kept(tmp_path) == [b"new", b"by an older version", b"newest"]
     clocks.go_on(81)
-    store.retire()
+    store.apply_retention()
     assert kept(tmp_path) == [b"newest"]
 
 
@@ -194,11 +194,11 @@ def test_a_damaged_head_deletes_nothing_before_its_time(tmp_path: Path, store: L
     clocks.go_on(20)
     commit(store, b"newest")
     clocks.go_on(79)
-    store.retire()
-    assert segment.listed(tmp_path) == [1, 2, 3]
+    store.apply_retention()
+    assert segment.segment_numbers(tmp_path) == [1, 2, 3]
     clocks.go_on(2)
-    store.retire()
-    assert segment.listed(tmp_path) == [3]
+    store.apply_retention()
+    assert segment.segment_numbers(tmp_path) == [3]
 
 
 def test_a_segment_that_somebody_has_deleted_by_hand_stops_no_retention(
@@ -209,7 +209,7 @@ def test_a_segment_that_somebody_has_deleted_by_hand_stops_no_retention(
     for number in (1, 2):
         segment.path_of(tmp_path, number).unlink()
     clocks.go_on(81)
-    store.retire()
+    store.apply_retention()
     commit(store, b"more")
     assert kept(tmp_path) == [b"newest", b"more"]
 
@@ -220,22 +220,22 @@ def test_each_deletion_says_what_was_deleted_and_why(
     log.configure("sensors", "test")
     size = segment.path_of(tmp_path, 1).stat().st_size
     clocks.go_on(86400)
-    store.retire()
+    store.apply_retention()
     said = capfd.readouterr().err
     assert said.count("deleted") == 1
     assert f"{segment.path_of(tmp_path, 1)}: deleted, {size} bytes written from 2027-01-15 08:00:00 UTC to" in said
-    assert "this log was open for 1 days since then" in said
+    assert "the log was open for 1 days since then" in said
 
 
 def test_a_deletion_for_want_of_room_says_so(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     log.configure("sensors", "test")
-    store = LogFiles(tmp_path, Limits(segment_bytes=200, keep_bytes=400))
+    store = LogFiles(tmp_path, Limits(segment_bytes=200, retention_bytes=400))
     for _ in range(4):
         commit(store, b"x" * 150)
     store.close()
     said = capfd.readouterr().err
-    assert said.count("segment: deleted, ") == 4 - len(segment.listed(tmp_path)) > 0
-    assert "bytes are kept, more than 400" in said
+    assert said.count("segment: deleted, ") == 4 - len(segment.segment_numbers(tmp_path)) > 0
+    assert "bytes, its retention is 400" in said
 
 
 def test_history_since_a_moment_finds_what_was_written_before_the_clock_was_set_back(

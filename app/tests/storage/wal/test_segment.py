@@ -54,4 +54,4 @@ def test_zeros_that_a_crash_may_leave_are_no_record() -> None:
 def test_a_file_that_is_not_named_as_ours_is_no_segment(tmp_path: Path, name: str) -> None:
     (tmp_path / f"{name}.segment").touch()
     segment.path_of(tmp_path, 7).touch()
-    assert segment.listed(tmp_path) == [7]
+    assert segment.segment_numbers(tmp_path) == [7]

@@ -144,9 +144,9 @@ class Agent:
         systemd.reloading()
         try:
             self._take(commands.take_live(self._config, self._reread(), PREFIX))
-            log.record("INFO", "reloaded", "configuration read again")
+            log.record("INFO", "reloaded", "configuration reloaded")
         except SettingsError as error:
-            log.record("ERROR", "reload_failed", f"configuration left as it was: {error}")
+            log.record("ERROR", "reload_failed", f"configuration unchanged: {error}")
         systemd.notify("READY=1")
 
     def _take(self, config: AgentSettings) -> None:

@@ -134,10 +134,10 @@ class Uplink:
     def _pause(self, error: Exception) -> float:
         if isinstance(error, NameTakenError):
             return self._conflicts.pause()
-        self._failures.longest_s = max(1.0, min(_LONGEST_PAUSE_SECONDS, self._config.interval))
+        self._failures.max_s = max(1.0, min(_LONGEST_PAUSE_SECONDS, self._config.interval))
         pause = self._failures.pause()
         # A server that refused will do so again a moment later.
-        return pause if isinstance(error, OSError) else jittered(self._failures.longest_s)
+        return pause if isinstance(error, OSError) else jittered(self._failures.max_s)
 
     def _tell(self, error: Exception, reason: str) -> None:
         """Log a failure: each answer of a server, but what no server says, or each says again, only when it is new."""

@@ -1,1 +1,1 @@
-"""The processes of those who use the list: one command, watch, menu."""
+"""The client processes: single commands, `watch` and `menu`."""

@@ -1,4 +1,4 @@
-"""`frota list menu`: the menu of the original's client, its texts and prompts, by hand or with scripted input."""
+"""`frota list menu`: the legacy client's menu, with its texts and prompts, for people and for scripted input."""
 
 import io
 import sys
@@ -9,18 +9,19 @@ from typing import Any, NamedTuple
 from frota.core.errors import ServerUnavailable
 from frota.logs.log import printable
 from frota.remote_list.client import legacy
-from frota.remote_list.client.client import Answer, Client, InDoubt, tell
-from frota.remote_list.messages import whole
+from frota.remote_list.client.client import Client, OutcomeUnknown, Response, warn
+from frota.remote_list.client.commands import InvalidInput
+from frota.remote_list.messages import parse_integer
 
 TITLE = "Cliente ZeroMQ - Lista Remota"
-CHOOSE = "Escolha uma opção: "
-WRONG_CHOICE, ENDING, ANSWER = "Opção inválida.", "Saindo...", "[DEBUG] Resposta recebida do servidor: "
-WRONG_POSITION = "Posição inválida: "
-_NOTHING, _NO_TEXT = "Nada foi digitado.", "O que foi digitado não é UTF-8."
+CHOICE_PROMPT = "Escolha uma opção: "
+INVALID_CHOICE, GOODBYE, RESPONSE_PREFIX = "Opção inválida.", "Saindo...", "[DEBUG] Resposta recebida do servidor: "
+INVALID_POSITION = "Posição inválida: "
+_EMPTY, _NOT_UTF8 = "Nada foi digitado.", "O que foi digitado não é UTF-8."
 
 
 class Choice(NamedTuple):
-    """One line of the menu: the request it stands for, and what it asks people for."""
+    """A line of the menu: its request, and the prompts for the request's fields."""
 
     text: str
     op: str
@@ -42,74 +43,70 @@ CHOICES = {
     "7": Choice("Ordenar lista (decrescente)", "sort", fields={"descending": True}),
     "8": Choice("Limpar lista", "clear"),
 }
-_END = "9"
-
-
-class Wrong(Exception):
-    """What was typed cannot be sent: the line that says so."""
+_EXIT = "9"
 
 
 def run(client: Client) -> int:
-    """Show the menu until its end is chosen or the input ends, which a script may do without a 9."""
+    """Show the menu until its last choice or the end of the input."""
     if isinstance(sys.stdin, io.TextIOWrapper):
-        sys.stdin.reconfigure(errors="surrogateescape")  # what is no UTF-8 is told, below
-    lines = [TITLE, *(f"{key} - {choice.text}" for key, choice in CHOICES.items()), f"{_END} - Sair"]
+        sys.stdin.reconfigure(errors="surrogateescape")  # _fields reports what is not UTF-8
+    lines = [TITLE, *(f"{key} - {choice.text}" for key, choice in CHOICES.items()), f"{_EXIT} - Sair"]
     try:
         _print(*lines)
-        while (key := _typed(CHOOSE)) != _END:
-            _chosen(client, CHOICES.get(key))
+        while (key := _prompt(CHOICE_PROMPT)) != _EXIT:
+            _run_choice(client, CHOICES.get(key))
             _print("", *lines)
     except EOFError:
         pass
-    _print(ENDING)
+    _print(GOODBYE)
     return 0
 
 
-def _chosen(client: Client, choice: Choice | None) -> None:
+def _run_choice(client: Client, choice: Choice | None) -> None:
     if choice is None:
-        return _print(WRONG_CHOICE)
-    typed = {name: _typed(prompt) for name, prompt in choice.prompts}
+        return _print(INVALID_CHOICE)
+    typed = {name: _prompt(prompt) for name, prompt in choice.prompts}
     try:
         fields = dict(_fields(typed))
-        answer = client.ask(choice.op, **choice.fields, **fields)
-    except Wrong as wrong:
-        return _print(str(wrong))
-    except (ServerUnavailable, InDoubt, legacy.Cannot) as error:
-        if not sys.stdin.isatty():  # the rest of a script relies on what was asked for before
+        response = client.ask(choice.op, **choice.fields, **fields)
+    except InvalidInput as error:
+        return _print(str(error))
+    except (ServerUnavailable, OutcomeUnknown, legacy.Unsupported) as error:
+        if not sys.stdin.isatty():  # the rest of a script depends on it
             raise
-        return tell(str(error))
-    lines = [ANSWER + _shown(choice, answer), answer.hint]
+        return warn(str(error))
+    lines = [RESPONSE_PREFIX + _response_text(choice, response), response.hint]
     return _print(*map(printable, filter(None, lines)))
 
 
-def _typed(prompt: str) -> str:
-    """Return what is typed at a prompt. Raises EOFError."""
-    if not sys.stdin:  # it was closed
+def _prompt(prompt: str) -> str:
+    """Print a prompt and return the typed line. Raises EOFError."""
+    if not sys.stdin:  # closed
         raise EOFError
-    if not sys.stdin.isatty():  # input() forgets a Ctrl+C that comes while it writes the prompt
+    if not sys.stdin.isatty():  # input() loses a Ctrl-C that arrives while it writes the prompt
         print(prompt, end="", flush=True)
         prompt = ""
-    return input(prompt).removeprefix("\ufeff").strip()  # Windows puts a byte order mark before what it pipes
+    return input(prompt).removeprefix("\ufeff").strip()  # Windows puts a byte order mark before piped input
 
 
 def _fields(typed: dict[str, str]) -> Iterator[tuple[str, str | int]]:
-    """Yield what was typed as a request's fields. Raises Wrong."""
+    """Yield the fields of a request from the typed texts. Raises InvalidInput."""
     for name, text in typed.items():
         if not text:
-            raise Wrong(_NOTHING)
+            raise InvalidInput(_EMPTY)
         if not _is_utf8(text):
-            raise Wrong(_NO_TEXT)
+            raise InvalidInput(_NOT_UTF8)
         yield name, _position(text) if name == "position" else text
 
 
 def _position(text: str) -> int:
-    """Read a position; here, as in the original, it is not counted from the end. Raises Wrong."""
+    """Parse a position; as in the legacy client, it is not counted from the end. Raises InvalidInput."""
     try:
-        position = whole(text)
+        position = parse_integer(text)
     except ValueError:
         position = -1
     if position < 0:
-        raise Wrong(f"{ANSWER}{WRONG_POSITION}{printable(text[:40])}")  # what the server would say
+        raise InvalidInput(f"{RESPONSE_PREFIX}{INVALID_POSITION}{printable(text[:40])}")  # the server's text
     return position
 
 
@@ -121,9 +118,9 @@ def _is_utf8(text: str) -> bool:
     return True
 
 
-def _shown(choice: Choice, answer: Answer) -> str:
-    """Return the original's sentence; its list is Python's own way to write one."""
-    return repr(answer.fields["elements"]) if choice.op == "show" and answer.ok else answer.text
+def _response_text(choice: Choice, response: Response) -> str:
+    """Return the legacy sentence; a list is written as Python's repr."""
+    return repr(response.fields["elements"]) if choice.op == "show" and response.ok else response.text
 
 
 def _print(*lines: str) -> None:

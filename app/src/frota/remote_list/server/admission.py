@@ -1,10 +1,10 @@
-"""Admission control: as many connections as there may be, and descriptors left for the server's own files.
+"""Admission control: limits the connections, and keeps file descriptors for the server's own files.
 
-ZeroMQ accepts until the process has no descriptor left, and then tries again without a pause: that costs a processor,
-logs nothing, and keeps journal, snapshots and watchdog from opening anything. So the kernel stops it earlier, at a soft
-limit of open files that leaves some to us. Once it is reached, the listening sockets get a filter (socket(7),
-SO_ATTACH_FILTER) that drops requests to connect, which the kernels of clients repeat; the limit is raised, so that who
-had arrived by then is let in; and when connections have ended, the filter is taken away again.
+ZeroMQ accepts connections until the process has no descriptor left, and then retries without a pause: that uses a
+CPU, logs nothing, and leaves no descriptor for log, snapshots and watchdog. So the soft limit of open files stops it
+earlier. Then a filter on the listening sockets (socket(7), SO_ATTACH_FILTER) drops connection requests, which the
+clients' kernels repeat, and the soft limit is raised, so that the connections already queued are accepted. When
+connections have ended, the filter is removed.
 """
 
 import asyncio
@@ -20,106 +20,111 @@ from pathlib import Path
 
 from frota.remote_list.server.event_log import EventLog
 
-_LEAST = 48  # open files, of which about half are the server's
-_SPARE = 64  # descriptors for our own work, beyond what is open at the start
-_UNLIMITED = 2**20  # what no limit at all amounts to (fs.nr_open)
-_SOON = 0.02  # seconds after which waiting clients may have filled the free places again
+_MIN_FILES = 48  # open files; the server itself needs about half of them
+_SPARE_FILES = 64  # descriptors for files that the server opens later
+_MAX_FILES = 2**20  # where there is no limit (fs.nr_open)
+_RECHECK_S = 0.02  # waiting clients may have connected again by then
 _SO_ATTACH_FILTER, _SO_DETACH_FILTER = 26, 27  # asm-generic/socket.h; Python has no names for them
-# One instruction of classic BPF: return 0, keep nothing of the packet.
+# One instruction of classic BPF: return 0, which drops the packet.
 _DROP_ALL = array("B", struct.pack("HBBI", 6, 0, 0, 0))
 
 
 def require_descriptors() -> None:
-    """Allow as many descriptors as there may be. Raises OSError where a server, and a few clients, need more.
+    """Raise the soft limit of open files to the hard one. Raises OSError if that is too low for any client.
 
-    Without them ZeroMQ does not fail, but aborts the process.
+    ZeroMQ aborts the process if it has no descriptors.
     """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if 0 <= hard < _LEAST:
-        raise OSError(f"{hard} open files are allowed, but {_LEAST} needed: raise the limit (ulimit -n, LimitNOFILE=)")
+    if 0 <= hard < _MIN_FILES:
+        raise OSError(
+            f"{hard} open files are allowed, but {_MIN_FILES} needed: raise the limit (ulimit -n, LimitNOFILE=)"
+        )
     with suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 class Admission:
-    """Watches over the descriptors of this process; made when the server has opened all else, before it is bound."""
+    """Limits the connections; create it when the server has opened all its files, before it binds its sockets."""
 
-    def __init__(self, listeners: Collection[socket.socket], most: int, backlog: int, event_log: EventLog) -> None:
-        self._listeners, self._most, self._backlog, self._event_log = listeners, most, backlog, event_log
+    def __init__(
+        self, listeners: Collection[socket.socket], max_connections: int, backlog: int, event_log: EventLog
+    ) -> None:
+        self._listeners, self._event_log = listeners, event_log
+        self._max_connections, self._backlog = max_connections, backlog
         used = _used()
-        self._own = len(used) - 1  # without the one to look with
-        self._closed = False
+        self._own_files = len(used) - 1  # without the one of _used itself
+        self._paused = False
         self._timer: asyncio.TimerHandle | None = None
-        for one in listeners:
-            _pass(one)  # a process before this one, of which systemd has kept the socket, may have been full at its end
+        for listener in listeners:
+            _detach_filter(listener)  # systemd may pass a socket on which a killed process left a filter
         self._plan()
-        self._open(used)
+        self._admit(used)
 
     def sweep(self) -> None:
-        """Stop or go on letting connections in (call it several times a second)."""
-        if resource.getrlimit(resource.RLIMIT_NOFILE) != (self._soft, self._hard):  # somebody else's doing: prlimit(1)
+        """Pause or resume accepting connections. Call it several times a second."""
+        if resource.getrlimit(resource.RLIMIT_NOFILE) != (self._soft, self._hard):  # changed from outside: prlimit(1)
             self._plan()
-            self._limit(self._beyond)
-            with suppress(OSError):  # there may be none left to look with
-                if not self._closed:
-                    self._open(_used())
-        if self._closed:
-            self._reopen()
+            self._set_soft_limit(self._soft_limit_paused)
+            with suppress(OSError):  # no descriptor may be left
+                if not self._paused:
+                    self._admit(_used())
+        if self._paused:
+            self._resume_if_possible()
         elif not _has_descriptor():
-            self._close()
-            self._reopen()  # some may have ended meanwhile, whose numbers are above the limit
-            if self._closed:
-                self._event_log.full(self._connections, self._most)
+            self._pause()
+            self._resume_if_possible()  # connections may have ended whose numbers are above the limit
+            if self._paused:
+                self._event_log.connection_limit_reached(self._connections, self._max_connections)
 
-    def widen(self) -> None:
-        """Watch no more, and allow all descriptors that there may be: the end takes some for each connection."""
+    def lift_limit(self) -> None:
+        """Stop limiting: the graceful shutdown needs a descriptor for each connection."""
         if self._timer:
             self._timer.cancel()
-        self._limit(self._hard)
+        self._set_soft_limit(self._hard)
 
     def close(self) -> None:
-        """Leave the listening sockets as they were, for the next process where systemd keeps them."""
-        for one in self._listeners:
-            _pass(one)
-            one.close()
+        """Remove the filters, for the next process to which systemd passes the sockets, and close the sockets."""
+        for listener in self._listeners:
+            _detach_filter(listener)
+            listener.close()
 
     def _plan(self) -> None:
-        """Share out what the hard limit allows: connections, those that wait to be accepted, and our own work."""
+        """Divide the hard limit into connections, queued connections, and descriptors for the server."""
         self._soft, self._hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        left = (min(self._hard, _UNLIMITED) if self._hard >= 0 else _UNLIMITED) - self._own
-        spare = max(0, min(_SPARE, left // 4))
-        backlog = max(1, min(self._backlog, left // 4 // len(self._listeners)))
+        available = (min(self._hard, _MAX_FILES) if self._hard >= 0 else _MAX_FILES) - self._own_files
+        spare = max(0, min(_SPARE_FILES, available // 4))
+        backlog = max(1, min(self._backlog, available // 4 // len(self._listeners)))
         queued = len(self._listeners) * (backlog + 1)  # the kernel queues one more than the backlog
-        self._connections = max(0, min(self._most, left - spare - queued))
-        self._full = self._own + self._connections
-        self._beyond = self._full + queued + spare
-        for one in self._listeners:
-            one.listen(backlog)
-        if self._connections < self._most:
-            self._event_log.few_descriptors(self._hard, self._connections, self._most)
+        self._connections = max(0, min(self._max_connections, available - spare - queued))
+        self._max_used = self._own_files + self._connections
+        self._soft_limit_paused = self._max_used + queued + spare
+        for listener in self._listeners:
+            listener.listen(backlog)
+        if self._connections < self._max_connections:
+            self._event_log.descriptor_limit_low(self._hard, self._connections, self._max_connections)
 
-    def _close(self) -> None:
-        self._closed = True
-        for one in self._listeners:
-            _drop(one)
-        self._limit(self._beyond)
+    def _pause(self) -> None:
+        self._paused = True
+        for listener in self._listeners:
+            _attach_drop_filter(listener)
+        self._set_soft_limit(self._soft_limit_paused)
 
-    def _reopen(self) -> None:
+    def _resume_if_possible(self) -> None:
         try:
             used = _used()
-        except OSError:  # the whole machine has none left
+        except OSError:  # the machine has no descriptor left
             return
-        if len(used) - 1 < self._full and _has_descriptor():
-            self._open(used)
-            self._timer = asyncio.get_running_loop().call_later(_SOON, self.sweep)
+        if len(used) - 1 < self._max_used and _has_descriptor():
+            self._admit(used)
+            self._timer = asyncio.get_running_loop().call_later(_RECHECK_S, self.sweep)
 
-    def _open(self, used: Collection[int]) -> None:
-        self._closed = False
-        self._limit(_number_above(used, self._full - len(used)))
-        for one in self._listeners:
-            _pass(one)
+    def _admit(self, used: Collection[int]) -> None:
+        self._paused = False
+        self._set_soft_limit(_number_above(used, self._max_used - len(used)))
+        for listener in self._listeners:
+            _detach_filter(listener)
 
-    def _limit(self, soft: int) -> None:
+    def _set_soft_limit(self, soft: int) -> None:
         soft = min(soft, self._hard) if self._hard >= 0 else soft
         with suppress(ValueError, OSError):
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, self._hard))
@@ -127,7 +132,7 @@ class Admission:
 
 
 def _used() -> set[int]:
-    """Return the numbers of the descriptors that this process has, the one to read them with included."""
+    """Return the descriptors of this process, including the one that this function opens."""
     return {int(entry.name) for entry in Path("/proc/self/fd").iterdir()}
 
 
@@ -140,7 +145,7 @@ def _has_descriptor() -> bool:
 
 
 def _number_above(used: Collection[int], free: int) -> int:
-    """Return the number below which so many descriptors are free."""
+    """Return the number below which `free` descriptors are unused."""
     for number in count():
         if number not in used:
             if free <= 0:
@@ -149,13 +154,13 @@ def _number_above(used: Collection[int], free: int) -> int:
     raise AssertionError
 
 
-def _drop(listener: socket.socket) -> None:
-    """Have the kernel drop whatever wants to connect; connections that stand are not concerned."""
-    address, _ = _DROP_ALL.buffer_info()  # ctypes would know it too, but wants memory that can be executed
+def _attach_drop_filter(listener: socket.socket) -> None:
+    """Let the kernel drop connection requests; established connections are not affected."""
+    address, _ = _DROP_ALL.buffer_info()  # ctypes needs executable memory, which the sandbox denies
     with suppress(OSError):
         listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HP", 1, address))
 
 
-def _pass(listener: socket.socket) -> None:
-    with suppress(OSError):  # there was no filter
+def _detach_filter(listener: socket.socket) -> None:
+    with suppress(OSError):  # no filter is attached
         listener.setsockopt(socket.SOL_SOCKET, _SO_DETACH_FILTER, 0)

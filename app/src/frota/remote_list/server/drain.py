@@ -1,12 +1,12 @@
-"""The end of the server's connections: the last answer and the end of the connection reach each client together.
+"""The graceful shutdown of connections: the last response and the end of a connection reach the client together.
 
-A client of the original's asks again as soon as it is answered, and waits for ever if the connection ends after that.
-ZeroMQ closes its connections some time after the answers have left. So each one is held open by a descriptor of our own
-and corked (tcp(7), TCP_CORK) before the last answers are sent; once ZeroMQ has written them and is gone, the connection
-is shut down, and the kernel sends what it held back and the end of the connection in one go. The next request then
-waits in the client's ZeroMQ until it has connected to the next process.
+A legacy client sends its next request as soon as it has a response, and blocks forever if the connection ends after
+that. ZeroMQ closes its connections some time after the responses have left. So a duplicate descriptor keeps each
+connection open, and TCP_CORK (tcp(7)) is set before the last responses are sent. When ZeroMQ has written them and is
+closed, the connection is shut down, and the kernel sends what it held back together with the FIN. The next request
+then waits in the client's ZeroMQ until that has connected to the next process.
 
-What is left is a client whose own ZeroMQ does not get to see the end before its next request, within some microseconds.
+A race of some microseconds remains: a client that sends before its ZeroMQ has seen the FIN.
 """
 
 import os
@@ -17,38 +17,37 @@ from pathlib import Path
 
 
 class Connections:
-    """Those that this process has accepted at some of its ports, and that are there now."""
+    """The connections that this process has accepted at some ports, and that are open now."""
 
     def __init__(self, ports: Collection[int]) -> None:
-        self._held: list[socket.socket] = []
+        self._sockets: list[socket.socket] = []
         entries: list[Path] = []
-        with suppress(OSError):  # not even a descriptor to look with
+        with suppress(OSError):  # no descriptor left
             entries = list(Path("/proc/self/fd").iterdir())
         for entry in entries:
-            with suppress(OSError):  # gone meanwhile, or no connection
-                self._hold(int(entry.name), ports)
+            with suppress(OSError):  # closed meanwhile, or no socket
+                self._duplicate(int(entry.name), ports)
 
     def cork(self) -> None:
-        """Let the kernel keep back what is sent; it does so for 200 ms at most."""
-        for one in self._held:
+        """Let the kernel hold back what is sent, for 200 ms at most."""
+        for connection in self._sockets:
             with suppress(OSError):
-                one.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
+                connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
 
     def end(self) -> None:
-        """Send what was kept back, and with it the end of each connection."""
-        for one in self._held:
-            with suppress(OSError), one:
-                one.shutdown(socket.SHUT_WR)
+        """Send what was held back, together with the FIN of each connection."""
+        for connection in self._sockets:
+            with suppress(OSError), connection:
+                connection.shutdown(socket.SHUT_WR)
 
-    def _hold(self, descriptor: int, ports: Collection[int]) -> None:
-        one = socket.socket(fileno=os.dup(descriptor))
+    def _duplicate(self, descriptor: int, ports: Collection[int]) -> None:
+        connection = socket.socket(fileno=os.dup(descriptor))
         try:
-            accepted = (
-                one.family in (socket.AF_INET, socket.AF_INET6) and one.getsockname()[1] in ports and one.getpeername()
-            )
+            is_tcp = connection.family in (socket.AF_INET, socket.AF_INET6)
+            accepted = is_tcp and connection.getsockname()[1] in ports and connection.getpeername()
         except OSError:
             accepted = None
         if accepted:
-            self._held.append(one)
+            self._sockets.append(connection)
         else:
-            one.close()
+            connection.close()

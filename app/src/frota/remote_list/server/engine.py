@@ -1,8 +1,7 @@
-"""From messages to answers, a round at a time: what has arrived is carried out, kept by one commit, then answered.
+"""Executes requests in rounds: what has arrived is executed, written by one commit, and then answered.
 
-So the cost of a sync is shared by all that arrived during the one before it (the group commit of databases), every
-answer tells only of what is on disk, and the journal's order is the order in which things happened. What would take
-long is done in a thread, from a copy, while the rounds go on.
+So all requests that arrive during an fsync share the next one (group commit), every response tells only of what is on
+disk, and the change log has the order of execution. Slow work is done in a thread, on a copy, while rounds go on.
 """
 
 import time
@@ -12,257 +11,271 @@ from functools import partial
 from typing import Any, NamedTuple, Protocol
 
 from frota.remote_list import messages, queries, sorting
-from frota.remote_list.changes import Done, carry_out, printed, remember, take_back
-from frota.remote_list.lists import LONG, Change, Limits, List, Lists
-from frota.remote_list.messages import CHANGES, Refused, Request
+from frota.remote_list.changes import ExecutedRequest, cache_response, encode_response, execute, roll_back
+from frota.remote_list.lists import THRESHOLDS, Change, Limits, List, Lists, Thresholds
+from frota.remote_list.messages import CHANGES, Request, RequestRejected
 from frota.remote_list.response_cache import ResponseCache
-from frota.remote_list.server import journal
+from frota.remote_list.server.change_log import ChangeLog, NoChangeLog, encode_change, replay_cost
 from frota.storage.wal.log import DiskFull
 
-_MOST_WAITING = 1000  # requests that wait for a list that is being sorted
-_MOST_LARGE = 128 * 2**20  # bytes of large answers that are being made
+_MAX_WAITING_REQUESTS = 1000  # changes of one list that wait for its sort
 
 _INTERNAL = "Erro interno do servidor; nada foi alterado."
-_NOT_KEPT = "Erro: o servidor não tem espaço em disco; nada foi alterado."
+_DISK_FULL = "Erro: o servidor não tem espaço em disco; nada foi alterado."
 
 
-class Edge(Protocol):
-    """What the engine needs of the world."""
+class EngineCallbacks(Protocol):
+    """What the engine needs of its server."""
 
-    def send(self, token: Any, answer: bytes) -> None:
-        """Hand an answer to whom `token` stands for."""
+    def send(self, reply_to: Any, response: bytes) -> None:
+        """Send a response to the sender of a request."""
 
-    def room_for_large(self, token: Any) -> bool:
-        """Tell whether a further large answer to whom `token` stands for may be begun."""
+    def admits_large(self, reply_to: Any) -> bool:
+        """Tell whether a large response to this client may be made now."""
 
-    def changed(self, change: Change) -> None:
-        """Hear of a change that is on disk."""
+    def publish(self, change: Change) -> None:
+        """Publish a change, which is on disk."""
 
-    def no_room(self, error: DiskFull) -> None:
-        """Hear that changes were refused, since the disk has no room."""
+    def disk_full(self, error: DiskFull) -> None:
+        """Log that changes were rejected because the disk is full."""
 
-    def failed(self, error: Exception) -> None:
-        """Hear that a request which changes nothing has failed for a reason that is ours."""
+    def internal_error(self, error: Exception) -> None:
+        """Log that a request failed through a defect of the server; it changed nothing."""
 
-    def elsewhere(self, work: Callable[[], Any], done: Callable[[Any], None]) -> None:
-        """Do the work in a thread, one after the other, then call `done` with its result on the loop."""
+    def run_in_thread(self, work: Callable[[], Any], done: Callable[[Any], None]) -> None:
+        """Run the work in the one worker thread, then call `done` with its result on the event loop."""
 
 
-class Asked(NamedTuple):
-    """A request, and to whom its answer goes."""
+class PendingRequest(NamedTuple):
+    """A request without a response yet, and where the response goes."""
 
     request: Request
-    token: Any
+    reply_to: Any
 
 
 class Engine:
-    """The lists as their clients see them; what is kept of them is brought back first. Raises StateError."""
+    """Executes the requests of all clients on the lists, recovered from the change log. Raises StateError."""
 
-    def __init__(self, limits: Limits, remembered: int, kept: journal.Journal | journal.Memory, edge: Edge) -> None:
-        self.lists, self.remembered, self.journal, self._edge = Lists(limits), ResponseCache(remembered), kept, edge
+    def __init__(
+        self,
+        limits: Limits,
+        max_clients: int,
+        change_log: ChangeLog | NoChangeLog,
+        callbacks: EngineCallbacks,
+        thresholds: Thresholds = THRESHOLDS,
+    ) -> None:
+        self.lists, self.cache = Lists(limits, thresholds), ResponseCache(max_clients)
+        self.change_log, self._callbacks = change_log, callbacks
         self.info: dict[str, Any] = {}
-        self.recovered = kept.recover(self.lists, self.remembered)
-        self.watched = False  # since somebody asked where changes are published
-        self.failed = False  # nobody knows what the disk holds: nothing is done or answered any more
-        self._answers: list[tuple[Asked, bytes]] = []
-        self._done: list[Done] = []
+        self.recovered = change_log.recover(self.lists, self.cache)
+        self.has_subscribers = False  # a client has requested the port of publication
+        self.failed = False  # the state of the disk is unknown: nothing is executed or answered any more
+        self._responses: list[tuple[PendingRequest, bytes]] = []
+        self._executed: list[ExecutedRequest] = []
         self._records: list[bytes] = []
-        self._weight = 0
-        self._late: list[Asked] = []  # what takes long begins after the commit
-        self._waiting: dict[str, deque[Asked]] = {}  # changes of lists that are being sorted, or were
-        self._sorted_lists: deque[str] = deque()  # whose turn to go on it is
-        self._printing = self._printed = 0  # bytes of large answers that are made elsewhere, and in this round
+        self._replay_bytes = 0
+        self._deferred: list[PendingRequest] = []  # slow requests, which start after the commit
+        self._waiting: dict[str, deque[PendingRequest]] = {}  # changes of a list that wait for its sort
+        self._resumable: deque[str] = deque()  # lists whose waiting changes may go on, in turn
+        self._deferred_bytes = self._round_bytes = 0  # large responses: being made in the thread, and in this round
 
-    def take(self, body: list[bytes], token: Any) -> Request:
-        """Carry out one message; its answer is sent by the next `finish` or later. Returns what it was taken for."""
+    def handle(self, body: list[bytes], reply_to: Any) -> Request:
+        """Execute one message; `finish_round`, or a later one, sends the response. Returns the parsed request."""
         try:
             request = messages.parse(body, self.lists.limits.element_bytes)
-        except Refused as error:
-            request = messages.refused(body)
-            self._refuse(Asked(request, token), error)
+        except RequestRejected as error:
+            request = messages.identify_malformed(body)
+            self._reject(PendingRequest(request, reply_to), error)
             return request
-        except Exception as error:  # noqa: BLE001 -- nothing was changed yet: others must not pay for one message
-            request = messages.refused(body)
-            self._refuse(Asked(request, token), self._ours(error))
+        except Exception as error:  # noqa: BLE001 -- nothing was changed yet: one message must not harm other clients
+            request = messages.identify_malformed(body)
+            self._reject(PendingRequest(request, reply_to), self._internal_error(error))
             return request
-        self._carry_out(Asked(request, token))
+        self._execute(PendingRequest(request, reply_to))
         return request
 
-    def _ours(self, error: Exception) -> Refused:
-        self._edge.failed(error)
-        return Refused("internal", _INTERNAL)
+    def _internal_error(self, error: Exception) -> RequestRejected:
+        self._callbacks.internal_error(error)
+        return RequestRejected("internal", _INTERNAL)
 
-    def resume(self, in_time: Callable[[], bool]) -> bool:
-        """Carry out, while there is time, what has waited for a sort that is done; tell whether more is left."""
-        while self._sorted_lists and in_time():
-            name = self._sorted_lists[0]
+    def resume_waiting(self, in_time: Callable[[], bool]) -> bool:
+        """Execute, while `in_time()`, changes that waited for a sort; tell whether more are ready."""
+        while self._resumable and in_time():
+            name = self._resumable[0]
             waiting = self._waiting[name]
             if waiting and not self.lists.get(name).sorting:
-                self._change_or_refuse(waiting.popleft())
+                self._apply_or_reject(waiting.popleft())
                 continue
-            self._sorted_lists.popleft()
+            self._resumable.popleft()
             if not self.lists.get(name).sorting:
                 del self._waiting[name]
-        return bool(self._sorted_lists)
+        return bool(self._resumable)
 
-    def finish(self) -> None:
-        """Commit what has been carried out, then answer. Raises OSError where the disk is in an unknown state."""
-        answers, done = self._answers, self._done
-        self._answers, self._done = [], []
+    def finish_round(self) -> None:
+        """Commit what was executed, then respond. Raises OSError if the state of the disk is unknown."""
+        responses, executed = self._responses, self._executed
+        self._responses, self._executed = [], []
         if self._records:
             try:
                 self._commit()
             except DiskFull as error:
-                self._edge.no_room(error)
-                answers, done = self._taken_back(done, answers), []
-        self._printed = 0
-        self.remembered.trim()
-        for asked, answer in answers:
-            self._edge.send(asked.token, answer)
-        for one in done:
-            if one.carried and self.watched:
-                self._edge.changed(one.carried.change)
-        late, self._late = self._late, []
-        for asked in late:
-            self._begin(asked)
+                self._callbacks.disk_full(error)
+                responses, executed = self._roll_back(executed, responses), []
+        self._round_bytes = 0
+        self.cache.evict()
+        for pending, response in responses:
+            self._callbacks.send(pending.reply_to, response)
+        for request in executed:
+            if request.applied and self.has_subscribers:
+                self._callbacks.publish(request.applied.change)
+        deferred, self._deferred = self._deferred, []
+        for pending in deferred:
+            self._start_in_thread(pending)
         while self.lists.discarded:
-            self._edge.elsewhere(partial(_discard, self.lists.discarded.pop()), lambda _: None)
-        self.journal.snapshot_if_due(self.lists, self.remembered)
+            self._callbacks.run_in_thread(partial(_discard, self.lists.discarded.pop()), lambda _: None)
+        self.change_log.snapshot_if_due(self.lists, self.cache)
 
     def _commit(self) -> None:
-        records, weight = self._records, self._weight
-        self._records, self._weight = [], 0
+        records, replay_bytes = self._records, self._replay_bytes
+        self._records, self._replay_bytes = [], 0
         try:
-            self.journal.commit(records, weight)
+            self.change_log.commit(records, replay_bytes)
         except OSError:
             self.failed = True
             raise
 
-    def _carry_out(self, asked: Asked) -> None:
+    def _execute(self, pending: PendingRequest) -> None:
         try:
-            if asked.request.op not in CHANGES:
-                self._read(asked)
-            elif asked.request.list in self._waiting:
-                self._wait(asked)
+            if pending.request.op not in CHANGES:
+                self._read(pending)
+            elif pending.request.list in self._waiting:
+                self._queue(pending)
             else:
-                self._change(asked)
-        except Refused as error:
-            self._refuse(asked, error)
+                self._apply(pending)
+        except RequestRejected as error:
+            self._reject(pending, error)
 
-    def _read(self, asked: Asked) -> None:
-        request, one = asked.request, self.lists.get(asked.request.list)
-        self.watched = self.watched or request.op == "info"
-        size = queries.large_size(request, one)
+    def _read(self, pending: PendingRequest) -> None:
+        request, list_ = pending.request, self.lists.get(pending.request.list)
+        thresholds = self.lists.thresholds
+        self.has_subscribers = self.has_subscribers or request.op == "info"
+        size = queries.large_response_bytes(request, list_, thresholds)
         if size:
-            under_way = self._printing + self._printed
-            if (under_way and under_way + size > _MOST_LARGE) or not self._edge.room_for_large(asked.token):
-                raise Refused("busy", "Servidor ocupado: muitas respostas longas ao mesmo tempo.")
-            if queries.takes_long(request, one):
-                self._printing += size
-                self._late.append(asked)
+            in_flight = self._deferred_bytes + self._round_bytes
+            too_large = in_flight and in_flight + size > thresholds.max_large_bytes
+            if too_large or not self._callbacks.admits_large(pending.reply_to):
+                raise RequestRejected("busy", "Servidor ocupado: muitas respostas longas ao mesmo tempo.")
+            if queries.is_slow(request, list_, thresholds):
+                self._deferred_bytes += size
+                self._deferred.append(pending)
                 return
-            self._printed += size
+            self._round_bytes += size
         try:
-            answer = queries.answer(request, self.lists, self.info)
-        except Refused:
+            response = queries.respond(request, self.lists, self.info)
+        except RequestRejected:
             raise
-        except Exception as error:  # noqa: BLE001 -- it changes nothing: others must not pay for one question
-            raise self._ours(error) from None
-        self._answers.append((asked, answer))
+        except Exception as error:  # noqa: BLE001 -- it changes nothing: one request must not harm other clients
+            raise self._internal_error(error) from None
+        self._responses.append((pending, response))
 
-    def _wait(self, asked: Asked) -> None:
-        waiting = self._waiting[asked.request.list]
-        if len(waiting) >= _MOST_WAITING:
-            raise Refused("busy", "Servidor ocupado: a lista está sendo ordenada.")
-        waiting.append(asked)
+    def _queue(self, pending: PendingRequest) -> None:
+        waiting = self._waiting[pending.request.list]
+        if len(waiting) >= _MAX_WAITING_REQUESTS:
+            raise RequestRejected("busy", "Servidor ocupado: a lista está sendo ordenada.")
+        waiting.append(pending)
 
-    def _change(self, asked: Asked, elements: list[str] | None = None) -> None:
-        request = asked.request
-        known = self.remembered.find(request) if request.client else None
-        if known is not None:
-            self._answers.append((asked, known))
+    def _apply(self, pending: PendingRequest, elements: list[str] | None = None) -> None:
+        request = pending.request
+        cached = self.cache.find(request) if request.client else None
+        if cached is not None:
+            self._responses.append((pending, cached))
             return
-        one = self.lists.get(request.list)
-        if request.op == "sort" and elements is None and len(one.elements) > LONG:
-            one.sorting = True
-            self._waiting.setdefault(one.name, deque())
-            self._late.append(asked)
+        list_ = self.lists.get(request.list)
+        if request.op == "sort" and elements is None and len(list_.elements) > self.lists.thresholds.slow_elements:
+            list_.sorting = True
+            self._waiting.setdefault(list_.name, deque())
+            self._deferred.append(pending)
             return
         now = time.time_ns() // 1000
         try:
-            done = carry_out(request, now, self.lists, self.remembered, elements)
-        except Refused as error:
+            executed = execute(request, now, self.lists, self.cache, elements)
+        except RequestRejected as error:
             if not request.client:
                 raise
-            done = remember(request, None, queries.refusal_of(one, error), self.remembered)
-        self._done.append(done)
-        self._answers.append((asked, done.answer))
-        if self.journal.keeps:
-            self._records.append(journal.encode(done, now))
-            self._weight += journal.weight(done)
+            executed = cache_response(request, None, queries.rejection_of(list_, error), self.cache)
+        self._executed.append(executed)
+        self._responses.append((pending, executed.response))
+        if self.change_log.durable:
+            self._records.append(encode_change(executed, now))
+            self._replay_bytes += replay_cost(executed)
 
-    def _change_or_refuse(self, asked: Asked, elements: list[str] | None = None) -> None:
+    def _apply_or_reject(self, pending: PendingRequest, elements: list[str] | None = None) -> None:
         try:
-            self._change(asked, elements)
-        except Refused as error:
-            self._refuse(asked, error)
+            self._apply(pending, elements)
+        except RequestRejected as error:
+            self._reject(pending, error)
 
-    def _begin(self, asked: Asked) -> None:
-        """Do elsewhere what takes long."""
-        request, one = asked.request, self.lists.get(asked.request.list)
-        copy = List(one.name, one.elements.copy(), one.size, one.version)
+    def _start_in_thread(self, pending: PendingRequest) -> None:
+        """Do slow work in a thread, on a copy of the list."""
+        request, list_ = pending.request, self.lists.get(pending.request.list)
+        copy = List(list_.name, list_.elements.copy(), list_.size, list_.version)
+        size = queries.large_response_bytes(request, copy, self.lists.thresholds)
         if request.op == "sort":
-            self._edge.elsewhere(
-                lambda: sorting.in_pieces(copy.elements, request.by, request.descending),
-                lambda result: self._sorted(asked, one, result),
+            self._callbacks.run_in_thread(
+                lambda: sorting.sort_in_chunks(copy.elements, request.by, request.descending),
+                lambda result: self._finish_sort(pending, list_, result),
             )
         else:
-            self._edge.elsewhere(
-                lambda: b"".join(queries.show(request, copy)),
-                lambda result: self._shown(asked, queries.large_size(request, copy), result),
+            self._callbacks.run_in_thread(
+                lambda: b"".join(queries.show_chunks(request, copy)),
+                lambda result: self._finish_show(pending, size, result),
             )
 
-    def _shown(self, asked: Asked, size: int, result: bytes) -> None:
-        self._printing -= size
-        self._edge.send(asked.token, result)
+    def _finish_show(self, pending: PendingRequest, size: int, result: bytes) -> None:
+        self._deferred_bytes -= size
+        self._callbacks.send(pending.reply_to, result)
 
-    def _sorted(self, asked: Asked, one: List, elements: list[str]) -> None:
-        one.sorting = False
-        self._change_or_refuse(asked, elements)
-        self._sorted_lists.append(one.name)
+    def _finish_sort(self, pending: PendingRequest, list_: List, elements: list[str]) -> None:
+        list_.sorting = False
+        self._apply_or_reject(pending, elements)
+        self._resumable.append(list_.name)
 
-    def _refuse(self, asked: Asked, error: Refused) -> None:
-        outcome = queries.refusal_of(self.lists.get(asked.request.list), error)
-        self._answers.append((asked, printed(asked.request, outcome)))
+    def _reject(self, pending: PendingRequest, error: RequestRejected) -> None:
+        outcome = queries.rejection_of(self.lists.get(pending.request.list), error)
+        self._responses.append((pending, encode_response(pending.request, outcome)))
 
-    def _taken_back(self, done: list[Done], answers: list[tuple[Asked, bytes]]) -> list[tuple[Asked, bytes]]:
-        """Make undone what could not be kept; return what is true now in place of the answers."""
-        for one in reversed(done):
-            take_back(one, self.lists, self.remembered)
+    def _roll_back(
+        self, executed: list[ExecutedRequest], responses: list[tuple[PendingRequest, bytes]]
+    ) -> list[tuple[PendingRequest, bytes]]:
+        """Undo the changes of a round that could not be written; return the responses that are true now."""
+        for request in reversed(executed):
+            roll_back(request, self.lists, self.cache)
         self.lists.discarded.clear()
-        true: list[tuple[Asked, bytes]] = []
-        for asked, answer in answers:
-            op = asked.request.op
+        responses_now: list[tuple[PendingRequest, bytes]] = []
+        for pending, response in responses:
+            op = pending.request.op
             if op in CHANGES:
-                true.append((asked, self._not_kept(asked.request)))
+                responses_now.append((pending, self._disk_full_response(pending.request)))
             elif op in messages.READS:
-                self._carry_out(asked)
-                true += self._answers
-                self._answers = []
+                self._execute(pending)
+                responses_now += self._responses
+                self._responses = []
             else:
-                true.append((asked, answer))
-        return true
+                responses_now.append((pending, response))
+        return responses_now
 
-    def _not_kept(self, request: Request) -> bytes:
-        """Return the answer to a change of a round that found no room: what was answered before stays so."""
+    def _disk_full_response(self, request: Request) -> bytes:
+        """Return the response to a change of the round: a cached one from an earlier round, else the error."""
         try:
-            known = self.remembered.find(request) if request.client else None
-        except Refused as error:
-            return printed(request, queries.outcome_of(self.lists.get(request.list), error.text, error.code))
-        return known or printed(request, queries.outcome_of(self.lists.get(request.list), _NOT_KEPT, "no_room"))
+            cached = self.cache.find(request) if request.client else None
+        except RequestRejected as error:
+            return encode_response(request, queries.outcome_of(self.lists.get(request.list), error.text, error.code))
+        return cached or encode_response(
+            request, queries.outcome_of(self.lists.get(request.list), _DISK_FULL, "no_room")
+        )
 
 
 def _discard(elements: list[str]) -> None:
-    """Free a long list in pieces: to free it at once would keep everybody waiting."""
+    """Free a long list in chunks: freeing it at once would block the event loop."""
     while elements:
-        del elements[-sorting.PIECE :]
+        del elements[-sorting.CHUNK_ELEMENTS :]

@@ -1,4 +1,4 @@
-"""The list's server: ZeroMQ sockets read in rounds, on one event loop."""
+"""The list's server: reads ZeroMQ sockets in rounds, on one event loop."""
 
 import asyncio
 import sys
@@ -18,23 +18,23 @@ from frota.remote_list import messages, queries, settings
 from frota.remote_list.lists import Change, Limits
 from frota.remote_list.server import authentication, sockets
 from frota.remote_list.server.admission import Admission
+from frota.remote_list.server.change_log import ChangeLog, NoChangeLog
 from frota.remote_list.server.drain import Connections
 from frota.remote_list.server.engine import Engine
-from frota.remote_list.server.event_log import EventLog, Note
-from frota.remote_list.server.journal import Journal, Memory
-from frota.remote_list.server.send_queue import SendQueue, Token
+from frota.remote_list.server.event_log import EventLog, RequestRecord
+from frota.remote_list.server.send_queue import ReplyTo, SendQueue
 from frota.remote_list.server.sockets import Socket
 from frota.remote_list.settings import ServerSettings
 from frota.storage.wal.log import DiskFull
 
-_MOST_BYTES, _ROUND_SECONDS = 2 * 2**20, 0.005  # of one socket in one round
-# Messages of one socket in one round: as many as may share a sync; where there is none, so few that the answers to some
-# leave while the next are carried out.
-_MOST_TO_KEEP, _MOST_ELSE = 256, 4
-# At the end, how long nobody may have asked anything before all are answered, and how long that is waited for at most.
-_QUIET_SECONDS, _LONGEST_WAIT = 0.15, 0.6
-_UNREAD_SECONDS = 1.0  # then, how long a client may take to read answers that ZeroMQ has no room for
-_SWITCH_SECONDS = 0.0005  # how long a thread that sorts may keep the interpreter while requests wait
+_MAX_ROUND_BYTES, _MAX_ROUND_S = 2 * 2**20, 0.005  # limits of one socket in one round
+# Messages of one socket in one round: many share an fsync; without one, few, so that responses leave while the next
+# messages are executed.
+_MAX_DURABLE_MESSAGES, _MAX_VOLATILE_MESSAGES = 256, 4
+# Graceful shutdown: how long no request must have arrived before all are answered, and the limit of waiting for that.
+_DRAIN_QUIET_S, _MAX_DRAIN_S = 0.15, 0.6
+_FLUSH_TIMEOUT_S = 1.0  # then, for clients to read the responses in the send queue
+_SWITCH_INTERVAL_S = 0.0005  # how long a sorting thread may keep the interpreter lock
 
 
 class ListServer:
@@ -47,21 +47,21 @@ class ListServer:
         self._secret = authentication.secret_key(config)
         self._event_log = EventLog(config.log_requests_per_second)
         self._allowed = authentication.AllowList(config.clients, self._event_log)
-        self._most = _MOST_TO_KEEP if config.durable else _MOST_ELSE
+        self._max_messages = _MAX_DURABLE_MESSAGES if config.durable else _MAX_VOLATILE_MESSAGES
         self._scheduled = self._stopping = False
         self._tasks = EssentialTasks(end)
-        self._long: set[asyncio.Task[None]] = set()
+        self._thread_tasks: set[asyncio.Task[None]] = set()
 
     async def start(self) -> str:
-        """Bring back what was kept, then listen."""
-        sys.setswitchinterval(_SWITCH_SECONDS)
+        """Recover the lists, then listen."""
+        sys.setswitchinterval(_SWITCH_INTERVAL_S)
         self._loop = asyncio.get_running_loop()
-        self._answers = SendQueue(self._event_log, self._schedule)
-        self._worker = ThreadPoolExecutor(1, "long")
+        self._send_queue = SendQueue(self._event_log, self._schedule)
+        self._executor = ThreadPoolExecutor(1, "slow")
         config = self.settings
         limits = Limits(config.max_lists, config.max_elements, config.max_bytes, config.max_element_bytes)
-        kept = Journal(config.directory, config.snapshot_bytes) if config.durable else Memory()
-        self._engine = Engine(limits, config.remembered_clients, kept, self)
+        change_log = ChangeLog(config.directory, config.snapshot_bytes) if config.durable else NoChangeLog()
+        self._engine = Engine(limits, config.remembered_clients, change_log, self)
         self._context: zmq.Context[Socket] = zmq.Context()
         if self._secret:
             self._authenticator = authentication.start(self._context, self._allowed)
@@ -71,89 +71,89 @@ class ListServer:
         self._sockets.bind()
         self._engine.info = {"watch_port": self._sockets.watch_port, "security": "curve" if self._secret else "clear"}
         for socket in self._sockets.requests:
-            self._loop.add_reader(sockets.descriptor(socket), self._turn)
+            self._loop.add_reader(sockets.descriptor(socket), self._run_rounds)
         self._tasks.start(self._sweep())
-        self._schedule()  # what came before anybody looked
-        return self._introduce()
+        self._schedule()  # messages may have arrived before the reader was added
+        return self._log_start()
 
     async def stop(self) -> None:
-        """Answer what was asked, then close.
+        """Answer all requests, then close.
 
-        A client that waits for its answer sends nothing more until it has it. So nothing is answered until all who are
-        about to ask have asked; then all are answered at once, and the answer takes the end of the connection along: no
-        request is lost in a connection that nobody reads any more.
+        A client that waits for its response sends nothing more until it has it. So no response is sent until all
+        clients that are about to send have sent. Then all are answered at once, each response together with the end of
+        its connection: no request is lost in a connection that is not read any more.
         """
         await self._tasks.cancel()
         self._stopping = True
         for socket in self._sockets.requests:
             self._loop.remove_reader(sockets.descriptor(socket))
-        await self._all_have_asked()
-        self._admission.widen()
+        await self._receive_last_requests()
+        self._admission.lift_limit()
         connections = Connections({int(address.rpartition(":")[2]) for address in self._addresses})
         connections.cork()
-        while self._round() or self._long:
-            await asyncio.gather(*self._long, return_exceptions=True)
-        await self._answers.close(_UNREAD_SECONDS)
+        while self._run_round() or self._thread_tasks:
+            await asyncio.gather(*self._thread_tasks, return_exceptions=True)
+        await self._send_queue.close(_FLUSH_TIMEOUT_S)
         if self._secret:
             self._authenticator.stop()
         for socket in self._sockets.all:
             socket.close()
-        await self._loop.run_in_executor(None, self._context.term)  # until the answers are written
+        await self._loop.run_in_executor(None, self._context.term)  # returns when the responses are written
         self._admission.close()
         connections.end()
-        self._engine.journal.close()
+        self._engine.change_log.close()
         self._event_log.report()
-        kept = self.settings.durable and not self._engine.failed
-        log.record("INFO", "stopped", "stopped; everything answered is on disk" if kept else "stopped")
+        on_disk = self.settings.durable and not self._engine.failed
+        log.record("INFO", "stopped", "stopped; everything answered is on disk" if on_disk else "stopped")
 
     def healthy(self) -> bool:
-        """Tell whether the limits are enforced; that the loop turns is seen by this being asked."""
+        """Tell whether the limits are enforced; a blocked event loop could not call this at all."""
         return self._tasks.alive()
 
     def reload(self) -> None:
-        """Read the settings again and take those that may change live."""
+        """Read the settings again and apply the live ones."""
         self.settings = commands.take_live(self.settings, self._reread(), settings.PREFIX)
-        self._allowed.take(self.settings.clients)
+        self._allowed.replace(self.settings.clients)
         self._event_log.configure(self.settings.log_requests_per_second)
         log.configure(settings.SYSTEM, settings.SERVER_UNIT, self.settings.log_level)
 
-    def send(self, token: Token, answer: bytes) -> None:
-        """Send an answer."""
-        self._answers.send(token, answer)
+    def send(self, reply_to: ReplyTo, response: bytes) -> None:
+        """Send a response."""
+        self._send_queue.send(reply_to, response)
 
-    def room_for_large(self, token: Token) -> bool:
-        """Tell whether there is room for a further large answer to a client."""
-        return self._answers.room_for_large(token)
+    def admits_large(self, reply_to: ReplyTo) -> bool:
+        """Tell whether a large response to a client may be made now."""
+        return self._send_queue.admits_large(reply_to)
 
-    def changed(self, change: Change) -> None:
+    def publish(self, change: Change) -> None:
         """Publish a change."""
-        told = messages.encoded(queries.published(change))
-        self._sockets.changes.send_multipart([f"{change.list}\0".encode(), told], zmq.NOBLOCK)
+        content = messages.encode_json(queries.change_fields(change))
+        self._sockets.changes.send_multipart([f"{change.list}\0".encode(), content], zmq.NOBLOCK)
 
-    def no_room(self, error: DiskFull) -> None:
-        """Log that changes were refused."""
-        self._event_log.no_room(error)
+    def disk_full(self, error: DiskFull) -> None:
+        """Log that changes were rejected."""
+        self._event_log.disk_full(error)
 
-    def failed(self, error: Exception) -> None:
-        """Log that a request which changes nothing could not be answered."""
-        self._event_log.internal(error)
+    def internal_error(self, error: Exception) -> None:
+        """Log that a request failed."""
+        self._event_log.internal_error(error)
 
-    def elsewhere(self, work: Callable[[], Any], done: Callable[[Any], None]) -> None:
-        """Do what takes long in a thread."""
+    def run_in_thread(self, work: Callable[[], Any], done: Callable[[Any], None]) -> None:
+        """Run slow work in the worker thread."""
 
-        async def carry_out() -> None:
-            done(await self._loop.run_in_executor(self._worker, work))
+        async def run() -> None:
+            done(await self._loop.run_in_executor(self._executor, work))
             self._schedule()
 
-        task = essential(carry_out(), self._end)
-        self._long.add(task)
-        task.add_done_callback(self._long.discard)
+        task = essential(run(), self._end)
+        self._thread_tasks.add(task)
+        task.add_done_callback(self._thread_tasks.discard)
 
     def _guard(self, socket: Socket) -> None:
         if self._secret:
             authentication.guard(socket, self._secret)
 
-    def _introduce(self) -> str:
+    def _log_start(self) -> str:
         for address in self._addresses:
             log.record("INFO", "starting", f"Servidor ZeroMQ iniciado em {address}", ADDRESS=address)
         if not self._secret:
@@ -161,82 +161,82 @@ class ListServer:
         elif not self.settings.clients:
             log.record("WARNING", "allow_list_empty", f"{settings.PREFIX}CLIENTS is empty: no client can connect")
         lists = self._engine.lists
-        text = f"{len(lists.all)} lists with {lists.elements} elements, {self._engine.recovered} changes read back"
-        log.record("INFO", "state_recovered", text, LISTS=len(lists.all), ELEMENTS=lists.elements)
+        text = f"{len(lists.by_name)} lists with {lists.elements} elements, {self._engine.recovered} changes replayed"
+        log.record("INFO", "state_recovered", text, LISTS=len(lists.by_name), ELEMENTS=lists.elements)
         return f"listening on {', '.join(self._addresses)}"
 
     def _schedule(self) -> None:
         if not self._scheduled and not self._stopping:
             self._scheduled = True
-            self._loop.call_soon(self._turn)
+            self._loop.call_soon(self._run_rounds)
 
-    def _turn(self) -> None:
-        """Do rounds as long as there is more; but others who use this loop have their turn, too.
+    def _run_rounds(self) -> None:
+        """Run rounds while there is more, and let other tasks of the event loop run in between.
 
-        The descriptor of a ZeroMQ socket tells only of changes, which sending takes note of too: without asking for
-        its events after every round, a message might wait for the next one.
+        The descriptor of a ZeroMQ socket only signals changes of state, and sending consumes the signal too: without a
+        check of the events after every round, a message would wait for the next one.
         """
         self._scheduled = False
-        end = time.monotonic() + _ROUND_SECONDS
-        while not self._stopping and self._round():
+        end = time.monotonic() + _MAX_ROUND_S
+        while not self._stopping and self._run_round():
             if time.monotonic() > end:
                 self._schedule()
                 return
 
-    def _round(self) -> bool:
-        """Take what is there, answer it, and tell whether there is more."""
+    def _run_round(self) -> bool:
+        """Execute the requests that have arrived, respond, and tell whether there are more."""
         if self._engine.failed:
             return False
         try:
-            end = time.monotonic() + _ROUND_SECONDS  # nobody is to wait for long, whatever others ask for
-            left = self._engine.resume(lambda: time.monotonic() < end)
+            end = time.monotonic() + _MAX_ROUND_S  # bounds what one client's requests cost the others
+            more = self._engine.resume_waiting(lambda: time.monotonic() < end)
             for socket in self._sockets.requests:
-                self._take(socket)
-            self._engine.finish()
+                self._receive(socket)
+            self._engine.finish_round()
         except OSError as error:
-            log.record("CRITICAL", "disk_failed", f"the journal cannot be written, so nobody is answered: {error}")
-        except Exception as error:  # noqa: BLE001 -- nobody else would hear that the loop's callback is no more
+            log.record("CRITICAL", "disk_failed", f"cannot write the change log, no client gets a response: {error}")
+        except Exception as error:  # noqa: BLE001 -- asyncio would log it and go on
             log.record("CRITICAL", "internal_error", "unexpected error while processing requests", error=error)
         else:
-            return left or any(map(sockets.has_message, self._sockets.requests))
+            return more or any(map(sockets.has_message, self._sockets.requests))
         self._engine.failed = True
         self._end(1)
         return False
 
-    async def _all_have_asked(self) -> None:
-        """Take what comes, without answering it, until nothing comes any more."""
-        deadline = self._loop.time() + _LONGEST_WAIT
-        quiet = self._loop.time() + _QUIET_SECONDS
+    async def _receive_last_requests(self) -> None:
+        """Execute requests, without responses, until none arrives any more."""
+        deadline = self._loop.time() + _MAX_DRAIN_S
+        quiet = self._loop.time() + _DRAIN_QUIET_S
         while (now := self._loop.time()) < min(quiet, deadline) and not self._engine.failed:
-            if sum(map(self._take, self._sockets.requests)):
-                quiet = now + _QUIET_SECONDS
+            if sum(map(self._receive, self._sockets.requests)):
+                quiet = now + _DRAIN_QUIET_S
             await asyncio.sleep(0.01)
 
-    def _take(self, socket: Socket) -> int:
-        """Have the engine carry out what has come; return how many messages it was."""
+    def _receive(self, socket: Socket) -> int:
+        """Execute the messages that have arrived, within the limits of a round; return their number."""
         count = size = 0
-        end = time.monotonic() + _ROUND_SECONDS
+        end = time.monotonic() + _MAX_ROUND_S
         with suppress(zmq.Again):
-            while count < self._most and size < _MOST_BYTES and time.monotonic() < end:
-                if self._event_log.wants_request():
-                    size += self._take_and_log(socket)
+            while count < self._max_messages and size < _MAX_ROUND_BYTES and time.monotonic() < end:
+                if self._event_log.logs_requests():
+                    size += self._receive_and_log(socket)
                 else:
-                    envelope, body = messages.opened(sockets.receive(socket))
-                    self._engine.take(body, (socket, envelope, None))
+                    envelope, body = messages.split_envelope(sockets.receive(socket))
+                    self._engine.handle(body, (socket, envelope, None))
                     size += len(body[0]) if body else 0
-                    self._event_log.omit_requests(1)
+                    self._event_log.suppress_requests(1)
                 count += 1
         return count
 
-    def _take_and_log(self, socket: Socket) -> int:
-        """Do the same with one message, and log it with what is known of its sender; return its size."""
+    def _receive_and_log(self, socket: Socket) -> int:
+        """Execute one message and log it with its sender; return its size in bytes."""
         frames = socket.recv_multipart(zmq.NOBLOCK, copy=False)
         client = ""
-        if self._secret and socket is self._sockets.requests[0]:  # elsewhere a client could say that it is another
-            client = self._allowed.names.get(sockets.told(frames[-1], "User-Id").encode(), "")
-        note = Note(plain(sockets.told(frames[-1], "Peer-Address")), client)
-        envelope, body = messages.opened([frame.bytes for frame in frames])
-        self._event_log.request(note, self._engine.take(body, (socket, envelope, note)), body)
+        if self._secret and socket is self._sockets.requests[0]:  # on the clear port a client could claim any name
+            client = self._allowed.names.get(sockets.metadata(frames[-1], "User-Id").encode(), "")
+        logged = RequestRecord(plain(sockets.metadata(frames[-1], "Peer-Address")), client)
+        envelope, body = messages.split_envelope([frame.bytes for frame in frames])
+        self._event_log.request(logged, self._engine.handle(body, (socket, envelope, logged)), body)
         return sum(map(len, body))
 
     async def _sweep(self) -> None:

@@ -75,7 +75,7 @@ class Session:
 
     def _numbered(self, connection: Client, _: DiskFull | None) -> None:
         if not connection.closed:
-            last = self._server.wal.last(self.producer)
+            last = self._server.wal.last_sequence(self.producer)
             self._next = last + 1
             connection.write(f"frota numbered {last}\n".encode())
             connection.release()

@@ -1,7 +1,7 @@
-"""The log as asyncio code uses it: append now, hear later, in order, that it is on disk.
+"""The write-ahead log for asyncio: append now; callbacks run in order once the records are durable.
 
-One thread commits. While it writes and syncs one group, the next one gathers: the group commit of databases, where
-the cost of a sync is shared by all that arrived during the one before it.
+One thread commits. While it writes and syncs one group, the next one collects: group commit as databases do it, where
+all records that arrive during one sync share the next.
 """
 
 import asyncio
@@ -15,93 +15,95 @@ from frota.logs import log
 from frota.storage.wal.log import DiskFull, LogFiles, Position
 from frota.storage.wal.segment import NO_PRODUCER, encode_commit, encode_record
 
-Done = Callable[[Any, DiskFull | None], None]
-_IDLE_SECONDS = 60.0  # how often a log that nobody appends to looks for what has become too old
+Callback = Callable[[Any, DiskFull | None], None]
+_IDLE_S = 60.0  # how often the retention is applied to a log without appends
 
 
-# What waits to be durable: payload, time in µs, producer, number, done and its argument. Without a payload it waits for
-# all before it, and no more. A plain tuple: there is one for every reading of every sensor.
-Entry = tuple[bytes | None, int, bytes, int, Done, Any]
+# A pending append: payload, time in µs, producer, sequence, callback and its argument. One without a payload is a
+# barrier. A plain tuple, since there is one for every reading of every sensor.
+Entry = tuple[bytes | None, int, bytes, int, Callback, Any]
 Batch = list[Entry]
 
 
 class WriteAheadLog:
-    """The front of a store, which it owns. Use it from one event loop only.
+    """Group commit to log files, which it owns. Use it from one event loop only.
 
-    After a commit that found no room, everything appended before the loop heard of it fails too: a later record of
-    a producer is never durable without the earlier one. Any other failure is handed to `fatal` once, and nothing is
-    answered any more: after a failed sync nobody knows what the disk holds.
+    When the disk is full, everything appended before the loop learns of it fails too: a later record of a producer is
+    never durable without the earlier one. Any other failure is passed to `fatal` once and no callback runs any more:
+    after a failed sync the state of the disk is unknown.
     """
 
     def __init__(self, store: LogFiles, loop: asyncio.AbstractEventLoop, fatal: Callable[[Exception], None]) -> None:
         self._store, self._loop, self._fatal = store, loop, fatal
-        self._gathered: Batch = []
+        self._pending: Batch = []
         self._queue: SimpleQueue[Batch | DiskFull | None] = SimpleQueue()
-        self._failed: DiskFull | None = None  # the committing thread's; taken back by the loop, through the queue
+        self._failed: DiskFull | None = None  # set by the committing thread; the loop clears it through the queue
         self._commits = self._commits_seen = 0
-        self._died: asyncio.Future[None] = loop.create_future()
-        self.backlog = 0  # bytes appended and not yet durable
+        self._stopped: asyncio.Future[None] = loop.create_future()
+        self.backlog = 0  # bytes appended that are not yet durable
         self.position = store.position
         self.on_commit: Callable[[Batch], None] | None = None
         self._thread = Thread(target=self._run, name="commit", daemon=True)
         self._thread.start()
 
-    def append(self, payload: bytes, done: Done, argument: Any, producer: bytes = NO_PRODUCER, number: int = 0) -> None:
-        """Keep `payload`; then call done(argument, None) on the loop, or done(argument, DiskFull) if it is not kept."""
+    def append(
+        self, payload: bytes, callback: Callback, argument: Any, producer: bytes = NO_PRODUCER, sequence: int = 0
+    ) -> None:
+        """Append; then call callback(argument, None) on the loop, or callback(argument, DiskFull) if that failed."""
         self.backlog += len(payload)
-        self._add((payload, time.time_ns() // 1000, producer, number, done, argument))
+        self._add((payload, time.time_ns() // 1000, producer, sequence, callback, argument))
 
-    def barrier(self, done: Done, argument: Any) -> None:
-        """Call done(argument, None) on the loop once everything appended so far has been answered."""
-        self._add((None, 0, NO_PRODUCER, 0, done, argument))
+    def barrier(self, callback: Callback, argument: Any) -> None:
+        """Call callback(argument, None) on the loop after the callbacks of everything appended so far."""
+        self._add((None, 0, NO_PRODUCER, 0, callback, argument))
 
-    def last(self, producer: bytes) -> int:
-        """Return the number of the producer's last durable record, 0 if there is none."""
-        return self._store.marks.get(producer, 0)
+    def last_sequence(self, producer: bytes) -> int:
+        """Return the sequence number of the producer's last durable record, 0 if there is none."""
+        return self._store.last_sequences.get(producer, 0)
 
     def healthy(self) -> bool:
-        """Tell whether something was committed since the last call, or nothing waits to be."""
+        """Tell whether something was committed since the last call, or nothing is pending."""
         progress = not self.backlog or self._commits != self._commits_seen
         self._commits_seen = self._commits
-        return progress and not self._died.done()
+        return progress and not self._stopped.done()
 
     async def drain(self) -> None:
-        """Wait until everything appended so far has been answered (which it never will be after `fatal`)."""
+        """Wait until everything appended so far is durable or has failed; returns at once after `fatal`."""
         drained = self._loop.create_future()
         self.barrier(lambda future, _: future.done() or future.set_result(None), drained)
-        await asyncio.wait((drained, self._died), return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait((drained, self._stopped), return_when=asyncio.FIRST_COMPLETED)
 
     async def close(self) -> None:
-        """Commit what was appended, then give the files back."""
-        self._hand_over()
+        """Commit what was appended, then close the files."""
+        self._submit()
         self._queue.put(None)
         await self._loop.run_in_executor(None, self._thread.join)
         self._store.close()
 
     def _add(self, entry: Entry) -> None:
-        if not self._gathered:
-            # Not at once: what the other connections sent meanwhile shall share this commit.
-            self._loop.call_soon(self._hand_over)
-        self._gathered.append(entry)
+        if not self._pending:
+            # Deferred, so that what other connections sent in this iteration shares the commit.
+            self._loop.call_soon(self._submit)
+        self._pending.append(entry)
 
-    def _hand_over(self) -> None:
-        if self._gathered:
-            self._queue.put(self._gathered)
-            self._gathered = []
+    def _submit(self) -> None:
+        if self._pending:
+            self._queue.put(self._pending)
+            self._pending = []
 
     def _run(self) -> None:
         try:
             while self._step():
                 pass
-        except Exception as error:  # noqa: BLE001 -- the edge of a thread: nobody else would hear that it is no more
-            self._loop.call_soon_threadsafe(self._die, error)
+        except Exception as error:  # noqa: BLE001 -- the edge of a thread: its end must not go unnoticed
+            self._loop.call_soon_threadsafe(self._fail, error)
 
     def _step(self) -> bool:
-        """Commit what has gathered; False when that was the last."""
+        """Commit the pending entries; False after the last group."""
         try:
-            item = self._queue.get(timeout=_IDLE_SECONDS)
+            item = self._queue.get(timeout=_IDLE_S)
         except Empty:
-            self._store.retire()
+            self._store.apply_retention()
             return True
         group: Batch = []
         while isinstance(item, list):
@@ -118,30 +120,32 @@ class WriteAheadLog:
     def _commit(self, group: Batch) -> None:
         if not self._failed:
             records = [encode_record(entry[0], *entry[1:4]) for entry in group if entry[0] is not None]
-            marks = [(producer, number) for _, _, producer, number, _, _ in group if producer is not NO_PRODUCER]
+            sequences = [
+                (producer, sequence) for _, _, producer, sequence, _, _ in group if producer is not NO_PRODUCER
+            ]
             try:
                 if records:
-                    self._store.commit(encode_commit(records), marks)
+                    self._store.commit(encode_commit(records), sequences)
             except DiskFull as error:
                 self._failed = error
         self._commits += 1
-        self._loop.call_soon_threadsafe(self._answer, group, self._failed, self._store.position)
+        self._loop.call_soon_threadsafe(self._complete, group, self._failed, self._store.position)
 
-    def _answer(self, group: Batch, failed: DiskFull | None, position: Position) -> None:
+    def _complete(self, group: Batch, failed: DiskFull | None, position: Position) -> None:
         self.position = position
-        for payload, _, _, _, done, argument in group:
+        for payload, _, _, _, callback, argument in group:
             if payload is not None:
                 self.backlog -= len(payload)
             try:
-                done(argument, failed if payload is not None else None)
-            except Exception as error:  # noqa: BLE001 -- one caller's mistake must not cost the others their answer
+                callback(argument, failed if payload is not None else None)
+            except Exception as error:  # noqa: BLE001 -- one failing callback must not prevent the others
                 log.record("ERROR", "internal_error", "a commit's callback failed", error=error)
         if failed:
-            self._hand_over()
-            self._queue.put(failed)  # whoever appends from now on has heard of the failure
+            self._submit()
+            self._queue.put(failed)  # the loop knows of the failure; later appends are tried again
         if self.on_commit:
             self.on_commit([] if failed else group)
 
-    def _die(self, error: Exception) -> None:
-        self._died.set_result(None)
+    def _fail(self, error: Exception) -> None:
+        self._stopped.set_result(None)
         self._fatal(error)

@@ -1,9 +1,10 @@
 """The format of a segment: a magic line, then commits, each all or nothing.
 
-A commit is `crc32 | length | records`, a record `length | kind | time | producer | number | payload`, little-endian;
-the checksum covers all that follows it. A segment begins with a commit of one HEAD record: the last number of every
-known producer, so that deleting old segments forgets no number; its own number says for how long the log had been open
-(µs, 0 where unknown). A producer is 16 bytes (a UUID) that numbers its records; NO_PRODUCER does not number.
+A commit is `crc32 | length | records`, a record `length | kind | time | producer | sequence | payload`, little-endian;
+the checksum covers all that follows it. A segment starts with a commit of one HEAD record: the last sequence number of
+every known producer, so that deduplication survives the deletion of old segments. The HEAD's own sequence field is the
+log's age (µs in which it was open, 0 where unknown). A producer is 16 bytes (a UUID); records of NO_PRODUCER have no
+sequence number.
 """
 
 import re
@@ -20,36 +21,36 @@ HEAD, DATA = 0, 1
 _CRC = struct.Struct("<I")
 _LENGTH = struct.Struct("<I")
 _RECORD = struct.Struct("<IBQ16sQ")
-_MARK = struct.Struct("<16sQ")
+_SEQUENCE = struct.Struct("<16sQ")
 _FRAME = _CRC.size + _LENGTH.size
 
 
 class Record(NamedTuple):
-    """One record: kind, time of writing in µs since 1970, producer, the producer's number, payload."""
+    """One record: kind, time of writing in µs since 1970, producer id, sequence number, payload."""
 
     kind: int
     time_us: int
     producer: bytes
-    number: int
+    sequence: int
     payload: bytes
 
 
-def encode_record(payload: bytes, time_us: int, producer: bytes, number: int, kind: int = DATA) -> bytes:
+def encode_record(payload: bytes, time_us: int, producer: bytes, sequence: int, kind: int = DATA) -> bytes:
     """Return one record's bytes in a commit."""
-    return _RECORD.pack(len(payload), kind, time_us, producer, number) + payload
+    return _RECORD.pack(len(payload), kind, time_us, producer, sequence) + payload
 
 
 def encode_commit(records: Iterable[bytes]) -> bytes:
-    """Return the bytes on disk of records that are committed together."""
+    """Return the bytes on disk of records in one commit."""
     data = b"".join(records)
     data = _LENGTH.pack(len(data)) + data
     return _CRC.pack(crc32(data)) + data
 
 
 def scan(data: bytes, offset: int = len(MAGIC)) -> Iterator[tuple[int, list[Record]]]:
-    """Yield (end offset, records) of each commit until the data ends or a commit is cut off or damaged.
+    """Yield (end offset, records) of each commit until the data ends or a commit is torn or damaged.
 
-    Nothing but its place marks the beginning of a commit, so what follows a damaged one cannot be told from it.
+    Commits have no start marker, so nothing after a damaged one can be found.
     """
     size = len(data)
     while offset + _FRAME <= size:
@@ -63,13 +64,13 @@ def scan(data: bytes, offset: int = len(MAGIC)) -> Iterator[tuple[int, list[Reco
 
 def _records(data: bytes, offset: int, end: int) -> Iterator[Record]:
     while offset < end:
-        length, kind, time_us, producer, number = _RECORD.unpack_from(data, offset)
+        length, kind, time_us, producer, sequence = _RECORD.unpack_from(data, offset)
         offset += _RECORD.size + length
-        yield Record(kind, time_us, producer, number, data[offset - length : offset])
+        yield Record(kind, time_us, producer, sequence, data[offset - length : offset])
 
 
-def is_cut_off(data: bytes, offset: int) -> bool:
-    """Tell whether what begins at `offset` ends before the length that it has itself, as while it is being written."""
+def is_truncated(data: bytes, offset: int) -> bool:
+    """Tell whether the commit at `offset` is shorter than its length field, as while it is being written."""
     if offset + _FRAME > len(data):
         return True
     return offset + _FRAME + int(_LENGTH.unpack_from(data, offset + _CRC.size)[0]) > len(data)
@@ -78,33 +79,33 @@ def is_cut_off(data: bytes, offset: int) -> bool:
 _NUMBER = re.compile("[0-9]{8,18}")  # as `path_of` writes it: a file of any other name is not ours
 
 
-class Begun(NamedTuple):
-    """When a segment was begun: by the clock (s since 1970); after so many seconds of an open log, None if unknown."""
+class SegmentStart(NamedTuple):
+    """When a segment was started: wall clock (s since 1970), and the log's age then (s), None where unknown."""
 
     time: float
-    running: float | None
+    log_age_s: float | None
 
 
-def encode_head(marks: Mapping[bytes, int], time_us: int, running_us: int = 0) -> bytes:
-    """Return the beginning of a new segment: magic and HEAD, whose number says how long the log had been open (µs)."""
-    table = b"".join(_MARK.pack(*mark) for mark in marks.items())
-    return MAGIC + encode_commit([encode_record(table, time_us, NO_PRODUCER, running_us, HEAD)])
+def encode_head(last_sequences: Mapping[bytes, int], time_us: int, age_us: int = 0) -> bytes:
+    """Return the start of a new segment: magic and HEAD, with the log's age in µs."""
+    table = b"".join(_SEQUENCE.pack(*item) for item in last_sequences.items())
+    return MAGIC + encode_commit([encode_record(table, time_us, NO_PRODUCER, age_us, HEAD)])
 
 
 def decode_head(payload: bytes) -> dict[bytes, int]:
-    """Return the last number of every producer, the one that wrote longest ago first."""
-    return dict(_MARK.iter_unpack(payload))
+    """Return the last sequence number of every producer, the least recently used first."""
+    return dict(_SEQUENCE.iter_unpack(payload))
 
 
-def begun(path: Path) -> Begun:
-    """Return when the segment was begun; when it was last written, if its head is damaged."""
+def read_start(path: Path) -> SegmentStart:
+    """Return when the segment was started; if its head is damaged, when the file was last written."""
     with path.open("rb") as file:
         beginning = file.read(len(MAGIC) + _FRAME)
         if len(beginning) == len(MAGIC) + _FRAME:
             beginning += file.read(_LENGTH.unpack_from(beginning, len(MAGIC) + _CRC.size)[0])
     for _, records in scan(beginning):
-        return Begun(records[0].time_us / 1e6, records[0].number / 1e6 or None)
-    return Begun(path.stat().st_mtime, None)
+        return SegmentStart(records[0].time_us / 1e6, records[0].sequence / 1e6 or None)
+    return SegmentStart(path.stat().st_mtime, None)
 
 
 def path_of(directory: Path, number: int) -> Path:
@@ -112,6 +113,6 @@ def path_of(directory: Path, number: int) -> Path:
     return directory / f"{number:08d}.segment"
 
 
-def listed(directory: Path) -> list[int]:
+def segment_numbers(directory: Path) -> list[int]:
     """Return the numbers of the segments in the folder, oldest first."""
     return sorted(int(path.stem) for path in directory.glob("*.segment") if _NUMBER.fullmatch(path.stem))

@@ -1,4 +1,4 @@
-"""How a client gets to the server; every key is REMOTE_LIST_ + the field's name in capitals."""
+"""Settings of the list's client commands; every key is REMOTE_LIST_ + the field's name in capitals."""
 
 import argparse
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ from frota.remote_list import keys
 from frota.remote_list.messages import DEFAULT_LIST
 from frota.remote_list.settings import PREFIX
 
-# Where a host of the fleet says how its people get to the server.
+# The roles write this file on fleet hosts, for the commands of their users.
 FLEET_FILE = Path("/etc/frota/frota-list-client.env")
 
 
@@ -20,17 +20,15 @@ def _path(text: str) -> Path | None:
 
 
 @dataclass(frozen=True)
-class Access:
-    """What every client command of the list can be told."""
+class ClientSettings:
+    """The settings of every client command."""
 
     host: str = setting("127.0.0.1", "the server's host", parse=addresses.parse_host)
     port: int = setting(1234, "the server's port", low=1, high=65535)
-    list: str = setting(DEFAULT_LIST, "which of the server's lists")
-    key_file: Path | None = setting(None, "file with our secret key; with none, we speak in clear text", parse=_path)
-    server_key: str = setting("", "the server's public key, 64 hexadecimal digits", parse=keys.hexadecimal)
-    patience: float = setting(
-        30.0, "how long to try before giving up when the server does not answer", unit="seconds", low=0.1, high=86400
-    )
+    list: str = setting(DEFAULT_LIST, "name of the list")
+    key_file: Path | None = setting(None, "file with the client's secret key; without one, clear text", parse=_path)
+    server_key: str = setting("", "the server's public key, 64 hexadecimal digits", parse=keys.parse_key)
+    patience: float = setting(30.0, "timeout of a request, retries included", unit="seconds", low=0.1, high=86400)
 
     def __post_init__(self) -> None:
         if (self.key_file is None) != (not self.server_key):
@@ -40,10 +38,10 @@ class Access:
 
     @property
     def address(self) -> str:
-        """The server as people write it."""
+        """The server, HOST:PORT, IPv6 in brackets."""
         return addresses.endpoint(self.host, self.port)
 
 
-def read(args: argparse.Namespace) -> Access:
-    """Read the settings as every command does. Raises SettingsError."""
-    return commands.read_as_people(Access, PREFIX, args, FLEET_FILE)
+def read(args: argparse.Namespace) -> ClientSettings:
+    """Read the settings of a client command. Raises SettingsError."""
+    return commands.read_for_people(ClientSettings, PREFIX, args, FLEET_FILE)
