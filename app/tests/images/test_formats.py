@@ -1,4 +1,4 @@
-"""Looking at an image without decoding it."""
+"""Reading an image's header without decoding it."""
 
 import mmap
 import struct

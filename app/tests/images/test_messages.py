@@ -1,4 +1,4 @@
-"""What travels reads back as it was written, and what is none of ours is said to be so."""
+"""Messages are read back as written, and foreign ones are invalid."""
 
 import unicodedata
 

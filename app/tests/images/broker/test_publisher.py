@@ -1,7 +1,4 @@
-"""Confirms: each message is settled once, by its own confirm, by one for several, by a return, or by a loss.
-
-And what has none yet is bounded, whoever still waits for it.
-"""
+"""Publisher confirms: each message is resolved once, by an ack, a nack, a return or a lost connection."""
 
 import asyncio
 import math

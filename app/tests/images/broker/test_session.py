@@ -1,4 +1,4 @@
-"""A connection that closes at the wrong moment: it is a connection that is lost, and made again."""
+"""Sessions that close at any moment: the connection counts as lost, and is opened again."""
 
 import asyncio
 from types import SimpleNamespace

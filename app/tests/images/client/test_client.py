@@ -1,4 +1,4 @@
-"""Whatever becomes of servers, connections and answers, an image is accepted once or an error says why not."""
+"""Retries: despite failing servers and connections an image is accepted once, or an error says why not."""
 
 import asyncio
 import re

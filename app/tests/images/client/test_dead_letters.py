@@ -1,4 +1,4 @@
-"""What is said of the dead, whoever put them there and with whatever."""
+"""The listing of dead letters, also of foreign ones."""
 
 from typing import Any
 

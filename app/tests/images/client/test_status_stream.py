@@ -1,4 +1,4 @@
-"""What becomes of images is told to their end, whatever becomes of the stream that tells it."""
+"""Images are followed to their final status, despite interrupted streams."""
 
 import asyncio
 import subprocess

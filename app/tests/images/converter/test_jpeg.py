@@ -1,4 +1,4 @@
-"""A JPEG that lacks its end, or says nothing of its colours, is taken as browsers take it; half of one never is."""
+"""JPEGs without end marker or colour information are handled as by browsers; truncated ones are rejected."""
 
 import asyncio
 import itertools

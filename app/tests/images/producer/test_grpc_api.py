@@ -1,4 +1,4 @@
-"""The producer's edge: whoever is slow, or idle, keeps nobody else from sending."""
+"""The producer's gRPC services: slow and idle clients do not block others."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator

@@ -1,4 +1,4 @@
-"""The memory limiter: everybody in turn, never more than there is."""
+"""The memory limiter: first come, first served, never beyond the limit."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""What became of images: in order whatever comes late or twice, on disk, and told to those who watch."""
+"""The status store: late and duplicate events, durability, subscriptions."""
 
 import asyncio
 import sqlite3

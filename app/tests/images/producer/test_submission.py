@@ -1,4 +1,4 @@
-"""Room for images: everybody in turn, never more than there is. And what is accepted stays as it was accepted."""
+"""Submission: validation, rejection, and uploads that stay as they were accepted."""
 
 import asyncio
 import errno

@@ -1,4 +1,4 @@
-"""S3's edge: what is asked of it when it is not there, or does not know us yet."""
+"""The S3 client without a reachable S3, or without credentials yet."""
 
 import asyncio
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""PUT requests on the event loop, to an S3 that answers what a test says."""
+"""PUT requests on the event loop, to a scripted S3."""
 
 import asyncio
 import hashlib

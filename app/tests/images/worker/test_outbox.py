@@ -1,4 +1,4 @@
-"""Results that are told after the next start: what is damaged of them costs no other."""
+"""The outbox: a damaged event does not affect the others."""
 
 from pathlib import Path
 

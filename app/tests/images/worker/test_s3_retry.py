@@ -1,4 +1,4 @@
-"""S3's outages: tried again for ever, and said as often as somebody has to hear of them."""
+"""Retries during an outage of S3, and how often they are logged."""
 
 import asyncio
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What a worker tells: nothing that is in S3 goes untold because the worker stops."""
+"""Status events: no result in S3 stays unpublished because the worker stops."""
 
 import asyncio
 from pathlib import Path
@@ -15,7 +15,7 @@ from frota.images.worker.outbox import Outbox
 from frota.images.worker.status_publisher import StatusPublisher
 from frota.logs import log
 
-TICKETS = [QueuedImage(f"{number:032x}", "a.jpg", "b" * 32, "c" * 64, 5) for number in range(3)]
+IMAGES = [QueuedImage(f"{number:032x}", "a.jpg", "b" * 32, "c" * 64, 5) for number in range(3)]
 
 
 class Broker:
@@ -43,7 +43,7 @@ async def owe(folder: Path) -> None:
     broker = Broker(confirms=False)
     broker.blocked.set()
     stopping = reporter(broker, folder)
-    for image in TICKETS:
+    for image in IMAGES:
         stopping.working(image)
         await stopping.done(image, "a_gray.jpg")
     await stopping.finish(60)
@@ -59,7 +59,9 @@ def test_outbox_is_published_after_a_restart(tmp_path: Path) -> None:
         return broker.published
 
     told = asyncio.run(run())
-    assert [(event.id, event.state, event.key) for event in told] == [(one.id, "done", "a_gray.jpg") for one in TICKETS]
+    assert [(event.id, event.state, event.key) for event in told] == [
+        (image.id, "done", "a_gray.jpg") for image in IMAGES
+    ]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -74,7 +76,7 @@ def test_outbox_is_kept_until_published(tmp_path: Path) -> None:
         telling.cancel()
         return Outbox(tmp_path).read()
 
-    assert [event.id for event in asyncio.run(run())] == [one.id for one in TICKETS]
+    assert [event.id for event in asyncio.run(run())] == [image.id for image in IMAGES]
 
 
 def test_published_events_leave_no_outbox(tmp_path: Path) -> None:
@@ -83,7 +85,7 @@ def test_published_events_leave_no_outbox(tmp_path: Path) -> None:
     async def run() -> int:
         broker = Broker(confirms=True)
         stopping = reporter(broker, tmp_path)
-        stopping._start_publishing(stopping._event(TICKETS[0], "done"))
+        stopping._start_publishing(stopping._event(IMAGES[0], "done"))
         await stopping.finish(60)
         return len(broker.published)
 
@@ -95,7 +97,7 @@ def test_outbox_limit_is_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     """Events beyond the outbox's limit, and damaged ones, are logged."""
     said: list[str] = []
     monkeypatch.setattr(log, "record", lambda _level, event, _text, **_: said.append(event))
-    events = [StatusEvent(one.id, "done", "a.jpg", one.trace, one.sha256, "worker-1") for one in TICKETS]
+    events = [StatusEvent(one.id, "done", "a.jpg", one.trace, one.sha256, "worker-1") for one in IMAGES]
     Outbox(tmp_path, max_events=2).replace(events)
     assert Outbox(tmp_path).read() == events[1:]
     (tmp_path / "owed.jsonl").write_bytes(b"garbage\n")
@@ -115,9 +117,9 @@ def test_rejected_dead_letter_is_retried(tmp_path: Path, monkeypatch: pytest.Mon
             if self.answers:
                 raise self.answers.pop()
 
-    delivery: Any = SimpleNamespace(properties=pika.BasicProperties(message_id=TICKETS[0].id), body=b"")
-    asyncio.run(reporter(Full(), tmp_path).dead_letter(delivery, DeadLetterReason("damaged", "danificada"), TICKETS[0]))
-    about = {"IMAGE_ID": TICKETS[0].id, "TRACE_ID": TICKETS[0].trace, "FILENAME": "a.jpg"}
+    delivery: Any = SimpleNamespace(properties=pika.BasicProperties(message_id=IMAGES[0].id), body=b"")
+    asyncio.run(reporter(Full(), tmp_path).dead_letter(delivery, DeadLetterReason("damaged", "danificada"), IMAGES[0]))
+    about = {"IMAGE_ID": IMAGES[0].id, "TRACE_ID": IMAGES[0].trace, "FILENAME": "a.jpg"}
     assert said == [{"event": "dead_letter_failed"} | about]
 
 

@@ -1,4 +1,4 @@
-"""What a worker makes of what it cannot work on, and of what is left of the one before it."""
+"""The worker: unprocessable images, requeuing, and leftovers of a killed worker."""
 
 import asyncio
 from pathlib import Path
