@@ -19,13 +19,13 @@ from frota.images import messages, settings
 from frota.images.broker import topology
 from frota.images.broker.publisher import Publisher
 from frota.images.messages import QUEUE, QueuedImage
-from frota.images.settings import BrokerSettings
+from frota.images.settings import BrokerConfig
 from frota.logs import log
 
 
 async def main(port: int, seconds: float, window: int, limit: int, body: bytes) -> None:
     """Publish, and print the account."""
-    publisher = Publisher(BrokerSettings(brokers=(("127.0.0.1", port),)), topology.declare)
+    publisher = Publisher(BrokerConfig(brokers=(("127.0.0.1", port),)), topology.declare)
     connecting = asyncio.create_task(publisher.run())
     await publisher.session()
     latencies: list[float] = []

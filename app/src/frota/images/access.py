@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 from frota.core import commands, secret_file
 from frota.core.settings import setting
-from frota.images.settings import PREFIX, BrokerSettings, path
+from frota.images.settings import PREFIX, BrokerConfig, path
 
 # A fleet host's configuration of its client commands, and of its operator commands.
 CLIENT_FILE = Path("/etc/frota/frota-image-client.env")
@@ -69,7 +69,7 @@ class ClientSettings:
 
 
 @dataclass(frozen=True)
-class OperatorSettings(BrokerSettings):
+class OperatorSettings(BrokerConfig):
     """The settings of the dead letter commands: how to reach the broker."""
 
     patience: float = setting(

@@ -48,7 +48,7 @@ _PEM = "file (PEM) with "
 
 
 @dataclass(frozen=True)
-class BrokerSettings:
+class BrokerConfig:
     """How to reach the broker: over TLS with a client certificate, or in clear text with a password."""
 
     brokers: tuple[tuple[str, int], ...] = setting(
@@ -79,7 +79,7 @@ class BrokerSettings:
 
 
 @dataclass(frozen=True)
-class StorageSettings:
+class StorageConfig:
     """How to reach S3; credentials are found as by the AWS CLI, or in systemd's credential `aws`."""
 
     s3_endpoint: str = setting("", "URL of an S3 that is not AWS's own")
@@ -88,7 +88,7 @@ class StorageSettings:
 
 
 @dataclass(frozen=True)
-class ProducerSettings(BrokerSettings, StorageSettings):
+class ProducerSettings(BrokerConfig, StorageConfig):
     """The settings of `frota images serve`."""
 
     host: str = setting("127.0.0.1", "address to listen on", parse=parse_host)
@@ -136,7 +136,7 @@ class ProducerSettings(BrokerSettings, StorageSettings):
 
 
 @dataclass(frozen=True)
-class WorkerSettings(BrokerSettings, StorageSettings):
+class WorkerSettings(BrokerConfig, StorageConfig):
     """The settings of `frota images work`."""
 
     bucket: str = setting("", "bucket for the results")

@@ -11,7 +11,7 @@ from pika.exceptions import ChannelWrongStateError
 
 from frota.images.broker.publisher import NackError, Publisher, UnroutableError, _PendingConfirms
 from frota.images.broker.session import BrokerUnavailable
-from frota.images.settings import BrokerSettings
+from frota.images.settings import BrokerConfig
 
 
 def confirm(tag: int, *, several: bool = False, ack: bool = True) -> Any:
@@ -97,7 +97,7 @@ def publisher(channel: Channel, max_unconfirmed_bytes: float = math.inf) -> tupl
     async def prepare(_session: object) -> None:
         pass
 
-    found = Publisher(BrokerSettings(), prepare, max_unconfirmed_bytes)
+    found = Publisher(BrokerConfig(), prepare, max_unconfirmed_bytes)
     over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     found._session = SimpleNamespace(channel=channel, closed=over)  # type: ignore[assignment] # as far as it is used
     return found, over

@@ -11,7 +11,7 @@ from pika.exceptions import ChannelWrongStateError
 from frota.images.broker import session as broker
 from frota.images.broker.consumer import Delivery
 from frota.images.broker.session import BrokerConnection, BrokerUnavailable, Session
-from frota.images.settings import BrokerSettings
+from frota.images.settings import BrokerConfig
 
 
 def closing(*_: object, **__: object) -> None:
@@ -71,7 +71,7 @@ def test_session_that_fails_to_prepare_is_closed(
             closing()
 
         monkeypatch.setattr(broker, "connect", connect)
-        return await BrokerConnection(BrokerSettings(), "for a test", prepare)._connect_once(), connection.closed
+        return await BrokerConnection(BrokerConfig(), "for a test", prepare)._connect_once(), connection.closed
 
     assert asyncio.run(run()) == (False, 1)
 

@@ -11,7 +11,7 @@ from pika.channel import Channel
 from pika.exceptions import AMQPError
 
 from frota.images.broker.session import BrokerConnection, BrokerUnavailable, Session, settle
-from frota.images.settings import BrokerSettings
+from frota.images.settings import BrokerConfig
 
 
 class Delivery(NamedTuple):
@@ -35,7 +35,7 @@ class Consumer(BrokerConnection):
 
     def __init__(
         self,
-        config: BrokerSettings,
+        config: BrokerConfig,
         queue: str,
         prefetch: int,
         on_delivery: Callable[[Delivery], None],

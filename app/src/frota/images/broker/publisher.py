@@ -14,7 +14,7 @@ import pika
 from pika.exceptions import AMQPError
 
 from frota.images.broker.session import BrokerConnection, BrokerUnavailable, Session
-from frota.images.settings import BrokerSettings
+from frota.images.settings import BrokerConfig
 
 
 class NackError(Exception):
@@ -84,7 +84,7 @@ class Publisher(BrokerConnection):
 
     def __init__(
         self,
-        config: BrokerSettings,
+        config: BrokerConfig,
         prepare: Callable[[Session], Awaitable[None]],
         max_unconfirmed_bytes: float = math.inf,
     ) -> None:

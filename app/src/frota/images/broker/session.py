@@ -18,7 +18,7 @@ from pika.exceptions import AMQPError
 
 from frota.core.backoff import Backoff
 from frota.core.errors import ServerUnavailable
-from frota.images.settings import BrokerSettings
+from frota.images.settings import BrokerConfig
 from frota.logs import log
 
 _MIN_BACKOFF_S, _MAX_BACKOFF_S = 0.1, 5.0  # between two attempts to connect, doubled each time
@@ -85,7 +85,7 @@ class Session:
             await asyncio.wait({self.closed}, timeout=timeout_s)
 
 
-def parameters(config: BrokerSettings) -> list[pika.ConnectionParameters]:
+def parameters(config: BrokerConfig) -> list[pika.ConnectionParameters]:
     """Return the connection parameters of each node. Raises OSError for an unreadable file."""
     context, credentials = None, PlainCredentials(config.user, _password(config))
     if config.cert_file:
@@ -107,7 +107,7 @@ def parameters(config: BrokerSettings) -> list[pika.ConnectionParameters]:
     ]
 
 
-def _password(config: BrokerSettings) -> str:
+def _password(config: BrokerConfig) -> str:
     return config.password_file.read_text(encoding="utf-8").strip() if config.password_file else "guest"
 
 
@@ -165,7 +165,7 @@ class BrokerConnection:
     `prepare` is called with each new session before others may use it.
     """
 
-    def __init__(self, config: BrokerSettings, purpose: str, prepare: Callable[[Session], Awaitable[None]]) -> None:
+    def __init__(self, config: BrokerConfig, purpose: str, prepare: Callable[[Session], Awaitable[None]]) -> None:
         self._nodes, self._purpose, self._prepare = parameters(config), purpose, prepare
         self._session: Session | None = None
         self._ready = asyncio.Event()

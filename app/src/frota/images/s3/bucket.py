@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from frota.core.threads import Threads
 from frota.images.s3.put import CONNECT_TIMEOUT_S, READ_TIMEOUT_S, Puts
-from frota.images.settings import StorageSettings, credential
+from frota.images.settings import StorageConfig, credential
 
 if TYPE_CHECKING:
     import botocore.auth
@@ -43,7 +43,7 @@ class ObjectMissing(StorageError):
 class S3Client:
     """Requests to S3, at most `threads` in parallel of each kind."""
 
-    def __init__(self, config: StorageSettings, threads: int, read_timeout_s: float = READ_TIMEOUT_S) -> None:
+    def __init__(self, config: StorageConfig, threads: int, read_timeout_s: float = READ_TIMEOUT_S) -> None:
         import boto3
         from boto3.s3.transfer import TransferConfig
         from botocore.config import Config
