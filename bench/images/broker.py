@@ -21,7 +21,7 @@ from bench.core.process import LOOK_AGAIN_SECONDS, START_SECONDS, children, tail
 from frota.images.broker import topology
 from frota.images.broker.session import connect, parameters
 from frota.images.messages import DEAD, EVENTS, QUEUE
-from frota.images.settings import Broker as Address
+from frota.images.settings import BrokerConfig as Address
 
 ROOT = Path(__file__).parents[2]
 TOOL, FOLDER = ROOT / "tools" / "broker", ROOT / ".local" / "broker"

@@ -18,13 +18,13 @@ from frota.images import messages, settings
 from frota.images.broker import topology
 from frota.images.broker.publisher import Publisher
 from frota.images.proto import images_pb2 as native
-from frota.images.settings import Broker
+from frota.images.settings import BrokerConfig
 from frota.logs import log
 
 
 async def main(port: int, broker_port: int) -> None:
     """Serve until SIGTERM."""
-    publisher = Publisher(Broker(brokers=(("127.0.0.1", broker_port),)), topology.declare)
+    publisher = Publisher(BrokerConfig(brokers=(("127.0.0.1", broker_port),)), topology.declare)
     connecting = asyncio.create_task(publisher.run())
     await publisher.session()
 

@@ -17,7 +17,7 @@ from frota.images import settings
 from frota.images.broker import topology
 from frota.images.broker.consumer import Consumer, Delivery
 from frota.images.broker.publisher import Publisher
-from frota.images.converter.pool import Pool
+from frota.images.converter.pool import ConverterPool
 from frota.images.messages import EVENTS, QUEUE, result_keys
 from frota.images.s3.bucket import S3Client
 from frota.images.settings import WorkerSettings
@@ -48,7 +48,7 @@ async def main(broker_port: int, s3_port: int, converters: int) -> None:
         working.add(task)
         task.add_done_callback(working.discard)
 
-    async with Pool(converters) as pool:
+    async with ConverterPool(converters) as pool:
         consumer = Consumer(config, QUEUE, HANDED_OUT * converters, take, topology.declare)
         tasks = [asyncio.create_task(one) for one in (publisher.run(), consumer.run())]
         await stopping.wait()

@@ -15,7 +15,7 @@ from pathlib import Path
 import uvloop
 
 from bench.core.process import cpu_seconds, peak_memory
-from frota.images.converter.pool import Pool
+from frota.images.converter.pool import ConverterPool
 
 HANDED_OUT = 5  # images for each converter, as the worker has
 
@@ -26,14 +26,14 @@ async def main(converters: int, count: int, images: list[bytes]) -> None:
     used: list[float] = []
     numbers = iter(range(count))
 
-    async def convert_some(pool: Pool) -> None:
+    async def convert_some(pool: ConverterPool) -> None:
         for number in numbers:
             await pool.convert(images[number % len(images)], ".jpg")
             times.append(time.monotonic())
             if len(times) in (HANDED_OUT * converters, count):
                 used.append(cpu_seconds(os.getpid()))
 
-    async with Pool(converters) as pool:
+    async with ConverterPool(converters) as pool:
         async with asyncio.TaskGroup() as tasks:
             for _ in range(HANDED_OUT * converters):
                 tasks.create_task(convert_some(pool))

@@ -18,14 +18,14 @@ from bench.images.account import account
 from frota.images import messages, settings
 from frota.images.broker import topology
 from frota.images.broker.publisher import Publisher
-from frota.images.messages import QUEUE, Ticket
-from frota.images.settings import Broker
+from frota.images.messages import QUEUE, QueuedImage
+from frota.images.settings import BrokerConfig
 from frota.logs import log
 
 
 async def main(port: int, seconds: float, window: int, limit: int, body: bytes) -> None:
     """Publish, and print the account."""
-    publisher = Publisher(Broker(brokers=(("127.0.0.1", port),)), topology.declare)
+    publisher = Publisher(BrokerConfig(brokers=(("127.0.0.1", port),)), topology.declare)
     connecting = asyncio.create_task(publisher.run())
     await publisher.session()
     latencies: list[float] = []
@@ -35,7 +35,7 @@ async def main(port: int, seconds: float, window: int, limit: int, body: bytes) 
     async def publish() -> None:
         nonlocal acknowledged, busy, until
         while (published := time.monotonic()) < until:
-            ticket = Ticket(uuid4().hex, "foto.jpg", 32 * "a", 64 * "0", len(body))
+            ticket = QueuedImage(uuid4().hex, "foto.jpg", 32 * "a", 64 * "0", len(body))
             properties = pika.BasicProperties(
                 message_id=ticket.id, delivery_mode=2, timestamp=int(time.time()), headers=ticket.headers()
             )

@@ -28,7 +28,7 @@ from bench.images.broker import EVENTS_QUEUE, Broker
 from bench.images.photos import jpeg
 from bench.remote_list.measure import MEBIBYTE, fresh
 from frota.images.converter import grayscale
-from frota.images.messages import DEAD, QUEUE, Ticket, result_keys
+from frota.images.messages import DEAD, QUEUE, QueuedImage, result_keys
 
 HERE = Path(__file__).parent
 QUALITIES = (85, 86, 87)  # so that not all results are the same
@@ -171,7 +171,7 @@ def fill(broker: Broker, plan: Plan) -> dict[str, str]:
     digests = [sha256(image.data).hexdigest() for image in plan.images]
     for number in range(plan.count):
         image, digest = plan.images[number % len(plan.images)], digests[number % len(plan.images)]
-        ticket = Ticket(uuid4().hex, f"{number}.jpg", uuid4().hex, digest, len(image.data))
+        ticket = QueuedImage(uuid4().hex, f"{number}.jpg", uuid4().hex, digest, len(image.data))
         properties = pika.BasicProperties(
             message_id=ticket.id, delivery_mode=2, timestamp=int(time.time()), headers=ticket.headers()
         )

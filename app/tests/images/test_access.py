@@ -33,14 +33,16 @@ from support.images import CLEAN, images
         ("dns:///h:5", "h:5"),
     ],
 )
-def test_an_address_is_host_and_port_or_host_alone(text: str, address: str) -> None:
+def test_address_is_host_with_optional_port(text: str, address: str) -> None:
+    """An address is HOST:PORT, or HOST with the default port."""
     assert access.parse_address(text) == address
 
 
 @pytest.mark.parametrize(
     "text", ["", ":5", "h:", "h:0", "h:65536", "::1:50051", "[::1]]:5", "a b:5", "unix:/tmp/x", "h:5:5", "h/x"]
 )
-def test_what_is_no_address_is_told_so(text: str) -> None:
+def test_invalid_address_is_rejected(text: str) -> None:
+    """An invalid address is rejected with the expected form."""
     with pytest.raises(ValueError, match="must be HOST:PORT"):
         access.parse_address(text)
 
@@ -53,30 +55,33 @@ def test_what_is_no_address_is_told_so(text: str) -> None:
         (["--patience", "0"], "--patience '0': must be from 0.1"),
     ],
 )
-def test_settings_that_cannot_be_used_say_what_would_be_right(words: list[str], text: str) -> None:
+def test_invalid_settings_are_explained(words: list[str], text: str) -> None:
+    """Unusable settings are rejected with the expected values."""
     ran = images("send", "a.jpg", *words)
     assert ran.status == 78
     assert text in ran.err
 
 
-def test_a_certificate_that_is_none_is_told_by_its_setting(tmp_path: Path) -> None:
+def test_invalid_certificate_names_its_setting(tmp_path: Path) -> None:
+    """An unusable certificate file is reported with its setting."""
     (tmp_path / "ca.crt").write_text("garbage")
     for file in ("ca.crt", "none.crt"):
         ran = images("send", "a.jpg", "--ca-file", tmp_path / file)
         assert (ran.status, f"IMAGES_CA_FILE='{tmp_path / file}': " in ran.err) == (78, True)
 
 
-def test_the_fleets_own_file_is_the_weakest_source(
+def test_fleet_file_has_lowest_precedence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """The fleet's file has the lowest precedence of all sources."""
     file = tmp_path / "client.env"
     file.write_text("IMAGES_ADDRESS=10.0.0.9:50051\nIMAGES_PATIENCE=7\n")
     monkeypatch.setattr(access, "CLIENT_FILE", file)
     monkeypatch.setenv("IMAGES_PATIENCE", "8")
-    seen: list[access.Access] = []
+    seen: list[access.ClientSettings] = []
     read = access.read
 
-    def spy(*arguments: object) -> access.Access:
+    def spy(*arguments: object) -> access.ClientSettings:
         seen.append(read(*arguments))  # type: ignore[arg-type] # what the command hands over
         return seen[-1]
 
@@ -89,13 +94,15 @@ def test_the_fleets_own_file_is_the_weakest_source(
     assert f"{file}: IMAGES_ADDRESS='nonsense:'" in capsys.readouterr().err
 
 
-def test_a_worker_without_a_bucket_is_refused_also_when_only_checked() -> None:
+def test_worker_needs_a_bucket() -> None:
+    """A worker without a bucket is rejected, also by --check."""
     for words in ((), ("--check",)):
         ran = images("work", *words)
         assert (ran.status, "IMAGES_BUCKET" in ran.err) == (78, True)
 
 
-def test_a_worker_takes_what_the_originals_is_told_and_its_own_settings_win(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_legacy_environment_is_a_fallback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The legacy worker's environment is used where our settings are absent."""
     from frota.images import cli as images_cli
     from frota.images.settings import WorkerSettings
 
@@ -120,16 +127,18 @@ def test_a_worker_takes_what_the_originals_is_told_and_its_own_settings_win(monk
     [
         (["retry"], "which images: ID…, or --all"),
         (["drop", "--all", "a" * 32, "--yes"], "which images: ID…, or --all"),
-        (["drop", "--all"], "--yes if it is meant"),
+        (["drop", "--all"], "give --yes"),
         (["retry", "abc"], "must be 32 hexadecimal digits"),
     ],
 )
-def test_a_command_for_dead_images_that_is_not_plain_does_nothing(words: list[str], text: str) -> None:
+def test_ambiguous_dead_command_does_nothing(words: list[str], text: str) -> None:
+    """An ambiguous command for dead letters does nothing."""
     ran = images("dead", *words, "--brokers", "127.0.0.1:1")
     assert (ran.status, text in ran.err) == (2, True)
 
 
-def test_a_broker_that_is_away_is_told_in_a_sentence() -> None:
+def test_unreachable_broker_is_one_line() -> None:
+    """An unreachable broker is reported in one line."""
     ran = images("dead", "list", "--brokers", "127.0.0.1:1")
     assert (ran.status, ran.err) == (1, "frota: no broker at 127.0.0.1:1: Connection refused\n")
 
@@ -138,7 +147,8 @@ def test_a_broker_that_is_away_is_told_in_a_sentence() -> None:
     ("word", "is_one"),
     [("h:5", True), ("[::1]:5", True), ("[::1]", True), ("::1", True), ("h", False), ("a.jpg", False), ("a:b", False)],
 )
-def test_a_word_among_files_is_the_server_where_it_can_be_nothing_else(word: str, is_one: bool) -> None:
+def test_last_argument_may_be_the_server(word: str, is_one: bool) -> None:
+    """The last argument is the server only if it is unmistakably an address."""
     assert access.is_address(word) is is_one
 
 
@@ -155,7 +165,8 @@ def bound(tmp_path: Path, host: str) -> tuple[subprocess.Popen[bytes], str]:
 
 
 @pytest.mark.parametrize("host", ["::1", "[::1]", "::", "localhost"])
-def test_a_producer_listens_on_ipv6_and_is_found_there(tmp_path: Path, host: str) -> None:
+def test_producer_serves_ipv6(tmp_path: Path, host: str) -> None:
+    """A producer listens on IPv6, and clients reach it."""
     process, address = bound(tmp_path, host)
     try:
         port = address.rpartition(":")[2]
@@ -169,7 +180,8 @@ def test_a_producer_listens_on_ipv6_and_is_found_there(tmp_path: Path, host: str
         assert process.wait(PATIENCE) == 0
 
 
-def test_an_image_is_sent_over_ipv6_whether_the_server_is_the_last_word_or_a_setting() -> None:
+def test_image_is_sent_over_ipv6() -> None:
+    """An image is sent over IPv6, with the server as argument or as setting."""
     with fake(host="[::1]") as server:
         for words in ((f"[::1]:{server.port}",), ("--address", f"[::1]:{server.port}"), (f"ipv6:[::1]:{server.port}",)):
             ran = images("send", __file__, *words)
@@ -177,7 +189,8 @@ def test_an_image_is_sent_over_ipv6_whether_the_server_is_the_last_word_or_a_set
         assert {one.peer.partition(":")[0] for one in server.received} == {"ipv6"}
 
 
-def test_a_server_that_is_not_there_is_told_by_its_address() -> None:
+def test_unreachable_server_is_named() -> None:
+    """An unreachable server is reported with its address."""
     ran = images("send", __file__, "[::1]:1", "--patience", "0.3")
     assert ran.status == 1
     assert "[::1]:1" in ran.err
@@ -194,5 +207,6 @@ def test_a_server_that_is_not_there_is_told_by_its_address() -> None:
         ("10.0.0.1", ("10.0.0.1", 5672)),
     ],
 )
-def test_the_broker_of_an_originals_worker_may_have_an_ipv6_address(host: str, broker: tuple[str, int]) -> None:
+def test_rabbit_host_may_be_ipv6(host: str, broker: tuple[str, int]) -> None:
+    """RABBIT_HOST may be an IPv6 address."""
     assert parse_brokers(images_cli._with_port(host)) == (broker,)

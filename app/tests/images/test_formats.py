@@ -1,4 +1,4 @@
-"""Looking at an image without decoding it."""
+"""Reading an image's header without decoding it."""
 
 import mmap
 import struct
@@ -11,40 +11,44 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frota.images.formats import DEFAULT, BadImage, Limits, Look, look
+from frota.images.formats import DEFAULT_LIMITS, BadImage, ImageHeader, Limits, read_header
 from support.pictures import encode, photo, png, png_bomb, samples, tiff
 
 GOOD = list(samples())
 SIZE, STRIPS = ((256, 4, 1, 8), (257, 4, 1, 8)), 273
 
 
-def refusal(data: bytes, limits: Limits = DEFAULT) -> BadImage:
+def refusal(data: bytes, limits: Limits = DEFAULT_LIMITS) -> BadImage:
     with pytest.raises(BadImage) as caught:
-        look(data, limits)
+        read_header(data, limits)
     return caught.value
 
 
 @pytest.mark.parametrize("kind", GOOD)
-def test_format_and_size_are_told(kind: str) -> None:
-    assert look(samples()[kind]) == Look(kind.partition(" ")[0], 90, 60)
+def test_format_and_size_are_read(kind: str) -> None:
+    """Format and size of every supported format are read."""
+    assert read_header(samples()[kind]) == ImageHeader(kind.partition(" ")[0], 90, 60)
 
 
 @pytest.mark.parametrize("kind", GOOD)
-def test_a_mapped_file_is_looked_at_like_bytes(kind: str, tmp_path: Path) -> None:
+def test_mapped_file_equals_bytes(kind: str, tmp_path: Path) -> None:
+    """A memory-mapped file is read like bytes."""
     path = tmp_path / "image"
     path.write_bytes(samples()[kind])
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-        assert look(mapped) == look(samples()[kind])
+        assert read_header(mapped) == read_header(samples()[kind])
 
 
-def test_tiles_of_a_tiff_are_found() -> None:
+def test_tiled_tiff_is_read() -> None:
+    """The tiles of a TIFF are found."""
     grey = (258, 3, 1, 8), (262, 3, 1, 1), (322, 3, 1, 16), (323, 3, 1, 16)
     data = tiff(*SIZE, *grey, (324, 4, 1, 110), (325, 4, 1, 256), after=bytes(256))
-    assert look(data) == Look("TIFF", 8, 8)
+    assert read_header(data) == ImageHeader("TIFF", 8, 8)
     assert refusal(data[:-1]).code == "truncated"
 
 
-def test_an_empty_image_is_refused() -> None:
+def test_empty_image_is_rejected() -> None:
+    """An empty image is rejected."""
     assert refusal(b"").code == "empty"
 
 
@@ -63,52 +67,58 @@ def test_an_empty_image_is_refused() -> None:
         (b"%PDF-1.7\n", "PDF"),
     ],
 )
-def test_what_is_no_image_of_ours_is_named(data: bytes, name: str) -> None:
+def test_unsupported_format_is_named(data: bytes, name: str) -> None:
+    """The rejection names an unsupported format."""
     assert refusal(data).code == "unsupported"
     assert f"({name})" in refusal(data).text
 
 
-def test_noise_is_refused_without_a_name() -> None:
+def test_noise_is_rejected() -> None:
+    """Noise is rejected without naming a format."""
     assert refusal(b"\xfe\xdc\xba\x98" * 9).text.startswith("formato não suportado: envie")
 
 
 @pytest.mark.parametrize("kind", [kind for kind in GOOD if kind not in ("JPEG MPO", "TIFF JPEG")])
-def test_a_file_that_was_cut_anywhere_is_refused(kind: str) -> None:
+def test_truncated_file_is_rejected(kind: str) -> None:
+    """A file truncated anywhere is rejected."""
     data = samples()[kind]
     for end in range(4, len(data) - 2, max(1, len(data) // 200)):
         if kind.startswith("GIF") and data[end - 1 : end] == b";":  # looks like the end; whoever decodes it will see
             continue
         if kind.startswith("JPEG") and (found := told(data[:end])):  # only who decodes its last scan can tell
-            assert found.open_ended
+            assert found.unterminated
             continue
         assert refusal(data[:end]).code in ("truncated", "unsupported", "damaged"), end
     if not kind.startswith("JPEG"):
         assert refusal(data[: len(data) // 2]).code == "truncated"
 
 
-def told(data: bytes) -> Look | None:
+def told(data: bytes) -> ImageHeader | None:
     try:
-        return look(data)
+        return read_header(data)
     except BadImage:
         return None
 
 
-def test_of_several_photographs_in_a_file_the_first_must_be_whole() -> None:
+def test_first_photograph_must_be_complete() -> None:
+    """Of several photographs in a file, the first must be complete."""
     several = samples()["JPEG MPO"]
     first = several.index(b"\xff\xd9") + 2
-    assert look(several[: first + 100]).width == 90
-    assert not look(several[:first]).open_ended
-    assert look(several[: first - 1]).open_ended
+    assert read_header(several[: first + 100]).width == 90
+    assert not read_header(several[:first]).unterminated
+    assert read_header(several[: first - 1]).unterminated
 
 
 @pytest.mark.parametrize(
     ("kind", "padding"), [("JPEG", bytes(999)), ("PNG", b"more"), ("WEBP lossy", b"?"), ("GIF", bytes(9))]
 )
-def test_what_comes_after_the_end_does_no_harm(kind: str, padding: bytes) -> None:
-    assert look(samples()[kind] + padding) == look(samples()[kind])
+def test_trailing_bytes_are_ignored(kind: str, padding: bytes) -> None:
+    """Bytes behind the end are ignored."""
+    assert read_header(samples()[kind] + padding) == read_header(samples()[kind])
 
 
-def test_a_bomb_is_refused_by_its_size_in_pixels() -> None:
+def test_bomb_is_rejected_by_its_pixels() -> None:
+    """A decompression bomb is rejected by its size in pixels."""
     bomb = refusal(png_bomb(50_000))
     assert bomb.code == "too_large"
     assert "50000 x 50000" in bomb.text
@@ -118,12 +128,14 @@ def test_a_bomb_is_refused_by_its_size_in_pixels() -> None:
     ("width", "height", "code"),
     [(0, 5, "damaged"), (5, 0, "damaged"), (65_501, 1, "too_large"), (1, 2**31, "too_large")],
 )
-def test_impossible_sides_are_refused(width: int, height: int, code: str) -> None:
+def test_impossible_sides_are_rejected(width: int, height: int, code: str) -> None:
+    """Sides of zero and beyond the limit are rejected."""
     assert refusal(png(width, height)).code == code
 
 
-def test_the_limit_of_pixels_is_inclusive() -> None:
-    assert look(png(1000, 10), Limits(10_000)).width == 1000
+def test_pixel_limit_is_inclusive() -> None:
+    """The pixel limit is inclusive."""
+    assert read_header(png(1000, 10), Limits(10_000)).width == 1000
     assert refusal(png(1000, 10), Limits(9_999)).code == "too_large"
 
 
@@ -142,26 +154,29 @@ def test_the_limit_of_pixels_is_inclusive() -> None:
     ],
     ids=["segments", "fill bytes", "no marker", "tags", "strips", "absurd strips", "circle"],
 )
-def test_a_hostile_file_costs_little(data: bytes) -> None:
+def test_malicious_file_costs_little(data: bytes) -> None:
+    """A malicious file costs little time."""
     start = time.process_time()
     assert refusal(data).code in ("damaged", "truncated")
     assert time.process_time() - start < 0.05
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "GIF", "TIFF"])
-def test_looking_copies_nothing(kind: str) -> None:
+def test_header_is_read_without_copies(kind: str) -> None:
+    """Reading a header copies no data."""
     picture = photo(900, 700)
     data = encode(picture.quantize(64) if kind == "GIF" else picture, kind)
-    look(data)
+    read_header(data)
     tracemalloc.start()
-    look(data)
+    read_header(data)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 16_384 < len(data)
 
 
 @given(st.sampled_from(GOOD), st.data())
-def test_a_damaged_file_is_told_or_refused_and_nothing_else(kind: str, data: st.DataObject) -> None:
+def test_damaged_file_is_read_or_rejected(kind: str, data: st.DataObject) -> None:
+    """A damaged file is read, or raises BadImage and nothing else."""
     changed = bytearray(samples()[kind])
     for _ in range(data.draw(st.integers(1, 8))):
         changed[data.draw(st.integers(0, min(len(changed), 600) - 1))] = data.draw(
@@ -171,19 +186,21 @@ def test_a_damaged_file_is_told_or_refused_and_nothing_else(kind: str, data: st.
 
 
 @given(st.sampled_from(GOOD), st.integers(0, 40), st.binary(max_size=200))
-def test_noise_behind_a_beginning_is_told_or_refused(kind: str, length: int, noise: bytes) -> None:
+def test_noise_after_a_signature_is_harmless(kind: str, length: int, noise: bytes) -> None:
+    """Noise behind a signature is read, or raises BadImage and nothing else."""
     told_or_refused(samples()[kind][:length] + noise)
 
 
 def told_or_refused(data: bytes) -> None:
     try:
-        found = look(data)
+        found = read_header(data)
     except BadImage as bad:
         code = bad.code
     else:
-        code = "" if found.width * found.height <= DEFAULT.pixels else "too many"
+        code = "" if found.width * found.height <= DEFAULT_LIMITS.pixels else "too many"
     assert code in ("", "empty", "unsupported", "truncated", "damaged", "too_large")
 
 
-def test_text_chunks_are_not_unpacked() -> None:
-    assert look(png(9, 9, (b"zTXt", b"Comment\0\0" + zlib.compress(bytes(50_000_000))))).width == 9
+def test_text_chunks_are_not_decompressed() -> None:
+    """Compressed text chunks are not decompressed."""
+    assert read_header(png(9, 9, (b"zTXt", b"Comment\0\0" + zlib.compress(bytes(50_000_000))))).width == 9

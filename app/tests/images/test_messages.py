@@ -1,4 +1,4 @@
-"""What travels reads back as it was written, and what is none of ours is said to be so."""
+"""Messages are read back as written, and foreign ones are invalid."""
 
 import unicodedata
 
@@ -7,14 +7,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frota.images import messages
-from frota.images.messages import BadMessage, Event, Ticket, death_of, metadata, result_keys
+from frota.images.messages import (
+    InvalidMessage,
+    QueuedImage,
+    StatusEvent,
+    dead_letter_reason,
+    result_keys,
+    result_metadata,
+)
 
 ID, SHA, TRACE = "0123456789abcdef" * 2, "ab" * 32, "fedcba9876543210" * 2
 names = st.text(st.characters(codec="utf-8"), min_size=1, max_size=60)
 
 
-def ticket(name: str = "photo.jpg", upload: str = "") -> Ticket:
-    return Ticket(ID, name, TRACE, SHA, 1234, upload)
+def image(name: str = "photo.jpg", upload: str = "") -> QueuedImage:
+    return QueuedImage(ID, name, TRACE, SHA, 1234, upload)
 
 
 @pytest.mark.parametrize(
@@ -28,9 +35,8 @@ def ticket(name: str = "photo.jpg", upload: str = "") -> Ticket:
         ("foto de férias.jpeg", ("foto de férias_gray.jpeg", "foto de férias_gray-abababababababab.jpeg")),
     ],
 )
-def test_the_key_of_a_result_is_the_originals_and_another_one_where_that_is_taken(
-    name: str, keys: tuple[str, str]
-) -> None:
+def test_result_key_equals_the_legacy_one(name: str, keys: tuple[str, str]) -> None:
+    """The first key of a result is the legacy one, the second contains a hash."""
     assert result_keys(name, SHA) == keys
 
 
@@ -50,7 +56,8 @@ LONG = [
 
 
 @pytest.mark.parametrize("name", LONG, ids=range(len(LONG)))
-def test_the_key_of_a_result_is_never_longer_than_the_name_of_a_file(name: str) -> None:
+def test_result_key_has_a_maximum_length(name: str) -> None:
+    """The key of a result is never longer than a file name."""
     assert messages.check_name(name) == name
     first, second = result_keys(name, SHA)
     end = messages.extension(name) if len(messages.extension(name)) < 9 else ""
@@ -75,23 +82,27 @@ def test_the_key_of_a_result_is_never_longer_than_the_name_of_a_file(name: str) 
         ("\u0301\u0301\u0301", ""),
     ],
 )
-def test_a_text_is_cut_between_characters_as_people_see_them(text: str, kept: str) -> None:
+def test_text_is_cut_between_graphemes(text: str, kept: str) -> None:
+    """A text is cut between grapheme clusters."""
     assert messages.shortened(text, 4) == kept
 
 
-def test_long_names_that_become_one_are_kept_apart_by_what_was_sent() -> None:
+def test_shortened_names_differ_by_hash() -> None:
+    """Names that become equal by shortening differ in their second key."""
     one, other = result_keys("a" * 250 + "1.jpg"[:5], SHA), result_keys("a" * 250 + "2.jpg", "cd" * 32)
     assert one[0] == other[0]
     assert one[1] != other[1]
 
 
-def test_what_a_result_is_stands_in_its_metadata_whatever_its_name_says() -> None:
-    about = metadata(ticket("photo.webp"), 3, 2, "image/jpeg")
+def test_metadata_has_the_media_type() -> None:
+    """The metadata has the media type, whatever the extension."""
+    about = result_metadata(image("photo.webp"), 3, 2, "image/jpeg")
     assert (about["media-type"], about["width"], about["height"]) == ("image/jpeg", "3", "2")
 
 
 @pytest.mark.parametrize("name", ["-rf.jpg", "...", " ", "a b.jpg", "\u200f\u05e9\u05dc\u05d5\u05dd.jpg", "con.jpg"])
-def test_a_name_that_is_only_strange_is_taken(name: str) -> None:
+def test_unusual_name_is_accepted(name: str) -> None:
+    """An unusual but valid name is accepted."""
     assert messages.check_name(name) == name
     assert all("_gray" in key for key in result_keys(name, SHA))
 
@@ -99,7 +110,7 @@ def test_a_name_that_is_only_strange_is_taken(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("", messages.NO_NAME),
+        ("", messages.EMPTY_NAME),
         ("../../x.jpg", messages.PATH_NAME),
         ("C:\\x.jpg", messages.PATH_NAME),
         ("..", messages.PATH_NAME),
@@ -110,33 +121,36 @@ def test_a_name_that_is_only_strange_is_taken(name: str) -> None:
         ("a\x1b[2J.jpg", messages.CONTROL_CHARACTER.format("U+001B")),
         ("a\0.jpg", messages.CONTROL_CHARACTER.format("U+0000")),
         ("a\u2028.jpg", messages.CONTROL_CHARACTER.format("U+2028")),
-        ("gpj.\u202eexe", messages.TURNED_NAME.format("U+202E")),
-        ("\u2066a.jpg", messages.TURNED_NAME.format("U+2066")),
-        ("f\udce9rias.jpg", messages.NO_UTF8_NAME),
-        ("\udcff\n.jpg", messages.NO_UTF8_NAME),
+        ("gpj.\u202eexe", messages.BIDI_NAME.format("U+202E")),
+        ("\u2066a.jpg", messages.BIDI_NAME.format("U+2066")),
+        ("f\udce9rias.jpg", messages.NOT_UTF8_NAME),
+        ("\udcff\n.jpg", messages.NOT_UTF8_NAME),
         ("é" * 128 + ".jpg", messages.LONG_NAME),
     ],
 )
-def test_a_name_that_is_no_plain_file_name_is_refused_with_the_reason(name: str, reason: str) -> None:
-    with pytest.raises(BadMessage) as error:
+def test_invalid_name_is_rejected(name: str, reason: str) -> None:
+    """An invalid name is rejected with the reason."""
+    with pytest.raises(InvalidMessage) as error:
         messages.check_name(name)
     assert str(error.value) == reason
 
 
 @given(names)
-def test_a_name_is_taken_as_it_is_or_refused(name: str) -> None:
+def test_name_is_unchanged_or_rejected(name: str) -> None:
+    """A name is accepted unchanged, or rejected."""
     try:
         assert messages.check_name(name) == name
-    except BadMessage:
+    except InvalidMessage:
         return
     assert not set(name) & set("/\\\n\r\x00")
     assert len(result_keys(name, SHA)[1].encode()) < 1024
-    assert all(value.isascii() for value in metadata(ticket(name), 1, 1, "image/png").values())
+    assert all(value.isascii() for value in result_metadata(image(name), 1, 1, "image/png").values())
 
 
 @pytest.mark.parametrize("upload", ["", f"uploads/{ID}"])
-def test_a_ticket_reads_back_from_the_headers_that_it_wrote(upload: str) -> None:
-    assert Ticket.read(ID, ticket(upload=upload).headers()) == ticket(upload=upload)
+def test_headers_round_trip(upload: str) -> None:
+    """A queued image is read back from its headers."""
+    assert QueuedImage.read(ID, image(upload=upload).headers()) == image(upload=upload)
 
 
 @pytest.mark.parametrize(
@@ -151,28 +165,30 @@ def test_a_ticket_reads_back_from_the_headers_that_it_wrote(upload: str) -> None
         (ID, {"size": None}),
     ],
 )
-def test_headers_that_are_none_of_ours_are_told_from_a_ticket(
-    message_id: str | None, changed: dict[str, object]
-) -> None:
-    with pytest.raises(BadMessage):
-        Ticket.read(message_id, ticket().headers() | changed)
+def test_foreign_headers_are_invalid(message_id: str | None, changed: dict[str, object]) -> None:
+    """Foreign headers raise InvalidMessage."""
+    with pytest.raises(InvalidMessage):
+        QueuedImage.read(message_id, image().headers() | changed)
 
 
-def test_a_message_without_headers_is_no_ticket() -> None:
-    with pytest.raises(BadMessage):
-        Ticket.read(ID, None)
+def test_missing_headers_are_invalid() -> None:
+    """A message without headers raises InvalidMessage."""
+    with pytest.raises(InvalidMessage):
+        QueuedImage.read(ID, None)
 
 
 @pytest.mark.parametrize("state", messages.EVENT_STATES)
-def test_an_event_reads_back_as_it_was_written(state: str) -> None:
-    event = Event(ID, state, "férias.png", TRACE, SHA, "worker-1", "férias_gray.png", "results", "por quê")
-    assert Event.read(event.encode()) == event
+def test_event_round_trip(state: str) -> None:
+    """A status event is read back as written."""
+    event = StatusEvent(ID, state, "férias.png", TRACE, SHA, "worker-1", "férias_gray.png", "results", "por quê")
+    assert StatusEvent.read(event.encode()) == event
 
 
 @given(st.binary(max_size=200) | st.sampled_from([b"[]", b"{}", b'"x"', b'{"id": 1, "state": "done"}', b"null"]))
-def test_what_is_no_event_is_said_to_be_none(body: bytes) -> None:
-    with pytest.raises(BadMessage):
-        Event.read(body)
+def test_malformed_event_is_invalid(body: bytes) -> None:
+    """A malformed event raises InvalidMessage."""
+    with pytest.raises(InvalidMessage):
+        StatusEvent.read(body)
 
 
 @pytest.mark.parametrize(
@@ -186,12 +202,12 @@ def test_what_is_no_event_is_said_to_be_none(body: bytes) -> None:
         (None, "unknown"),
     ],
 )
-def test_why_a_message_is_dead_is_what_its_worker_said_or_else_the_broker(
-    headers: dict[str, object] | None, code: str
-) -> None:
-    assert death_of(headers).code == code
+def test_dead_letter_reason_prefers_the_worker(headers: dict[str, object] | None, code: str) -> None:
+    """The reason of a dead letter is the worker's, else the broker's."""
+    assert dead_letter_reason(headers).code == code
 
 
-def test_a_message_can_be_read_whatever_the_id_of_its_image() -> None:
-    ticket = Ticket("0" * 32, "a.jpg", TRACE, "a" * 64, 1)
-    assert Ticket.read(ticket.id, ticket.headers()) == ticket
+def test_size_of_headers_is_constant() -> None:
+    """A message is read back whatever its image id."""
+    image = QueuedImage("0" * 32, "a.jpg", TRACE, "a" * 64, 1)
+    assert QueuedImage.read(image.id, image.headers()) == image

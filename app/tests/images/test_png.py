@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from frota.images.converter.grayscale import convert
-from frota.images.formats import BadImage, look
+from frota.images.formats import BadImage, read_header
 from support.pictures import decode, encode, photo, png
 
 Samples = np.ndarray[Any, Any]
@@ -86,7 +86,8 @@ def apart(data: bytes, shown: Samples) -> float:
 
 @pytest.mark.parametrize("interlaced", [False, True])
 @pytest.mark.parametrize(("colour", "depth"), KINDS)
-def test_every_depth_and_colour_is_shown_right(colour: int, depth: int, interlaced: bool) -> None:
+def test_depths_and_colours_are_converted(colour: int, depth: int, interlaced: bool) -> None:
+    """Every bit depth and colour type is converted right."""
     samples = ramp(colour, depth)
     data = made(colour, depth, samples, None, interlaced=interlaced)
     assert np.array_equal(np.asarray(imagecodecs.png_decode(data)).shape[:2], (HEIGHT, WIDTH))
@@ -94,7 +95,8 @@ def test_every_depth_and_colour_is_shown_right(colour: int, depth: int, interlac
 
 
 @pytest.mark.parametrize(("colour", "depth"), [kind for kind in KINDS if kind[0] in (GREY, PALETTE)] + [(RGB, 8)])
-def test_a_level_or_colour_that_is_transparent_is_white_and_its_neighbours_are_not(colour: int, depth: int) -> None:
+def test_transparent_level_is_exact(colour: int, depth: int) -> None:
+    """A transparent level or colour is white, its neighbours are not."""
     samples = ramp(colour, depth)
     clear = np.linspace(0, 255, 2**depth).round() if colour == PALETTE else samples[5, 7]
     if colour != PALETTE and depth >= 8:
@@ -103,17 +105,19 @@ def test_a_level_or_colour_that_is_transparent_is_white_and_its_neighbours_are_n
     assert apart(data, expected(colour, depth, samples, clear)) <= 2
 
 
-def test_a_transparent_colour_of_16_bits_is_refused_when_it_is_handed_in() -> None:
+def test_transparent_16_bit_colour_is_rejected() -> None:
+    """A 16-bit RGB image with a transparent colour is rejected by its header."""
     samples = ramp(RGB, 16)
     with pytest.raises(BadImage) as caught:
-        look(made(RGB, 16, samples, samples[5, 7], interlaced=False))
+        read_header(made(RGB, 16, samples, samples[5, 7], interlaced=False))
     assert caught.value.code == "unsupported"
     assert "canal alfa" in caught.value.text
 
 
 @pytest.mark.parametrize("options", [{}, {"lossless": True}, {"quality": 30}, {"method": 6}], ids=str)
 @pytest.mark.parametrize("mode", ["RGB", "RGBA"])
-def test_webp_is_what_an_independent_reading_sees(mode: str, options: dict[str, Any]) -> None:
+def test_webp_equals_an_independent_decoder(mode: str, options: dict[str, Any]) -> None:
+    """A WebP equals the picture of an independent decoder."""
     picture = photo(41, 29).convert(mode)
     if mode == "RGBA":
         picture.putalpha(picture.getchannel("R"))
@@ -125,9 +129,8 @@ def test_webp_is_what_an_independent_reading_sees(mode: str, options: dict[str, 
 
 @pytest.mark.parametrize("background", [(0, 0, 0, 0), (0, 255, 0, 255)])
 @pytest.mark.parametrize("alpha", [255, 128])
-def test_what_the_first_frame_of_an_animated_webp_does_not_cover_is_white(
-    alpha: int, background: tuple[int, int, int, int]
-) -> None:
+def test_uncovered_webp_canvas_is_white(alpha: int, background: tuple[int, int, int, int]) -> None:
+    """The canvas outside of an animated WebP's first frame is white."""
     first, second = Image.new("RGBA", (60, 40), (0, 0, 0, 0)), Image.new("RGBA", (60, 40), (0, 0, 255, 255))
     first.paste((255, 0, 0, alpha), (20, 10, 30, 20))
     data = encode(first, "WEBP", save_all=True, append_images=[second], lossless=True, background=background)
@@ -138,12 +141,13 @@ def test_what_the_first_frame_of_an_animated_webp_does_not_cover_is_white(
     assert apart(data, shown) <= 1
 
 
-def test_a_png_of_an_iphones_application_is_named() -> None:
+def test_cgbi_png_is_rejected() -> None:
+    """A CgBI PNG is rejected by its name."""
     data = encode(photo(9, 9), "PNG")
     chunk = b"CgBI\x50\0\x20\x02"
     odd = data[:8] + struct.pack(">I", 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) + data[8:]
     with pytest.raises(BadImage, match="CgBI") as caught:
-        look(odd)
+        read_header(odd)
     assert caught.value.code == "unsupported"
 
 
@@ -157,7 +161,8 @@ def refusal(data: bytes) -> tuple[str, str] | None:
 
 @pytest.mark.parametrize("interlaced", [False, True])
 @pytest.mark.parametrize(("colour", "depth"), KINDS)
-def test_a_png_whose_data_end_before_its_last_row_is_refused(colour: int, depth: int, interlaced: bool) -> None:
+def test_missing_rows_are_rejected(colour: int, depth: int, interlaced: bool) -> None:
+    """A PNG with missing rows is rejected."""
     data = made(colour, depth, ramp(colour, depth), None, interlaced=interlaced)
     start, end = data.index(b"IDAT") + 4, data.index(b"IEND") - 8
     rows = zlib.decompress(data[start:end])
@@ -172,13 +177,15 @@ def test_a_png_whose_data_end_before_its_last_row_is_refused(colour: int, depth:
         assert found[1].startswith("imagem PNG truncada: "), found
 
 
-def test_a_black_png_in_several_chunks_is_whole() -> None:
+def test_black_png_is_complete() -> None:
+    """A black PNG in several chunks is complete."""
     rows = zlib.compress(bytes(HEIGHT * (1 + WIDTH)))
     data = png(WIDTH, HEIGHT, (b"IDAT", rows[:5]), (b"IDAT", b""), rows=rows[5:])
     assert refusal(data) is None
 
 
-def test_of_an_animation_the_default_image_alone_has_to_be_whole() -> None:
+def test_apng_needs_its_default_image() -> None:
+    """Of an animated PNG, only the default image must be complete."""
     black = Image.new("RGB", (30, 20))
     data = encode(black, "PNG", save_all=True, append_images=[photo(30, 20)])
     assert b"acTL" in data

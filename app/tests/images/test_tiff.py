@@ -13,7 +13,7 @@ import tifffile
 from PIL import Image, ImageCms
 
 from frota.images.converter.grayscale import convert
-from frota.images.formats import BadImage, look
+from frota.images.formats import BadImage, read_header
 from support import FULL
 from support.pictures import decode, encode, orientation, photo
 from support.tiff_layouts import (
@@ -116,7 +116,7 @@ def samples_of(layout: Layout) -> Samples:
 
 def refused(data: bytes) -> BadImage | None:
     try:
-        look(data)
+        read_header(data)
     except BadImage as bad:
         return bad
     return None
@@ -136,7 +136,10 @@ def independent(data: bytes, layout: Layout) -> Samples:
 
 
 @pytest.mark.parametrize("kind", RIGHT, ids=str)
-def test_of_a_kind_that_is_taken_each_layout_is_shown_right_or_refused_when_it_is_handed_in(kind: Kind) -> None:
+def test_supported_layouts_are_converted_right(
+    kind: Kind,
+) -> None:
+    """Each layout of a supported kind is converted right, or rejected by its header."""
     shown_right = 0
     for layout in some_layouts(kind):
         samples = samples_of(layout)
@@ -152,7 +155,10 @@ def test_of_a_kind_that_is_taken_each_layout_is_shown_right_or_refused_when_it_i
 
 
 @pytest.mark.parametrize("kind", REFUSED, ids=str)
-def test_a_kind_that_is_not_known_to_be_right_is_refused_in_every_layout_when_it_is_handed_in(kind: Kind) -> None:
+def test_unsupported_kinds_are_rejected(
+    kind: Kind,
+) -> None:
+    """Each layout of an unsupported kind is rejected by its header."""
     for layout in some_layouts(kind):
         if layout.predictor == 1:
             bad = refused(write(layout, ramp(layout)))
@@ -191,22 +197,23 @@ PLAIN = Layout(RGB, 8)
         (PLAIN, 273, "I", [0, 8, 8]),  # a strip that was left out
     ],
 )
-def test_what_one_tag_makes_another_picture_is_refused(
-    layout: Layout, tag: int, kind: str, values: Sequence[int]
-) -> None:
+def test_misleading_tag_is_rejected(layout: Layout, tag: int, kind: str, values: Sequence[int]) -> None:
+    """A tag that would change the picture is rejected."""
     bad = refused(write(layout, ramp(layout), (tag, kind, values)))
     assert bad
     assert bad.code == "unsupported"
 
 
 @pytest.mark.parametrize("tag", [262, 258, 277])
-def test_what_has_no_default_that_all_agree_on_is_refused(tag: int) -> None:
+def test_missing_tag_without_default_is_rejected(tag: int) -> None:
+    """A missing tag without a common default is rejected."""
     bad = refused(write(PLAIN, ramp(PLAIN), leave_out=(tag,)))
     assert bad
     assert bad.code == "unsupported"
 
 
-def test_a_picture_of_which_strips_are_missing_is_never_half_black() -> None:
+def test_missing_strips_are_rejected() -> None:
+    """A picture with missing strips is rejected."""
     for layout in (PLAIN, Layout(RGB, 8, planar=True), Layout(RGB, 8, compression="lzw")):
         data = write(layout, ramp(layout), (278, "I", [2]))  # of two rows each, there would have to be ten
         bad = refused(data)
@@ -214,7 +221,8 @@ def test_a_picture_of_which_strips_are_missing_is_never_half_black() -> None:
         assert bad.code == "damaged"
 
 
-def test_the_refusal_says_which_layout_it_was() -> None:
+def test_rejection_names_the_layout() -> None:
+    """The rejection names the layout."""
     layout = Layout(RGB, 16, planar=True, big_endian=True)
     assert str(refused(write(layout, ramp(layout)))) == (
         "TIFF RGB de 16 bits com 3 amostras por pixel em planos separados em ordem big-endian (sem compressão) não é"
@@ -239,7 +247,8 @@ def by_independent_writer(samples: Samples, **options: Any) -> bytes:
     ],
     ids=str,
 )
-def test_a_jpeg_in_a_tiff_is_shown_in_its_colours(options: dict[str, Any], byteorder: str, tile: Any) -> None:
+def test_jpeg_in_tiff_keeps_its_colours(options: dict[str, Any], byteorder: str, tile: Any) -> None:
+    """A JPEG-compressed TIFF keeps its colours."""
     rgb, planar = ramp(PLAIN), "planarconfig" in options
     data = by_independent_writer(
         np.moveaxis(rgb, -1, 0) if planar else rgb, compression="jpeg", byteorder=byteorder, tile=tile, **options
@@ -248,7 +257,8 @@ def test_a_jpeg_in_a_tiff_is_shown_in_its_colours(options: dict[str, Any], byteo
     assert apart(data, shown(PLAIN, np.moveaxis(found, 0, -1) if planar else found)) <= LEVELS
 
 
-def test_a_grey_and_an_ink_jpeg_in_a_tiff_are_shown_right() -> None:
+def test_grey_and_cmyk_jpeg_in_tiff() -> None:
+    """Grey and CMYK JPEG-compressed TIFFs are converted right."""
     for photometric, layout in (
         ("minisblack", Layout(1, 8)),
         ("miniswhite", Layout(0, 8)),
@@ -260,16 +270,16 @@ def test_a_grey_and_an_ink_jpeg_in_a_tiff_are_shown_right() -> None:
 
 
 @pytest.mark.parametrize("compression", ["tiff_ccitt", "group3", "group4"])
-def test_a_fax_is_black_on_white(compression: str) -> None:
+def test_fax_is_black_on_white(compression: str) -> None:
+    """A fax is black on white."""
     page = Image.fromarray(ramp(Layout(1, 8))[..., 0]).convert("1")
     assert apart(encode(page, "TIFF", compression=compression), np.asarray(page, float) * 255) == 0
 
 
 @pytest.mark.parametrize("compression", ["none", "lzw"])
 @pytest.mark.parametrize("big_endian", [False, True])
-def test_brightness_and_colours_apart_are_shown_where_each_pixel_has_its_own(
-    compression: str, big_endian: bool
-) -> None:
+def test_ycbcr_needs_full_sampling(compression: str, big_endian: bool) -> None:
+    """YCbCr is converted only without subsampling."""
     rgb = ramp(PLAIN)
     apart_samples = np.asarray(Image.fromarray(rgb).convert("YCbCr"))
     layout = Layout(YCBCR, 8, compression=compression, big_endian=big_endian)
@@ -279,7 +289,8 @@ def test_brightness_and_colours_apart_are_shown_where_each_pixel_has_its_own(
     assert refused(write(layout, apart_samples)), "two by two is what is meant where nothing is said"
 
 
-def test_lightness_and_colours_are_shown_from_one_plane_alone() -> None:
+def test_lab_needs_one_plane() -> None:
+    """CIELab is converted only from one plane."""
     rgb = Image.fromarray(ramp(PLAIN))
     srgb, cielab = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
     lab = ImageCms.profileToProfile(rgb, srgb, cielab, outputMode="LAB")
@@ -295,7 +306,8 @@ def test_lightness_and_colours_are_shown_from_one_plane_alone() -> None:
 @pytest.mark.parametrize(
     "layout", [PLAIN, Layout(RGB, 8, compression="lzw", tiled=True), Layout(YCBCR, 8, compression="lzw")], ids=str
 )
-def test_orientation_is_undone_in_every_layout(layout: Layout, value: int) -> None:
+def test_orientation_is_applied(layout: Layout, value: int) -> None:
+    """The orientation is applied in every layout."""
     rgb = ramp(PLAIN)
     samples = np.asarray(Image.fromarray(rgb).convert("YCbCr")) if layout.photometric == YCBCR else rgb
     data = write(layout, samples, (274, "H", [value]), *([(530, "H", [1, 1])] if layout.photometric == YCBCR else []))
@@ -307,7 +319,8 @@ def test_orientation_is_undone_in_every_layout(layout: Layout, value: int) -> No
     assert apart(data, expected) <= LEVELS
 
 
-def test_of_several_pages_only_the_first_has_to_be_one_that_is_taken() -> None:
+def test_only_the_first_page_counts() -> None:
+    """Only the first page must be supported."""
     good, odd = np.squeeze(ramp(Layout(1, 8))), ramp(Layout(1, 64, FLOAT))[..., 0]
     for first, second, taken in ((good, odd, True), (odd, good, False)):
         file = io.BytesIO()
@@ -317,7 +330,8 @@ def test_of_several_pages_only_the_first_has_to_be_one_that_is_taken() -> None:
         assert (refused(file.getvalue()) is None) is taken
 
 
-def test_a_tag_of_a_type_that_it_cannot_have_is_refused() -> None:
+def test_wrong_tag_type_is_rejected() -> None:
+    """A tag of a wrong type is rejected."""
     data = bytearray(encode(photo(9, 9), "TIFF", exif=orientation(1)))
     (directory,) = struct.unpack_from("<I", data, 4)
     (entries,) = struct.unpack_from("<H", data, directory)
@@ -332,9 +346,8 @@ def test_a_tag_of_a_type_that_it_cannot_have_is_refused() -> None:
 @pytest.mark.parametrize("tiled", [False, True])
 @pytest.mark.parametrize("planar", [False, True])
 @pytest.mark.parametrize("kind", [(MIN_IS_BLACK, 1), (RGB, 8), (MIN_IS_BLACK, 12)])
-def test_a_strip_or_tile_without_compression_that_is_too_short_is_refused(
-    kind: tuple[int, int], planar: bool, tiled: bool
-) -> None:
+def test_short_raw_strip_is_rejected(kind: tuple[int, int], planar: bool, tiled: bool) -> None:
+    """An uncompressed strip or tile that is too short is rejected."""
     layout = Layout(*kind, planar=planar and kind[0] == RGB, tiled=tiled)
     data = write(layout, ramp(layout))
     assert refused(data) is None
@@ -349,7 +362,8 @@ def test_a_strip_or_tile_without_compression_that_is_too_short_is_refused(
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf], ids=str)
 @pytest.mark.parametrize("place", [(0, 0), (11, 7), (HEIGHT - 1, WIDTH - 1)], ids=str)
-def test_a_value_that_is_no_finite_number_is_refused(value: float, place: tuple[int, int]) -> None:
+def test_non_finite_values_are_rejected(value: float, place: tuple[int, int]) -> None:
+    """NaN and infinite values are rejected."""
     layout = Layout(MIN_IS_BLACK, 32, FLOAT)
     samples = ramp(layout)
     samples[place] = value
@@ -358,7 +372,8 @@ def test_a_value_that_is_no_finite_number_is_refused(value: float, place: tuple[
     assert caught.value.code == "unsupported"
 
 
-def test_the_greatest_finite_values_are_taken() -> None:
+def test_largest_finite_values_are_accepted() -> None:
+    """The largest finite values are accepted."""
     layout = Layout(MIN_IS_BLACK, 32, FLOAT)
     samples = ramp(layout)
     samples[0], samples[-1] = np.finfo("f4").min, np.finfo("f4").max
@@ -383,9 +398,8 @@ def test_the_greatest_finite_values_are_taken() -> None:
         (-100, 69_000, -100, 69_000),
     ],
 )
-def test_values_a_little_beyond_a_customary_range_are_clipped_to_it(
-    low: float, high: float, black: float, white: float
-) -> None:
+def test_small_overshoot_is_clipped(low: float, high: float, black: float, white: float) -> None:
+    """Values slightly beyond a usual range are clipped."""
     layout = Layout(MIN_IS_BLACK, 32, FLOAT)
     samples = (ramp(layout) * 0.9 * high).astype("f4")
     samples[0, 0], samples[0, 1] = low, high
@@ -406,7 +420,8 @@ def rational(data: bytes, tag: int) -> bytes:
 
 
 @pytest.mark.parametrize("denominator", [1, 1000])
-def test_brightness_and_colours_with_a_coding_range_are_refused(denominator: int) -> None:
+def test_ycbcr_coding_range_is_rejected(denominator: int) -> None:
+    """YCbCr with a coding range is rejected."""
     samples = np.asarray(Image.fromarray(ramp(PLAIN)).convert("YCbCr"))
     for levels, taken in (((0, 255, 128, 255, 128, 255), True), ((16, 235, 128, 240, 128, 240), False)):
         pairs = [value for level in levels for value in (level * denominator, denominator)]
@@ -416,6 +431,7 @@ def test_brightness_and_colours_with_a_coding_range_are_refused(denominator: int
         assert bad is None or bad.code == "unsupported"
 
 
-def test_a_coding_range_means_nothing_to_other_colours() -> None:
+def test_coding_range_of_others_is_ignored() -> None:
+    """A coding range of other colour models is ignored."""
     pairs = [value for level in (0, 255, 0, 255, 0, 255) for value in (level, 1)]
     assert refused(rational(write(PLAIN, ramp(PLAIN), (532, "I", pairs)), 532)) is None

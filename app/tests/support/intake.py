@@ -9,7 +9,7 @@ from typing import IO, Any
 import pika
 
 from frota.images.producer.status_store import StatusStore
-from frota.images.producer.submission import Submission
+from frota.images.producer.submission import SubmissionHandler
 from frota.images.settings import ProducerSettings
 
 
@@ -33,7 +33,7 @@ class Broker:
 
     def __init__(self) -> None:
         self.published: list[pika.BasicProperties] = []
-        self.no_room = asyncio.Event()
+        self.blocked = asyncio.Event()
 
     async def publish(self, _exchange: str, _key: str, _body: bytes, properties: pika.BasicProperties) -> None:
         """Confirm at once."""
@@ -41,12 +41,12 @@ class Broker:
 
 
 @asynccontextmanager
-async def intake(folder: Path, broker: Any, bucket: Any, **settings: Any) -> AsyncIterator[Submission]:
+async def intake(folder: Path, broker: Any, bucket: Any, **settings: Any) -> AsyncIterator[SubmissionHandler]:
     """Give what takes images in, with a table of statuses of its own."""
     config = ProducerSettings(state_dir=folder, uploads_bucket="uploads", **settings)
     statuses = StatusStore(folder, 100)
     await statuses.open()
-    taking = Submission(config, broker, statuses, bucket)
+    taking = SubmissionHandler(config, broker, statuses, bucket)
     try:
         yield taking
     finally:

@@ -22,7 +22,7 @@ import pika.exceptions
 from pika.adapters.blocking_connection import BlockingChannel
 from PIL import Image
 
-from frota.images.messages import DEAD, EVENTS, NATIVE_SERVICE, ORIGINAL_SERVICE, QUEUE
+from frota.images.messages import DEAD, EVENTS, LEGACY_SERVICE, NATIVE_SERVICE, QUEUE
 from frota.images.proto import cloudimg_pb2 as original
 from frota.images.proto import images_pb2 as native
 from support import PATIENCE, Server, frota
@@ -293,7 +293,7 @@ class Pipeline:
     def send_as_original(self, name: str, data: bytes) -> original.ImageResponse:
         """Send an image as the original's client does."""
         call = self.channel.unary_unary(
-            f"/{ORIGINAL_SERVICE}/SendImage",
+            f"/{LEGACY_SERVICE}/SendImage",
             original.ImageRequest.SerializeToString,
             original.ImageResponse.FromString,
         )

@@ -1,61 +1,61 @@
-"""What producer and worker log of images, within rate limits."""
+"""The rate-limited event logs of producer and worker."""
 
 import time
 from typing import Any, Protocol
 from urllib.parse import unquote
 
-from frota.images.messages import LONGEST_NAME, RECEIVED, Death, Ticket
+from frota.images.messages import MAX_NAME_BYTES, RECEIVED, DeadLetterReason, QueuedImage
 from frota.logs.log import printable, record
 from frota.logs.rate_limit import RateLimitedLog, RateLimiter
 
 
-class Named(Protocol):
-    """What a record is about: an image as a client, a message or a status has it."""
+class ImageIdentity(Protocol):
+    """What identifies an image in log records: a submitted image, a queued one and a status have it."""
 
     @property
     def id(self) -> str:
-        """Its id."""
+        """The image id."""
 
     @property
     def trace(self) -> str:
-        """Its W3C trace id."""
+        """The W3C trace id."""
 
     @property
     def filename(self) -> str:
-        """Its name."""
+        """The file name."""
 
 
-def named(image: Named) -> dict[str, Any]:
-    """Return the fields by which the records of an image are found, as far as they are known."""
-    found = {"IMAGE_ID": image.id, "TRACE_ID": image.trace, "FILENAME": image.filename}
-    return {name: printable(value[:LONGEST_NAME]) for name, value in found.items() if value}
+def image_fields(image: ImageIdentity) -> dict[str, Any]:
+    """Return the journal fields that identify an image, without empty ones."""
+    fields = {"IMAGE_ID": image.id, "TRACE_ID": image.trace, "FILENAME": image.filename}
+    return {name: printable(value[:MAX_NAME_BYTES]) for name, value in fields.items() if value}
 
 
-def _fields(ticket: Ticket, began: float, **more: Any) -> dict[str, Any]:
+def _fields(image: QueuedImage, began: float, **more: Any) -> dict[str, Any]:
     """Return the fields of a record; `began` is a time of time.perf_counter()."""
     milliseconds = f"{(time.perf_counter() - began) * 1e3:.3f}"
-    return named(ticket) | {"BYTES": ticket.size, "DURATION_MS": milliseconds} | more
+    return image_fields(image) | {"BYTES": image.size, "DURATION_MS": milliseconds} | more
 
 
 class ProducerEventLog(RateLimitedLog):
     """Writes the producer's records."""
 
     def __init__(self, per_second: int) -> None:
-        self._refused = RateLimiter("rejections_suppressed", "images refused")
+        self._rejections = RateLimiter("rejections_suppressed", "images rejected")
         self._images = RateLimiter("images_suppressed", "accepted images", per_second)
-        super().__init__(self._images, self._refused)
+        super().__init__(self._images, self._rejections)
 
-    def queued(self, peer: str, ticket: Ticket, began: float) -> None:
+    def queued(self, peer: str, image: QueuedImage, began: float) -> None:
         """Log an image that was accepted."""
         if self._images.allow():
-            text = RECEIVED.format(printable(ticket.filename))
-            record("INFO", "image_queued", text, **_fields(ticket, began, PEER=unquote(peer)))
+            text = RECEIVED.format(printable(image.filename))
+            record("INFO", "image_queued", text, **_fields(image, began, PEER=unquote(peer)))
 
-    def refused(self, peer: str, reason: Exception, image: Named) -> None:
-        """Log an image that was refused."""
-        if self._refused.allow():
+    def rejected(self, peer: str, reason: Exception, image: ImageIdentity) -> None:
+        """Log an image that was rejected."""
+        if self._rejections.allow():
             text = f"Imagem recusada: {printable(str(reason))}"
-            record("WARNING", "image_rejected", text, PEER=unquote(peer), **named(image))
+            record("WARNING", "image_rejected", text, PEER=unquote(peer), **image_fields(image))
 
 
 class WorkerEventLog(RateLimitedLog):
@@ -65,14 +65,14 @@ class WorkerEventLog(RateLimitedLog):
         self._images = RateLimiter("images_suppressed", "converted images", per_second)
         super().__init__(self._images)
 
-    def done(self, ticket: Ticket, began: float, bucket: str, key: str) -> None:
+    def done(self, image: QueuedImage, began: float, bucket: str, key: str) -> None:
         """Log an image whose result is in S3."""
         if self._images.allow():
-            text = f"Imagem {printable(ticket.filename)} processada: s3://{bucket}/{printable(key)}"
-            record("INFO", "image_done", text, **_fields(ticket, began, KEY=printable(key)))
+            text = f"Imagem {printable(image.filename)} processada: s3://{bucket}/{printable(key)}"
+            record("INFO", "image_done", text, **_fields(image, began, KEY=printable(key)))
 
     @staticmethod
-    def dead(ticket: Ticket, began: float, death: Death) -> None:
-        """Log an image that cannot be worked on."""
-        text = f"Imagem {printable(ticket.filename)} descartada: {printable(death.text)}"
-        record("WARNING", "image_dead_lettered", text, **_fields(ticket, began, REASON=death.code))
+    def dead(image: QueuedImage, began: float, death: DeadLetterReason) -> None:
+        """Log an image that was dead-lettered."""
+        text = f"Imagem {printable(image.filename)} descartada: {printable(death.text)}"
+        record("WARNING", "image_dead_lettered", text, **_fields(image, began, REASON=death.code))

@@ -1,8 +1,7 @@
-"""What an image is, told from a few of its bytes: format and size. Nothing is decoded, nothing is copied, no I/O.
+"""Reads an image's format and size from a few of its bytes, without decoding or copying. No I/O.
 
-A server does this to every image it is sent, so it must stay cheap for the most hostile of them. That is why no
-decoder is asked: opening alone makes Pillow allocate a WebP's whole canvas, copy the data of each of a TIFF's tags, and
-read as many markers as somebody put in front of a JPEG.
+The producer does this to every image, so it must stay cheap for malicious ones. Pillow is not: opening alone allocates
+a WebP's whole canvas, copies the data of each TIFF tag, and reads any number of JPEG markers.
 """
 
 import mmap
@@ -15,17 +14,17 @@ from frota.images import tiff
 
 Source = bytes | mmap.mmap
 
-HEAD_BYTES = 1024  # of a file, enough to recognise its format
-LONGEST_SIDE = 65_500  # libjpeg makes no longer one
-_MOST_MARKERS = 5_000  # before a JPEG's first scan; an ICC profile and extended XMP may take some hundreds
-_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # between a JPEG's scans, or in them where it is broken
+HEAD_BYTES = 1024  # enough to recognise a file's format
+MAX_SIDE_PIXELS = 65_500  # libjpeg's limit
+_MAX_MARKERS = 5_000  # before a JPEG's first scan; ICC profiles and extended XMP take some hundreds
+_MARKER = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # between a JPEG's scans, or inside of damaged ones
 _JPEG_FRAMES = (0xC0, 0xC1, 0xC2, 0xC9, 0xCA)  # baseline, extended, progressive; the last two are coded arithmetically
 _PROGRESSIVE = (0xC2, 0xCA)
-_AS_USUAL = "salve-o como JPEG comum, de 8 bits, ou como PNG"
-_MOST_BLOCKS = 200_000  # of a GIF, of 255 bytes each; to walk so many takes some hundredths of a second
+_ADVICE_JPEG = "salve-o como JPEG comum, de 8 bits, ou como PNG"
+_MAX_GIF_BLOCKS = 200_000  # of 255 bytes each; reading so many takes some hundredths of a second
 
-# What people send and what is no image that we take, so that the answer can name it.
-_OTHERS = (
+# Formats that users send and that are not supported, so that the error can name them.
+_UNSUPPORTED_FORMATS = (
     (re.compile(rb"....ftyp(?:hei|hev|mif1|msf1)", re.DOTALL), "HEIC"),
     (re.compile(rb"....ftypavi", re.DOTALL), "AVIF"),
     (re.compile(rb"....ftyp", re.DOTALL), "vídeo MP4"),
@@ -43,9 +42,9 @@ _OTHERS = (
 
 
 class BadImage(Exception):
-    """An image that cannot be turned grey, now or later: `code` for programs, `text` in Portuguese for people.
+    """An image that can never be converted: `code` for programs, `text` in Portuguese for users.
 
-    Codes: empty, unsupported, truncated, damaged, too_large; when it is converted, also unreadable (a file), timeout,
+    Codes: empty, unsupported, truncated, damaged, too_large; from the converter also unreadable (a file), timeout,
     memory, crashed.
     """
 
@@ -58,30 +57,30 @@ class BadImage(Exception):
 
 
 class Limits(NamedTuple):
-    """What is too large, however few bytes it takes."""
+    """The largest image accepted: pixels in all, and pixels of a side."""
 
     pixels: int = 65_000_000
-    side: int = LONGEST_SIDE
+    side: int = MAX_SIDE_PIXELS
 
 
-DEFAULT = Limits()
+DEFAULT_LIMITS = Limits()
 
 
-class Look(NamedTuple):
-    """An image's format as Pillow calls it, and its size in pixels (of an animation, of its canvas).
+class ImageHeader(NamedTuple):
+    """An image's format by Pillow's name, and its size in pixels (of an animation's canvas).
 
-    A JPEG without its end marker is `open_ended`: every scan that it needs has begun, but only who decodes the last one
-    can tell whether all of it is there.
+    `unterminated` is a JPEG without its end marker: all its scans have begun, but only decoding shows whether the last
+    one is complete.
     """
 
     format: str
     width: int
     height: int
-    open_ended: bool = False
+    unterminated: bool = False
 
 
-class Grey(NamedTuple):
-    """A grey image of 8 bits a pixel, its media type, and its size in pixels."""
+class GreyImage(NamedTuple):
+    """An encoded grey image of 8 bits a pixel, its media type, and its size in pixels."""
 
     data: bytes
     media_type: str
@@ -90,25 +89,25 @@ class Grey(NamedTuple):
 
 
 def makes_png(extension: str) -> bool:
-    """Tell whether a result is a PNG, by the extension of the file that was sent."""
+    """Tell whether the result is a PNG, by the extension of the file name."""
     return extension.lower() == ".png"
 
 
-def look(data: Source, limits: Limits = DEFAULT) -> Look:
+def read_header(data: Source, limits: Limits = DEFAULT_LIMITS) -> ImageHeader:
     """Return format and size. Raises BadImage: empty, unsupported, truncated, damaged or too_large."""
     if not len(data):
         raise BadImage("empty", "imagem vazia: o arquivo tem zero bytes")
     name, measure = _recognise(data)
     try:
-        found = Look(name, *measure(data))
-    except (struct.error, IndexError, OverflowError):  # something is said to be where the file has ended
+        header = ImageHeader(name, *measure(data))
+    except (struct.error, IndexError, OverflowError):  # an offset beyond the end of the file
         raise _truncated(name) from None
-    check(found.width, found.height, limits)
-    return found
+    check_size(header.width, header.height, limits)
+    return header
 
 
-def check(width: int, height: int, limits: Limits) -> None:
-    """Raise BadImage where a size is none, or beyond the limits."""
+def check_size(width: int, height: int, limits: Limits) -> None:
+    """Raise BadImage for a size of zero or beyond the limits."""
     if not width or not height:
         raise BadImage("damaged", f"imagem inválida: {width} x {height} pixels")
     if max(width, height) > limits.side:
@@ -119,8 +118,8 @@ def check(width: int, height: int, limits: Limits) -> None:
         raise BadImage("too_large", text)
 
 
-def recognise(head: bytes) -> str:
-    """Return a file's format by its first `HEAD_BYTES`. Raises BadImage for what is empty, or no image of ours."""
+def recognise_format(head: bytes) -> str:
+    """Return a file's format by its first `HEAD_BYTES`. Raises BadImage if it is empty or unsupported."""
     if not head:
         raise BadImage("empty", "imagem vazia: o arquivo tem zero bytes")
     return _recognise(head)[0]
@@ -131,8 +130,8 @@ def _recognise(data: Source) -> tuple[str, Callable[[Source], tuple[int, int] | 
     for beginning, name, measure in _FORMATS:
         if beginning.match(head):
             return name, measure
-    found = next((f" ({name})" for beginning, name in _OTHERS if beginning.match(head)), "")
-    raise BadImage("unsupported", f"formato não suportado{found}: envie JPEG, PNG, WebP, TIFF ou GIF")
+    other = next((f" ({name})" for beginning, name in _UNSUPPORTED_FORMATS if beginning.match(head)), "")
+    raise BadImage("unsupported", f"formato não suportado{other}: envie JPEG, PNG, WebP, TIFF ou GIF")
 
 
 def _truncated(name: str) -> BadImage:
@@ -144,10 +143,10 @@ def _damaged(name: str, what: str) -> BadImage:
 
 
 def _jpeg(data: Source) -> tuple[int, int, bool]:
-    """Walk the markers to the first scan (ITU-T T.81, B.1.1.2)."""
+    """Read the markers up to the first scan (ITU-T T.81, B.1.1.2)."""
     at, frame = 2, 0
-    for _ in range(_MOST_MARKERS):
-        while data[at] != 0xFF:  # readers skip what is between two segments
+    for _ in range(_MAX_MARKERS):
+        while data[at] != 0xFF:  # decoders skip bytes between segments
             at = data.find(b"\xff", at)
             if at < 0:
                 raise _truncated("JPEG")
@@ -155,11 +154,11 @@ def _jpeg(data: Source) -> tuple[int, int, bool]:
         if code == 0xDA:
             if not frame:
                 raise _damaged("JPEG", "sem tamanho")
-            open_ended = data.rfind(b"\xff\xd9", at, jpeg_size(data)) < 0
-            if open_ended and not _all_scans_begin(data, frame, at):
+            unterminated = data.rfind(b"\xff\xd9", at, jpeg_size(data)) < 0
+            if unterminated and not _all_scans_begin(data, frame, at):
                 raise _truncated("JPEG")
             height, width = struct.unpack_from(">HH", data, frame + 5)
-            return width, height, open_ended
+            return width, height, unterminated
         if code == 0xFF:  # fill byte
             at += 1
         elif code in (0x00, 0x01) or 0xD0 <= code <= 0xD9:  # stands alone
@@ -173,43 +172,43 @@ def _jpeg(data: Source) -> tuple[int, int, bool]:
 
 
 def jpeg_size(data: Source) -> int:
-    """Return how many bytes are in front of what Samsung's cameras put behind a JPEG, such as a film of their own.
+    """Return the size of a JPEG without the trailer of Samsung's cameras, which may hold a video.
 
-    It ends with a list of what is in it, each by its distance from that list. Panoramas lack the end marker before it.
+    The trailer ends with a directory of its parts, by their distance. Panoramas lack the end marker before it.
     """
     if data[-4:] != b"SEFT" or len(data) < 32:
         return len(data)
     start = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
     if start < 0 or data[start : start + 4] != b"SEFH":
         return len(data)
-    count = min(struct.unpack_from("<I", data, start + 8)[0], _MOST_MARKERS)
+    count = min(struct.unpack_from("<I", data, start + 8)[0], _MAX_MARKERS)
     farthest = max((struct.unpack_from("<I", data, start + 16 + 12 * place)[0] for place in range(count)), default=0)
     return start - farthest if farthest < start else len(data)
 
 
 def _check_frame(code: int, bits: int, components: int) -> None:
-    """Refuse the kinds of JPEG that neither browsers nor our decoder know (T.81, B.2.2)."""
+    """Reject the kinds of JPEG that neither browsers nor our decoder support (T.81, B.2.2)."""
     if code not in _JPEG_FRAMES:
-        raise BadImage("unsupported", f"JPEG sem perdas ou hierárquico não é suportado: {_AS_USUAL}")
+        raise BadImage("unsupported", f"JPEG sem perdas ou hierárquico não é suportado: {_ADVICE_JPEG}")
     if bits != 8:
-        raise BadImage("unsupported", f"JPEG de {bits} bits não é suportado: {_AS_USUAL}")
+        raise BadImage("unsupported", f"JPEG de {bits} bits não é suportado: {_ADVICE_JPEG}")
     if components not in (1, 3, 4):
-        raise BadImage("unsupported", f"JPEG de {components} componentes não é suportado: {_AS_USUAL}")
+        raise BadImage("unsupported", f"JPEG de {components} componentes não é suportado: {_ADVICE_JPEG}")
 
 
 def _all_scans_begin(data: Source, frame: int, first: int) -> bool:
-    """Tell whether the scans that there are make a whole picture, if the last of them is whole.
+    """Tell whether the scans make a complete picture, provided that the last one is complete.
 
-    For each component they have to bring all 64 coefficients down to their last bit (T.81, G.1.1.1).
+    They have to contain, for each component, all 64 coefficients down to the last bit (T.81, G.1.1.1).
     """
     needed = {data[frame + 10 + 3 * place]: set(range(64)) for place in range(data[frame + 9])}
-    for found, _ in zip(_MARKER.finditer(data, first), range(_MOST_MARKERS), strict=False):
-        at = found.start()
+    for marker, _ in zip(_MARKER.finditer(data, first), range(_MAX_MARKERS), strict=False):
+        at = marker.start()
         if data[at + 1] != 0xDA:
             continue
         count = data[at + 4]
         start, end, bit = struct.unpack_from("BBB", data, at + 5 + 2 * count)
-        if data[frame + 1] not in _PROGRESSIVE:  # which has all in one scan, whatever some cameras write there
+        if data[frame + 1] not in _PROGRESSIVE:  # sequential: one scan has all, whatever some cameras write there
             start, end, bit = 0, 63, 0
         for place in range(count if not bit & 15 else 0):
             needed.get(data[at + 5 + 2 * place], set()).difference_update(range(start, end + 1))
@@ -223,7 +222,7 @@ def _png(data: Source) -> tuple[int, int]:
         raise _damaged("PNG", "sem cabeçalho")
     if data.rfind(b"\0\0\0\0IEND") < 0:
         raise _truncated("PNG")
-    if data[24:26] == b"\x10\x02" and _png_has(data, b"tRNS"):  # of which only the upper halves would be compared
+    if data[24:26] == b"\x10\x02" and _png_has(data, b"tRNS"):  # the decoder compares only the upper bytes
         raise BadImage(
             "unsupported",
             "PNG RGB de 16 bits com cor transparente não é suportado: salve-o com canal alfa ou com 8 bits",
@@ -233,9 +232,9 @@ def _png(data: Source) -> tuple[int, int]:
 
 
 def _png_has(data: Source, wanted: bytes) -> bool:
-    """Tell whether there is a chunk of this name in front of the pixels."""
+    """Tell whether there is a chunk of this name before the image data."""
     at = 8
-    for _ in range(_MOST_MARKERS):
+    for _ in range(_MAX_MARKERS):
         size, name = struct.unpack_from(">I4s", data, at)
         if name in (wanted, b"IDAT"):
             return bool(name == wanted)
@@ -244,7 +243,7 @@ def _png_has(data: Source, wanted: bytes) -> bool:
 
 
 def _webp(data: Source) -> tuple[int, int]:
-    """Read the canvas, or else the only frame (RFC 9649; RFC 6386, 9.1)."""
+    """Read the size of the canvas, or of the only frame (RFC 9649; RFC 6386, 9.1)."""
     if struct.unpack_from("<I", data, 4)[0] + 8 > len(data):
         raise _truncated("WebP")
     kind = data[12:16]
@@ -260,7 +259,7 @@ def _webp(data: Source) -> tuple[int, int]:
 
 
 def webp_frame(data: Source) -> tuple[int, int, int, int] | None:
-    """Return where on its canvas an animated WebP has its first frame (RFC 9649, 2.7.1.1); None for one without."""
+    """Return the box of an animated WebP's first frame on its canvas (RFC 9649, 2.7.1.1); None without animation."""
     at = data.find(b"ANMF", 30) if data[12:16] == b"VP8X" and data[20] & 2 else -1
     if at < 0:
         return None
@@ -276,7 +275,7 @@ def _gif(data: Source) -> tuple[int, int]:
 
 
 def _gif_ends(data: Source) -> bool:
-    """Walk the blocks (GIF89a, appendix A): tell whether there is an image, and none is cut; what follows is no matter.
+    """Read the blocks (GIF89a, appendix A): tell whether there is an image, and all are complete.
 
     Raises IndexError where the file ends within a block.
     """
@@ -287,34 +286,36 @@ def _gif_ends(data: Source) -> bool:
         while size := data[at]:
             at += 1 + size
             blocks += 1
-            if blocks > _MOST_BLOCKS:  # left to the decoder
+            if blocks > _MAX_GIF_BLOCKS:  # the decoder decides
                 return True
         at += 1
-        blocks += 1  # the terminator: an extension may have nothing else
-        if blocks > _MOST_BLOCKS:
+        blocks += 1  # the terminator: an extension may have no other block
+        if blocks > _MAX_GIF_BLOCKS:
             return True
     return images > 0
 
 
 def _palette(flags: int) -> int:
-    """Return how many bytes a palette takes, by the flags in front of it."""
+    """Return the size of a palette in bytes, by the flags before it."""
     return 3 << (flags & 7) + 1 if flags & 0x80 else 0
 
 
 def _tiff(data: Source) -> tuple[int, int]:
-    """Read the first directory: whether its strips or tiles are within the file, and are known to be read right."""
+    """Read the first directory; check that the strips or tiles are within the file, and their layout supported."""
     try:
         tags = tiff.directory(data)
         offsets = tags.get(tiff.STRIP_OFFSETS) or tags.get(tiff.TILE_OFFSETS)
         if not offsets or not tags.get(tiff.WIDTH) or not tags.get(tiff.HEIGHT):
             raise _damaged("TIFF", "sem imagem")
-        sizes = tags.get(tiff.STRIP_SIZES) or tags.get(tiff.TILE_SIZES) or (1,)  # one may leave its size to be known
+        sizes = (
+            tags.get(tiff.STRIP_SIZES) or tags.get(tiff.TILE_SIZES) or (1,)
+        )  # the size of a single strip may be absent
         if max(offsets) >= len(data) or max(map(sum, zip(offsets, sizes, strict=False))) > len(data):
             raise _truncated("TIFF")
         tiff.check_layout(tags, big_endian=data[:1] == b"M")
-    except tiff.DirectoryError:
+    except tiff.InvalidDirectory:
         raise _damaged("TIFF", "diretório inválido") from None
-    except tiff.Unsupported as error:
+    except tiff.UnsupportedLayout as error:
         raise BadImage("unsupported", str(error)) from None
     return tags[tiff.WIDTH][0], tags[tiff.HEIGHT][0]
 

@@ -1,4 +1,4 @@
-"""Whether a PNG has all the rows that its header says (PNG, third edition). No I/O."""
+"""Checks that a PNG has all rows of its header (PNG, third edition). No I/O."""
 
 import struct
 import zlib
@@ -9,17 +9,17 @@ from PIL import Image
 from frota.images.formats import BadImage, Source
 
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}  # by colour type
-# Where the passes of an interlaced image begin, and their steps: left, top, across, down (8.1).
+# The passes of an interlaced image: left, top, step across, step down (8.1).
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
-_INPUT_BYTES = 1 << 16  # of compressed data at a time: what is left over of them is copied for each piece of output
+_INPUT_BYTES = 1 << 16  # of compressed data at a time; zlib copies the unconsumed rest after each piece of output
 _OUTPUT_BYTES = 1 << 20
 
 
 def check_rows(data: Source, decoded: Image.Image) -> None:
-    """Raise BadImage where a PNG that was decoded without an error has fewer rows than its header says.
+    """Raise BadImage if a PNG, decoded without an error, has fewer rows than its header says.
 
-    The decoder leaves these at zero. So the data are decompressed once more, and their bytes counted, only where the
-    last row is zero, or where interlacing makes another row the last one.
+    The decoder leaves missing rows at zero. So the data are decompressed again and counted, but only if the last row
+    is zero, or if the image is interlaced and ends with another row.
     """
     last = (0, decoded.height - 1, decoded.width, decoded.height)
     if not data[28] and any(decoded.crop(last).tobytes()):
@@ -33,13 +33,13 @@ def check_rows(data: Source, decoded: Image.Image) -> None:
                 rest = inflater.unconsumed_tail
             if needed <= 0:
                 return
-    except zlib.error:  # behind the last row, such as in the checksum
+    except zlib.error:  # behind the last row, such as a wrong checksum
         return
     raise BadImage("truncated", "imagem PNG truncada: faltam linhas da imagem")
 
 
 def _row_bytes(data: Source) -> int:
-    """Return how many bytes all rows have, each with its filter's type."""
+    """Return the size of all rows in bytes, each with its filter type."""
     width, height, depth, colour, _, _, interlaced = struct.unpack_from(">IIBBBBB", data, 16)
     bits = depth * _CHANNELS[colour]
     total = 0
@@ -51,7 +51,7 @@ def _row_bytes(data: Source) -> int:
 
 
 def _pieces(data: Source) -> Iterator[bytes]:
-    """Yield the compressed data: those of the first run of IDAT, which an animation's default image is in, too."""
+    """Yield the compressed data of the first run of IDAT, also of an animation's default image."""
     at, begun = 8, False
     while at + 8 <= len(data):
         size, name = struct.unpack_from(">I4s", data, at)

@@ -20,25 +20,25 @@ _ADDRESS = re.compile(r"(?:\[([0-9a-fA-F:.]+)\]|([\w.-]+)):(\d{1,5})", re.ASCII)
 
 
 def parse_brokers(text: str) -> tuple[tuple[str, int], ...]:
-    """Read `HOST:PORT,…`. Raises ValueError saying what would be right."""
+    """Read `HOST:PORT,…`. Raises ValueError with the expected form."""
     brokers = []
     for part in filter(None, map(str.strip, text.split(","))):
-        found = _ADDRESS.fullmatch(part)
-        if found is None or not 0 < int(found[3]) < 65536:
+        match = _ADDRESS.fullmatch(part)
+        if match is None or not 0 < int(match[3]) < 65536:
             raise ValueError(f"{part[:80]!r} must be HOST:PORT")
-        brokers.append((found[1] or found[2], int(found[3])))
+        brokers.append((match[1] or match[2], int(match[3])))
     if not brokers:
         raise ValueError("must be HOST:PORT, or several with commas between them")
     return tuple(brokers)
 
 
 def path(text: str) -> Path | None:
-    """Read a path; nothing is none."""
+    """Read a path; an empty text is None."""
     return Path(text) if text else None
 
 
 def credential(name: str) -> Path | None:
-    """Return the file of a credential that systemd handed over, if it did."""
+    """Return the file of a systemd credential, if there is one."""
     file = Path(os.environ.get("CREDENTIALS_DIRECTORY", "/nowhere")) / name
     return file if file.exists() else None
 
@@ -48,24 +48,24 @@ _PEM = "file (PEM) with "
 
 
 @dataclass(frozen=True)
-class Broker:
-    """How the broker is reached; with a certificate over TLS and by it alone, without one in clear text."""
+class BrokerConfig:
+    """How to reach the broker: over TLS with a client certificate, or in clear text with a password."""
 
     brokers: tuple[tuple[str, int], ...] = setting(
         _BROKERS, "the broker's nodes, HOST:PORT,…; any will do", parse=parse_brokers
     )
     vhost: str = setting("/", "the broker's virtual host")
-    user: str = setting("guest", "the broker's user, where no certificate says who we are")
+    user: str = setting("guest", "the broker's user, without a certificate")
     password_file: Path | None = setting(None, "file with the password of that user (guest)", parse=path)
-    cert_file: Path | None = setting(None, _PEM + "our certificate", parse=path)
-    key_file: Path | None = setting(None, _PEM + "the private key that belongs to it", parse=path)
-    ca_file: Path | None = setting(None, _PEM + "the certificates of those whom we trust", parse=path)
+    cert_file: Path | None = setting(None, _PEM + "the client certificate", parse=path)
+    key_file: Path | None = setting(None, _PEM + "the private key of that certificate", parse=path)
+    ca_file: Path | None = setting(None, _PEM + "trusted CA certificates", parse=path)
 
     def __post_init__(self) -> None:
         if (self.cert_file is None) != (self.ca_file is None):
             raise ValueError(f"{PREFIX}CERT_FILE and {PREFIX}CA_FILE: both, or neither for clear text")
         if self.cert_file and not self.secret_key_file:
-            raise ValueError(f"{PREFIX}KEY_FILE is missing: {PREFIX}CERT_FILE is of no use without its private key")
+            raise ValueError(f"{PREFIX}KEY_FILE is missing: {PREFIX}CERT_FILE needs its private key")
 
     @property
     def secret_key_file(self) -> Path | None:
@@ -73,54 +73,52 @@ class Broker:
         return self.key_file or credential("key")
 
     def check_secrets(self) -> None:
-        """Refuse a secret that others may read or replace. Raises SettingsError."""
+        """Raise SettingsError for a secret that other users can read or replace."""
         for secret in filter(None, (self.secret_key_file, self.password_file)):
             secret_file.check(secret)
 
 
 @dataclass(frozen=True)
-class Storage:
-    """How S3 is reached; who we are there is found as the AWS CLI does, or in systemd's credential `aws`."""
+class StorageConfig:
+    """How to reach S3; credentials are found as by the AWS CLI, or in systemd's credential `aws`."""
 
     s3_endpoint: str = setting("", "URL of an S3 that is not AWS's own")
     s3_region: str = setting("us-east-1", "AWS region of the buckets")
-    uploads_bucket: str = setting("", "bucket for images that are too large for the queue; none: they are refused")
+    uploads_bucket: str = setting("", "bucket for images too large for the queue; empty: they are rejected")
 
 
 @dataclass(frozen=True)
-class ProducerSettings(Broker, Storage):
-    """What `frota images serve` can be told."""
+class ProducerSettings(BrokerConfig, StorageConfig):
+    """The settings of `frota images serve`."""
 
     host: str = setting("127.0.0.1", "address to listen on", parse=parse_host)
     port: int = setting(50051, "port to listen on, 0 for any free one", low=0, high=65535)
-    clear_port: int = setting(
-        0, "further port in clear text, for the original's clients, 0 for none", low=0, high=65535
-    )
+    clear_port: int = setting(0, "further port in clear text, for legacy clients, 0 for none", low=0, high=65535)
     security: str = setting(
         "auto",
         "mtls, tls, clear, or auto: mtls where there is a certificate, else clear, on loopback only",
         choices=SECURITY,
     )
-    state_dir: Path | None = setting(None, "folder in which is kept what became of each image", parse=path)
-    declare: bool = setting(True, "whether to create the queues; no where others do, and we may not")
-    events_queue: str = setting("images.events", "queue from which this producer learns what became of its images")
+    state_dir: Path | None = setting(None, "folder for the statuses of images", parse=path)
+    declare: bool = setting(True, "whether to declare the queues; no if somebody else does")
+    events_queue: str = setting("images.events", "queue of status events of this producer")
     max_bytes: int = setting(15 * MIB, "size of one image sent at once", unit="bytes", low=1, high=15 * MIB)
     max_upload_bytes: int = setting(200 * MIB, "size of one image uploaded", unit="bytes", low=1, high=2**32)
     max_pixels: int = setting(65_000_000, "pixels of one image", low=1, high=10**9, live=True)
     max_held_bytes: int = setting(
-        256 * MIB, "images held in memory at a time, all clients together", unit="bytes", low=32 * MIB, high=2**40
+        256 * MIB, "memory limit for images of all clients together", unit="bytes", low=32 * MIB, high=2**40
     )
     answer_seconds: float = setting(
         20.0,
-        "how long to try to reach the broker for a client that names no deadline",
+        "timeout for the broker's confirm, for a client without a deadline",
         unit="seconds",
         low=0.1,
         high=3600,
         live=True,
     )
-    remembered: int = setting(100_000, "images of which is known what became of them", low=1, high=10**8)
+    remembered: int = setting(100_000, "images whose status is stored; the oldest are deleted", low=1, high=10**8)
     log_requests_per_second: int = setting(
-        50, "images logged one by one, 0 for none; the others are counted", low=0, high=10**6, live=True
+        50, "images logged per second, 0 for none; others are counted", low=0, high=10**6, live=True
     )
     log_level: str = setting("INFO", "least severe level logged", choices=LEVELS, live=True)
 
@@ -133,28 +131,28 @@ class ProducerSettings(Broker, Storage):
 
     @property
     def directory(self) -> Path:
-        """Where is kept what became of each image."""
+        """The folder of the status store."""
         return self.state_dir or default_directory(PRODUCER_UNIT)
 
 
 @dataclass(frozen=True)
-class WorkerSettings(Broker, Storage):
-    """What `frota images work` can be told."""
+class WorkerSettings(BrokerConfig, StorageConfig):
+    """The settings of `frota images work`."""
 
     bucket: str = setting("", "bucket for the results")
-    name: str = setting("", "name under which this worker is known (the host's)")
-    state_dir: Path | None = setting(None, "folder for large images while they are worked on", parse=path)
-    declare: bool = setting(True, "whether to create the queues; no where others do, and we may not")
+    name: str = setting("", "name of this worker in statuses (the host's)")
+    state_dir: Path | None = setting(None, "folder for large images while they are converted", parse=path)
+    declare: bool = setting(True, "whether to declare the queues; no if somebody else does")
     converters: int = setting(0, "images converted at a time, 0 for one on each CPU", low=0, high=256)
     max_pixels: int = setting(65_000_000, "pixels of one image", low=1, high=10**9)
-    convert_seconds: float = setting(60.0, "time that one image may take", unit="seconds", low=0.1, high=3600)
-    convert_bytes: int = setting(768 * MIB, "memory that one image may take", unit="bytes", low=64 * MIB, high=2**40)
+    convert_seconds: float = setting(60.0, "timeout of one conversion", unit="seconds", low=0.1, high=3600)
+    convert_bytes: int = setting(768 * MIB, "memory limit of one conversion", unit="bytes", low=64 * MIB, high=2**40)
     log_requests_per_second: int = setting(
-        50, "images logged one by one, 0 for none; the others are counted", low=0, high=10**6, live=True
+        50, "images logged per second, 0 for none; others are counted", low=0, high=10**6, live=True
     )
     log_level: str = setting("INFO", "least severe level logged", choices=LEVELS, live=True)
 
     @property
     def directory(self) -> Path:
-        """Where large images are while they are worked on."""
+        """The folder of large images and of the outbox."""
         return self.state_dir or default_directory(WORKER_UNIT)

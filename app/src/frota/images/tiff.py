@@ -1,8 +1,8 @@
-"""What a TIFF says of itself in its first directory (TIFF 6.0; BigTIFF), and which layouts are known to be read right.
+"""Reads a TIFF's first directory (TIFF 6.0; BigTIFF), and decides whether its layout is supported.
 
-A TIFF may keep its pixels in some thousand ways. The decoders that we use read some of them to another picture, without
-a word. So the table here holds those that were compared with an independent decoder, and all others are refused, before
-anything is decoded. No I/O.
+TIFF has some thousand layouts of pixels. Pillow and libtiff decode some of them to a wrong picture without an error. So
+the table lists the layouts that were compared with an independent decoder; all others are rejected before decoding.
+No I/O.
 """
 
 import mmap
@@ -28,8 +28,8 @@ _WANTED = frozenset((WIDTH, HEIGHT, STRIP_OFFSETS, STRIP_SIZES, TILE_OFFSETS, TI
     _EXTRA, _FORMAT, _SUBSAMPLING, _REFERENCE,
 }  # fmt: skip
 _PARTS = frozenset((STRIP_OFFSETS, STRIP_SIZES, TILE_OFFSETS, TILE_SIZES))
-_MOST_STRIPS = 1 << 17  # and the values of any other tag that are read: more are no layout that is read right
-_MOST_TAGS = 1_000  # of a directory, ascending: ours are among the first 532
+_MAX_STRIPS = 1 << 17  # also the most values read of any other tag: no supported layout has more
+_MAX_TAGS = 1_000  # of a directory, ascending: ours are 532 at most
 _TYPES = {1: "B", 3: "H", 4: "I", 16: "Q"}  # BYTE, SHORT, LONG and BigTIFF's LONG8
 _RATIONAL = 5  # a numerator and a denominator, both LONG
 _ONE = {(order, kind): struct.Struct(order + code) for order in "<>" for kind, code in _TYPES.items()}
@@ -50,7 +50,7 @@ _LOSSLESS = {
     34925: "LZMA",
     50000: "ZSTD",
 }
-_PREDICTED = (5, 8, 32946, 34925, 50000)  # what a predictor is applied to
+_PREDICTED = (5, 8, 32946, 34925, 50000)  # compressions with predictors
 _NEVER, _IF_RAW, _IF_PACKED, _ALWAYS = (
     frozenset[bool](),
     frozenset((True,)),
@@ -60,7 +60,7 @@ _NEVER, _IF_RAW, _IF_PACKED, _ALWAYS = (
 
 
 class _Known(NamedTuple):
-    """Where a kind of pixel is read right: with what, if its data are (not) raw."""
+    """Which variants of a kind of pixel are decoded right, each for raw (True) and compressed (False) data."""
 
     planes: frozenset[bool] = _IF_PACKED  # each sample in a plane of its own
     big_endian: frozenset[bool] = _ALWAYS
@@ -136,43 +136,43 @@ _COMPRESSIONS |= {50001: "WebP", 52546: "JPEG XL", 50002: "JPEG XL"}
 _ADVICE = "não é suportado: converta-o para PNG, ou para TIFF de 8 bits por canal em RGB, sem planos separados"
 
 
-class DirectoryError(Exception):
-    """The directory cannot be what it says."""
+class InvalidDirectory(Exception):
+    """The directory is malformed."""
 
 
-class Unsupported(Exception):
-    """The layout is not among those that are known to be read right: says in Portuguese which one it is."""
+class UnsupportedLayout(Exception):
+    """The layout is not supported; the text names it in Portuguese."""
 
 
 def directory(data: bytes | mmap.mmap) -> Tags:
-    """Return what the first directory says, as far as it concerns where the pixels are and what they mean.
+    """Return the tags of the first directory that describe where the pixels are and how they are encoded.
 
-    Raises DirectoryError, struct.error where the file has ended, and Unsupported for a BigTIFF in big-endian order.
+    Raises InvalidDirectory, struct.error at the end of the file, and UnsupportedLayout for a big-endian BigTIFF.
     """
     order = "<" if data[:1] == b"I" else ">"
     big = struct.unpack_from(order + "H", data, 2)[0] == 43
     if big and order == ">":
-        raise Unsupported(f"BigTIFF em ordem big-endian {_ADVICE}")
+        raise UnsupportedLayout(f"BigTIFF em ordem big-endian {_ADVICE}")
     (at,) = struct.unpack_from(order + ("Q" if big else "I"), data, 8 if big else 4)
     (entries,) = struct.unpack_from(order + ("Q" if big else "H"), data, at)
     at += 8 if big else 2
     head, step, inline = struct.Struct(order + ("HHQ" if big else "HHI")), 20 if big else 12, 8 if big else 4
     place_of = struct.Struct(order + ("Q" if big else "I"))
     tags: dict[int, tuple[int, ...]] = {}
-    for place in range(at, at + min(entries, _MOST_TAGS) * step, step):
+    for place in range(at, at + min(entries, _MAX_TAGS) * step, step):
         tag, kind, count = head.unpack_from(data, place)
         if tag in _WANTED:
             if tag == _REFERENCE and kind == _RATIONAL:
                 kind, count = 4, 2 * count
-            elif tag == _REFERENCE and kind not in _TYPES:  # means something in YCbCr alone, where it is refused
+            elif tag == _REFERENCE and kind not in _TYPES:  # used by YCbCr only, which is rejected without it
                 tags[tag] = ()
                 continue
-            if tag in tags or kind not in _TYPES or (tag in _PARTS and count > _MOST_STRIPS):
-                raise DirectoryError
-            if count == 1 and (big or kind != 16):  # as most are
+            if tag in tags or kind not in _TYPES or (tag in _PARTS and count > _MAX_STRIPS):
+                raise InvalidDirectory
+            if count == 1 and (big or kind != 16):
                 tags[tag] = _ONE[order, kind].unpack_from(data, place + head.size)
                 continue
-            values, value = struct.Struct(f"{order}{min(count, _MOST_STRIPS)}{_TYPES[kind]}"), place + head.size
+            values, value = struct.Struct(f"{order}{min(count, _MAX_STRIPS)}{_TYPES[kind]}"), place + head.size
             if values.size > inline:
                 (value,) = place_of.unpack_from(data, value)
             tags[tag] = values.unpack_from(data, value)
@@ -180,15 +180,15 @@ def directory(data: bytes | mmap.mmap) -> Tags:
 
 
 def check_layout(tags: Tags, *, big_endian: bool) -> None:
-    """Raise Unsupported for pixels that are not known to be read right, DirectoryError where some are missing."""
+    """Raise UnsupportedLayout for layouts outside of the table, InvalidDirectory if pixels are missing."""
     layout = _Layout.of(tags, big_endian=big_endian)
-    if not layout.right(tags):
-        raise Unsupported(f"TIFF {layout} {_ADVICE}")
+    if not layout.supported(tags):
+        raise UnsupportedLayout(f"TIFF {layout} {_ADVICE}")
     _check_parts(tags, layout)
 
 
 def _check_parts(tags: Tags, layout: "_Layout") -> None:
-    """Raise where strips or tiles are fewer or shorter than the picture needs: they would be black, or another's."""
+    """Raise if strips or tiles are too few or too short: their pixels would be black, or from other memory."""
     (width, *_), (height, *_) = tags[WIDTH], tags[HEIGHT]
     if STRIP_OFFSETS in tags:
         across, down = width, min(_one(tags, _STRIP_ROWS, height), height)
@@ -198,23 +198,23 @@ def _check_parts(tags: Tags, layout: "_Layout") -> None:
     else:
         across, down = (_one(tags, tag, 0) for tag in (_TILE_WIDTH, _TILE_HEIGHT))
         if not across or not down or across % 16 or down % 16:
-            raise Unsupported(f"TIFF em blocos de {across} x {down} pixels {_ADVICE}")
+            raise UnsupportedLayout(f"TIFF em blocos de {across} x {down} pixels {_ADVICE}")
         parts, last = -(-width // across) * -(-height // down), down
         offsets, sizes = tags[TILE_OFFSETS], tags.get(TILE_SIZES, ())
     count = parts * (layout.samples if layout.planes else 1)
     if not parts or len(offsets) < count or (sizes and len(sizes) < count):
-        raise DirectoryError
+        raise InvalidDirectory
     if not all(offsets) or not all(sizes):
-        raise Unsupported(f"TIFF com partes vazias {_ADVICE}")
+        raise UnsupportedLayout(f"TIFF com partes vazias {_ADVICE}")
     if sizes and layout.compression == _RAW:
         row = -(-across * layout.bits * (1 if layout.planes else layout.samples) // 8)
-        least = [down * row] * (parts - 1) + [last * row]  # of each plane's parts
-        if any(size < least[place % parts] for place, size in enumerate(sizes[:count])):
-            raise DirectoryError
+        min_sizes = [down * row] * (parts - 1) + [last * row]  # of the parts of each plane
+        if any(size < min_sizes[index % parts] for index, size in enumerate(sizes[:count])):
+            raise InvalidDirectory
 
 
 class _Layout(NamedTuple):
-    """How the pixels are kept, as the directory says, with TIFF's own defaults."""
+    """How the pixels are stored by the directory, with TIFF's defaults."""
 
     photometric: int
     format: int
@@ -229,7 +229,7 @@ class _Layout(NamedTuple):
 
     @classmethod
     def of(cls, tags: Tags, *, big_endian: bool) -> "_Layout":
-        """Read it from the tags; -1 is what no default can stand for."""
+        """Read the layout from the tags; -1 is a missing tag without default."""
         samples = _one(tags, _SAMPLES, 1)
         return cls(
             _one(tags, _PHOTOMETRIC, -1),
@@ -244,8 +244,8 @@ class _Layout(NamedTuple):
             _one(tags, _PREDICTOR, 1),
         )
 
-    def right(self, tags: Tags) -> bool:
-        """Tell whether pixels that are kept so are read right."""
+    def supported(self, tags: Tags) -> bool:
+        """Tell whether the layout is decoded right."""
         known = self._table().get((self.photometric, self.format, self.bits, self.extra))
         raw = self.compression == _RAW
         return (
@@ -269,12 +269,12 @@ class _Layout(NamedTuple):
     def _predicted(self) -> bool:
         if self.predictor == 1:
             return True
-        least = {2: (self.bits in (8, 16, 32)), 3: self.format == _FLOAT}
-        return self.compression in _PREDICTED and least.get(self.predictor, False)
+        allowed = {2: (self.bits in (8, 16, 32)), 3: self.format == _FLOAT}
+        return self.compression in _PREDICTED and allowed.get(self.predictor, False)
 
     def _colours_known(self, tags: Tags) -> bool:
-        """Tell whether what the samples stand for is what their photometric interpretation says."""
-        if self.photometric == _MAPPED:  # some write levels of 8 bits, where 16 are to be: almost black
+        """Tell whether the samples mean what their photometric interpretation says."""
+        if self.photometric == _MAPPED:  # some writers store 8-bit levels instead of 16: almost black
             palette = tags.get(_PALETTE, ())
             return len(palette) == 3 << self.bits and max(palette) > 255
         if self.photometric == _CMYK:
@@ -284,7 +284,7 @@ class _Layout(NamedTuple):
         return tags.get(_SUBSAMPLING, (2, 2)) == (1, 1) and _full_range(tags.get(_REFERENCE, _FULL_RANGE))
 
     def __str__(self) -> str:
-        """Name the layout as people read it."""
+        """Describe the layout in Portuguese."""
         colours = "sem interpretação de cores" if self.photometric < 0 else f"de cores {self.photometric}"
         words = [_COLOURS.get(self.photometric, colours)]
         bits = f"de {self.bits} bit{'s' if self.bits > 1 else ''}" if self.bits > 0 else "de canais de bits diferentes"
@@ -305,15 +305,15 @@ def _one(tags: Tags, tag: int, default: int) -> int:
 
 
 def _same(values: tuple[int, ...], samples: int) -> int:
-    """Return what all samples have in common, 0 where they have not: one value may stand for all."""
+    """Return the value that all samples share, 0 if they differ; one value may stand for all."""
     if len(values) not in (1, samples) and not len(values) > samples > 0:
         return 0
-    found = set(values[:samples])
-    return found.pop() if len(found) == 1 else 0
+    distinct = set(values[:samples])
+    return distinct.pop() if len(distinct) == 1 else 0
 
 
 def _full_range(values: tuple[int, ...]) -> bool:
-    """Tell whether black and white, given as integers or as numerators and denominators, have no coding range."""
+    """Tell whether ReferenceBlackWhite, of integers or of rationals, is the full range."""
     if len(values) != 2 * len(_FULL_RANGE):
         return values == _FULL_RANGE
     pairs = zip(values[::2], values[1::2], _FULL_RANGE, strict=True)

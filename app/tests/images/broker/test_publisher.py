@@ -1,7 +1,4 @@
-"""Confirms: each message is settled once, by its own confirm, by one for several, by a return, or by a loss.
-
-And what has none yet is bounded, whoever still waits for it.
-"""
+"""Publisher confirms: each message is resolved once, by an ack, a nack, a return or a lost connection."""
 
 import asyncio
 import math
@@ -12,9 +9,9 @@ import pika
 import pytest
 from pika.exceptions import ChannelWrongStateError
 
-from frota.images.broker.publisher import NackError, Publisher, UnroutableError, _Confirms
+from frota.images.broker.publisher import NackError, Publisher, UnroutableError, _PendingConfirms
 from frota.images.broker.session import BrokerUnavailable
-from frota.images.settings import Broker
+from frota.images.settings import BrokerConfig
 
 
 def confirm(tag: int, *, several: bool = False, ack: bool = True) -> Any:
@@ -41,9 +38,11 @@ async def settled(futures: "list[asyncio.Future[None]]") -> list[Any]:
         ([confirm(9)], ["waiting", "waiting", "waiting"]),
     ],
 )
-def test_a_confirm_settles_its_message_or_all_up_to_it(frames: list[Any], expected: list[Any]) -> None:
+def test_confirm_resolves_its_message_or_all_up_to_it(frames: list[Any], expected: list[Any]) -> None:
+    """An ack or nack resolves its delivery tag, or with `multiple` all tags up to it."""
+
     async def run() -> list[Any]:
-        confirms = _Confirms()
+        confirms = _PendingConfirms()
         futures = [confirms.expect(name, 1) for name in ("a", "b", "c")]
         for frame in frames:
             confirms.confirm(frame)
@@ -52,23 +51,27 @@ def test_a_confirm_settles_its_message_or_all_up_to_it(frames: list[Any], expect
     assert asyncio.run(run()) == expected
 
 
-def test_a_message_that_came_back_is_no_success_even_if_it_is_confirmed_afterwards_nor_is_its_twin() -> None:
+def test_returned_message_fails_despite_its_confirm() -> None:
+    """A returned message is unroutable although the broker confirms it, and so is its duplicate."""
+
     async def run() -> list[Any]:
-        confirms = _Confirms()
+        confirms = _PendingConfirms()
         futures = [confirms.expect(name, 1) for name in ("a", "b", "a")]
-        confirms.give_back("a")
+        confirms.mark_unroutable("a")
         confirms.confirm(confirm(3, several=True))
         return await settled(futures)
 
     assert asyncio.run(run()) == [UnroutableError, None, UnroutableError]
 
 
-def test_what_was_not_confirmed_when_the_connection_was_lost_is_told_to_be_in_doubt() -> None:
+def test_lost_connection_fails_unconfirmed_messages() -> None:
+    """A lost connection fails the unconfirmed messages only."""
+
     async def run() -> list[Any]:
-        confirms = _Confirms()
+        confirms = _PendingConfirms()
         futures = [confirms.expect(name, 1) for name in ("a", "b")]
         confirms.confirm(confirm(1))
-        confirms.lose("gone")
+        confirms.fail_all("gone")
         return await settled(futures)
 
     assert asyncio.run(run()) == [None, BrokerUnavailable]
@@ -88,25 +91,27 @@ class Channel:
         self.published.append(body)
 
 
-def publisher(channel: Channel, most_bytes: float = math.inf) -> tuple[Publisher, "asyncio.Future[str]"]:
+def publisher(channel: Channel, max_unconfirmed_bytes: float = math.inf) -> tuple[Publisher, "asyncio.Future[str]"]:
     """Return a publisher with a session, and what ends that."""
 
     async def prepare(_session: object) -> None:
         pass
 
-    found = Publisher(Broker(), prepare, most_bytes)
+    found = Publisher(BrokerConfig(), prepare, max_unconfirmed_bytes)
     over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    found._session = SimpleNamespace(channel=channel, over=over)  # type: ignore[assignment] # as far as it is used
+    found._session = SimpleNamespace(channel=channel, closed=over)  # type: ignore[assignment] # as far as it is used
     return found, over
 
 
 ABOUT = pika.BasicProperties(message_id="a")
 
 
-def test_what_was_given_up_is_ours_to_keep_until_it_is_confirmed_and_nothing_is_taken_beyond_the_room() -> None:
+def test_cancelled_messages_count_until_confirmed() -> None:
+    """A cancelled message counts against the limit of unconfirmed bytes until its confirm."""
+
     async def run() -> list[bytes]:
         channel = Channel()
-        found, _ = publisher(channel, most_bytes=10)
+        found, _ = publisher(channel, max_unconfirmed_bytes=10)
         given_up = asyncio.ensure_future(found.publish("", "q", b"12345678", ABOUT))
         await asyncio.sleep(0)
         given_up.cancel()
@@ -123,7 +128,9 @@ def test_what_was_given_up_is_ours_to_keep_until_it_is_confirmed_and_nothing_is_
     assert asyncio.run(run()) == [b"12345678", b"678"]
 
 
-def test_a_channel_that_is_about_to_close_is_not_tried_until_it_has() -> None:
+def test_closing_channel_fails_after_its_session() -> None:
+    """Publishing on a closing channel fails only when its session is closed."""
+
     async def run() -> None:
         found, over = publisher(Channel(closing=True))
         publishing = asyncio.ensure_future(found.publish("", "q", b"", ABOUT))

@@ -1,4 +1,4 @@
-"""A connection that closes at the wrong moment: it is a connection that is lost, and made again."""
+"""Sessions that close at any moment: the connection counts as lost, and is opened again."""
 
 import asyncio
 from types import SimpleNamespace
@@ -11,7 +11,7 @@ from pika.exceptions import ChannelWrongStateError
 from frota.images.broker import session as broker
 from frota.images.broker.consumer import Delivery
 from frota.images.broker.session import BrokerConnection, BrokerUnavailable, Session
-from frota.images.settings import Broker
+from frota.images.settings import BrokerConfig
 
 
 def closing(*_: object, **__: object) -> None:
@@ -44,7 +44,9 @@ def session(connection: Connection) -> Session:
     return Session(connection, channel, connection.over)
 
 
-def test_what_is_asked_of_a_channel_that_is_about_to_close_finds_it_away() -> None:
+def test_closing_channel_is_unavailable() -> None:
+    """A call on a closing channel raises BrokerUnavailable, and an ack is dropped."""
+
     async def run() -> None:
         one = session(Connection())
         with pytest.raises(BrokerUnavailable, match="closing"):
@@ -54,9 +56,11 @@ def test_what_is_asked_of_a_channel_that_is_about_to_close_finds_it_away() -> No
     asyncio.run(run())
 
 
-def test_a_session_that_ends_while_it_is_prepared_is_closed_and_another_is_tried(
+def test_session_that_fails_to_prepare_is_closed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """A session that closes during its preparation is closed, and counts as no connection."""
+
     async def run() -> tuple[bool, int]:
         connection = Connection()
 
@@ -67,17 +71,18 @@ def test_a_session_that_ends_while_it_is_prepared_is_closed_and_another_is_tried
             closing()
 
         monkeypatch.setattr(broker, "connect", connect)
-        return await BrokerConnection(Broker(), "for a test", prepare)._once(), connection.closed
+        return await BrokerConnection(BrokerConfig(), "for a test", prepare)._connect_once(), connection.closed
 
     assert asyncio.run(run()) == (False, 1)
 
 
-def test_a_broker_that_does_not_hear_the_end_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_close_does_not_wait_for_a_blocked_broker() -> None:
+    """Closing a session does not wait for a broker that reads nothing."""
+
     async def run() -> bool:
         connection = Connection(ends=False)
         async with asyncio.timeout(10):
-            await session(connection).close()
+            await session(connection).close(timeout_s=0.01)
         return connection.over.done()
 
-    monkeypatch.setattr(broker, "_CLOSE_SECONDS", 0.01)
     assert not asyncio.run(run())

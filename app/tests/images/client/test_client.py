@@ -1,4 +1,4 @@
-"""Whatever becomes of servers, connections and answers, an image is accepted once or an error says why not."""
+"""Retries: despite failing servers and connections an image is accepted once, or an error says why not."""
 
 import asyncio
 import re
@@ -13,10 +13,9 @@ import pytest
 
 from frota.core.errors import ServerUnavailable
 from frota.images import messages
-from frota.images.access import Access
-from frota.images.client import client as module
+from frota.images.access import ClientSettings
 from frota.images.client.calls import Image
-from frota.images.client.client import Client, Refused
+from frota.images.client.client import Client, RequestRejected
 from frota.images.client.files import CHANGED, BadFile
 from frota.images.proto import images_pb2 as native
 from support import PATIENCE, reserved_port
@@ -24,17 +23,23 @@ from support.fake_producer import Fake, Received, Reply, fake
 from support.images import images, pictures, send
 
 MIB = 2**20
-AWAY = (grpc.StatusCode.UNAVAILABLE, messages.BROKER_AWAY)
+AWAY = (grpc.StatusCode.UNAVAILABLE, messages.BROKER_UNAVAILABLE)
 
 
 def sent(
-    server: Fake | int, image: Image, patience: float = PATIENCE, tell: Callable[[str], None] = lambda _: None
+    server: Fake | int,
+    image: Image,
+    patience: float = PATIENCE,
+    warn: Callable[[str], None] = lambda _: None,
+    attempt_timeout_s: float = 20.0,
 ) -> str:
     """Send an image with a client of its own."""
     port = server if isinstance(server, int) else server.port
 
     async def work() -> str:
-        async with Client(Access(address=f"127.0.0.1:{port}", patience=patience), tell) as one:
+        async with Client(
+            ClientSettings(address=f"127.0.0.1:{port}", patience=patience), warn, attempt_timeout_s
+        ) as one:
             return await one.send(image)
 
     return asyncio.run(work())
@@ -57,9 +62,8 @@ def in_turn(*replies: Reply) -> Callable[[Received], Reply]:
     [AWAY, (grpc.StatusCode.RESOURCE_EXHAUSTED, messages.BROKER_FULL), (grpc.StatusCode.CANCELLED, "")],
     ids=["broker away", "queue full", "cancelled"],
 )
-def test_what_may_pass_is_tried_again_under_the_same_id_and_in_the_same_trace(
-    tmp_path: Path, refusal: tuple[grpc.StatusCode, str]
-) -> None:
+def test_retry_keeps_id_and_trace(tmp_path: Path, refusal: tuple[grpc.StatusCode, str]) -> None:
+    """A retry after a temporary failure has the same image id and trace id."""
     image = picture(tmp_path)
     with fake(in_turn(refusal, refusal, None)) as server:
         assert sent(server, image) == "Imagem a.jpg recebida, processamento iniciado."
@@ -68,13 +72,15 @@ def test_what_may_pass_is_tried_again_under_the_same_id_and_in_the_same_trace(
 
 
 @pytest.mark.parametrize("code", [grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED])
-def test_a_refusal_for_good_is_not_tried_again(tmp_path: Path, code: grpc.StatusCode) -> None:
-    with fake(lambda _: (code, "não")) as server, pytest.raises(Refused, match="não") as refused:
+def test_permanent_rejection_is_not_retried(tmp_path: Path, code: grpc.StatusCode) -> None:
+    """A permanent rejection ends the request after one attempt."""
+    with fake(lambda _: (code, "não")) as server, pytest.raises(RequestRejected, match="não") as refused:
         sent(server, picture(tmp_path))
     assert (refused.value.code, len(server.received)) == (code.name, 1)
 
 
-def test_a_server_that_comes_late_is_waited_for(tmp_path: Path) -> None:
+def test_client_waits_for_a_late_server(tmp_path: Path) -> None:
+    """A client connects to a server that starts after it."""
     with reserved_port() as port, ExitStack() as later:
         begun: list[Fake] = []
 
@@ -82,11 +88,12 @@ def test_a_server_that_comes_late_is_waited_for(tmp_path: Path) -> None:
             if not begun:
                 begun.append(later.enter_context(fake(port=port)))
 
-        sent(port, picture(tmp_path), tell=begin)
+        sent(port, picture(tmp_path), warn=begin)
         assert len(begun[0].received) == 1
 
 
-def test_a_server_that_stays_away_is_told_of_once_and_given_up_when_patience_ends(tmp_path: Path) -> None:
+def test_unreachable_server_is_warned_of_once(tmp_path: Path) -> None:
+    """An unreachable server is warned of once, and ends the request after the time limit."""
     told: list[str] = []
     with (
         reserved_port() as port,
@@ -96,7 +103,8 @@ def test_a_server_that_stays_away_is_told_of_once_and_given_up_when_patience_end
     assert told == [f"127.0.0.1:{port} does not answer, trying again: Connection refused"]
 
 
-def test_a_server_that_goes_in_the_middle_of_an_upload_gets_all_of_it_again(tmp_path: Path) -> None:
+def test_interrupted_upload_is_repeated(tmp_path: Path) -> None:
+    """An upload that the server interrupts is repeated from its start."""
     image = picture(tmp_path, 16 * MIB)
     with fake() as server:
         server.cut_at = 5 * MIB
@@ -105,27 +113,27 @@ def test_a_server_that_goes_in_the_middle_of_an_upload_gets_all_of_it_again(tmp_
     assert server.cut_at == 0
 
 
-def test_a_refusal_in_the_middle_of_an_upload_is_heard(tmp_path: Path) -> None:
+def test_rejection_ends_an_upload_early(tmp_path: Path) -> None:
+    """A rejection during an upload reaches the caller."""
     refusal = (grpc.StatusCode.RESOURCE_EXHAUSTED, "grande demais")
-    with fake(lambda _: refusal) as server, pytest.raises(Refused, match="grande demais"):
+    with fake(lambda _: refusal) as server, pytest.raises(RequestRejected, match="grande demais"):
         sent(server, picture(tmp_path, 16 * MIB))
 
 
-def test_no_storage_concerns_large_images_only_and_not_the_others_of_the_command(
+def test_unavailable_storage_fails_uploads_only(
     tmp_path: Path,
 ) -> None:
-    away = (grpc.StatusCode.UNAVAILABLE, messages.STORAGE_AWAY)
+    """Unavailable storage fails an upload, but not the small images of the command."""
+    away = (grpc.StatusCode.UNAVAILABLE, messages.STORAGE_UNAVAILABLE)
     paths = [*pictures(tmp_path, "large.jpg", size=16 * MIB), *pictures(tmp_path, "a.jpg")]
     with fake(lambda one: away if one.method == "Upload" else None) as server:
         ran = send(server, "--patience", 1, *paths)
-    assert (ran.status, f"✘ Falha: {paths[0]}: {messages.STORAGE_AWAY}" in ran.lines) == (1, True)
+    assert (ran.status, f"✘ Falha: {paths[0]}: {messages.STORAGE_UNAVAILABLE}" in ran.lines) == (1, True)
     assert "✔ Feita: a.jpg: https://results/a.jpg" in ran.lines
 
 
-def test_an_answer_that_does_not_come_is_asked_for_over_another_connection(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "_TRY", 0.5)
+def test_missing_response_replaces_the_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A request without a response is repeated over a new connection."""
     answered = asyncio.Event()
 
     async def never(_context: Any) -> None:
@@ -140,25 +148,24 @@ def test_an_answer_that_does_not_come_is_asked_for_over_another_connection(
             await never(arguments)
 
         monkeypatch.setattr(server, "_answer", first_never)
-        sent(server, picture(tmp_path))
+        sent(server, picture(tmp_path), attempt_timeout_s=0.5)
     first, second = server.received
     assert (first.method, second.method) == ("none", "Send")
     assert first.peer != second.peer
 
 
-def test_a_server_that_says_nothing_at_all_is_given_up_when_patience_ends(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(module, "_TRY", 0.4)
+def test_silent_server_ends_after_the_time_limit(tmp_path: Path) -> None:
+    """A server that accepts connections and never responds ends the request after the time limit."""
     with (
         socket.create_server(("127.0.0.1", 0)) as silent,
         pytest.raises(ServerUnavailable, match=r"after [12] s: .*no answer"),
     ):
-        sent(silent.getsockname()[1], picture(tmp_path), 1.0)
+        sent(silent.getsockname()[1], picture(tmp_path), 1.0, attempt_timeout_s=0.4)
 
 
 @pytest.mark.parametrize("size", [1000, 16 * MIB], ids=["message", "upload"])
-def test_a_file_that_shrinks_after_it_was_looked_at_is_not_sent(tmp_path: Path, size: int) -> None:
+def test_shrunken_file_is_not_sent(tmp_path: Path, size: int) -> None:
+    """A file that shrank after its listing is not sent."""
     image = picture(tmp_path, size)
     Path(image.path).write_bytes(bytes(size - 1))
     with fake() as server, pytest.raises(BadFile, match=CHANGED):
@@ -166,12 +173,13 @@ def test_a_file_that_shrinks_after_it_was_looked_at_is_not_sent(tmp_path: Path, 
     assert server.names == {}
 
 
-def test_an_upload_that_its_client_gives_up_is_ended_at_once(tmp_path: Path) -> None:
+def test_failed_upload_cancels_its_call(tmp_path: Path) -> None:
+    """An upload that fails in the client cancels the call on the server."""
     image = picture(tmp_path, 16 * MIB)
     Path(image.path).write_bytes(bytes(5 * MIB))
 
     async def work(server: Fake) -> None:
-        async with Client(Access(address=f"127.0.0.1:{server.port}")) as one:
+        async with Client(ClientSettings(address=f"127.0.0.1:{server.port}")) as one:
             with pytest.raises(BadFile) as held:
                 await one.send(image)
             assert await asyncio.to_thread(server.given_up.wait, PATIENCE)
@@ -181,13 +189,14 @@ def test_an_upload_that_its_client_gives_up_is_ended_at_once(tmp_path: Path) -> 
         asyncio.run(work(server))
 
 
-def test_an_original_takes_images_and_nobody_waits_for_what_it_cannot_tell(tmp_path: Path) -> None:
+def test_legacy_server_accepts_without_status(tmp_path: Path) -> None:
+    """A legacy server accepts images, and the command does not wait for results."""
     paths = pictures(tmp_path, "a.jpg", "b.jpg")
     with fake(services="original") as server:
         several = send(server, *paths)
         server.received.clear()
         ran = send(server, "--parallel", 1, *paths)
-    assert several.err.count("is one of the original's") == 1
+    assert several.err.count("speaks the legacy protocol") == 1
     assert ran.lines[:4] == [
         line
         for name in ("a.jpg", "b.jpg")
@@ -197,42 +206,47 @@ def test_an_original_takes_images_and_nobody_waits_for_what_it_cannot_tell(tmp_p
         )
     ]
     assert [one.method for one in server.received] == ["SendImage", "SendImage"]
-    assert ran.err.count("is one of the original's") == 1
+    assert ran.err.count("speaks the legacy protocol") == 1
     assert ran.status == 0
     assert ran.lines[4].startswith("2 aceitas, 0 recusadas em")
 
 
-def test_an_originals_refusal_is_one(tmp_path: Path) -> None:
+def test_legacy_rejection_fails_the_command(tmp_path: Path) -> None:
+    """A response of the legacy protocol with success = false is a rejection."""
     with fake(lambda _: (grpc.StatusCode.OK, "Erro ao enviar"), services="original") as server:
         ran = send(server, *pictures(tmp_path, "a.jpg"))
     assert (ran.status, ran.lines[1]) == (1, "✘ Falha: Erro ao enviar")
 
 
-def test_what_grpc_says_of_a_message_that_is_too_large_is_said_in_words(tmp_path: Path) -> None:
+def test_grpc_size_error_is_translated(tmp_path: Path) -> None:
+    """gRPC's error of an oversized message is reported in Portuguese."""
     with fake(services="original", limit=4 * MIB) as server:
         ran = send(server, *pictures(tmp_path, "a.jpg", size=5 * MIB))
     assert ran.status == 1
     assert re.fullmatch(rf"✘ Falha: imagem grande demais: 52428\d\d bytes, o máximo é {4 * MIB}", ran.lines[1])
 
 
-def test_an_original_gets_no_upload(tmp_path: Path) -> None:
-    with fake(services="original") as server, pytest.raises(Refused, match="o máximo é 15728640"):
+def test_legacy_server_gets_no_upload(tmp_path: Path) -> None:
+    """An image that needs an upload is rejected for a legacy server, before it is sent."""
+    with fake(services="original") as server, pytest.raises(RequestRejected, match="o máximo é 15728640"):
         sent(server, picture(tmp_path, 16 * MIB))
     assert server.received == []
 
 
-def test_an_original_cannot_be_asked_what_became_of_an_image() -> None:
+def test_legacy_server_has_no_status() -> None:
+    """The status command fails against a legacy server, with the reason."""
     with fake(services="original") as server:
         ran = images("status", "a" * 32, "--address", f"127.0.0.1:{server.port}")
     assert (ran.status, ran.out) == (1, "")
-    assert "is one of the original's" in ran.err
+    assert "speaks the legacy protocol" in ran.err
 
 
-def test_statuses_come_in_the_order_of_their_ids_however_many_they_are() -> None:
+def test_statuses_keep_the_order_of_ids() -> None:
+    """Statuses are in the order of the ids, also across several requests."""
     ids = [f"{number:032x}" for number in range(2500)]
 
     async def work(port: int) -> list[native.Status]:
-        async with Client(Access(address=f"127.0.0.1:{port}")) as one:
+        async with Client(ClientSettings(address=f"127.0.0.1:{port}")) as one:
             return await one.statuses(ids)
 
     with fake() as server:

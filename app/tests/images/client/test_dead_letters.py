@@ -1,11 +1,11 @@
-"""What is said of the dead, whoever put them there and with whatever."""
+"""The listing of dead letters, also of foreign ones."""
 
 from typing import Any
 
 import pika
 import pytest
 
-from frota.images.client.dead_letters import Dead
+from frota.images.client.dead_letters import DeadLetter
 
 
 @pytest.mark.parametrize(
@@ -16,14 +16,16 @@ from frota.images.client.dead_letters import Dead
     [None, {}, {"x-death": "odd"}, {"x-death": [7]}, {"x-death": [{"time": 7}]}, {"size": "x", "traceparent": 5}],
     ids=str,
 )
-def test_no_message_of_somebody_elses_stops_the_list(timestamp: int | None, headers: dict[str, Any] | None) -> None:
+def test_foreign_dead_letters_are_listed(timestamp: int | None, headers: dict[str, Any] | None) -> None:
+    """A foreign message with malformed headers or timestamp is listed, too."""
     properties = pika.BasicProperties(timestamp=timestamp, headers=headers)
-    found = Dead(1, "-", properties, b"12345").fields()
+    found = DeadLetter(1, "-", properties, b"12345").fields()
     assert found["size"] == 5
     assert found["time"] == ("2026-09-21T14:13:20Z" if timestamp == 1_790_000_000 else found["time"])
     assert isinstance(found["reason"], str)
 
 
-def test_a_time_that_is_none_is_left_out() -> None:
+def test_impossible_timestamp_is_left_out() -> None:
+    """A timestamp out of range is listed as -."""
     for timestamp in (1_790_000_000_000, 2**64 - 1):
-        assert Dead(1, "-", pika.BasicProperties(timestamp=timestamp), b"").fields()["time"] == "-"
+        assert DeadLetter(1, "-", pika.BasicProperties(timestamp=timestamp), b"").fields()["time"] == "-"

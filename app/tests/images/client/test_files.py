@@ -19,35 +19,39 @@ def found(folder: Path, *words: Path) -> list[str]:
     return [str(Path(one.path).relative_to(folder)) for one in files.expand(map(str, words), [])]
 
 
-def passed_over(folder: Path) -> dict[str, str]:
+def skipped(folder: Path) -> dict[str, str]:
     """Return what is not sent of a folder, as paths below it, and why."""
     over: list[files.File] = []
     files.expand([str(folder)], over)
     return {str(Path(one.path).relative_to(folder)): one.problem for one in over}
 
 
-def test_of_a_folder_all_images_below_are_meant_in_the_order_of_their_names(tmp_path: Path) -> None:
+def test_folder_yields_its_images_in_order(tmp_path: Path) -> None:
+    """A folder stands for all images below it, in the order of their names."""
     pictures(tmp_path, "b.PNG", "a.jpg", "c/z.webp", "c/d/y.tiff", "notes.txt", "jpg", ".hidden.jpg", ".cache/x.jpg")
     (tmp_path / "c" / "loop").symlink_to(tmp_path)
     assert found(tmp_path, tmp_path) == ["a.jpg", "b.PNG", "c/z.webp", "c/d/y.tiff"]
 
 
-def test_an_image_is_known_by_its_content_whatever_it_is_called(tmp_path: Path) -> None:
+def test_content_identifies_an_image(tmp_path: Path) -> None:
+    """A file without an image's extension is sent if its content is an image's."""
     names = [f"{kind}.{end}".replace(" ", "-") for kind in samples() for end in ("bin", "x")] + ["DSC_0001", "a.JPG~"]
     for name in names:
         kind = name.partition(".")[0].replace("-", " ")
         (tmp_path / name).write_bytes(samples().get(kind, samples()["JPEG"]))
     assert found(tmp_path, tmp_path) == sorted(names)
-    assert passed_over(tmp_path) == {}
+    assert skipped(tmp_path) == {}
 
 
 @pytest.mark.parametrize("end", ["jfif", "JPE", "mpo", "apng", "Tiff"])
-def test_what_is_called_an_image_is_left_for_the_server_to_judge(end: str, tmp_path: Path) -> None:
+def test_image_extension_is_sent_unchecked(end: str, tmp_path: Path) -> None:
+    """A folder's file with an image's extension is sent whatever its content."""
     (tmp_path / f"broken.{end}").write_bytes(b"nothing of the kind")
     assert found(tmp_path, tmp_path) == [f"broken.{end}"]
 
 
-def test_what_is_not_sent_of_a_folder_is_told_with_its_reason(tmp_path: Path) -> None:
+def test_skipped_files_have_reasons(tmp_path: Path) -> None:
+    """Each file of a folder that is not sent has its reason."""
     folder = tmp_path / "all"
     (folder / ".cache").mkdir(parents=True)
     contents = {"film.mp4": b"\0\0\0\x18ftypisom", "IMG.HEIC": b"\0\0\0\x18ftypheic", "odd": b"\xfe\xdc", "empty": b""}
@@ -63,7 +67,7 @@ def test_what_is_not_sent_of_a_folder_is_told_with_its_reason(tmp_path: Path) ->
         listening.bind(str(folder / "socket"))
         (folder / "null").symlink_to("/dev/null")
         (folder / "zero.jpg").symlink_to("/dev/zero")
-        assert passed_over(folder) == {
+        assert skipped(folder) == {
             ".cache": "oculto",
             ".c.jpg": "oculto",
             "IMG.HEIC": "formato não suportado (HEIC)",
@@ -83,9 +87,8 @@ def test_what_is_not_sent_of_a_folder_is_told_with_its_reason(tmp_path: Path) ->
         }
 
 
-def test_a_file_that_cannot_be_read_is_told_and_one_that_is_called_an_image_fails_the_command(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unreadable_files_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An unreadable file is skipped with its reason, or sent to fail if it has an image's extension."""
     pictures(tmp_path, "shut", "shut.jpg")
     really = os.open
 
@@ -95,19 +98,19 @@ def test_a_file_that_cannot_be_read_is_told_and_one_that_is_called_an_image_fail
         return really(path, *more)
 
     monkeypatch.setattr(os, "open", refusing)
-    assert passed_over(tmp_path) == {"shut": "sem permissão de leitura"}
+    assert skipped(tmp_path) == {"shut": "sem permissão de leitura"}
     assert found(tmp_path, tmp_path) == ["shut.jpg"]
 
 
-def test_a_file_that_is_named_is_meant_whatever_it_is_called_and_in_the_order_of_the_words(tmp_path: Path) -> None:
+def test_named_files_keep_their_order(tmp_path: Path) -> None:
+    """Named files are sent in their order, whatever their extension."""
     text, hidden = pictures(tmp_path, "notes.txt", ".hidden")
     assert found(tmp_path, text, hidden, text) == ["notes.txt", ".hidden", "notes.txt"]
     assert [one.size for one in files.expand([str(text), str(tmp_path / "none")], [])] == [1000, 0]
 
 
-def test_a_folder_that_cannot_be_read_says_so_and_the_others_are_found(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unreadable_folder_keeps_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An unreadable folder is reported, and the other folders are read."""
     pictures(tmp_path, "a.jpg", "shut/b.jpg")
     scan = os.scandir
 
@@ -122,13 +125,15 @@ def test_a_folder_that_cannot_be_read_says_so_and_the_others_are_found(
     assert (bad.path, bad.problem) == (str(tmp_path / "shut"), "a pasta não pode ser lida: sem permissão de leitura")
 
 
-def test_a_name_with_a_zero_byte_is_no_file() -> None:
+def test_nul_byte_in_a_name_is_not_found() -> None:
+    """A name with a NUL byte is a missing file."""
     (one,) = files.expand(["a\0b.jpg"], [])
     with pytest.raises(files.BadFile):
         files.size_of(one.path)
 
 
-def test_images_of_one_name_in_several_folders_are_told_and_no_others(tmp_path: Path) -> None:
+def test_collisions_yield_equal_names(tmp_path: Path) -> None:
+    """Only names that several files share are collisions."""
     pictures(tmp_path, "a/x.jpg", "b/x.jpg", "b/y.jpg")
     empty = tmp_path / "c"
     empty.mkdir()

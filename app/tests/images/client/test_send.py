@@ -19,7 +19,8 @@ from support.images import CLEAN, images, pictures, send
 MIB = 2**20
 
 
-def test_one_image_is_told_of_in_the_originals_words_and_then_where_its_result_is(tmp_path: Path) -> None:
+def test_legacy_texts_precede_the_result(tmp_path: Path) -> None:
+    """One image prints the legacy client's texts, then the URL of its result."""
     (picture,) = pictures(tmp_path, "férias.jpg")
     with fake() as server:
         ran = send(server, picture)
@@ -31,7 +32,8 @@ def test_one_image_is_told_of_in_the_originals_words_and_then_where_its_result_i
     assert (ran.status, ran.err) == (0, "")
 
 
-def test_a_refusal_is_told_of_in_the_originals_words(tmp_path: Path) -> None:
+def test_rejection_prints_the_legacy_text(tmp_path: Path) -> None:
+    """A rejection prints the legacy client's text."""
     (picture,) = pictures(tmp_path, "a.jpg")
     with fake(lambda _: (grpc.StatusCode.INVALID_ARGUMENT, "imagem truncada")) as server:
         ran = send(server, picture)
@@ -39,7 +41,8 @@ def test_a_refusal_is_told_of_in_the_originals_words(tmp_path: Path) -> None:
     assert (ran.status, len(server.received)) == (1, 1)
 
 
-def test_of_many_every_end_is_told_counted_and_decides_the_exit_status(tmp_path: Path) -> None:
+def test_every_result_counts(tmp_path: Path) -> None:
+    """Each of several images prints its result, counts in the totals, and decides the exit status."""
     pictures(tmp_path, *(f"{name}.jpg" for name in "abcdef"))
 
     def states(name: str) -> tuple[int, ...]:
@@ -57,7 +60,8 @@ def test_of_many_every_end_is_told_counted_and_decides_the_exit_status(tmp_path:
     assert (ran.status, ran.err) == (1, "")
 
 
-def test_no_more_are_under_way_at_a_time_than_was_said_but_so_many(tmp_path: Path) -> None:
+def test_parallel_limits_images_in_flight(tmp_path: Path) -> None:
+    """`--parallel` is the number of images in flight."""
     pictures(tmp_path, *(f"{number}.jpg" for number in range(12)))
     together = threading.Barrier(3)
 
@@ -69,7 +73,8 @@ def test_no_more_are_under_way_at_a_time_than_was_said_but_so_many(tmp_path: Pat
     assert (ran.status, server.most, len(server.received)) == (0, 3, 12)
 
 
-def test_of_images_that_take_much_memory_only_four_are_under_way(tmp_path: Path) -> None:
+def test_large_images_are_limited_to_four(tmp_path: Path) -> None:
+    """At most four large images are in flight."""
     pictures(tmp_path, *(f"{number}.jpg" for number in range(8)), size=5 * MIB)
     together = threading.Barrier(4)
 
@@ -81,7 +86,8 @@ def test_of_images_that_take_much_memory_only_four_are_under_way(tmp_path: Path)
     assert (ran.status, server.most) == (0, 4)
 
 
-def test_what_a_server_that_is_away_may_have_got_is_not_among_the_ids(tmp_path: Path) -> None:
+def test_unanswered_image_is_in_doubt(tmp_path: Path) -> None:
+    """An image without a response is in doubt, not among the ids."""
     (picture,) = pictures(tmp_path, "a.jpg")
     with reserved_port() as port:
         ran = images("send", picture, "--no-wait", "--patience", 0.5, f"127.0.0.1:{port}")
@@ -89,7 +95,8 @@ def test_what_a_server_that_is_away_may_have_got_is_not_among_the_ids(tmp_path: 
     assert re.search(r"^[0-9a-f]{32}  a\.jpg  em dúvida$", ran.err, re.MULTILINE)
 
 
-def test_with_no_wait_only_ids_are_printed_and_nobody_asks_what_becomes_of_them(tmp_path: Path) -> None:
+def test_no_wait_prints_ids_only(tmp_path: Path) -> None:
+    """`--no-wait` prints ids, and requests no status."""
     paths = pictures(tmp_path, "a.jpg", "b.jpg")
     with fake(states=lambda _: (native.QUEUED,)) as server:
         ran = send(server, "--no-wait", *paths)
@@ -98,14 +105,16 @@ def test_with_no_wait_only_ids_are_printed_and_nobody_asks_what_becomes_of_them(
     assert "2 aceitas, 0 recusadas" in ran.err
 
 
-def test_with_no_wait_a_refused_one_is_told_beside_the_ids_and_fails_the_command(tmp_path: Path) -> None:
+def test_no_wait_reports_rejections(tmp_path: Path) -> None:
+    """`--no-wait` reports a rejection on standard error, and fails."""
     with fake() as server:
         ran = send(server, "--no-wait", *pictures(tmp_path, "a.jpg"), tmp_path / "b.jpg")
     assert (ran.status, len(ran.lines)) == (1, 1)
     assert f"✘ Falha: {tmp_path}/b.jpg: arquivo não existe" in ran.err
 
 
-def test_machines_get_one_object_when_an_image_is_accepted_and_one_at_its_end(tmp_path: Path) -> None:
+def test_json_has_acceptance_and_result(tmp_path: Path) -> None:
+    """`--json` prints an object at acceptance and another for the result."""
     (picture,) = pictures(tmp_path, "férias.jpg")
     with fake() as server:
         ran = send(server, "--json", picture, TRACEPARENT=f"00-{'ab' * 16}-{'cd' * 8}-01")
@@ -118,14 +127,16 @@ def test_machines_get_one_object_when_an_image_is_accepted_and_one_at_its_end(tm
     assert re.fullmatch(f"00-{'ab' * 16}-(?!{'cd' * 8})[0-9a-f]{{16}}-01", received.traceparent)
 
 
-def test_every_image_has_a_trace_of_its_own_where_the_environment_names_none(tmp_path: Path) -> None:
+def test_images_have_their_own_traces(tmp_path: Path) -> None:
+    """Each image has its own trace id unless TRACEPARENT is set."""
     with fake() as server:
         ran = send(server, "--json", *pictures(tmp_path, "a.jpg", "b.jpg"))
     assert len({one["trace_id"] for one in ran.objects}) == 2
     assert {one.traceparent[3:35] for one in server.received} == {one["trace_id"] for one in ran.objects}
 
 
-def test_a_file_of_which_nothing_can_be_sent_says_why_and_the_others_go_on(tmp_path: Path) -> None:
+def test_unusable_file_fails_alone(tmp_path: Path) -> None:
+    """A file that cannot be sent is reported, and the others are sent."""
     (good,) = pictures(tmp_path, "good.jpg")
     (tmp_path / "empty.jpg").touch()
     os.mkfifo(tmp_path / "pipe.jpg")
@@ -141,13 +152,14 @@ def test_a_file_of_which_nothing_can_be_sent_says_why_and_the_others_go_on(tmp_p
         "pipe.jpg": "não é um arquivo comum",
         "folder": "nenhuma imagem nesta pasta",
         "none.jpg": "arquivo não existe",
-        "no\\udcff.jpg": messages.NO_UTF8_NAME,
+        "no\\udcff.jpg": messages.NOT_UTF8_NAME,
     }.items():
         assert f"✘ Falha: {tmp_path}/{name}: {text}" in ran.lines
     assert ran.status == 1
 
 
-def test_what_is_in_a_folder_and_is_not_sent_is_counted_with_its_reasons(tmp_path: Path) -> None:
+def test_skipped_files_are_counted(tmp_path: Path) -> None:
+    """The skipped files of folders are counted by reason."""
     pictures(tmp_path, "a.jpg")
     for name in ("notes.txt", "more.txt"):
         (tmp_path / name).write_text("only text\n")
@@ -167,16 +179,18 @@ def test_what_is_in_a_folder_and_is_not_sent_is_counted_with_its_reasons(tmp_pat
     ]
 
 
-def test_images_of_one_name_are_told_of_before_they_are_sent(tmp_path: Path) -> None:
+def test_collisions_are_warned_of(tmp_path: Path) -> None:
+    """Images with equal names are warned of before they are sent."""
     pictures(tmp_path, "a/photo.jpg", "b/photo.jpg", "b/other.jpg")
     with fake() as server:
         ran = send(server, tmp_path)
     assert ran.status == 0
-    assert "2 images are named photo.jpg: all are kept, and all results but one get a name with a hash" in ran.err
+    assert "2 images are named photo.jpg: all are stored, all but one under a name with a hash" in ran.err
     assert "other" not in ran.err
 
 
-def test_what_is_too_large_for_one_message_is_uploaded_in_parts(tmp_path: Path) -> None:
+def test_large_image_is_uploaded_in_parts(tmp_path: Path) -> None:
+    """An image larger than a message is uploaded in parts."""
     (large,) = pictures(tmp_path, "large.tif", size=15 * MIB + 1)
     (largest,) = pictures(tmp_path, "message.tif", size=15 * MIB)
     with fake() as server:
@@ -188,7 +202,8 @@ def test_what_is_too_large_for_one_message_is_uploaded_in_parts(tmp_path: Path) 
     assert ran.status == 0
 
 
-def test_the_end_of_images_is_known_though_it_comes_long_after_and_while_others_are_sent(tmp_path: Path) -> None:
+def test_late_results_are_reported(tmp_path: Path) -> None:
+    """Results that arrive late, and while others are sent, are reported."""
     pictures(tmp_path, *(f"{number}.jpg" for number in range(30)))
     last = threading.Event()
     server: Fake
@@ -216,7 +231,8 @@ def test_the_end_of_images_is_known_though_it_comes_long_after_and_while_others_
     assert all(len(ids) <= 1000 for ids in server.watched)
 
 
-def test_ctrl_c_says_which_are_accepted_and_which_may_be(tmp_path: Path) -> None:
+def test_interrupt_lists_accepted_and_in_doubt(tmp_path: Path) -> None:
+    """Ctrl-C lists the accepted images and those in doubt."""
     accepted, doubtful = pictures(tmp_path, "accepted.jpg", "doubtful.jpg")
     gate = threading.Event()
 
@@ -238,18 +254,20 @@ def test_ctrl_c_says_which_are_accepted_and_which_may_be(tmp_path: Path) -> None
     assert (
         f"{ids['accepted.jpg']}  accepted.jpg  aceita\n{ids['doubtful.jpg']}  doubtful.jpg  em dúvida\n" in out.decode()
     )
-    assert (process.returncode, err.decode()) == (130, "frota: what became of them says: frota images status ID…\n")
+    assert (process.returncode, err.decode()) == (130, "frota: to see their status: frota images status ID…\n")
 
 
 @pytest.mark.parametrize("words", [["127.0.0.1:50051"], ["--address", "nonsense:", "a.jpg"], ["--parallel", "0", "a"]])
-def test_a_command_that_means_nothing_is_told_so_before_anything_is_sent(words: list[str]) -> None:
+def test_wrong_usage_sends_nothing(words: list[str]) -> None:
+    """Wrong usage is reported before anything is sent."""
     ran = images("send", *words)
     assert ran.status in (2, 78)
     assert "Traceback" not in ran.err
     assert ran.err
 
 
-def test_a_file_with_the_name_of_an_address_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_existing_file_is_no_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An existing file with the name of an address is sent."""
     monkeypatch.chdir(tmp_path)
     pictures(tmp_path, "photo:1")
     with fake() as server:
@@ -257,7 +275,8 @@ def test_a_file_with_the_name_of_an_address_is_a_file(tmp_path: Path, monkeypatc
     assert (ran.status, server.received[0].filename) == (0, "photo:1")
 
 
-def test_flags_may_stand_anywhere_between_the_words(tmp_path: Path) -> None:
+def test_options_mix_with_arguments(tmp_path: Path) -> None:
+    """Options may stand between the arguments."""
     first, second = pictures(tmp_path, "a.jpg", "b.jpg")
     with fake() as server:
         ran = images("send", first, "--no-wait", second, "--parallel", 1, f"127.0.0.1:{server.port}", "--json")
@@ -266,7 +285,8 @@ def test_flags_may_stand_anywhere_between_the_words(tmp_path: Path) -> None:
     assert images("status", "a" * 32, "--jsom").status == 2
 
 
-def test_nobody_who_reads_is_no_reason_for_a_long_face(tmp_path: Path) -> None:
+def test_closed_standard_output_is_no_error(tmp_path: Path) -> None:
+    """A closed standard output ends the command without a traceback."""
     pictures(tmp_path, *(f"{number}.jpg" for number in range(30)))
     with fake() as server:
         words = ("images", "send", tmp_path, f"127.0.0.1:{server.port}")

@@ -1,4 +1,4 @@
-"""What becomes of images is told to their end, whatever becomes of the stream that tells it."""
+"""Images are followed to their final status, despite interrupted streams."""
 
 import asyncio
 import subprocess
@@ -10,24 +10,29 @@ from typing import Any
 
 import pytest
 
-from frota.images.access import Access
-from frota.images.client import status_stream as module
+from frota.images.access import ClientSettings
 from frota.images.client.client import Client
-from frota.images.client.status_stream import Following
+from frota.images.client.status_stream import StatusStream, StreamTimes
 from frota.images.proto import images_pb2 as native
 from support import PATIENCE, frota, until
 from support.fake_producer import DONE, Fake, fake
 from support.images import CLEAN, images, pictures, send
 
 
-def follow(server: Fake, ids: list[str], unknown_seconds: float = 0, patience: float = PATIENCE) -> list[Any]:
+def follow(
+    server: Fake,
+    ids: list[str],
+    unknown_seconds: float = 0,
+    patience: float = PATIENCE,
+    times: StreamTimes = StreamTimes(),  # noqa: B008 -- immutable
+) -> list[Any]:
     """Follow images to their end and return the changes."""
     changes: list[native.Status] = []
 
     async def work() -> None:
-        access = Access(address=f"127.0.0.1:{server.port}", patience=patience)
+        access = ClientSettings(address=f"127.0.0.1:{server.port}", patience=patience)
         async with Client(access, lambda _: None) as client:
-            one = Following(client, changes.append, unknown_seconds)
+            one = StatusStream(client, changes.append, unknown_seconds, times)
             one.add(ids)
             one.complete()
             await one.run()
@@ -46,12 +51,12 @@ def waiting(server: Fake, path: Path, *words: object) -> Iterator["subprocess.Po
     yield process
 
 
-def test_every_change_is_told_once_though_every_new_stream_tells_it_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_SHORTEST", 0.0)
-    monkeypatch.setattr(module, "_LONGEST", 0.05)
+def test_changes_are_reported_once() -> None:
+    """Each change is reported once although every new stream repeats it."""
+    times = StreamTimes(shortest=0.0, longest=0.05)
     with fake(states=lambda _: (native.WORKING,)) as server:
         server.names = {"a" * 32: "a.jpg"}
-        thread = threading.Thread(target=lambda: told.extend(follow(server, ["a" * 32])))
+        thread = threading.Thread(target=lambda: told.extend(follow(server, ["a" * 32], times=times)))
         told: list[Any] = []
         thread.start()
         until(lambda: len(server.watched) >= 5, "there are no new streams")
@@ -60,7 +65,8 @@ def test_every_change_is_told_once_though_every_new_stream_tells_it_again(monkey
     assert [state for _, state in told] == [native.WORKING, native.DONE]
 
 
-def test_more_images_than_one_question_takes_are_all_told_to_their_end() -> None:
+def test_more_images_than_a_request_holds() -> None:
+    """More images than one request holds are all followed to their end."""
     ids = [f"{number:032x}" for number in range(2500)]
     with fake() as server:
         server.names = dict.fromkeys(ids, "a.jpg")
@@ -69,7 +75,8 @@ def test_more_images_than_one_question_takes_are_all_told_to_their_end() -> None
     assert max(map(len, server.watched)) == 1000
 
 
-def test_an_image_for_which_there_was_no_room_is_asked_for_as_soon_as_there_is() -> None:
+def test_waiting_image_joins_the_stream() -> None:
+    """An image beyond the limit of a request joins as soon as another is done."""
     ids = [f"{number:032x}" for number in range(1001)]
     names = dict.fromkeys(ids, "queued.jpg") | {ids[0]: "done.jpg", ids[-1]: "done.jpg"}
     told: list[Any] = []
@@ -83,7 +90,8 @@ def test_an_image_for_which_there_was_no_room_is_asked_for_as_soon_as_there_is()
     assert sorted(image for image, state in told if state == native.DONE) == ids
 
 
-def test_a_server_that_is_started_again_meanwhile_goes_on_telling(tmp_path: Path) -> None:
+def test_stream_survives_a_server_restart(tmp_path: Path) -> None:
+    """After a restart of the server, the stream continues."""
     (path,) = pictures(tmp_path, "a.jpg")
     with fake(states=lambda _: (native.QUEUED,)) as server, waiting(server, path) as process:
         server.restart()
@@ -93,7 +101,8 @@ def test_a_server_that_is_started_again_meanwhile_goes_on_telling(tmp_path: Path
     assert len(server.received) == 1
 
 
-def test_a_server_that_goes_for_good_leaves_the_ids_of_what_it_had_accepted(tmp_path: Path) -> None:
+def test_lost_server_leaves_accepted_ids(tmp_path: Path) -> None:
+    """If the server stays away, the command prints the ids of accepted images."""
     (path,) = pictures(tmp_path, "a.jpg")
     with fake(states=lambda _: (native.QUEUED,)) as server, waiting(server, path, "--patience", 1) as process:
         server.stop()
@@ -103,10 +112,11 @@ def test_a_server_that_goes_for_good_leaves_the_ids_of_what_it_had_accepted(tmp_
     assert "gave up after" in err.decode()
 
 
-def test_an_image_that_the_server_does_not_know_yet_is_asked_for_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_UNKNOWN_PAUSE", 0.01)
+def test_unknown_image_is_queried_again() -> None:
+    """An image that is still unknown is queried again."""
+    times = StreamTimes(unknown_retry=0.01)
     with fake() as server:
-        thread = threading.Thread(target=lambda: told.extend(follow(server, ["a" * 32], PATIENCE)))
+        thread = threading.Thread(target=lambda: told.extend(follow(server, ["a" * 32], PATIENCE, times=times)))
         told: list[Any] = []
         thread.start()
         until(lambda: len(server.watched) >= 3, "it is not asked for again")
@@ -115,7 +125,8 @@ def test_an_image_that_the_server_does_not_know_yet_is_asked_for_again(monkeypat
     assert [state for _, state in told] == list(DONE)
 
 
-def test_an_image_that_nobody_knows_any_more_is_neither_done_nor_waited_for_for_ever(tmp_path: Path) -> None:
+def test_unknown_image_fails_in_the_end(tmp_path: Path) -> None:
+    """An image that stays unknown fails the command after the time limit."""
     with fake(states=lambda _: (native.UNKNOWN,)) as server:
         ran = send(server, "--patience", 1, *pictures(tmp_path, "a.jpg"))
     assert ran.status == 1
@@ -123,8 +134,9 @@ def test_an_image_that_nobody_knows_any_more_is_neither_done_nor_waited_for_for_
     assert server.received[0].id in ran.lines[-1]
 
 
-def test_a_stream_that_says_nothing_is_opened_again_over_another_connection(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_FIRST_ANSWER", 0.3)
+def test_silent_stream_replaces_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream without a first status is reopened over a new connection."""
+    times = StreamTimes(first_status=0.3)
     peers: list[str] = []
     with fake() as server:
         server.names = {"a" * 32: "a.jpg"}
@@ -139,12 +151,13 @@ def test_a_stream_that_says_nothing_is_opened_again_over_another_connection(monk
 
         monkeypatch.setattr(server, "_watch", silent)
         server.restart()
-        assert follow(server, ["a" * 32])[-1] == ("a" * 32, native.DONE)
+        assert follow(server, ["a" * 32], times=times)[-1] == ("a" * 32, native.DONE)
     first, second = peers
     assert first != second
 
 
-def test_status_says_what_is_known_and_where_the_result_is() -> None:
+def test_status_prints_state_and_url() -> None:
+    """The status command prints the state, and the URL of the result."""
     with fake() as server:
         server.names = {"a" * 32: "férias.jpg"}
         address = ("--address", f"127.0.0.1:{server.port}")
@@ -161,7 +174,8 @@ def test_status_says_what_is_known_and_where_the_result_is() -> None:
 
 
 @pytest.mark.parametrize(("state", "status"), [(native.DEAD, 1), (native.QUEUED, 0), (native.WORKING, 0)])
-def test_status_fails_for_a_dead_image_and_not_for_one_on_its_way(state: int, status: int) -> None:
+def test_status_fails_for_dead_images_only(state: int, status: int) -> None:
+    """The status command fails for a dead image, not for a queued or working one."""
     with fake(states=lambda _: (state,)) as server:
         server.names = {"a" * 32: "a.jpg"}
         ran = images("status", "a" * 32, "--address", f"127.0.0.1:{server.port}")
@@ -174,7 +188,8 @@ def test_status_fails_for_a_dead_image_and_not_for_one_on_its_way(state: int, st
     assert f"{'a' * 32}  a.jpg  {words[state]}" in ran.out
 
 
-def test_status_watch_prints_every_change_until_the_end_of_all() -> None:
+def test_watch_prints_changes_until_final() -> None:
+    """`--watch` prints every change until all images have a final state."""
     with fake() as server:
         server.names = {"a" * 32: "a.jpg"}
         ran = images("status", "a" * 32, "b" * 32, "--watch", "--json", "--address", f"127.0.0.1:{server.port}")

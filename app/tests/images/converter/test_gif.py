@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from frota.images.converter.grayscale import convert
-from frota.images.formats import BadImage, look
+from frota.images.formats import BadImage, read_header
 from support.pictures import decode, encode, photo
 
 PALETTE = bytes((90, 90, 90, 255, 0, 0, 0, 0, 255, 40, 40, 40))  # 0 is no white: what it fills is seen
@@ -55,26 +55,28 @@ TEXT = b"\x21\x01\x0c" + bytes(12) + b"\x02hi\x00"
 @pytest.mark.parametrize("transparent", [None, 0, 2])
 @pytest.mark.parametrize("background", [0, 2])
 @pytest.mark.parametrize("before", [b"", COMMENT, APPLICATION, TEXT, COMMENT + APPLICATION], ids=len)
-def test_what_the_first_frame_does_not_cover_is_white(
-    before: bytes, background: int, transparent: int | None, disposal: int
-) -> None:
+def test_uncovered_canvas_is_white(before: bytes, background: int, transparent: int | None, disposal: int) -> None:
+    """The canvas outside of the first frame is white."""
     data = gif(before, control(transparent, disposal), frame(5, 3, 4, 2), TRAILER, background=background)
     expected = np.full((12, 16), WHITE)
     expected[3:5, 5:9] = RED
     assert np.array_equal(grey(data), expected)
 
 
-def test_what_is_transparent_in_the_first_frame_is_white_too() -> None:
+def test_transparent_pixels_are_white() -> None:
+    """Transparent pixels of the first frame are white."""
     assert (grey(gif(control(1), frame(5, 3, 4, 2), TRAILER)) == WHITE).all()
 
 
-def test_a_palette_of_the_frame_counts_more_than_that_of_all() -> None:
+def test_local_palette_wins() -> None:
+    """A frame's palette takes precedence over the global one."""
     green = bytes((0, 0, 0, 0, 255, 0)) + bytes(6)
     for whole in (PALETTE, b""):
         assert grey(gif(frame(1, 1, 2, 2, palette=green), TRAILER, palette=whole))[1, 1] == 150
 
 
-def test_a_frame_beyond_the_canvas_makes_it_larger_as_in_browsers() -> None:
+def test_oversized_frame_enlarges_the_canvas() -> None:
+    """A frame beyond the canvas enlarges it, as in browsers."""
     found = grey(gif(frame(14, 10, 4, 4), TRAILER))
     assert found.shape == (14, 18)
     assert (found[10:, 14:] == RED).all()
@@ -82,7 +84,8 @@ def test_a_frame_beyond_the_canvas_makes_it_larger_as_in_browsers() -> None:
 
 
 @pytest.mark.parametrize("size", [(0, 5), (5, 0), (0, 0)])
-def test_a_frame_without_pixels_is_refused(size: tuple[int, int]) -> None:
+def test_empty_frame_is_rejected(size: tuple[int, int]) -> None:
+    """A frame without pixels is rejected."""
     with pytest.raises(BadImage) as caught:
         convert(gif(frame(0, 0, *size), TRAILER), ".png")
     assert caught.value.code == "damaged"
@@ -92,46 +95,52 @@ TAILS = [bytes(64), bytes(4096), b"\r\n" * 99, b"<html>" * 20, b"\xff" * 100, b"
 
 
 @pytest.mark.parametrize("tail", TAILS, ids=range(len(TAILS)))
-def test_what_comes_after_the_trailer_is_no_matter(tail: bytes) -> None:
+def test_data_after_the_trailer_are_ignored(tail: bytes) -> None:
+    """Data behind the trailer are ignored."""
     for data in (
         encode(photo(40, 30).quantize(16), "GIF"),
         gif(COMMENT, frame(0, 0, 9, 9), frame(2, 2, 3, 3), TRAILER),
     ):
-        assert look(data + tail) == look(data)
+        assert read_header(data + tail) == read_header(data)
         assert convert(data + tail, ".png") == convert(data, ".png")
 
 
-def test_a_missing_trailer_is_no_matter_where_every_frame_is_whole() -> None:
+def test_missing_trailer_is_accepted() -> None:
+    """A missing trailer is accepted if all frames are complete."""
     data = gif(APPLICATION, control(), frame(0, 0, 16, 12), COMMENT, control(), frame(2, 2, 3, 3))
     assert convert(data, ".png") == convert(data + TRAILER, ".png")
 
 
-def test_a_frame_that_is_cut_is_refused_wherever_it_is() -> None:
+def test_truncated_frame_is_rejected() -> None:
+    """A file truncated inside of any frame is rejected."""
     first, second = gif(APPLICATION, control(), frame(0, 0, 16, 12)), control() + frame(2, 2, 9, 9)
     whole_frames = (len(first), len(first) + len(control()), len(first + second))
     for end in range(14, len(first + second)):
         if end not in whole_frames:
             with pytest.raises(BadImage) as caught:
-                look((first + second)[:end])
+                read_header((first + second)[:end])
             assert caught.value.code == "truncated", end
 
 
 @pytest.mark.parametrize(("interlace", "colours"), list(itertools.product((False, True), (2, 16, 256))))
-def test_a_frame_of_the_whole_canvas_is_what_an_independent_decoder_sees(interlace: bool, colours: int) -> None:
+def test_full_frame_equals_an_independent_decoder(interlace: bool, colours: int) -> None:
+    """A frame of the whole canvas equals the picture of an independent decoder."""
     data = encode(photo(41, 29).quantize(colours), "GIF", interlace=interlace)
     found = imagecodecs.gif_decode(data, index=0)[..., :3]
     assert np.abs(grey(data) - found @ np.array([0.299, 0.587, 0.114])).max() <= 1
 
 
-def test_a_gif_of_very_many_blocks_is_left_to_who_decodes_it() -> None:
+def test_many_blocks_are_left_to_the_decoder() -> None:
+    """A GIF with very many blocks is accepted without reading them all."""
     data = gif(b"\x21\xfe" + b"\x01x" * 300_000)  # not even a frame
-    assert look(data).format == "GIF"
+    assert read_header(data).format == "GIF"
     with pytest.raises(BadImage):
         convert(data, ".png")
 
 
 def test_empty_extensions_count_as_blocks() -> None:
+    """Empty extensions count against the limit of blocks."""
     data = gif(b"\x21\xfe\0" * 300_000)  # not even a frame
-    assert look(data).format == "GIF"
+    assert read_header(data).format == "GIF"
     with pytest.raises(BadImage):
         convert(data, ".png")

@@ -1,4 +1,4 @@
-"""A JPEG that lacks its end, or says nothing of its colours, is taken as browsers take it; half of one never is."""
+"""JPEGs without end marker or colour information are handled as by browsers; truncated ones are rejected."""
 
 import asyncio
 import itertools
@@ -13,8 +13,8 @@ from PIL import Image, ImageChops
 
 from frota.images.converter import lossless
 from frota.images.converter.grayscale import convert
-from frota.images.formats import BadImage, look
-from frota.images.producer.submission import Offer, RefusedError
+from frota.images.formats import BadImage, read_header
+from frota.images.producer.submission import SubmissionRejected, SubmittedImage
 from support.intake import Broker, Bucket, intake
 from support.pictures import decode, encode, p3_profile, photo
 
@@ -34,7 +34,7 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
 @pytest.fixture(params=["with libturbojpeg", "without libturbojpeg"], autouse=True)
 def both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "without libturbojpeg":
-        monkeypatch.setattr(lossless, "_turbo", lambda: None)
+        monkeypatch.setattr(lossless, "_turbo_jpeg", lambda: None)
     elif not lossless.available():
         pytest.skip("libturbojpeg.so.0 is not installed")
 
@@ -53,22 +53,25 @@ def refusal(data: bytes, extension: str = ".jpg") -> BadImage:
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("extension", [".jpg", ".png"])
 @pytest.mark.parametrize("tail", [b"", b"\xff", b"\xff\xff"], ids=repr)
-def test_a_jpeg_that_lacks_only_its_end_is_converted_as_the_whole_one(kind: str, extension: str, tail: bytes) -> None:
+def test_missing_end_marker_is_accepted(kind: str, extension: str, tail: bytes) -> None:
+    """A JPEG that lacks only its end marker is converted like the complete one."""
     data = picture(kind)
     assert data.endswith(END)
-    assert look(data[:-2] + tail).open_ended
+    assert read_header(data[:-2] + tail).unterminated
     assert convert(data[:-2] + tail, extension) == convert(data, extension)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("tail", [bytes(70), b"\r\n", b"</html>"], ids=range(3))
-def test_what_comes_instead_of_the_end_is_no_matter(kind: str, tail: bytes) -> None:
+def test_bytes_instead_of_the_end_are_ignored(kind: str, tail: bytes) -> None:
+    """Bytes instead of the end marker are ignored."""
     data = picture(kind)
     assert apart(data[:-2] + tail, decode(convert(data, ".png").data), ".png") <= 2
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_jpeg_that_is_cut_within_its_last_scan_is_refused(kind: str) -> None:
+def test_truncation_in_the_last_scan_is_rejected(kind: str) -> None:
+    """A JPEG truncated inside of its last scan is rejected."""
     data = picture(kind)
     scan = data.rindex(b"\xff\xda")
     restarts = [at for at in range(scan, len(data) - 8) if data[at] == 0xFF and 0xD0 <= data[at + 1] <= 0xD7][-12:]
@@ -78,7 +81,8 @@ def test_a_jpeg_that_is_cut_within_its_last_scan_is_refused(kind: str) -> None:
             assert refusal(data[:end], extension).code == "truncated", len(data) - end
 
 
-def test_a_jpeg_that_is_cut_between_two_scans_is_refused_without_being_decoded() -> None:
+def test_truncation_between_scans_is_rejected() -> None:
+    """A JPEG truncated between two scans is rejected without decoding."""
     data = picture("progressive")
     scans = [at for at in range(len(data)) if data[at : at + 2] == b"\xff\xda"]
     assert len(scans) > 3
@@ -86,27 +90,28 @@ def test_a_jpeg_that_is_cut_between_two_scans_is_refused_without_being_decoded()
         tables = data.rindex(b"\xff\xc4", 0, start)
         for end in (start, tables):
             with pytest.raises(BadImage) as caught:
-                look(data[:end])
+                read_header(data[:end])
             assert caught.value.code == "truncated"
 
 
-def test_of_a_jpeg_without_its_end_nothing_is_made_up_where_it_is_one_colour() -> None:
+def test_truncation_in_one_colour_is_rejected() -> None:
     """What a decoder makes up then looks like what was there: it must not be taken for it."""
     flat = encode(Image.new("RGB", (640, 480), (200, 30, 40)), "JPEG")
     assert convert(flat[:-2], ".png") == convert(flat, ".png")
     assert refusal(flat[: len(flat) - 40]).code == "truncated"
 
 
-def test_a_producer_takes_what_lacks_only_its_end_and_refuses_what_is_cut(tmp_path: Path) -> None:
+def test_producer_rejects_truncated_jpegs(tmp_path: Path) -> None:
+    """The producer accepts a JPEG without its end marker, and rejects a truncated one."""
     data = picture("baseline")
 
     async def run() -> None:
         broker = Broker()
         async with intake(tmp_path, broker, Bucket()) as taking:
-            await taking.accept(Offer.of("whole.jpg", "", ""), data[:-2], 30)
+            await taking.accept(SubmittedImage.of("whole.jpg", "", ""), data[:-2], 30)
             for cut in (data[:-20], data[: len(data) * 3 // 4]):
-                with pytest.raises(RefusedError, match="truncada"):
-                    await taking.accept(Offer.of("cut.jpg", "", ""), cut, 30)
+                with pytest.raises(SubmissionRejected, match="truncada"):
+                    await taking.accept(SubmittedImage.of("cut.jpg", "", ""), cut, 30)
         assert len(broker.published) == 1
 
     asyncio.run(run())
@@ -122,10 +127,11 @@ def samsungs(*parts: bytes) -> bytes:
 
 
 @pytest.mark.parametrize("extension", [".jpg", ".png"])
-def test_a_panorama_without_its_end_in_front_of_its_cameras_own_data_is_taken(extension: str) -> None:
+def test_samsung_panorama_is_accepted(extension: str) -> None:
+    """A panorama that lacks its end marker before Samsung's trailer is accepted."""
     data = picture("baseline")
     trailer = samsungs(b"\0\0\x01\x0aImage_UTC_Data1", bytes(range(256)) * 40 + END + b"\xff\xc3" * 9)
-    assert look(data[:-2] + trailer).open_ended
+    assert read_header(data[:-2] + trailer).unterminated
     assert convert(data[:-2] + trailer, extension) == convert(data, extension)
     assert convert(data + trailer, extension) == convert(data, extension)
     assert refusal(data[:-60] + trailer).code == "truncated"
@@ -133,14 +139,16 @@ def test_a_panorama_without_its_end_in_front_of_its_cameras_own_data_is_taken(ex
 
 @pytest.mark.parametrize("size", [0, 1, 12, 2**31, 2**32 - 1])
 @pytest.mark.parametrize("distance", [0, 5, 2**32 - 1])
-def test_a_broken_trailer_does_no_harm(size: int, distance: int) -> None:
+def test_malformed_trailer_is_harmless(size: int, distance: int) -> None:
+    """A malformed trailer is handled as image data."""
     data = picture("baseline") + struct.pack("<4sIIHHII", b"SEFH", 107, 2**32 - 1, 0, 1, distance, 9)
     data += struct.pack("<I4s", size, b"SEFT")
-    assert look(data).width == 75
+    assert read_header(data).width == 75
     assert convert(data, ".png") == convert(picture("baseline"), ".png")
 
 
-def test_what_some_cameras_write_into_a_sequential_scan_is_no_matter_where_the_end_is_missing() -> None:
+def test_odd_scan_parameters_are_ignored() -> None:
+    """Wrong spectral parameters of a sequential scan are ignored."""
     data = bytearray(picture("baseline"))
     scan = data.index(b"\xff\xda")
     data[scan + 5 + 2 * data[scan + 4] : scan + 8 + 2 * data[scan + 4]] = bytes(3)
@@ -159,7 +167,8 @@ def apart(data: bytes, expected: Image.Image, extension: str) -> int:
 
 
 @pytest.mark.parametrize("extension", [".jpg", ".png"])
-def test_ink_is_taken_for_adobes_whether_it_says_so_or_not_as_in_browsers(extension: str) -> None:
+def test_cmyk_is_inverted_as_in_browsers(extension: str) -> None:
+    """CMYK is inverted as Adobe's, with or without a marker, as in browsers."""
     marked = encode(photo(75, 52).convert("CMYK"), "JPEG", subsampling=0, quality=95)
     unmarked = without_marker(marked, b"\xff\xee")
     assert apart(marked, photo(75, 52), extension) <= 6
@@ -168,7 +177,8 @@ def test_ink_is_taken_for_adobes_whether_it_says_so_or_not_as_in_browsers(extens
 
 @pytest.mark.parametrize("extension", [".jpg", ".png"])
 @pytest.mark.parametrize("subsampling", ["444", "420"])
-def test_ink_as_brightness_and_colours_is_shown_right(subsampling: str, extension: str) -> None:
+def test_ycck_is_converted(subsampling: str, extension: str) -> None:
+    """YCCK is converted right."""
     ink = 255 - np.asarray(photo(75, 52).convert("CMYK"))
     options: dict[str, Any] = {"colorspace": "CMYK", "outcolorspace": "YCCK", "subsampling": subsampling}
     data = bytes(imagecodecs.jpeg8_encode(ink, level=97, **options))
@@ -178,7 +188,8 @@ def test_ink_as_brightness_and_colours_is_shown_right(subsampling: str, extensio
 
 @pytest.mark.parametrize("extension", [".jpg", ".png"])
 @pytest.mark.parametrize("says_so", [True, False])
-def test_red_green_and_blue_are_told_by_their_names_where_no_marker_does(says_so: bool, extension: str) -> None:
+def test_component_ids_identify_rgb(says_so: bool, extension: str) -> None:
+    """Component ids identify RGB if no marker does."""
     rgb = np.asarray(photo(75, 52))
     data = bytes(imagecodecs.jpeg8_encode(rgb, level=97, colorspace="RGB", outcolorspace="RGB"))
     frame = data.index(b"\xff\xc0")
@@ -203,23 +214,26 @@ def of_two_components() -> bytes:
 
 
 @pytest.mark.parametrize("make", [of_twelve_bits, lossless_one, of_two_components])
-def test_jpegs_that_browsers_do_not_know_are_refused_when_they_are_handed_in(make: Any) -> None:
+def test_unsupported_jpegs_are_rejected(make: Any) -> None:
+    """JPEGs that browsers do not support are rejected by the header."""
     with pytest.raises(BadImage) as caught:
-        look(make())
+        read_header(make())
     assert caught.value.code == "unsupported"
     assert "JPEG comum" in caught.value.text
 
 
 @pytest.mark.parametrize("code", [0xC3, 0xC5, 0xC6, 0xC7, 0xCB, 0xCD, 0xCE, 0xCF])
-def test_every_other_kind_of_frame_is_refused(code: int) -> None:
+def test_other_frame_types_are_rejected(code: int) -> None:
+    """Every other frame type is rejected."""
     data = bytearray(picture("baseline"))
     data[data.index(b"\xff\xc0") + 1] = code
     with pytest.raises(BadImage) as caught:
-        look(bytes(data))
+        read_header(bytes(data))
     assert caught.value.code == "unsupported"
 
 
-def test_the_independent_decoder_sees_the_same_brightness() -> None:
+def test_result_equals_an_independent_decoder() -> None:
+    """The result equals the luma of an independent decoder."""
     for quality, subsampling in itertools.product((60, 95), (0, 1, 2)):
         data = encode(photo(75, 52), "JPEG", quality=quality, subsampling=subsampling)
         found = imagecodecs.jpeg8_decode(data) @ np.array([0.299, 0.587, 0.114])

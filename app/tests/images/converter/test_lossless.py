@@ -21,7 +21,8 @@ def levels_apart(one: Image.Image, other: Image.Image) -> int:
 @pytest.mark.parametrize("progressive", [False, True])
 @pytest.mark.parametrize("subsampling", [0, 1, 2])
 @pytest.mark.parametrize("quality", [30, 85, 95])
-def test_the_result_is_within_two_levels_of_what_was_sent(quality: int, subsampling: int, progressive: bool) -> None:
+def test_result_is_within_two_levels(quality: int, subsampling: int, progressive: bool) -> None:
+    """The result is within two levels of the source."""
     source = encode(photo(), "JPEG", quality=quality, subsampling=subsampling, progressive=progressive)
     result = lossless.grey(source, 1)
     assert result
@@ -30,7 +31,8 @@ def test_the_result_is_within_two_levels_of_what_was_sent(quality: int, subsampl
 
 
 @needs_library
-def test_a_grey_jpeg_keeps_every_pixel() -> None:
+def test_grey_jpeg_keeps_every_pixel() -> None:
+    """A grey JPEG keeps every pixel."""
     source = encode(photo().convert("L"), "JPEG")
     result = lossless.grey(source, 1)
     assert result
@@ -38,7 +40,8 @@ def test_a_grey_jpeg_keeps_every_pixel() -> None:
 
 
 @needs_library
-def test_a_turned_jpeg_keeps_every_pixel_save_for_rounding() -> None:
+def test_rotated_jpeg_keeps_every_pixel() -> None:
+    """A rotated JPEG keeps every pixel save for rounding."""
     source = encode(photo(64, 48).convert("L"), "JPEG")
     result = lossless.grey(source, 6)
     assert result
@@ -46,7 +49,8 @@ def test_a_turned_jpeg_keeps_every_pixel_save_for_rounding() -> None:
 
 
 @needs_library
-def test_a_turn_that_would_move_cut_blocks_is_declined() -> None:
+def test_rotation_of_partial_blocks_is_declined() -> None:
+    """A rotation that would move partial blocks returns None."""
     source = encode(photo(61, 48), "JPEG")
     assert lossless.grey(source, 2) is None
     assert lossless.grey(source, 1)
@@ -63,31 +67,35 @@ def test_a_turn_that_would_move_cut_blocks_is_declined() -> None:
     ],
     ids=["CMYK", "RGB", "PNG", "nothing"],
 )
-def test_what_holds_no_brightness_of_its_own_is_declined(source: bytes) -> None:
+def test_source_without_luma_is_declined(source: bytes) -> None:
+    """A source without luma of its own returns None."""
     assert lossless.grey(source, 1) is None
 
 
 @needs_library
 @pytest.mark.parametrize("progressive", [False, True])
-def test_data_that_end_before_the_picture_does_are_a_loss(progressive: bool) -> None:
+def test_truncated_data_are_damaged(progressive: bool) -> None:
+    """Truncated data raise DamagedJpeg."""
     source = encode(photo(), "JPEG", progressive=progressive)
     for cut in (source[: len(source) // 2], source[: len(source) // 2] + b"\xff\xd9"):
-        with pytest.raises(lossless.Loss):
+        with pytest.raises(lossless.DamagedJpeg):
             lossless.grey(cut, 1)
-        with pytest.raises(lossless.Loss):
+        with pytest.raises(lossless.DamagedJpeg):
             lossless.check(cut)
     lossless.check(source)
 
 
 @needs_library
-def test_a_harmless_oddity_leaves_the_decision_to_others() -> None:
+def test_harmless_warning_is_declined() -> None:
+    """A harmless warning returns None."""
     source = encode(photo(), "JPEG")
     assert lossless.grey(source[:2] + b"odd" + source[2:], 1) is None
     lossless.check(source[:2] + b"odd" + source[2:])
 
 
 @needs_library
-def test_nothing_is_kept_of_what_was_converted() -> None:
+def test_conversion_leaks_no_memory() -> None:
+    """Conversions do not leak memory."""
     growth = """
 import sys
 from frota.images.converter import lossless
@@ -97,7 +105,7 @@ def convert(times):
     for _ in range(times):
         lossless.grey(good, 1)
         try: lossless.grey(bad, 1)
-        except lossless.Loss: pass
+        except lossless.DamagedJpeg: pass
     return int(open("/proc/self/statm").read().split()[1])
 before = convert(20)
 print(convert(400) - before)

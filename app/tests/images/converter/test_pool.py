@@ -14,15 +14,15 @@ import pytest
 import uvloop
 
 from frota.images.converter.grayscale import convert
-from frota.images.converter.pool import MEMORY, Pool
-from frota.images.formats import BadImage, Grey
+from frota.images.converter.pool import DEFAULT_MEMORY_BYTES, ConverterPool
+from frota.images.formats import BadImage, GreyImage
 from frota.images.producer.submission import _DECODE_BYTES
 from support import FULL, PATIENCE
 from support.pictures import encode, photo, png_bomb, samples
 
 GOOD = encode(photo(), "JPEG")
 SLOW_SIDE, SLOW_PIXELS = 24_000, 600_000_000
-LARGE = encode(photo().resize((3000, 2000)), "JPEG")
+LARGE_IMAGE_PIXELS = encode(photo().resize((3000, 2000)), "JPEG")
 ENOUGH = 8 << 30  # bytes of address space, not of memory
 
 
@@ -37,7 +37,7 @@ def run(test: Callable[[], Coroutine[Any, Any, None]], loop: Callable[[], Any] =
         runner.run(asyncio.wait_for(test(), 2 * PATIENCE))
 
 
-async def refusal(conversion: Coroutine[Any, Any, Grey] | asyncio.Task[Grey]) -> BadImage:
+async def refusal(conversion: Coroutine[Any, Any, GreyImage] | asyncio.Task[GreyImage]) -> BadImage:
     with pytest.raises(BadImage) as caught:
         await conversion
     return caught.value
@@ -73,9 +73,11 @@ def alive(pid: int) -> bool:
 
 
 @pytest.mark.parametrize("loop", [uvloop.new_event_loop, asyncio.new_event_loop])
-def test_a_child_converts_as_its_parent_would(loop: Callable[[], Any]) -> None:
+def test_child_equals_the_parent(loop: Callable[[], Any]) -> None:
+    """A child's result equals that of the parent."""
+
     async def test() -> None:
-        async with Pool(2, 10, MEMORY) as pool:
+        async with ConverterPool(2, 10, DEFAULT_MEMORY_BYTES) as pool:
             for extension in (".jpg", ".png"):
                 results = await asyncio.gather(*(pool.convert(data, extension) for data in samples().values()))
                 assert results == [convert(data, extension) for data in samples().values()]
@@ -83,12 +85,13 @@ def test_a_child_converts_as_its_parent_would(loop: Callable[[], Any]) -> None:
     run(test, loop)
 
 
-def test_a_large_image_is_named_by_its_path(tmp_path: Path) -> None:
+def test_large_image_is_given_by_path(tmp_path: Path) -> None:
+    """A large image is passed by its path."""
     path = tmp_path / "câmera \udcff.jpg"
     path.write_bytes(GOOD)
 
     async def test() -> None:
-        async with Pool(1, 10, MEMORY) as pool:
+        async with ConverterPool(1, 10, DEFAULT_MEMORY_BYTES) as pool:
             assert await pool.convert(path, ".jpg") == convert(GOOD, ".jpg")
             assert (await refusal(pool.convert(tmp_path / "nothing", ".jpg"))).code == "unreadable"
             assert await pool.convert(path, ".jpg") == convert(GOOD, ".jpg")
@@ -97,29 +100,34 @@ def test_a_large_image_is_named_by_its_path(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("extension", [".PNG", "." + "é" * 300, ".\udcff", ""])
-def test_any_extension_will_do(extension: str) -> None:
+def test_any_extension_is_accepted(extension: str) -> None:
+    """Any extension is accepted."""
+
     async def test() -> None:
-        async with Pool(1, 10, MEMORY) as pool:
+        async with ConverterPool(1, 10, DEFAULT_MEMORY_BYTES) as pool:
             assert await pool.convert(GOOD, extension) == convert(GOOD, extension)
 
     run(test)
 
 
-def test_an_image_that_is_larger_than_a_pipe_goes_both_ways() -> None:
+def test_image_larger_than_a_pipe() -> None:
+    """An image larger than the pipes is converted."""
     picture = encode(photo().resize((1300, 1000)), "PNG", compress_level=0)
     assert len(picture) > 3 << 20
 
     async def test() -> None:
-        async with Pool(1, 10, MEMORY) as pool:
+        async with ConverterPool(1, 10, DEFAULT_MEMORY_BYTES) as pool:
             results = await asyncio.gather(*(pool.convert(picture, ".png") for _ in range(5)))
             assert set(results) == {convert(picture, ".png")}
 
     run(test)
 
 
-def test_a_bad_image_is_refused_and_the_next_is_served_by_the_same_child() -> None:
+def test_bad_image_keeps_the_child() -> None:
+    """After a bad image, the same child converts the next."""
+
     async def test() -> None:
-        async with Pool(1, 10, MEMORY) as pool:
+        async with ConverterPool(1, 10, DEFAULT_MEMORY_BYTES) as pool:
             before = pool.pids()
             for bad, code in ((b"", "empty"), (b"only text\n", "unsupported"), (GOOD[:-20], "truncated")):
                 assert (await refusal(pool.convert(bad, ".jpg"))).code == code
@@ -132,9 +140,11 @@ def test_a_bad_image_is_refused_and_the_next_is_served_by_the_same_child() -> No
     run(test)
 
 
-def test_an_image_that_takes_too_long_is_refused_and_the_next_is_served(slow: bytes) -> None:
+def test_timeout_rejects_one_image(slow: bytes) -> None:
+    """An image that exceeds the timeout fails, and the next is converted."""
+
     async def test() -> None:
-        async with Pool(1, 1, ENOUGH, SLOW_PIXELS) as pool:
+        async with ConverterPool(1, 1, ENOUGH, SLOW_PIXELS) as pool:
             before = pool.pids()
             endless = asyncio.create_task(pool.convert(slow, ".png"))
             behind = asyncio.create_task(pool.convert(GOOD, ".jpg"))
@@ -145,9 +155,11 @@ def test_an_image_that_takes_too_long_is_refused_and_the_next_is_served(slow: by
     run(test)
 
 
-def test_the_time_of_an_image_ends_with_the_image() -> None:
+def test_timeout_is_per_image() -> None:
+    """The timeout counts per image."""
+
     async def test() -> None:
-        async with Pool(1, 1, MEMORY) as pool:
+        async with ConverterPool(1, 1, DEFAULT_MEMORY_BYTES) as pool:
             await pool.convert(GOOD, ".jpg")
             before = pool.pids()
             await asyncio.sleep(1.2)  # longer than an image may take, and nothing happens
@@ -157,9 +169,11 @@ def test_the_time_of_an_image_ends_with_the_image() -> None:
     run(test)
 
 
-def test_a_child_that_dies_costs_its_image_and_no_other(slow: bytes) -> None:
+def test_crash_fails_one_image(slow: bytes) -> None:
+    """A crashed child fails only the image that it was converting."""
+
     async def test() -> None:
-        async with Pool(1, 30, ENOUGH, SLOW_PIXELS) as pool:
+        async with ConverterPool(1, 30, ENOUGH, SLOW_PIXELS) as pool:
             (pid,) = pool.pids()
             tasks = [asyncio.create_task(pool.convert(data, ".jpg")) for data in (slow, GOOD, GOOD, GOOD)]
             await busy(pid)
@@ -171,9 +185,11 @@ def test_a_child_that_dies_costs_its_image_and_no_other(slow: bytes) -> None:
     run(test)
 
 
-def test_a_child_that_dies_while_idle_is_replaced() -> None:
+def test_idle_child_is_replaced() -> None:
+    """A child that exits while idle is replaced."""
+
     async def test() -> None:
-        async with Pool(1, 10, MEMORY) as pool:
+        async with ConverterPool(1, 10, DEFAULT_MEMORY_BYTES) as pool:
             for _ in range(3):
                 (pid,) = pool.pids()
                 os.kill(pid, signal.SIGKILL)
@@ -183,11 +199,12 @@ def test_a_child_that_dies_while_idle_is_replaced() -> None:
     run(test)
 
 
-def test_an_image_that_needs_too_much_memory_is_refused_and_the_next_is_served() -> None:
+def test_memory_limit_rejects_one_image() -> None:
+    """An image that exceeds the memory limit fails, and the next is converted."""
     bomb = png_bomb(20_000, depth=8)
 
     async def test() -> None:
-        async with Pool(1, 20, 300 << 20, SLOW_PIXELS) as pool:
+        async with ConverterPool(1, 20, 300 << 20, SLOW_PIXELS) as pool:
             before = pool.pids()
             assert (await refusal(pool.convert(bomb, ".jpg"))).code == "memory"
             assert await pool.convert(GOOD, ".jpg") == convert(GOOD, ".jpg")
@@ -196,20 +213,24 @@ def test_an_image_that_needs_too_much_memory_is_refused_and_the_next_is_served()
     run(test)
 
 
-def test_an_idle_child_takes_little_memory() -> None:
+def test_idle_child_is_small() -> None:
+    """An idle child takes little memory."""
+
     async def test() -> None:
-        async with Pool(1, 10, MEMORY) as pool:
+        async with ConverterPool(1, 10, DEFAULT_MEMORY_BYTES) as pool:
             await pool.convert(GOOD, ".jpg")
             assert own_memory(pool.pids()[0]) < 30 << 20
 
     run(test)
 
 
-def test_signals_to_the_whole_group_do_not_end_a_conversion() -> None:
+def test_group_signals_are_ignored() -> None:
+    """Signals to the process group do not end a conversion."""
+
     async def test() -> None:
-        async with Pool(1, 20, MEMORY) as pool:
+        async with ConverterPool(1, 20, DEFAULT_MEMORY_BYTES) as pool:
             (pid,) = pool.pids()
-            task = asyncio.create_task(pool.convert(LARGE, ".png"))
+            task = asyncio.create_task(pool.convert(LARGE_IMAGE_PIXELS, ".png"))
             await busy(pid)
             for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
                 os.kill(pid, number)
@@ -219,9 +240,11 @@ def test_signals_to_the_whole_group_do_not_end_a_conversion() -> None:
     run(test)
 
 
-def test_children_end_with_their_pool_even_in_the_middle_of_an_image(slow: bytes) -> None:
+def test_children_end_with_their_pool(slow: bytes) -> None:
+    """Closing the pool ends the children, also during a conversion."""
+
     async def test() -> None:
-        async with Pool(2, 60, ENOUGH, SLOW_PIXELS) as pool:
+        async with ConverterPool(2, 60, ENOUGH, SLOW_PIXELS) as pool:
             pids = pool.pids()
             task = asyncio.create_task(pool.convert(slow, ".png"))
             await asyncio.wait([asyncio.create_task(busy(pid)) for pid in pids], return_when=asyncio.FIRST_COMPLETED)
@@ -232,7 +255,8 @@ def test_children_end_with_their_pool_even_in_the_middle_of_an_image(slow: bytes
     run(test)
 
 
-def test_children_end_with_a_parent_that_is_killed() -> None:
+def test_children_end_with_a_killed_parent() -> None:
+    """Children exit when their parent is killed."""
     parent = """
 import asyncio
 from frota.images.converter.pool import Pool
@@ -251,10 +275,12 @@ asyncio.run(main())
             os.close(child)
 
 
-def test_whoever_does_not_wait_any_more_is_not_answered() -> None:
+def test_cancelled_caller_is_skipped() -> None:
+    """The response of a cancelled caller is dropped."""
+
     async def test() -> None:
-        async with Pool(1, 20, MEMORY) as pool:
-            task = asyncio.create_task(pool.convert(LARGE, ".png"))
+        async with ConverterPool(1, 20, DEFAULT_MEMORY_BYTES) as pool:
+            task = asyncio.create_task(pool.convert(LARGE_IMAGE_PIXELS, ".png"))
             await busy(pool.pids()[0])
             task.cancel()
             assert await pool.convert(GOOD, ".jpg") == convert(GOOD, ".jpg")
@@ -262,33 +288,37 @@ def test_whoever_does_not_wait_any_more_is_not_answered() -> None:
     run(test)
 
 
-def test_a_child_that_cannot_start_is_told_at_once() -> None:
+def test_failed_start_is_reported() -> None:
+    """A child that cannot start raises OSError at once."""
+
     async def test() -> None:
         with pytest.raises(OSError, match="cannot start: status 1"):
-            async with Pool(2, 10, 8 << 20):  # less than any Python needs, however little its libraries take
+            async with ConverterPool(2, 10, 8 << 20):  # less than any Python needs, however little its libraries take
                 pass
 
     run(test)
 
 
-def test_what_decoders_print_is_not_our_log(capfd: pytest.CaptureFixture[str]) -> None:
+def test_decoder_output_is_discarded(capfd: pytest.CaptureFixture[str]) -> None:
+    """The output of decoders does not reach the log."""
     data = bytearray(encode(photo().convert("1"), "TIFF", compression="group4"))
     data[60:400] = bytes(340)
 
     async def test() -> None:
-        async with Pool(1, 10, MEMORY) as pool:
+        async with ConverterPool(1, 10, DEFAULT_MEMORY_BYTES) as pool:
             await asyncio.gather(pool.convert(bytes(data), ".jpg"), return_exceptions=True)
 
     run(test)
     assert capfd.readouterr().err == ""
 
 
-def test_a_large_jpeg_without_its_end_is_decided_in_the_memory_that_a_producer_gives() -> None:
+def test_producer_memory_suffices_for_jpegs() -> None:
+    """The producer's memory limit suffices for a large JPEG without its end marker."""
     width = 16_000 if FULL else 8_000
     panorama = encode(photo().resize((width, 4_000)), "JPEG").removesuffix(b"\xff\xd9")
 
     async def test() -> None:
-        async with Pool(1, 2 * PATIENCE, _DECODE_BYTES) as pool:
+        async with ConverterPool(1, 2 * PATIENCE, _DECODE_BYTES) as pool:
             grey = await pool.convert(panorama, ".jpg")
             assert (grey.width, grey.height) == (width, 4_000)
             assert (await refusal(pool.convert(panorama[: len(panorama) // 2], ".jpg"))).code == "truncated"

@@ -13,7 +13,7 @@ import pika
 import pytest
 from pika.adapters.blocking_connection import BlockingChannel
 
-from frota.images.messages import DEAD, EVENTS, QUEUE, Event
+from frota.images.messages import DEAD, EVENTS, QUEUE, StatusEvent
 from frota.images.proto import images_pb2 as native
 from support import PATIENCE, frota
 from support.images import CLEAN, Ran, images
@@ -95,7 +95,7 @@ def test_a_retried_image_is_in_the_queue_as_it_was_before_it_died(broker: Broker
 
 def told(broker: Broker) -> list[tuple[str, str, str]]:
     """Return what producers were told: id, state, reason."""
-    events = [Event.read(body) for _, body in broker.take(EVENTS)]
+    events = [StatusEvent.read(body) for _, body in broker.take(EVENTS)]
     return [(event.id, event.state, event.reason) for event in events]
 
 

@@ -10,8 +10,8 @@ from uuid import uuid4
 import grpc
 import pytest
 
-from frota.images.client.client import LARGEST_MESSAGE
-from frota.images.messages import DEAD, QUEUE, Ticket, death_of
+from frota.images.client.client import MAX_MESSAGE_BYTES
+from frota.images.messages import DEAD, QUEUE, QueuedImage, dead_letter_reason
 from frota.images.proto import images_pb2 as native
 from support.pipeline import S3, Broker, Pipeline, Producer, digest, picture, until
 
@@ -54,7 +54,7 @@ def send_forty(pipeline: Pipeline, client: int, accepted: dict[str, str], stop: 
         data, uploaded = picture(number), count in UPLOADED
         if uploaded:
             # One client's are as large as that; if all were, it would take too long.
-            data = picture(number, kind="PNG") + bytes(0 if client else LARGEST_MESSAGE)
+            data = picture(number, kind="PNG") + bytes(0 if client else MAX_MESSAGE_BYTES)
         while not stop.is_set():
             try:
                 if uploaded:
@@ -163,8 +163,8 @@ def test_an_image_that_no_worker_brings_to_its_end_is_dead_after_five_deliveries
     )
     [(properties, body)] = pipeline.broker.take(DEAD)
     assert body == picture()
-    assert Ticket.read(properties.message_id, properties.headers).filename == "deadly.jpg"
-    assert death_of(properties.headers).code == "delivery_limit"
+    assert QueuedImage.read(properties.message_id, properties.headers).filename == "deadly.jpg"
+    assert dead_letter_reason(properties.headers).code == "delivery_limit"
 
 
 def test_a_worker_that_is_told_to_stop_finishes_what_it_began_and_hands_back_the_others(pipeline: Pipeline) -> None:
@@ -185,7 +185,7 @@ def test_a_message_that_is_no_image_of_ours_is_put_among_the_dead(pipeline: Pipe
     channel = pipeline.broker.channel()
     channel.basic_publish("", QUEUE, b"hello")
     worker = pipeline.work()
-    worker.wait_for("a message that is no image is put among the dead")
+    worker.wait_for("a foreign message is dead-lettered")
     until(lambda: pipeline.broker.count(DEAD) == 1, "it is there")
     [(properties, body)] = pipeline.broker.take(DEAD)
     assert (body, (properties.headers or {})["reason-code"]) == (b"hello", "foreign")

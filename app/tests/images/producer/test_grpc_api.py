@@ -1,4 +1,4 @@
-"""The producer's edge: whoever is slow, or idle, keeps nobody else from sending."""
+"""The producer's gRPC services: slow and idle clients do not block others."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -12,7 +12,6 @@ import pytest
 
 from frota.images import event_log, messages
 from frota.images.event_log import ProducerEventLog
-from frota.images.producer import grpc_api
 from frota.images.producer.grpc_api import Servicer
 from frota.images.proto import images_pb2 as native
 from support import PATIENCE
@@ -23,11 +22,13 @@ SMALLEST = 32 * 2**20  # bytes of images held; two of the largest
 
 
 @asynccontextmanager
-async def served(folder: Path, bucket: Bucket) -> AsyncIterator[grpc.aio.Channel]:
-    """Give a channel to a producer with room for two messages."""
+async def served(folder: Path, bucket: Bucket, read_timeout_s: float = 90.0) -> AsyncIterator[grpc.aio.Channel]:
+    """Give a channel to a producer with memory for two messages."""
     async with intake(folder, Broker(), bucket, max_held_bytes=SMALLEST) as taking:
         server = grpc.aio.server()
-        edge = Servicer(taking, taking._statuses, lambda bucket, key: f"{bucket}/{key}", ProducerEventLog(0))
+        edge = Servicer(
+            taking, taking._statuses, lambda bucket, key: f"{bucket}/{key}", ProducerEventLog(0), read_timeout_s
+        )
         server.add_generic_rpc_handlers(edge.handlers())
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
@@ -49,7 +50,9 @@ def parts(data: bytes) -> Iterator[native.UploadPart]:
     yield native.UploadPart(data=data)
 
 
-def test_uploads_that_wait_for_s3_or_for_their_turn_leave_the_room_to_small_images(tmp_path: Path) -> None:
+def test_waiting_uploads_leave_memory(tmp_path: Path) -> None:
+    """Uploads that wait for S3 or for each other leave memory to small images."""
+
     async def run() -> None:
         bucket = Bucket()
         bucket.answers.clear()
@@ -68,21 +71,20 @@ def test_uploads_that_wait_for_s3_or_for_their_turn_leave_the_room_to_small_imag
     asyncio.run(run())
 
 
-def test_a_call_that_sends_nothing_is_ended_however_far_its_deadline_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_idle_call_is_ended(tmp_path: Path) -> None:
+    """A call without a message is ended, whatever its deadline."""
+
     async def nothing() -> AsyncIterator[native.UploadPart]:
         await asyncio.Event().wait()
         yield native.UploadPart()
 
     async def run() -> str | None:
-        async with served(tmp_path, Bucket()) as channel:
+        async with served(tmp_path, Bucket(), read_timeout_s=0.05) as channel:
             with pytest.raises(grpc.aio.AioRpcError) as error:
                 await asyncio.wait_for(upload(channel, nothing()), PATIENCE)
             return error.value.details()
 
-    monkeypatch.setattr(grpc_api, "_READ_SECONDS", 0.05)
-    assert asyncio.run(run()) == messages.LATE
+    assert asyncio.run(run()) == messages.IMAGE_TIMEOUT
 
 
 @pytest.mark.parametrize(
@@ -94,9 +96,10 @@ def test_a_call_that_sends_nothing_is_ended_however_far_its_deadline_is(
     ],
     ids=["no image", "no name", "no end"],
 )
-def test_a_refusal_is_in_the_trace_of_its_image(
+def test_rejection_is_logged_with_its_image(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, image: str, fields: dict[str, str]
 ) -> None:
+    """A rejection is logged with the id and trace id of its image."""
     trace, said = "c" * 32, list[dict[str, object]]()
 
     async def run() -> None:

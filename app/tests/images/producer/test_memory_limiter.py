@@ -1,4 +1,4 @@
-"""The memory limiter: everybody in turn, never more than there is."""
+"""The memory limiter: first come, first served, never beyond the limit."""
 
 import asyncio
 
@@ -8,17 +8,19 @@ from hypothesis import strategies as st
 
 from frota.images import messages
 from frota.images.producer.memory_limiter import MemoryLimiter
-from frota.images.producer.submission import Kind, RefusedError
+from frota.images.producer.submission import RejectionKind, SubmissionRejected
 from support import PATIENCE
 
 
 @given(st.lists(st.tuples(st.integers(1, 10), st.booleans()), max_size=30))
-def test_no_more_room_is_given_than_there_is_and_all_of_it_comes_back(wishes: list[tuple[int, bool]]) -> None:
+def test_limit_holds_and_memory_is_released(wishes: list[tuple[int, bool]]) -> None:
+    """Reservations never exceed the limit, and all are released."""
+
     async def run() -> None:
-        room, taken = MemoryLimiter(10), [0]
+        limiter, taken = MemoryLimiter(10), [0]
 
         async def use(size: int) -> None:
-            async with room.of(size, PATIENCE):
+            async with limiter.reserve(size, PATIENCE):
                 taken[0] += size
                 try:
                     assert taken[0] <= 10
@@ -34,18 +36,20 @@ def test_no_more_room_is_given_than_there_is_and_all_of_it_comes_back(wishes: li
                 tasks[-1].cancel()
         results = await asyncio.gather(*tasks, return_exceptions=True)
         assert all(one is None or isinstance(one, asyncio.CancelledError) for one in results)
-        async with asyncio.timeout(1), room.of(10, PATIENCE):
+        async with asyncio.timeout(1), limiter.reserve(10, PATIENCE):
             pass
 
     asyncio.run(run())
 
 
-def test_who_wants_much_is_not_passed_by_for_ever_by_those_who_want_little() -> None:
+def test_large_reservation_is_not_starved() -> None:
+    """A large reservation keeps its place before later, smaller ones."""
+
     async def run() -> list[str]:
-        room, order = MemoryLimiter(10), list[str]()
+        limiter, order = MemoryLimiter(10), list[str]()
 
         async def use(name: str, size: int) -> None:
-            async with room.of(size, PATIENCE):
+            async with limiter.reserve(size, PATIENCE):
                 order.append(name)
                 await asyncio.sleep(0)
 
@@ -55,32 +59,36 @@ def test_who_wants_much_is_not_passed_by_for_ever_by_those_who_want_little() -> 
     assert asyncio.run(run()) == ["first", "much", "little"]
 
 
-def test_what_is_not_needed_lets_the_next_in_and_comes_back_once() -> None:
+def test_shrinking_admits_the_next() -> None:
+    """Shrinking a reservation admits the next waiter, and releases each byte once."""
+
     async def run() -> None:
-        room = MemoryLimiter(10)
-        async with room.of(10, PATIENCE) as held:
-            waiting = asyncio.ensure_future(room.take(7, PATIENCE))
+        limiter = MemoryLimiter(10)
+        async with limiter.reserve(10, PATIENCE) as reservation:
+            waiting = asyncio.ensure_future(limiter.acquire(7, PATIENCE))
             await asyncio.sleep(0)
             assert not waiting.done()
-            held.keep(3)
+            reservation.shrink(3)
             await waiting
-        room.give_back(7)
-        async with room.of(10, 0):
+        limiter.release(7)
+        async with limiter.reserve(10, 0):
             pass
 
     asyncio.run(run())
 
 
-def test_who_is_not_let_in_within_its_patience_is_refused_and_leaves_the_room_as_it_was() -> None:
+def test_timeout_rejects_and_releases() -> None:
+    """A waiter is rejected after its timeout, and changes nothing for the others."""
+
     async def run() -> None:
-        room = MemoryLimiter(10)
-        async with room.of(6, 0):
-            with pytest.raises(RefusedError, match=messages.BUSY) as refused:
-                await room.take(5, 0.01)
-            assert refused.value.kind is Kind.AWAY
-            async with room.of(4, 0):
+        limiter = MemoryLimiter(10)
+        async with limiter.reserve(6, 0):
+            with pytest.raises(SubmissionRejected, match=messages.BUSY) as refused:
+                await limiter.acquire(5, 0.01)
+            assert refused.value.kind is RejectionKind.UNAVAILABLE
+            async with limiter.reserve(4, 0):
                 pass
-        async with room.of(10, 0):
+        async with limiter.reserve(10, 0):
             pass
 
     asyncio.run(run())

@@ -1,4 +1,4 @@
-"""Room for images: everybody in turn, never more than there is. And what is accepted stays as it was accepted."""
+"""Submission: validation, rejection, and uploads that stay as they were accepted."""
 
 import asyncio
 import errno
@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from frota.images.producer.status_store import Status
-from frota.images.producer.submission import Kind, Offer, RefusedError
+from frota.images.producer.submission import RejectionKind, SubmissionRejected, SubmittedImage
 from frota.images.s3.bucket import StorageError
 from frota.logs import log
 from support import PATIENCE
@@ -18,28 +18,32 @@ from support.intake import Broker, Bucket, intake, parts
 from support.pipeline import picture
 
 
-def test_an_offer_gets_the_id_and_the_trace_that_its_client_did_not_bring() -> None:
-    offer, other = Offer.of("a.jpg", "", ""), Offer.of("a.jpg", "", "00-nonsense")
-    assert len({offer.id, offer.trace, other.id, other.trace}) == 4
+def test_missing_ids_are_made() -> None:
+    """A submitted image without id or valid trace gets new ones."""
+    submitted, other = SubmittedImage.of("a.jpg", "", ""), SubmittedImage.of("a.jpg", "", "00-nonsense")
+    assert len({submitted.id, submitted.trace, other.id, other.trace}) == 4
 
 
 @pytest.mark.parametrize(("name", "image"), [("../a.jpg", ""), ("a.jpg", "7"), ("a.jpg", "A" * 32)])
-def test_an_offer_with_a_path_or_a_wrong_id_is_refused_as_invalid(name: str, image: str) -> None:
-    with pytest.raises(RefusedError) as error:
-        Offer.of(name, image, "")
-    assert error.value.kind is Kind.INVALID
+def test_invalid_name_or_id_is_rejected(name: str, image: str) -> None:
+    """A path as name, or an invalid id, is rejected as invalid."""
+    with pytest.raises(SubmissionRejected) as error:
+        SubmittedImage.of(name, image, "")
+    assert error.value.kind is RejectionKind.INVALID
 
 
-def test_what_comes_later_under_the_id_of_an_upload_leaves_the_upload_as_it_was_accepted(tmp_path: Path) -> None:
+def test_accepted_upload_is_immutable(tmp_path: Path) -> None:
+    """A later image with the id of an upload does not change the upload."""
+
     async def run() -> tuple[list[bytes], list[str]]:
         broker, bucket = Broker(), Bucket()
         async with intake(tmp_path, broker, bucket) as taking:
             for colour, accepted in ((1, True), (1, True), (2, False)):
                 data = picture(colour)
-                refusal = nullcontext() if accepted else pytest.raises(RefusedError, match="id já usado")
+                refusal = nullcontext() if accepted else pytest.raises(SubmissionRejected, match="id já usado")
                 with refusal:
-                    offer = Offer.of("a.jpg", "a" * 32, "")
-                    await taking.accept_upload(offer, len(data), parts(data), lambda: 5.0)
+                    submitted = SubmittedImage.of("a.jpg", "a" * 32, "")
+                    await taking.accept_upload(submitted, len(data), parts(data), lambda: 5.0)
         keys = [(properties.headers or {})["upload"] for properties in broker.published]
         return [bucket.kept[key] for key in keys], sorted(bucket.kept)
 
@@ -48,9 +52,8 @@ def test_what_comes_later_under_the_id_of_an_upload_leaves_the_upload_as_it_was_
     assert len(kept) == 1
 
 
-def test_a_client_that_is_gone_while_its_upload_is_looked_at_is_no_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cancelled_upload_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A client may disconnect while its upload is checked."""
     looking, go = threading.Event(), threading.Event()
 
     def look(data: bytes, _limits: object) -> None:
@@ -61,7 +64,7 @@ def test_a_client_that_is_gone_while_its_upload_is_looked_at_is_no_error(
     async def run() -> None:
         async with intake(tmp_path, Broker(), Bucket()) as taking:
             data = picture()
-            work = taking.accept_upload(Offer.of("a.jpg", "", ""), len(data), parts(data), lambda: 5.0)
+            work = taking.accept_upload(SubmittedImage.of("a.jpg", "", ""), len(data), parts(data), lambda: 5.0)
             task = asyncio.ensure_future(work)
             await asyncio.to_thread(looking.wait, PATIENCE)
             task.cancel()
@@ -71,27 +74,29 @@ def test_a_client_that_is_gone_while_its_upload_is_looked_at_is_no_error(
             finally:
                 go.set()
 
-    monkeypatch.setattr("frota.images.producer.submission.look", look)
-    monkeypatch.setattr("frota.images.producer.submission._SMALL", 0)
+    monkeypatch.setattr("frota.images.producer.submission.read_header", look)
+    monkeypatch.setattr("frota.images.producer.submission._INLINE_BYTES", 0)
     asyncio.run(run())
 
 
-def test_while_the_broker_has_no_room_an_image_is_refused_before_anything_is_made_of_it(tmp_path: Path) -> None:
-    async def run() -> tuple[list[Kind], int]:
+def test_blocked_broker_rejects_early(tmp_path: Path) -> None:
+    """While the broker blocks publishers, images are rejected before any work."""
+
+    async def run() -> tuple[list[RejectionKind], int]:
         broker, bucket, data = Broker(), Bucket(), picture()
-        broker.no_room.set()
+        broker.blocked.set()
         kinds = []
         async with intake(tmp_path, broker, bucket) as taking:
             for work in (
-                taking.accept(Offer.of("a.jpg", "", ""), data, 5.0),
-                taking.accept_upload(Offer.of("a.jpg", "", ""), len(data), parts(data), lambda: 5.0),
+                taking.accept(SubmittedImage.of("a.jpg", "", ""), data, 5.0),
+                taking.accept_upload(SubmittedImage.of("a.jpg", "", ""), len(data), parts(data), lambda: 5.0),
             ):
-                with pytest.raises(RefusedError) as error:
+                with pytest.raises(SubmissionRejected) as error:
                     await work
                 kinds.append(error.value.kind)
         return kinds, len(broker.published) + len(bucket.kept)
 
-    assert asyncio.run(run()) == ([Kind.FULL, Kind.FULL], 0)
+    assert asyncio.run(run()) == ([RejectionKind.FULL, RejectionKind.FULL], 0)
 
 
 @pytest.fixture
@@ -106,36 +111,40 @@ def said(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, object]]:
     return records
 
 
-@pytest.mark.parametrize(("lasting", "level"), [(False, "WARNING"), (True, "ERROR")])
-def test_why_s3_does_not_take_an_upload_is_said_in_its_trace_and_its_client_is_refused(
-    tmp_path: Path, said: list[dict[str, object]], lasting: bool, level: str
+@pytest.mark.parametrize(("permanent", "level"), [(False, "WARNING"), (True, "ERROR")])
+def test_failed_upload_is_logged_and_rejected(
+    tmp_path: Path, said: list[dict[str, object]], permanent: bool, level: str
 ) -> None:
+    """A failed upload is logged with its trace id, and rejected."""
+
     class Away(Bucket):
         async def upload(self, *_: object) -> None:
-            raise StorageError("S3: no", lasting=lasting)
+            raise StorageError("S3: no", permanent=permanent)
 
     async def run() -> None:
-        offer, data = Offer("a.jpg", "a" * 32, "b" * 32), picture()
+        submitted, data = SubmittedImage("a.jpg", "a" * 32, "b" * 32), picture()
         async with intake(tmp_path, Broker(), Away()) as taking:
-            with pytest.raises(RefusedError) as error:
-                await taking.accept_upload(offer, len(data), parts(data), lambda: 5.0)
-            assert error.value.kind is Kind.AWAY
+            with pytest.raises(SubmissionRejected) as error:
+                await taking.accept_upload(submitted, len(data), parts(data), lambda: 5.0)
+            assert error.value.kind is RejectionKind.UNAVAILABLE
 
     asyncio.run(run())
     about = {"IMAGE_ID": "a" * 32, "TRACE_ID": "b" * 32, "FILENAME": "a.jpg"}
     assert said == [{"level": level, "event": "upload_failed"} | about]
 
 
-def test_an_accepted_image_whose_status_cannot_be_kept_is_accepted_and_said_in_its_trace(
+def test_unsaved_status_is_logged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: list[dict[str, object]]
 ) -> None:
+    """An image whose status cannot be saved is accepted, and logged with its trace id."""
+
     async def full(_: Status) -> None:
         raise OSError(28, "No space left on device")
 
     async def run() -> None:
         async with intake(tmp_path, Broker(), Bucket()) as taking:
-            monkeypatch.setattr(taking._statuses, "note", full)
-            await taking.accept(Offer("a.jpg", "a" * 32, "b" * 32), picture(), 5.0)
+            monkeypatch.setattr(taking._statuses, "save", full)
+            await taking.accept(SubmittedImage("a.jpg", "a" * 32, "b" * 32), picture(), 5.0)
 
     asyncio.run(run())
     about = {"IMAGE_ID": "a" * 32, "TRACE_ID": "b" * 32, "FILENAME": "a.jpg"}
@@ -143,9 +152,7 @@ def test_an_accepted_image_whose_status_cannot_be_kept_is_accepted_and_said_in_i
 
 
 @pytest.mark.parametrize("failures", [1, 2], ids=["once", "every time"])
-def test_a_jpeg_without_its_end_is_accepted_by_nobody_who_could_not_decode_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failures: int
-) -> None:
+def test_decoder_start_is_retried_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failures: int) -> None:
     """One failed start of the decoder is made good; after the second the client is asked to come again."""
     left = [failures]
     start = asyncio.create_subprocess_exec
@@ -156,12 +163,12 @@ def test_a_jpeg_without_its_end_is_accepted_by_nobody_who_could_not_decode_it(
             raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
         return await start(*words, **options)
 
-    async def run() -> tuple[Kind, int]:
+    async def run() -> tuple[RejectionKind, int]:
         broker = Broker()
         async with intake(tmp_path, broker, Bucket()) as taking:
-            with pytest.raises(RefusedError) as error:
-                await taking.accept(Offer.of("a.jpg", "", ""), picture()[:-20], 5.0)
+            with pytest.raises(SubmissionRejected) as error:
+                await taking.accept(SubmittedImage.of("a.jpg", "", ""), picture()[:-20], 5.0)
         return error.value.kind, len(broker.published)
 
     monkeypatch.setattr(asyncio, "create_subprocess_exec", fail_first)
-    assert asyncio.run(run()) == (Kind.INVALID if failures == 1 else Kind.AWAY, 0)
+    assert asyncio.run(run()) == (RejectionKind.INVALID if failures == 1 else RejectionKind.UNAVAILABLE, 0)

@@ -1,4 +1,4 @@
-"""S3's edge: what is asked of it when it is not there, or does not know us yet."""
+"""The S3 client without a reachable S3, or without credentials yet."""
 
 import asyncio
 from collections.abc import Callable
@@ -24,14 +24,16 @@ def credentials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[],
     return lambda: file.write_text("[default]\naws_access_key_id = x\naws_secret_access_key = y\n")
 
 
-def test_credentials_that_come_after_the_start_are_found(credentials: Callable[[], object]) -> None:
+def test_late_credentials_are_found(credentials: Callable[[], object]) -> None:
+    """Credentials that appear after the start are used."""
+
     async def run() -> list[str]:
         objects, said = S3Client(NOBODY, threads=1), list[str]()
         for turn in range(2):
             for work in (lambda: objects.put_new("b", "k", b"", "image/png", {}), lambda: objects.metadata("b", "k")):
                 with pytest.raises(StorageError) as error:
                     await work()
-                assert error.value.lasting is (turn == 0)
+                assert error.value.permanent is (turn == 0)
                 said.append("credentials" if "credentials" in str(error.value) else "connection")
             credentials()
         await objects.close()

@@ -1,4 +1,4 @@
-"""PUT requests on the event loop, to an S3 that answers what a test says."""
+"""PUT requests on the event loop, to a scripted S3."""
 
 import asyncio
 import hashlib
@@ -14,7 +14,6 @@ from botocore.auth import S3SigV4Auth
 from botocore.credentials import ReadOnlyCredentials
 
 from frota.core.threads import Threads
-from frota.images.s3 import put as putting
 from frota.images.s3.bucket import S3Client, StorageError
 from frota.images.s3.put import Puts
 from frota.images.settings import WorkerSettings
@@ -66,12 +65,12 @@ class Server:
 
 
 @asynccontextmanager
-async def running(*answers: bytes | None) -> AsyncIterator[tuple[Server, S3Client]]:
+async def running(*answers: bytes | None, read_timeout_s: float = 30) -> AsyncIterator[tuple[Server, S3Client]]:
     """Run a server, and what asks it."""
     server = Server(list(answers))
     async with await asyncio.start_server(server.serve, "127.0.0.1", 0) as listener:
         server.port = listener.sockets[0].getsockname()[1]
-        objects = S3Client(WorkerSettings(s3_endpoint=f"http://127.0.0.1:{server.port}"), threads=2)
+        objects = S3Client(WorkerSettings(s3_endpoint=f"http://127.0.0.1:{server.port}"), 2, read_timeout_s)
         yield server, objects
         await objects.close()
 
@@ -90,7 +89,9 @@ def put(objects: S3Client, key: str = "a.jpg", data: bytes = b"grey") -> Awaitab
     return objects.put_new("results", key, data, "image/jpeg", {"trace-id": "t"})
 
 
-def test_a_request_is_signed_says_what_it_carries_and_is_refused_where_there_is_an_object() -> None:
+def test_put_is_signed_and_conditional() -> None:
+    """A PUT is signed, carries its metadata, and fails if the object exists."""
+
     async def run() -> None:
         async with running(OK + EMPTY, EXISTS + EMPTY) as (server, objects):
             assert await put(objects, "férias 1+2.jpg")
@@ -108,7 +109,8 @@ def test_a_request_is_signed_says_what_it_carries_and_is_refused_where_there_is_
     asyncio.run(run())
 
 
-def test_a_large_object_arrives_whole_and_small_ones_pass_it() -> None:
+def test_large_object_does_not_block_small_ones() -> None:
+    """A large object arrives complete, and small ones overtake it."""
     data = os.urandom(3 << 20)
 
     async def run() -> None:
@@ -128,7 +130,9 @@ def test_a_large_object_arrives_whole_and_small_ones_pass_it() -> None:
     asyncio.run(run())
 
 
-def test_connections_are_kept_and_one_that_s3_closed_meanwhile_costs_nothing() -> None:
+def test_connections_are_reused() -> None:
+    """Connections are reused, and one that S3 closed is replaced."""
+
     async def run() -> None:
         async with running(OK + EMPTY, OK + EMPTY, OK + b"Connection: close\r\n" + EMPTY, OK + EMPTY) as (
             server,
@@ -142,19 +146,20 @@ def test_connections_are_kept_and_one_that_s3_closed_meanwhile_costs_nothing() -
     asyncio.run(run())
 
 
-def test_an_s3_that_takes_a_request_and_says_nothing_is_away_and_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(putting, "READ_SECONDS", 0.2)
+def test_silent_s3_is_a_temporary_failure() -> None:
+    """An S3 that never responds is a temporary failure."""
 
     async def run() -> None:
-        async with running(None) as (_, objects):
+        async with running(None, read_timeout_s=0.2) as (_, objects):
             with pytest.raises(StorageError, match="TimeoutError") as error:
                 await put(objects)
-            assert not error.value.lasting
+            assert not error.value.permanent
 
     asyncio.run(run())
 
 
-def test_trouble_of_s3s_own_passes_and_is_named() -> None:
+def test_server_error_is_temporary() -> None:
+    """A 5xx response is a temporary failure with S3's code."""
     slow = b"<Error><Code>SlowDown</Code></Error>"
 
     async def run() -> None:
@@ -162,12 +167,13 @@ def test_trouble_of_s3s_own_passes_and_is_named() -> None:
         async with running(answer) as (_, objects):
             with pytest.raises(StorageError, match=r"503.*SlowDown") as error:
                 await put(objects)
-            assert not error.value.lasting
+            assert not error.value.permanent
 
     asyncio.run(run())
 
 
-def test_whoever_is_not_let_in_asks_for_the_credentials_of_that_moment() -> None:
+def test_rejection_reloads_credentials() -> None:
+    """A 403 response makes the next request load the credentials again."""
     names = iter(("first", "second"))
 
     def find() -> S3SigV4Auth:

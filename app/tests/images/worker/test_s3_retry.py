@@ -1,4 +1,4 @@
-"""S3's outages: tried again for ever, and said as often as somebody has to hear of them."""
+"""Retries during an outage of S3, and how often they are logged."""
 
 import asyncio
 from collections.abc import Iterator
@@ -7,21 +7,19 @@ from typing import Any
 import pytest
 
 from frota.images.s3.bucket import StorageError
-from frota.images.worker import s3_retry
-from frota.images.worker.s3_retry import HeldError, S3Retry
+from frota.images.worker.s3_retry import OutageTimeout, S3Retry
 from frota.logs import log
 
 
 @pytest.fixture
 def said(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
-    """Collect level and event of what is logged, and let nobody wait between two tries."""
+    """Collect level and event of what is logged."""
     records: list[tuple[str, str]] = []
 
     def record(level: str, event: str, _text: str, **_: Any) -> None:
         records.append((level, event))
 
     monkeypatch.setattr(log, "record", record)
-    monkeypatch.setattr(s3_retry, "_FIRST_PAUSE", 0.0)
     return records
 
 
@@ -36,32 +34,36 @@ def outage(*answers: tuple[float, StorageError | None]) -> None:
         if error:
             raise error
 
-    ours = S3Retry(lambda: now)
+    ours = S3Retry(lambda: now, min_backoff_s=0.0)
     asyncio.run(ours.retry(request, ours.deadline()))
 
 
-AWAY, REFUSED = StorageError("connection refused"), StorageError("403", lasting=True)
+AWAY, REFUSED = StorageError("connection refused"), StorageError("403", permanent=True)
 
 
-def test_an_outage_is_said_once_and_its_end_once(said: list[tuple[str, str]]) -> None:
+def test_outage_is_logged_once(said: list[tuple[str, str]]) -> None:
+    """The begin and the end of an outage are logged once."""
     outage((0, AWAY), (1, AWAY), (500, AWAY), (501, None))
     assert said == [("WARNING", "storage_unavailable"), ("INFO", "storage_available")]
 
 
-def test_what_does_not_pass_by_itself_is_an_error_once_a_minute(said: list[tuple[str, str]]) -> None:
+def test_permanent_failure_is_logged_per_minute(said: list[tuple[str, str]]) -> None:
+    """A permanent failure is an error, logged once a minute."""
     outage((0, AWAY), (1, REFUSED), (2, REFUSED), (60.5, AWAY), (60.9, REFUSED), (61, REFUSED), (62, None))
     refused = ("ERROR", "storage_rejected")
     assert said == [("WARNING", "storage_unavailable"), refused, refused, ("INFO", "storage_available")]
 
 
-def test_an_image_is_let_go_of_when_s3_was_away_for_ten_minutes(said: list[tuple[str, str]]) -> None:
-    with pytest.raises(HeldError):
+def test_image_is_requeued_after_ten_minutes(said: list[tuple[str, str]]) -> None:
+    """After ten minutes of an outage, the image has to be requeued."""
+    with pytest.raises(OutageTimeout):
         outage((0, AWAY), (599, AWAY), (601, AWAY))
     assert said == [("WARNING", "storage_unavailable")]
     outage((0, AWAY), (599, AWAY), (601, None))
 
 
-def test_all_requests_of_a_delivery_share_the_ten_minutes(said: list[tuple[str, str]]) -> None:
+def test_requests_share_a_deadline(said: list[tuple[str, str]]) -> None:
+    """All requests of a delivery share one deadline."""
     now, answers = 0.0, iter([(500.0, AWAY), (550.0, None), (601.0, AWAY)])
 
     async def request() -> None:
@@ -71,12 +73,12 @@ def test_all_requests_of_a_delivery_share_the_ten_minutes(said: list[tuple[str, 
             raise error
 
     async def delivery() -> None:
-        outage = S3Retry(lambda: now)
+        outage = S3Retry(lambda: now, min_backoff_s=0.0)
         deadline = outage.deadline()
         for _ in range(2):
             await outage.retry(request, deadline)
 
-    with pytest.raises(HeldError):
+    with pytest.raises(OutageTimeout):
         asyncio.run(delivery())
     assert next(answers, None) is None
     assert said[:2] == [("WARNING", "storage_unavailable"), ("INFO", "storage_available")]

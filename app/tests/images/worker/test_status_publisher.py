@@ -1,4 +1,4 @@
-"""What a worker tells: nothing that is in S3 goes untold because the worker stops."""
+"""Status events: no result in S3 stays unpublished because the worker stops."""
 
 import asyncio
 from pathlib import Path
@@ -10,28 +10,27 @@ import pytest
 
 from frota.images.broker.publisher import NackError, UnroutableError
 from frota.images.broker.session import BrokerUnavailable
-from frota.images.messages import Death, Event, Ticket
-from frota.images.worker import outbox
+from frota.images.messages import DeadLetterReason, QueuedImage, StatusEvent
 from frota.images.worker.outbox import Outbox
 from frota.images.worker.status_publisher import StatusPublisher
 from frota.logs import log
 
-TICKETS = [Ticket(f"{number:032x}", "a.jpg", "b" * 32, "c" * 64, 5) for number in range(3)]
+IMAGES = [QueuedImage(f"{number:032x}", "a.jpg", "b" * 32, "c" * 64, 5) for number in range(3)]
 
 
 class Broker:
     """Stands in for a publisher: confirms at once, or never."""
 
     def __init__(self, *, confirms: bool) -> None:
-        self.published: list[Event] = []
-        self.no_room = asyncio.Event()
+        self.published: list[StatusEvent] = []
+        self.blocked = asyncio.Event()
         self._confirms = confirms
 
     async def publish(self, _exchange: str, _key: str, body: bytes, _properties: pika.BasicProperties) -> None:
         """Take a message, or hold on to it for ever."""
         if not self._confirms:
             await asyncio.Event().wait()
-        self.published.append(Event.read(body))
+        self.published.append(StatusEvent.read(body))
 
 
 def reporter(broker: Any, folder: Path) -> StatusPublisher:
@@ -42,43 +41,51 @@ def reporter(broker: Any, folder: Path) -> StatusPublisher:
 async def owe(folder: Path) -> None:
     """Stop while a broker without room has not taken what was done."""
     broker = Broker(confirms=False)
-    broker.no_room.set()
+    broker.blocked.set()
     stopping = reporter(broker, folder)
-    for ticket in TICKETS:
-        stopping.working(ticket)
-        await stopping.done(ticket, "a_gray.jpg")
+    for image in IMAGES:
+        stopping.working(image)
+        await stopping.done(image, "a_gray.jpg")
     await stopping.finish(60)
 
 
-def test_results_that_the_broker_had_no_room_to_hear_of_are_told_after_the_next_start(tmp_path: Path) -> None:
-    async def run() -> list[Event]:
+def test_outbox_is_published_after_a_restart(tmp_path: Path) -> None:
+    """Results that a blocked broker did not accept are published after the next start."""
+
+    async def run() -> list[StatusEvent]:
         await owe(tmp_path)
         broker = Broker(confirms=True)
-        await reporter(broker, tmp_path).tell_owed()
+        await reporter(broker, tmp_path).publish_outbox()
         return broker.published
 
     told = asyncio.run(run())
-    assert [(event.id, event.state, event.key) for event in told] == [(one.id, "done", "a_gray.jpg") for one in TICKETS]
+    assert [(event.id, event.state, event.key) for event in told] == [
+        (image.id, "done", "a_gray.jpg") for image in IMAGES
+    ]
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_owed_stays_on_disk_until_it_is_told(tmp_path: Path) -> None:
-    async def run() -> list[Event]:
+def test_outbox_is_kept_until_published(tmp_path: Path) -> None:
+    """The outbox stays on disk until all its events are confirmed."""
+
+    async def run() -> list[StatusEvent]:
         await owe(tmp_path)
-        again = reporter(Broker(confirms=False), tmp_path)
-        telling = asyncio.ensure_future(again.tell_owed())
-        await again.finish(0.01)  # before the first step of it is taken
+        requeue = reporter(Broker(confirms=False), tmp_path)
+        telling = asyncio.ensure_future(requeue.publish_outbox())
+        await requeue.finish(0.01)  # before the first step of it is taken
         telling.cancel()
         return Outbox(tmp_path).read()
 
-    assert [event.id for event in asyncio.run(run())] == [one.id for one in TICKETS]
+    assert [event.id for event in asyncio.run(run())] == [image.id for image in IMAGES]
 
 
-def test_what_is_told_in_time_is_not_owed(tmp_path: Path) -> None:
+def test_published_events_leave_no_outbox(tmp_path: Path) -> None:
+    """Events published in time leave no outbox."""
+
     async def run() -> int:
         broker = Broker(confirms=True)
         stopping = reporter(broker, tmp_path)
-        stopping._begin(stopping._event(TICKETS[0], "done"))
+        stopping._start_publishing(stopping._event(IMAGES[0], "done"))
         await stopping.finish(60)
         return len(broker.published)
 
@@ -86,21 +93,20 @@ def test_what_is_told_in_time_is_not_owed(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_so_many_are_kept_and_no_more_and_the_log_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_outbox_limit_is_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Events beyond the outbox's limit, and damaged ones, are logged."""
     said: list[str] = []
-    monkeypatch.setattr(outbox, "_MOST", 2)
     monkeypatch.setattr(log, "record", lambda _level, event, _text, **_: said.append(event))
-    events = [Event(one.id, "done", "a.jpg", one.trace, one.sha256, "worker-1") for one in TICKETS]
-    Outbox(tmp_path).keep(events)
+    events = [StatusEvent(one.id, "done", "a.jpg", one.trace, one.sha256, "worker-1") for one in IMAGES]
+    Outbox(tmp_path, max_events=2).replace(events)
     assert Outbox(tmp_path).read() == events[1:]
     (tmp_path / "owed.jsonl").write_bytes(b"garbage\n")
     assert Outbox(tmp_path).read() == []
     assert said == ["outbox_failed", "outbox_failed"]
 
 
-def test_a_dead_image_that_the_broker_does_not_take_is_tried_again_and_said_in_its_trace(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rejected_dead_letter_is_retried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A dead letter that the broker rejects is retried, and logged with its trace id."""
     said: list[dict[str, object]] = []
     monkeypatch.setattr(log, "record", lambda _level, event, _text, **more: said.append({"event": event} | more))
 
@@ -111,9 +117,9 @@ def test_a_dead_image_that_the_broker_does_not_take_is_tried_again_and_said_in_i
             if self.answers:
                 raise self.answers.pop()
 
-    delivery: Any = SimpleNamespace(properties=pika.BasicProperties(message_id=TICKETS[0].id), body=b"")
-    asyncio.run(reporter(Full(), tmp_path).dead(delivery, Death("damaged", "danificada"), TICKETS[0]))
-    about = {"IMAGE_ID": TICKETS[0].id, "TRACE_ID": TICKETS[0].trace, "FILENAME": "a.jpg"}
+    delivery: Any = SimpleNamespace(properties=pika.BasicProperties(message_id=IMAGES[0].id), body=b"")
+    asyncio.run(reporter(Full(), tmp_path).dead_letter(delivery, DeadLetterReason("damaged", "danificada"), IMAGES[0]))
+    about = {"IMAGE_ID": IMAGES[0].id, "TRACE_ID": IMAGES[0].trace, "FILENAME": "a.jpg"}
     assert said == [{"event": "dead_letter_failed"} | about]
 
 
@@ -131,24 +137,26 @@ class Taking(Broker):
         self.kept.append((exchange, key, body, properties))
 
 
-def test_an_image_is_queued_anew_as_if_it_had_never_been_delivered(tmp_path: Path) -> None:
-    ticket = Ticket("a" * 32, "a.jpg", "b" * 32, "c" * 64, 5)
-    headers = ticket.headers()
+def test_requeue_resets_the_delivery_count(tmp_path: Path) -> None:
+    """A requeued image has no headers of former deliveries."""
+    image = QueuedImage("a" * 32, "a.jpg", "b" * 32, "c" * 64, 5)
+    headers = image.headers()
     counted = headers | {"x-delivery-count": 3, "x-death": [{"reason": "rejected"}]}
-    properties = pika.BasicProperties(message_id=ticket.id, delivery_mode=2, timestamp=77, headers=counted)
+    properties = pika.BasicProperties(message_id=image.id, delivery_mode=2, timestamp=77, headers=counted)
     delivery: Any = SimpleNamespace(properties=properties, body=b"image")
     broker = Taking()
-    assert asyncio.run(reporter(broker, tmp_path).again(delivery))
+    assert asyncio.run(reporter(broker, tmp_path).requeue(delivery))
     ((exchange, key, body, told),) = broker.kept
     assert (exchange, key, body) == ("images.requeue", "", b"image")
-    assert (told.message_id, told.delivery_mode, told.timestamp) == (ticket.id, 2, 77)
-    assert Ticket.read(told.message_id, told.headers) == ticket
+    assert (told.message_id, told.delivery_mode, told.timestamp) == (image.id, 2, 77)
+    assert QueuedImage.read(told.message_id, told.headers) == image
     assert told.headers == headers
 
 
 @pytest.mark.parametrize("refusal", [NackError(), UnroutableError(), BrokerUnavailable("ACCESS_REFUSED")], ids=repr)
-def test_an_image_that_the_broker_does_not_take_anew_goes_on_waiting(refusal: Exception, tmp_path: Path) -> None:
+def test_failed_requeue_is_reported(refusal: Exception, tmp_path: Path) -> None:
+    """Requeuing returns False if the broker does not confirm."""
     delivery: Any = SimpleNamespace(properties=pika.BasicProperties(message_id="1", headers={}), body=b"image")
     broker = Taking(refusal)
-    assert not asyncio.run(reporter(broker, tmp_path).again(delivery))
+    assert not asyncio.run(reporter(broker, tmp_path).requeue(delivery))
     assert not broker.kept

@@ -1,4 +1,4 @@
-"""What a worker makes of what it cannot work on, and of what is left of the one before it."""
+"""The worker: unprocessable images, requeuing, and leftovers of a killed worker."""
 
 import asyncio
 from pathlib import Path
@@ -7,25 +7,28 @@ from typing import Any
 
 import pytest
 
-from frota.images.messages import Ticket
+from frota.images.messages import QueuedImage
 from frota.images.s3.bucket import StorageError
 from frota.images.settings import WorkerSettings
-from frota.images.worker.s3_retry import HeldError
-from frota.images.worker.worker import DeadError, Worker
+from frota.images.worker.s3_retry import OutageTimeout
+from frota.images.worker.worker import Unprocessable, Worker
 from frota.logs import log
 
-UPLOADED = Ticket("a" * 32, "a.jpg", "b" * 32, "c" * 64, 5, "uploads/a")
+UPLOADED = QueuedImage("a" * 32, "a.jpg", "b" * 32, "c" * 64, 5, "uploads/a")
 
 
-def test_an_uploaded_image_is_dead_for_a_worker_that_knows_no_bucket_of_uploads() -> None:
+def test_upload_needs_an_uploads_bucket() -> None:
+    """Without an uploads bucket, an uploaded image is unprocessable."""
     config = WorkerSettings(bucket="results")
     worker = Worker(config, lambda: config, lambda _: None)
-    with pytest.raises(DeadError) as error:
+    with pytest.raises(Unprocessable) as error:
         asyncio.run(worker._result(UPLOADED, b"", 0))
-    assert error.value.death.code == "no_uploads"
+    assert error.value.reason.code == "no_uploads"
 
 
-def test_an_upload_that_cannot_be_deleted_is_said_in_the_trace_of_its_image(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_orphaned_upload_is_logged(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An upload that cannot be deleted is logged with its trace id."""
+
     class Away:
         async def delete(self, *_: object) -> None:
             raise StorageError("away")
@@ -34,15 +37,14 @@ def test_an_upload_that_cannot_be_deleted_is_said_in_the_trace_of_its_image(monk
     monkeypatch.setattr(log, "record", lambda _level, event, _text, **more: said.append({"event": event} | more))
     config = WorkerSettings(bucket="results", uploads_bucket="uploads")
     worker = Worker(config, lambda: config, lambda _: None)
-    worker._objects = Away()  # type: ignore[assignment] # as far as it is used
-    asyncio.run(worker._drop_upload(UPLOADED))
+    worker._s3 = Away()  # type: ignore[assignment] # as far as it is used
+    asyncio.run(worker._delete_upload(UPLOADED))
     about = {"IMAGE_ID": UPLOADED.id, "TRACE_ID": UPLOADED.trace, "FILENAME": "a.jpg"}
     assert said == [{"event": "upload_orphaned"} | about]
 
 
-def test_a_worker_begins_without_the_images_that_a_killed_one_has_left_behind(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_leftover_downloads_are_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A starting worker deletes downloads of a killed one."""
     for name in ("tmpabc.image", "tmpabc.image.1F2e3D4c"):
         (tmp_path / name).touch()
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
@@ -59,28 +61,28 @@ def test_a_worker_begins_without_the_images_that_a_killed_one_has_left_behind(
 
 
 @pytest.mark.parametrize("taken", [[True], [False, False, True]], ids=str)
-def test_an_image_that_waited_too_long_is_queued_anew_and_forgotten_only_where_the_broker_took_it(
-    taken: list[bool], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_requeued_image_is_acked_after_confirm(taken: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A requeued image is acknowledged only after the broker's confirm."""
     config = WorkerSettings(bucket="results", uploads_bucket="uploads")
     worker = Worker(config, lambda: config, lambda _: None)
     tries, forgotten = list[int](), list[int]()
 
     async def result(*_: object) -> str:
         tries.append(1)
-        raise HeldError
+        raise OutageTimeout
 
     async def again(_: object) -> bool:
         return taken[len(tries) - 1]
 
     monkeypatch.setattr(worker, "_result", result)
-    worker._reporter = SimpleNamespace(again=again)  # type: ignore[assignment] # as far as it is used
+    worker._status_publisher = SimpleNamespace(requeue=again)  # type: ignore[assignment] # as far as it is used
     delivery: Any = SimpleNamespace(body=b"", ack=lambda: forgotten.append(len(tries)))
     assert asyncio.run(worker._result_unless_requeued(UPLOADED, delivery)) == ""
     assert forgotten == [len(taken)]
 
 
-def test_a_stop_requeues_images_in_flight_and_none_that_is_finished() -> None:
+def test_stop_requeues_unfinished_images_only() -> None:
+    """Stopping requeues the unfinished images only."""
     config = WorkerSettings(bucket="results")
     worker = Worker(config, lambda: config, lambda _: None)
     requeued = list[str]()
@@ -96,6 +98,6 @@ def test_a_stop_requeues_images_in_flight_and_none_that_is_finished() -> None:
             worker._working[task] = SimpleNamespace(body=body, ack=lambda: None)  # type: ignore[assignment] # as above
         await worker._requeue_all(1)
 
-    worker._reporter = SimpleNamespace(again=again)  # type: ignore[assignment] # as far as it is used
+    worker._status_publisher = SimpleNamespace(requeue=again)  # type: ignore[assignment] # as far as it is used
     asyncio.run(run())
     assert requeued == ["in flight"]

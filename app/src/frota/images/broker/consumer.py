@@ -1,4 +1,4 @@
-"""Consuming a queue: messages are handed out, and acknowledged in the session that they came in."""
+"""A consumer: delivers messages of a queue, each acknowledged in the session that delivered it."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -11,11 +11,11 @@ from pika.channel import Channel
 from pika.exceptions import AMQPError
 
 from frota.images.broker.session import BrokerConnection, BrokerUnavailable, Session, settle
-from frota.images.settings import Broker
+from frota.images.settings import BrokerConfig
 
 
 class Delivery(NamedTuple):
-    """A message to be acknowledged in the session that it came in."""
+    """A message, and the session in which to acknowledge it."""
 
     session: "Session"
     tag: int
@@ -24,44 +24,44 @@ class Delivery(NamedTuple):
     body: bytes
 
     def ack(self) -> None:
-        """Let the broker forget the message; in a session that is over, or about to be, it comes again."""
-        if not self.session.over.done():
+        """Acknowledge the message. In a session that is closed or closing, the broker redelivers it instead."""
+        if not self.session.closed.done():
             with suppress(AMQPError):
                 self.session.channel.basic_ack(self.tag)
 
 
 class Consumer(BrokerConnection):
-    """Consumes a queue, with at most `prefetch` messages handed out and not acknowledged."""
+    """Consumes a queue, with at most `prefetch` messages unacknowledged."""
 
     def __init__(
         self,
-        config: Broker,
+        config: BrokerConfig,
         queue: str,
         prefetch: int,
-        take: Callable[[Delivery], None],
+        on_delivery: Callable[[Delivery], None],
         prepare: Callable[[Session], Awaitable[None]],
     ) -> None:
-        super().__init__(config, f"for {queue}", self._begin)
-        self._queue, self._prefetch, self._take, self._prepare_more = queue, prefetch, take, prepare
+        super().__init__(config, f"for {queue}", self._open)
+        self._queue, self._prefetch, self._on_delivery, self._prepare_session = queue, prefetch, on_delivery, prepare
         self._consumer: str | None = None
 
     async def cancel(self) -> None:
-        """Take no further message; those that are handed out may still be acknowledged."""
+        """Stop consuming. Messages delivered so far can still be acknowledged."""
         if self._session and self.connected and self._consumer:
             with suppress(BrokerUnavailable, AMQPError):
                 await self._session.call(self._session.channel.basic_cancel, self._consumer)
 
-    async def _begin(self, session: Session) -> None:
-        await self._prepare_more(session)
-        # A queue that is deleted, or has lost its leader, takes its consumers with it.
+    async def _open(self, session: Session) -> None:
+        await self._prepare_session(session)
+        # The broker cancels the consumers of a queue that is deleted or has lost its leader.
         session.channel.add_on_cancel_callback(lambda _: session.connection.close())
         await session.call(session.channel.basic_qos, prefetch_count=self._prefetch)
 
         def deliver(_channel: Channel, method: Any, properties: pika.BasicProperties, body: bytes) -> None:
-            self._take(Delivery(session, method.delivery_tag, method.exchange, properties, body))
+            self._on_delivery(Delivery(session, method.delivery_tag, method.exchange, properties, body))
 
         answer = asyncio.get_running_loop().create_future()
         self._consumer = session.channel.basic_consume(self._queue, deliver, callback=partial(settle, answer))
-        await asyncio.wait({answer, session.over}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({answer, session.closed}, return_when=asyncio.FIRST_COMPLETED)
         if not answer.done():
-            raise BrokerUnavailable(session.over.result())
+            raise BrokerUnavailable(session.closed.result())

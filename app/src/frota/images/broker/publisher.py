@@ -1,7 +1,7 @@
-"""Publishing with confirms: what is confirmed is on the disks of the broker.
+"""A publisher with confirms: a confirmed message is on the broker's disks.
 
-Publishers and consumers have a connection each: a broker that runs out of room stops reading from whoever publishes,
-and must still hear the acknowledgements that give it room again.
+Publishers and consumers have a connection each: under a memory or disk alarm the broker stops reading from publishers,
+and must still receive the acknowledgements that end the alarm.
 """
 
 import asyncio
@@ -14,19 +14,19 @@ import pika
 from pika.exceptions import AMQPError
 
 from frota.images.broker.session import BrokerConnection, BrokerUnavailable, Session
-from frota.images.settings import Broker
+from frota.images.settings import BrokerConfig
 
 
 class NackError(Exception):
-    """The broker does not take a message: its queue is full, or too much of ours is on its way there already."""
+    """The broker rejected a message because the queue is full, or too many bytes of ours are unconfirmed."""
 
 
 class UnroutableError(Exception):
-    """The broker has no queue for a message."""
+    """The broker routed a message to no queue."""
 
 
-class _Sent(NamedTuple):
-    """A message whose confirm has not come; `size` in bytes."""
+class _Unconfirmed(NamedTuple):
+    """A published message without a confirm; `size` in bytes."""
 
     message_id: str
     size: int
@@ -34,43 +34,43 @@ class _Sent(NamedTuple):
 
 
 @dataclass(slots=True)
-class _Confirms:
-    """What waits for its confirm in one session: the broker counts the messages of a channel from 1 on."""
+class _PendingConfirms:
+    """The unconfirmed messages of one session, by delivery tag: the broker counts a channel's messages from 1."""
 
-    number: int = 0
-    unconfirmed: int = 0  # bytes; also of messages that were given up, for until they are sent they are in our memory
-    waiting: dict[int, _Sent] = field(default_factory=dict)
+    last_tag: int = 0
+    unconfirmed_bytes: int = 0  # cancelled messages count until confirmed: until sent, they occupy memory
+    messages: dict[int, _Unconfirmed] = field(default_factory=dict)
 
     def expect(self, message_id: str, size: int) -> "asyncio.Future[None]":
-        """Count a message that is about to be published."""
-        self.number += 1
-        self.unconfirmed += size
+        """Register a message that is about to be published; return the future of its confirm."""
+        self.last_tag += 1
+        self.unconfirmed_bytes += size
         confirmed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self.waiting[self.number] = _Sent(message_id, size, confirmed)
+        self.messages[self.last_tag] = _Unconfirmed(message_id, size, confirmed)
         return confirmed
 
     def confirm(self, frame: Any) -> None:
-        """Settle one message, or all up to it; those that were settled before stay as they are."""
-        last, several = frame.method.delivery_tag, frame.method.multiple
+        """Resolve one message, or all up to it, by an ack or a nack; resolved ones stay as they are."""
+        tag, multiple = frame.method.delivery_tag, frame.method.multiple
         error = None if isinstance(frame.method, pika.spec.Basic.Ack) else NackError()
-        for number in [number for number in self.waiting if number <= last] if several else [last]:
-            if sent := self.waiting.pop(number, None):
-                self.unconfirmed -= sent.size
-                _settle(sent.confirmed, error)
+        for each in [known for known in self.messages if known <= tag] if multiple else [tag]:
+            if message := self.messages.pop(each, None):
+                self.unconfirmed_bytes -= message.size
+                _resolve(message.confirmed, error)
 
-    def give_back(self, message_id: str) -> None:
-        """Settle a message that no queue wanted; its confirm comes afterwards."""
-        for sent in self.waiting.values():
-            if sent.message_id == message_id:
-                _settle(sent.confirmed, UnroutableError())
+    def mark_unroutable(self, message_id: str) -> None:
+        """Fail a returned message; the broker confirms it afterwards."""
+        for message in self.messages.values():
+            if message.message_id == message_id:
+                _resolve(message.confirmed, UnroutableError())
 
-    def lose(self, reason: str) -> None:
-        """Settle all: no confirm comes any more."""
-        for sent in self.waiting.values():
-            _settle(sent.confirmed, BrokerUnavailable(reason))
+    def fail_all(self, reason: str) -> None:
+        """Fail all: the session is closed, and no confirm can come."""
+        for message in self.messages.values():
+            _resolve(message.confirmed, BrokerUnavailable(reason))
 
 
-def _settle(confirmed: "asyncio.Future[None]", error: Exception | None) -> None:
+def _resolve(confirmed: "asyncio.Future[None]", error: Exception | None) -> None:
     if confirmed.done():
         return
     if error:
@@ -80,34 +80,39 @@ def _settle(confirmed: "asyncio.Future[None]", error: Exception | None) -> None:
 
 
 class Publisher(BrokerConnection):
-    """Publishes, and waits for the confirm; at most so many bytes at a time have none yet."""
+    """Publishes and waits for the confirm, with at most `max_unconfirmed_bytes` unconfirmed."""
 
     def __init__(
-        self, config: Broker, prepare: Callable[[Session], Awaitable[None]], most_bytes: float = math.inf
+        self,
+        config: BrokerConfig,
+        prepare: Callable[[Session], Awaitable[None]],
+        max_unconfirmed_bytes: float = math.inf,
     ) -> None:
-        super().__init__(config, "for publishing", self._begin)
-        self._prepare_more, self._most_bytes = prepare, most_bytes
-        self._confirms = _Confirms()
+        super().__init__(config, "for publishing", self._open)
+        self._prepare_session, self._max_unconfirmed_bytes = prepare, max_unconfirmed_bytes
+        self._confirms = _PendingConfirms()
 
     async def publish(self, exchange: str, key: str, body: bytes, properties: pika.BasicProperties) -> None:
-        """Publish a message that has a message id; return when it is confirmed. Waits for a broker that is away.
+        """Publish a message that has a message id; return when it is confirmed. Waits for a connection first.
 
-        Raises BrokerUnavailable (it may be there or not), NackError, UnroutableError.
+        Raises BrokerUnavailable (the message may be on the broker or not), NackError, UnroutableError.
         """
         session, confirms = await self.session(), self._confirms
-        if confirms.unconfirmed + len(body) > self._most_bytes:
+        if confirms.unconfirmed_bytes + len(body) > self._max_unconfirmed_bytes:
             raise NackError
         confirmed = confirms.expect(properties.message_id, len(body))
         try:
             session.channel.basic_publish(exchange, key, body, properties, mandatory=True)
         except AMQPError as error:
-            await asyncio.shield(session.over)  # until then, the next try would meet the same channel
+            await asyncio.shield(session.closed)  # before that, a retry would get the same channel
             raise BrokerUnavailable(str(error) or repr(error)) from None
         await confirmed
 
-    async def _begin(self, session: Session) -> None:
-        await self._prepare_more(session)
-        confirms = self._confirms = _Confirms()
-        session.channel.add_on_return_callback(lambda _c, _m, properties, _b: confirms.give_back(properties.message_id))
+    async def _open(self, session: Session) -> None:
+        await self._prepare_session(session)
+        confirms = self._confirms = _PendingConfirms()
+        session.channel.add_on_return_callback(
+            lambda _c, _m, properties, _b: confirms.mark_unroutable(properties.message_id)
+        )
         await session.call(session.channel.confirm_delivery, confirms.confirm)
-        session.over.add_done_callback(lambda over: confirms.lose(over.result()))
+        session.closed.add_done_callback(lambda closed: confirms.fail_all(closed.result()))

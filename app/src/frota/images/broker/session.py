@@ -1,4 +1,4 @@
-"""Connections to the broker (AMQP 0-9-1) that are made again for ever."""
+"""Connections to the broker (AMQP 0-9-1) that reconnect for ever."""
 
 import asyncio
 import logging
@@ -17,75 +17,76 @@ from pika.credentials import ExternalCredentials, PlainCredentials
 from pika.exceptions import AMQPError
 
 from frota.core.backoff import Backoff
-from frota.images.settings import Broker
+from frota.core.errors import ServerUnavailable
+from frota.images.settings import BrokerConfig
 from frota.logs import log
 
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds between two tries to connect, doubled each time
-_HEARTBEAT = 20  # seconds
-_CONNECT_SECONDS = 10.0  # for TCP, TLS and AMQP together
-_CLOSE_SECONDS = 1.0
+_MIN_BACKOFF_S, _MAX_BACKOFF_S = 0.1, 5.0  # between two attempts to connect, doubled each time
+_HEARTBEAT_S = 20
+_CONNECT_TIMEOUT_S = 10.0  # for TCP, TLS and AMQP together
+_CLOSE_TIMEOUT_S = 1.0
 
-# There is no setting for what pika reads at a time, 4 KiB; each time it copies all that it has of a frame of 128 KiB.
+# pika reads 4 KiB at a time, and copies the partial frame (up to 128 KiB) after each read. It has no setting for it.
 _AsyncTransportBase._MAX_RECV_BYTES = 64 * 1024
 
 
-logging.getLogger("pika").setLevel(logging.CRITICAL)  # what is worth a record gets one of ours
+logging.getLogger("pika").setLevel(logging.CRITICAL)  # events.md lists our own records of the same events
 
 
-class BrokerUnavailable(ConnectionError):
-    """The broker cannot be reached, or went before it confirmed: what was published may be there or not."""
+class BrokerUnavailable(ServerUnavailable):
+    """The broker is unreachable, or closed the connection: an unconfirmed message may be there or not."""
 
 
 class Session:
-    """One connection with one channel; over, with the reason, as soon as either is closed."""
+    """One connection with one channel; `closed` holds the reason as soon as either is closed."""
 
-    def __init__(self, connection: AsyncioConnection, channel: Channel, over: "asyncio.Future[str]") -> None:
-        self.connection, self.channel, self.over = connection, channel, over
+    def __init__(self, connection: AsyncioConnection, channel: Channel, closed: "asyncio.Future[str]") -> None:
+        self.connection, self.channel, self.closed = connection, channel, closed
 
     async def call(self, method: Callable[..., Any], *arguments: Any, **options: Any) -> Any:
-        """Call a method of the channel; return the broker's answer. Raises BrokerUnavailable if none will come."""
+        """Call a channel's method; return the broker's reply. Raises BrokerUnavailable if the session closes first."""
         answer = asyncio.get_running_loop().create_future()
         try:
             method(*arguments, **options, callback=partial(settle, answer))
         except AMQPError as error:
-            raise BrokerUnavailable(_explained(error)) from None
-        await asyncio.wait({answer, self.over}, return_when=asyncio.FIRST_COMPLETED)
+            raise BrokerUnavailable(_error_text(error)) from None
+        await asyncio.wait({answer, self.closed}, return_when=asyncio.FIRST_COMPLETED)
         if not answer.done():
-            raise BrokerUnavailable(self.over.result())
+            raise BrokerUnavailable(self.closed.result())
         return answer.result()
 
-    async def takes(self, method: Callable[[Channel, Callable[[object], None]], None]) -> bool:
-        """Call a method with a channel of its own, which the broker closes if it refuses; tell whether it did not.
+    async def accepts(self, method: Callable[[Channel, Callable[[object], None]], None]) -> bool:
+        """Call a method on a new channel; tell whether the broker accepted it. On an error it closes the channel.
 
         Raises BrokerUnavailable.
         """
         answer = asyncio.get_running_loop().create_future()
 
-        def begin(channel: Channel) -> None:
+        def opened_channel(channel: Channel) -> None:
             channel.add_on_close_callback(lambda *_: settle(answer, None))
             method(channel, lambda _: settle(answer, channel))
 
         try:
-            self.connection.channel(on_open_callback=begin)
+            self.connection.channel(on_open_callback=opened_channel)
         except AMQPError as error:
-            raise BrokerUnavailable(_explained(error)) from None
-        await asyncio.wait({answer, self.over}, return_when=asyncio.FIRST_COMPLETED)
+            raise BrokerUnavailable(_error_text(error)) from None
+        await asyncio.wait({answer, self.closed}, return_when=asyncio.FIRST_COMPLETED)
         if not answer.done():
-            raise BrokerUnavailable(self.over.result())
+            raise BrokerUnavailable(self.closed.result())
         if channel := answer.result():
             channel.close()
         return channel is not None
 
-    async def close(self) -> None:
-        """Close the connection in order, if the broker hears that: one without room reads nothing."""
-        if not self.over.done():
+    async def close(self, timeout_s: float = _CLOSE_TIMEOUT_S) -> None:
+        """Close the connection, and wait briefly for the broker, which reads nothing while it blocks publishers."""
+        if not self.closed.done():
             with suppress(AMQPError):
                 self.connection.close()
-            await asyncio.wait({self.over}, timeout=_CLOSE_SECONDS)
+            await asyncio.wait({self.closed}, timeout=timeout_s)
 
 
-def parameters(config: Broker) -> list[pika.ConnectionParameters]:
-    """Return how to reach each node. Raises OSError for a file that cannot be read."""
+def parameters(config: BrokerConfig) -> list[pika.ConnectionParameters]:
+    """Return the connection parameters of each node. Raises OSError for an unreadable file."""
     context, credentials = None, PlainCredentials(config.user, _password(config))
     if config.cert_file:
         context = ssl.create_default_context(cafile=config.ca_file)
@@ -97,16 +98,16 @@ def parameters(config: Broker) -> list[pika.ConnectionParameters]:
             port,
             config.vhost,
             credentials,
-            heartbeat=_HEARTBEAT,
-            socket_timeout=_CONNECT_SECONDS / 2,
-            stack_timeout=_CONNECT_SECONDS,
+            heartbeat=_HEARTBEAT_S,
+            socket_timeout=_CONNECT_TIMEOUT_S / 2,
+            stack_timeout=_CONNECT_TIMEOUT_S,
             ssl_options=pika.SSLOptions(context, host) if context else None,
         )
         for host, port in config.brokers
     ]
 
 
-def _password(config: Broker) -> str:
+def _password(config: BrokerConfig) -> str:
     return config.password_file.read_text(encoding="utf-8").strip() if config.password_file else "guest"
 
 
@@ -114,14 +115,14 @@ async def connect(node: pika.ConnectionParameters) -> Session:
     """Open a connection and a channel. Raises BrokerUnavailable."""
     loop = asyncio.get_running_loop()
     opened: asyncio.Future[Channel] = loop.create_future()
-    over: asyncio.Future[str] = loop.create_future()
+    closed: asyncio.Future[str] = loop.create_future()
 
     def end(reason: object) -> None:
-        text = _explained(reason)
+        text = _error_text(reason)
         if not opened.done():
             opened.set_exception(BrokerUnavailable(text))
-        if not over.done():
-            over.set_result(text)
+        if not closed.done():
+            closed.set_result(text)
 
     def open_channel(connection: AsyncioConnection) -> None:
         connection.channel(on_open_callback=take_channel)
@@ -132,7 +133,7 @@ async def connect(node: pika.ConnectionParameters) -> Session:
             opened.set_result(channel)
 
     def close(reason: object) -> None:
-        """End the connection with its channel: the one is of no use without the other."""
+        """Close the connection together with its channel."""
         end(reason)
         if connection.is_open:
             connection.close()
@@ -144,38 +145,38 @@ async def connect(node: pika.ConnectionParameters) -> Session:
         on_close_callback=lambda _, reason: end(reason),
         custom_ioloop=loop,
     )
-    return Session(connection, await opened, over)
+    return Session(connection, await opened, closed)
 
 
-def _explained(reason: object) -> str:
-    """Return what pika says, in words where it has none."""
+def _error_text(reason: object) -> str:
+    """Return the error's text; pika's is often empty."""
     return str(reason) or repr(reason)
 
 
 def settle(answer: "asyncio.Future[Any]", frame: object) -> None:
-    """Hand over an answer, unless nobody waits for it any more."""
+    """Set the result of a future that was not cancelled."""
     if not answer.done():
         answer.set_result(frame)
 
 
 class BrokerConnection:
-    """A connection to whichever node answers, made again for ever.
+    """A connection to any node that answers; it reconnects for ever.
 
     `prepare` is called with each new session before others may use it.
     """
 
-    def __init__(self, config: Broker, purpose: str, prepare: Callable[[Session], Awaitable[None]]) -> None:
+    def __init__(self, config: BrokerConfig, purpose: str, prepare: Callable[[Session], Awaitable[None]]) -> None:
         self._nodes, self._purpose, self._prepare = parameters(config), purpose, prepare
         self._session: Session | None = None
         self._ready = asyncio.Event()
-        self.no_room = asyncio.Event()  # the broker has none, and reads nothing that is published
+        self.blocked = asyncio.Event()  # set while the broker blocks publishers (memory or disk alarm)
 
     async def run(self) -> None:
-        """Connect, and again after each loss, until cancelled."""
-        backoff = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE)
+        """Connect and reconnect until cancelled."""
+        backoff = Backoff(_MIN_BACKOFF_S, _MAX_BACKOFF_S)
         try:
             while True:
-                if await self._once():
+                if await self._connect_once():
                     backoff.reset()
                 await asyncio.sleep(backoff.pause())
         finally:
@@ -183,51 +184,52 @@ class BrokerConnection:
                 await self._session.close()
 
     async def session(self) -> Session:
-        """Return the session of the moment, waiting until there is one."""
-        while self._session is None or self._session.over.done():
+        """Return the open session; wait until there is one."""
+        while self._session is None or self._session.closed.done():
             self._ready.clear()
             await self._ready.wait()
         return self._session
 
     @property
     def connected(self) -> bool:
-        """Whether there is a session now."""
-        return self._session is not None and not self._session.over.done()
+        """Whether a session is open."""
+        return self._session is not None and not self._session.closed.done()
 
-    async def _once(self) -> bool:
-        """Connect to some node and stay until the session is over; tell whether there was one."""
+    async def _connect_once(self) -> bool:
+        """Connect to a node and wait until the session closes; tell whether a node accepted the connection."""
         random.shuffle(self._nodes)
         for node in self._nodes:
             session: Session | None = None
             try:
                 session = await connect(node)
-                session.connection.add_on_connection_blocked_callback(lambda *_: self._block(True))
-                session.connection.add_on_connection_unblocked_callback(lambda *_: self._block(False))
+                session.connection.add_on_connection_blocked_callback(lambda *_: self._set_blocked(True))
+                session.connection.add_on_connection_unblocked_callback(lambda *_: self._set_blocked(False))
                 await self._prepare(session)
-            except (
-                AMQPError,
-                OSError,
-            ) as error:  # BrokerUnavailable is one; pika's are of what closes now
-                text = f"no connection to {node.host}:{node.port} {self._purpose}: {_explained(error)}"
+            except (AMQPError, OSError) as error:  # AMQPError: the channel or connection is closing
+                text = f"no connection to {node.host}:{node.port} {self._purpose}: {_error_text(error)}"
                 log.record("WARNING", "broker_unavailable", text)
                 if session:
                     await session.close()
                 continue
-            self.no_room.clear()
+            self.blocked.clear()
             self._session = session
             self._ready.set()
             log.record("INFO", "broker_connected", f"connected to {node.host}:{node.port} {self._purpose}")
-            reason = await asyncio.shield(session.over)
+            reason = await asyncio.shield(session.closed)
             log.record(
                 "WARNING", "broker_lost", f"connection to {node.host}:{node.port} {self._purpose} lost: {reason}"
             )
             return True
         return False
 
-    def _block(self, blocked: bool) -> None:
+    def _set_blocked(self, blocked: bool) -> None:
         if blocked:
-            self.no_room.set()
-            log.record("WARNING", "broker_blocked", "the broker has no room and takes nothing more")
+            self.blocked.set()
+            log.record(
+                "WARNING",
+                "broker_blocked",
+                "the broker has no room (memory or disk alarm) and blocks publishers until that ends",
+            )
         else:
-            self.no_room.clear()
-            log.record("INFO", "broker_unblocked", "the broker takes messages again")
+            self.blocked.clear()
+            log.record("INFO", "broker_unblocked", "the broker accepts messages again")

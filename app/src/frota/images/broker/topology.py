@@ -1,4 +1,4 @@
-"""The queues and exchanges of the pipeline, for a broker on which nobody else has made them."""
+"""Declares the queues and exchanges of the pipeline, unless the operator has."""
 
 from collections.abc import Callable
 from functools import partial
@@ -9,18 +9,18 @@ from pika.channel import Channel
 from frota.images.broker.session import Session
 from frota.images.messages import DEAD, EVENTS, QUEUE, REQUEUE
 
-DELIVERIES = 5  # of one image; then it is dead
+DELIVERY_LIMIT = 5  # of one image; then it is dead-lettered
 _QUORUM: dict[str, Any] = {"x-queue-type": "quorum"}
 _IMAGES = _QUORUM | {
-    "x-delivery-limit": DELIVERIES,
+    "x-delivery-limit": DELIVERY_LIMIT,
     "x-dead-letter-exchange": DEAD,
     "x-dead-letter-strategy": "at-least-once",
     "x-overflow": "reject-publish",
 }
-# How long a worker may hold an image, such as while S3 is away. A broker that knows no other limit ends a consumer
-# after half an hour, which counts as a delivery of all that it holds.
-_HELD = {"x-consumer-timeout": 7 * 86_400_000}  # milliseconds
-_FOR_EVER = _QUORUM | {"x-delivery-limit": -1}
+# How long a worker may keep an image unacknowledged, such as while S3 is unavailable. The broker's default is half an
+# hour; then it closes the consumer's channel, which counts as a delivery of every unacknowledged image.
+_CONSUMER_TIMEOUT = {"x-consumer-timeout": 7 * 86_400_000}  # milliseconds
+_NO_DELIVERY_LIMIT = _QUORUM | {"x-delivery-limit": -1}
 
 
 def _declare_images(channel: Channel, callback: Callable[[object], None], arguments: dict[str, Any]) -> None:
@@ -28,17 +28,17 @@ def _declare_images(channel: Channel, callback: Callable[[object], None], argume
 
 
 async def declare(session: Session, events_queue: str = "") -> None:
-    """Make what is not there yet; with the queue in which a producer hears of its images. Raises AwayError."""
+    """Declare what is missing; with `events_queue` also the queue of status events. Raises BrokerUnavailable."""
     channel = session.channel
     for exchange in (DEAD, EVENTS, REQUEUE):
         await session.call(channel.exchange_declare, exchange, exchange_type="fanout", durable=True)
-    if not await session.takes(partial(_declare_images, arguments=_IMAGES | _HELD)):
-        # A queue from before is as it is, and an older broker knows no such limit.
+    if not await session.accepts(partial(_declare_images, arguments=_IMAGES | _CONSUMER_TIMEOUT)):
+        # The queue exists with other arguments, or the broker is too old for this one.
         await session.call(channel.queue_declare, QUEUE, durable=True, arguments=_IMAGES)
     await session.call(channel.queue_bind, QUEUE, REQUEUE)
-    await session.call(channel.queue_declare, DEAD, durable=True, arguments=_FOR_EVER)
+    await session.call(channel.queue_declare, DEAD, durable=True, arguments=_NO_DELIVERY_LIMIT)
     await session.call(channel.queue_bind, DEAD, DEAD)
     if events_queue:
-        await session.call(channel.queue_declare, events_queue, durable=True, arguments=_FOR_EVER)
+        await session.call(channel.queue_declare, events_queue, durable=True, arguments=_NO_DELIVERY_LIMIT)
         for exchange in (DEAD, EVENTS):
             await session.call(channel.queue_bind, events_queue, exchange)

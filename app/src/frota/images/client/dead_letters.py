@@ -1,7 +1,7 @@
-"""`frota images dead`: what an operator does about images that no worker could do, straight at the broker.
+"""`frota images dead`: lists, retries and drops dead-lettered images, directly on the broker.
 
-An image leaves the dead ones only when the queue has confirmed it, or it is dropped; what is cut short in between may
-double it, or leave its status at queued until it is tried again, but loses nothing.
+A retried image leaves the dead letter queue only after the confirm of the work queue. An interruption in between may
+duplicate it, or leave its status at queued until the next retry, but loses nothing.
 """
 
 import argparse
@@ -19,28 +19,25 @@ from pika.adapters.blocking_connection import BlockingChannel
 
 from frota.core.trace import trace_of
 from frota.images import access
-from frota.images.access import Operator
+from frota.images.access import OperatorSettings
 from frota.images.broker import session
+from frota.images.broker.session import BrokerUnavailable
 from frota.images.client import diagnosis
-from frota.images.client.client import tell
+from frota.images.client.client import warn
 from frota.images.client.output import write
-from frota.images.messages import DEAD, EVENTS, QUEUE, BadMessage, Event, Ticket, death_of
+from frota.images.messages import DEAD, EVENTS, QUEUE, InvalidMessage, QueuedImage, StatusEvent, dead_letter_reason
 from frota.images.settings import PREFIX, SYSTEM
 from frota.logs import log
 from frota.logs.log import printable
 
 _UNIT = "frota-image-operator"
-_SURE = "delete {} for ever? [y/N] "
-_NOT_KEPT = ("reason", "reason-code")  # of a dead image's headers, besides the broker's own (x-…)
-
-
-class BrokerError(ConnectionError):
-    """The broker is away, or does not let us: says what is wrong."""
+_CONFIRM_DELETE = "delete {} for ever? [y/N] "
+_DEAD_LETTER_HEADERS = ("reason", "reason-code")  # added by the worker, beside the broker's own (x-…)
 
 
 @dataclass(frozen=True)
-class Dead:
-    """A dead image as the broker gave it, to be acknowledged or not."""
+class DeadLetter:
+    """A dead letter that the broker delivered and that is not acknowledged yet."""
 
     tag: int
     id: str
@@ -48,15 +45,15 @@ class Dead:
     body: bytes
 
     def fields(self) -> dict[str, Any]:
-        """Return what people and machines want to know."""
+        """Return the fields of the output."""
         headers = self.properties.headers or {}
-        code, reason = death_of(headers)
+        code, reason = dead_letter_reason(headers)
         size = headers.get("size")
         return {
             "id": self.id,
             "filename": str(headers.get("filename", "")),
             "size": size if isinstance(size, int) else len(self.body),
-            "time": _time(self.properties),
+            "time": _died_at(self.properties),
             "code": code,
             "reason": reason,
             "trace_id": trace_of(str(headers.get("traceparent", ""))),
@@ -64,44 +61,44 @@ class Dead:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Carry out one of the commands: 0, or 1 if an image that was named is not among the dead. Raises SettingsError."""
+    """Run a command; return 0, or 1 if a named image is not in the dead letter queue. Raises SettingsError."""
     log.configure(SYSTEM, _UNIT)
     config = access.read_operator(args)
-    diagnosis.context(config.ca_file, config.cert_file, config.secret_key_file)
+    diagnosis.tls_context(config.ca_file, config.cert_file, config.secret_key_file)
     if args.check:
         return 0
     if args.command != "list" and bool(args.ids) == args.all:
         args.usage("which images: ID…, or --all")
-    if args.command == "drop" and not args.yes and not _sure(args):
+    if args.command == "drop" and not args.yes and not _confirmed(args):
         return 1
     with _channel(config) as channel:
-        return _list(channel, args) if args.command == "list" else _carry_out(channel, args)
+        return _list(channel, args) if args.command == "list" else _retry_or_drop(channel, args)
 
 
-def _sure(args: argparse.Namespace) -> bool:
+def _confirmed(args: argparse.Namespace) -> bool:
     if not (sys.stdin and sys.stdin.isatty()):
-        args.usage("nobody is there to ask: --yes if it is meant")
+        args.usage("standard input is no terminal to confirm on: give --yes")
     what = "all dead images" if args.all else f"{len(args.ids)} dead image{'s' if len(args.ids) > 1 else ''}"
-    return input(_SURE.format(what)).strip().lower() in ("y", "yes", "s", "sim")
+    return input(_CONFIRM_DELETE.format(what)).strip().lower() in ("y", "yes", "s", "sim")
 
 
 def _list(channel: BlockingChannel, args: argparse.Namespace) -> int:
-    for dead in _all(channel):  # none is acknowledged, so all are there again when the channel is closed
-        found = dead.fields()
+    for dead in _dead_letters(channel):  # unacknowledged: the broker requeues all when the channel closes
+        fields = dead.fields()
         if args.json:
-            write(found)
+            write(fields)
         else:
-            print(printable("{id}  {size:>10}  {time}  {filename}  {code}: {reason}".format(**found)), flush=True)
+            print(printable("{id}  {size:>10}  {time}  {filename}  {code}: {reason}".format(**fields)), flush=True)
     return 0
 
 
-def _carry_out(channel: BlockingChannel, args: argparse.Namespace) -> int:
+def _retry_or_drop(channel: BlockingChannel, args: argparse.Namespace) -> int:
     """Retry or drop images, one at a time."""
     left = dict.fromkeys(args.ids)
     channel.confirm_delivery()
     count = 0
     try:
-        for dead in _all(channel):
+        for dead in _dead_letters(channel):
             if not args.all and dead.id not in left:
                 continue
             if args.command == "retry":
@@ -109,87 +106,91 @@ def _carry_out(channel: BlockingChannel, args: argparse.Namespace) -> int:
             channel.basic_ack(dead.tag)
             left.pop(dead.id, None)
             count += 1
-            _tell(args, dead)
+            _print_result(args, dead)
             if not args.all and not left:
                 break
     except exceptions.NackError:
-        raise BrokerError(f"queue {QUEUE!r} is full; {count} were put back, the others are still dead") from None
+        raise BrokerUnavailable(f"queue {QUEUE!r} is full; {count} were put back, the others are still dead") from None
     except exceptions.UnroutableError:
-        raise BrokerError(f"there is no queue {QUEUE!r}; {count} were put back, the others are still dead") from None
+        raise BrokerUnavailable(
+            f"there is no queue {QUEUE!r}; {count} were put back, the others are still dead"
+        ) from None
     for image in left:
-        tell(f"{image}: no dead image has this id")
+        warn(f"{image}: no dead image has this id")
     return 1 if left else 0
 
 
-def _retry(channel: BlockingChannel, dead: Dead) -> None:
-    """Put an image back into the queue, and tell so before a worker can tell what became of it."""
-    _say(channel, dead, "queued")
+def _retry(channel: BlockingChannel, dead: DeadLetter) -> None:
+    """Requeue an image. Its status `queued` is published first, before a worker can publish another."""
+    _publish_status(channel, dead, "queued")
     try:
-        _publish(channel, dead)
+        _requeue(channel, dead)
     except (exceptions.NackError, exceptions.UnroutableError):
-        _say(channel, dead, "dead")
+        _publish_status(channel, dead, "dead")
         raise
 
 
-def _say(channel: BlockingChannel, dead: Dead, state: str) -> None:
-    """Tell producers what an image is at now; of what is no image of ours, nobody asks."""
+def _publish_status(channel: BlockingChannel, dead: DeadLetter, state: str) -> None:
+    """Publish the status of an image; a foreign message has none."""
     try:
-        ticket = Ticket.read(dead.id, dead.properties.headers)
-    except BadMessage:
+        image = QueuedImage.read(dead.id, dead.properties.headers)
+    except InvalidMessage:
         return
     reason = dead.fields()["reason"] if state == "dead" else ""
-    event = Event(ticket.id, state, ticket.filename, ticket.trace, ticket.sha256, "", reason=reason)
+    event = StatusEvent(image.id, state, image.filename, image.trace, image.sha256, "", reason=reason)
     properties = pika.BasicProperties(
         message_id=f"{event.id}-{state}", delivery_mode=2, content_type="application/json"
     )
-    channel.basic_publish(EVENTS, "", event.encode(), properties)  # where there is no producer, nobody hears it
+    channel.basic_publish(EVENTS, "", event.encode(), properties)  # unroutable without a producer: dropped
 
 
-def _publish(channel: BlockingChannel, dead: Dead) -> None:
-    """Put an image back into the queue as it was before it died; returns when the broker has it on its disk."""
+def _requeue(channel: BlockingChannel, dead: DeadLetter) -> None:
+    """Publish an image with its original headers to the queue; return when the broker confirmed it."""
     headers = dead.properties.headers or {}
-    kept = {name: value for name, value in headers.items() if name not in _NOT_KEPT and not name.startswith("x-")}
+    original = {
+        name: value for name, value in headers.items() if name not in _DEAD_LETTER_HEADERS and not name.startswith("x-")
+    }
     properties = pika.BasicProperties(
-        message_id=dead.properties.message_id, timestamp=dead.properties.timestamp, headers=kept, delivery_mode=2
+        message_id=dead.properties.message_id, timestamp=dead.properties.timestamp, headers=original, delivery_mode=2
     )
     channel.basic_publish("", QUEUE, dead.body, properties, mandatory=True)
 
 
-def _tell(args: argparse.Namespace, dead: Dead) -> None:
-    done = {"retry": "queued", "drop": "dropped"}[args.command]
-    found = dead.fields()
+def _print_result(args: argparse.Namespace, dead: DeadLetter) -> None:
+    state = {"retry": "queued", "drop": "dropped"}[args.command]
+    fields = dead.fields()
     if args.json:
-        write({"id": found["id"], "filename": found["filename"], "state": done})
+        write({"id": fields["id"], "filename": fields["filename"], "state": state})
     else:
-        print(printable(f"{found['id']}  {found['filename']}  {done}"), flush=True)
+        print(printable(f"{fields['id']}  {fields['filename']}  {state}"), flush=True)
 
 
-def _all(channel: BlockingChannel) -> Iterator[Dead]:
-    """Yield what is dead now, one at a time: a body may be 16 MiB."""
+def _dead_letters(channel: BlockingChannel) -> Iterator[DeadLetter]:
+    """Yield the dead letters there are now, one at a time: a body may have 15 MiB."""
     left = 1
     while left:
         got, properties, body = channel.basic_get(DEAD)
         if got is None or properties is None or body is None:
             return
-        # What has died since the first was looked at is for the next time.
+        # Dead letters that arrive after the first delivery are left for the next run.
         left = got.message_count if left == 1 and got.delivery_tag == 1 else left - 1
-        yield Dead(got.delivery_tag, properties.message_id or "-", properties, body)
+        yield DeadLetter(got.delivery_tag, properties.message_id or "-", properties, body)
 
 
-def _time(properties: pika.BasicProperties) -> str:
-    """Return when it died, as far as that is known: by the broker's clock, else by whoever put it there."""
+def _died_at(properties: pika.BasicProperties) -> str:
+    """Return the time of death, or -: the broker's, else the publisher's timestamp."""
     deaths = (properties.headers or {}).get("x-death")
-    found = deaths[0].get("time") if isinstance(deaths, list) and deaths and isinstance(deaths[0], dict) else None
-    if not isinstance(found, datetime):
-        found = None
-        with suppress(ValueError, OverflowError, OSError, TypeError):  # others' clocks may count in milliseconds
-            found = datetime.fromtimestamp(properties.timestamp, UTC) if properties.timestamp else None
-    return found.replace(tzinfo=UTC).isoformat().replace("+00:00", "Z") if found else "-"
+    time = deaths[0].get("time") if isinstance(deaths, list) and deaths and isinstance(deaths[0], dict) else None
+    if not isinstance(time, datetime):
+        time = None
+        with suppress(ValueError, OverflowError, OSError, TypeError):  # a foreign timestamp may be in milliseconds
+            time = datetime.fromtimestamp(properties.timestamp, UTC) if properties.timestamp else None
+    return time.replace(tzinfo=UTC).isoformat().replace("+00:00", "Z") if time else "-"
 
 
 @contextmanager
-def _channel(config: Operator) -> Iterator[BlockingChannel]:
-    """Open a channel to whichever node answers. Raises BrokerError, also for what goes wrong later."""
+def _channel(config: OperatorSettings) -> Iterator[BlockingChannel]:
+    """Open a channel to any node that answers. Raises BrokerUnavailable, also for errors inside the block."""
     where = ",".join(f"{host}:{port}" for host, port in config.brokers)
     nodes = session.parameters(config)
     for node in nodes:
@@ -197,21 +198,21 @@ def _channel(config: Operator) -> Iterator[BlockingChannel]:
     try:
         connection = pika.BlockingConnection(nodes)
     except (exceptions.AMQPError, OSError) as error:
-        raise BrokerError(f"no broker at {where}: {_explained(error, config)}") from None
+        raise BrokerUnavailable(f"no broker at {where}: {_error_text(error, config)}") from None
     try:
         yield connection.channel()
-        connection.close()  # not before everything that was acknowledged has been read
+        connection.close()  # waits until the broker has read all acknowledgements
     except exceptions.AMQPError as error:
-        raise BrokerError(f"{where}: {_explained(error, config)}") from None
+        raise BrokerUnavailable(f"{where}: {_error_text(error, config)}") from None
     finally:
         if connection.is_open:
             connection.close()
 
 
-def _explained(error: BaseException, config: Operator) -> str:
-    """Return what is wrong in words; pika's errors hold the true one somewhere inside."""
+def _error_text(error: BaseException, config: OperatorSettings) -> str:
+    """Return what is wrong and whose fault it is. pika nests the cause in other errors."""
     inner = _innermost(error)
-    or_else = f"does not accept {config.cert_file}" if config.cert_file else "wants TLS (--cert-file, --ca-file)"
+    cause = f"does not accept {config.cert_file}" if config.cert_file else "wants TLS (--cert-file, --ca-file)"
     match inner:
         case ssl.SSLCertVerificationError():
             text = f"its certificate is not to be trusted ({PREFIX}CA_FILE={config.ca_file}): {inner.verify_message}"
@@ -226,7 +227,7 @@ def _explained(error: BaseException, config: Operator) -> str:
         case exceptions.ConnectionBlockedTimeout():
             text = f"it has no room, and took nothing for {config.patience:g} s; what was not put back is still dead"
         case exceptions.StreamLostError() | exceptions.IncompatibleProtocolError():
-            text = f"it hangs up: it {or_else}, or speaks no AMQP"
+            text = f"it hangs up: it {cause}, or speaks no AMQP"
         case _:
             text = getattr(inner, "strerror", None) or str(inner) or repr(inner)
     return str(text)

@@ -1,111 +1,111 @@
-"""Why there is no conversation with a server: told by its first bytes, where gRPC says that a socket was closed."""
+"""Why a connection fails: probes the server's first bytes, since gRPC reports only a closed socket."""
 
-import select
 import socket
 import ssl
+import time
 from pathlib import Path
 
 from frota.core.settings import SettingsError
-from frota.images.access import Access
+from frota.images.access import ClientSettings
 from frota.images.settings import PREFIX
 
-_SECONDS = 3.0  # for each step of one look
-_AGAIN = 0.2  # seconds between two looks: a server that is just ending looks like one that refuses us
-# What every HTTP/2 client says first (RFC 9113, section 3.4), with empty SETTINGS; the server's SETTINGS must follow.
-_HELLO = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
-_SETTINGS_TYPE = 4
-_CLEAR = f"--ca-file '' --cert-file '' --key-file '' (or the {PREFIX}… of the same names)"
+_STEP_TIMEOUT_S = 3.0  # for each step of a probe
+_SECOND_PROBE_DELAY_S = 0.2  # a stopping server looks like one that rejects clients
+# The connection preface of HTTP/2 (RFC 9113, section 3.4) with empty SETTINGS; the server answers with its own.
+_CLIENT_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + bytes((0, 0, 0, 4, 0, 0, 0, 0, 0))
+_SETTINGS_FRAME = 4
+_CLEAR_TEXT_OPTIONS = f"--ca-file '' --cert-file '' --key-file '' (or the {PREFIX}… of the same names)"
 
 
-def context(ca_file: Path | None, cert_file: Path | None, key_file: Path | None) -> ssl.SSLContext | None:
-    """Return what is needed to speak TLS, None for clear text. Raises SettingsError for a file that is of no use."""
+def tls_context(ca_file: Path | None, cert_file: Path | None, key_file: Path | None) -> ssl.SSLContext | None:
+    """Return a TLS context, None for clear text. Raises SettingsError for an unusable file."""
     if ca_file is None:
         return None
     try:
-        found = ssl.create_default_context(cafile=ca_file)
+        context = ssl.create_default_context(cafile=ca_file)
     except (OSError, ssl.SSLError) as error:
-        raise SettingsError(f"{PREFIX}CA_FILE={str(ca_file)!r}: {_said(error)}") from None
+        raise SettingsError(f"{PREFIX}CA_FILE={str(ca_file)!r}: {_reason(error)}") from None
     if cert_file:
         try:
-            found.load_cert_chain(cert_file, key_file)
+            context.load_cert_chain(cert_file, key_file)
         except (OSError, ssl.SSLError) as error:
             raise SettingsError(
-                f"{PREFIX}CERT_FILE={str(cert_file)!r}, {PREFIX}KEY_FILE={str(key_file)!r}: {_said(error)}"
+                f"{PREFIX}CERT_FILE={str(cert_file)!r}, {PREFIX}KEY_FILE={str(key_file)!r}: {_reason(error)}"
             ) from None
-    return found
+    return context
 
 
-def explain(access: Access) -> str:
-    """Look twice at a server and say what will not mend itself; nothing where it may. Takes seconds, blocks."""
-    first = _look(access)
+def explain(access: ClientSettings, step_timeout_s: float = _STEP_TIMEOUT_S) -> str:
+    """Probe a server twice; return a lasting misconfiguration, or an empty text. Blocks for seconds."""
+    first = _probe(access, step_timeout_s)
     if first:
-        select.select([], [], [], _AGAIN)
-        return first if _look(access) == first else ""
+        time.sleep(_SECOND_PROBE_DELAY_S)
+        return first if _probe(access, step_timeout_s) == first else ""
     return ""
 
 
-def _look(access: Access) -> str:
+def _probe(access: ClientSettings, timeout_s: float) -> str:
     host, _, port = access.address.rpartition(":")
-    where = host.strip("[]"), int(port)
+    address = host.strip("[]"), int(port)
     try:
-        secure = context(access.ca_file, access.cert_file, access.key_file)
-        return _over_tls(where, access, secure) if secure else _in_clear(where)
+        context = tls_context(access.ca_file, access.cert_file, access.key_file)
+        return _over_tls(address, access, context, timeout_s) if context else _in_clear(address, timeout_s)
     except socket.gaierror as error:
         return "" if error.errno == socket.EAI_AGAIN else f"no such host: {error.strerror}"
     except (OSError, UnicodeError):
-        return ""  # away, or just going: time may mend it
+        return ""  # unreachable: may be temporary
 
 
-def _over_tls(where: tuple[str, int], access: Access, secure: ssl.SSLContext) -> str:
-    secure.set_alpn_protocols(["h2"])
+def _over_tls(address: tuple[str, int], access: ClientSettings, context: ssl.SSLContext, timeout_s: float) -> str:
+    context.set_alpn_protocols(["h2"])
     try:
-        said = _greeted(where, secure)
+        answer = _first_bytes(address, context, timeout_s)
     except ssl.SSLCertVerificationError as error:
         return f"its certificate is not to be trusted ({PREFIX}CA_FILE={access.ca_file}): {error.verify_message}"
     except ssl.SSLError as error:
         if error.reason in ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "RECORD_LAYER_FAILURE"):
-            return f"it speaks no TLS; for clear text: {_CLEAR}"
+            return f"it speaks no TLS; for clear text, use {_CLEAR_TEXT_OPTIONS}"
         return f"it ends the TLS handshake: {error.reason}"
-    if said or said is None:
-        return "" if said is None else _recognised(said)
+    if answer or answer is None:
+        return "" if answer is None else _check_http2(answer)
     if access.cert_file:
         return f"it does not accept our certificate, {access.cert_file}"
-    return f"it wants a certificate of ours: {PREFIX}CERT_FILE and {PREFIX}KEY_FILE (--cert-file, --key-file)"
+    return f"it requires a client certificate: {PREFIX}CERT_FILE and {PREFIX}KEY_FILE (--cert-file, --key-file)"
 
 
-def _in_clear(where: tuple[str, int]) -> str:
-    said = _greeted(where, None)
-    if said or said is None:
-        return "" if said is None else _recognised(said)
-    anyone = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # only to see whether it speaks TLS; nothing is told it
-    anyone.check_hostname, anyone.verify_mode = False, ssl.CERT_NONE
-    anyone.set_alpn_protocols(["h2"])
+def _in_clear(address: tuple[str, int], timeout_s: float) -> str:
+    answer = _first_bytes(address, None, timeout_s)
+    if answer or answer is None:
+        return "" if answer is None else _check_http2(answer)
+    unverified = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # only probes for TLS; nothing secret is sent
+    unverified.check_hostname, unverified.verify_mode = False, ssl.CERT_NONE
+    unverified.set_alpn_protocols(["h2"])
     try:
-        _greeted(where, anyone)
+        _first_bytes(address, unverified, timeout_s)
     except ssl.SSLError as error:
         if error.reason is None or "ALERT" not in error.reason:
             return ""
-    return f"it speaks TLS, and we clear text; for TLS: {PREFIX}CA_FILE (--ca-file)"
+    return f"it speaks TLS, not clear text; for TLS, set {PREFIX}CA_FILE (--ca-file)"
 
 
-def _greeted(where: tuple[str, int], secure: ssl.SSLContext | None) -> bytes | None:
-    """Return what a server answers to a greeting, b"" if it hangs up, None if it says nothing in time."""
-    with socket.create_connection(where, _SECONDS) as plain:
-        connection = secure.wrap_socket(plain, server_hostname=where[0]) if secure else plain
+def _first_bytes(address: tuple[str, int], context: ssl.SSLContext | None, timeout_s: float) -> bytes | None:
+    """Return the server's first bytes after the preface: b"" if it disconnects, None after a timeout."""
+    with socket.create_connection(address, timeout_s) as plain:
+        connection = context.wrap_socket(plain, server_hostname=address[0]) if context else plain
         with connection:
             try:
-                connection.sendall(_HELLO)
+                connection.sendall(_CLIENT_PREFACE)
                 return connection.recv(64)
             except TimeoutError:
                 return None
-            except (BrokenPipeError, ConnectionResetError):  # it hung up while we spoke
+            except (BrokenPipeError, ConnectionResetError):  # disconnected while we wrote
                 return b""
 
 
-def _recognised(said: bytes) -> str:
-    """Say what is wrong with a first answer: nothing where it is HTTP/2's."""
-    return "" if said[3:4] == bytes((_SETTINGS_TYPE,)) else f"it is no gRPC server: it says {said!r}"
+def _check_http2(answer: bytes) -> str:
+    """Return what is wrong with the first bytes; an empty text for HTTP/2's SETTINGS."""
+    return "" if answer[3:4] == bytes((_SETTINGS_FRAME,)) else f"it is no gRPC server: it answered {answer!r}"
 
 
-def _said(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     return str(getattr(error, "strerror", None) or getattr(error, "reason", None) or error)

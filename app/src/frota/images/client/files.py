@@ -1,4 +1,4 @@
-"""The files that people send: which ones, how large, what is in them; what is wrong with one is said in Portuguese."""
+"""The files to send: selection, size and content. Texts of errors are Portuguese, for users."""
 
 import os
 import stat
@@ -7,31 +7,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from frota.images.formats import HEAD_BYTES, BadImage, recognise
+from frota.images.formats import HEAD_BYTES, BadImage, recognise_format
 
-# What is taken from a folder by its name alone: whether it is what it says is for the server to find out. Everything
-# else is taken if its content is an image's, save what somebody has not finished writing.
+# A folder's files with these extensions are sent; the server checks their content. Other files are sent if their
+# content is an image's, except unfinished downloads.
 EXTENSIONS = (".png", ".apng", ".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".webp", ".tif", ".tiff", ".gif")
-_UNFINISHED = (".part", ".partial", ".crdownload", ".download", ".tmp", ".filepart")
+_UNFINISHED_EXTENSIONS = (".part", ".partial", ".crdownload", ".download", ".tmp", ".filepart")
 
-NOT_THERE, FORBIDDEN, NO_FILE = "arquivo não existe", "sem permissão de leitura", "não é um arquivo comum"
+NOT_FOUND, FORBIDDEN, NOT_REGULAR = "arquivo não existe", "sem permissão de leitura", "não é um arquivo comum"
 EMPTY, CHANGED = "arquivo vazio", "o arquivo mudou enquanto era lido"
 NO_IMAGES, UNREADABLE = "nenhuma imagem nesta pasta", "a pasta não pode ser lida: {}"
 HIDDEN, LINKED, UNFINISHED = "oculto", "link para pasta", "download incompleto"
 NO_IMAGE, OTHER_FORMAT = "não é uma imagem", "formato não suportado"
-_REASONS: dict[type[OSError], str] = {FileNotFoundError: NOT_THERE, PermissionError: FORBIDDEN}
+_REASONS: dict[type[OSError], str] = {FileNotFoundError: NOT_FOUND, PermissionError: FORBIDDEN}
 
 
 class BadFile(Exception):
-    """A file or folder that cannot be sent: says in Portuguese why."""
+    """A file or folder that cannot be sent, with the reason in Portuguese."""
 
 
 @dataclass(frozen=True)
 class File:
-    """A file that was named, or found in a folder; `problem` says why there is nothing to send."""
+    """A file named on the command line or found in a folder; `problem` is why it cannot be sent."""
 
     path: str
-    size: int = 0  # bytes, when it was found
+    size: int = 0  # bytes, at the time of the listing
     problem: str = ""
 
     @property
@@ -40,16 +40,16 @@ class File:
         return Path(self.path).name
 
 
-def expand(words: Iterable[str], passed_over: list[File]) -> list[File]:
-    """Return the files that are named, and the images of the folders, in the order of their names.
+def expand(words: Iterable[str], skipped: list[File]) -> list[File]:
+    """Return the named files, and the images of named folders in the order of their names.
 
-    What is in a folder and is not sent is added to `passed_over`, with its reason as `problem`.
+    A folder's other files are added to `skipped`, with their reasons as `problem`.
     """
-    return [found for word in words for found in (_below(word, passed_over) if Path(word).is_dir() else [_found(word)])]
+    return [file for word in words for file in (_images_below(word, skipped) if Path(word).is_dir() else [_file(word)])]
 
 
 def collisions(files: Iterable[File]) -> Iterator[tuple[str, list[str]]]:
-    """Yield every name that several files have, with their paths."""
+    """Yield each name that several files share, with their paths."""
     paths: dict[str, list[str]] = {}
     for one in files:
         if not one.problem:
@@ -58,18 +58,18 @@ def collisions(files: Iterable[File]) -> Iterator[tuple[str, list[str]]]:
 
 
 def size_of(path: str) -> int:
-    """Return the size of a file that can be sent, in bytes. Raises BadFile."""
+    """Return the size of a regular, non-empty file in bytes. Raises BadFile."""
     try:
-        found = Path(path).stat()
+        status = Path(path).stat()
     except OSError as error:
-        raise _explained(error) from None
-    except ValueError:  # a zero byte in the name
-        raise BadFile(NOT_THERE) from None
-    if not stat.S_ISREG(found.st_mode):  # reading a pipe or a device might never end
-        raise BadFile(NO_FILE)
-    if not found.st_size:
+        raise _bad_file(error) from None
+    except ValueError:  # a NUL byte in the name
+        raise BadFile(NOT_FOUND) from None
+    if not stat.S_ISREG(status.st_mode):  # reading a pipe or a device might never end
+        raise BadFile(NOT_REGULAR)
+    if not status.st_size:
         raise BadFile(EMPTY)
-    return found.st_size
+    return status.st_size
 
 
 def open_file(path: str) -> BinaryIO:
@@ -77,81 +77,83 @@ def open_file(path: str) -> BinaryIO:
     try:
         return Path(path).open("rb")
     except OSError as error:
-        raise _explained(error) from None
+        raise _bad_file(error) from None
 
 
 def read_part(file: BinaryIO, size: int) -> bytes:
-    """Read the next so many bytes of a file. Raises BadFile where it has fewer."""
+    """Read the next `size` bytes of a file. Raises BadFile if it has fewer."""
     try:
         data = file.read(size)
     except OSError as error:
-        raise _explained(error) from None
+        raise _bad_file(error) from None
     if len(data) < size:
         raise BadFile(CHANGED)
     return data
 
 
 def read_whole(path: str, size: int) -> bytes:
-    """Read a file of so many bytes. Raises BadFile."""
+    """Read a file of `size` bytes. Raises BadFile."""
     with open_file(path) as file:
         return read_part(file, size)
 
 
-def _found(path: str) -> File:
+def _file(path: str) -> File:
     try:
         return File(path, Path(path).stat().st_size)
-    except (OSError, ValueError):  # ValueError: a name with a zero byte
-        return File(path)  # may be there when its turn comes; if not, that is told then
+    except (OSError, ValueError):  # ValueError: a NUL byte in the name
+        return File(path)  # an error is reported when it is sent
 
 
-def _below(folder: str, passed_over: list[File]) -> Iterator[File]:
-    """Yield the images below a folder; hidden ones, and what is behind links to folders, are left out."""
+def _images_below(folder: str, skipped: list[File]) -> Iterator[File]:
+    """Yield the images below a folder, without hidden files and without following links to folders."""
     problems: list[File] = []
     empty = True
     for where, folders, names in os.walk(folder, onerror=lambda error: problems.append(_unreadable(error))):
-        kept = []
+        subfolders = []
         for name in sorted(folders):
             if reason := HIDDEN if name.startswith(".") else LINKED if Path(where, name).is_symlink() else "":
-                passed_over.append(File(str(Path(where, name)), problem=reason))
+                skipped.append(File(str(Path(where, name)), problem=reason))
             else:
-                kept.append(name)
-        folders[:] = kept
+                subfolders.append(name)
+        folders[:] = subfolders
         for name in sorted(names):
             path = str(Path(where, name))
-            if reason := _no_image(path, name):
-                passed_over.append(File(path, problem=reason))
+            if reason := _reason_to_skip(path, name):
+                skipped.append(File(path, problem=reason))
             else:
                 empty = False
-                yield _found(path)
+                yield _file(path)
     yield from problems
     if empty and not problems:
         yield File(folder, problem=NO_IMAGES)
 
 
-def _no_image(path: str, name: str) -> str:
-    """Return why a file of a folder is not sent; nothing for one that is."""
+def _reason_to_skip(path: str, name: str) -> str:
+    """Return why a folder's file is not sent; an empty text for one that is."""
     if name.startswith("."):
         return HIDDEN
-    if name.lower().endswith(_UNFINISHED):
+    if name.lower().endswith(_UNFINISHED_EXTENSIONS):
         return UNFINISHED
-    named = name.lower().endswith(EXTENSIONS)
+    image_fields = name.lower().endswith(EXTENSIONS)
     try:
         if not stat.S_ISREG(Path(path).stat().st_mode):
-            return NO_FILE
-        return "" if named else _no_image_inside(path)
+            return NOT_REGULAR
+        return "" if image_fields else _reason_by_content(path)
     except OSError as error:
-        return "" if named else str(_explained(error))  # a file with an image's extension is reported when it is sent
+        return (
+            "" if image_fields else str(_bad_file(error))
+        )  # a file with an image's extension is reported when it is sent
 
 
-def _no_image_inside(path: str) -> str:
-    """Return why the content of a file is no image of ours. Raises OSError."""
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:  # noqa: PTH123 -- never waits for a writer
+def _reason_by_content(path: str) -> str:
+    """Return why a file's content is no supported image. Raises OSError."""
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK), "rb") as file:  # noqa: PTH123 -- opening a pipe must not block
         head = file.read(HEAD_BYTES)
     try:
-        recognise(head)
+        recognise_format(head)
     except BadImage as bad:
-        found = bad.text.partition("(")[2].partition(")")[0]
-        return EMPTY if bad.code == "empty" else f"{OTHER_FORMAT} ({found})" if found else NO_IMAGE
+        name = bad.text.partition("(")[2].partition(")")[0]
+        return EMPTY if bad.code == "empty" else f"{OTHER_FORMAT} ({name})" if name else NO_IMAGE
     return ""
 
 
@@ -159,5 +161,5 @@ def _unreadable(error: OSError) -> File:
     return File(str(error.filename), problem=UNREADABLE.format(_REASONS.get(type(error), error.strerror)))
 
 
-def _explained(error: OSError) -> BadFile:
+def _bad_file(error: OSError) -> BadFile:
     return BadFile(_REASONS.get(type(error), error.strerror or str(error)))

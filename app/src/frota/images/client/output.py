@@ -1,4 +1,4 @@
-"""What `frota images send` prints: the original's texts, what became of each image, and a bar on a terminal."""
+"""The output of `frota images send`: the legacy client's texts, each image's result, and a progress bar."""
 
 import json
 import os
@@ -28,33 +28,33 @@ _MB = 1e6
 
 
 def write(fields: dict[str, Any]) -> None:
-    """Print an object for machines, in ASCII: JSON can say what a terminal cannot show, or would obey."""
+    """Print an object as one line of JSON, in ASCII: file names may hold control characters."""
     print(json.dumps(fields), flush=True)
 
 
 def status_fields(status: native.Status) -> dict[str, Any]:
-    """Return a status for machines."""
-    found = {"id": status.id, "filename": status.filename, "state": STATES[status.state], "trace_id": status.trace_id}
+    """Return the fields of a status, without empty ones."""
+    fields = {"id": status.id, "filename": status.filename, "state": STATES[status.state], "trace_id": status.trace_id}
     more = {"worker": status.worker, "url": status.url, "reason": status.reason, "changed": status.changed}
-    return found | {name: value for name, value in more.items() if value}
+    return fields | {name: value for name, value in more.items() if value}
 
 
 class Report:
-    """Counts what became of the images, and prints it as it happens."""
+    """Counts the results of the images, and prints each."""
 
     def __init__(self, address: str, count: int, size: int, *, as_json: bool, wait: bool) -> None:
         self._address, self._count, self._size = address, count, size
         self._json, self._wait = as_json, wait
-        self.follows = wait  # what becomes of images is known, and counts
+        self.follows = wait  # False where the server has no status
         self._began = time.monotonic()
-        self._bar_is_there = False
+        self._bar_drawn = False
         self._shows_bar = not as_json and sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
         self._full = "█" if sys.stderr.encoding.lower() == "utf-8" else "#"
-        self.tally: Counter[str] = Counter()  # accepted, done, dead, refused, unknown; and working, of the moment
-        self.bytes = 0  # of the images that were accepted
+        self.tally: Counter[str] = Counter()  # accepted, done, dead, refused, unknown; working now
+        self.bytes = 0  # of accepted images
 
-    def passed_over(self, files: list[File]) -> None:
-        """Say what was in the folders and is not sent, and why: each file to machines, their number to people."""
+    def skipped(self, files: list[File]) -> None:
+        """Report the skipped files of folders with reasons: each as JSON, or their counts as text."""
         if self._json:
             for file in files:
                 write({"file": file.path, "state": "skipped"} | _why("FILE", file.problem))
@@ -70,12 +70,12 @@ class Report:
             self._line(PASSED_OVER.format(len(files), "; ".join(parts)), to_people=True)
 
     def sending(self, image: Image) -> None:
-        """Say that an image's turn has come."""
+        """Report that an image is being sent."""
         if self._wait and not self._json:
             self._line(SENDING.format(image.name, self._address))
 
-    def accepted(self, image: Image, text: str, *, original: bool) -> None:
-        """Say that the server has it; an original knows no ids."""
+    def accepted(self, image: Image, text: str, *, legacy: bool) -> None:
+        """Report that the server accepted an image; the legacy protocol has no ids."""
         self.tally["accepted"] += 1
         self.bytes += image.size
         if self._json:
@@ -83,10 +83,10 @@ class Report:
         elif self._wait:
             self._line(SUCCESS.format(text))
         else:
-            self._line(f"{'-' if original else image.id}  {image.name}")
+            self._line(f"{'-' if legacy else image.id}  {image.name}")
 
     def refused(self, path: str, code: str, text: str, image: Image | None = None) -> None:
-        """Say that it will not be taken, and why."""
+        """Report that an image was rejected, with the reason."""
         self.tally["refused"] += 1
         if self._json:
             write((_fields(image, "refused") if image else {"file": path, "state": "refused"}) | _why(code, text))
@@ -94,7 +94,7 @@ class Report:
             self._line(FAILURE.format(f"{path}: {text}" if self._count > 1 else text), to_people=not self._wait)
 
     def changed(self, image: Image, status: native.Status, *, was_working: bool) -> None:
-        """Say what became of it, if it is at its end."""
+        """Report a change of status; final ones are printed."""
         self.tally["working"] += (status.state == native.WORKING) - was_working
         if status.state in (native.QUEUED, native.WORKING):
             return
@@ -109,7 +109,7 @@ class Report:
             self._line(f"{LOST.format(image.name)} ({image.id})")
 
     def interrupted(self, accepted: list[Image], in_doubt: list[Image]) -> None:
-        """Say which images are on their way, since nobody waits for them any more."""
+        """Report the images without a final status when the command is interrupted."""
         self._clear()
         if self._json:
             for image in in_doubt:
@@ -121,7 +121,7 @@ class Report:
             self._line(f"{image.id}  {image.name}  em dúvida", to_people=not self._wait)
 
     def summary(self, in_doubt: int = 0) -> None:
-        """Print the sum of it all, where there is one."""
+        """Print the totals of several images."""
         self._clear()
         if self._count <= 1 or self._json:
             return
@@ -132,19 +132,21 @@ class Report:
         self._line(f"{self._sums()}{more} em {_decimal(seconds)} s ({rate} MB/s)", to_people=not self._wait)
 
     def draw(self, sent: int) -> None:
-        """Draw the bar again, so many bytes having been sent."""
+        """Redraw the progress bar; `sent` is in bytes."""
         if not self._shows_bar:
             return
         ended = self.tally["refused"] + self.tally["done"] + self.tally["dead"] + self.tally["unknown"]
-        way = ended / self._count if self.follows else (self.tally["accepted"] + self.tally["refused"]) / self._count
-        bytes_way = min(1.0, sent / self._size) if self._size else 1.0
-        done = min(1.0, (way + bytes_way) / 2)
+        progress = (
+            ended / self._count if self.follows else (self.tally["accepted"] + self.tally["refused"]) / self._count
+        )
+        bytes_progress = min(1.0, sent / self._size) if self._size else 1.0
+        done = min(1.0, (progress + bytes_progress) / 2)
         rate = _decimal(sent / _MB / max(time.monotonic() - self._began, 1e-3))
         text = f"{self._bar(done)} {done:4.0%}  {self._sums()} · {rate} MB/s"
         columns = os.get_terminal_size(sys.stderr.fileno()).columns or 80  # a serial line has none
         sys.stderr.write(f"\r\x1b[K{text[: columns - 1]}")
         sys.stderr.flush()
-        self._bar_is_there = True
+        self._bar_drawn = True
 
     def _bar(self, done: float) -> str:
         whole, rest = divmod(int(done * _WIDTH * 8), 8)
@@ -160,15 +162,15 @@ class Report:
         return text + (f", {tally['unknown']} desconhecidas" if tally["unknown"] else "")
 
     def _line(self, text: str, *, to_people: bool = False) -> None:
-        """Print a line above the bar, on standard error where the output holds something else."""
+        """Print a line above the bar; on standard error where the standard output is for ids."""
         self._clear()
         print(printable(text), file=sys.stderr if to_people else sys.stdout, flush=True)
 
     def _clear(self) -> None:
-        if self._bar_is_there:
+        if self._bar_drawn:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()
-            self._bar_is_there = False
+            self._bar_drawn = False
 
 
 def _fields(image: Image, state: str) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""How long, and how often, a server is asked again that does not answer."""
+"""Retries with backoff while a server does not answer, up to a time limit."""
 
 import asyncio
 import time
@@ -6,30 +6,30 @@ import time
 from frota.core.backoff import Backoff
 from frota.core.errors import ServerUnavailable
 
-FIRST_PAUSE, LONGEST_PAUSE = 0.1, 2.0  # seconds between two tries, doubled each time
+MIN_BACKOFF_S, MAX_BACKOFF_S = 0.1, 2.0  # between two attempts, doubled each time
 
 
 class RetryPolicy:
-    """So many seconds, from the first failure on."""
+    """Backoff between attempts; gives up `seconds` after the first failure since the last success."""
 
     def __init__(self, seconds: float) -> None:
-        self._seconds, self._backoff = seconds, Backoff(FIRST_PAUSE, LONGEST_PAUSE)
-        self._since: float | None = None
+        self._seconds, self._backoff = seconds, Backoff(MIN_BACKOFF_S, MAX_BACKOFF_S)
+        self._failing_since: float | None = None
 
     @property
-    def left(self) -> float:
-        """Seconds that are left."""
-        return self._seconds - (0 if self._since is None else time.monotonic() - self._since)
+    def remaining(self) -> float:
+        """Seconds until it gives up."""
+        return self._seconds - (0 if self._failing_since is None else time.monotonic() - self._failing_since)
 
-    def heard(self) -> None:
-        """Begin anew: the server has answered."""
-        self._since = None
+    def reset(self) -> None:
+        """Start anew, after a response."""
+        self._failing_since = None
         self._backoff.reset()
 
-    async def pause(self, since: float, reason: str) -> None:
-        """Wait before the next try, the server being silent since then. Raises ServerUnavailable when there is none."""
-        self._since = since if self._since is None else self._since
-        pause = self._backoff.pause()
-        if self.left <= pause:
-            raise ServerUnavailable(f"gave up after {self._seconds - self.left:.0f} s: {reason}")
-        await asyncio.sleep(pause)  # backoff: no event tells that the server is back
+    async def wait(self, failed_at: float, reason: str) -> None:
+        """Wait before the next attempt; `failed_at` is a monotonic time. Raises ServerUnavailable when time is up."""
+        self._failing_since = failed_at if self._failing_since is None else self._failing_since
+        delay = self._backoff.pause()
+        if self.remaining <= delay:
+            raise ServerUnavailable(f"gave up after {self._seconds - self.remaining:.0f} s: {reason}")
+        await asyncio.sleep(delay)  # backoff: no event tells that the server is back

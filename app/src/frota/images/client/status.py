@@ -1,4 +1,4 @@
-"""`frota images status`: what became of images that were sent before."""
+"""`frota images status`: prints the status of images sent before."""
 
 import argparse
 import asyncio
@@ -6,9 +6,9 @@ from datetime import datetime
 
 from frota.images import access
 from frota.images.client import output
-from frota.images.client.client import Client, Refused
+from frota.images.client.client import Client, RequestRejected
 from frota.images.client.send import UNIT
-from frota.images.client.status_stream import Following
+from frota.images.client.status_stream import StatusStream
 from frota.images.proto import images_pb2 as native
 from frota.images.settings import SYSTEM
 from frota.logs import log
@@ -16,23 +16,23 @@ from frota.logs.log import printable
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print what is known: 0, or 1 if an image is dead or unknown. Raises SettingsError and OSError."""
+    """Print statuses; return 0, or 1 if an image is dead or unknown. Raises SettingsError, OSError."""
     log.configure(SYSTEM, UNIT)
     config = access.read(args)
     if args.check:
         return 0
     try:
-        return asyncio.run(_ask(config, args))
-    except Refused as error:
+        return asyncio.run(_print_statuses(config, args))
+    except RequestRejected as error:
         raise OSError(f"{config.address}: {error}") from None
 
 
-async def _ask(config: access.Access, args: argparse.Namespace) -> int:
-    good = True
+async def _print_statuses(config: access.ClientSettings, args: argparse.Namespace) -> int:
+    ok = True
 
     def show(status: native.Status) -> None:
-        nonlocal good
-        good = good and status.state not in (native.DEAD, native.UNKNOWN)
+        nonlocal ok
+        ok = ok and status.state not in (native.DEAD, native.UNKNOWN)
         if args.json:
             output.write(output.status_fields(status))
         else:
@@ -41,19 +41,19 @@ async def _ask(config: access.Access, args: argparse.Namespace) -> int:
     ids = list(dict.fromkeys(args.ids))
     async with Client(config) as client:
         if args.watch:
-            following = Following(client, show, unknown_seconds=0)
-            following.add(ids)
-            following.complete()
-            await following.run()
+            stream = StatusStream(client, show, unknown_seconds=0)
+            stream.add(ids)
+            stream.complete()
+            await stream.run()
         else:
             for status in await client.statuses(ids):
                 show(status)
-    return 0 if good else 1
+    return 0 if ok else 1
 
 
 def line(status: native.Status) -> str:
-    """Return a status as people read it: `ID  NAME  done  URL`."""
-    what = {native.WORKING: status.worker, native.DONE: status.url, native.DEAD: status.reason}.get(status.state, "")
+    """Return a status as a line of text: `ID  NAME  done  URL`."""
+    detail = {native.WORKING: status.worker, native.DONE: status.url, native.DEAD: status.reason}.get(status.state, "")
     since = datetime.fromtimestamp(status.changed).astimezone().isoformat(" ", "seconds") if status.changed else ""
-    words = status.id, status.filename or "-", output.STATES[status.state], what, since
-    return "  ".join(word for word in words if word)
+    columns = status.id, status.filename or "-", output.STATES[status.state], detail, since
+    return "  ".join(filter(None, columns))

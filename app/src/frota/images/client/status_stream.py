@@ -1,4 +1,4 @@
-"""What becomes of images: one stream from the server, opened anew for what came since, and after every interruption."""
+"""Follows the status of images over one server stream, reopened for added images and after interruptions."""
 
 import asyncio
 import time
@@ -11,101 +11,115 @@ from typing import Any
 import grpc.aio
 
 from frota.images.client import calls
-from frota.images.client.client import MOST_IDS, Client
+from frota.images.client.client import MAX_IDS, Client
 from frota.images.client.retry import RetryPolicy
 from frota.images.proto import images_pb2 as native
 
-_FIRST_ANSWER = 20.0  # seconds; what is known now comes at once, if anything does
-_LONGEST = 30.0  # seconds of one stream: a connection may be lost without a word
-_SHORTEST, _EACH = 0.5, 0.002  # seconds, and for each image in it: a stream begins with all that is known
-_UNKNOWN_PAUSE = 1.0  # seconds before unknown images are asked for again
+_MIN_STREAM_S_PER_IMAGE = 0.002
 FINAL = (native.DONE, native.DEAD)
 
 
+@dataclass(frozen=True)
+class StreamTimes:
+    """The times of a stream, in seconds."""
+
+    first_status: float = 20.0  # timeout: the server sends the current statuses at once
+    longest: float = 30.0  # then it is reopened: its connection may be half-open
+    shortest: float = 0.5  # each new stream repeats every current status, so it is not reopened more often
+    unknown_retry: float = 1.0  # before unknown images are queried again
+
+
+_TIMES = StreamTimes()
+
+
 @dataclass
-class _Followed:
-    state: int = -1  # none yet
+class _Subscription:
+    state: int = -1  # no status yet
     unknown_since: float | None = None
 
 
-class Following:
-    """Follows images until each is done, dead, or has been unknown for longer than `unknown_seconds`.
+class StatusStream:
+    """Follows images until each is done, dead, or unknown for longer than `unknown_seconds`.
 
-    `changed` is called with every new state, and with `UNKNOWN` at the end of an image that nobody knows.
+    `changed` is called with every new state, and once with `UNKNOWN` for an image that stayed unknown.
     """
 
     def __init__(
-        self, client: Client, changed: Callable[[native.Status], None], unknown_seconds: float | None = None
+        self,
+        client: Client,
+        changed: Callable[[native.Status], None],
+        unknown_seconds: float | None = None,
+        times: StreamTimes = _TIMES,
     ) -> None:
-        self._client, self._changed = client, changed
+        self._client, self._changed, self._times = client, changed, times
         self._unknown_seconds = client.access.patience if unknown_seconds is None else unknown_seconds
-        self._open: dict[str, _Followed] = {}
+        self._open: dict[str, _Subscription] = {}
         self._in_stream = 0
-        self._news = asyncio.Event()
+        self._restart = asyncio.Event()
         self._complete = False
 
     def add(self, ids: Iterable[str]) -> None:
-        """Follow these, too."""
-        self._open.update((one, _Followed()) for one in ids)
-        self._news.set()
+        """Follow these images, too."""
+        self._open.update((image_id, _Subscription()) for image_id in ids)
+        self._restart.set()
 
     def complete(self) -> None:
-        """Say that no more will be added."""
+        """Declare that no more images will be added."""
         self._complete = True
         if not self._open:
-            self._news.set()
+            self._restart.set()
 
     async def run(self) -> None:
-        """Follow until the end of all. Raises Original, ServerUnavailable, NoConversation, Refused."""
-        patience = RetryPolicy(self._client.access.patience)
+        """Follow all images to their end. Raises LegacyServerError, ServerUnavailable, WrongServer, RequestRejected."""
+        retries = RetryPolicy(self._client.access.patience)
         while self._open or not self._complete:
-            self._news.clear()
+            self._restart.clear()
             if not self._open:
-                await self._news.wait()
+                await self._restart.wait()
                 continue
             began, channel = time.monotonic(), self._client.channel
             try:
-                heard = await self._look(channel, patience)
+                answered = await self._stream_once(channel, retries)
             except (grpc.aio.AioRpcError, asyncio.CancelledError) as error:
-                silent, reason = await self._client.failed(channel, error)
-                await patience.pause(began if silent else time.monotonic(), reason)
+                timed_out, reason = await self._client.check_failure(channel, error)
+                await retries.wait(began if timed_out else time.monotonic(), reason)
                 continue
-            if not heard:
-                self._client.renew(channel)
-                await patience.pause(began, f"{self._client.access.address}: no answer")
+            if not answered:
+                self._client.replace_channel(channel)
+                await retries.wait(began, f"{self._client.access.address}: no answer")
 
-    async def _look(self, channel: grpc.aio.Channel, patience: RetryPolicy) -> bool:
-        """Follow the eldest over one stream; tell whether there was any answer."""
-        ids = list(islice(self._open, MOST_IDS))
+    async def _stream_once(self, channel: grpc.aio.Channel, retries: RetryPolicy) -> bool:
+        """Follow the oldest images over one stream; tell whether the server answered."""
+        ids = list(islice(self._open, MAX_IDS))
         self._in_stream = len(ids)
-        call = calls.watch(ids, channel, _LONGEST + _FIRST_ANSWER)
-        end = asyncio.create_task(self._end(call))
+        call = calls.watch(ids, channel, self._times.longest + self._times.first_status)
+        end = asyncio.create_task(self._close_in_time(call))
         try:
-            status = await asyncio.wait_for(call.read(), _FIRST_ANSWER)
+            status = await asyncio.wait_for(call.read(), self._times.first_status)
             while status is not grpc.aio.EOF:
-                patience.heard()
-                self._take(status)
+                retries.reset()
+                self._on_status(status)
                 status = await call.read()
             if self._in_stream:
-                await asyncio.sleep(_UNKNOWN_PAUSE)  # nothing tells when an unknown image will be known
+                await asyncio.sleep(self._times.unknown_retry)  # the server does not announce unknown images
         except TimeoutError:
             return False
         except asyncio.CancelledError:
             if (task := asyncio.current_task()) and task.cancelling():
-                raise  # it is not the stream that was ended, but we
+                raise  # this task is cancelled, not only the stream
         finally:
             end.cancel()
             call.cancel()
         return True
 
-    async def _end(self, call: Any) -> None:
-        """End a stream when there is reason for another."""
-        await asyncio.sleep(_SHORTEST + _EACH * self._in_stream)
+    async def _close_in_time(self, call: Any) -> None:
+        """Cancel a stream when images were added or it is old."""
+        await asyncio.sleep(self._times.shortest + _MIN_STREAM_S_PER_IMAGE * self._in_stream)
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._news.wait(), _LONGEST)
+            await asyncio.wait_for(self._restart.wait(), self._times.longest)
         call.cancel()
 
-    def _take(self, status: native.Status) -> None:
+    def _on_status(self, status: native.Status) -> None:
         followed = self._open.get(status.id)
         if followed is None:
             return
@@ -118,7 +132,7 @@ class Following:
             del self._open[status.id]
             self._in_stream -= 1
             if len(self._open) > self._in_stream:
-                self._news.set()  # there is room in the stream for those outside
+                self._restart.set()  # images outside of the stream can join
         if final or status.state not in (followed.state, native.UNKNOWN):
             followed.state = status.state
             self._changed(status)

@@ -1,1 +1,1 @@
-"""The child processes that convert images, and the pool of them, for producer and worker."""
+"""A pool of child processes that convert images, for producer and worker."""

@@ -1,7 +1,7 @@
-"""The process that decodes images for a `converter.Pool`: reads one, writes its grey, until nobody sends any more.
+"""The child process of a `ConverterPool`: converts one image after another until its standard input ends.
 
-A request is a header and an image, or the path of one; an answer is a header and a grey image, or the code and the text
-of what is wrong. One byte in front of all answers says that the child can work.
+A request is a header and an image, or the path of one. A response is a header and a grey image, or the code and text
+of an error. One byte in front of all responses says that the child is ready.
 """
 
 import contextlib
@@ -14,38 +14,38 @@ import warnings
 from pathlib import Path
 from typing import BinaryIO
 
-REQUEST = struct.Struct(">??Q")  # whether a path follows; whether a PNG is to be made; length of the image or path
-ANSWER = struct.Struct(">BIIQ")  # an index of MEDIA_TYPES or BAD; width and height in pixels; length of what follows
+REQUEST = struct.Struct(">??Q")  # path instead of image; PNG wanted; length of what follows
+ANSWER = struct.Struct(">BIIQ")  # index of MEDIA_TYPES, or FAILED; width, height; length of what follows
 MEDIA_TYPES = ("image/png", "image/jpeg")
-BAD = 255
+FAILED = 255
 READY = b"+"
 
 
 def main(seconds: float, memory: int, pixels: int) -> None:
-    """Answer requests on standard input until its end, with so many bytes of address space at most."""
-    # Stopping is the parent's to decide: the same signal reaches all processes of a unit or of a terminal.
+    """Answer requests on standard input until its end: `seconds` per image, `memory` in bytes of address space."""
+    # The parent stops its children: systemd and terminals send these signals to all processes.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
-    warnings.simplefilter("ignore")  # a decoder's opinion of somebody's metadata is no business of the journal
+    warnings.simplefilter("ignore")  # decoders warn of image metadata, which would fill the journal
     requests = os.fdopen(os.dup(0), "rb")
     answers = os.fdopen(os.dup(1), "wb", buffering=0)
-    # Our own last words may be read; what libtiff says about somebody's bytes would be as many lines as they like.
+    # Our own traceback goes to the journal. libtiff writes to descriptor 2, as many lines as an image provokes.
     sys.stderr = os.fdopen(os.dup(2), "w", errors="backslashreplace")
-    with Path(os.devnull).open("wb") as nowhere:
-        os.dup2(nowhere.fileno(), 1)
-        os.dup2(nowhere.fileno(), 2)
+    with Path(os.devnull).open("wb") as devnull:
+        os.dup2(devnull.fileno(), 1)
+        os.dup2(devnull.fileno(), 2)
     from frota.images import formats
     from frota.images.converter import grayscale, lossless
 
-    lossless.available()  # found now, not during the first image
+    lossless.available()  # loads the library now, not during the first image
     answers.write(READY)
     limits = formats.Limits(pixels)
     while len(header := requests.read(REQUEST.size)) == REQUEST.size:
         is_path, as_png, length = REQUEST.unpack(header)
         source = requests.read(length)
-        # Not caught, so that it ends the process wherever it is, in C too, and also when there is no parent any more.
+        # SIGALRM is not handled, so it ends the process in C code, too, and without the parent.
         signal.setitimer(signal.ITIMER_REAL, seconds)
         try:
             grey = grayscale.convert(_read(source) if is_path else source, ".png" if as_png else ".jpg", limits)
@@ -53,7 +53,7 @@ def main(seconds: float, memory: int, pixels: int) -> None:
             content = grey.data
         except formats.BadImage as bad:
             content = f"{bad.code}\n{bad.text}".encode()
-            head = ANSWER.pack(BAD, 0, 0, len(content))
+            head = ANSWER.pack(FAILED, 0, 0, len(content))
         signal.setitimer(signal.ITIMER_REAL, 0)
         _write(answers, head, content)
         del source, content
@@ -79,5 +79,5 @@ def _write(answers: BinaryIO, *parts: bytes) -> None:
 
 
 if __name__ == "__main__":
-    with contextlib.suppress(BrokenPipeError):  # the parent is gone, and so is whoever wanted the answer
+    with contextlib.suppress(BrokenPipeError):  # the parent has exited
         main(float(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))

@@ -1,4 +1,4 @@
-"""A decoded image's pixels as grey ones: profiles, transparency, deep and inverted channels, whatever the mode."""
+"""Converts decoded pixels to grey: colour profiles, transparency, deep and inverted channels, every mode."""
 
 import io
 from collections.abc import Iterator
@@ -10,20 +10,20 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from frota.images.formats import BadImage
 
-_STRIP = 1 << 20  # pixels that are turned grey at once: in the CPU's cache, and little memory beside the image itself
-_LONGEST_PROFILE = 4 << 20  # bytes; printers' take up to 3 MB
+_STRIP = 1 << 20  # pixels converted at a time: fits the CPU's cache and needs little memory
+_MAX_PROFILE_BYTES = 4 << 20  # printers' profiles take up to 3 MB
 _PHOTOMETRIC, _BITS = 262, 258  # tags of TIFF
-_OVERSHOOT = 0.05  # of a customary range: as far as resampling and sharpening commonly go beyond it
+_OVERSHOOT = 0.05  # of a value range: resampling and sharpening exceed it by that much
 
 
 def grey(image: ImageFile) -> Image.Image:
-    """Return the image in mode L, made in strips so that no other copy of the whole is ever in memory."""
-    clear = _clear_level(image)
+    """Return the image in mode L, made in strips so that memory holds no other full copy."""
+    transparent_level = _transparent_level(image)
     image.load()
     transform, scale, inverted = transform_of(image), _scale(image), _inverted(image)
     result = Image.new("L", image.size)
     for top, strip in _strips(image):
-        transparent = _where(strip, clear) if clear is not None else None
+        transparent = _mask_of(strip, transparent_level) if transparent_level is not None else None
         if scale:
             factor, offset = scale
             level = strip.convert("F").point(lambda value: value * factor + offset).convert("L")  # noqa: B023 -- used at once
@@ -38,27 +38,27 @@ def grey(image: ImageFile) -> Image.Image:
 
 
 def _strips(image: Image.Image) -> Iterator[tuple[int, Image.Image]]:
-    """Yield the image in strips, each with its first row's number."""
+    """Yield the image in strips, each with the number of its first row."""
     rows = max(1, _STRIP // image.width)
     for top in range(0, image.height, rows):
         yield top, image.crop((0, top, image.width, min(top + rows, image.height)))
 
 
-def _clear_level(image: ImageFile) -> int | None:
-    """Return which level of a PNG of 16 bits is transparent; where levels become ones of 8 bits, tell Pillow which."""
+def _transparent_level(image: ImageFile) -> int | None:
+    """Return the transparent level of a 16-bit PNG. Scale that of 2 and 4 bits to 8 for Pillow."""
     level = image.info.get("transparency")
     if image.format != "PNG" or not isinstance(level, int) or not image.tile:
         return None
     if image.mode.startswith("I;16"):
         return int(image.info.pop("transparency"))
     if image.tile[0].args in ("L;2", "L;4"):
-        most = 2 ** int(image.tile[0].args[2:]) - 1
-        image.info["transparency"] = (level & most) * 255 // most
+        maximum = 2 ** int(image.tile[0].args[2:]) - 1
+        image.info["transparency"] = (level & maximum) * 255 // maximum
     return None
 
 
-def _where(strip: Image.Image, level: int) -> Image.Image:
-    """Return a mask of where 16 bits have a level."""
+def _mask_of(strip: Image.Image, level: int) -> Image.Image:
+    """Return a mask of the 16-bit pixels that have this level."""
     data, parts = strip.tobytes(), []
     for place in (0, 1):
         part = Image.frombytes("L", strip.size, data[place::2])
@@ -68,7 +68,7 @@ def _where(strip: Image.Image, level: int) -> Image.Image:
 
 
 def framed(grey: Image.Image, frame: tuple[int, int, int, int] | None) -> Image.Image:
-    """Return an animation's first frame on white, which is what browsers show where a frame does not reach."""
+    """Return an animation's first frame on a white canvas, as browsers show it."""
     if frame is None or frame == (0, 0, *grey.size):
         return grey
     canvas = Image.new("L", grey.size, 255)
@@ -77,11 +77,11 @@ def framed(grey: Image.Image, frame: tuple[int, int, int, int] | None) -> Image.
 
 
 def transform_of(image: Image.Image) -> ImageCms.ImageCmsTransform | None:
-    """Return what turns the image's colours into sRGB; None where they are, as far as can be told."""
+    """Return the transform from the image's profile to sRGB; None if it has none, or it is as good as sRGB."""
     if image.mode == "LAB":
         return _transform(None, "LAB")
     profile = image.info.get("icc_profile")
-    if not isinstance(profile, bytes) or not 0 < len(profile) <= _LONGEST_PROFILE:
+    if not isinstance(profile, bytes) or not 0 < len(profile) <= _MAX_PROFILE_BYTES:
         return None
     mode = {"CMYK": "CMYK", "1": "L", "L": "L", "LA": "L", "I": "L", "F": "L"}.get(image.mode.partition(";")[0], "RGB")
     return _transform(profile, mode)
@@ -89,13 +89,13 @@ def transform_of(image: Image.Image) -> ImageCms.ImageCmsTransform | None:
 
 @lru_cache(maxsize=8)
 def _transform(profile: bytes | None, mode: str) -> ImageCms.ImageCmsTransform | None:
-    """Return the transform from a profile; None where it is broken, for other channels, or as good as sRGB."""
+    """Return the transform from a profile; None if it is broken, has other channels, or is as good as sRGB."""
     try:
         source = ImageCms.ImageCmsProfile(io.BytesIO(profile)) if profile else ImageCms.createProfile("LAB")
         transform = ImageCms.buildTransform(source, ImageCms.createProfile("sRGB"), mode, "RGB")
     except (ImageCms.PyCMSError, OSError):
         return None
-    # There are many profiles of sRGB, and not one way to tell them by name: what acts like it is it.
+    # Profiles of sRGB have many names, so it is compared by its effect.
     if mode in ("RGB", "L"):
         levels = range(0, 256, 15)
         colours = [(r, g, b) for r in levels for g in levels for b in levels]
@@ -127,12 +127,12 @@ def _on_white(strip: Image.Image, transform: ImageCms.ImageCmsTransform | None) 
 
 
 def _scale(image: ImageFile) -> tuple[float, float] | None:
-    """Return factor and offset from a channel of more than 8 bits to one of 8; what is beyond 0 and 255 is clipped.
+    """Return factor and offset from a channel of more than 8 bits to 8 bits; values beyond 0 and 255 are clipped.
 
-    16 bits say what is white, and so do 12. Of longer numbers nothing does: the least customary range that holds all
-    values is taken, 0 to 1 (fractions only), 255 or 65,535; beyond these, from the least value to the greatest. Values
-    may exceed a customary range by 5 % of it, or be below zero by 5 % of it and of the greatest value: a few pixels of
-    overshoot neither make the picture black nor stretch it. Raises BadImage where fractions are not all finite.
+    12 and 16 bits define white as their maximum. 32 bits do not: the smallest usual range that holds all values is
+    used, 0 to 1 (floating point only), 255 or 65,535; else the range from minimum to maximum. Values may overshoot a
+    usual range by 5 % of it, or undershoot zero by 5 % of both it and the maximum, so that a few pixels neither
+    blacken nor stretch the picture. Raises BadImage for NaN and infinite values.
     """
     if image.mode.startswith("I;16"):
         bits = image.tag_v2.get(_BITS, (16,))[0] if isinstance(image, TiffImageFile) else 16
@@ -152,7 +152,7 @@ def _scale(image: ImageFile) -> tuple[float, float] | None:
 
 
 def _check_finite(image: Image.Image) -> None:
-    """Raise BadImage where a value is NaN or infinite: times zero it is NaN, and so is the mean of its strip then."""
+    """Raise BadImage for NaN or infinite values: times zero they are NaN, and so is the mean of their strip."""
     for _, strip in _strips(image):
         mean = strip.point(lambda value: value * 0 + 0).reduce(strip.size).getpixel((0, 0))
         if mean != 0:
@@ -164,5 +164,5 @@ def _check_finite(image: Image.Image) -> None:
 
 
 def _inverted(image: ImageFile) -> bool:
-    """Tell whether zero is white in a deep TIFF, which Pillow does not invert itself."""
+    """Tell whether zero is white in a 16-bit TIFF, which Pillow does not invert."""
     return isinstance(image, TiffImageFile) and image.mode.startswith("I;16") and image.tag_v2.get(_PHOTOMETRIC) == 0

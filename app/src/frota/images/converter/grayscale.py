@@ -1,4 +1,4 @@
-"""An image turned grey, as a viewer would show it: upright, in its own colours, on white. Pure: bytes in, bytes out."""
+"""Converts an image to grey as a viewer shows it: upright, colour-managed, on white. Pure: bytes in, bytes out."""
 
 import hashlib
 import io
@@ -9,9 +9,9 @@ from PIL.ImageFile import ImageFile
 
 from frota.images import formats, png
 from frota.images.converter import colours, lossless
-from frota.images.formats import BadImage, Grey, Limits, Look, Source
+from frota.images.formats import BadImage, GreyImage, ImageHeader, Limits, Source
 
-QUALITY = 90  # of a JPEG that is made of another format
+QUALITY = 90  # of a JPEG made from another format
 _ORIENTATION = 274  # tag of EXIF and TIFF
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -22,7 +22,7 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# By name, not by Pillow's guess: what was looked at is what is opened, and no other plugin is ever imported.
+# By name: Pillow does not guess the format again, and imports no other plugin.
 _OPEN: dict[str, type[ImageFile]] = {
     "JPEG": JpegImagePlugin.JpegImageFile,
     "PNG": PngImagePlugin.PngImageFile,
@@ -30,47 +30,47 @@ _OPEN: dict[str, type[ImageFile]] = {
     "TIFF": TiffImagePlugin.TiffImageFile,
     "GIF": GifImagePlugin.GifImageFile,
 }
-_END = b"\xff\xd9"  # of a JPEG
-_DIGEST_ROWS = 64  # of a picture that are copied at a time
+_END_MARKER = b"\xff\xd9"  # of a JPEG
+_DIGEST_ROWS = 64  # copied at a time
 _NOISE = bytes(37 * place % 251 for place in range(1, 100))
-# Noise for a decoder that reads on, and for one that skips to the next restart interval, whichever that is.
-_TAIL = _NOISE + b"".join(bytes((0xFF, 0xD0 + number)) + _NOISE for number in range(8))
-Image.MAX_IMAGE_PIXELS = None  # our own limit is checked instead
+# Noise for decoders that read on, and for those that skip to the next restart marker.
+_NOISE_TAIL = _NOISE + b"".join(bytes((0xFF, 0xD0 + number)) + _NOISE for number in range(8))
+Image.MAX_IMAGE_PIXELS = None  # formats.check_size limits the pixels
 
 
-def convert(data: Source, extension: str, limits: Limits = formats.DEFAULT) -> Grey:
+def convert(data: Source, extension: str, limits: Limits = formats.DEFAULT_LIMITS) -> GreyImage:
     """Return the image in grey, as PNG where `extension` is .png in any case, otherwise as JPEG.
 
-    Raises BadImage where there is no image, or not all of one.
+    Raises BadImage for unsupported, truncated and damaged images.
     """
-    look = formats.look(data, limits)
+    header = formats.read_header(data, limits)
     try:
-        if look.open_ended:
-            data = _ended(data[:])
-        return _convert(data, look, formats.makes_png(extension), limits)
+        if header.unterminated:
+            data = _with_end_marker(data[:])
+        return _convert(data, header, formats.makes_png(extension), limits)
     except BadImage:
         raise
     except MemoryError:
         raise BadImage("memory", "a imagem precisa de mais memória do que é permitido") from None
-    except lossless.Loss as loss:
-        raise BadImage("damaged", f"imagem {look.format} danificada: {loss}") from None
-    except Exception as error:  # decoders raise whatever they happen to meet in broken data
+    except lossless.DamagedJpeg as loss:
+        raise BadImage("damaged", f"imagem {header.format} danificada: {loss}") from None
+    except Exception as error:  # decoders raise any exception on damaged data
         code, what = ("truncated", "truncada") if "truncated" in str(error) else ("damaged", "danificada")
-        raise BadImage(code, f"imagem {look.format} {what}: {error}") from error
+        raise BadImage(code, f"imagem {header.format} {what}: {error}") from error
 
 
-def _convert(data: Source, look: Look, as_png: bool, limits: Limits) -> Grey:
+def _convert(data: Source, header: ImageHeader, as_png: bool, limits: Limits) -> GreyImage:
     quality: dict[str, object] = {"quality": QUALITY}
     file = io.BytesIO(data) if isinstance(data, bytes) else cast("IO[bytes]", data)
-    with _OPEN[look.format](file) as image:
-        formats.check(*image.size, limits)
+    with _OPEN[header.format](file) as image:
+        formats.check_size(*image.size, limits)
         if isinstance(image, JpegImagePlugin.JpegImageFile):
             if not as_png and (fast := _lossless(data, image)):
                 return fast
             lossless.check(data[:])
             quality = {"qtables": [image.quantization[0]]} if 0 in image.quantization else quality
             if not colours.transform_of(image):
-                image.draft("L", image.size)  # the colours need not even be decoded
+                image.draft("L", image.size)  # skips decoding the colours
         level = colours.grey(image)
         if isinstance(image, PngImagePlugin.PngImageFile):
             png.check_rows(data, image)
@@ -78,25 +78,25 @@ def _convert(data: Source, look: Look, as_png: bool, limits: Limits) -> Grey:
     result = io.BytesIO()
     if as_png:
         grey.save(result, "PNG")
-        return Grey(result.getvalue(), "image/png", *grey.size)
+        return GreyImage(result.getvalue(), "image/png", *grey.size)
     grey.save(result, "JPEG", **quality)
-    return Grey(result.getvalue(), "image/jpeg", *grey.size)
+    return GreyImage(result.getvalue(), "image/jpeg", *grey.size)
 
 
-def _ended(data: bytes) -> bytes:
-    """Return a JPEG that lacks its end marker with one. Raises BadImage where more than that is missing.
+def _with_end_marker(data: bytes) -> bytes:
+    """Return a JPEG with the end marker that it lacks. Raises BadImage if image data are missing, too.
 
-    A decoder fills in missing data without an error. So noise is put in its place: a picture that changes by it was
-    not at its end.
+    A decoder fills in missing data without an error. So noise is appended: if the decoded picture changes, the
+    decoder was not at its end.
     """
     whole = data[: formats.jpeg_size(data)].rstrip(b"\xff")
-    if _digest(whole + _END) != _digest(whole + _TAIL + _END):
+    if _digest(whole + _END_MARKER) != _digest(whole + _NOISE_TAIL + _END_MARKER):
         raise BadImage("truncated", "imagem JPEG truncada: falta o fim do arquivo")
-    return whole + _END
+    return whole + _END_MARKER
 
 
 def _digest(jpeg: bytes) -> bytes:
-    """Return a digest of a picture's pixels; no copy of a whole picture is held beside the decoder's."""
+    """Return a digest of a picture's pixels, without a second copy of them in memory."""
     digest = hashlib.blake2b()
     with JpegImagePlugin.JpegImageFile(io.BytesIO(jpeg)) as image:
         for top in range(0, image.height, _DIGEST_ROWS):
@@ -105,19 +105,19 @@ def _digest(jpeg: bytes) -> bytes:
 
 
 def _frame(data: Source, image: ImageFile) -> tuple[int, int, int, int] | None:
-    """Return where the first frame of an animation is; None for what is none."""
+    """Return the box of an animation's first frame; None for still images."""
     if isinstance(image, GifImagePlugin.GifImageFile):
         return image.dispose_extent
     return formats.webp_frame(data) if isinstance(image, WebPImagePlugin.WebPImageFile) else None
 
 
-def _lossless(data: Source, image: ImageFile) -> Grey | None:
+def _lossless(data: Source, image: ImageFile) -> GreyImage | None:
     if image.mode not in ("L", "RGB") or colours.transform_of(image):
         return None
     orientation = _orientation(image)
     result = lossless.grey(data[:], orientation)
     size = image.size if orientation < 5 else image.size[::-1]
-    return Grey(result, "image/jpeg", *size) if result else None
+    return GreyImage(result, "image/jpeg", *size) if result else None
 
 
 def _orientation(image: Image.Image) -> int:
@@ -129,5 +129,5 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _upright(grey: Image.Image, image: Image.Image) -> Image.Image:
-    turn = _UPRIGHT.get(_orientation(image))  # a TIFF was turned by being loaded, and says so
+    turn = _UPRIGHT.get(_orientation(image))  # Pillow has already turned a TIFF, and reset its tag
     return grey if turn is None else grey.transpose(turn)

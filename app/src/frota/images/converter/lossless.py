@@ -1,24 +1,24 @@
-"""A JPEG's brightness alone, taken out without decoding it: what was lost when it was made is all that ever is.
+"""Extracts a JPEG's luma without decoding it, hence without a second loss.
 
-A colour JPEG holds brightness and colour apart. libjpeg-turbo's TurboJPEG (turbojpeg.h, 2.0 or newer) copies the
-coefficients of the first and leaves out the second, which takes about half the time of decoding and encoding anew.
+A colour JPEG stores luma and chroma apart. libjpeg-turbo's TurboJPEG (turbojpeg.h, 2.0 or newer) copies the
+coefficients of the luma, in about half the time of decoding and encoding.
 """
 
 import ctypes
 import threading
 from functools import cache
 
-# EXIF's orientation → TJXOP, which undoes it.
+# EXIF orientation → the TJXOP that undoes it.
 _TURNS = {1: 0, 2: 1, 3: 6, 4: 2, 5: 3, 6: 5, 7: 4, 8: 7}
 _PERFECT, _GRAY, _NO_OUTPUT, _COPY_NONE = 1, 8, 16, 64  # TJXOPT
 _STOP_ON_WARNING = 8192  # TJFLAG
 _WARNING = 0  # TJERR
-# The warnings of libjpeg (jerror.h) after which part of the picture is grey or noise. The others are harmless.
-_LOSSES = (b"premature end", b"bad huffman code", b"instead of rst", b"bad arithmetic code")
+# The warnings of libjpeg (jerror.h) after which part of the picture is missing. The others are harmless.
+_DAMAGE_WARNINGS = (b"premature end", b"bad huffman code", b"instead of rst", b"bad arithmetic code")
 
 
-class Loss(Exception):
-    """The JPEG's data end too early or make no sense: decoded, part of the picture would be missing."""
+class DamagedJpeg(Exception):
+    """The JPEG's data are truncated or malformed: part of the picture would be missing."""
 
 
 class _Transform(ctypes.Structure):
@@ -31,8 +31,8 @@ class _Transform(ctypes.Structure):
     )
 
 
-class _Turbo:
-    """libturbojpeg and a handle of it, which one thread may use at a time."""
+class _TurboJpeg:
+    """libturbojpeg with a handle, which one thread may use at a time."""
 
     def __init__(self) -> None:
         self._library = library = ctypes.CDLL("libturbojpeg.so.0")
@@ -58,7 +58,7 @@ class _Turbo:
             raise MemoryError
 
     def transform(self, data: bytes, operation: int, options: int) -> bytes | None:
-        """Return a new JPEG; None where this one cannot be transformed so. Raises Loss."""
+        """Return a new JPEG; None where the transform is impossible. Raises DamagedJpeg."""
         with self._one_thread:
             return self._transform(data, operation, options)
 
@@ -71,37 +71,39 @@ class _Turbo:
                 return ctypes.string_at(result, size.value)
         finally:
             self._library.tjFree(result)
-        said = self._library.tjGetErrorStr2(self._handle)
-        if self._library.tjGetErrorCode(self._handle) == _WARNING and any(loss in said.lower() for loss in _LOSSES):
-            raise Loss(said.decode(errors="replace"))
+        warning = self._library.tjGetErrorStr2(self._handle)
+        if self._library.tjGetErrorCode(self._handle) == _WARNING and any(
+            damage in warning.lower() for damage in _DAMAGE_WARNINGS
+        ):
+            raise DamagedJpeg(warning.decode(errors="replace"))
         return None
 
 
 @cache
-def _turbo() -> _Turbo | None:
+def _turbo_jpeg() -> _TurboJpeg | None:
     try:
-        return _Turbo()
-    except (OSError, AttributeError):  # not installed, or older than what we call
+        return _TurboJpeg()
+    except (OSError, AttributeError):  # not installed, or older than 2.0
         return None
 
 
 def available() -> bool:
     """Tell whether the library is installed."""
-    return _turbo() is not None
+    return _turbo_jpeg() is not None
 
 
 def grey(data: bytes, orientation: int) -> bytes | None:
-    """Return the JPEG's brightness as a grey JPEG, turned upright, without any metadata.
+    """Return the JPEG's luma as a grey JPEG, upright, without metadata.
 
-    None where that is not possible without loss: the library is absent, the colours are not YCbCr, the turn would move
-    blocks that the edge cuts, or the library has a warning. Raises Loss where data are missing or broken.
+    None where that is impossible without loss: the library is absent, the colours are not YCbCr, the rotation would
+    move partial blocks, or the library warns. Raises DamagedJpeg.
     """
-    turbo = _turbo()
+    turbo = _turbo_jpeg()
     perfect = 0 if orientation == 1 else _PERFECT
     return turbo.transform(data, _TURNS[orientation], _GRAY | _COPY_NONE | perfect) if turbo else None
 
 
 def check(data: bytes) -> None:
-    """Raise Loss where data are missing or broken, as far as the library is there and can tell."""
-    if turbo := _turbo():
+    """Raise DamagedJpeg for truncated or malformed data, if the library is installed."""
+    if turbo := _turbo_jpeg():
         turbo.transform(data, _TURNS[1], _COPY_NONE | _NO_OUTPUT)

@@ -1,1 +1,1 @@
-"""The process of `frota images serve`."""
+"""The producer process: `frota images serve`."""

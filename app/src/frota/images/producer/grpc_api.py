@@ -1,4 +1,4 @@
-"""The producer's gRPC edge: the original's service, and the native one (images.proto)."""
+"""The producer's gRPC services: the legacy one (cloudimg.proto) and the native one (images.proto)."""
 
 import asyncio
 import time
@@ -11,53 +11,66 @@ import grpc.aio
 
 from frota.core.trace import trace_of
 from frota.images import messages
-from frota.images.event_log import ProducerEventLog, named
-from frota.images.messages import BadMessage, Ticket
+from frota.images.event_log import ProducerEventLog, image_fields
+from frota.images.messages import InvalidMessage, QueuedImage
 from frota.images.producer.memory_limiter import MemoryLimiter, Reservation
 from frota.images.producer.status_store import FINAL, State, Status, StatusStore
-from frota.images.producer.submission import Kind, Offer, RefusedError, Submission, about
-from frota.images.proto import cloudimg_pb2 as original
+from frota.images.producer.submission import (
+    RejectionKind,
+    SubmissionHandler,
+    SubmissionRejected,
+    SubmittedImage,
+    identify_rejections,
+)
+from frota.images.proto import cloudimg_pb2 as legacy
 from frota.images.proto import images_pb2 as native
 from frota.logs.log import record
 
 Context = Any  # grpc.aio.ServicerContext, generic in types that no method here uses
-_ENVELOPE = 64 * 1024  # bytes of a message besides its image
-_MARGIN = 0.3  # seconds before a client's deadline in which its answer must be on its way
-_READ_SECONDS = 90.0  # for one message, whatever the client's deadline: it holds room, and our own client is faster
-_UPLOADS_AT_ONCE = 4  # each is on disk in whole before S3 has it; all have half of the room at most
-_MOST_IDS = 1000
+_ENVELOPE_BYTES = 64 * 1024  # of a message besides its image
+_ANSWER_MARGIN_S = 0.3  # the response is sent this long before the client's deadline
+_READ_TIMEOUT_S = 90.0  # for one message, whatever the client's deadline: its memory is reserved
+_MAX_UPLOADS = 4  # each is spooled to disk; together they reserve at most half of the memory
+_MAX_IDS = 1000
 _CODES = {
-    Kind.INVALID: grpc.StatusCode.INVALID_ARGUMENT,
-    Kind.TOO_LARGE: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    Kind.FULL: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    Kind.AWAY: grpc.StatusCode.UNAVAILABLE,
+    RejectionKind.INVALID: grpc.StatusCode.INVALID_ARGUMENT,
+    RejectionKind.TOO_LARGE: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    RejectionKind.FULL: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    RejectionKind.UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
 }
 
 
 class Servicer:
-    """Both services. Memory is bounded by reading a message only when there is room for the largest.
+    """Both services, with a memory limit: before a message is read, memory for the largest is reserved.
 
-    What a message does not need of it is given back as soon as its size is known.
+    The unused part of a reservation is released as soon as the message's size is known.
     """
 
     def __init__(
-        self, intake: Submission, statuses: StatusStore, url: Callable[[str, str], str], event_log: ProducerEventLog
+        self,
+        submissions: SubmissionHandler,
+        statuses: StatusStore,
+        url: Callable[[str, str], str],
+        event_log: ProducerEventLog,
+        read_timeout_s: float = _READ_TIMEOUT_S,
     ) -> None:
-        self._intake, self._statuses, self._url, self._event_log = intake, statuses, url, event_log
-        held, self._largest = intake.settings.max_held_bytes, intake.settings.max_bytes + _ENVELOPE
-        self._room = MemoryLimiter(held)
-        self._uploads = MemoryLimiter(max(1, min(_UPLOADS_AT_ONCE, held // (2 * self._largest))))
+        self._submissions, self._statuses, self._url, self._event_log = submissions, statuses, url, event_log
+        self._largest = submissions.settings.max_bytes + _ENVELOPE_BYTES
+        limit = submissions.settings.max_held_bytes
+        self._memory = MemoryLimiter(limit)
+        self._uploads = MemoryLimiter(max(1, min(_MAX_UPLOADS, limit // (2 * self._largest))))
+        self._read_timeout_s = read_timeout_s
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:
-        """End what would last: whoever watches is to watch somewhere else, or later."""
+        """End the open Watch streams; their clients reconnect."""
         self._stopping.set()
 
     def handlers(self) -> list[grpc.GenericRpcHandler]:
         """Return the handlers for a server."""
-        # On the wire a single message and a stream of one are the same; a stream is read when we say so.
+        # A unary request is a stream of one message on the wire; a stream lets us choose when to read it.
         single, stream = grpc.stream_unary_rpc_method_handler, grpc.unary_stream_rpc_method_handler
-        send = single(self._send_image, original.ImageRequest.FromString, original.ImageResponse.SerializeToString)
+        send = single(self._send_image, legacy.ImageRequest.FromString, legacy.ImageResponse.SerializeToString)
         methods: dict[str, grpc.RpcMethodHandler[Any, Any]] = {
             "Send": single(self._send, native.SendRequest.FromString, native.Accepted.SerializeToString),
             "Upload": single(self._upload, native.UploadPart.FromString, native.Accepted.SerializeToString),
@@ -67,122 +80,124 @@ class Servicer:
             "Watch": stream(self._watch, native.StatusRequest.FromString, native.Status.SerializeToString),
         }
         return [
-            grpc.method_handlers_generic_handler(messages.ORIGINAL_SERVICE, {"SendImage": send}),
+            grpc.method_handlers_generic_handler(messages.LEGACY_SERVICE, {"SendImage": send}),
             grpc.method_handlers_generic_handler(messages.NATIVE_SERVICE, methods),
         ]
 
-    async def _send_image(self, _parts: object, context: Context) -> original.ImageResponse:
-        """Answer a client of the original's, to whom a refusal is an answer too."""
+    async def _send_image(self, _parts: object, context: Context) -> legacy.ImageResponse:
+        """Handle a legacy request; a rejection is a response with success = false."""
         try:
-            ticket = await self._taken(context, lambda: self._read_one(context))
-        except RefusedError as error:
-            return original.ImageResponse(success=False, message=str(error))
-        return original.ImageResponse(success=True, message=messages.RECEIVED.format(ticket.filename))
+            image = await self._submit(context, lambda: self._read_one(context))
+        except SubmissionRejected as error:
+            return legacy.ImageResponse(success=False, message=str(error))
+        return legacy.ImageResponse(success=True, message=messages.RECEIVED.format(image.filename))
 
     async def _send(self, _parts: object, context: Context) -> native.Accepted:
-        return await self._accepted(context, lambda: self._read_one(context))
+        return await self._answer(context, lambda: self._read_one(context))
 
     async def _upload(self, _parts: object, context: Context) -> native.Accepted:
-        return await self._accepted(context, lambda: self._read_many(context))
+        return await self._answer(context, lambda: self._read_many(context))
 
-    async def _accepted(self, context: Context, work: Callable[[], Awaitable[Ticket]]) -> native.Accepted:
-        """Answer a native client, to whom a refusal is a status."""
+    async def _answer(self, context: Context, work: Callable[[], Awaitable[QueuedImage]]) -> native.Accepted:
+        """Handle a native request; a rejection is a gRPC status."""
         try:
-            ticket = await self._taken(context, work)
-        except RefusedError as error:
+            image = await self._submit(context, work)
+        except SubmissionRejected as error:
             await _abort(context, _CODES[error.kind], str(error))
-        return native.Accepted(id=ticket.id, trace_id=ticket.trace)
+        return native.Accepted(id=image.id, trace_id=image.trace)
 
-    async def _taken(self, context: Context, work: Callable[[], Awaitable[Ticket]]) -> Ticket:
-        """Do the work, and note what came of it. Raises RefusedError."""
+    async def _submit(self, context: Context, work: Callable[[], Awaitable[QueuedImage]]) -> QueuedImage:
+        """Do the work, and log its outcome. Raises SubmissionRejected."""
         began = time.perf_counter()
         try:
-            ticket = await work()
-        except RefusedError as error:
-            self._event_log.refused(context.peer(), error, error.offer or _nameless(context))
+            image = await work()
+        except SubmissionRejected as error:
+            self._event_log.rejected(context.peer(), error, error.image or _unidentified(context))
             raise
-        except Exception as error:  # noqa: BLE001 -- the edge of the task: the client is answered, the log has the rest
-            text = f"an image failed in a way that nobody foresaw: {error!r}"
-            record("ERROR", "internal_error", text, error=error, **named(_nameless(context)))
-            raise RefusedError(Kind.AWAY, messages.INTERNAL) from None
-        self._event_log.queued(context.peer(), ticket, began)
-        return ticket
+        except Exception as error:  # noqa: BLE001 -- the edge of the task: the client gets a response, the log the error
+            text = f"unexpected error while accepting an image: {error!r}"
+            record("ERROR", "internal_error", text, error=error, **image_fields(_unidentified(context)))
+            raise SubmissionRejected(RejectionKind.UNAVAILABLE, messages.INTERNAL) from None
+        self._event_log.queued(context.peer(), image, began)
+        return image
 
-    async def _read_one(self, context: Context) -> Ticket:
-        """Take an image in that comes in one message, of either service."""
-        async with self._held(context) as held:
-            request = await self._message(context)
+    async def _read_one(self, context: Context) -> QueuedImage:
+        """Accept an image of one message, of either service."""
+        async with self._reserve(context) as reservation:
+            request = await self._read_message(context)
             image = request.id if isinstance(request, native.SendRequest) else ""
-            filename, data = request.filename, request.image_data  # a copy: the message itself is let go of
+            filename, data = request.filename, request.image_data  # a copy, so that the message can be freed
             del request
-            held.keep(min(len(data) + _ENVELOPE, self._largest))
-            offer = Offer.of(filename, image, _traceparent(context))
-            with about(offer):
-                return await self._intake.accept(offer, data, self._patience(context))
+            reservation.shrink(min(len(data) + _ENVELOPE_BYTES, self._largest))
+            submitted = SubmittedImage.of(filename, image, _traceparent(context))
+            with identify_rejections(submitted):
+                return await self._submissions.accept(submitted, data, self._remaining(context))
 
-    async def _read_many(self, context: Context) -> Ticket:
-        """Take an image in that comes in parts; a client without a deadline has its time for each of them.
+    async def _read_many(self, context: Context) -> QueuedImage:
+        """Accept an uploaded image; without a client's deadline, the timeout is per part.
 
-        It waits for its turn first, and has room for one part at a time only, so that small images pass it.
+        Uploads wait for each other, and reserve memory for one part at a time, so that small images overtake them.
         """
-        async with self._uploads.of(1, self._patience(context)):
-            async with self._held(context):
-                first = await self._message(context)
+        async with self._uploads.reserve(1, self._remaining(context)):
+            async with self._reserve(context):
+                first = await self._read_message(context)
             if first.WhichOneof("part") != "header":
-                raise RefusedError(Kind.INVALID, messages.NO_HEADER)
-            offer = Offer.of(first.header.filename, first.header.id, _traceparent(context))
+                raise SubmissionRejected(RejectionKind.INVALID, messages.NO_HEADER)
+            submitted = SubmittedImage.of(first.header.filename, first.header.id, _traceparent(context))
             async with aclosing(self._data(context)) as parts:
-                with about(offer):
-                    return await self._intake.accept_upload(
-                        offer, first.header.size, parts, lambda: self._patience(context)
+                with identify_rejections(submitted):
+                    return await self._submissions.accept_upload(
+                        submitted, first.header.size, parts, lambda: self._remaining(context)
                     )
 
     async def _data(self, context: Context) -> AsyncGenerator[bytes]:
         while True:
-            async with self._held(context):
-                part = await self._message(context, may_end=True)
+            async with self._reserve(context):
+                part = await self._read_message(context, may_end=True)
                 if part is None:
                     return
                 yield part.data
 
-    def _patience(self, context: Context) -> float:
-        """Return how many seconds the client waits from now on, with time for the answer to get there."""
-        left = context.time_remaining()
-        return self._intake.settings.answer_seconds if left is None else max(float(left) - _MARGIN, 0)
+    def _remaining(self, context: Context) -> float:
+        """Return the seconds until the response must be sent."""
+        remaining = context.time_remaining()
+        if remaining is None:
+            return self._submissions.settings.answer_seconds
+        return max(float(remaining) - _ANSWER_MARGIN_S, 0)
 
-    def _held(self, context: Context) -> Reservation:
-        """Return what has room for the largest message while its block runs; it raises RefusedError."""
-        return self._room.of(self._largest, self._patience(context))
+    def _reserve(self, context: Context) -> Reservation:
+        """Return a reservation for the largest message; entering it may raise SubmissionRejected."""
+        return self._memory.reserve(self._largest, self._remaining(context))
 
-    async def _message(self, context: Context, *, may_end: bool = False) -> Any:
-        """Read one message; None for the end, where there may be one. Raises RefusedError."""
+    async def _read_message(self, context: Context, *, may_end: bool = False) -> Any:
+        """Read one message; None at the end of the stream, if `may_end`. Raises SubmissionRejected."""
         try:
-            async with asyncio.timeout(min(self._patience(context), _READ_SECONDS)):
+            async with asyncio.timeout(min(self._remaining(context), self._read_timeout_s)):
                 message = await context.read()
         except TimeoutError:
-            raise RefusedError(Kind.AWAY, messages.LATE) from None
+            raise SubmissionRejected(RejectionKind.UNAVAILABLE, messages.IMAGE_TIMEOUT) from None
         if message is not grpc.aio.EOF:
             return message
         if not may_end:
-            raise RefusedError(Kind.INVALID, messages.LATE)
+            raise SubmissionRejected(RejectionKind.INVALID, messages.IMAGE_TIMEOUT)
         return None
 
     async def _get_status(self, request: native.StatusRequest, context: Context) -> native.StatusReply:
-        found = await self._known(await _ids(request, context), context)
-        return native.StatusReply(statuses=[self._shown(status) for status in found])
+        statuses = await self._statuses_of(await _ids(request, context), context)
+        return native.StatusReply(statuses=[self._status_message(status) for status in statuses])
 
     async def _watch(self, request: native.StatusRequest, context: Context) -> AsyncIterator[native.Status]:
         ids = set(await _ids(request, context))
         changes = self._statuses.watch(ids)
         stopping = asyncio.ensure_future(self._stopping.wait())
         try:
-            open_ids, told = set(ids), set[Status]()
-            news: Sequence[Status] = await self._known(request.ids, context)
+            open_ids, sent = set(ids), set[Status]()
+            updates: Sequence[Status] = await self._statuses_of(request.ids, context)
             while True:
-                for status in news:
-                    if status not in told:  # a change may be read from the table, and come as news too
-                        yield self._shown(status)
-                    told.add(status)
+                for status in updates:
+                    if status not in sent:  # a change may be in both the table and the queue
+                        yield self._status_message(status)
+                    sent.add(status)
                     if status.state in FINAL:
                         open_ids.discard(status.id)
                 if not open_ids:
@@ -192,22 +207,22 @@ class Servicer:
                 if not change.done():
                     change.cancel()
                     await _abort(context, grpc.StatusCode.UNAVAILABLE, messages.STOPPING)
-                news = [change.result()]
+                updates = [change.result()]
         finally:
             stopping.cancel()
             self._statuses.unwatch(ids, changes)
 
-    async def _known(self, ids: Sequence[str], context: Context) -> list[Status]:
+    async def _statuses_of(self, ids: Sequence[str], context: Context) -> list[Status]:
         try:
             return await self._statuses.get(ids)
         except OSError as error:
-            record("ERROR", "status_read_failed", f"what became of images cannot be read: {error}")
+            record("ERROR", "status_read_failed", f"cannot read the status of images: {error}")
             await _abort(context, grpc.StatusCode.UNAVAILABLE, messages.INTERNAL)
 
-    def _shown(self, status: Status) -> native.Status:
+    def _status_message(self, status: Status) -> native.Status:
         return native.Status(
             id=status.id,
-            state=int(status.state),  # type: ignore[arg-type] # the numbers are the proto's own
+            state=int(status.state),  # type: ignore[arg-type] # the numbers equal the proto's
             filename=status.filename,
             trace_id=status.trace,
             worker=status.worker,
@@ -218,12 +233,12 @@ class Servicer:
 
 
 async def _ids(request: native.StatusRequest, context: Context) -> list[str]:
-    """Return the ids that are asked for, each once; ends the call for what are none."""
-    if len(request.ids) > _MOST_IDS:
+    """Return the ids of a request; abort the call for invalid ones."""
+    if len(request.ids) > _MAX_IDS:
         await _abort(context, grpc.StatusCode.INVALID_ARGUMENT, messages.TOO_MANY_IDS)
     try:
         return [messages.check_id(image) for image in request.ids]
-    except BadMessage as error:
+    except InvalidMessage as error:
         await _abort(context, grpc.StatusCode.INVALID_ARGUMENT, str(error))
 
 
@@ -232,9 +247,9 @@ async def _abort(context: Context, code: grpc.StatusCode, text: str) -> NoReturn
     raise AssertionError  # abort has raised
 
 
-def _nameless(context: Context) -> Offer:
-    """Return what is known of an image of which nothing came but its call."""
-    return Offer("", "", trace_of(_traceparent(context)))
+def _unidentified(context: Context) -> SubmittedImage:
+    """Return an image of which only the call is known."""
+    return SubmittedImage("", "", trace_of(_traceparent(context)))
 
 
 def _traceparent(context: Context) -> str:

@@ -1,72 +1,72 @@
-"""A memory limiter for images: a reservation for everybody in turn, never more than there is."""
+"""A memory limiter for images: reservations in order of arrival, never more than the limit."""
 
 import asyncio
 from collections import deque
 from typing import Self
 
 from frota.images import messages
-from frota.images.producer.submission import Kind, RefusedError
+from frota.images.producer.submission import RejectionKind, SubmissionRejected
 
 
 class MemoryLimiter:
-    """So many bytes, for everybody in the order in which they come."""
+    """Reserves up to `size` bytes, first come, first served."""
 
     def __init__(self, size: int) -> None:
-        self._left = size
-        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+        self._available = size
+        self._waiters: deque[tuple[int, asyncio.Future[None]]] = deque()
 
-    def of(self, size: int, patience: float) -> "Reservation":
-        """Return what has room for so many bytes while its block runs; waits so many seconds for its turn.
+    def reserve(self, size: int, timeout_s: float) -> "Reservation":
+        """Return a context manager that reserves `size` bytes, and waits at most `timeout_s` for them.
 
-        An object and no generator: each image passes here, and waiting is the exception.
+        An object is faster than a generator, and every image passes here.
         """
-        return Reservation(self, size, patience)
+        return Reservation(self, size, timeout_s)
 
-    async def take(self, size: int, patience: float) -> None:
-        """Have room for so many bytes. Raises RefusedError."""
-        if not self._waiting and size <= self._left:
-            self._left -= size
+    async def acquire(self, size: int, timeout_s: float) -> None:
+        """Reserve `size` bytes. Raises SubmissionRejected after the timeout."""
+        if not self._waiters and size <= self._available:
+            self._available -= size
             return
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((size, turn))
+        granted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiters.append((size, granted))
         try:
-            async with asyncio.timeout(patience):
-                await turn
+            async with asyncio.timeout(timeout_s):
+                await granted
         except BaseException as error:
-            # Also where it had none: who waits behind it may have its turn now.
-            self.give_back(0 if turn.cancelled() else size)
+            # Also without a reservation: the next waiter may fit now.
+            self.release(0 if granted.cancelled() else size)
             if isinstance(error, TimeoutError):
-                raise RefusedError(Kind.AWAY, messages.BUSY) from None
+                raise SubmissionRejected(RejectionKind.UNAVAILABLE, messages.BUSY) from None
             raise
 
-    def give_back(self, size: int) -> None:
-        """Let others have so many bytes."""
-        self._left += size
-        while self._waiting and (self._waiting[0][1].done() or self._left >= self._waiting[0][0]):
-            size, turn = self._waiting.popleft()
-            if not turn.done():
-                self._left -= size
-                turn.set_result(None)
+    def release(self, size: int) -> None:
+        """Release `size` bytes to the waiters."""
+        self._available += size
+        while self._waiters and (self._waiters[0][1].done() or self._available >= self._waiters[0][0]):
+            size, granted = self._waiters.popleft()
+            if not granted.done():
+                self._available -= size
+                granted.set_result(None)
 
 
 class Reservation:
-    """Memory that is reserved while a block runs."""
+    """Memory that is reserved inside a `with` block."""
 
-    __slots__ = ("_patience", "_room", "_size")
+    __slots__ = ("_limiter", "_size", "_timeout_s")
 
-    def __init__(self, room: MemoryLimiter, size: int, patience: float) -> None:
-        self._room, self._size, self._patience = room, size, patience
+    def __init__(self, limiter: MemoryLimiter, size: int, timeout_s: float) -> None:
+        self._limiter, self._size, self._timeout_s = limiter, size, timeout_s
 
-    def keep(self, size: int) -> None:
-        """Go on with so many bytes, which are no more than before."""
-        self._room.give_back(self._size - size)
+    def shrink(self, size: int) -> None:
+        """Reduce the reservation to `size` bytes."""
+        self._limiter.release(self._size - size)
         self._size = size
 
     async def __aenter__(self) -> Self:
-        """Have room. Raises RefusedError where the turn does not come in time."""
-        await self._room.take(self._size, self._patience)
+        """Reserve the memory. Raises SubmissionRejected after the timeout."""
+        await self._limiter.acquire(self._size, self._timeout_s)
         return self
 
     async def __aexit__(self, *_error: object) -> None:
-        """Give the room back."""
-        self._room.give_back(self._size)
+        """Release the memory."""
+        self._limiter.release(self._size)

@@ -1,11 +1,11 @@
-"""The producer: takes images in over gRPC, and knows what became of them."""
+"""The producer: accepts images over gRPC, and stores their statuses."""
 
 import asyncio
 import os
 import time
 from collections.abc import Callable
 
-os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # what strangers do would fill the log; read when grpc is imported
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # clients could fill the log; read when grpc is imported
 
 import grpc
 import grpc.aio
@@ -21,30 +21,33 @@ from frota.images.broker import topology
 from frota.images.broker.consumer import Consumer, Delivery
 from frota.images.broker.publisher import Publisher
 from frota.images.broker.session import Session
-from frota.images.event_log import ProducerEventLog, named
-from frota.images.messages import BadMessage, Event, Ticket, death_of
+from frota.images.event_log import ProducerEventLog, image_fields
+from frota.images.messages import InvalidMessage, QueuedImage, StatusEvent, dead_letter_reason
 from frota.images.producer.grpc_api import Servicer
 from frota.images.producer.status_store import State, Status, StatusStore
-from frota.images.producer.submission import Submission
+from frota.images.producer.submission import SubmissionHandler
 from frota.images.s3.bucket import S3Client
 from frota.images.settings import ProducerSettings
 from frota.logs import log
 from frota.net.addresses import is_loopback
 from frota.storage import state_folder
 
-_GRACE = 3.0  # seconds for what is in flight when the producer stops
-_PAUSE = 5.0  # seconds between two tries to keep what became of an image
-_EVENTS_AHEAD = 500  # events that are written with one sync
-_DEAF = "; no connection yet to hear what becomes of images, so statuses are old"
+_GRACE_S = 3.0  # for requests in flight when the producer stops
+_SAVE_RETRY_S = 5.0  # between two attempts to save a status
+_EVENT_PREFETCH = 500  # status events written with one fsync
+_NO_EVENTS = "; no connection yet for status events, so statuses are stale"
 _STATES = {"working": State.WORKING, "done": State.DONE, "queued": State.QUEUED, "dead": State.DEAD}
 _OPTIONS = [
-    ("grpc.so_reuseport", 0),  # a second producer on the same port is a mistake, and told
-    ("grpc.max_receive_message_length", 2 * settings.ProducerSettings.max_bytes),  # a larger one is told so in words
+    ("grpc.so_reuseport", 0),  # a second producer on the same port is an error
+    (
+        "grpc.max_receive_message_length",
+        2 * settings.ProducerSettings.max_bytes,
+    ),  # larger images get an answer that names the limit
     ("grpc.max_concurrent_streams", 100),  # of one connection
-    ("grpc.experimental.tcp_min_read_chunk_size", 64 * 1024),  # a tenth of an image's cost was in reads of 8 KiB
+    ("grpc.experimental.tcp_min_read_chunk_size", 64 * 1024),  # reads of 8 KiB took a tenth of an image's CPU
     ("grpc.experimental.tcp_read_chunk_size", 64 * 1024),
-    ("grpc.http2.bdp_probe", 0),  # windows stay small: what is not read yet is to stay with the client
-    ("grpc.keepalive_time_ms", 60_000),  # a client that is gone without a word is found out
+    ("grpc.http2.bdp_probe", 0),  # flow control windows stay small: unread data stay with the client
+    ("grpc.keepalive_time_ms", 60_000),  # detects half-open connections
     ("grpc.keepalive_timeout_ms", 20_000),
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
 ]
@@ -58,11 +61,11 @@ class Producer:
     ) -> None:
         self.settings, self._reread, self._end = config, reread, end
         self._event_log = ProducerEventLog(config.log_requests_per_second)
-        self._listening, self._hears = "", False
+        self._listening, self._events_connected = "", False
         self._tasks = EssentialTasks(end)
 
     async def start(self) -> str:
-        """Open what is kept, listen; the broker may come later."""
+        """Open the status store, then listen; the broker may come later."""
         config = self.settings
         self._lock = state_folder.lock(config.directory)
         self._statuses = StatusStore(config.directory, config.remembered)
@@ -70,44 +73,44 @@ class Producer:
         objects = S3Client(config, threads=4)
         self._objects = objects
         self._publisher = Publisher(config, self._declare, config.max_held_bytes)
-        self._events = Consumer(config, config.events_queue, _EVENTS_AHEAD, self._take, self._declare)
-        self._intake = Submission(config, self._publisher, self._statuses, objects)
-        self._rpc = Servicer(self._intake, self._statuses, objects.url, self._event_log)
-        self._taking: set[asyncio.Task[None]] = set()
+        self._events = Consumer(config, config.events_queue, _EVENT_PREFETCH, self._on_event, self._declare)
+        self._submissions = SubmissionHandler(config, self._publisher, self._statuses, objects)
+        self._rpc = Servicer(self._submissions, self._statuses, objects.url, self._event_log)
+        self._saving: set[asyncio.Task[None]] = set()
         addresses = await self._listen(config)
         self._tasks.start(self._publisher.run(), self._events.run(), self._sweep())
         self._listening = f"listening on {', '.join(addresses)}"
         for address in addresses:
             log.record("INFO", "starting", f"Servidor gRPC iniciado em {address}", ADDRESS=address)
-        return self._listening + _DEAF
+        return self._listening + _NO_EVENTS
 
     async def stop(self) -> None:
-        """Accept nothing new, answer what was received, close."""
+        """Stop accepting, answer the requests in flight, close."""
         await self._health.enter_graceful_shutdown()
         self._rpc.stop()
-        await self._server.stop(_GRACE)
-        for task in self._taking:
-            task.cancel()  # an event that is not noted is not acknowledged either, and comes again
-        await asyncio.gather(self._tasks.cancel(), *self._taking, return_exceptions=True)
-        await self._intake.close()
+        await self._server.stop(_GRACE_S)
+        for task in self._saving:
+            task.cancel()  # an unsaved event is not acknowledged, so the broker redelivers it
+        await asyncio.gather(self._tasks.cancel(), *self._saving, return_exceptions=True)
+        await self._submissions.close()
         await self._objects.close()
         await self._statuses.close()
         self._event_log.report()
-        log.record("INFO", "stopped", "stopped; everything accepted is on the broker's disk")
+        log.record("INFO", "stopped", "stopped; every accepted image is on the broker's disk")
 
     def healthy(self) -> bool:
-        """Tell whether the loop and what it cannot be without are alive."""
+        """Tell whether the event loop and its essential tasks are alive."""
         return self._tasks.alive()
 
     def reload(self) -> None:
         """Read the settings again and take those that may change live."""
         self.settings = commands.take_live(self.settings, self._reread(), settings.PREFIX)
-        self._intake.settings = self.settings
+        self._submissions.settings = self.settings
         self._event_log.configure(self.settings.log_requests_per_second)
         log.configure(settings.SYSTEM, settings.PRODUCER_UNIT, self.settings.log_level)
 
     async def _listen(self, config: ProducerSettings) -> list[str]:
-        """Start the gRPC server; return where it listens. Raises OSError, SettingsError."""
+        """Start the gRPC server; return its addresses. Raises OSError, SettingsError."""
         self._server = grpc.aio.server(options=_OPTIONS)
         self._server.add_generic_rpc_handlers(self._rpc.handlers())
         self._health = health.aio.HealthServicer()
@@ -116,7 +119,7 @@ class Producer:
         addresses = [_bind(self._server, config.host, config.port, secure)]
         if config.clear_port:
             addresses.append(_bind(self._server, config.host, config.clear_port, None))
-        await self._tell_health()
+        await self._set_health()
         await self._server.start()
         return addresses
 
@@ -127,49 +130,54 @@ class Producer:
     async def _sweep(self) -> None:
         while True:
             self._event_log.sweep()
-            await self._tell_health()
+            await self._set_health()
             await asyncio.sleep(1)
 
-    async def _tell_health(self) -> None:
-        """Tell those who ask whether an image would be accepted now, and whether what becomes of it would be heard.
+    async def _set_health(self) -> None:
+        """Set the health of accepting images, and of receiving their status events.
 
-        The one does not depend on the other: an image is no worse off for a status that is old, and a queue of events
-        that is missing must not stop images. So health has a name of its own for it, and systemd shows it too.
+        Both are independent: a missing event queue makes statuses stale, but must not stop images. So statuses have a
+        health service of their own, which systemd's status shows, too.
         """
-        able, hears = self._publisher.connected and not self._publisher.no_room.is_set(), self._events.connected
-        told = dict.fromkeys(("", messages.NATIVE_SERVICE, messages.ORIGINAL_SERVICE), able)
-        for service, well in (told | {messages.STATUSES_HEALTH: hears}).items():
-            await self._health.set(service, HealthCheckResponse.SERVING if well else HealthCheckResponse.NOT_SERVING)
-        if hears is not self._hears:
-            self._hears = hears
-            systemd.notify(f"STATUS={self._listening}" + ("" if hears else _DEAF))
+        accepts, events_connected = (
+            self._publisher.connected and not self._publisher.blocked.is_set(),
+            self._events.connected,
+        )
+        health_of = dict.fromkeys(("", messages.NATIVE_SERVICE, messages.LEGACY_SERVICE), accepts)
+        for service, serving in (health_of | {messages.STATUSES_HEALTH: events_connected}).items():
+            await self._health.set(service, HealthCheckResponse.SERVING if serving else HealthCheckResponse.NOT_SERVING)
+        if events_connected is not self._events_connected:
+            self._events_connected = events_connected
+            systemd.notify(f"STATUS={self._listening}" + ("" if events_connected else _NO_EVENTS))
 
-    def _take(self, delivery: Delivery) -> None:
-        """Note what became of an image; acknowledged when that is on disk."""
-        task = asyncio.get_running_loop().create_task(self._note(delivery))
-        self._taking.add(task)
-        task.add_done_callback(self._taking.discard)
+    def _on_event(self, delivery: Delivery) -> None:
+        """Save a status in a task; the event is acknowledged when it is on disk."""
+        task = asyncio.get_running_loop().create_task(self._save(delivery))
+        self._saving.add(task)
+        task.add_done_callback(self._saving.discard)
 
-    async def _note(self, delivery: Delivery) -> None:
+    async def _save(self, delivery: Delivery) -> None:
         try:
-            status = _dead(delivery) if delivery.exchange == messages.DEAD else _told(delivery)
-        except BadMessage as error:
-            log.record("WARNING", "event_malformed", f"an event that is none is dropped: {error}")
+            status = (
+                _status_of_dead_letter(delivery) if delivery.exchange == messages.DEAD else _status_of_event(delivery)
+            )
+        except InvalidMessage as error:
+            log.record("WARNING", "event_malformed", f"a malformed status event is dropped: {error}")
             delivery.ack()
             return
         while True:
             try:
-                await self._statuses.note(status, again=status.state is State.QUEUED)
+                await self._statuses.save(status, retried=status.state is State.QUEUED)
                 break
             except OSError as error:
-                text = f"what became of image {status.id} cannot be kept, trying again: {error}"
-                log.record("ERROR", "status_write_failed", text, **named(status))
-                await asyncio.sleep(_PAUSE)  # a full disk does not tell when it has room again
+                text = f"cannot save the status of image {status.id}, retrying: {error}"
+                log.record("ERROR", "status_write_failed", text, **image_fields(status))
+                await asyncio.sleep(_SAVE_RETRY_S)  # no event announces free disk space
         delivery.ack()
 
 
-def _told(delivery: Delivery) -> Status:
-    event = Event.read(delivery.body)
+def _status_of_event(delivery: Delivery) -> Status:
+    event = StatusEvent.read(delivery.body)
     return Status(
         event.id,
         _STATES[event.state],
@@ -184,14 +192,14 @@ def _told(delivery: Delivery) -> Status:
     )
 
 
-def _dead(delivery: Delivery) -> Status:
+def _status_of_dead_letter(delivery: Delivery) -> Status:
     headers = delivery.properties.headers
-    ticket, death = Ticket.read(delivery.properties.message_id, headers), death_of(headers)
-    return Status(ticket.id, State.DEAD, time.time(), ticket.filename, ticket.trace, ticket.sha256, reason=death.text)
+    image, death = QueuedImage.read(delivery.properties.message_id, headers), dead_letter_reason(headers)
+    return Status(image.id, State.DEAD, time.time(), image.filename, image.trace, image.sha256, reason=death.text)
 
 
 def _credentials(config: ProducerSettings) -> "grpc.ServerCredentials | None":
-    """Return what TLS needs, None for clear text. Raises SettingsError, OSError."""
+    """Return TLS credentials, None for clear text. Raises SettingsError, OSError."""
     security = config.security
     if security == "auto":
         security = "mtls" if config.cert_file else "clear"

@@ -1,4 +1,4 @@
-"""What became of each image: a table on the producer's disk, written in groups, and those who watch it."""
+"""The status of each image: an SQLite table written by group commit, and subscriptions to changes."""
 
 import asyncio
 import sqlite3
@@ -14,8 +14,8 @@ from frota.logs import log
 from frota.storage import database
 
 T = TypeVar("T")
-_MOST_AT_ONCE = 500  # changes written with one sync
-_PRUNE_EVERY = 1000  # changes between two looks for images that are to be forgotten
+_MAX_BATCH = 500  # changes written with one fsync
+_PRUNE_INTERVAL = 1000  # changes between two deletions of the oldest images
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS images (
     number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, state INTEGER NOT NULL, changed REAL NOT NULL,
@@ -26,15 +26,14 @@ _COLUMNS = "id, state, changed, filename, trace, sha256, worker, bucket, key, re
 
 
 class State(IntEnum):
-    """What an image is at, as in images.proto."""
+    """The state of an image, numbered as in images.proto."""
 
     UNKNOWN, QUEUED, WORKING, DONE, DEAD = range(5)
 
 
 FINAL = frozenset((State.UNKNOWN, State.DONE, State.DEAD))
-# A message may come twice, and late: what was done stays done, nothing is queued again, and a dead image is not worked
-# on, unless an operator has put it back. One statement: a change of one image costs one step of SQLite, whatever
-# is known of the image before.
+# Events may be duplicated and late: a done image stays done, none becomes queued again, and a dead one becomes neither
+# queued nor working unless an operator has requeued it. One statement, so that a change costs one step of SQLite.
 _UPSERT = f"""INSERT INTO images ({_COLUMNS}) VALUES ({", ".join("?" * 10)}) ON CONFLICT (id) DO UPDATE SET
     state = excluded.state, changed = excluded.changed, worker = excluded.worker, bucket = excluded.bucket,
     key = excluded.key, reason = excluded.reason
@@ -45,7 +44,7 @@ _READ = f"SELECT {_COLUMNS} FROM images WHERE id = ?"  # noqa: S608 -- made of c
 
 
 class Status(NamedTuple):
-    """What is known of one image, as in `_COLUMNS`; `changed` is when it got to its state, in seconds since 1970."""
+    """The status of an image, as in `_COLUMNS`; `changed` is when it entered its state, in seconds since 1970."""
 
     id: str
     state: State
@@ -60,62 +59,62 @@ class Status(NamedTuple):
 
 
 class StatusStore:
-    """The table in `directory`; remembers the last `remembered` images. One writer, in a thread of its own."""
+    """The table in `directory`, of the last `max_images` images. One writer, in a thread of its own."""
 
-    def __init__(self, directory: Path, remembered: int) -> None:
+    def __init__(self, directory: Path, max_images: int, prune_interval: int = _PRUNE_INTERVAL) -> None:
         self._thread = ThreadPoolExecutor(1, "statuses")
-        self._file, self._remembered = directory / "statuses.sqlite", remembered
+        self._file, self._max_images = directory / "statuses.sqlite", max_images
         self._pending: list[tuple[Status, bool, asyncio.Future[None]]] = []
         self._writer: asyncio.Task[None] | None = None
         self._watchers: dict[str, set[asyncio.Queue[Status]]] = {}
-        self._written = 0
+        self._written, self._prune_interval = 0, prune_interval
 
     async def open(self) -> None:
         """Open the table. Raises OSError."""
         await self._in_thread(self._open)
-        with self._explained():
+        with self._as_oserror():
             self._reader = database.connect(self._file)
 
     async def close(self) -> None:
-        """Write what is pending, and close."""
+        """Write pending changes, and close."""
         while self._writer:
             await self._writer
         self._reader.close()
         await self._in_thread(self._close)
         self._thread.shutdown()
 
-    async def note(self, status: Status, *, again: bool = False) -> None:
-        """Return when the change is on disk, or found to be none. Raises OSError.
+    async def save(self, status: Status, *, retried: bool = False) -> None:
+        """Return when the change is on disk, or ignored as outdated. Raises OSError.
 
-        `again` is of a dead image that was put back.
+        `retried`: an operator has requeued a dead image.
         """
-        noted: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._pending.append((status, again, noted))
+        saved: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._pending.append((status, retried, saved))
         if self._writer is None:
             self._writer = asyncio.create_task(self._write())
-        await noted
+        await saved
 
     async def get(self, ids: Sequence[str]) -> list[Status]:
-        """Return what is known of images, in the same order."""
+        """Return the statuses of images, in the same order. Raises OSError."""
         return await self._in_thread(lambda: [_read(self._table, image) for image in ids])
 
-    def known(self, image: str) -> Status:
-        """Return what is known of one image. Raises OSError.
+    def status(self, image: str) -> Status:
+        """Return the status of one image. Raises OSError.
 
-        Read in this thread: a row costs a tenth of what a turn of the other thread does, and no writer is waited for.
+        Reads in this thread: that takes a tenth of a switch of threads, and does not wait for the writer.
         """
-        with self._explained():
+        with self._as_oserror():
             return _read(self._reader, image)
 
     def watch(self, ids: Iterable[str]) -> "asyncio.Queue[Status]":
-        """Return a queue that gets every change of these images from now on, until `unwatch`."""
+        """Subscribe to images: return a queue that gets every change until `unwatch`."""
         changes: asyncio.Queue[Status] = asyncio.Queue()
         for image in ids:
             self._watchers.setdefault(image, set()).add(changes)
         return changes
 
     def unwatch(self, ids: Iterable[str], changes: "asyncio.Queue[Status]") -> None:
-        """Put no further change into the queue."""
+        """Unsubscribe the queue."""
         for image in ids:
             watchers = self._watchers.get(image, set())
             watchers.discard(changes)
@@ -123,38 +122,40 @@ class StatusStore:
                 self._watchers.pop(image, None)
 
     async def _write(self) -> None:
-        """Write what is pending, in groups, until nothing is."""
+        """Write pending changes by group commit until none is left."""
         while self._pending:
-            group, self._pending = self._pending[:_MOST_AT_ONCE], self._pending[_MOST_AT_ONCE:]
+            group, self._pending = self._pending[:_MAX_BATCH], self._pending[_MAX_BATCH:]
             changed: list[Status] = []
             error: Exception | None = None
             try:
-                changed = await self._in_thread(partial(self._apply, [(status, again) for status, again, _ in group]))
+                changed = await self._in_thread(
+                    partial(self._apply, [(status, retried) for status, retried, _ in group])
+                )
             except OSError as problem:
                 error = problem
             for status in changed:
                 for changes in self._watchers.get(status.id, ()):
                     changes.put_nowait(status)
-            for *_, noted in group:
-                if not noted.done():
-                    noted.set_exception(error) if error else noted.set_result(None)
+            for *_, saved in group:
+                if not saved.done():
+                    saved.set_exception(error) if error else saved.set_result(None)
         self._writer = None
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         def guarded() -> T:
-            with self._explained():
+            with self._as_oserror():
                 return work()
 
         return await asyncio.get_running_loop().run_in_executor(self._thread, guarded)
 
     @contextmanager
-    def _explained(self) -> Iterator[None]:
+    def _as_oserror(self) -> Iterator[None]:
         try:
             yield
         except sqlite3.Error as error:
             raise database.explained(self._file, error) from error
 
-    # What follows runs in the thread.
+    # The following methods run in the thread.
 
     def _open(self) -> None:
         self._table = database.connect(self._file)
@@ -164,21 +165,21 @@ class StatusStore:
         self._table.close()
 
     def _apply(self, group: list[tuple[Status, bool]]) -> list[Status]:
-        """Write one group with one sync; return what it changed."""
+        """Write one group with one fsync; return the effective changes."""
         with database.transaction(self._table):
-            changed = [one for one, again in group if self._table.execute(_UPSERT, (*one, again)).rowcount]
+            changed = [new for new, retried in group if self._table.execute(_UPSERT, (*new, retried)).rowcount]
             self._prune(len(changed))
         return changed
 
-    def _prune(self, more: int) -> None:
-        self._written += more
-        if self._written >= _PRUNE_EVERY:
+    def _prune(self, count: int) -> None:
+        self._written += count
+        if self._written >= self._prune_interval:
             self._written = 0
             last = "SELECT max(number) FROM images"
             old = f"DELETE FROM images WHERE number <= ({last}) - ?"  # noqa: S608 -- a constant
-            if gone := self._table.execute(old, [self._remembered]).rowcount:
-                text = f"{gone} images are forgotten, the oldest of more than {self._remembered} (IMAGES_REMEMBERED)"
-                log.record("INFO", "statuses_expired", text, COUNT=gone)
+            if deleted := self._table.execute(old, [self._max_images]).rowcount:
+                text = f"deleted the oldest {deleted} statuses of more than {self._max_images} (IMAGES_REMEMBERED)"
+                log.record("INFO", "statuses_expired", text, COUNT=deleted)
 
 
 def _read(table: sqlite3.Connection, image: str) -> Status:

@@ -1,1 +1,1 @@
-"""S3, for producer and worker."""
+"""The S3 client of producer and worker."""

@@ -1,4 +1,4 @@
-"""S3's edge. boto3 blocks, so what asks it runs in threads."""
+"""The S3 client: results are put from the event loop, other requests by boto3 in threads."""
 
 import asyncio
 import hashlib
@@ -11,39 +11,39 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
 from frota.core.threads import Threads
-from frota.images.s3.put import CONNECT_SECONDS, READ_SECONDS, Puts
-from frota.images.settings import Storage, credential
+from frota.images.s3.put import CONNECT_TIMEOUT_S, READ_TIMEOUT_S, Puts
+from frota.images.settings import StorageConfig, credential
 
 if TYPE_CHECKING:
     import botocore.auth
     import botocore.client
 
 T = TypeVar("T")
-_PART = 8 * 2**20  # bytes of one part of a multipart upload
-_CODE = re.compile("<Code>([^<]{1,80})")  # of an error, in XML
-_MISSING = ("404", "NoSuchKey", "NotFound")
-_LASTING = (400, 401, 403, 404)  # answers that waiting does not change
+_PART_BYTES = 8 * 2**20  # of a multipart upload
+_CODE = re.compile("<Code>([^<]{1,80})")  # of an error response (XML)
+_MISSING_CODES = ("404", "NoSuchKey", "NotFound")
+_PERMANENT_STATUSES = (400, 401, 403, 404)  # statuses that a retry does not change
 
 
 class StorageError(OSError):
-    """S3 did not do what was asked: says what and why. To be tried again.
+    """A request to S3 failed, and may be retried.
 
-    `lasting` is what does not pass by itself: S3 is there, but does not let us in, or not to what we ask for.
+    `permanent`: S3 rejects the credentials or the request until somebody changes the configuration.
     """
 
-    def __init__(self, text: str, *, lasting: bool = False) -> None:
+    def __init__(self, text: str, *, permanent: bool = False) -> None:
         super().__init__(text)
-        self.lasting = lasting
+        self.permanent = permanent
 
 
-class MissingError(StorageError):
-    """There is no such object."""
+class ObjectMissing(StorageError):
+    """The object does not exist."""
 
 
 class S3Client:
-    """The objects of S3, with `threads` requests at a time."""
+    """Requests to S3, at most `threads` in parallel of each kind."""
 
-    def __init__(self, config: Storage, threads: int) -> None:
+    def __init__(self, config: StorageConfig, threads: int, read_timeout_s: float = READ_TIMEOUT_S) -> None:
         import boto3
         from boto3.s3.transfer import TransferConfig
         from botocore.config import Config
@@ -51,70 +51,74 @@ class S3Client:
 
         if file := credential("aws"):
             os.environ["AWS_SHARED_CREDENTIALS_FILE"] = str(file)
-        self._threads = Threads(threads, "s3")  # S3 may accept a request and never answer
+        self._threads = Threads(threads, "s3")  # daemon threads: S3 may accept a request and never respond
         self._endpoint, self._region = config.s3_endpoint.rstrip("/"), config.s3_region
         self._session, self._connecting = boto3.session.Session(), threading.Lock()
         self._client: botocore.client.BaseClient | None = None
         self._config = Config(
-            connect_timeout=CONNECT_SECONDS,
-            read_timeout=READ_SECONDS,
-            retries={"total_max_attempts": 1},  # who calls knows how long it is worth trying
+            connect_timeout=CONNECT_TIMEOUT_S,
+            read_timeout=read_timeout_s,
+            retries={"total_max_attempts": 1},  # callers retry
             max_pool_connections=threads,
             s3={"addressing_style": "path" if self._endpoint else "virtual"},
         )
-        self._puts = Puts(threads, self._signer, self._threads)
-        # One thread a transfer: the number of threads is ours to bound.
-        self._transfer = TransferConfig(multipart_threshold=_PART, multipart_chunksize=_PART, use_threads=False)
-        with suppress(NoCredentialsError):  # which may come later, and are looked for again with each request
+        self._puts = Puts(threads, self._signer, self._threads, read_timeout_s)
+        # One thread per transfer, so that `threads` bounds them all.
+        self._transfer = TransferConfig(
+            multipart_threshold=_PART_BYTES, multipart_chunksize=_PART_BYTES, use_threads=False
+        )
+        with suppress(NoCredentialsError):  # credentials may come later; each request looks for them again
             self._connect()
 
     async def close(self) -> None:
-        """Begin no further request."""
+        """Start no further request, and close the connections."""
         self._threads.close()
         await self._puts.close()
 
-    async def put_new(self, bucket: str, key: str, data: bytes, kind: str, metadata: Mapping[str, str]) -> bool:
-        """Put an object where there is none; tell whether it was put. Raises StorageError."""
-        headers = {"Content-Type": kind, "If-None-Match": "*"}
+    async def put_new(self, bucket: str, key: str, data: bytes, media_type: str, metadata: Mapping[str, str]) -> bool:
+        """Put an object unless the key exists (If-None-Match); tell whether it was put. Raises StorageError."""
+        headers = {"Content-Type": media_type, "If-None-Match": "*"}
         headers |= {f"x-amz-meta-{name}": value for name, value in metadata.items()}
-        with _explained():
+        with _as_storage_errors():
             answer = await self._puts.put(self.url(bucket, key), data, headers)
         if answer.status in (200, 412):
             return answer.status == 200
-        raise StorageError(f"S3: {answer.status} {_CODE.findall(answer.text)}", lasting=answer.status in _LASTING)
+        raise StorageError(
+            f"S3: {answer.status} {_CODE.findall(answer.text)}", permanent=answer.status in _PERMANENT_STATUSES
+        )
 
     async def metadata(self, bucket: str, key: str) -> dict[str, str]:
-        """Return the metadata of an object. Raises StorageError, MissingError."""
-        found = await self._do(lambda: self._connect().head_object(Bucket=bucket, Key=key))
-        return dict(found["Metadata"])
+        """Return the metadata of an object. Raises StorageError, ObjectMissing."""
+        head = await self._in_thread(lambda: self._connect().head_object(Bucket=bucket, Key=key))
+        return dict(head["Metadata"])
 
     async def upload(self, bucket: str, key: str, file: IO[bytes]) -> None:
-        """Put what a file holds, in parts. Raises StorageError."""
-        await self._do(lambda: self._connect().upload_fileobj(file, bucket, key, Config=self._transfer))
+        """Upload a file in parts. Raises StorageError."""
+        await self._in_thread(lambda: self._connect().upload_fileobj(file, bucket, key, Config=self._transfer))
 
     async def download(self, bucket: str, key: str, to: Path) -> str:
-        """Write an object to a file, and return the SHA-256 of what is there now. Raises StorageError, MissingError."""
+        """Write an object to a file and return the file's SHA-256. Raises StorageError, ObjectMissing."""
 
         def work() -> str:
             self._connect().download_file(bucket, key, str(to), Config=self._transfer)
             with to.open("rb") as file:
                 return hashlib.file_digest(file, "sha256").hexdigest()
 
-        return await self._do(work)
+        return await self._in_thread(work)
 
     async def delete(self, bucket: str, key: str) -> None:
-        """Delete an object; one that is gone is no error. Raises StorageError."""
-        await self._do(lambda: self._connect().delete_object(Bucket=bucket, Key=key))
+        """Delete an object; a missing one is no error. Raises StorageError."""
+        await self._in_thread(lambda: self._connect().delete_object(Bucket=bucket, Key=key))
 
     def url(self, bucket: str, key: str) -> str:
-        """Return where an object is; who may read it is S3's to say."""
+        """Return the URL of an object."""
         from urllib.parse import quote
 
         host = f"{self._endpoint}/{bucket}" if self._endpoint else f"https://{bucket}.s3.{self._region}.amazonaws.com"
         return f"{host}/{quote(key)}"
 
     def _connect(self) -> "botocore.client.BaseClient":
-        """Return S3's client, made once there are credentials: one that is made without never asks for any again."""
+        """Return boto3's client, created once there are credentials: without them it would never look for any."""
         with self._connecting:
             if self._client is None:
                 self._signer()
@@ -124,23 +128,23 @@ class S3Client:
             return self._client
 
     def _signer(self) -> "botocore.auth.S3SigV4Auth":
-        """Return what signs a request. Raises NoCredentialsError."""
+        """Return a signer with the current credentials. Raises NoCredentialsError."""
         from botocore.auth import S3SigV4Auth
         from botocore.exceptions import NoCredentialsError
 
-        credentials = self._session.get_credentials()  # found once, and asked for anew until then
+        credentials = self._session.get_credentials()  # cached once found
         if credentials is None:
             raise NoCredentialsError
         return S3SigV4Auth(credentials.get_frozen_credentials(), "s3", self._region)
 
-    async def _do(self, work: Callable[[], T]) -> T:
-        with _explained():
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        with _as_storage_errors():
             return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
-    """Let what is raised in the block become MissingError or StorageError."""
+def _as_storage_errors() -> Iterator[None]:
+    """Translate exceptions of the block to ObjectMissing or StorageError."""
     from boto3.exceptions import Boto3Error
     from botocore.exceptions import BotoCoreError, ClientError, NoCredentialsError
 
@@ -148,9 +152,11 @@ def _explained() -> Iterator[None]:
         yield
     except ClientError as error:
         answer: dict[str, Any] = error.response.get("Error", {})
-        if answer.get("Code") in _MISSING:
-            raise MissingError(f"S3: {error}") from None
+        if answer.get("Code") in _MISSING_CODES:
+            raise ObjectMissing(f"S3: {error}") from None
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-        raise StorageError(f"S3: {error}", lasting=status in _LASTING) from None
+        raise StorageError(f"S3: {error}", permanent=status in _PERMANENT_STATUSES) from None
     except (BotoCoreError, Boto3Error, OSError) as error:
-        raise StorageError(f"S3: {str(error) or repr(error)}", lasting=isinstance(error, NoCredentialsError)) from None
+        raise StorageError(
+            f"S3: {str(error) or repr(error)}", permanent=isinstance(error, NoCredentialsError)
+        ) from None

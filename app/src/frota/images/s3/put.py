@@ -1,4 +1,4 @@
-"""PUT requests on the event loop: what a worker does once for every image."""
+"""PUT requests on the event loop: a worker makes one per image."""
 
 import asyncio
 import io
@@ -12,31 +12,38 @@ if TYPE_CHECKING:
     import aiohttp
     from botocore.auth import S3SigV4Auth
 
-CONNECT_SECONDS, READ_SECONDS = 3, 30
-_SLOWEST = 64 * 1024  # bytes a second that S3 must take, besides
-_SMALL = 256 * 1024  # bytes; to hash so many takes no longer than to hand them to another thread
-_MOST_TEXT = 4096  # bytes of an error that are read
-_TRUST_SECONDS = 60.0  # after which the signer is asked for again: AWS renews credentials minutes before they end
+CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 3, 30
+_MIN_BYTES_PER_SECOND = 64 * 1024  # a request's timeout grows by its size / this
+_INLINE_BYTES = 256 * 1024  # hashing so many takes no longer than a switch to another thread
+_MAX_ERROR_BYTES = 4096  # of an error response that are read
+_CREDENTIALS_TTL_S = 60.0  # then they are read again: AWS renews them minutes before they expire
 
 
 class Answer(NamedTuple):
-    """S3's answer: a status of HTTP, and an error's XML."""
+    """A response of S3: the HTTP status, and the XML of an error."""
 
     status: int
     text: str
 
 
 class Puts:
-    """At most `most` requests at a time, on connections that are kept.
+    """PUT requests over at most `max_connections` persistent connections.
 
-    `find` returns what signs a request; since it may ask the network for credentials, it runs in `threads`.
+    `find_signer` returns a signer with the current credentials. It may block on the network, so it runs in `threads`.
     """
 
-    def __init__(self, most: int, find: "Callable[[], S3SigV4Auth]", threads: Executor) -> None:
-        self._most, self._find, self._threads = most, find, threads
+    def __init__(
+        self,
+        max_connections: int,
+        find_signer: "Callable[[], S3SigV4Auth]",
+        threads: Executor,
+        read_timeout_s: float = READ_TIMEOUT_S,
+    ) -> None:
+        self._max_connections, self._find_signer, self._threads = max_connections, find_signer, threads
+        self._read_timeout_s = read_timeout_s
         self._session: aiohttp.ClientSession | None = None
         self._signer: S3SigV4Auth | None = None
-        self._found = -math.inf
+        self._found_at = -math.inf
 
     async def close(self) -> None:
         """Close the connections."""
@@ -44,23 +51,29 @@ class Puts:
             await self._session.close()
 
     async def put(self, url: str, data: bytes, headers: Mapping[str, str]) -> Answer:
-        """Put an object. Raises OSError, and what `find` does."""
+        """Put an object. Raises OSError, and as `find_signer`."""
         from aiohttp import ClientError, ClientTimeout
         from yarl import URL
 
         signed = await self._signed(url, data, headers)
-        body = data if len(data) <= _SMALL else io.BytesIO(data)  # sent in pieces, between which others have their turn
-        seconds = READ_SECONDS + len(data) / _SLOWEST
-        timeout = ClientTimeout(total=seconds, sock_connect=CONNECT_SECONDS)
+        body = (
+            data if len(data) <= _INLINE_BYTES else io.BytesIO(data)
+        )  # sent in pieces, so that other tasks run in between
+        seconds = self._read_timeout_s + len(data) / _MIN_BYTES_PER_SECOND
+        timeout = ClientTimeout(total=seconds, sock_connect=CONNECT_TIMEOUT_S)
         try:
             async with self._connections().put(
                 URL(url, encoded=True), data=body, headers=signed, timeout=timeout, allow_redirects=False
             ) as answer:
-                text = "" if answer.status == 200 else (await answer.content.read(_MOST_TEXT)).decode(errors="replace")
+                text = (
+                    ""
+                    if answer.status == 200
+                    else (await answer.content.read(_MAX_ERROR_BYTES)).decode(errors="replace")
+                )
         except ClientError as error:
             raise ConnectionError(str(error) or repr(error)) from None
-        if answer.status == 403:  # whoever is not let in may have other credentials by now
-            self._found = -math.inf
+        if answer.status == 403:  # the credentials may have been rotated
+            self._found_at = -math.inf
         return Answer(answer.status, text)
 
     def _connections(self) -> "aiohttp.ClientSession":
@@ -70,26 +83,26 @@ class Puts:
             from aiohttp import ClientSession, DummyCookieJar, TCPConnector
             from botocore.httpsession import get_cert_path
 
-            context = ssl.create_default_context(cafile=get_cert_path(True))  # whom boto3 trusts
-            connector = TCPConnector(limit=self._most, ssl=context)
+            context = ssl.create_default_context(cafile=get_cert_path(True))  # the CAs that boto3 trusts
+            connector = TCPConnector(limit=self._max_connections, ssl=context)
             self._session = ClientSession(connector=connector, cookie_jar=DummyCookieJar())
         return self._session
 
     async def _signed(self, url: str, data: bytes, headers: Mapping[str, str]) -> dict[str, str]:
-        """Return the headers of a request, signed (AWS Signature Version 4)."""
+        """Return the signed headers of a request (AWS Signature Version 4)."""
         from botocore.awsrequest import AWSRequest
 
-        signer = await self._current()
+        signer = await self._current_signer()
         request = AWSRequest("PUT", url, headers=dict(headers), data=data)
-        if len(data) <= _SMALL:
+        if len(data) <= _INLINE_BYTES:
             signer.add_auth(request)
         else:
             await asyncio.get_running_loop().run_in_executor(self._threads, signer.add_auth, request)
         return dict(request.headers.items())
 
-    async def _current(self) -> "S3SigV4Auth":
-        """Return the signer with the credentials of the moment."""
-        if self._signer is None or time.monotonic() - self._found > _TRUST_SECONDS:
-            self._signer = await asyncio.get_running_loop().run_in_executor(self._threads, self._find)
-            self._found = time.monotonic()
+    async def _current_signer(self) -> "S3SigV4Auth":
+        """Return the signer with the current credentials."""
+        if self._signer is None or time.monotonic() - self._found_at > _CREDENTIALS_TTL_S:
+            self._signer = await asyncio.get_running_loop().run_in_executor(self._threads, self._find_signer)
+            self._found_at = time.monotonic()
         return self._signer

@@ -1,4 +1,4 @@
-"""Trying again while S3 is away: nothing is lost by it, since the broker keeps what is not acknowledged."""
+"""Retries requests while S3 is unavailable: the broker keeps unacknowledged images meanwhile."""
 
 import asyncio
 import math
@@ -7,59 +7,64 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from frota.core.backoff import Backoff
-from frota.images.s3.bucket import MissingError, StorageError
+from frota.images.s3.bucket import ObjectMissing, StorageError
 from frota.logs import log
 
 T = TypeVar("T")
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds, doubled each time
-_REMIND_SECONDS = 60.0
-_HOLD_SECONDS = 600.0  # a third of what a broker allows that knows no other limit
+_MIN_BACKOFF_S, _MAX_BACKOFF_S = 0.1, 5.0  # doubled each time
+_REMINDER_INTERVAL_S = 60.0
+_REQUEUE_AFTER_S = 600.0  # a third of the broker's default consumer timeout
 
 
-class HeldError(Exception):
-    """S3 has been away for so long that the image should wait in the queue instead."""
+class OutageTimeout(Exception):
+    """S3 has been unavailable for so long that the image should be requeued."""
 
 
 class S3Retry:
-    """Says once that S3 is away, and once that it is back, however many wait for it.
+    """Logs the begin and the end of an outage once, however many requests wait for it.
 
-    What does not pass by itself is an error, and said again once a minute: somebody has to do something.
+    A permanent failure is an error, logged again once a minute: somebody has to change the configuration.
     """
 
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock, self._away, self._remind = clock, False, -math.inf
+    def __init__(self, clock: Callable[[], float] = time.monotonic, min_backoff_s: float = _MIN_BACKOFF_S) -> None:
+        self._min_backoff_s = min_backoff_s
+        self._clock, self._unavailable, self._next_reminder = clock, False, -math.inf
 
     def deadline(self) -> float:
-        """Return until when a delivery may be held that begins now, over all its requests."""
-        return self._clock() + _HOLD_SECONDS
+        """Return when a delivery that starts now has to be requeued, over all its requests."""
+        return self._clock() + _REQUEUE_AFTER_S
 
     async def retry(self, request: Callable[[], Awaitable[T]], deadline: float) -> T:
-        """Make a request until it is answered; pauses grow, with jitter. Raises MissingError, HeldError."""
-        backoff = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE)
+        """Repeat a request with backoff until it succeeds. Raises ObjectMissing, OutageTimeout."""
+        backoff = Backoff(self._min_backoff_s, _MAX_BACKOFF_S)
         while True:
             try:
                 answer = await request()
-            except MissingError:
+            except ObjectMissing:
                 raise
             except StorageError as error:
-                self._begin(error)
+                self._log_failure(error)
                 if self._clock() > deadline:
-                    raise HeldError from None
+                    raise OutageTimeout from None
             else:
-                self._end()
+                self._log_recovery()
                 return answer
             await asyncio.sleep(backoff.pause())
 
-    def _begin(self, error: StorageError) -> None:
+    def _log_failure(self, error: StorageError) -> None:
         now = self._clock()
-        if error.lasting and now >= self._remind:
-            self._remind = now + _REMIND_SECONDS
-            log.record("ERROR", "storage_rejected", f"trying again, but this will not pass by itself: {error}")
-        elif not (self._away or error.lasting):
-            log.record("WARNING", "storage_unavailable", f"trying again until it answers: {error}")
-        self._away = True
+        if error.permanent and now >= self._next_reminder:
+            self._next_reminder = now + _REMINDER_INTERVAL_S
+            log.record(
+                "ERROR",
+                "storage_rejected",
+                f"S3 rejects requests: check credentials, bucket and permissions; retrying: {error}",
+            )
+        elif not (self._unavailable or error.permanent):
+            log.record("WARNING", "storage_unavailable", f"S3 is unavailable, trying again until it answers: {error}")
+        self._unavailable = True
 
-    def _end(self) -> None:
-        if self._away:
-            self._away = False
+    def _log_recovery(self) -> None:
+        if self._unavailable:
+            self._unavailable = False
             log.record("INFO", "storage_available", "S3 answers again")

@@ -1,4 +1,4 @@
-"""What a worker tells the others through the broker: what it works on, what is done, what is dead."""
+"""Publishes a worker's status events, dead letters and requeued images."""
 
 import asyncio
 from collections.abc import Coroutine, Mapping
@@ -10,79 +10,79 @@ from frota.core.backoff import Backoff
 from frota.images.broker.consumer import Delivery
 from frota.images.broker.publisher import NackError, Publisher, UnroutableError
 from frota.images.broker.session import BrokerUnavailable
-from frota.images.event_log import named
-from frota.images.messages import DEAD, EVENTS, REQUEUE, Death, Event, Ticket
+from frota.images.event_log import image_fields
+from frota.images.messages import DEAD, EVENTS, REQUEUE, DeadLetterReason, QueuedImage, StatusEvent
 from frota.images.worker.outbox import Outbox
 from frota.logs import log
 
-_AGAIN_SECONDS = 5.0  # for the broker to confirm a requeued image
-_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds until the dead are tried again where the broker does not take them
+_REQUEUE_TIMEOUT_S = 5.0  # for the confirm of a requeued image
+_MIN_BACKOFF_S, _MAX_BACKOFF_S = 0.1, 5.0  # between two attempts to dead-letter an image
 
 
 class StatusPublisher:
-    """Publishes in the name of a worker; what it owes when it stops is told after its next start."""
+    """Publishes in the name of a worker; unpublished `done` events go to the outbox when it stops."""
 
-    def __init__(self, publisher: Publisher, worker: str, bucket: str, owed: Outbox) -> None:
-        self._publisher, self._worker, self._bucket, self._owed = publisher, worker, bucket, owed
-        self._later: dict[asyncio.Task[None], Event] = {}
+    def __init__(self, publisher: Publisher, worker: str, bucket: str, outbox: Outbox) -> None:
+        self._publisher, self._worker, self._bucket, self._outbox = publisher, worker, bucket, outbox
+        self._pending: dict[asyncio.Task[None], StatusEvent] = {}
 
-    def tell_owed(self) -> Coroutine[None, None, None]:
-        """Begin to tell what was left from before, at once: a stop that follows is to know of it."""
-        return self._told(list(map(self._begin, self._owed.read())))
+    def publish_outbox(self) -> Coroutine[None, None, None]:
+        """Start publishing the outbox at once, so that a stop right afterwards puts the rest back."""
+        return self._empty_outbox_after(list(map(self._start_publishing, self._outbox.read())))
 
-    async def _told(self, telling: "list[asyncio.Task[None]]") -> None:
-        if telling:
-            await asyncio.gather(*telling)
-            self._owed.keep([])
+    async def _empty_outbox_after(self, publishing: "list[asyncio.Task[None]]") -> None:
+        if publishing:
+            await asyncio.gather(*publishing)
+            self._outbox.replace([])
 
     async def finish(self, seconds: float) -> None:
-        """Wait so long for results that are not told yet, unless the broker takes nothing; keep what then is left."""
-        telling = [task for task, event in self._later.items() if event.state == "done"]
-        if telling and not self._publisher.no_room.is_set():
-            await asyncio.wait(telling, timeout=seconds)
-        self._owed.keep([self._later[task] for task in telling if task in self._later])
+        """Wait up to `seconds` for pending `done` events, unless the broker blocks; put the rest into the outbox."""
+        publishing = [task for task, event in self._pending.items() if event.state == "done"]
+        if publishing and not self._publisher.blocked.is_set():
+            await asyncio.wait(publishing, timeout=seconds)
+        self._outbox.replace([self._pending[task] for task in publishing if task in self._pending])
 
-    def working(self, ticket: Ticket) -> None:
-        """Tell that work has begun; nobody waits for it."""
-        self._begin(self._event(ticket, "working"))
+    def working(self, image: QueuedImage) -> None:
+        """Publish that the conversion has begun, without waiting."""
+        self._start_publishing(self._event(image, "working"))
 
-    async def done(self, ticket: Ticket, key: str) -> None:
-        """Tell that a result is in S3; return when the broker has it on disk.
+    async def done(self, image: QueuedImage, key: str) -> None:
+        """Publish that a result is in S3; return when the broker confirmed it.
 
-        A broker without room takes nothing until the queue is shorter: then the image is let go of first.
+        Returns at once while the broker blocks publishers: only acknowledging images ends that.
         """
-        telling = self._begin(self._event(ticket, "done", key, self._bucket))
-        full = asyncio.ensure_future(self._publisher.no_room.wait())
+        publishing = self._start_publishing(self._event(image, "done", key, self._bucket))
+        full = asyncio.ensure_future(self._publisher.blocked.wait())
         try:
-            await asyncio.wait({telling, full}, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait({publishing, full}, return_when=asyncio.FIRST_COMPLETED)
         finally:
             full.cancel()
 
-    async def dead(self, delivery: Delivery, death: Death, ticket: Ticket | None = None) -> None:
-        """Put an image among the dead, with the reason; return when the broker has it on disk.
+    async def dead_letter(self, delivery: Delivery, reason: DeadLetterReason, image: QueuedImage | None = None) -> None:
+        """Dead-letter an image with the reason; return when the broker confirmed it.
 
-        Without a ticket it is a message that is no image of ours.
+        Without `image` the message is foreign.
         """
         given: Mapping[str, Any] = delivery.properties.headers or {}
-        headers = {**given, "reason": death.text, "reason-code": death.code, "worker": self._worker}
+        headers = {**given, "reason": reason.text, "reason-code": reason.code, "worker": self._worker}
         properties = pika.BasicProperties(
             message_id=delivery.properties.message_id or "?", delivery_mode=2, headers=headers
         )
-        backoff = Backoff(_FIRST_PAUSE, _LONGEST_PAUSE)
+        backoff = Backoff(_MIN_BACKOFF_S, _MAX_BACKOFF_S)
         while True:
             try:
                 return await self._publisher.publish(DEAD, "", delivery.body, properties)
             except BrokerUnavailable:
                 continue
             except (NackError, UnroutableError) as error:
-                text = f"the broker does not take a dead image, trying again: {error!r}"
-                log.record("ERROR", "dead_letter_failed", text, **(named(ticket) if ticket else {}))
+                text = f"the broker rejects a dead letter, retrying: {error!r}"
+                log.record("ERROR", "dead_letter_failed", text, **(image_fields(image) if image else {}))
                 await asyncio.sleep(backoff.pause())
 
-    async def again(self, delivery: Delivery) -> bool:
-        """Requeue an image without counting a delivery; tell whether the broker confirmed it.
+    async def requeue(self, delivery: Delivery) -> bool:
+        """Publish an image to the queue again; tell whether the broker confirmed it.
 
-        Handing it back would count as a delivery, and after a few of these it would be dead.
+        A nack would count as a delivery, and after a few the broker would dead-letter the image.
         """
         given = delivery.properties
         headers = {name: value for name, value in (given.headers or {}).items() if not name.startswith("x-")}
@@ -90,23 +90,27 @@ class StatusPublisher:
             message_id=given.message_id, delivery_mode=2, timestamp=given.timestamp, headers=headers
         )
         try:
-            async with asyncio.timeout(_AGAIN_SECONDS):
+            async with asyncio.timeout(_REQUEUE_TIMEOUT_S):
                 await self._publisher.publish(REQUEUE, "", delivery.body, properties)
         except (TimeoutError, BrokerUnavailable, NackError, UnroutableError) as error:
-            log.record("WARNING", "requeue_failed", f"an image keeps waiting for S3, or is handed back: {error!r}")
+            log.record(
+                "WARNING",
+                "requeue_failed",
+                f"an image could not be requeued; it waits for S3, or the broker redelivers it: {error!r}",
+            )
             return False
         return True
 
-    def _event(self, ticket: Ticket, state: str, key: str = "", bucket: str = "") -> Event:
-        return Event(ticket.id, state, ticket.filename, ticket.trace, ticket.sha256, self._worker, key, bucket)
+    def _event(self, image: QueuedImage, state: str, key: str = "", bucket: str = "") -> StatusEvent:
+        return StatusEvent(image.id, state, image.filename, image.trace, image.sha256, self._worker, key, bucket)
 
-    def _begin(self, event: Event) -> "asyncio.Task[None]":
-        task = asyncio.get_running_loop().create_task(self._tell(event))
-        self._later[task] = event
-        task.add_done_callback(self._later.pop)
+    def _start_publishing(self, event: StatusEvent) -> "asyncio.Task[None]":
+        task = asyncio.get_running_loop().create_task(self._publish(event))
+        self._pending[task] = event
+        task.add_done_callback(self._pending.pop)
         return task
 
-    async def _tell(self, event: Event) -> None:
+    async def _publish(self, event: StatusEvent) -> None:
         properties = pika.BasicProperties(
             message_id=f"{event.id}-{event.state}", delivery_mode=2, content_type="application/json"
         )
@@ -115,6 +119,6 @@ class StatusPublisher:
                 return await self._publisher.publish(EVENTS, "", event.encode(), properties)
             except BrokerUnavailable:
                 continue
-            except (NackError, UnroutableError) as error:  # there is no producer that would listen
+            except (NackError, UnroutableError) as error:  # no producer is subscribed
                 log.record("DEBUG", "event_unpublished", f"{event.state} of image {event.id}: {error!r}")
                 return None

@@ -1,4 +1,4 @@
-"""The worker: turns queued images grey, puts them into S3, and lets the broker forget them only then."""
+"""The worker: converts queued images, puts the results into S3, and only then acknowledges them."""
 
 import asyncio
 import os
@@ -17,34 +17,47 @@ from frota.images.broker import topology
 from frota.images.broker.consumer import Consumer, Delivery
 from frota.images.broker.publisher import Publisher
 from frota.images.broker.session import Session
-from frota.images.converter.pool import Pool
-from frota.images.event_log import WorkerEventLog, named
-from frota.images.formats import BadImage, Grey
-from frota.images.messages import QUEUE, BadMessage, Death, Ticket, extension, metadata, result_keys
-from frota.images.s3.bucket import MissingError, S3Client, StorageError
+from frota.images.converter.pool import ConverterPool
+from frota.images.event_log import WorkerEventLog, image_fields
+from frota.images.formats import BadImage, GreyImage
+from frota.images.messages import (
+    QUEUE,
+    DeadLetterReason,
+    InvalidMessage,
+    QueuedImage,
+    extension,
+    result_keys,
+    result_metadata,
+)
+from frota.images.s3.bucket import ObjectMissing, S3Client, StorageError
 from frota.images.settings import WorkerSettings
 from frota.images.worker.outbox import Outbox
-from frota.images.worker.s3_retry import HeldError, S3Retry
+from frota.images.worker.s3_retry import OutageTimeout, S3Retry
 from frota.images.worker.status_publisher import StatusPublisher
 from frota.logs import log
 from frota.storage import state_folder
 
-_AHEAD = 4  # images a converter has waiting, so that neither broker nor S3 makes it wait
-_THREADS = 4  # requests to S3 for each converter
-_TELL_AFTER = 0.5  # seconds until others are told that an image is worked on: most are done before anybody could look
-_FINISH_SECONDS, _REQUEUE_SECONDS = 2.5, 1.5  # for images in flight when the worker stops, and to requeue the rest
-_GONE = Death("gone", "o original não está mais no armazenamento")
-_NO_UPLOADS = Death("no_uploads", "este trabalhador não aceita imagens tão grandes: não tem de onde buscá-las")
-_ALTERED = Death("altered", "o original no armazenamento não é o que foi enviado")
-_TAKEN = Death("taken", "o nome do resultado já é de um objeto que não veio daqui")
+_PREFETCH_PER_CONVERTER = 4  # so that a converter waits neither for the broker nor for S3
+_S3_REQUESTS_PER_CONVERTER = 4  # in parallel
+_WORKING_EVENT_DELAY_S = 0.5  # most images are done earlier, and need no event
+_FINISH_TIMEOUT_S, _REQUEUE_TIMEOUT_S = (
+    2.5,
+    1.5,
+)  # when the worker stops, for images in flight and for requeuing the rest
+_UPLOAD_MISSING = DeadLetterReason("gone", "o original não está mais no armazenamento")
+_NO_UPLOADS = DeadLetterReason(
+    "no_uploads", "este trabalhador não aceita imagens tão grandes: não tem de onde buscá-las"
+)
+_UPLOAD_ALTERED = DeadLetterReason("altered", "o original no armazenamento não é o que foi enviado")
+_KEY_IN_USE = DeadLetterReason("taken", "o nome do resultado já é de um objeto que não veio daqui")
 
 
-class DeadError(Exception):
-    """An image that cannot be worked on, however often it is tried."""
+class Unprocessable(Exception):
+    """An image that no attempt can convert."""
 
-    def __init__(self, death: Death) -> None:
-        super().__init__(death.text)
-        self.death = death
+    def __init__(self, reason: DeadLetterReason) -> None:
+        super().__init__(reason.text)
+        self.reason = reason
 
 
 class Worker:
@@ -57,48 +70,50 @@ class Worker:
         self._name = config.name or socket.gethostname()
         self._event_log = WorkerEventLog(config.log_requests_per_second)
         self._working: dict[asyncio.Task[None], Delivery] = {}
-        self._outage = S3Retry()
+        self._s3_retry = S3Retry()
         self._tasks = EssentialTasks(end)
-        self._held = AsyncExitStack()
+        self._resources = AsyncExitStack()
 
     async def start(self) -> str:
-        """Start the converters, and connect; the broker may come later."""
+        """Start the converters, then connect; the broker may come later."""
         config = self.settings
         self._lock = state_folder.lock(config.directory)
-        for left in config.directory.glob("*.image*"):  # boto3 writes to a name of its own, which is longer
-            left.unlink()
+        for leftover in config.directory.glob("*.image*"):  # boto3 appends to the name while it downloads
+            leftover.unlink()
         count = config.converters or len(os.sched_getaffinity(0))
-        pool = Pool(count, config.convert_seconds, config.convert_bytes, config.max_pixels)
-        self._pool = await self._held.enter_async_context(pool)
-        self._objects = S3Client(config, threads=count * _THREADS)
+        pool = ConverterPool(count, config.convert_seconds, config.convert_bytes, config.max_pixels)
+        self._pool = await self._resources.enter_async_context(pool)
+        self._s3 = S3Client(config, threads=count * _S3_REQUESTS_PER_CONVERTER)
         publisher = Publisher(config, self._declare)
-        self._reporter = StatusPublisher(publisher, self._name, config.bucket, Outbox(config.directory))
-        self._consumer = Consumer(config, QUEUE, count * (1 + _AHEAD), self._take, self._declare)
+        self._status_publisher = StatusPublisher(publisher, self._name, config.bucket, Outbox(config.directory))
+        self._consumer = Consumer(
+            config, QUEUE, count * (1 + _PREFETCH_PER_CONVERTER), self._on_delivery, self._declare
+        )
         self._tasks.start(publisher.run(), self._consumer.run(), self._sweep())
-        self._telling = essential(self._reporter.tell_owed(), self._end)
+        self._outbox_task = essential(self._status_publisher.publish_outbox(), self._end)
         log.record("INFO", "starting", f"Trabalhador {self._name} iniciado, {count} conversões por vez")
         return f"working with {count} converters, results into {config.bucket}"
 
     async def stop(self) -> None:
-        """Take nothing new, finish the images in flight, requeue the rest."""
-        end = time.monotonic() + _FINISH_SECONDS
+        """Stop consuming, finish the images in flight, requeue the rest."""
+        end = time.monotonic() + _FINISH_TIMEOUT_S
         await self._consumer.cancel()
         if self._working:
             await asyncio.wait(self._working, timeout=end - time.monotonic())
         left = len(self._working)
-        seconds = max(end + _REQUEUE_SECONDS - time.monotonic(), 0)
-        await asyncio.gather(self._reporter.finish(seconds), self._requeue_all(seconds))
-        tasks = [*self._working, self._telling]
+        seconds = max(end + _REQUEUE_TIMEOUT_S - time.monotonic(), 0)
+        await asyncio.gather(self._status_publisher.finish(seconds), self._requeue_all(seconds))
+        tasks = [*self._working, self._outbox_task]
         for task in tasks:
             task.cancel()
         await asyncio.gather(self._tasks.cancel(), *tasks, return_exceptions=True)
-        await self._objects.close()
-        await self._held.aclose()
+        await self._s3.close()
+        await self._resources.aclose()
         self._event_log.report()
-        log.record("INFO", "stopped", f"stopped; {left} images requeued or handed back", COUNT=left)
+        log.record("INFO", "stopped", f"stopped; {left} images requeued or left for redelivery", COUNT=left)
 
     def healthy(self) -> bool:
-        """Tell whether the loop and what it cannot be without are alive."""
+        """Tell whether the event loop and its essential tasks are alive."""
         return self._tasks.alive()
 
     def reload(self) -> None:
@@ -116,20 +131,20 @@ class Worker:
             self._event_log.sweep()
             await asyncio.sleep(1)
 
-    def _take(self, delivery: Delivery) -> None:
+    def _on_delivery(self, delivery: Delivery) -> None:
         task = asyncio.get_running_loop().create_task(self._work(delivery))
         self._working[task] = delivery
         task.add_done_callback(self._finished)
 
     def _finished(self, task: "asyncio.Task[None]") -> None:
-        """Forget a task; an error of ours ends the process, and what is not acknowledged comes again."""
+        """Drop a finished task; a bug ends the process, and the broker redelivers unacknowledged images."""
         self._working.pop(task, None)
         if not task.cancelled() and (error := task.exception()):
             log.record("CRITICAL", "internal_error", "unexpected error while converting an image", error=error)
             self._end(1)
 
     async def _requeue_all(self, seconds: float) -> None:
-        """Requeue the images in flight: those that the broker does not confirm in time are handed back to it."""
+        """Requeue the images in flight; the broker redelivers those that it does not confirm in time."""
         left = {task: delivery for task, delivery in self._working.items() if not task.done()}
         for task in left:
             task.cancel()
@@ -141,95 +156,99 @@ class Worker:
 
     async def _requeue(self, delivery: Delivery) -> bool:
         """Requeue an image and acknowledge this delivery; tell whether the broker confirmed it."""
-        taken = await self._reporter.again(delivery)
-        if taken:
+        confirmed = await self._status_publisher.requeue(delivery)
+        if confirmed:
             delivery.ack()
-        return taken
+        return confirmed
 
     async def _work(self, delivery: Delivery) -> None:
-        """See one message through: result in S3, or the image among the dead; only then the broker may forget it."""
+        """Process a message until its result is in S3 or it is dead-lettered, then acknowledge it."""
         began = time.perf_counter()
         try:
-            ticket = Ticket.read(delivery.properties.message_id, delivery.properties.headers)
-        except BadMessage as error:
-            log.record("WARNING", "message_foreign", f"a message that is no image is put among the dead: {error}")
-            await self._reporter.dead(delivery, Death("foreign", str(error)))
+            image = QueuedImage.read(delivery.properties.message_id, delivery.properties.headers)
+        except InvalidMessage as error:
+            log.record("WARNING", "message_foreign", f"a foreign message is dead-lettered: {error}")
+            await self._status_publisher.dead_letter(delivery, DeadLetterReason("foreign", str(error)))
             delivery.ack()
             return
-        telling = asyncio.get_running_loop().call_later(_TELL_AFTER, self._reporter.working, ticket)
+        working_timer = asyncio.get_running_loop().call_later(
+            _WORKING_EVENT_DELAY_S, self._status_publisher.working, image
+        )
         try:
-            if not (key := await self._result_unless_requeued(ticket, delivery)):
+            if not (key := await self._result_unless_requeued(image, delivery)):
                 return
-        except DeadError as error:
-            await self._reporter.dead(delivery, error.death, ticket)
-            self._event_log.dead(ticket, began, error.death)
+        except Unprocessable as error:
+            await self._status_publisher.dead_letter(delivery, error.reason, image)
+            self._event_log.dead(image, began, error.reason)
         else:
-            await self._reporter.done(ticket, key)
-            self._event_log.done(ticket, began, self.settings.bucket, key)
-            if ticket.upload:
-                await self._drop_upload(ticket)
+            await self._status_publisher.done(image, key)
+            self._event_log.done(image, began, self.settings.bucket, key)
+            if image.upload:
+                await self._delete_upload(image)
         finally:
-            telling.cancel()
+            working_timer.cancel()
         delivery.ack()
 
-    async def _result_unless_requeued(self, ticket: Ticket, delivery: Delivery) -> str:
-        """Return the key of the result, or nothing where S3 was away for too long. Raises DeadError."""
+    async def _result_unless_requeued(self, image: QueuedImage, delivery: Delivery) -> str:
+        """Return the key of the result, or an empty text if the image was requeued. Raises Unprocessable."""
         while True:
             try:
-                return await self._result(ticket, delivery.body, self._outage.deadline())
-            except HeldError:
+                return await self._result(image, delivery.body, self._s3_retry.deadline())
+            except OutageTimeout:
                 if await self._requeue(delivery):
                     return ""
 
-    async def _result(self, ticket: Ticket, body: bytes, deadline: float) -> str:
-        """Put the grey image into S3 and return its key. Raises DeadError, HeldError."""
+    async def _result(self, image: QueuedImage, body: bytes, deadline: float) -> str:
+        """Put the grey image into S3 and return its key. Raises Unprocessable, OutageTimeout."""
         try:
-            if not ticket.upload:
-                return await self._store(ticket, await self._pool.convert(body, extension(ticket.filename)), deadline)
+            if not image.upload:
+                return await self._store(image, await self._pool.convert(body, extension(image.filename)), deadline)
             if not self.settings.uploads_bucket:
-                raise DeadError(_NO_UPLOADS)
+                raise Unprocessable(_NO_UPLOADS)
             with tempfile.NamedTemporaryFile(dir=self.settings.directory, suffix=".image") as file:
                 path = Path(file.name)
                 bucket = self.settings.uploads_bucket
-                found = await self._outage.retry(lambda: self._objects.download(bucket, ticket.upload, path), deadline)
-                if found != ticket.sha256:
-                    raise DeadError(_ALTERED)
-                return await self._store(ticket, await self._pool.convert(path, extension(ticket.filename)), deadline)
+                digest = await self._s3_retry.retry(lambda: self._s3.download(bucket, image.upload, path), deadline)
+                if digest != image.sha256:
+                    raise Unprocessable(_UPLOAD_ALTERED)
+                return await self._store(image, await self._pool.convert(path, extension(image.filename)), deadline)
         except BadImage as error:
-            raise DeadError(Death(error.code, str(error))) from None
-        except MissingError:
-            if key := await self._key_of(ticket, deadline):  # the upload is deleted when its result is there
+            raise Unprocessable(DeadLetterReason(error.code, str(error))) from None
+        except ObjectMissing:
+            if key := await self._existing_key(
+                image, deadline
+            ):  # a former delivery has put the result and deleted the upload
                 return key
-            raise DeadError(_GONE) from None
+            raise Unprocessable(_UPLOAD_MISSING) from None
 
-    async def _store(self, ticket: Ticket, grey: Grey, deadline: float) -> str:
-        """Put the result where there is none; the same image that is there already is as good. Raises DeadError."""
-        about = metadata(ticket, grey.width, grey.height, grey.media_type)
+    async def _store(self, image: QueuedImage, grey: GreyImage, deadline: float) -> str:
+        """Put the result under a free key, or find it stored there before. Raises Unprocessable, OutageTimeout."""
+        fields = result_metadata(image, grey.width, grey.height, grey.media_type)
         bucket = self.settings.bucket
-        for key in result_keys(ticket.filename, ticket.sha256):
-            put = partial(self._objects.put_new, bucket, key, grey.data, grey.media_type, about)
-            if await self._outage.retry(put, deadline) or await self._holds(key, ticket, deadline):
+        for key in result_keys(image.filename, image.sha256):
+            put = partial(self._s3.put_new, bucket, key, grey.data, grey.media_type, fields)
+            if await self._s3_retry.retry(put, deadline) or await self._is_result_of(key, image, deadline):
                 return key
-        raise DeadError(_TAKEN)
+        raise Unprocessable(_KEY_IN_USE)
 
-    async def _key_of(self, ticket: Ticket, deadline: float) -> str:
-        """Return the key of the result if it is there, else nothing."""
-        for key in result_keys(ticket.filename, ticket.sha256):
-            if await self._holds(key, ticket, deadline):
+    async def _existing_key(self, image: QueuedImage, deadline: float) -> str:
+        """Return the key of the stored result, or an empty text."""
+        for key in result_keys(image.filename, image.sha256):
+            if await self._is_result_of(key, image, deadline):
                 return key
         return ""
 
-    async def _holds(self, key: str, ticket: Ticket, deadline: float) -> bool:
-        """Tell whether an object is the grey of these very bytes."""
+    async def _is_result_of(self, key: str, image: QueuedImage, deadline: float) -> bool:
+        """Tell whether an object is the result of an image with the same bytes."""
         try:
-            about = await self._outage.retry(lambda: self._objects.metadata(self.settings.bucket, key), deadline)
-        except MissingError:
+            metadata = await self._s3_retry.retry(lambda: self._s3.metadata(self.settings.bucket, key), deadline)
+        except ObjectMissing:
             return False
-        return about.get("source-sha256") == ticket.sha256
+        return metadata.get("source-sha256") == image.sha256
 
-    async def _drop_upload(self, ticket: Ticket) -> None:
+    async def _delete_upload(self, image: QueuedImage) -> None:
         try:
-            await self._objects.delete(self.settings.uploads_bucket, ticket.upload)
+            await self._s3.delete(self.settings.uploads_bucket, image.upload)
         except StorageError as error:
-            text = f"{ticket.upload} is left for the bucket to expire: {error}"
-            log.record("INFO", "upload_orphaned", text, **named(ticket))
+            text = f"{image.upload} was not deleted; the bucket's lifecycle expires it: {error}"
+            log.record("INFO", "upload_orphaned", text, **image_fields(image))
