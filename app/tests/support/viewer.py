@@ -193,9 +193,16 @@ class Terminal:
         self.errors = self.process.stderr.read().decode()
         return int(self.process.returncode)
 
-    def read_rest(self) -> None:
+    def read_rest(self) -> bytes:
         """Read what the command has written before it ended or stopped."""
         self._read(0)
+        return self.data
+
+    def hang_up(self) -> None:
+        """Take the terminal away while the command runs."""
+        for end in (self._ours, self.theirs):
+            os.close(end)
+        self._ours, self.theirs = os.openpty()
 
     def is_as_before(self) -> bool:
         """Tell whether the terminal is as it was before the command."""

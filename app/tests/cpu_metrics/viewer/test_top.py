@@ -14,7 +14,7 @@ import pytest
 from frota.cpu_metrics import cli
 from frota.cpu_metrics.viewer.host_status import SORTS
 from support import PATIENCE, frota, reserved_port
-from support.viewer import ENTERED, Fake, Terminal, fake, host, lines, terminal, wait_until
+from support.viewer import ENTERED, LEFT, Fake, Terminal, fake, host, lines, terminal, wait_until
 
 HOSTS = [host("web-1", 64), host("db-1", 8, state="stale", age=23.0), host("pi", 1)]
 
@@ -278,3 +278,23 @@ def test_suspend() -> None:
         top.wait_for("web-1")
         assert top.data.startswith(ENTERED)
         quit_properly(top)
+
+
+def test_ctrl_z_without_a_shell() -> None:
+    """Ctrl+Z over `ssh -t`, where no shell could continue the process, does not stop it."""
+    with fake(lines(*HOSTS)) as server, shown(server) as top:
+        top.wait_for("web-1")
+        top.data = b""
+        top.type("\x1a")
+        wait_until(lambda: LEFT in top.read_rest() and top.data.rfind(ENTERED) > top.data.find(LEFT))
+        top.type("?")
+        top.wait_for("this help")
+        quit_properly(top)
+
+
+def test_terminal_disappears() -> None:
+    """Without its terminal, and without a signal that says so, the command ends."""
+    with fake(lines(*HOSTS)) as server, shown(server, controlling=False) as top:
+        top.wait_for("web-1")
+        top.hang_up()
+        assert top.process.wait(PATIENCE) == 0

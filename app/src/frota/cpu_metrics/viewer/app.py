@@ -27,15 +27,15 @@ from frota.logs.log import printable
 _KEYS = (
     ("q", "quit", "quit", "q"),
     ("question_mark", "show_page('help')", "help", "?"),
-    ("s", "sort", "sort", "s"),
-    ("r", "reverse", "reverse", "r"),
-    ("slash", "edit_filter", "filter", "/"),
-    ("c", "toggle_cores", "cores", "c"),
+    ("s", "change('sort')", "sort", "s"),
+    ("r", "change('reverse')", "reverse", "r"),
+    ("slash", "filter('edit')", "filter", "/"),
+    ("c", "change('cores')", "cores", "c"),
     ("enter", "show_page('details')", "details", "Enter"),
     ("escape,enter", "show_page('list')", "back", "Esc"),
 )
 _MOVES = ("up", "down", "pageup", "pagedown", "home", "end")
-_WHILE_FILTERING = ("interrupt", "restore_filter", "suspend_process")
+_ALWAYS = ("interrupt", "suspend_process")
 
 
 class HostTable(Widget):
@@ -73,7 +73,7 @@ class TopApp(App[None]):
     BINDINGS: ClassVar = [  # with priority: a key finds the state that the key before has left
         *(Binding(key, action, priority=True) for key, action, _, _ in _KEYS),
         *(Binding(key, f"move('{key}')", priority=True) for key in _MOVES),
-        Binding("escape", "restore_filter", priority=True),
+        Binding("escape", "filter('restore')", priority=True),
         Binding("ctrl+c", "interrupt", priority=True),
         Binding("ctrl+z", "suspend_process", priority=True),
     ]
@@ -133,11 +133,11 @@ class TopApp(App[None]):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool:
         """Tell which keys work on the page that is shown."""
-        if self._is_filtering or action == "restore_filter":
-            return self._is_filtering and action in _WHILE_FILTERING
+        if action in _ALWAYS or self._is_filtering or parameters == ("restore",):
+            return action in _ALWAYS or (self._is_filtering and parameters == ("restore",))
         if parameters == ("list",):
             return self._page != "list"
-        return self._page == "list" or action in ("quit", "interrupt", "suspend_process") or parameters == ("help",)
+        return self._page == "list" or action == "quit" or parameters == ("help",)
 
     def action_show_page(self, page: str) -> None:
         """Show the list, the help, or the selected host's details; the help a second time is the list."""
@@ -160,30 +160,29 @@ class TopApp(App[None]):
         self._hosts.select(indexes.get(key, len(self._hosts.shown)))
         self.draw()
 
-    def action_sort(self) -> None:
-        """Sort by the next key."""
-        self._hosts.sort_by_next()
-        self.draw()
-
-    def action_reverse(self) -> None:
-        """Reverse the order."""
-        self._hosts.reverse = not self._hosts.reverse
+    def action_change(self, what: str) -> None:
+        """Sort by the next key, reverse the order, or show or hide the cores."""
+        if what == "sort":
+            self._hosts.sort_by_next()
+        elif what == "reverse":
+            self._hosts.reverse = not self._hosts.reverse
+        else:
+            self._with_cores = not self._with_cores
         self._arrange()
 
-    def action_toggle_cores(self) -> None:
-        """Show or hide the cores."""
-        self._with_cores = not self._with_cores
-        self.draw()
-
-    def action_edit_filter(self) -> None:
-        """Let the user type the filter."""
-        self._former_filter = self._hosts.filter_text
-        self._show_filter(is_edited=True)
-
-    def action_restore_filter(self) -> None:
-        """Restore the filter as it was before."""
-        self._hosts.filter_text = self._former_filter
-        self._show_filter(is_edited=False)
+    def action_filter(self, step: str) -> None:
+        """Let the user edit the filter, keep what was typed, or restore the former one."""
+        if step == "edit":
+            self._former_filter = self._hosts.filter_text
+        elif step == "restore":
+            self._hosts.filter_text = self._former_filter
+        self._is_filtering = step == "edit"
+        self.query_one("#foot").display = not self._is_filtering
+        self.query_one("#filter").display = self._is_filtering
+        field = self.query_one(Input)
+        field.value = self._hosts.filter_text
+        self.screen.set_focus(field if self._is_filtering else None)
+        self._arrange()
 
     def action_interrupt(self) -> None:
         """End with the status of an interrupted command."""
@@ -196,7 +195,7 @@ class TopApp(App[None]):
 
     def on_input_submitted(self) -> None:
         """Keep the filter."""
-        self._show_filter(is_edited=False)
+        self.action_filter("keep")
 
     def _arrange(self) -> None:
         self._hosts.arrange()
@@ -230,15 +229,6 @@ class TopApp(App[None]):
             self.query_one("#details Static", Static).update(details(host, self.size.width, self._glyphs))
         else:  # the server has forgotten it
             self.action_show_page("list")
-
-    def _show_filter(self, *, is_edited: bool) -> None:
-        self._is_filtering = is_edited
-        self.query_one("#foot").display = not is_edited
-        self.query_one("#filter").display = is_edited
-        field = self.query_one(Input)
-        field.value = self._hosts.filter_text
-        self.screen.set_focus(field if is_edited else None)
-        self._arrange()
 
     def _take_response(self) -> None:
         self._hosts.update(self._poller.response.hosts)
