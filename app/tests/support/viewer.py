@@ -1,4 +1,4 @@
-"""What tests of the metrics' viewers need: a server that says what it is told to, and a terminal that can be read."""
+"""What tests of the metrics' viewers need: a fake server, and a terminal whose screen can be read."""
 
 import fcntl
 import json
@@ -19,13 +19,14 @@ from typing import Any
 from support import PATIENCE, frota
 
 END = b'{"frota": 1, "end": true}\n'
-_ROW = re.compile(r"\x1b\[(\d+);1H\x1b\[2K")
-_STYLE = re.compile(r"\x1b\[[\d;]*m")
-ENTERED, LEFT = b"\x1b[?1049h", b"\x1b[?1049l"
+_OUTPUT = re.compile(
+    r"\x1b\[(\d+);(\d+)H|\x1b\[[<>?]?[\d;$]*[a-zA-Z]|\x1b\][^\x07]*\x07|\x1b[^\[]|([^\x1b])", re.DOTALL
+)
+ENTERED, LEFT = b"\x1b[?1049h", b"\x1b[?1049l\x1b[?25h\x1b[?1004l"
 
 
 def host(name: str, cores: int = 2, **fields: Any) -> dict[str, Any]:
-    """Return what a server says of a host."""
+    """Return a host as a server reports it."""
     cpu = [round((7.3 * core) % 100, 1) for core in range(cores)]
     sample = {
         "cpu": cpu,
@@ -55,7 +56,7 @@ def host(name: str, cores: int = 2, **fields: Any) -> dict[str, Any]:
 
 
 def lines(*objects: object) -> bytes:
-    """Return an answer with its end."""
+    """Return a response with its end."""
     return b"".join(json.dumps(one).encode() + b"\n" for one in objects) + END
 
 
@@ -152,12 +153,18 @@ class Terminal:
     @property
     def screen(self) -> list[str]:
         """The lines that are drawn now, without colours."""
-        shown: dict[int, str] = {}
-        # What the last piece holds may be half a frame: only rows whose successor has begun are whole.
-        pieces = _ROW.split(self.data.decode(errors="replace"))
-        for row, text in zip(pieces[1::2], pieces[2::2], strict=True):
-            shown[int(row)] = _STYLE.sub("", text).partition("\x1b")[0].rstrip()
-        return [shown.get(row, "") for row in range(1, max(shown, default=0) + 1)]
+        cells: dict[int, dict[int, str]] = {}
+        row = column = 1
+        for match in _OUTPUT.finditer(self.data.decode(errors="replace")):
+            if match[1]:
+                row, column = int(match[1]), int(match[2])
+            elif match[3] and match[3].isprintable():
+                cells.setdefault(row, {})[column] = match[3]
+                column += 1
+        lines = [cells.get(number, {}) for number in range(1, max(cells, default=0) + 1)]
+        return [
+            "".join(line.get(place, " ") for place in range(1, max(line, default=0) + 1)).rstrip() for line in lines
+        ]
 
     def wait_for(self, pattern: str) -> re.Match[str]:
         """Wait until the screen shows something."""
@@ -178,13 +185,20 @@ class Terminal:
         self.errors = self.process.stderr.read().decode()
         return int(self.process.returncode)
 
-    def read_rest(self) -> None:
+    def read_rest(self) -> bytes:
         """Read what the command has written before it ended or stopped."""
         self._read(0)
+        return self.data
+
+    def hang_up(self) -> None:
+        """Take the terminal away while the command runs."""
+        for end in (self._ours, self.theirs):
+            os.close(end)
+        self._ours, self.theirs = os.openpty()
 
     def is_as_before(self) -> bool:
         """Tell whether the terminal is as it was before the command."""
-        return self.data.endswith(LEFT) and termios.tcgetattr(self.theirs) == self.before
+        return self.data.rstrip(b"\a").endswith(LEFT) and termios.tcgetattr(self.theirs) == self.before
 
     def close(self) -> None:
         """Take the terminal away."""

@@ -9,7 +9,7 @@ import pytest
 from support import ran, reserved_port
 from support.viewer import END, fake, lines
 
-STRETCH: dict[str, Any] = {
+CHUNK: dict[str, Any] = {
     "time": [1769860800.0, 1769860805.123],
     "number": [1, 2],
     "mean": [37.34, 50.0],
@@ -26,8 +26,9 @@ def run(port: int, *words: object) -> "subprocess.CompletedProcess[str]":
     return ran("cpu", "history", "--port", port, *words)
 
 
-def test_a_sample_is_a_line() -> None:
-    with fake(lines(STRETCH, STRETCH | {"time": [1769860810, 1769860815]})) as server:
+def test_text() -> None:
+    """A sample is a line with its time in UTC; missing values are dashes."""
+    with fake(lines(CHUNK, CHUNK | {"time": [1769860810, 1769860815]})) as server:
         done = run(server.port, "web-1", "--seconds", "60")
     assert (done.returncode, done.stderr) == (0, "")
     first, second, third, _ = done.stdout.splitlines()
@@ -39,8 +40,9 @@ def test_a_sample_is_a_line() -> None:
     assert server.asked == [{"frota": 1, "ask": "history", "host": "web-1", "seconds": 60}]
 
 
-def test_json_has_the_parts_by_name_and_leaves_out_what_was_not_measured() -> None:
-    with fake(lines(STRETCH)) as server:
+def test_json() -> None:
+    """A sample is a JSON object with named parts, without those that were not measured."""
+    with fake(lines(CHUNK)) as server:
         first, second = map(json.loads, run(server.port, "web-1", "--json").stdout.splitlines())
     assert first == {
         "time": "2026-01-31T12:00:00.000Z",
@@ -56,25 +58,29 @@ def test_json_has_the_parts_by_name_and_leaves_out_what_was_not_measured() -> No
     assert second == {"time": "2026-01-31T12:00:05.123Z", "number": 2, "cpu": [50.0], "mean": 50.0}
 
 
-def test_columns_may_be_missing() -> None:
+def test_missing_columns() -> None:
+    """Columns that the server does not send are dashes."""
     with fake(lines({"time": [1769860800.0], "mean": ["37"]})) as server:
         assert run(server.port, "a").stdout.startswith("2026-01-31T12:00:00.000Z  cpu      -  mem    -")
 
 
-def test_an_empty_history_is_told() -> None:
+def test_empty_history() -> None:
+    """Without a sample, a sentence on standard error says so."""
     with fake(lines()) as server:
         done = run(server.port, "web-1", "--seconds", "60")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "frota: no sample of web-1 in the last 60 s\n")
 
 
 @pytest.mark.parametrize("value", ["0", "nan", "2e9", "-1", "abc"])
-def test_a_time_that_makes_no_sense_is_told(value: str) -> None:
+def test_invalid_seconds(value: str) -> None:
+    """An invalid --seconds is a usage error that names the range."""
     done = run(1, "web-1", f"--seconds={value}")
     assert done.returncode == 2
     assert done.stderr.endswith(f"argument --seconds: {value!r}: must be from 0.1 to 1000000000 seconds\n")
 
 
-def test_a_host_that_nobody_knows_is_the_servers_to_tell() -> None:
+def test_unknown_host() -> None:
+    """The server's error for an unknown host is reported without control characters."""
     with fake(b'{"frota": 1, "error": "host desconhecido: x\\u001b[2J"}\n') as server:
         done = run(server.port, "x")
     assert (done.returncode, done.stdout) == (1, "")
@@ -87,13 +93,14 @@ def test_a_host_that_nobody_knows_is_the_servers_to_tell() -> None:
         b"220 mail\r\n",
         lines({"time": 5}),
         lines({"host": "a"}),
-        lines(STRETCH | {"mean": [1]}),
-        lines(STRETCH | {"time": ["x", 1]}),
+        lines(CHUNK | {"mean": [1]}),
+        lines(CHUNK | {"time": ["x", 1]}),
         lines({"time": [1e18]}),
         lines({"time": [1], "mean": "x"}),
     ],
 )
-def test_what_makes_no_sense_is_told_in_a_sentence(answer: bytes) -> None:
+def test_malformed_history(answer: bytes) -> None:
+    """A malformed history is reported in one line."""
     with fake(answer) as server:
         done = run(server.port, "a")
     assert done.returncode == 1
@@ -101,16 +108,18 @@ def test_what_makes_no_sense_is_told_in_a_sentence(answer: bytes) -> None:
     assert done.stderr.count("\n") == 1
 
 
-def test_a_connection_that_ends_too_early_is_told_after_what_came() -> None:
+def test_incomplete_history() -> None:
+    """Samples received before the connection was lost are printed, then the error."""
     with fake(lambda _: None) as server:
         assert run(server.port, "a").stderr == f"frota: 127.0.0.1:{server.port}: the server closed the connection\n"
-    with fake(lines(STRETCH)[: -len(END)]) as server:
+    with fake(lines(CHUNK)[: -len(END)]) as server:
         server.hangs_up = True
         done = run(server.port, "a")
     assert (done.returncode, len(done.stdout.splitlines())) == (1, 2)
 
 
-def test_without_a_server_a_sentence_says_so() -> None:
+def test_no_server() -> None:
+    """Without a server, one line says so, and the status is 1."""
     with reserved_port() as port:
         done = run(port, "a", "--json")
     assert done.stderr == f"frota: no metrics server at 127.0.0.1:{port}: Connection refused\n"

@@ -1,4 +1,4 @@
-"""Asking a metrics server: over one connection, and against whatever else may answer there."""
+"""The client of a metrics server, and untrusted responses."""
 
 import json
 import math
@@ -9,9 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frota.core.errors import ServerUnavailable, WrongServer
-from frota.cpu_metrics.viewer import query
 from frota.cpu_metrics.viewer.host_status import SORTS, Host, disk_share, memory_share, number, ordered, percent
-from frota.cpu_metrics.viewer.query import Client
+from frota.cpu_metrics.viewer.query import Client, Limits
 from support import reserved_port
 from support.viewer import END, fake, host, lines
 
@@ -24,14 +23,15 @@ FIELDS = list(host("a"))
 SAMPLE = list(host("a")["sample"])
 
 
-def strange_hosts() -> st.SearchStrategy[dict[str, Any]]:
-    """Return hosts of which anything may be anything."""
+def malformed_hosts() -> st.SearchStrategy[dict[str, Any]]:
+    """Return hosts any of whose fields may be any JSON."""
     sample = st.dictionaries(st.sampled_from(SAMPLE), JSON | st.just([1, 2, 3]) | st.just({"total": 0, "used": "1"}))
-    changes = st.dictionaries(st.sampled_from(FIELDS), JSON) | st.builds(lambda one: {"sample": one}, sample)
+    changes = st.dictionaries(st.sampled_from(FIELDS), JSON) | st.builds(lambda fields: {"sample": fields}, sample)
     return st.builds(lambda fields: host("web") | fields, changes)
 
 
 def test_one_connection_serves_many_requests() -> None:
+    """All requests of a client use one connection."""
     with fake(lines(host("a"), host("b"))) as server, Client("127.0.0.1", server.port) as client:
         assert [[one.name for one in client.hosts()] for _ in range(3)] == [["a", "b"]] * 3
         assert server.connections == 1
@@ -39,7 +39,8 @@ def test_one_connection_serves_many_requests() -> None:
 
 
 @pytest.mark.parametrize("reset", [False, True])
-def test_a_server_that_was_started_anew_meanwhile_is_asked_again_without_a_word(reset: bool) -> None:
+def test_reconnects_after_restart(reset: bool) -> None:
+    """A request over a connection that was lost meanwhile is sent again over a new one."""
     with fake(lines(host("a"))) as server, Client("127.0.0.1", server.port) as client:
         client.hosts()
         server.stop(reset=reset)
@@ -47,7 +48,8 @@ def test_a_server_that_was_started_anew_meanwhile_is_asked_again_without_a_word(
         assert [one.name for one in client.hosts()] == ["a"]
 
 
-def test_where_nobody_listens_a_sentence_says_so() -> None:
+def test_refused_connection() -> None:
+    """A refused connection is a ServerUnavailable with the address and the reason."""
     with (
         reserved_port() as port,
         pytest.raises(ServerUnavailable, match=f"no metrics server at 127.0.0.1:{port}: Connection"),
@@ -55,7 +57,8 @@ def test_where_nobody_listens_a_sentence_says_so() -> None:
         Client("127.0.0.1", port).hosts()
 
 
-def test_no_host_can_have_such_a_name_is_a_sentence_too() -> None:
+def test_invalid_host_name() -> None:
+    """A name that no host can have is a ServerUnavailable."""
     with pytest.raises(ServerUnavailable, match="no metrics server at "):
         Client("a" * 100 + ".", 1).hosts()
 
@@ -76,7 +79,8 @@ def test_no_host_can_have_such_a_name_is_a_sentence_too() -> None:
     ],
     ids=["http", "ssh", "escapes", "a list", "no JSON", "NaN", "no UTF-8", "deep", "nothing", "other JSON"],
 )
-def test_what_is_no_metrics_server_is_told_by_its_first_bytes(answer: bytes) -> None:
+def test_wrong_server_is_named(answer: bytes) -> None:
+    """A server of another kind is a WrongServer with its first bytes, short and printable."""
     with fake(answer) as server, pytest.raises(WrongServer) as raised:
         Client("127.0.0.1", server.port).hosts()
     assert str(raised.value).startswith(f"127.0.0.1:{server.port} is no metrics server: it says ")
@@ -85,45 +89,52 @@ def test_what_is_no_metrics_server_is_told_by_its_first_bytes(answer: bytes) -> 
 
 
 @pytest.mark.parametrize("answer", [b"", lines(host("a"))[:20], lines(host("a"))[: -len(END)]])
-def test_a_server_that_ends_in_the_middle_is_told(answer: bytes) -> None:
+def test_incomplete_response(answer: bytes) -> None:
+    """A connection that is closed before the end of the response is a ServerUnavailable."""
     with fake(answer) as server:
         server.hangs_up = True
         with pytest.raises(ServerUnavailable, match=f"127.0.0.1:{server.port}: the server closed the connection"):
             Client("127.0.0.1", server.port).hosts()
 
 
-def test_an_endless_line_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(query, "_LONGEST", 100_000)
+def test_line_limit() -> None:
+    """A line longer than the limit is a WrongServer."""
+    limits = Limits(max_line_bytes=100_000)
     with fake(b'{"host": "' + b"x" * 1_000_000) as server, pytest.raises(WrongServer, match="is no metrics server"):
-        Client("127.0.0.1", server.port).hosts()
+        Client("127.0.0.1", server.port, limits).hosts()
 
 
-def test_an_answer_of_too_many_hosts_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(query, "_MOST", 1_000)
+def test_response_limit() -> None:
+    """A response longer than the limit is a WrongServer."""
+    limits = Limits(max_hosts_bytes=1_000)
     with fake(lines(host("a"), host("b"))) as server, pytest.raises(WrongServer, match="longer than 1000 bytes"):
-        Client("127.0.0.1", server.port).hosts()
+        Client("127.0.0.1", server.port, limits).hosts()
 
 
-def test_an_answer_without_an_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(query, "_HOSTS_SECONDS", -1.0)
+def test_response_timeout() -> None:
+    """A response that does not end in time is a ServerUnavailable."""
+    limits = Limits(hosts_timeout_s=-1.0)
     with fake(lines(host("a"))[: -len(END)]) as server, pytest.raises(ServerUnavailable, match="no end of the answer"):
-        Client("127.0.0.1", server.port).hosts()
+        Client("127.0.0.1", server.port, limits).hosts()
 
 
-def test_a_server_that_says_nothing_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(query, "_QUIET_SECONDS", 0.05)
+def test_idle_timeout() -> None:
+    """A server that sends nothing in time is a ServerUnavailable."""
+    limits = Limits(idle_timeout_s=0.05)
     with fake(b"") as server, pytest.raises(ServerUnavailable, match="no answer in time"):
-        Client("127.0.0.1", server.port).hosts()
+        Client("127.0.0.1", server.port, limits).hosts()
 
 
-def test_a_reason_that_the_server_gives_is_told_and_never_obeyed() -> None:
+def test_server_error_is_printable() -> None:
+    """An error from the server is reported without its control characters."""
     answer = json.dumps({"frota": 1, "error": "host \x1b[2J desconhecido: ção"}).encode() + b"\n"
     with fake(answer) as server, pytest.raises(ServerUnavailable) as raised:
         Client("127.0.0.1", server.port).hosts()
     assert str(raised.value) == f"127.0.0.1:{server.port}: host \\x1b[2J desconhecido: ção"
 
 
-def test_what_is_left_of_a_broken_answer_is_not_taken_for_the_next_one() -> None:
+def test_no_rest_of_a_malformed_response() -> None:
+    """The rest of a malformed response is not read as the next response."""
     answers = [lines(host("old"))[: -len(END)] + b"[]\n" + lines(host("old")), lines(host("new"))]
     with fake(lambda _: answers.pop(0)) as server, Client("127.0.0.1", server.port) as client:
         with pytest.raises(WrongServer):
@@ -132,21 +143,25 @@ def test_what_is_left_of_a_broken_answer_is_not_taken_for_the_next_one() -> None
         assert server.connections == 2
 
 
-def test_only_numbers_are_numbers_and_none_is_beyond_measure() -> None:
+def test_numbers_are_validated() -> None:
+    """Only finite numbers are numbers; they are limited to their range."""
     assert [number(one) for one in (1, 2.5, -3, 1e300, 10**300)] == [1, 2.5, 0, 1e18, 1e18]
     assert [number(one) for one in (True, "1", None, [1], math.nan, math.inf)] == [None] * 6
     assert [percent(one) for one in (-1, 50, 100.1, "50")] == [0, 50, 100, None]
 
 
-@given(st.one_of(strange_hosts(), st.dictionaries(st.sampled_from(FIELDS), JSON)))
-def test_whatever_a_host_is_said_to_be_it_can_be_read(fields: dict[str, Any]) -> None:
+@given(st.one_of(malformed_hosts(), st.dictionaries(st.sampled_from(FIELDS), JSON)))
+def test_any_host_can_be_read(fields: dict[str, Any]) -> None:
+    """Whatever fields a server sends, every property is valid or None, and every text printable ASCII."""
     one = Host(fields, b"")
     assert one.name.isascii()
     assert one.name.isprintable()
     assert one.state in ("connected", "stale", "away", "?")
     shares = [one.mean, *one.cores, *one.means, memory_share(one.memory), disk_share(one.disk)]
     assert all(share is None or 0 <= share <= 100 for share in shares)
-    assert all(text.isascii() and text.isprintable() for text in [*one.over, one.text("peer")])
+    assert all(
+        text.isascii() and text.isprintable() for text in [*one.over_threshold, *one.name_conflicts, one.text("peer")]
+    )
     for part in (one.load, one.network, one.own):
         assert part is None or all(0 <= value <= 1e18 for value in part)
     for key in SORTS:
@@ -154,7 +169,8 @@ def test_whatever_a_host_is_said_to_be_it_can_be_read(fields: dict[str, Any]) ->
             assert len(ordered([one, Host(host("b"), b""), Host({}, b"")], key, reverse=reverse)) == 3
 
 
-def test_hosts_are_in_the_order_of_their_numbers_and_those_without_a_value_come_last() -> None:
+def test_sort_order() -> None:
+    """Names sort by their numbers, values from the highest; hosts without a value are last."""
     some = [host("web-10", 1), host("web-2", 3), host("Web-1", 2), host("none", sample=None)]
     hosts = [Host(fields, b"") for fields in some]
     names = [one.name for one in ordered(hosts, "name", reverse=False)]
@@ -164,6 +180,7 @@ def test_hosts_are_in_the_order_of_their_numbers_and_those_without_a_value_come_
     assert [one.name for one in ordered(hosts, "cpu", reverse=True)] == ["web-10", "Web-1", "web-2", "none"]
 
 
-def test_what_is_away_comes_first_by_state() -> None:
+def test_sort_by_state() -> None:
+    """By state, hosts that are away come first, then stale ones."""
     hosts = [Host(host(state, state=state), b"") for state in ("connected", "away", "stale")]
     assert [one.name for one in ordered(hosts, "state", reverse=False)] == ["away", "stale", "connected"]

@@ -1,4 +1,4 @@
-"""`frota cpu top` as it is run: once, as a stream, and on a terminal that must be as before at the end."""
+"""`frota cpu top` as a process: once, as a stream, and on a terminal, which it restores."""
 
 import json
 import os
@@ -13,7 +13,7 @@ import pytest
 from frota.cpu_metrics import cli
 from frota.cpu_metrics.viewer.host_status import SORTS
 from support import PATIENCE, frota, ran, reserved_port, until
-from support.viewer import ENTERED, Fake, Terminal, fake, host, lines, terminal
+from support.viewer import ENTERED, LEFT, Fake, Terminal, fake, host, lines, terminal
 
 HOSTS = [host("web-1", 64), host("db-1", 8, state="stale", age=23.0), host("pi", 1)]
 
@@ -34,7 +34,8 @@ def quit_properly(top: Terminal) -> None:
     assert top.is_as_before()
 
 
-def test_once_prints_the_list_as_plain_text() -> None:
+def test_once() -> None:
+    """--once prints the list as plain text, within the columns."""
     with fake(lines(*HOSTS)) as server:
         done = run(server, "--once", FORCE_COLOR="1", COLUMNS="80")
     assert (done.returncode, done.stderr) == (0, "")
@@ -44,14 +45,16 @@ def test_once_prints_the_list_as_plain_text() -> None:
     assert len(done.stdout.splitlines()) == 1 + 3 * len(HOSTS)
 
 
-def test_once_is_as_wide_as_it_is_told_and_in_ascii_where_there_is_nothing_else() -> None:
+def test_once_width_and_ascii() -> None:
+    """--once is as wide as COLUMNS, and ASCII where the terminal has nothing else."""
     with fake(lines(*HOSTS)) as server:
         assert max(map(len, run(server, "--once", COLUMNS="200").stdout.splitlines())) > 100
         for environment in ({"LC_ALL": "C"}, {"PYTHONIOENCODING": "ascii"}, {"TERM": "linux"}):
             assert run(server, "--once", **environment).stdout.isascii()
 
 
-def test_json_is_what_the_server_said_line_by_line_but_for_what_a_terminal_could_obey() -> None:
+def test_json_lines() -> None:
+    """--json prints the server's lines unchanged, unless they have control characters, which it escapes."""
     plain = b'{"host":  "web-1", "odd": 1.50}\n'
     answer = plain + '{"host": "x\u009b2J\u202e", "a":\t1}\n'.encode() + lines()
     with fake(answer) as server:
@@ -59,7 +62,8 @@ def test_json_is_what_the_server_said_line_by_line_but_for_what_a_terminal_could
     assert done.stdout == plain.decode() + '{"host": "x\\u009b2J\\u202e", "a": 1}\n'
 
 
-def test_sort_and_filter_hold_for_every_form() -> None:
+def test_sort_and_filter() -> None:
+    """--sort and --filter apply to text and JSON."""
     with fake(lines(*HOSTS)) as server:
         words = ["--once", "--sort", "cpu", "--filter", "1"]
         names = [json.loads(line)["host"] for line in run(server, *words, "--json").stdout.splitlines()]
@@ -67,7 +71,8 @@ def test_sort_and_filter_hold_for_every_form() -> None:
         assert re.findall(r"(?m)^  ([a-z]+-?\d?) .*[●◐]", run(server, *words).stdout) == names
 
 
-def test_without_once_json_is_a_stream_that_survives_the_server() -> None:
+def test_json_stream() -> None:
+    """--json streams, survives a restart of the server, and ends without an error when its reader has ended."""
     with fake(lines(HOSTS[0])) as server:
         words = ["cpu", "top", "--port", server.port, "--json", "--interval", "0.1"]
         process = frota(*words, stdout=-1, stderr=-1)
@@ -88,14 +93,16 @@ def test_without_once_json_is_a_stream_that_survives_the_server() -> None:
 
 
 @pytest.mark.parametrize("words", [["--once"], ["--json"], ["--once", "--json"]])
-def test_without_a_server_a_sentence_says_so(words: list[str]) -> None:
+def test_no_server(words: list[str]) -> None:
+    """Without a server, one line says so, and the status is 1."""
     with reserved_port() as port:
         done = run(port, *words)
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == f"frota: no metrics server at 127.0.0.1:{port}: Connection refused\n"
 
 
-def test_what_is_no_server_of_ours_is_told_in_a_sentence() -> None:
+def test_wrong_server() -> None:
+    """A server of another kind is reported in one printable line."""
     with fake(b"\x1b]0;owned\x07 220 mail ESMTP\r\n") as server:
         done = run(server, "--once")
     assert (done.returncode, done.stdout) == (1, "")
@@ -103,24 +110,37 @@ def test_what_is_no_server_of_ours_is_told_in_a_sentence() -> None:
     assert done.stderr.removesuffix("\n").isprintable()
 
 
-def test_the_command_offers_every_order_there_is() -> None:
+def test_sort_keys() -> None:
+    """The command offers every sort key."""
     assert tuple(SORTS) == cli.SORT_KEYS
 
 
 @pytest.mark.parametrize("value", ["0", "nan", "1e9", "abc", ""])
-def test_an_interval_that_makes_no_sense_is_told(value: str) -> None:
+def test_invalid_interval(value: str) -> None:
+    """An invalid --interval is a usage error that names the range."""
     done = run(1, "--once", "--interval", value)
     assert done.returncode == 2
     assert done.stderr.endswith(f"argument --interval: {value!r}: must be from 0.1 to 3600 seconds\n")
 
 
-def test_what_is_no_terminal_is_told_what_there_is_for_it() -> None:
+def test_no_terminal() -> None:
+    """Without a terminal, one line names --once and --json, and the status is 2."""
     done = run(1)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "frota: this is no terminal: --once prints the list as text, --json for machines\n"
 
 
-def test_on_a_terminal_there_is_a_screen_and_q_leaves_it_as_it_was() -> None:
+def test_only_the_screen_imports_textual() -> None:
+    """Neither the agent, nor the history, nor --once and --json import Textual."""
+    modules = "frota.cli, frota.cpu_metrics.cli, frota.cpu_metrics.agent.agent, frota.cpu_metrics.server.server"
+    modules += ", frota.cpu_metrics.viewer.top, frota.cpu_metrics.viewer.history"
+    program = f"import sys, {modules}; print([name for name in sys.modules if name.startswith('textual')])"
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, encoding="utf-8")
+    assert done.stdout == "[]\n"
+
+
+def test_terminal_is_restored() -> None:
+    """The list fills the terminal, which q restores; all requests use one connection."""
     with fake(lines(*HOSTS)) as server, shown(server) as top:
         top.wait_for(r"web-1 +● up(.*\n)+  64x [▁▂▃▄▅▆▇█ ]{71}\n(.*\n)+q quit")
         assert top.data.startswith(ENTERED)
@@ -129,7 +149,8 @@ def test_on_a_terminal_there_is_a_screen_and_q_leaves_it_as_it_was() -> None:
         assert server.connections == 1
 
 
-def test_keys_sort_filter_show_details_and_help() -> None:
+def test_keys() -> None:
+    """Keys arrive through a real terminal: arrows, Enter, Esc, Ctrl+S, letters."""
     with fake(lines(*HOSTS)) as server, shown(server) as top:
         top.wait_for(r"> db-1 ")
         top.type("\x1b[B\r")
@@ -145,7 +166,8 @@ def test_keys_sort_filter_show_details_and_help() -> None:
         quit_properly(top)
 
 
-def test_ctrl_c_leaves_with_130() -> None:
+def test_ctrl_c() -> None:
+    """Ctrl+C restores the terminal; the status is 130."""
     with fake(lines(*HOSTS)) as server, shown(server) as top:
         top.wait_for("web-1")
         top.type("\x03")
@@ -155,7 +177,8 @@ def test_ctrl_c_leaves_with_130() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_leaves_the_terminal_as_it_was(number: signal.Signals) -> None:
+def test_signals(number: signal.Signals) -> None:
+    """A signal restores the terminal; the status is 128 and its number."""
     with fake(lines(*HOSTS)) as server, shown(server) as top:
         top.wait_for("web-1")
         top.process.send_signal(number)
@@ -164,7 +187,8 @@ def test_a_signal_leaves_the_terminal_as_it_was(number: signal.Signals) -> None:
         assert top.is_as_before()
 
 
-def test_a_terminal_that_takes_nothing_any_more_keeps_nobody_from_ending() -> None:
+def test_blocked_terminal() -> None:
+    """SIGTERM ends the command although the terminal takes no more output."""
     with fake(lines(*HOSTS * 5)) as server, shown(server, columns=200, rows=50) as top:
         top.wait_for("web-1")
         asked = len(server.asked)
@@ -174,8 +198,9 @@ def test_a_terminal_that_takes_nothing_any_more_keeps_nobody_from_ending() -> No
         assert top.process.wait(PATIENCE) == 128 + signal.SIGTERM
 
 
-def test_a_crash_leaves_the_terminal_as_it_was(tmp_path: Path) -> None:
-    breaks = "from frota.cpu_metrics.viewer import screen\nscreen.frame = lambda *_: 1 / 0\n"
+def test_crash(tmp_path: Path) -> None:
+    """A crash restores the terminal, prints a traceback, and the status is 1."""
+    breaks = "from frota.cpu_metrics.viewer import rows\nrows.summary = lambda *_: 1 / 0\n"
     (tmp_path / "sitecustomize.py").write_text(breaks, encoding="utf-8")
     with fake(lines(*HOSTS)) as server, shown(server, PYTHONPATH=str(tmp_path)) as top:
         assert top.end() == 1
@@ -184,7 +209,8 @@ def test_a_crash_leaves_the_terminal_as_it_was(tmp_path: Path) -> None:
         assert top.is_as_before()
 
 
-def test_a_window_of_another_size_is_filled_anew() -> None:
+def test_resize() -> None:
+    """A resized window is filled at once."""
     with fake(lines(*HOSTS)) as server, shown(server, "--interval", "3600") as top:
         top.wait_for("web-1")
         top.resize(200, 50)
@@ -192,7 +218,8 @@ def test_a_window_of_another_size_is_filled_anew() -> None:
         quit_properly(top)
 
 
-def test_while_the_server_is_away_the_last_state_stays_and_then_goes_on_by_itself() -> None:
+def test_server_restart() -> None:
+    """While the server is unavailable the last list stays; then it is updated again."""
     with fake(lines(*HOSTS)) as server, shown(server) as top:
         top.wait_for("web-1")
         server.stop()
@@ -205,7 +232,8 @@ def test_while_the_server_is_away_the_last_state_stays_and_then_goes_on_by_itsel
         quit_properly(top)
 
 
-def test_a_server_that_has_stopped_answering_is_told_too() -> None:
+def test_silent_server() -> None:
+    """A server that stops responding is reported although the connection is open."""
     with fake(lines(*HOSTS)) as server, shown(server) as top:
         top.wait_for("web-1")
         server.answer = b""
@@ -213,7 +241,8 @@ def test_a_server_that_has_stopped_answering_is_told_too() -> None:
         quit_properly(top)
 
 
-def test_colours_are_left_out_where_they_are_not_wanted_and_states_are_still_told() -> None:
+def test_no_color() -> None:
+    """NO_COLOR removes the colours; states are words, too."""
     with fake(lines(*HOSTS)) as server:
         with shown(server) as top:
             top.wait_for("stale")
@@ -225,14 +254,16 @@ def test_colours_are_left_out_where_they_are_not_wanted_and_states_are_still_tol
             quit_properly(top)
 
 
-def test_a_terminal_without_utf_8_gets_ascii() -> None:
+def test_ascii_terminal() -> None:
+    """Without UTF-8 all output is ASCII."""
     with fake(lines(*HOSTS)) as server, shown(server, LC_ALL="C") as top:
         top.wait_for(r"web-1 +\+ up")
         quit_properly(top)
         assert top.data.isascii()
 
 
-def test_ctrl_z_gives_the_terminal_back_and_takes_it_again() -> None:
+def test_suspend() -> None:
+    """SIGTSTP restores the terminal and stops the process; SIGCONT shows the list again."""
     with fake(lines(*HOSTS)) as server, shown(server, controlling=False) as top:
         top.wait_for("web-1")
         top.process.send_signal(signal.SIGTSTP)
@@ -244,3 +275,23 @@ def test_ctrl_z_gives_the_terminal_back_and_takes_it_again() -> None:
         top.wait_for("web-1")
         assert top.data.startswith(ENTERED)
         quit_properly(top)
+
+
+def test_ctrl_z_without_a_shell() -> None:
+    """Ctrl+Z over `ssh -t`, where no shell could continue the process, does not stop it."""
+    with fake(lines(*HOSTS)) as server, shown(server) as top:
+        top.wait_for("web-1")
+        top.data = b""
+        top.type("\x1a")
+        wait_until(lambda: LEFT in top.read_rest() and top.data.rfind(ENTERED) > top.data.find(LEFT))
+        top.type("?")
+        top.wait_for("this help")
+        quit_properly(top)
+
+
+def test_terminal_disappears() -> None:
+    """Without its terminal, and without a signal that says so, the command ends."""
+    with fake(lines(*HOSTS)) as server, shown(server, controlling=False) as top:
+        top.wait_for("web-1")
+        top.hang_up()
+        assert top.process.wait(PATIENCE) == 0

@@ -4,6 +4,7 @@ import asyncio
 import errno
 import threading
 from contextlib import nullcontext
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -151,24 +152,25 @@ def test_unsaved_status_is_logged(
     assert said == [{"level": "ERROR", "event": "status_write_failed"} | about]
 
 
-@pytest.mark.parametrize("failures", [1, 2], ids=["once", "every time"])
-def test_decoder_start_is_retried_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failures: int) -> None:
-    """One failed start of the decoder is made good; after the second the client is asked to come again."""
-    left = [failures]
+@pytest.mark.parametrize(("failures", "kind"), [(2, RejectionKind.INVALID), (10**6, RejectionKind.UNAVAILABLE)])
+def test_decoder_start_is_retried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failures: int, kind: RejectionKind
+) -> None:
+    """A failed start of the decoder is retried until the timeout; then the image is rejected, not accepted unseen."""
+    attempts = count(1)
     start = asyncio.create_subprocess_exec
 
     async def fail_first(*words: Any, **options: Any) -> asyncio.subprocess.Process:
-        left[0] -= 1
-        if left[0] >= 0:
+        if next(attempts) <= failures:
             raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
         return await start(*words, **options)
 
     async def run() -> tuple[RejectionKind, int]:
-        broker = Broker()
+        broker, timeout_s = Broker(), PATIENCE if kind is RejectionKind.INVALID else 0.5
         async with intake(tmp_path, broker, Bucket()) as taking:
             with pytest.raises(SubmissionRejected) as error:
-                await taking.accept(SubmittedImage.of("a.jpg", "", ""), picture()[:-20], 5.0)
+                await taking.accept(SubmittedImage.of("a.jpg", "", ""), picture()[:-20], timeout_s)
         return error.value.kind, len(broker.published)
 
     monkeypatch.setattr(asyncio, "create_subprocess_exec", fail_first)
-    assert asyncio.run(run()) == (RejectionKind.INVALID if failures == 1 else RejectionKind.UNAVAILABLE, 0)
+    assert asyncio.run(run()) == (kind, 0)

@@ -1,13 +1,15 @@
-"""Bars, lines and short numbers, each of a width that is known before it is drawn."""
+"""Bars, blocks and short numbers, each of a known width."""
 
 import math
 from collections.abc import Sequence
+from itertools import groupby
 from typing import NamedTuple
 
 from rich.text import Text
 
 _UNITS = ("", "K", "M", "G", "T", "P", "E")
-_GROUP = 8  # cores between two gaps
+_GROUP_CORES = 8  # between two gaps
+_HIGH_PERCENT, _MEDIUM_PERCENT = 85, 60
 
 
 class Glyphs(NamedTuple):
@@ -18,89 +20,89 @@ class Glyphs(NamedTuple):
     full: str
     empty: str
     cut: str
-    over: str
-    falling: str
-    rising: str
-    into: str
-    out: str
+    alert: str
+    received: str
+    sent: str
     states: dict[str, str]
 
 
-UNICODE = Glyphs(
-    "▁▂▃▄▅▆▇█", "▏▎▍▌▋▊▉", "█", "·", "…", "▲", "↓", "↑", "↓", "↑", {"connected": "●", "stale": "◐", "away": "○"}
-)
-ASCII = Glyphs(
-    ".:-=+*#@", "", "#", ".", "~", "!", "v", "^", "<", ">", {"connected": "+", "stale": "!", "away": "x"}
-)  # fmt: skip
+UNICODE = Glyphs("▁▂▃▄▅▆▇█", "▏▎▍▌▋▊▉", "█", "·", "…", "▲", "↓", "↑", {"connected": "●", "stale": "◐", "away": "○"})
+ASCII = Glyphs(".:-=+*#@", "", "#", ".", "~", "!", "<", ">", {"connected": "+", "stale": "!", "away": "x"})
 
 
-class Marks(NamedTuple):
-    """How a row of cores is drawn: in so many rows, each mark standing for so many cores, the busiest of them."""
+class CoreLayout(NamedTuple):
+    """How many cores are drawn as blocks: the rows, and what each row and block holds."""
 
     rows: int
-    in_row: int
-    cores: int
+    blocks_per_row: int
+    cores_per_block: int
 
 
-def colour(share: float | None) -> str:
+def colour(percent: float | None) -> str:
     """Return the style of a percentage."""
-    if share is None:
+    if percent is None:
         return "dim"
-    return "bold red" if share >= 85 else "yellow" if share >= 60 else "green"
+    return "bold red" if percent >= _HIGH_PERCENT else "yellow" if percent >= _MEDIUM_PERCENT else "green"
 
 
-def bar(share: float | None, width: int, glyphs: Glyphs) -> Text:
+def bar(percent: float | None, width: int, glyphs: Glyphs) -> Text:
     """Return a horizontal bar."""
     steps = len(glyphs.parts) + 1
-    whole, rest = divmod(round((share or 0) / 100 * width * steps), steps)
+    whole, rest = divmod(round((percent or 0) / 100 * width * steps), steps)
     text = glyphs.full * whole + (glyphs.parts[rest - 1] if rest else "")
-    return Text(text, style=colour(share)).append(glyphs.empty * (width - len(text)), style="dim")
+    return Text(text, style=colour(percent)).append(glyphs.empty * (width - len(text)), style="dim")
 
 
-def line(shares: Sequence[float | None], width: int, glyphs: Glyphs) -> Text:
-    """Return the last of a series as a line of blocks, the newest at the right."""
-    found = Text()
-    for share in shares[max(len(shares) - width, 0) :] if width > 0 else ():
-        found.append(level(share, glyphs), style=colour(share))
-    found.pad_left(width - len(found))
-    return found
+def history(percents: Sequence[float | None], width: int, glyphs: Glyphs) -> Text:
+    """Return the last percentages as a line of blocks, the newest at the right."""
+    last = percents[max(len(percents) - width, 0) :] if width > 0 else ()
+    text = _blocks(last, glyphs)
+    text.pad_left(width - len(text))
+    return text
 
 
-def level(share: float | None, glyphs: Glyphs) -> str:
+def level(percent: float | None, glyphs: Glyphs) -> str:
     """Return one block."""
-    if share is None:
+    if percent is None:
         return " "
-    return glyphs.levels[min(int(share / 100 * len(glyphs.levels)), len(glyphs.levels) - 1)]
+    return glyphs.levels[min(int(percent / 100 * len(glyphs.levels)), len(glyphs.levels) - 1)]
 
 
-def marks(count: int, width: int, most_rows: int = 2) -> Marks:
-    """Return how so many cores are drawn in so many columns."""
-    room = max(_GROUP * ((width + 1) // (_GROUP + 1)), min(width, _GROUP), 1)  # a gap behind each group
-    cores = max(math.ceil(count / (room * most_rows)), 1)
-    marks_count = math.ceil(count / cores)
-    rows = max(math.ceil(marks_count / room), 1)
-    in_row = math.ceil(marks_count / rows)
-    return Marks(rows, min(math.ceil(in_row / _GROUP) * _GROUP, room), cores)
+def core_layout(count: int, width: int, max_rows: int = 2) -> CoreLayout:
+    """Return how `count` cores are drawn in `width` columns."""
+    columns = max(_GROUP_CORES * ((width + 1) // (_GROUP_CORES + 1)), min(width, _GROUP_CORES), 1)  # a gap per group
+    cores_per_block = max(math.ceil(count / (columns * max_rows)), 1)
+    blocks = math.ceil(count / cores_per_block)
+    rows = max(math.ceil(blocks / columns), 1)
+    per_row = math.ceil(math.ceil(blocks / rows) / _GROUP_CORES) * _GROUP_CORES
+    return CoreLayout(rows, min(per_row, columns), cores_per_block)
 
 
-def blocks(shares: Sequence[float | None], layout: Marks, glyphs: Glyphs) -> list[Text]:
-    """Return a block for each core, in rows."""
+def core_blocks(cores: Sequence[float | None], layout: CoreLayout, glyphs: Glyphs) -> list[Text]:
+    """Return rows of blocks, each the busiest of its cores."""
+    size = layout.cores_per_block
     busiest = [
-        max((one for one in shares[first : first + layout.cores] if one is not None), default=None)
-        for first in range(0, len(shares), layout.cores)
+        max((core for core in cores[first : first + size] if core is not None), default=None)
+        for first in range(0, len(cores), size)
     ]
     rows = []
-    for first in range(0, len(busiest), layout.in_row):
-        row = Text()
-        for place, share in enumerate(busiest[first : first + layout.in_row]):
-            row.append(" " if place and place % _GROUP == 0 else "")
-            row.append(level(share, glyphs), style=colour(share))
-        rows.append(row)
+    for start in range(0, len(busiest), layout.blocks_per_row):
+        row = busiest[start : start + layout.blocks_per_row]
+        groups = [_blocks(row[first : first + _GROUP_CORES], glyphs) for first in range(0, len(row), _GROUP_CORES)]
+        rows.append(Text(" ").join(groups))
     return rows
 
 
+def _blocks(percents: Sequence[float | None], glyphs: Glyphs) -> Text:
+    """Return a block for each percentage; neighbours of one style are one piece of text."""
+    text = Text()
+    for style, group in groupby(percents, colour):
+        text.append("".join(level(percent, glyphs) for percent in group), style=style)
+    return text
+
+
 def size(value: float | None) -> str:
-    """Return bytes in at most 4 characters, in units of 1024."""
+    """Return a number of bytes in at most 4 characters, in units of 1024."""
     if value is None:
         return "-"
     for unit in _UNITS:
@@ -110,14 +112,14 @@ def size(value: float | None) -> str:
     return f"{value:.0f}{unit}" if not unit or value >= 9.95 else f"{value:.1f}{unit}"
 
 
-def whole(share: float | None) -> str:
+def whole(percent: float | None) -> str:
     """Return a percentage in at most 4 characters."""
-    return "-" if share is None else f"{share:.0f}%"
+    return "-" if percent is None else f"{percent:.0f}%"
 
 
-def tenths(share: float | None) -> str:
+def tenths(percent: float | None) -> str:
     """Return a percentage in at most 6 characters."""
-    return "-" if share is None else f"{share:.1f}%"
+    return "-" if percent is None else f"{percent:.1f}%"
 
 
 def short(value: float | None) -> str:
@@ -130,7 +132,7 @@ def short(value: float | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Return a time in at most 4 characters, up to years."""
+    """Return a duration in at most 4 characters, in s, m, h or d."""
     if seconds is None:
         return "-"
     for unit, length in (("s", 60), ("m", 60), ("h", 48)):

@@ -1,4 +1,4 @@
-"""`frota cpu history`: a host's samples on standard output, for people or, as JSON lines, for machines."""
+"""`frota cpu history`: a host's samples on standard output, as text or as JSON lines."""
 
 import argparse
 import json
@@ -14,7 +14,7 @@ from frota.cpu_metrics.viewer.host_status import disk_share, memory_share, numbe
 from frota.cpu_metrics.viewer.query import Client
 from frota.logs.log import printable
 
-_NAMED: dict[str, type[Memory | Disk | Network | Own]] = {
+_PARTS: dict[str, type[Memory | Disk | Network | Own]] = {
     "memory": Memory,
     "disk": Disk,
     "network": Network,
@@ -24,11 +24,11 @@ _COLUMNS = ("time", "number", *Sample._fields)
 
 
 def history(args: argparse.Namespace) -> int:
-    """Print a host's samples, oldest first. Raises OSError where there is no server."""
-    shown: Callable[[dict[str, Any]], str] = _for_machines if args.json else _for_people
+    """Print a host's samples, oldest first. Raises ServerUnavailable and WrongServer."""
+    to_line: Callable[[dict[str, Any]], str] = _json_line if args.json else _text_line
     with Client(args.host, args.port) as client:
         samples = _Samples(client, args.name, args.seconds)
-        for line in map(shown, samples):
+        for line in map(to_line, samples):
             print(line, flush=True)
     if not samples.count:
         print(f"frota: no sample of {printable(args.name)} in the last {args.seconds:g} s", file=sys.stderr)
@@ -36,22 +36,22 @@ def history(args: argparse.Namespace) -> int:
 
 
 class _Samples:
-    """The samples of a history, one by one, and how many there were."""
+    """The samples of a history, and their count so far."""
 
     def __init__(self, client: Client, name: str, seconds: float) -> None:
         self._client = client
-        self._asked = name, seconds
+        self._query = name, seconds
         self.count = 0
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        for stretch in self._client.history(*self._asked):
-            columns = [stretch.get(name) for name in _COLUMNS]
+        for chunk in self._client.history(*self._query):
+            columns = [chunk.get(name) for name in _COLUMNS]
             times = columns[0]
             if not isinstance(times, list):
-                raise self._strange()
+                raise self._wrong_server()
             for column in columns:
                 if column is not None and (not isinstance(column, list) or len(column) != len(times)):
-                    raise self._strange()
+                    raise self._wrong_server()
             for values in zip(*(column or [None] * len(times) for column in columns), strict=True):
                 self.count += 1
                 yield dict(zip(_COLUMNS, (self._time(values[0]), *values[1:]), strict=True))
@@ -63,25 +63,25 @@ class _Samples:
         except (ValueError, OverflowError, OSError):
             moment = None
         if moment is None:
-            raise self._strange()
+            raise self._wrong_server()
         return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
-    def _strange(self) -> WrongServer:
+    def _wrong_server(self) -> WrongServer:
         return WrongServer(f"{self._client.where} is no metrics server: its history makes no sense")
 
 
 def _part(sample: dict[str, Any], name: str) -> Any:
-    kind = _NAMED[name]
+    kind = _PARTS[name]
     return part(kind, sample[name], len(kind._fields))
 
 
-def _for_machines(sample: dict[str, Any]) -> str:
-    """Return a sample as JSON; what it does not have is left out."""
-    named = {name: found and found._asdict() for name in _NAMED for found in [_part(sample, name)]}
-    return json.dumps({name: value for name, value in (sample | named).items() if value is not None})
+def _json_line(sample: dict[str, Any]) -> str:
+    """Return a sample as JSON, without the values that it lacks."""
+    parts = {name: values and values._asdict() for name in _PARTS for values in [_part(sample, name)]}
+    return json.dumps({name: value for name, value in (sample | parts).items() if value is not None})
 
 
-def _for_people(sample: dict[str, Any]) -> str:
+def _text_line(sample: dict[str, Any]) -> str:
     memory, disk, network = (_part(sample, name) for name in ("memory", "disk", "network"))
     fields = [
         sample["time"],

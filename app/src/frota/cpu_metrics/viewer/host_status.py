@@ -1,4 +1,4 @@
-"""A host as the server tells of it: what is missing or makes no sense is None, and every text is safe to show."""
+"""A host as the server reports it, untrusted: missing or malformed values are None, every text is safe to show."""
 
 import math
 import re
@@ -8,33 +8,35 @@ from typing import Any, TypeVar
 from frota.cpu_metrics.messages import Disk, Memory, Network, Own
 
 STATES = ("connected", "stale", "away")
-_LONGEST_TEXT = 253  # characters, a DNS name's
-_HIGHEST = 1e18  # of any number: an exabyte
+_MAX_TEXT_CHARS = 253  # of a DNS name
+_MAX_NUMBER = 1e18  # an exabyte
+_MAX_ALERTS = 10
 _DIGITS = re.compile(r"([0-9]+)")
 _Part = TypeVar("_Part")
 
 
 def safe(value: object) -> str:
-    """Return a text in printable ASCII, whatever it was: nothing that a terminal obeys or draws wider than it is."""
-    return value[:_LONGEST_TEXT].encode("unicode_escape").decode() if isinstance(value, str) else "?"
+    """Return a value as printable ASCII: no control sequence, and one column per character."""
+    return value[:_MAX_TEXT_CHARS].encode("unicode_escape").decode() if isinstance(value, str) else "?"
 
 
 def number(value: object) -> float | None:
-    """Return what is a number, none below 0 and none beyond all measure."""
+    """Return a finite number, limited to 0 … 1e18; None for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return None
-    return min(max(value, 0), _HIGHEST)
+    return min(max(value, 0), _MAX_NUMBER)
 
 
 def percent(value: object) -> float | None:
-    """Return what is a percentage, from 0 to 100."""
-    found = number(value)
-    return None if found is None else min(found, 100.0)
+    """Return a percentage, limited to 0 … 100; None for anything else."""
+    share = number(value)
+    return None if share is None else min(share, 100.0)
 
 
 def part(kind: Callable[..., _Part], value: object, count: int) -> _Part | None:
-    """Return the parts of a sample's list of `count` numbers; None where one of them is none."""
-    numbers = [number(one) for one in value] if isinstance(value, list | tuple) and len(value) == count else [None]
+    """Return `kind` of the `count` numbers of a list; None if there are not so many, or one is no number."""
+    values = value if isinstance(value, list | tuple) and len(value) == count else [None]
+    numbers = [number(item) for item in values]
     return None if None in numbers else kind(*numbers)
 
 
@@ -44,17 +46,17 @@ def load(*numbers: float) -> tuple[float, ...]:
 
 
 def memory_share(memory: Memory | None) -> float | None:
-    """Return what is not available of the memory, in percent, as psutil counts it."""
+    """Return the memory that is not available, in percent, as psutil counts it."""
     return memory and _share(memory.total - memory.available, memory.total)
 
 
 def disk_share(disk: Disk | None) -> float | None:
-    """Return what is used of the root filesystem, in percent."""
+    """Return the used part of the root filesystem, in percent."""
     return disk and _share(disk.used, disk.total)
 
 
 class Host:
-    """One host of an answer, read when it is looked at: of thousands, few are on the screen."""
+    """One host of a response. Values are validated when they are read: of thousands of hosts, few are on the screen."""
 
     __slots__ = ("_sample", "fields", "line", "name")
 
@@ -66,26 +68,30 @@ class Host:
 
     @property
     def state(self) -> str:
-        """Connected, stale, away, or ? for what no server says."""
+        """One of STATES, or ? for an unknown one."""
         state = self.fields.get("state")
         return str(state) if state in STATES else "?"
 
     @property
     def mean(self) -> float | None:
-        """The last mean, in percent."""
+        """The mean of all cores in the last sample, in percent."""
         return percent(self._sample.get("mean"))
 
     @property
     def cores(self) -> list[float | None]:
         """Each core, in percent."""
-        found = self._sample.get("cpu")
-        return [percent(one) for one in found] if isinstance(found, list) else []
+        return _percents(self._sample.get("cpu"))
+
+    @property
+    def core_count(self) -> int:
+        """How many cores `cores` has."""
+        cores = self._sample.get("cpu")
+        return len(cores) if isinstance(cores, list) else 0
 
     @property
     def means(self) -> list[float | None]:
         """The last means in percent, oldest first."""
-        found = self.fields.get("means")
-        return [percent(one) for one in found] if isinstance(found, list) else []
+        return _percents(self.fields.get("means"))
 
     @property
     def load(self) -> tuple[float, ...] | None:
@@ -94,75 +100,76 @@ class Host:
 
     @property
     def memory(self) -> Memory | None:
-        """The memory."""
+        """Memory, in bytes."""
         return self._part(Memory, "memory", Memory._fields)
 
     @property
     def disk(self) -> Disk | None:
-        """The disks."""
+        """The root filesystem in bytes, and all disks in bytes per second."""
         return self._part(Disk, "disk", Disk._fields)
 
     @property
     def network(self) -> Network | None:
-        """The network."""
+        """All interfaces, in bytes and packets per second."""
         return self._part(Network, "network", Network._fields)
 
     @property
     def own(self) -> Own | None:
-        """What the agent costs."""
+        """CPU time (s) and memory (bytes) of the agent itself."""
         return self._part(Own, "own", Own._fields)
 
     @property
-    def over(self) -> list[str]:
-        """The metrics that have crossed their thresholds."""
-        found = self.fields.get("over")
-        return [safe(one) for one in found[:10]] if isinstance(found, list) else []
+    def over_threshold(self) -> list[str]:
+        """The metrics above their thresholds."""
+        return _texts(self.fields.get("over"))
 
     @property
-    def rivals(self) -> list[str]:
-        """The addresses of other agents that call themselves by its name."""
-        found = self.fields.get("name_conflicts")
-        return [safe(one) for one in found[:10]] if isinstance(found, list) else []
+    def name_conflicts(self) -> list[str]:
+        """The addresses of other agents with the same name."""
+        return _texts(self.fields.get("name_conflicts"))
 
     @property
     def alerts(self) -> list[str]:
-        """What is the matter with it, in a word each: the metrics that are over, and its name."""
-        return [*self.over, "name"] if self.rivals else self.over
+        """A word for each alert: the metrics above their thresholds, and `name` for a name conflict."""
+        return [*self.over_threshold, "name"] if self.name_conflicts else self.over_threshold
 
     def count(self, name: str) -> float | None:
-        """Return a number of the host itself, such as `missing`."""
+        """Return a number from outside the sample, such as `missing`."""
         return number(self.fields.get(name))
 
     def text(self, name: str) -> str:
-        """Return a text of the host itself, such as `peer`."""
+        """Return a text from outside the sample, such as `peer`."""
         return safe(self.fields.get(name))
 
     def _part(self, kind: Callable[..., _Part], name: str, fields: tuple[str, ...]) -> _Part | None:
-        found = self._sample.get(name)
-        return part(kind, [found.get(one) for one in fields], len(fields)) if isinstance(found, dict) else None
+        values = self._sample.get(name)
+        return part(kind, [values.get(field) for field in fields], len(fields)) if isinstance(values, dict) else None
 
 
 def ordered(hosts: Iterable[Host], key: str, *, reverse: bool) -> list[Host]:
-    """Return hosts by a key of SORTS, the most first; those without it come last, either way."""
-    value = SORTS[key]
-    known: list[tuple[Any, Host]] = []
-    unknown: list[Host] = []
-    for host in sorted(hosts, key=_natural):
-        if (found := value(host)) is None:
-            unknown.append(host)
-        else:
-            known.append((found, host))
+    """Return hosts sorted by a key of SORTS, highest first, names ascending; hosts without a value come last."""
+    pairs = [(SORTS[key](host), host) for host in sorted(hosts, key=_natural)]
+    known = [pair for pair in pairs if pair[0] is not None]
     known.sort(key=lambda pair: pair[0], reverse=(key != "name") != reverse)
-    return [host for _, host in known] + unknown
+    return [host for _, host in known] + [host for value, host in pairs if value is None]
 
 
-def _share(one: float, whole: float) -> float | None:
-    return percent(100 * one / whole) if whole else None
+def _share(amount: float, whole: float) -> float | None:
+    return percent(100 * amount / whole) if whole else None
+
+
+def _percents(values: object) -> list[float | None]:
+    return [percent(value) for value in values] if isinstance(values, list) else []
+
+
+def _texts(values: object) -> list[str]:
+    return [safe(value) for value in values[:_MAX_ALERTS]] if isinstance(values, list) else []
 
 
 def _natural(host: Host) -> list[str | int]:
-    """Return a key that puts web-10 behind web-2."""
-    return [int(part) if odd % 2 else part for odd, part in enumerate(_DIGITS.split(host.name.lower()))]
+    """Return a sort key that puts web-10 behind web-2."""
+    parts = _DIGITS.split(host.name.lower())  # text and digits in turn
+    return [int(part) if index % 2 else part for index, part in enumerate(parts)]
 
 
 def _traffic(host: Host) -> float | None:

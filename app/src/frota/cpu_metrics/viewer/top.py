@@ -10,38 +10,50 @@ from datetime import datetime
 
 from rich.console import Console
 
-from frota.cpu_metrics.viewer import gauges, live, screen, terminal
+from frota.cpu_metrics.viewer import gauges
 from frota.cpu_metrics.viewer.gauges import Glyphs
+from frota.cpu_metrics.viewer.host_list import HostList
 from frota.cpu_metrics.viewer.host_status import Host
 from frota.cpu_metrics.viewer.query import Client
-from frota.cpu_metrics.viewer.rows import Screen
-from frota.cpu_metrics.viewer.screen import News
-from frota.cpu_metrics.viewer.view import View
+from frota.cpu_metrics.viewer.rows import Server, listing
 from frota.logs.log import printable
 
-_USAGE = 2
+_EXIT_USAGE = 2
+_MIN_COLUMNS, _DEFAULT_COLUMNS, _MAX_COLUMNS = 20, 80, 1000
 
 
 def run(args: argparse.Namespace) -> int:
-    """Show what `args` ask for; return the exit status. Raises OSError where there is no server."""
-    view = View(args.sort, args.filter)
+    """Show the hosts as `args` say; return the exit status. Raises ServerUnavailable and WrongServer."""
+    hosts = HostList(args.sort, args.filter)
     if args.json:
-        for line in _json(args, view):
+        for line in _json_lines(args, hosts):
             print(line, flush=True)
         return 0
     if args.once:
-        return _print(args, view)
+        return _print_once(args, hosts)
     if not (sys.stdin.isatty() and sys.stdout.isatty()) or os.environ.get("TERM", "dumb") == "dumb":
         print("frota: this is no terminal: --once prints the list as text, --json for machines", file=sys.stderr)
-        return _USAGE
-    return live.watch(args, view, _glyphs())
+        return _EXIT_USAGE
+    return _show(args, hosts)
 
 
-def _print(args: argparse.Namespace, view: View) -> int:
+def _show(args: argparse.Namespace, hosts: HostList) -> int:
+    """Show the list on the whole screen until the user quits."""
+    from frota.cpu_metrics.viewer.poller import Poller
+
+    poller = Poller(Client(args.host, args.port), args.interval)
+    from frota.cpu_metrics.viewer.app import TopApp  # imports Textual, which no other command needs
+
+    app = TopApp(poller, hosts, Server(args.host, args.port), _glyphs())
+    app.run(mouse=False)  # the terminal's own selection of text works
+    return app.return_code or 0
+
+
+def _print_once(args: argparse.Namespace, hosts: HostList) -> int:
     with Client(args.host, args.port) as client:
-        view.take(client.hosts())
-    news = News(args.host, args.port, datetime.now().astimezone().strftime("%H:%M:%S"))
-    lines = screen.listing(view, news, Screen(_columns(), 0, _glyphs()))
+        hosts.update(client.hosts())
+    clock = datetime.now().astimezone().strftime("%H:%M:%S")
+    lines = listing(hosts, Server(args.host, args.port), clock, _columns(), _glyphs())
     if not sys.stdout.isatty():
         print(*(line.plain for line in lines), sep="\n")
         return 0
@@ -52,43 +64,45 @@ def _print(args: argparse.Namespace, view: View) -> int:
 
 
 def _columns() -> int:
-    """Return the columns to print in: the terminal's, or what COLUMNS says, 80 without."""
+    """Return the columns to print in: the terminal's, or those of COLUMNS, or 80."""
     if sys.stdout.isatty():
-        return terminal.size()[0]
-    told = os.environ.get("COLUMNS", "")
-    return min(max(int(told), 20), 1000) if told.isdecimal() and len(told) < 10 else 80
+        return os.get_terminal_size(1).columns or _DEFAULT_COLUMNS
+    columns = os.environ.get("COLUMNS", "")
+    if not columns.isdecimal() or len(columns) > 9:
+        return _DEFAULT_COLUMNS
+    return min(max(int(columns), _MIN_COLUMNS), _MAX_COLUMNS)
 
 
-def _json(args: argparse.Namespace, view: View) -> Iterator[str]:
-    """Yield the hosts' lines, once or for ever; the server must be there at the beginning, and may go away later."""
-    answered = away = False
+def _json_lines(args: argparse.Namespace, hosts: HostList) -> Iterator[str]:
+    """Yield a line per host, once or for ever. An error ends the command before the first response, but not later."""
+    has_response = is_unavailable = False
     with Client(args.host, args.port) as client:
         while True:
             try:
-                view.take(client.hosts())
+                hosts.update(client.hosts())
             except OSError as error:
-                if not answered:
+                if not has_response:
                     raise
-                if not away:
+                if not is_unavailable:
                     print(f"frota: {printable(str(error))}; trying again", file=sys.stderr)
-                away = True
+                is_unavailable = True
             else:
-                answered, away = True, False
-                yield from map(_line, view.shown)
+                has_response, is_unavailable = True, False
+                yield from map(_json_line, hosts.shown)
             if args.once:
                 return
-            time.sleep(args.interval)  # what was asked for: a look at an interval
+            time.sleep(args.interval)  # the interval that the user chose
 
 
-def _line(host: Host) -> str:
-    """Return the line as it came, but for what a terminal could obey, which JSON has another way to say."""
+def _json_line(host: Host) -> str:
+    """Return the line as the server sent it, or escaped if it has characters that control a terminal."""
     text = host.line.decode()
     return text if text.isascii() and text.isprintable() else json.dumps(host.fields)
 
 
 def _glyphs() -> Glyphs:
-    """Return what the terminal can show, as far as it tells."""
-    named = next(filter(None, map(os.environ.get, ("LC_ALL", "LC_CTYPE", "LANG"))), "")
-    plain = named in ("C", "POSIX") or os.environ.get("TERM") == "linux"  # whose font has no blocks
+    """Return the characters that the terminal can show, by its locale and type."""
+    locale = next(filter(None, map(os.environ.get, ("LC_ALL", "LC_CTYPE", "LANG"))), "")
+    is_plain = locale in ("C", "POSIX") or os.environ.get("TERM") == "linux"  # whose font has no blocks
     encoding = (sys.stdout.encoding or "ascii").lower().replace("-", "")
-    return gauges.ASCII if plain or encoding != "utf8" else gauges.UNICODE
+    return gauges.ASCII if is_plain or encoding != "utf8" else gauges.UNICODE

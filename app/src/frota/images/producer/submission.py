@@ -15,6 +15,7 @@ from typing import IO
 
 import pika
 
+from frota.core.backoff import Backoff
 from frota.core.trace import new_id, trace_of
 from frota.images import messages
 from frota.images.broker.publisher import NackError, Publisher, UnroutableError
@@ -29,7 +30,7 @@ from frota.images.settings import ProducerSettings
 from frota.logs import log
 
 _DECODE_TIMEOUT_S, _DECODE_BYTES = 10.0, 512 << 20  # for a JPEG without its end marker
-_DECODER_ATTEMPTS = 2  # to start a child process, before the image is rejected
+_MIN_BACKOFF_S, _MAX_BACKOFF_S = 0.1, 2.0  # between attempts to start the decoder
 _INLINE_BYTES = 256 * 1024  # checking so many takes no longer than a switch to another thread
 
 
@@ -100,7 +101,7 @@ class SubmissionHandler:
             raise SubmissionRejected(
                 RejectionKind.TOO_LARGE, messages.TOO_LARGE.format(len(data), self.settings.max_bytes)
             )
-        sha256 = await self._inspect(data)
+        sha256 = await self._inspect(data, timeout_s)
         image = QueuedImage(submitted.id, submitted.filename, submitted.trace, sha256, len(data))
         await self._enqueue(image, data, timeout_s)
         return image
@@ -122,7 +123,7 @@ class SubmissionHandler:
         with tempfile.TemporaryFile(dir=self.settings.directory) as file:
             await self._receive(file, size, parts)
             # Not closed here: after a cancellation, a thread may still read it.
-            sha256 = await self._inspect(mmap.mmap(file.fileno(), size, prot=mmap.PROT_READ))
+            sha256 = await self._inspect(mmap.mmap(file.fileno(), size, prot=mmap.PROT_READ), remaining())
             key = messages.upload_key(submitted.id, sha256)
             image = QueuedImage(submitted.id, submitted.filename, submitted.trace, sha256, size, key)
             self._check_id_unused(image)  # before a useless upload
@@ -148,7 +149,7 @@ class SubmissionHandler:
             raise SubmissionRejected(RejectionKind.INVALID, messages.UPLOAD_SIZE.format(size, received))
         await loop.run_in_executor(None, file.flush)
 
-    async def _inspect(self, data: bytes | mmap.mmap) -> str:
+    async def _inspect(self, data: bytes | mmap.mmap, timeout_s: float) -> str:
         """Check an image, and return the SHA-256 of its bytes. Raises SubmissionRejected."""
 
         def work() -> tuple[bool, str]:
@@ -160,29 +161,36 @@ class SubmissionHandler:
             else:
                 unterminated, sha256 = await asyncio.get_running_loop().run_in_executor(self._inspectors, work)
             if unterminated and isinstance(data, bytes):  # an upload is checked by the worker
-                await self._decode(data)
+                await self._decode(data, timeout_s)
         except BadImage as error:
             raise SubmissionRejected(RejectionKind.INVALID, str(error)) from None
         return sha256
 
-    async def _decode(self, data: bytes) -> None:
+    async def _decode(self, data: bytes, timeout_s: float) -> None:
         """Decode a JPEG without its end marker in a child process, to see whether it is complete.
 
-        Raises BadImage; SubmissionRejected where no child process starts, since acceptance would be a guess.
+        Raises BadImage; SubmissionRejected where no child process starts in time, since acceptance would be a guess.
         """
-        for attempt in range(1, _DECODER_ATTEMPTS + 1):
-            try:
-                async with self._decoding:
-                    if self._pool is None:  # few producers ever need it
-                        pool = ConverterPool(1, _DECODE_TIMEOUT_S, _DECODE_BYTES, self.settings.max_pixels)
-                        self._pool = await self._decoder.enter_async_context(pool)
-                    await self._pool.convert(data, ".jpg")
-            except OSError as error:
-                text = f"cannot start the decoder process (attempt {attempt} of {_DECODER_ATTEMPTS}): {error}"
-                log.record("ERROR", "decoder_failed", text)
-            else:
-                return
-        raise SubmissionRejected(RejectionKind.UNAVAILABLE, messages.BUSY)
+        backoff = Backoff(_MIN_BACKOFF_S, _MAX_BACKOFF_S)
+        try:
+            async with asyncio.timeout(timeout_s):
+                while not await self._try_decode(data):
+                    await asyncio.sleep(backoff.pause())
+        except TimeoutError:
+            raise SubmissionRejected(RejectionKind.UNAVAILABLE, messages.BUSY) from None
+
+    async def _try_decode(self, data: bytes) -> bool:
+        """Tell whether a child process could be started to decode. Raises BadImage."""
+        try:
+            async with self._decoding:
+                if self._pool is None:  # few producers ever need it
+                    pool = ConverterPool(1, _DECODE_TIMEOUT_S, _DECODE_BYTES, self.settings.max_pixels)
+                    self._pool = await self._decoder.enter_async_context(pool)
+                await self._pool.convert(data, ".jpg")
+        except OSError as error:
+            log.record("ERROR", "decoder_failed", f"cannot start the decoder process, retrying: {error}")
+            return False
+        return True
 
     def _check_blocked(self) -> None:
         """Raise SubmissionRejected while the broker blocks publishers: messages would stay in our memory."""
