@@ -249,7 +249,7 @@ def test_children_end_with_their_pool(slow: bytes) -> None:
             task = asyncio.create_task(pool.convert(slow, ".png"))
             await asyncio.wait([asyncio.create_task(busy(pid)) for pid in pids], return_when=asyncio.FIRST_COMPLETED)
         assert not any(map(alive, pids))
-        with pytest.raises(OSError, match="has ended"):
+        with pytest.raises(OSError, match="is closed"):
             await task
 
     run(test)

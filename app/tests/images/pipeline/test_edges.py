@@ -133,9 +133,9 @@ def test_a_producer_without_its_queue_of_events_accepts_images_and_says_that_the
         channel.queue_declare("images.events", durable=True, arguments={"x-queue-type": "quorum"})
         until(lambda: serving(pipeline, STATUSES_HEALTH), "it says that it hears")
         told = [manager.recv(1000).decode()]
-        while "STATUS=" not in told[-1] or "statuses are old" in told[-1]:
+        while "STATUS=" not in told[-1] or "statuses are stale" in told[-1]:
             told.append(manager.recv(1000).decode())
-        assert any("statuses are old" in one for one in told)
+        assert any("statuses are stale" in one for one in told)
 
 
 def test_who_watches_is_told_to_come_back_when_the_producer_stops_and_is_not_waited_for(pipeline: Pipeline) -> None:
