@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -283,7 +284,7 @@ def test_ctrl_z_without_a_shell() -> None:
         top.wait_for("web-1")
         top.data = b""
         top.type("\x1a")
-        wait_until(lambda: LEFT in top.read_rest() and top.data.rfind(ENTERED) > top.data.find(LEFT))
+        until(lambda: LEFT in top.read_rest() and top.data.rfind(ENTERED) > top.data.find(LEFT), "the screen is back")
         top.type("?")
         top.wait_for("this help")
         quit_properly(top)

@@ -174,7 +174,7 @@ class SubmissionHandler:
         backoff = Backoff(_MIN_BACKOFF_S, _MAX_BACKOFF_S)
         try:
             async with asyncio.timeout(timeout_s):
-                while not await self._try_decode(data):
+                while not await self._try_decode(data):  # noqa: ASYNC110 -- no event tells that a process can start
                     await asyncio.sleep(backoff.pause())
         except TimeoutError:
             raise SubmissionRejected(RejectionKind.UNAVAILABLE, messages.BUSY) from None
