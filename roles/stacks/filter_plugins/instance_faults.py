@@ -70,7 +70,7 @@ def role_faults(instances: list[dict[str, Any]], needs: dict[str, list[str]]) ->
             )
     for role in sorted(there & needs.keys()):
         faults += [
-            f"No running instance has the role {needed}, on which {role} depends: start one or launch one."
+            f"No running instance has the role {needed}, and {role} depends on it: start one or launch one."
             for needed in needs[role]
             if needed not in there
         ]
