@@ -1,4 +1,4 @@
-"""Sign, on the control node, the certificates that hosts ask for; the module of the same name documents both."""
+"""Sign the hosts' certificate requests on the control node; the module of the same name has the documentation."""
 
 import ipaddress
 from collections.abc import Iterable
@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-BEHIND = timedelta(days=1)  # hosts whose clocks are behind
+BEHIND = timedelta(days=1)  # tolerance for hosts whose clocks are behind
 USES = (
     *("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement"),
     *("key_cert_sign", "crl_sign", "encipher_only", "decipher_only"),
@@ -21,10 +21,10 @@ USES = (
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible carries no types
-    """Look at the host, sign what it lacks, put that in its place."""
+    """Compare the host, sign its certificate request if it has one, and install the certificate."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Return what the module says, and the digests of the host's certificates as a fact."""
+        """Return the module's result, and the digests of the host's certificates as a fact."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         arguments = dict(self._task.args)
         folder = Path(arguments["authority"])
@@ -45,28 +45,28 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible carries no type
             return folder.joinpath("ca.crt").read_text(encoding="ascii")
         if self._task.check_mode:
             return ""
-        raise AnsibleActionFail(f"{folder} has no authority: the entry point `authority` of the role makes it")
+        raise AnsibleActionFail(f"{folder} has no CA: the entry point `authority` of the role creates it")
 
     def _signed(self, folder: Path, request: str) -> str:
         arguments = {"common_name": "", "addresses": [], "days": 365, **self._task.args}
         try:
             return sign(folder, request, arguments["common_name"], arguments["addresses"], int(arguments["days"]))
         except (TypeError, ValueError) as error:
-            raise AnsibleActionFail(f"{self._task.args['name']}: nothing was signed: {error}") from error
+            raise AnsibleActionFail(f"{self._task.args['name']}: cannot sign the request: {error}") from error
 
 
 def sign(folder: Path, request: str, common_name: str, addresses: Iterable[str], days: int) -> str:
-    """Return a certificate, in PEM, of the key in a request: for what the inventory says, whatever the host asks for.
+    """Return a certificate, in PEM, for the public key of a request.
 
-    Raises ValueError for a request that was not made with the key that it names, and TypeError for a key that is of no
-    elliptic curve.
+    Name and addresses come from the arguments (the inventory); those in the request are ignored. Raises ValueError for
+    a request with an invalid signature, and TypeError for a key that is not an elliptic curve key.
     """
     authority = x509.load_pem_x509_certificate(folder.joinpath("ca.crt").read_bytes())
     signer = serialization.load_pem_private_key(folder.joinpath("ca.key").read_bytes(), password=None)
     asked = x509.load_pem_x509_csr(request.encode())
     key, now = asked.public_key(), datetime.now(UTC)
     if not isinstance(key, EllipticCurvePublicKey) or not isinstance(signer, EllipticCurvePrivateKey):
-        raise TypeError("the key of the host, or the authority's, is of no elliptic curve")
+        raise TypeError("the host's key or the authority's key is not an elliptic curve key")
     if not asked.is_signature_valid:
         raise ValueError("the request was not made with the key that it names")
     builder = x509.CertificateBuilder(authority.subject, named(common_name), key, x509.random_serial_number())
@@ -84,7 +84,7 @@ def named(common_name: str) -> x509.Name:
 
 
 def extensions(addresses: Iterable[str]) -> Iterable[tuple[x509.ExtensionType, bool]]:
-    """Yield what a host's certificate is for, and whether a peer that does not know the extension must refuse it."""
+    """Yield the extensions of a host's certificate, each with its `critical` flag."""
     yield x509.BasicConstraints(ca=False, path_length=None), True
     yield x509.KeyUsage(**{use: use == "digital_signature" for use in USES}), True
     yield x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]), False
@@ -93,7 +93,7 @@ def extensions(addresses: Iterable[str]) -> Iterable[tuple[x509.ExtensionType, b
 
 
 def alternative(address: str) -> x509.GeneralName:
-    """Return an address as an alternative name: an IP address, or else a DNS name."""
+    """Return an address as a subject alternative name, an IP address or else a DNS name."""
     try:
         return x509.IPAddress(ipaddress.ip_address(address))
     except ValueError:

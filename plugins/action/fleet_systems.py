@@ -1,4 +1,4 @@
-"""Say what each host has of which system, and what it is described by; the module of the same name documents it."""
+"""Determine the systems of every host and their state; the module of the same name has the documentation."""
 
 import hashlib
 import json
@@ -11,17 +11,17 @@ from ansible.errors import AnsibleError  # type: ignore[import-untyped]  # Ansib
 from ansible.plugins.action import ActionBase  # type: ignore[import-untyped]  # Ansible carries no types
 
 DESCRIPTION = "meta/host_state.yml"
-# Every system's roles are played by these, with these.
+# Code that all systems share.
 SHARED = ("plugins", "playbooks", "site.yml", "ansible.cfg")
-NOT_OF_HOSTS = {"groups", "needs", "uses", "sources"}  # parts of a description
+NOT_OF_HOSTS = {"groups", "needs", "uses", "sources"}  # keys of a description that are not part of a host's state
 UNREAD = {"__pycache__", "molecule", "tests"}
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible carries no types
-    """Read the roles' descriptions and the hosts' variables, on the control node."""
+    """Read the roles' descriptions and the hosts' variables on the control node."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Return every host's systems, as the module `host_state` takes them."""
+        """Return every host's systems in the format of the module `host_state`."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         _, arguments = self.validate_argument_spec(
             argument_spec={"root": {"type": "path", "required": True}, "systems": {"type": "list", "elements": "str"}}
@@ -47,22 +47,22 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible carries no type
 
 
 class Values:
-    """The variables of a host, each templated once: some are part of every system's inputs."""
+    """The variables of a host. Each is templated once and cached, because several systems' inputs share some."""
 
     def __init__(self, templar: Any, hostvars: Any, host: str) -> None:
         self._raw = dict(hostvars.raw_get(host))
-        # What tasks of this run have set or registered so far: they found it, and nobody described it.
+        # Facts and registered results of this run: they are findings, not part of a description.
         self._found = set(hostvars._variable_manager._nonpersistent_fact_cache.get(host, ()))
-        # Not among them by itself, and what a host takes from another would be without a value.
+        # hostvars is missing by default, and variables that refer to other hosts would have no value.
         self._templar = templar.copy_with_new_env(available_variables={**self._raw, "hostvars": hostvars})
         self._known: dict[str, Any] = {}
 
     def templated(self, value: Any) -> Any:
-        """Return a value that may have templates in it. Raises AnsibleError."""
+        """Return a value with its templates evaluated. Raises AnsibleError."""
         return self._templar.template(value)
 
     def beginning(self, prefixes: tuple[str, ...]) -> dict[str, Any]:
-        """Return the variables that a system's roles read; one that has no value yet tells its reason."""
+        """Return the variables that a system's roles read; an undefined one has the error as its value."""
         names = [name for name in self._raw if name.startswith(prefixes) or name in ("ansible_host", "ec2_instance_id")]
         return {name: self._value(name) for name in names if name not in self._found}
 
@@ -76,7 +76,7 @@ class Values:
 
 
 def state_of(root: Path, system: Mapping[str, Any], values: Values) -> dict[str, Any]:
-    """Return what a system has on a host, as the module `host_state` takes it."""
+    """Return the description of a system on a host in the format of the module `host_state`."""
     state = values.templated({key: value for key, value in system.items() if key not in NOT_OF_HOSTS})
     return {
         **state,
@@ -85,7 +85,7 @@ def state_of(root: Path, system: Mapping[str, Any], values: Values) -> dict[str,
 
 
 def inputs_of(root: Path, name: str, described: Mapping[str, Any], members: Mapping[str, Values]) -> str:
-    """Return a digest of all that a system is described by: its code, its members, their variables."""
+    """Return a digest of a system's code, its hosts and their variables."""
     roles = [name, *described[name].get("uses", ())]
     prefixes = tuple(f"{role}_" for role in roles)
     folders = [*(f"roles/{role}" for role in roles), *SHARED, *described[name].get("sources", ())]
@@ -98,18 +98,18 @@ def inputs_of(root: Path, name: str, described: Mapping[str, Any], members: Mapp
 
 
 def members_of(wanted: Iterable[str], groups: Mapping[str, list[str]]) -> list[str]:
-    """Return the hosts of groups, none for one that has none; the control node stands for itself."""
+    """Return the hosts of groups; an unknown group is empty, and `localhost` counts as a group."""
     known = {**groups, "localhost": ["localhost"]}
     return sorted({host for group in wanted for host in known.get(group, [])})
 
 
 def descriptions(root: Path) -> dict[str, Path]:
-    """Return each role that describes what it has on hosts, and the file in which it does."""
+    """Return each role with a description of its state on hosts, and the description's file."""
     return {file.parts[-3]: file for file in sorted((root / "roles").glob(f"*/{DESCRIPTION}"))}
 
 
 def code(places: Iterable[Path]) -> Iterator[Path]:
-    """Yield files, and those in folders, in a fixed order, without what tests and Python leave there."""
+    """Yield files and the files in folders in a fixed order, without tests and Python caches."""
     for place in places:
         for path in sorted(place.rglob("*")) if place.is_dir() else [place]:
             if path.is_file() and not UNREAD & set(path.relative_to(place).parts):
@@ -117,7 +117,7 @@ def code(places: Iterable[Path]) -> Iterator[Path]:
 
 
 def is_whole() -> bool:
-    """Tell whether this run plays every task on every host."""
+    """Tell whether this run executes every task on every host."""
     chosen = context.CLIARGS
     parts = ("subset", "skip_tags", "start_at_task", "step")
     return list(chosen.get("tags") or ["all"]) == ["all"] and not any(chosen.get(part) for part in parts)
@@ -129,5 +129,5 @@ def may_change() -> bool:
 
 
 def text_of(values: Mapping[str, Any]) -> str:
-    """Return variables as text that is the same for the same values."""
+    """Return variables as canonical JSON."""
     return json.dumps(values, sort_keys=True, default=str)

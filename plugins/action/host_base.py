@@ -1,20 +1,20 @@
-"""Install packages that a host lacks by Ansible's own module for apt; the module of the same name documents both."""
+"""Install missing packages with Ansible's apt module; the module of the same name has the documentation."""
 
 import time
 from typing import Any
 
 from ansible.plugins.action import ActionBase  # type: ignore[import-untyped]  # Ansible carries no types
 
-# Unattended upgrades of the first boot hold apt's locks for minutes; for one of them apt does not wait by itself.
+# unattended-upgrades holds apt's locks for minutes at the first boot; lock_timeout does not cover all of them.
 LOCK_SECONDS, PAUSE_SECONDS = 600, 10
 NOT_WAITED_FOR = "Could not get lock"
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible carries no types
-    """Look at the host, install what it lacks, make the rest what it should be."""
+    """Compare the host, install missing packages, and apply the other changes."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Return what the module says, with the differences that its first call found."""
+        """Return the module's result with the differences of its first call."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         seen = self._execute_module("host_base", self._task.args, task_vars=task_vars)
         if seen.get("failed") or not seen["lacking"] or self._task.check_mode:

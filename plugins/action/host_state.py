@@ -1,4 +1,4 @@
-"""Run the module of the same name as one command over the connection, which is what makes looking cheap."""
+"""Run the module of the same name as one command over the connection, which makes the comparison cheap."""
 
 import json
 from pathlib import Path
@@ -15,15 +15,15 @@ OPTIONS = {
     "days_left": {"type": "int", "default": 30},
     "file": {"type": "path", "default": "/var/lib/frota/applied.json"},
 }
-# -I: nothing of the host's login has a say; -S: none of its libraries is needed, and they take longer than the look.
+# -I isolates from the user's environment; -S skips site-packages, whose import takes longer than the comparison.
 PYTHON = "/usr/bin/python3 -IS -"
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible carries no types
-    """Send the module's own source to the host's Python, and read its answer."""
+    """Send the module's source to the host's Python and read its result."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Return what the module says."""
+        """Return the module's result."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         _, arguments = self.validate_argument_spec(argument_spec=OPTIONS)
         arguments["check_mode"] = bool(self._task.check_mode)
@@ -32,4 +32,4 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible carries no type
         try:
             return {**result, **json.loads(said["stdout"].strip().splitlines()[-1])}
         except (ValueError, IndexError):
-            raise AnsibleActionFail(f"the host's state is unknown: {said['stderr'] or said['stdout']}") from None
+            raise AnsibleActionFail(f"cannot read the host's state: {said['stderr'] or said['stdout']}") from None

@@ -1,4 +1,4 @@
-"""Send a host the archives of a release that it lacks; the module of the same name documents both."""
+"""Send a host its missing archives of a release; the module of the same name has the documentation."""
 
 from pathlib import Path
 from typing import Any
@@ -8,12 +8,12 @@ from ansible.plugins.action import ActionBase  # type: ignore[import-untyped]  #
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible carries no types
-    """Look at the host, send what it lacks, install it."""
+    """Compare the host, send the missing archives, and install them."""
 
     TRANSFERS_FILES = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Return what the module says of its last call, and whether any call changed something."""
+        """Return the result of the module's last call, changed if any call changed something."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         seen = self._module(task_vars, {})
         result |= seen
@@ -30,7 +30,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible carries no type
 
     def _send(self, archive: Path) -> str:
         if not archive.exists():
-            raise AnsibleActionFail(f"{archive} is not there: the entry point `wheelhouse` of the role builds it")
+            raise AnsibleActionFail(f"{archive} does not exist: the entry point `wheelhouse` of the role builds it")
         shell = self._connection._shell
         if shell.tmpdir is None:
             self._make_tmp_path()

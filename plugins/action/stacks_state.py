@@ -1,4 +1,4 @@
-"""Ask AWS once for all that a run compares; the module of the same name documents it."""
+"""Query a fleet's AWS resources; the module of the same name has the documentation."""
 
 import json
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ from botocore.exceptions import (  # type: ignore[import-untyped]  # as above
 )
 
 ALIVE = ["pending", "running", "stopping", "stopped"]
-# The names that modules of amazon.aws give them -> boto3's.
+# Option of amazon.aws modules -> argument of boto3.
 NAMES = {
     "region": "region_name",
     "endpoint_url": "endpoint_url",
@@ -28,10 +28,10 @@ QUICK = Config(connect_timeout=3, read_timeout=60, retries={"total_max_attempts"
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible carries no types
-    """Ask in the run's own process, where boto3 is loaded already: a module would take longer to start than to ask."""
+    """Query in Ansible's own process, which has boto3 loaded: starting a module takes longer than the requests."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Return each stack's outputs, and a text of all that may differ; empty where our own AWS does not run."""
+        """Return each stack's outputs, and all resources as text; both empty if the embedded AWS is unreachable."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         options = {"aws": {"type": "dict", "required": True}, "fleet": {"type": "str", "required": True}}
         _, arguments = self.validate_argument_spec(argument_spec=options)
@@ -41,7 +41,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible carries no type
             found = [*stacks, *account.keys(), *account.groups(), *account.instances()]
         except (ConnectTimeoutError, EndpointConnectionError) as error:
             if "endpoint_url" not in arguments["aws"]:
-                raise AnsibleActionFail(f"AWS does not answer: {error}") from error
+                raise AnsibleActionFail(f"AWS is unreachable: {error}") from error
             return {**result, "found": "", "outputs": {}}
         except (BotoCoreError, ClientError) as error:
             raise AnsibleActionFail(f"AWS: {error}") from error
@@ -50,14 +50,14 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible carries no type
 
 
 class Account:
-    """What an account has of a fleet. Every method raises BotoCoreError or ClientError."""
+    """The fleet's resources in an AWS account. Every method raises BotoCoreError or ClientError."""
 
     def __init__(self, aws: dict[str, str], fleet: str) -> None:
         self._session = boto3.Session(**{NAMES[key]: aws[key] for key in NAMES if key in aws and key != "endpoint_url"})
         self._endpoint, self._fleet = aws.get("endpoint_url"), fleet
 
     def stacks(self) -> Iterator[dict[str, Any]]:
-        """Yield each stack with what it was made of."""
+        """Yield each stack with its status, the digest in its tag MadeOf, and its outputs."""
         for page in self._pages("cloudformation", "describe_stacks"):
             for stack in page["Stacks"]:
                 tags = pairs(stack.get("Tags", ()), "Key", "Value")
@@ -67,19 +67,19 @@ class Account:
                     yield {"stack": stack["StackName"], **made, "outputs": outputs}
 
     def keys(self) -> Iterator[dict[str, Any]]:
-        """Yield the key pair that opens the hosts."""
+        """Yield the fleet's key pair."""
         found = self._client("ec2").describe_key_pairs(Filters=[{"Name": "key-name", "Values": [self._fleet]}])
         yield from ({"key": key["KeyFingerprint"]} for key in found["KeyPairs"])
 
     def groups(self) -> Iterator[dict[str, Any]]:
-        """Yield the groups whose hosts come and go."""
+        """Yield the fleet's Auto Scaling groups with their desired capacity."""
         for page in self._pages("autoscaling", "describe_auto_scaling_groups"):
             for group in page["AutoScalingGroups"]:
                 if group["AutoScalingGroupName"].startswith(f"{self._fleet}-"):
                     yield {"group": group["AutoScalingGroupName"], "size": group["DesiredCapacity"]}
 
     def instances(self) -> Iterator[dict[str, Any]]:
-        """Yield the instances that are there, with their state, address and tags."""
+        """Yield the instances that are not terminated, with their state, address and tags."""
         filters = [
             {"Name": "tag:Fleet", "Values": [self._fleet]},
             {"Name": "instance-state-name", "Values": ALIVE},
@@ -101,5 +101,5 @@ class Account:
 
 
 def pairs(listed: Any, key: str, value: str) -> dict[str, str]:
-    """Return AWS's list of pairs as a dictionary."""
+    """Return AWS's list of key-value pairs as a dictionary."""
     return {one[key]: one[value] for one in listed}

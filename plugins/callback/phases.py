@@ -1,4 +1,4 @@
-"""Screen output for people: a line for every phase, the task at hand below, and on failure the sentence that helps."""
+"""Screen output: a line per phase (play), the current task below, and on failure the cause and how to go on."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from ansible.vars.manager import VariableManager
 DOCUMENTATION = """
 name: phases
 type: stdout
-short_description: Phases with their times instead of pages of tasks
+short_description: Print a line per play instead of every task
 description:
-  - Prints one line for every play, with how long it took and what it changed. What fails is printed with its message
-    only, and again at the end, with what to do next.
-  - On a terminal the task at hand stands in the last line, with the play that comes next.
-  - The message of every M(ansible.builtin.debug) task is printed as it is, and so is what O(ignore:--diff) shows.
-    Under O(ignore:--check) every task that would change something is named.
-  - With C(-v) it is Ansible's own output, with all its detail.
+  - Prints one line per play with its duration and number of changes. Prints the message of a failed task, and repeats
+    it at the end with the next step.
+  - On a terminal the last line shows the current task and the next play.
+  - Prints messages of M(ansible.builtin.debug) tasks and the output of O(ignore:--diff) unchanged. With
+    O(ignore:--check) it prints the name of every task that would change something.
+  - With C(-v) it prints Ansible's default output.
 options:
   start:
-    description: When the person began to wait, in seconds since 1970.
+    description: Start time of the command, in seconds since 1970.
     type: int
     env: [{name: PHASES_START}]
   whole:
-    description: The playbook that this run is the beginning of. Its phases count; the next run tells the end.
+    description: The playbook whose first part this run is. Its plays are counted; the next run prints the summary.
     type: path
     env: [{name: PHASES_WHOLE}]
   handover:
-    description: Where a run that is a beginning writes how far it came, for the run that goes on with the same list.
+    description: File in which the run of a first part stores its progress for the next run.
     type: path
     env: [{name: PHASES_HANDOVER}]
 extends_documentation_fragment: [default_callback, result_format_callback]
@@ -51,7 +51,7 @@ GREY = "\033[90m"
 BOLD = "\033[1m"
 RESET = "\033[0m"
 INDENT = " " * 6
-# What Ansible and mitogen say of a host that went away while it was worked on, not always as unreachable.
+# Messages of Ansible and mitogen for a lost connection, which they do not always report as unreachable.
 LOST = re.compile("Channel was disconnected|EOF on stream|could not be sent to remote host")
 NOISE = re.compile("Channel was disconnected|EOF on stream")
 
@@ -72,7 +72,7 @@ class CallbackModule(CallbackBase):
         self.fleet, self.failures, self.lost = set(), {}, set()
         self.named = None
 
-    # --- the course of things -----------------------------------------------------------------------------------
+    # --- playbook, plays and tasks ------------------------------------------------------------------------------
 
     def v2_playbook_on_start(self, playbook):
         self.start = self.get_option("start") or self.start
@@ -110,7 +110,7 @@ class CallbackModule(CallbackBase):
             what = ", ".join([*hosts, self._changes(self.total_changed)])
             self._line(f"{self._paint(GREEN, 'Done')} in {self._since(self.start)}: {what}.")
 
-    # --- what tasks say -------------------------------------------------------------------------------------------
+    # --- task results ---------------------------------------------------------------------------------------------
 
     def v2_runner_on_ok(self, result):
         self._note(result)
@@ -152,7 +152,7 @@ class CallbackModule(CallbackBase):
         self._failure(result)
 
     def v2_runner_retry(self, result):
-        self._status(f"{result.task.get_name().strip()}: not yet")
+        self._status(f"{result.task.get_name().strip()}: retrying")
 
     def _note(self, result):
         if any(group.name == "fleet" for group in result.host.get_groups()):
@@ -168,14 +168,14 @@ class CallbackModule(CallbackBase):
         self.failed = True
         if host in self.lost:
             return
-        # A message is ours and said in full; of what a command printed, the end tells.
+        # Print a message in full; of a command's output only the end.
         message = re.sub(r"^((Task|Module) failed: )+", "", str(outcome.get("msg", "")).strip())
         printed = [str(outcome.get(key, "")).splitlines()[-20:] for key in ("stderr", "module_stderr", "stdout")]
-        # The pty of the script module ends with a word from ssh that is about nothing.
+        # ssh appends this line to the output of the script module's pty.
         said = [[line for line in lines if not line.startswith("Shared connection to")] for lines in printed]
         if outcome.get("unreachable") or LOST.search(message):
             self.lost.add(host)
-            reason = "it does not answer over SSH, or the connection to it broke off."
+            reason = "unreachable over SSH, or the connection was lost."
             texts = [reason, *(line for line in message.splitlines() if not NOISE.search(line))]
         else:
             printed = next(filter(None, said), [])
@@ -190,7 +190,7 @@ class CallbackModule(CallbackBase):
             self._message(text)
 
     def _end_in_failure(self, bad):
-        """Say again what failed, which may have scrolled away by now, and what to do: the last words on the screen."""
+        """Repeat the failures, which may have scrolled away, and print the next step as the last line."""
         self._line(f"\n{self._paint(RED, 'Failed')} in {self._since(self.start)}:")
         causes = {}
         for host in bad:
@@ -198,13 +198,13 @@ class CallbackModule(CallbackBase):
         for (phase, reason), hosts in causes.items():
             self._message(f"{phase}, {', '.join(hosts)}: {reason}")
         lost = self.lost.issuperset(bad)
-        when = f"When {' and '.join(bad)} can be reached" if lost else "When that is mended"
-        self._line(self._paint(BOLD, f"{when}, run this again: what is done stays done.\n"))
+        step = f"Run it again when {' and '.join(bad)} can be reached" if lost else "Fix this and run it again"
+        self._line(self._paint(BOLD, f"{step}; finished steps are not repeated.\n"))
 
     # --- printing -------------------------------------------------------------------------------------------------
 
     def _finish_phase(self):
-        if self.current is None or not self.begun:  # its hosts are left out, or its tasks by tags
+        if self.current is None or not self.begun:  # no host matched, or no task had the tags
             return
         self.total_changed += self.changed
         if self.number > self.before or self.changed or self.failed:
@@ -233,7 +233,7 @@ class CallbackModule(CallbackBase):
         return f"{result.host.get_name()}: {result.task.get_name().strip().rpartition(' : ')[2]}"
 
     def _name(self, result):
-        """Say once which task on which host the next lines are about."""
+        """Print host and task once before the lines about them."""
         key = result.host.get_name(), result.task._uuid
         if self.named != key:
             self._line(f"{INDENT}{self._where(result)}")
@@ -283,6 +283,6 @@ class CallbackModule(CallbackBase):
         return f"{seconds // 60}:{seconds % 60:02}"
 
 
-# With -v it is Ansible's own output. The loader goes by the name of the class.
+# With -v use Ansible's default output. The loader finds the class by its name.
 if Display().verbosity:
     CallbackModule = type("CallbackModule", (Default,), {})

@@ -12,10 +12,10 @@ Differences = Mapping[str, list[str]]
 def unchanged_systems(
     by_host: Mapping[str, Differences], members: Mapping[str, list[str]], needs: Mapping[str, list[str]]
 ) -> list[str]:
-    """Return the systems without differences on any of their hosts, and on those of all systems that they need.
+    """Return the systems without differences on their own hosts and on those of all systems that they depend on.
 
     `by_host` has the differences of each host that answered, by system; a host that did not answer counts as different.
-    A system is configured on all its hosts or on none, since they take values from each other.
+    A system is configured on all its hosts or on none, because their configurations depend on each other.
     """
     alike = {name for name, hosts in members.items() if all(by_host.get(host, {}).get(name) == [] for host in hosts)}
     while lacking := {name for name in alike if not alike.issuperset(needs.get(name, ()))}:
@@ -49,9 +49,9 @@ def differences_in_words(by_host: Mapping[str, Differences]) -> list[str]:
 
 
 class FilterModule:
-    """Ansible's way to find them."""
+    """Registers the filters with Ansible."""
 
     def filters(self) -> dict[str, Any]:
-        """Return the filters by their names."""
+        """Return the filters by name."""
         found = (host_differences, unchanged_systems, settings_of_roles, differences_in_words)
         return {function.__name__: function for function in found}

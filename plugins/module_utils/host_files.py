@@ -1,4 +1,4 @@
-"""Files, folders and links of a host, for modules that run there: compared, shown as --diff does, replaced whole."""
+"""Files, folders and links of a host, for modules that run there: compare, show as a diff, replace atomically."""
 
 import os
 import tempfile
@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-AHEAD_SECONDS = 60  # a start further in the future was under a wrong clock: files cannot be compared
+AHEAD_SECONDS = 60  # a start time further in the future came from a wrong clock and cannot be compared with files
 
 
 class Fault(Exception):
-    """What should be on the host cannot be made; the text is for people."""
+    """The desired state cannot be reached; the text is the module's error message."""
 
 
 class Access(NamedTuple):
@@ -27,32 +27,32 @@ class Access(NamedTuple):
 
 
 def ours(mode: int) -> Access:
-    """Return the access of what belongs to who runs this, root on a host, with a mode."""
+    """Return access with a mode for the current user and group (root on a host)."""
     return Access(mode, os.geteuid(), os.getegid())
 
 
 def access_of(path: Path) -> Access:
-    """Return who may do what with a path. Raises FileNotFoundError."""
+    """Return mode, owner and group of a path. Raises FileNotFoundError."""
     status = path.stat()
     return Access(status.st_mode & 0o7777, status.st_uid, status.st_gid)
 
 
 def set_access(path: Path, access: Access) -> None:
-    """Give a path its owner and group, then its mode."""
+    """Set owner and group of a path, then its mode."""
     os.chown(path, access.owner, access.group)
     path.chmod(access.mode)
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A file as it should be, or a folder, which has no text."""
+    """The desired state of a file, or of a folder if `text` is None."""
 
     path: Path
     access: Access
     text: str | None = None
 
     def diff(self) -> list[dict[str, str]]:
-        """Return what differs: the content, or else who may do what; nothing where both are right."""
+        """Return the difference in content, or else in mode and owner; empty if there is none."""
         if self.text is not None and content(self.path) != self.text:
             return [shown(self.path, content(self.path) or "", self.text)]
         before = f"{access_of(self.path)}\n" if self.path.exists() else ""
@@ -60,7 +60,7 @@ class Entry:
         return [shown(self.path, before, after)] if before != after else []
 
     def apply(self) -> None:
-        """Make it what it should be."""
+        """Apply the desired state."""
         if self.text is None:
             self.path.mkdir(exist_ok=True)
             set_access(self.path, self.access)
@@ -71,12 +71,12 @@ class Entry:
 
 
 def shown(path: Path, before: str, after: str) -> dict[str, str]:
-    """Return a difference as Ansible's --diff shows it."""
+    """Return a difference in the format of Ansible's --diff."""
     return {"before_header": str(path), "after_header": str(path), "before": before, "after": after}
 
 
 def content(path: Path) -> str | None:
-    """Return a file's text; None if there is none."""
+    """Return a file's text; None if the file does not exist."""
     try:
         with path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
             return file.read()
@@ -85,7 +85,7 @@ def content(path: Path) -> str | None:
 
 
 def write(path: Path, text: str, access: Access) -> None:
-    """Replace a file by a whole one, on disk, that at no moment more people can read than its access says."""
+    """Replace a file atomically and sync it to disk; at no time is it readable beyond `access`."""
     descriptor, unfinished = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
@@ -101,12 +101,12 @@ def write(path: Path, text: str, access: Access) -> None:
 
 
 def link(path: Path) -> str:
-    """Return where a link leads, empty if there is none."""
+    """Return the target of a link; empty if there is no link."""
     return str(path.readlink()) if path.is_symlink() else ""
 
 
 def sync_folder(path: Path) -> None:
-    """Have the names in a folder on disk."""
+    """Sync a folder's entries to disk."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -115,7 +115,7 @@ def sync_folder(path: Path) -> None:
 
 
 def place_link(path: Path, target: Path) -> None:
-    """Let a link lead to a target, in one step."""
+    """Create or replace a link atomically."""
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     unfinished.unlink(missing_ok=True)
     unfinished.symlink_to(target)
@@ -123,7 +123,7 @@ def place_link(path: Path, target: Path) -> None:
 
 
 def modified(path: Path) -> float:
-    """Return when a file or a link itself last changed, in seconds since 1970; 0 if it is not there."""
+    """Return the modification time of a file or of a link itself, in seconds since 1970; 0 if it does not exist."""
     try:
         return path.lstat().st_mtime
     except FileNotFoundError:
@@ -131,7 +131,7 @@ def modified(path: Path) -> float:
 
 
 def date_back(paths: Iterable[Path]) -> None:
-    """Give files from the future today's date: a clock that was ahead would have their units restarted on every run."""
+    """Set future modification times to now: otherwise every run would restart the files' units."""
     now = datetime.now(UTC).timestamp()
     for path in paths:
         if modified(path) > now:
@@ -139,6 +139,6 @@ def date_back(paths: Iterable[Path]) -> None:
 
 
 def is_newer(paths: Iterable[Path], started: float) -> bool:
-    """Tell whether a unit that started then, in seconds since 1970, may run something older than these files."""
+    """Tell whether a unit started at `started` (seconds since 1970) may run with older content than these files."""
     ahead = started > datetime.now(UTC).timestamp() + AHEAD_SECONDS
     return ahead or any(modified(path) > started for path in paths)

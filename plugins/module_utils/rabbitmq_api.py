@@ -1,4 +1,4 @@
-"""The management API of the broker's node on this host, for modules that run there."""
+"""The management API of the RabbitMQ node on this host, for modules that run there."""
 
 import base64
 import hmac
@@ -12,36 +12,36 @@ from urllib.parse import quote, urlencode
 
 USER = "ansible"
 COOKIE = Path("/var/lib/rabbitmq/.erlang.cookie")
-TIMEOUT_SECONDS = 120  # for a broker that hangs; an answer takes milliseconds
+TIMEOUT_SECONDS = 120  # for a broker that hangs; a response takes milliseconds
 HASHING = "rabbit_password_hashing_sha256"
 LISTENING = "0A"  # proc_pid_net(5), the column `st`
 
 
 class ApiFault(Exception):
-    """The API does not answer, or refuses; the text is for people."""
+    """The API is unreachable or rejects a request; the text is the module's error message."""
 
 
 class NobodyListensError(ApiFault):
-    """The API is not at the port."""
+    """No process listens on the API's port."""
 
 
 class UnknownUserError(ApiFault):
-    """The broker does not know our user, or by another password, or without its rights."""
+    """The broker rejects the user: unknown, wrong password or missing permissions."""
 
 
 def password_of(cookie: bytes) -> str:
-    """Return the password of our user, derived from the cluster's secret: every node has that, and root can read it."""
+    """Return the user's password, derived from the Erlang cookie, which every node has and root can read."""
     return hmac.new(cookie, b"management API", sha256).hexdigest()
 
 
 def hash_of(password: str) -> str:
-    """Return a password as definitions have it: four bytes of salt, and the digest of both. The same each time."""
+    """Return the password hash of RabbitMQ definitions, 4 bytes of salt and a SHA-256 digest. Deterministic."""
     salt = sha256(password.encode()).digest()[:4]
     return base64.b64encode(salt + sha256(salt + password.encode()).digest()).decode()
 
 
 def listener(port: int, table: str) -> int | None:
-    """Return the user id of who listens at a port of 127.0.0.1, by a table as /proc/net/tcp; None for nobody."""
+    """Return the user id of the listener on 127.0.0.1:port, from the text of /proc/net/tcp; None if there is none."""
     for line in table.splitlines()[1:]:
         columns = line.split()
         if columns[1] == f"0100007F:{port:04X}" and columns[3] == LISTENING:
@@ -50,43 +50,43 @@ def listener(port: int, table: str) -> int | None:
 
 
 class Api:
-    """The API at a port of 127.0.0.1; `cookie` is the file of the secret. Every method raises ApiFault."""
+    """The API on a port of 127.0.0.1; `cookie` is the Erlang cookie's file. Every method raises ApiFault."""
 
     def __init__(self, port: int, cookie: Path = COOKIE) -> None:
         self._port, self._cookie = port, cookie
 
     def user(self) -> dict[str, Any]:
-        """Return our user as definitions have it: it may define everything, and has no part in any virtual host."""
+        """Return the user in the format of definitions: an administrator without permissions in any virtual host."""
         digest = hash_of(self._password())
         return {"name": USER, "password_hash": digest, "hashing_algorithm": HASHING, "tags": ["administrator"]}
 
     def get(self, *path: str, **query: str) -> Any:
-        """Return what a resource holds."""
+        """Return the content of a resource."""
         return json.loads(self._request("GET", path, query, None))
 
     def post(self, *path: str, body: Any) -> None:
         self._request("POST", path, {}, body)
 
     def delete(self, *path: str) -> None:
-        """Delete a resource; one that is gone already is no fault."""
+        """Delete a resource; a missing one is no error."""
         self._request("DELETE", path, {}, None)
 
     def _password(self) -> str:
         try:
             return password_of(self._cookie.read_bytes())
         except OSError as error:
-            text = f"{self._cookie}: {error.strerror}. Without it there is no way into the management API"
+            text = f"{self._cookie}: {error.strerror}. The management API requires it"
             raise ApiFault(text) from error
 
     def _refuse_others(self) -> None:
-        """Refuse to tell the password to anybody but the broker: while it is down, its port is there to be taken."""
+        """Verify that the broker owns the port before the password is sent: any process can listen while it is down."""
         owner = self._cookie.stat().st_uid
         found = listener(self._port, Path("/proc/net/tcp").read_text())
-        where = f"127.0.0.1:{self._port}, where the broker's management API should be"
+        where = f"127.0.0.1:{self._port}, the port of the broker's management API"
         if found is None:
             raise NobodyListensError(f"nothing listens at {where}: see journalctl -u rabbitmq-server")
         if found not in (owner, os.geteuid()):
-            raise ApiFault(f"a process of user {found} listens at {where}: end it, then start rabbitmq-server")
+            raise ApiFault(f"a process of user {found} listens at {where}: stop it, then start rabbitmq-server")
 
     def _request(self, method: str, path: tuple[str, ...], query: dict[str, str], body: Any) -> bytes:
         token = base64.b64encode(f"{USER}:{self._password()}".encode()).decode()
@@ -106,9 +106,9 @@ class Api:
 
 
 def checked(method: str, url: str, status: int, answer: bytes) -> bytes:
-    """Return an answer that is none of a fault. A failed health check is an answer too."""
+    """Return the response of a successful request; that of a failed health check counts as one. Raises ApiFault."""
     if status == 401:
-        raise UnknownUserError(f"the broker does not let the user {USER} in")
+        raise UnknownUserError(f"the broker rejects the user {USER}")
     is_health_check = status == 503 and url.startswith("/api/health/")
     if status < 300 or is_health_check or (status == 404 and method == "DELETE"):
         return answer

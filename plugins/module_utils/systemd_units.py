@@ -1,20 +1,20 @@
-"""What systemd says of units, for modules that run on a host."""
+"""Properties and journals of systemd units, for modules that run on a host."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from typing import Any
 
-TIMESTAMP = "%Y-%m-%d %H:%M:%S.%f UTC"  # of `systemctl show --timestamp=us+utc`, behind the day of the week
+TIMESTAMP = "%Y-%m-%d %H:%M:%S.%f UTC"  # `systemctl show --timestamp=us+utc`, after the day of the week
 
 
 def read_properties(shown: str) -> dict[str, dict[str, str]]:
-    """Return each unit's properties from what `systemctl show` prints: a block of KEY=VALUE lines for each."""
+    """Return each unit's properties from the output of `systemctl show`, a block of KEY=VALUE lines per unit."""
     blocks = (dict(line.split("=", 1) for line in block.splitlines()) for block in shown.strip().split("\n\n"))
     return {block["Id"]: block for block in blocks if block}
 
 
 def properties(module: Any, units: Iterable[str], names: Iterable[str]) -> dict[str, dict[str, str]]:
-    """Ask systemd once for properties of all units; times are in UTC, with microseconds. Fails the module."""
+    """Query properties of units with one command; times are in UTC with microseconds. Fails the module on errors."""
     units = list(units)
     if not units:
         return {}
@@ -31,6 +31,6 @@ def seconds(timestamp: str) -> float:
 
 def journal(module: Any, pattern: str, lines: int) -> str:
     """Return the last lines of the journals of units."""
-    module.run_command(["journalctl", "--sync"])  # records of a process that ended a moment ago are still on the way
+    module.run_command(["journalctl", "--sync"])  # records of a process that just ended may not be written yet
     shown = ["--no-pager", "--output=short", f"--lines={lines}", f"--unit={pattern}"]
     return str(module.run_command(["journalctl", *shown])[1])

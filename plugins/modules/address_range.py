@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""A private range of addresses that nothing else on this machine uses, claimed for good."""
+"""Reserve a private address range that nothing else on this machine uses."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -16,17 +16,18 @@ from ansible.module_utils.host_files import (  # type: ignore[import-untyped]  #
 
 DOCUMENTATION = """
 module: address_range
-short_description: A private range of addresses, claimed on this machine for good
+short_description: Reserve a private address range on this machine
 description:
-  - Claims the range that the file names, or at first C(cidr), or else the first one that no route uses, and writes it
-    there.
-  - The claim is a route of the lowest priority that leads nowhere. Nothing meant for a host leaves this machine while
-    the host is down, and of two who want the same range at the same moment the kernel lets one have it.
-  - Check mode reports the same changes and the same C(diff) without making them, as long as nobody else claims a range.
+  - Reserves the range in the file; if there is none, C(cidr), or else the first range without a route, and writes it to
+    the file.
+  - The reservation is an C(unreachable) route of the lowest priority. It keeps packets to a stopped host on
+    this machine, and it is atomic, so two concurrent runs cannot reserve the same range.
+  - Check mode reports the same changes and the same C(diff) without making them, unless another process reserves a
+    range meanwhile.
 options:
-  file: {type: path, required: true, description: File that the range is remembered in.}
-  cidr: {type: str, default: "", description: "Range to claim, such as C(10.42.0.0/16); empty: the first free one."}
-  state: {type: str, choices: [present, absent], default: present, description: Whether the range is claimed.}
+  file: {type: path, required: true, description: File that stores the range.}
+  cidr: {type: str, default: "", description: "Range to reserve, such as C(10.42.0.0/16); empty: the first free one."}
+  state: {type: str, choices: [present, absent], default: present, description: Whether the range is reserved.}
 author: frota
 """
 
@@ -37,7 +38,7 @@ EXAMPLES = """
 """
 
 RETURN = """
-cidr: {type: str, returned: success, description: The range; empty where there was none to be given up.}
+cidr: {type: str, returned: success, description: The range; empty if there was none to release.}
 """
 
 CANDIDATES = tuple(f"10.{second}.0.0/16" for second in range(42, 250))
@@ -47,17 +48,17 @@ SEE = "See: ip route show table all"
 
 
 class Range:
-    """The range of a file, and the routes of this machine."""
+    """The range in a file, and the routes of this machine."""
 
     def __init__(self, module: AnsibleModule, params: Mapping[str, Any]) -> None:
         self._module, self._file, self._cidr = module, Path(params["file"]), params["cidr"]
         self.remembered = (content(self._file) or "").strip()
 
     def claim(self, check_mode: bool) -> str:
-        """Return the range, claimed. Raises Fault where it is not to be had."""
+        """Reserve the range and return it. Raises Fault if it is in use."""
         if self.remembered:
             if not self._is_claimed(self.remembered) and not check_mode and not self._claim(self.remembered):
-                raise Fault(f"{self.remembered}, the range that {self._file} names, is in use by now. {SEE}")
+                raise Fault(f"{self.remembered}, the range in {self._file}, is in use by another process. {SEE}")
             return self.remembered
         candidates = [self._cidr] if self._cidr else CANDIDATES
         found = next((cidr for cidr in self._free(candidates) if check_mode or self._claim(cidr)), None)
@@ -69,13 +70,13 @@ class Range:
         return found
 
     def give_up(self) -> None:
-        """Let others have the range, and forget it."""
+        """Release the range and delete the file."""
         if self.remembered and self._is_claimed(self.remembered):
             self._ip("route", "del", "unreachable", self.remembered)
         self._file.unlink(missing_ok=True)
 
     def diff(self, cidr: str, claimed: bool) -> list[dict[str, str]]:
-        """Return what differs from a range that is, or is not, to be claimed, as Ansible's --diff shows it."""
+        """Return the differences from the desired state of a range in the format of Ansible's --diff."""
         before, after = (f"{self.remembered}\n" if self.remembered else ""), (f"{cidr}\n" if claimed else "")
         route = f"unreachable {cidr}\n" if cidr else ""
         has, wants = (route if cidr and self._is_claimed(cidr) else ""), (route if claimed else "")
@@ -93,7 +94,7 @@ class Range:
         return self._ip("route", "show", "type", "unreachable", cidr) != ""
 
     def _routes(self, cidr: str) -> list[str]:
-        """Return the routes into a range, and wider ones that hold it, such as a VPN's 10.0.0.0/8."""
+        """Return the routes to a range or parts of it, and wider ones that contain it, such as a VPN's 10.0.0.0/8."""
         listed = [self._ip("route", "show", which, cidr, "table", "all") for which in ("root", "match")]
         return [line for text in listed for line in text.splitlines() if "default" not in line.split()[:2]]
 
@@ -105,7 +106,7 @@ class Range:
 
 
 def main() -> None:
-    """Run as a module of Ansible's."""
+    """Run as an Ansible module."""
     spec = {
         "file": {"type": "path", "required": True},
         "cidr": {"type": "str", "default": ""},

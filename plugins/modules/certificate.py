@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""A key that is made on its host and never leaves it, and the certificate of it by the fleet's authority."""
+"""A private key that is generated on its host and never leaves it, and its certificate by the fleet's CA."""
 
 import hashlib
 import ipaddress
@@ -27,24 +27,24 @@ from ansible.module_utils.host_files import (  # type: ignore[import-untyped]  #
 
 DOCUMENTATION = """
 module: certificate
-short_description: A key of the host, made on it, and its certificate
+short_description: A private key that is generated on the host, and its certificate
 description:
-  - The key is C(/etc/frota/credentials/NAME.key), the certificate C(/etc/frota/certificates/NAME.crt), the authority's
-    C(ca.crt) beside it. The key is never read by Ansible, shown or sent.
-  - A certificate is made anew when its key, name, addresses or authority differ, or when it ends soon. The host sends a
-    request; the action plugin signs on the control node what the options say, and takes the public key alone from it.
-  - Sets the fact C(certificates_digests), SHA-256 of every certificate's file by its name.
+  - Writes the key to C(/etc/frota/credentials/NAME.key), the certificate to C(/etc/frota/certificates/NAME.crt) and the
+    CA's certificate to C(ca.crt) beside it. Ansible never reads, shows or transfers the key.
+  - Renews a certificate when its key, name, addresses or CA differ, or when it expires soon. The host creates a
+    certificate request; the action plugin takes only the public key from it and signs what the options say.
+  - Sets the fact C(certificates_digests), certificate name to SHA-256 of its file.
   - Check mode reports the same changes and the same C(diff) without making them.
 options:
-  name: {type: str, required: true, description: Name of the files.}
-  common_name: {type: str, required: true, description: Whom the certificate names.}
-  addresses: {type: list, elements: str, default: [], description: IP addresses and DNS names of the host.}
-  group: {type: str, default: root, description: Who may read the key besides root.}
-  authority: {type: path, required: true, description: "The authority's folder on the control node, with C(ca.key)."}
-  days: {type: int, default: 365, description: Days for which a new certificate holds.}
-  days_left: {type: int, default: 30, description: Days before its end from which on a certificate is made anew.}
-  authority_certificate: {type: str, default: "", description: Filled in by the action plugin.}
-  certificate: {type: str, default: "", description: Filled in by the action plugin.}
+  name: {type: str, required: true, description: Base name of the files.}
+  common_name: {type: str, required: true, description: Common name (CN) of the certificate.}
+  addresses: {type: list, elements: str, default: [], description: Subject alternative names.}
+  group: {type: str, default: root, description: Group that may read the key besides root.}
+  authority: {type: path, required: true, description: "Folder of the CA on the control node, with C(ca.key)."}
+  days: {type: int, default: 365, description: Validity of a new certificate in days.}
+  days_left: {type: int, default: 30, description: Remaining validity in days below which a certificate is renewed.}
+  authority_certificate: {type: str, default: "", description: Set by the action plugin.}
+  certificate: {type: str, default: "", description: Set by the action plugin.}
 author: frota
 """
 
@@ -60,8 +60,8 @@ RETURN = """
 digest:
   type: str
   returned: success
-  description: SHA-256 of the certificate's file, in hexadecimal; empty where a preview would make another one.
-reasons: {type: list, elements: str, returned: success, description: Why a new certificate is, or would be, made.}
+  description: SHA-256 of the certificate's file in hexadecimal; empty in check mode if it would be renewed.
+reasons: {type: list, elements: str, returned: success, description: Why the certificate was, or would be, renewed.}
 """
 
 FILE = 0o644
@@ -70,7 +70,7 @@ PEM = re.compile(r"-----BEGIN [^-]+-----\n.*?-----END [^-]+-----\n", re.DOTALL)
 
 
 def alternative(address: str) -> str:
-    """Return an address in the form of a subject alternative name, DNS:name or IP:number, of which there is one."""
+    """Return an address as a subject alternative name in canonical form, DNS:name or IP:number."""
     try:
         return f"IP:{ipaddress.ip_address(address)}"
     except ValueError:
@@ -86,13 +86,13 @@ def alternatives(printed: str) -> set[str]:
 
 @dataclass
 class Host:
-    """What is on the host, compared with what should be there; `root` is the folder under which its files are."""
+    """The host compared with its desired state; `root` is the root folder of its files."""
 
     params: Mapping[str, Any]
     module: AnsibleModule
     root: Path = Path("/")
-    entries: list[Any] = field(init=False)  # that differ
-    reasons: list[str] = field(init=False)  # for a new certificate
+    entries: list[Any] = field(init=False)  # with differences
+    reasons: list[str] = field(init=False)  # for a renewal
 
     def __post_init__(self) -> None:
         self.entries = [entry for entry in self._wanted() if entry.diff()]
@@ -115,11 +115,11 @@ class Host:
         yield Entry(folder, ours(FOLDER))
         yield Entry(folder / "certificates", ours(FOLDER))
         yield credentials.folder(folder / "credentials")
-        if self.params["authority_certificate"]:  # a preview may come before the authority
+        if self.params["authority_certificate"]:  # in check mode the CA may not exist yet
             yield Entry(folder / "certificates" / "ca.crt", ours(FILE), self.params["authority_certificate"])
 
     def _reasons(self) -> Iterable[str]:
-        """Yield the first reason for a new certificate, if there is one."""
+        """Yield the first reason for a renewal, if there is one."""
         if not self._has(self.key):
             yield "there is no key"
         elif not self._has(self.certificate):
@@ -135,15 +135,15 @@ class Host:
         if code:
             yield "the certificate cannot be read"
         elif PEM.findall(printed) != PEM.findall(self._openssl("pkey", "-in", self.key, "-pubout")[1]):
-            yield "the certificate is of another key"
+            yield "the certificate is for another key"
         elif f"subject=CN={self.params['common_name']}\n" not in printed:
-            yield "it names another"
+            yield "the common name differs"
         elif names != wanted:
-            yield f"it is for other addresses: {', '.join(sorted(names)) or 'none'}"
+            yield f"the addresses differ: {', '.join(sorted(names)) or 'none'}"
         elif self._openssl("x509", "-in", self.certificate, "-noout", "-checkend", days * 86400)[0]:
-            yield f"it ends within {days} days"
+            yield f"it expires within {days} days"
         elif not self._is_of_the_authority():
-            yield "the authority is another"
+            yield "the authority differs"
 
     def _is_of_the_authority(self) -> bool:
         with tempfile.TemporaryDirectory(dir=self.module.tmpdir) as folder:
@@ -160,7 +160,7 @@ class Host:
         return self._has(self.key) and access_of(self.key) != self.key_access
 
     def diff(self) -> list[dict[str, str]]:
-        """Return every difference as Ansible's --diff shows it; of a certificate, what it is for."""
+        """Return every difference in the format of Ansible's --diff; for a certificate, its names."""
         found = [difference for entry in self.entries for difference in entry.diff()]
         if self.has_loose_key:
             found.append(shown(self.key, f"{access_of(self.key)}\n", f"{self.key_access}\n"))
@@ -170,7 +170,7 @@ class Host:
         return found
 
     def apply(self) -> None:
-        """Make folders, the authority's certificate and the key what they should be."""
+        """Create or fix the folders, the CA's certificate and the key."""
         for entry in self.entries:
             entry.apply()
         if not self._has(self.key):
@@ -179,7 +179,7 @@ class Host:
             set_access(self.key, self.key_access)
 
     def _make_key(self) -> None:
-        """Make a key that is whole and on disk before it has its name, and that nobody else reads at any moment."""
+        """Generate a key atomically and durably; at no time can other users read it."""
         unfinished = self.key.with_suffix(".unfinished")
         unfinished.unlink(missing_ok=True)
         former = os.umask(0o077)
@@ -193,11 +193,11 @@ class Host:
         sync_folder(self.key.parent)
 
     def request(self) -> str:
-        """Return a request for a certificate, which proves that the host has the key."""
+        """Return a certificate signing request, which proves that the host has the key."""
         return self._checked("req", "-new", "-key", self.key, "-subj", f"/CN={self.params['common_name']}")
 
     def digest(self) -> str:
-        """Return the digest of the certificate's file; of one that a preview would make none is known."""
+        """Return the digest of the certificate's file; empty if check mode would renew it."""
         if self.module.check_mode and self.reasons:
             return ""
         return hashlib.sha256(self.certificate.read_bytes()).hexdigest() if self._has(self.certificate) else ""
@@ -214,7 +214,7 @@ class Host:
 
 
 def main() -> None:
-    """Run as a module of Ansible's."""
+    """Run as an Ansible module."""
     spec = {
         "name": {"type": "str", "required": True},
         "common_name": {"type": "str", "required": True},
@@ -228,7 +228,7 @@ def main() -> None:
     }
     module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
     if shutil.which("openssl") is None:
-        module.fail_json(msg="There is no openssl on this host, which makes its keys: install the package openssl")
+        module.fail_json(msg="This host has no openssl, which generates the keys: install the package openssl")
     try:
         host = Host(module.params, module)
         diff, request = host.diff(), ""
@@ -241,7 +241,7 @@ def main() -> None:
 
 
 def carry_out(host: Host) -> str:
-    """Make what the host can make itself; return the request for what it cannot, empty where nothing is missing."""
+    """Apply the host's changes; return a signing request if a certificate is missing, else an empty text."""
     host.apply()
     if host.reasons and host.params["certificate"]:
         write(host.certificate, host.params["certificate"], ours(FILE))

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""The fleet's certificate authority: a key and its certificate in a folder of the control node."""
+"""The fleet's certificate authority (CA), a key and its certificate in a folder on the control node."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,15 +21,15 @@ from cryptography.x509.oid import NameOID
 
 DOCUMENTATION = """
 module: certificate_authority
-short_description: A certificate authority in a folder of the control node
+short_description: A certificate authority (CA) in a folder on the control node
 description:
-  - Makes C(ca.key), for its owner alone, and C(ca.crt), signed by itself, where they are missing. Neither is replaced
-    as long as the certificate is of the key. Takes the Python library C(cryptography).
+  - Generates C(ca.key), readable by its owner only, and the self-signed C(ca.crt) if they are missing. Replaces neither
+    as long as the certificate matches the key. Requires the Python library C(cryptography).
   - Check mode reports the same changes and the same C(diff) without making them.
 options:
-  folder: {type: path, required: true, description: "Folder of the authority, for its owner alone."}
-  common_name: {type: str, default: frota, description: Name of the authority.}
-  days: {type: int, default: 3650, description: Days for which a new certificate holds.}
+  folder: {type: path, required: true, description: "Folder of the CA, accessible by its owner only."}
+  common_name: {type: str, default: frota, description: Common name (CN) of the CA.}
+  days: {type: int, default: 3650, description: Validity of a new certificate in days.}
 author: frota
 """
 
@@ -47,11 +47,11 @@ OTHER_USES = (
     *("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement"),
     *("crl_sign", "encipher_only", "decipher_only"),
 )
-BEHIND = timedelta(days=1)  # hosts whose clocks are behind
+BEHIND = timedelta(days=1)  # tolerance for hosts whose clocks are behind
 
 
 class Authority:
-    """The folder, compared with what should be there."""
+    """The folder compared with its desired state."""
 
     def __init__(self, folder: Path, common_name: str, days: int) -> None:
         self._common_name, self._days = common_name, days
@@ -59,7 +59,7 @@ class Authority:
         self._key, self._certificate = folder / "ca.key", folder / "ca.crt"
 
     def _access(self) -> list[tuple[Path, int]]:
-        """Return what is there, but for others than it should be, and the mode it should have."""
+        """Return the files with wrong permissions, and the mode of each."""
         modes = {self._key: KEY_MODE, self._certificate: CERTIFICATE_MODE}
         return [(path, mode) for path, mode in modes.items() if path.exists() and access_of(path) != ours(mode)]
 
@@ -72,13 +72,13 @@ class Authority:
         if not isinstance(key, ec.EllipticCurvePrivateKey):
             folder = self._key.parent
             raise Fault(
-                f"{self._key} is no key of an elliptic curve without a password. Put the fleet's own back, or move "
-                f"{folder} away: the next run makes a new authority, and all hosts get new certificates"
+                f"{self._key} is not an unencrypted elliptic curve key. Restore the fleet's key, or move "
+                f"{folder} away: the next run creates a new CA and new certificates for all hosts"
             )
         return key
 
     def reason(self) -> str:
-        """Return why there is to be a new certificate, empty where the one that is there is right. Raises Fault."""
+        """Return the reason for a new certificate; empty if the current one is valid. Raises Fault."""
         if not self._key.exists():
             return "there is no key"
         key = self._load_key()
@@ -86,10 +86,10 @@ class Authority:
             certificate = x509.load_pem_x509_certificate(self._certificate.read_bytes())
         except (FileNotFoundError, ValueError):
             return "there is no certificate"
-        return "" if certificate.public_key() == key.public_key() else "the certificate is of another key"
+        return "" if certificate.public_key() == key.public_key() else "the certificate is for another key"
 
     def diff(self) -> list[dict[str, str]]:
-        """Return every difference as Ansible's --diff shows it; a key is never shown."""
+        """Return every difference in the format of Ansible's --diff, without keys."""
         found = list(self._folder.diff())
         if not self._key.exists():
             found.append(shown(self._key, "", "a key\n"))
@@ -100,7 +100,7 @@ class Authority:
         return found
 
     def apply(self) -> None:
-        """Make what is missing, the key first, on disk before anything is signed with it."""
+        """Create what is missing; the key is on disk before it signs anything."""
         self._folder.path.mkdir(parents=True, exist_ok=True)
         self._folder.apply()
         if not self._key.exists():
@@ -126,7 +126,7 @@ class Authority:
 
 
 def main() -> None:
-    """Run as a module of Ansible's."""
+    """Run as an Ansible module."""
     spec = {
         "folder": {"type": "path", "required": True},
         "common_name": {"type": "str", "default": "frota"},

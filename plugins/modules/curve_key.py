@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""A secret key of the remote list that is made on its host and never leaves it, and the one that is to follow it."""
+"""A CURVE secret key that is generated on its host and never leaves it, and its next key during a rotation."""
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -17,27 +17,27 @@ from ansible.module_utils.host_files import (  # type: ignore[import-untyped]  #
 
 DOCUMENTATION = """
 module: curve_key
-short_description: A CURVE key of the host, made on it by a release of ours
+short_description: A CURVE key that is generated on the host by an installed release
 description:
-  - The secret half is in C(path) alone, never read by Ansible, shown or sent. The folder is made too.
-  - A key that is to follow is beside it, as C(path.next), until it takes its place.
-  - Check mode reports the same changes and the same C(diff) without making them; the public half of a key that is not
-    there yet, or that its command would not read, is unknown then, and left out.
+  - The secret key is only in C(path); Ansible never reads, shows or transfers it. Creates the folder, too.
+  - The next key is in C(path.next) until it replaces the current one.
+  - Check mode reports the same changes and the same C(diff) without making them; it omits the public keys that do not
+    exist yet or whose file has wrong permissions.
 options:
-  path: {type: path, required: true, description: File of the key in use.}
-  group: {type: str, default: root, description: Who may read the keys besides root.}
+  path: {type: path, required: true, description: File of the current key.}
+  group: {type: str, default: root, description: Group that may read the keys besides root.}
   commands:
     type: list
     elements: path
     required: true
-    description: The C(frota) to make and read keys with; the first of these files that is there.
+    description: Candidates for the C(frota) that generates and reads keys; the first existing file is used.
   state:
     type: str
     choices: [present, next, switched]
     default: present
     description: >-
-      C(present), there is a key; C(next), there is another one beside it; C(switched), that one is in use, and none is
-      beside it.
+      C(present) generates a missing key; C(next) generates a missing next key; C(switched) replaces the key by the next
+      one.
 author: frota
 """
 
@@ -54,12 +54,12 @@ public_keys:
   type: list
   elements: str
   returned: success
-  description: Public halves in hexadecimal, of the key in use, then of the one that is to follow, if there is one.
+  description: Public keys in hexadecimal, of the current key and of the next one, if it exists.
 """
 
 
 class Keys:
-    """The keys of a host, compared with what should be there."""
+    """The keys of a host compared with their desired state."""
 
     def __init__(self, module: AnsibleModule, params: Mapping[str, Any]) -> None:
         self._module, self._state = module, params["state"]
@@ -77,18 +77,18 @@ class Keys:
         return self._state == "switched" and self._next.exists()
 
     def _loose(self) -> list[Path]:
-        """Return the keys that are for others than they should be."""
+        """Return the keys with wrong permissions."""
         return [path for path in self._present() if access_of(path) != self._access]
 
     def _present(self) -> list[Path]:
         return [path for path in (self._path, self._next) if path.exists()]
 
     def exposed(self) -> list[Path]:
-        """Return the keys that others can, or could, read or replace."""
+        """Return the keys whose permissions let other users read or replace them."""
         return [path for path in self._loose() if access_of(path).mode & 0o077 & ~self._access.mode]
 
     def diff(self) -> Iterator[dict[str, str]]:
-        """Yield every difference as Ansible's --diff shows it; a key is never shown."""
+        """Yield every difference in the format of Ansible's --diff, without keys."""
         yield from self._folder.diff()
         if self._switches:
             yield shown(self._path, "the former key\n", f"the key of {self._next}\n")
@@ -98,7 +98,7 @@ class Keys:
             yield shown(path, f"{access_of(path)}\n", f"{self._access}\n")
 
     def apply(self) -> None:
-        """Make what is missing. Raises Fault."""
+        """Generate missing keys, switch, and fix permissions. Raises Fault."""
         self._folder.path.mkdir(parents=True, exist_ok=True)
         self._folder.apply()
         if self._switches:
@@ -107,10 +107,10 @@ class Keys:
             self._run("list", "keygen", str(path))
         for path in self._loose():
             set_access(path, self._access)
-        sync_folder(self._path.parent)  # a key that others know is on disk
+        sync_folder(self._path.parent)  # a key is durable before its public key is published
 
     def public_keys(self) -> list[str]:
-        """Return the public halves of what is there. Raises Fault."""
+        """Return the public keys of the existing keys. Raises Fault."""
         paths = self._present()
         if self._module.check_mode:
             paths = [] if self._loose() else [self._next] if self._switches else paths
@@ -120,7 +120,7 @@ class Keys:
         command = next((str(command) for command in self._commands if command.exists()), None)
         if command is None:
             listed = ", ".join(map(str, self._commands))
-            raise Fault(f"None of {listed} is on this host: the entry point `release` of python_service installs it")
+            raise Fault(f"None of {listed} exists on this host: python_service's entry point `release` installs it")
         code, out, err = self._module.run_command([command, *words])
         if code:
             raise Fault(str(err or out).strip())
@@ -128,7 +128,7 @@ class Keys:
 
 
 def main() -> None:
-    """Run as a module of Ansible's."""
+    """Run as an Ansible module."""
     spec = {
         "path": {"type": "path", "required": True},
         "group": {"type": "str", "default": "root"},
@@ -140,9 +140,7 @@ def main() -> None:
         keys = Keys(module, module.params)
         diff = list(keys.diff())
         for path in keys.exposed():
-            module.warn(
-                f"{path} is a secret that others could read or replace. If they may have, rotate the keys of the list"
-            )
+            module.warn(f"other users could read or replace the secret key {path}: rotate the keys of the remote list")
         if diff and not module.check_mode:
             keys.apply()
         public_keys = keys.public_keys()

@@ -1,20 +1,19 @@
 #!/usr/bin/python3
-"""What each host has of which system: documentation of the action of the same name, which runs on the control node."""
+"""The systems of every host: documentation of the action of the same name, which runs on the control node."""
 
 DOCUMENTATION = """
 module: fleet_systems
-short_description: What each host has of which system, and a digest of all that describes it
+short_description: The systems of every host, their state there, and a digest of their description
 description:
-  - A system is a role with C(meta/host_state.yml), which names its hosts (C(groups), or C(localhost)), what it has on
-    them (as the module C(host_state) takes it), other systems on which it depends (C(needs)), roles that are no system
-    and that it takes in (C(uses)), and files outside of the role that describe it (C(sources)).
-  - The digest is of the role's files and those of the roles that it uses, of the playbooks and plugins, and of the
-    variables of its hosts, those whose names begin with the name of one of these roles, without what tasks of the run
-    have set or registered.
-  - C(whole) tells whether the run plays everything everywhere, without C(--limit), C(--tags) and the like.
+  - A system is a role with C(meta/host_state.yml). This file lists its hosts (C(groups), or C(localhost)), its state on
+    them (in the format of the module C(host_state)), the systems that it depends on (C(needs)), the roles that it uses
+    and that are not systems (C(uses)), and files outside of the role that belong to it (C(sources)).
+  - The digest covers the files of these roles, the playbooks and plugins, and the variables of the system's hosts whose
+    names have one of these roles as prefix, except facts and registered results of the run.
+  - C(whole) tells whether the run executes every task on every host, without C(--limit), C(--tags) and the like.
 options:
   root: {type: path, required: true, description: Folder of the checkout.}
-  systems: {type: list, elements: str, default: [], description: Which systems; all of them if empty.}
+  systems: {type: list, elements: str, default: [], description: Systems to read; empty for all.}
 author: frota
 """
 
@@ -25,9 +24,9 @@ EXAMPLES = """
 """
 
 RETURN = """
-hosts: {type: dict, returned: success, description: Host -> system -> what C(host_state) takes.}
+hosts: {type: dict, returned: success, description: Host -> system -> options of C(host_state).}
 members: {type: dict, returned: success, description: System -> its hosts.}
 needs: {type: dict, returned: success, description: System -> systems that it depends on.}
-changes: {type: bool, returned: success, description: "Whether the run may change a host: C(--tags verify) may not."}
-whole: {type: bool, returned: success, description: Whether the run plays everything everywhere.}
+changes: {type: bool, returned: success, description: "Whether the run may change hosts; C(--tags verify) does not."}
+whole: {type: bool, returned: success, description: Whether the run executes every task on every host.}
 """

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""What every host has in common: packages, settings of systemd's own services, the local time."""
+"""The common base of every host: packages, drop-ins of systemd's services, the time zone."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -22,21 +22,21 @@ from ansible.module_utils.systemd_units import properties, seconds  # type: igno
 
 DOCUMENTATION = """
 module: host_base
-short_description: Packages, settings of systemd's own services, and the local time of a host
+short_description: Packages, drop-ins of systemd's services, and the time zone of a host
 description:
-  - Installs the Debian packages that are missing, replaces drop-ins that differ, sets the local time.
-  - Restarts exactly the services whose drop-in differs, that started before it last changed, or that do not run. A
-    restart that an interrupted run did not make is made by the next one. A service whose own conditions keep it from
-    running, such as the time client in a container, is left alone.
+  - Installs missing Debian packages, replaces changed drop-ins, sets the time zone.
+  - Restarts only the services whose drop-in changed, that started before its last change, or that are not active. So
+    the next run makes up for the restarts of an interrupted one. Does not restart a service whose start conditions are
+    not met, such as systemd-timesyncd in a container.
   - Check mode reports the same changes and the same C(diff) without making them.
 options:
   drop_ins:
     type: dict
     default: {}
-    description: "Service of systemd's, without C(systemd-) and C(.service), to content of its drop-in C(frota.conf)."
-  time_zone: {type: str, default: Etc/UTC, description: "Local time, as a file below C(/usr/share/zoneinfo)."}
+    description: "Service name without C(systemd-) and C(.service) to the content of its drop-in C(frota.conf)."
+  time_zone: {type: str, default: Etc/UTC, description: "Time zone, a file below C(/usr/share/zoneinfo)."}
   packages:
-    {type: list, elements: str, default: [], description: "Debian packages by their own names, not virtual ones."}
+    {type: list, elements: str, default: [], description: "Debian packages; no virtual ones."}
 author: frota
 """
 
@@ -63,26 +63,26 @@ def unit_of(service: str) -> str:
 
 
 def is_prevented(state: Mapping[str, str]) -> bool:
-    """Tell whether a unit does not run since its own conditions did not hold when it was last to start."""
+    """Tell whether a unit is inactive because its start conditions were not met."""
     tried = state["ActiveState"] == "inactive" and state["ConditionTimestamp"] != ""
     return tried and state["ConditionResult"] == "no"
 
 
 def lacking(packages: Iterable[str], listed: str) -> list[str]:
-    """Return the packages that are not installed, from lines `NAME STATUS` as dpkg-query prints them."""
+    """Return the packages that are not installed; `listed` are lines `NAME STATUS` of dpkg-query."""
     installed = {name for name, status in (line.split() for line in listed.splitlines()) if status == "installed"}
     return [name for name in packages if name not in installed]
 
 
 @dataclass
 class Plan:
-    """What differs from the host as it should be; `root` is the folder under which its files are."""
+    """The differences of a host from its desired state; `root` is the root folder of its files."""
 
     params: Mapping[str, Any]
     states: Mapping[str, Mapping[str, str]]
     lacking: list[str]
     root: Path = Path("/")
-    entries: list[Any] = field(init=False)  # that differ
+    entries: list[Any] = field(init=False)  # with differences
     restarted: list[str] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -111,7 +111,7 @@ class Plan:
 
     @property
     def diff(self) -> list[dict[str, str]]:
-        """Return every difference as Ansible's --diff shows it."""
+        """Return every difference in the format of Ansible's --diff."""
         found = [shown(Path("packages"), "", "".join(f"install {name}\n" for name in self.lacking))]
         found += [difference for entry in self.entries for difference in entry.diff()]
         before, after = link(self.local_time), str(self.zone)
@@ -121,7 +121,7 @@ class Plan:
         return [difference for difference in found if difference["before"] != difference["after"]]
 
     def apply(self) -> None:
-        """Make the files what they should be, and note them as no newer than now."""
+        """Apply the changes of files, and reset modification times in the future."""
         for entry in self.entries:
             entry.apply()
         if link(self.local_time) != str(self.zone):
@@ -130,7 +130,7 @@ class Plan:
 
 
 def look(module: AnsibleModule) -> Plan:
-    """Compare the host with what it should be."""
+    """Compare the host with its desired state."""
     packages, units = module.params["packages"], [unit_of(service) for service in module.params["drop_ins"]]
     form = "--showformat=${Package} ${db:Status-Status}\n"
     listed = module.run_command(["dpkg-query", "--show", form, *packages])[1] if packages else ""
@@ -147,7 +147,7 @@ def restart(module: AnsibleModule, units: Iterable[str]) -> None:
 
 
 def main() -> None:
-    """Run as a module of Ansible's."""
+    """Run as an Ansible module."""
     spec = {
         "drop_ins": {"type": "dict", "default": {}},
         "time_zone": {"type": "str", "default": "Etc/UTC"},
@@ -157,8 +157,8 @@ def main() -> None:
     plan = look(module)
     result = {"lacking": plan.lacking, "restarted": plan.restarted, "diff": plan.diff}
     if not plan.zone.exists():
-        module.fail_json(msg=f"There is no time zone {plan.params['time_zone']}: {plan.zone} is not on the host")
-    if not module.check_mode and not plan.lacking:  # the action plugin installs what is lacking, then calls again
+        module.fail_json(msg=f"Unknown time zone {plan.params['time_zone']}: {plan.zone} does not exist on the host")
+    if not module.check_mode and not plan.lacking:  # the action plugin installs missing packages, then calls again
         try:
             plan.apply()
             restart(module, plan.restarted)

@@ -1,16 +1,16 @@
 #!/usr/bin/python3
-"""Containers whose removal was interrupted, and that nobody can ask anything any more, are removed."""
+"""Remove the containers whose removal was interrupted, and that podman can neither inspect nor start."""
 
 from ansible.module_utils.basic import AnsibleModule  # type: ignore[import-untyped]  # Ansible carries no types
 
 DOCUMENTATION = """
 module: interrupted_removals
-short_description: Containers whose removal was interrupted are removed
+short_description: Remove containers whose removal was interrupted
 description:
-  - Looks only at containers with a label, since those of others may be on their way out at this moment.
+  - Considers only containers with a label, because others may be in a removal at the same time.
   - Check mode reports the same changes without making them.
 options:
-  executable: {type: path, required: true, description: The C(podman) to ask.}
+  executable: {type: path, required: true, description: The C(podman) executable.}
   label: {type: str, required: true, description: "Label of the containers, C(NAME=VALUE)."}
 author: frota
 """
@@ -22,12 +22,12 @@ EXAMPLES = """
 """
 
 RETURN = """
-removed: {type: list, elements: str, returned: success, description: Ids of what was, or would be, removed.}
+removed: {type: list, elements: str, returned: success, description: Ids of the removed containers.}
 """
 
 
 def main() -> None:
-    """Run as a module of Ansible's."""
+    """Run as an Ansible module."""
     spec = {"executable": {"type": "path", "required": True}, "label": {"type": "str", "required": True}}
     module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
     podman, label = module.params["executable"], module.params["label"]

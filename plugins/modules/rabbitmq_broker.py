@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""A running broker as it should be: its nodes, what is defined in it, and every queue on every node."""
+"""Configure a running RabbitMQ broker: cluster nodes, definitions, and quorum queue members on every node."""
 
 import json
 import os
@@ -21,25 +21,25 @@ from ansible.module_utils.rabbitmq_api import (  # type: ignore[import-untyped] 
 
 DOCUMENTATION = """
 module: rabbitmq_broker
-short_description: A running broker as it should be, its nodes, definitions and members of queues
+short_description: Cluster nodes, definitions and quorum queue members of a running RabbitMQ broker
 description:
-  - Runs on one node of the broker. Compares over the management API and changes exactly what differs.
-  - What is defined is made or changed. Users, their rights and policies that are not defined are removed; queues,
-    exchanges and bindings stay, for they may hold, or be on the way of, messages.
-  - Nodes that are not listed and do not run are forgotten; every quorum queue gets a member on every node that runs.
-  - The API lets in the user C(ansible), on loopback alone, by a password that is derived from the cluster's secret on
-    the host. A broker that does not know the user, or by another password, is told by its own command line, once.
-  - A broker that is as it should be costs no command of Erlang's. Check mode reports the same changes and the same
-    C(diff) without making them; of a broker that does not know the user, it can only report the user.
+  - Runs on one node of the broker. Compares over the management API and changes only what differs.
+  - Creates and changes definitions. Removes users, permissions and policies that are not defined; keeps queues,
+    exchanges and bindings, because messages may depend on them.
+  - Forgets stopped nodes that are not listed; adds a member of every quorum queue on every running node.
+  - Authenticates as the user C(ansible), only on loopback, with a password that is derived from the Erlang cookie. If
+    the broker does not accept this user, the module imports it with C(rabbitmqctl) first.
+  - A broker without differences costs no rabbitmqctl command. Check mode reports the same changes and the same C(diff)
+    without making them; if the broker does not accept the user, it reports only the user.
 options:
-  nodes: {type: list, elements: str, required: true, description: "Names of its nodes, C(rabbit@HOST)."}
-  present: {type: list, elements: str, default: [], description: Those of them that have to run in it now.}
+  nodes: {type: list, elements: str, required: true, description: "Names of the cluster's nodes, C(rabbit@HOST)."}
+  present: {type: list, elements: str, default: [], description: Nodes that have to be running members of the cluster.}
   lost:
     type: list
     elements: str
     default: []
-    description: Nodes that lost their disks. With any of these, they are forgotten and nothing else is done.
-  definitions: {type: dict, default: {}, description: "As C(rabbitmqctl export_definitions) has them."}
+    description: Nodes that lost their disks. If not empty, the module only forgets them.
+  definitions: {type: dict, default: {}, description: "Definitions in the format of C(rabbitmqctl export_definitions)."}
   port: {type: int, required: true, description: "Port of the management API, at 127.0.0.1."}
 author: frota
 """
@@ -52,16 +52,16 @@ EXAMPLES = """
 """
 
 RETURN = """
-changes: {type: list, elements: str, returned: success, description: "What was, or would be, changed, in words."}
+changes: {type: list, elements: str, returned: success, description: "Descriptions of what was, or would be, changed."}
 """
 
 Entry = dict[str, Any]
 Definitions = Mapping[str, list[Entry]]
-Run = Callable[[list[str]], tuple[int, str, str]]  # a command -> its exit status, output and complaints
+Run = Callable[[list[str]], tuple[int, str, str]]  # command -> exit status, stdout, stderr
 
 
 class Kind(NamedTuple):
-    """What makes an entry of a kind the same entry, what may differ then, and where it is deleted, if at all."""
+    """A kind of definition: its key, the values to compare, and the API path to delete it (empty: never deleted)."""
 
     key: tuple[str, ...]
     values: tuple[str, ...] = ()
@@ -79,13 +79,13 @@ KINDS = {
     "exchanges": Kind(("vhost", "name"), ("type", "durable")),
     "bindings": Kind(("vhost", "source", "destination")),
 }
-KNOWN_SECONDS = 120  # how long a broker may take to let a new user in
-GROW_SECONDS = 120  # how long queues may take to let new members in; each has its own election
-PAUSE_SECONDS = 0.5  # between two looks at what tells nobody that it has happened
+KNOWN_SECONDS = 120  # timeout until a broker accepts a new user
+GROW_SECONDS = 120  # timeout until all queues have their new members; each holds an election
+PAUSE_SECONDS = 0.5  # polling interval
 
 
 class Change(NamedTuple):
-    """An entry that is to be made or changed, or, without one that is wanted, to be removed."""
+    """An entry to create or change, or to remove if `wanted` is None."""
 
     kind: str
     found: Entry | None
@@ -99,11 +99,11 @@ class Change(NamedTuple):
 
     @property
     def resource(self) -> tuple[str, ...]:
-        """Where the API has the entry that is to be removed."""
+        """The API path of the entry to remove."""
         return tuple(part.format(**(self.found or {})) for part in KINDS[self.kind].resource)
 
     def shown(self, entry: Entry | None) -> str:
-        """Return an entry as --diff shows it: what is compared, and of a password only whether there is one."""
+        """Return an entry in the format of --diff, with a placeholder for its password hash."""
         if entry is None:
             return ""
         kind = KINDS[self.kind]
@@ -114,12 +114,12 @@ class Change(NamedTuple):
 
 
 def by_key(kind: str, entries: Iterable[Entry]) -> dict[tuple[Any, ...], Entry]:
-    """Index entries of a kind by what identifies them."""
+    """Index entries of a kind by their key."""
     return {tuple(entry[key] for key in KINDS[kind].key): entry for entry in entries}
 
 
 def compare(wanted: Definitions, found: Definitions) -> Iterator[Change]:
-    """Yield what differs: what has to be made or changed first, then what has to be removed."""
+    """Yield the differences, first the entries to create or change, then those to remove."""
     unwanted = []
     for name, kind in KINDS.items():
         there, defined = by_key(name, found.get(name, [])), by_key(name, wanted.get(name, []))
@@ -132,27 +132,27 @@ def compare(wanted: Definitions, found: Definitions) -> Iterator[Change]:
 
 
 def lacking(queues: Iterable[Entry], running: set[str]) -> list[tuple[str, str]]:
-    """Return the virtual hosts and the running nodes on which a quorum queue of theirs has no member."""
+    """Return pairs of virtual host and running node where a quorum queue lacks a member."""
     quorum = [queue for queue in queues if queue.get("type") == "quorum"]
     return sorted({(queue["vhost"], node) for queue in quorum for node in running - set(queue["members"])})
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What differs from the broker as it should be."""
+    """The differences of the broker from its desired state."""
 
     forgotten: list[str]
     changes: list[Change] = field(default_factory=list)
     grown: list[tuple[str, str]] = field(default_factory=list)
 
     def words(self) -> list[str]:
-        """Return every change, a line each."""
+        """Return a description of every change."""
         forgets = [f"forget {node}" for node in self.forgotten]
         grows = [f"members on {node} for the queues of {vhost}" for vhost, node in self.grown]
         return [*forgets, *(change.words for change in self.changes), *grows]
 
     def diff(self) -> Entry:
-        """Return every change as Ansible's --diff shows it."""
+        """Return every change in the format of Ansible's --diff."""
         before = [f"node: {node}\n" for node in self.forgotten]
         before += [change.shown(change.found) for change in self.changes]
         after = [change.shown(change.wanted) for change in self.changes]
@@ -161,21 +161,21 @@ class Plan:
 
 
 class Broker:
-    """The broker of a node on this host."""
+    """The broker of this host's node."""
 
     def __init__(self, params: Mapping[str, Any], api: Api, run: Run) -> None:
         self._params, self._api, self._run = params, api, run
 
     def wanted(self) -> Definitions:
-        """Return what is to be defined, our own user with it. Raises ApiFault."""
+        """Return the desired definitions, including the module's user. Raises ApiFault."""
         definitions: Definitions = self._params["definitions"]
         users = definitions.get("users", [])
         if any(user["name"] == USER for user in users):
-            raise ApiFault(f"the user {USER} is the one that configures the broker: give yours another name")
+            raise ApiFault(f"the user name {USER} is reserved for the configuration of the broker: choose another name")
         return {**definitions, "users": [*users, self._api.user()]}
 
     def plan(self) -> Plan:
-        """Compare. Raises ApiFault."""
+        """Compare the broker with its desired state. Raises ApiFault."""
         nodes = {node["name"]: node["running"] for node in self._api.get("nodes", columns="name,running")}
         running, listed = {name for name, runs in nodes.items() if runs}, set(self._params["nodes"])
         if self._params["lost"]:
@@ -183,7 +183,7 @@ class Broker:
         if missing := set(self._params["present"]) - running:
             raise ApiFault(f"{', '.join(sorted(missing))}: not in the cluster of {', '.join(sorted(running))}")
         if strange := running - listed:
-            text = "no longer in the inventory, but running. Stop the broker there first"
+            text = "not in the inventory, but running. Stop the broker there first"
             raise ApiFault(f"{', '.join(sorted(strange))}: {text}")
         changes = list(compare(self.wanted(), self._api.get("definitions")))
         return Plan(sorted(set(nodes) - listed), changes, lacking(self._queues(), running))
@@ -200,21 +200,21 @@ class Broker:
                 defined.setdefault(change.kind, []).append(change.wanted)
         if defined:
             self._api.post("definitions", body=defined)
-        # Looked at anew: whoever makes a virtual host is given all rights in it.
+        # Compared again: the creator of a virtual host gets all permissions in it, which are removed here.
         for change in compare(self.wanted(), self._api.get("definitions")):
             if change.wanted is None:
                 self._api.delete(*change.resource)
         self._grow()
 
     def introduce(self) -> None:
-        """Let the broker know our user, through its own command line. Raises ApiFault."""
+        """Import the module's user with rabbitmqctl. Raises ApiFault."""
         user = pwd.getpwnam("rabbitmq")
         with tempfile.NamedTemporaryFile("w", dir="/run", prefix="rabbitmq-user-", encoding="utf-8") as file:
             json.dump({"users": [self._api.user()]}, file)
             file.flush()
             os.fchown(file.fileno(), user.pw_uid, user.pw_gid)
             self._rabbitmqctl("import_definitions", file.name)
-        self._wait(self._is_known, KNOWN_SECONDS, f"the broker does not let its new user {USER} in")
+        self._wait(self._is_known, KNOWN_SECONDS, f"the broker does not accept its new user {USER}")
 
     def _is_known(self) -> bool:
         try:
@@ -228,7 +228,7 @@ class Broker:
         return queues
 
     def _grow(self) -> None:
-        """Give every quorum queue a member on every node that runs."""
+        """Add a member of every quorum queue on every running node."""
 
         def grow() -> bool:
             nodes = {node["name"] for node in self._api.get("nodes", columns="name,running") if node["running"]}
@@ -246,7 +246,7 @@ class Broker:
         while not happened():
             if time.monotonic() > deadline:
                 raise ApiFault(reason)
-            time.sleep(PAUSE_SECONDS)  # nothing tells
+            time.sleep(PAUSE_SECONDS)  # RabbitMQ has no notification
 
     def _rabbitmqctl(self, *words: str) -> None:
         code, out, err = self._run(["rabbitmqctl", "--quiet", *words])
@@ -255,7 +255,7 @@ class Broker:
 
 
 def bring_about(broker: Broker, *, check: bool) -> dict[str, Any]:
-    """Make the broker what it should be, and return what the module tells. Raises ApiFault."""
+    """Apply the desired state to the broker and return the module's result. Raises ApiFault."""
     try:
         plan, introduced = broker.plan(), False
     except UnknownUserError:
@@ -273,7 +273,7 @@ def bring_about(broker: Broker, *, check: bool) -> dict[str, Any]:
 
 
 def port_in_use(run: Run) -> int:
-    """Return the port of the API of a node that still runs with older settings. Raises ApiFault."""
+    """Return the API port of a node that still runs with former settings. Raises ApiFault."""
     code, out, err = run(["rabbitmq-diagnostics", "--quiet", "listeners", "--formatter", "json"])
     found = [one["port"] for one in json.loads(out)["listeners"] if one["purpose"] == "HTTP API"] if code == 0 else []
     if not found:
@@ -283,7 +283,7 @@ def port_in_use(run: Run) -> int:
 
 
 def main() -> None:
-    """Run as a module of Ansible's."""
+    """Run as an Ansible module."""
     names: dict[str, Any] = {"type": "list", "elements": "str"}
     module = AnsibleModule(
         argument_spec={

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Whether a broker's node runs, starts at boot, raises no alarm and has its queues."""
+"""Check that a RabbitMQ node is running, enabled, without alarms, and has its queues."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -10,15 +10,15 @@ from ansible.module_utils.systemd_units import journal, properties  # type: igno
 
 DOCUMENTATION = """
 module: rabbitmq_health
-short_description: A broker's node runs, starts at boot, raises no alarm and has its queues
+short_description: Check that a RabbitMQ node is running, enabled, without alarms, and has its queues
 description:
-  - Fails with every fault that it finds and with the end of the broker's journal. Changes nothing.
-  - Asks systemd and the management API; starts no command of Erlang's.
+  - Fails with all faults and the end of the broker's journal. Changes nothing.
+  - Queries systemd and the management API; runs no rabbitmqctl command.
 options:
   node: {type: str, required: true, description: "Name of the node, C(rabbit@HOST)."}
   port: {type: int, required: true, description: "Port of the management API, at 127.0.0.1."}
-  vhost: {type: str, required: true, description: The virtual host of the queues.}
-  queues: {type: list, elements: str, default: [], description: Queues that have to be there.}
+  vhost: {type: str, required: true, description: Virtual host of the queues.}
+  queues: {type: list, elements: str, default: [], description: Queues that have to exist.}
 author: frota
 """
 
@@ -33,32 +33,32 @@ JOURNAL_LINES = 20
 
 
 def unit_faults(state: Mapping[str, str]) -> Iterator[str]:
-    """Yield what is wrong with the broker's unit, a sentence each."""
+    """Yield a message for each fault of the broker's unit."""
     if state["UnitFileState"] != "enabled":
-        yield f"{UNIT} does not start at boot"
+        yield f"{UNIT} is not enabled"
     if state["ActiveState"] not in ("active", "reloading"):
         yield f"{UNIT} is not active: {state['SubState']}"
 
 
 def node_faults(node: Mapping[str, Any], alarms: Mapping[str, Any]) -> Iterator[str]:
-    """Yield what is wrong with a node by its own account."""
+    """Yield a message for each fault that the node reports."""
     if not node["running"]:
-        yield f"{node['name']} does not run"
+        yield f"{node['name']} is not running"
     if node.get("being_drained"):
-        yield f"{node['name']} takes no clients: it was drained for a restart. Run: rabbitmq-upgrade revive"
+        yield f"{node['name']} is in maintenance mode and rejects clients. Run: rabbitmq-upgrade revive"
     if alarms["status"] != "ok":
         raised = ", ".join(sorted({str(alarm["resource"]) for alarm in alarms.get("alarms", [])}))
-        yield f"{node['name']} raises an alarm, so publishers wait: {raised or alarms.get('reason')} is short"
+        yield f"{node['name']} has an alarm that blocks publishers: {raised or alarms.get('reason')}"
 
 
 def queue_faults(wanted: Iterable[str], listed: Iterable[Mapping[str, Any]]) -> Iterator[str]:
-    """Yield a sentence for the queues that are not there."""
+    """Yield a message for missing queues."""
     if lacking := sorted(set(wanted) - {queue["name"] for queue in listed}):
-        yield f"there is no queue {', '.join(lacking)}: site.yml makes it"
+        yield f"missing queues: {', '.join(lacking)}. site.yml creates them"
 
 
 def faults(params: Mapping[str, Any], state: Mapping[str, str]) -> Iterator[str]:
-    """Yield all that is wrong, a sentence each."""
+    """Yield a message for each fault."""
     yield from unit_faults(state)
     if state["ActiveState"] not in ("active", "reloading"):
         return
@@ -73,7 +73,7 @@ def faults(params: Mapping[str, Any], state: Mapping[str, str]) -> Iterator[str]
 
 
 def main() -> None:
-    """Run as a module of Ansible's."""
+    """Run as an Ansible module."""
     spec = {
         "node": {"type": "str", "required": True},
         "port": {"type": "int", "required": True},
@@ -83,7 +83,7 @@ def main() -> None:
     module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
     state = properties(module, [UNIT], ["ActiveState", "SubState", "UnitFileState"])[UNIT]
     if found := list(faults(module.params, state)):
-        module.fail_json(msg=f"{'; '.join(found)}. The journal ends:\n{journal(module, UNIT, JOURNAL_LINES)}")
+        module.fail_json(msg=f"{'; '.join(found)}. End of the journal:\n{journal(module, UNIT, JOURNAL_LINES)}")
     module.exit_json(changed=False)
 
 

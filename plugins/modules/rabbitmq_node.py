@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""One node of a broker: its settings, and whether it runs with them."""
+"""Settings and state of a RabbitMQ node."""
 
 import pwd
 from collections.abc import Callable, Iterator, Mapping
@@ -26,15 +26,14 @@ from ansible.module_utils.systemd_units import (  # type: ignore[import-untyped]
 
 DOCUMENTATION = """
 module: rabbitmq_node
-short_description: One node of a broker, its settings and whether it runs with them
+short_description: Settings and state of a RabbitMQ node
 description:
-  - Writes the settings that differ, says what the node is, and starts or restarts it where that is asked for and
-    needed.
-  - The node's state is found on the host itself, by the times of its files and of its start, so that a restart that an
-    interrupted run did not make is made by the next one.
-  - Before a restart it waits until every queue has a majority without the node, and hands over what the node leads.
+  - Writes changed settings, reports the node's state, and starts or restarts the node if requested and necessary.
+  - Determines the node's state by the times of its files and of its start, so that the next run makes up for the
+    restart of an interrupted one.
+  - Before a restart, waits until every quorum queue keeps its quorum without the node, and drains the node.
   - Check mode reports the same changes and the same C(diff) without making them.
-  - A node that runs with its settings costs no command of Erlang's.
+  - A node that runs with its settings costs no rabbitmqctl command.
 options:
   node: {type: str, required: true, description: "Name of the node, C(rabbit@HOST)."}
   state:
@@ -42,14 +41,14 @@ options:
     choices: [configured, started, current]
     default: configured
     description:
-      - C(configured) writes the settings, save for a node that is not installed. C(started) starts a node that does not
-        run. C(current) does that too, and restarts a node that runs with older settings.
+      - C(configured) writes the settings if RabbitMQ is installed. C(started) starts a stopped node. C(current) does
+        the same, and restarts a node that runs with former settings.
   files:
     type: dict
     default: {}
-    description: Path of every file of settings to its content. A preview of C(current) has them to compare with.
-  live_files: {type: list, elements: path, default: [], description: Those of them that take no restart.}
-  cookie: {type: str, default: "", description: "Secret of the cluster, for a node that has stored nothing yet."}
+    description: Path of every settings file to its content. C(current) compares them in check mode.
+  live_files: {type: list, elements: path, default: [], description: Files whose change needs no restart.}
+  cookie: {type: str, default: "", description: "Erlang cookie, written to a node without data only."}
 author: frota
 """
 
@@ -66,17 +65,17 @@ node_state:
   type: str
   returned: success
   description:
-    - What the node was before it was started. C(bare) is not installed, C(blank) has stored nothing yet, C(stopped)
-      does not run, C(outdated) was started before its settings last changed, C(running) runs with them.
+    - State of the node before the module started it. C(bare), not installed; C(blank), without data; C(stopped), not
+      active; C(outdated), started before its settings last changed; C(running), active with its settings.
 newer:
   type: list
   elements: str
   returned: success
-  description: Why an outdated node is so.
+  description: Files that changed after the start of an outdated node.
 """
 
 UNIT, SOCKET = "rabbitmq-server.service", "epmd.socket"
-# A change in any of them takes a restart.
+# A change of any of these files needs a restart.
 READ_AT_START = (
     "etc/rabbitmq",
     f"etc/systemd/system/{UNIT}.d",
@@ -85,13 +84,13 @@ READ_AT_START = (
 )
 MODE = 0o644
 OWNER = "rabbitmq"
-STARTUP_SECONDS, QUORUM_SECONDS = 60, 300  # how long a node that is up may take to boot, and its queues to catch up
+STARTUP_SECONDS, QUORUM_SECONDS = 60, 300  # timeouts of a node's startup and of its queues' synchronization
 JOURNAL_LINES = 30
 
 
 @dataclass(frozen=True)
 class Node:
-    """The node as it should be; `root` is the folder under which the host's files are."""
+    """The desired state of the node; `root` is the root folder of the host's files."""
 
     params: Mapping[str, Any]
     root: Path = Path("/")
@@ -109,11 +108,11 @@ class Node:
         return not (self.root / "var/lib/rabbitmq/mnesia" / self.params["node"]).exists()
 
     def files(self) -> dict[Path, str]:
-        """Return every file with the content that it should have."""
+        """Return every file with its desired content."""
         return {self.root / path.lstrip("/"): text for path, text in self.params["files"].items()}
 
     def differing(self) -> dict[Path, str]:
-        """Return the files whose content differs, and the content that they should have."""
+        """Return the files whose content differs, with their desired content."""
         return {path: text for path, text in self.files().items() if content(path) != text}
 
     def loose(self) -> list[Path]:
@@ -121,15 +120,15 @@ class Node:
         return [path for path in self.files() if path.exists() and path.stat().st_mode & 0o7777 != MODE]
 
     def lacks_cookie(self) -> bool:
-        """Tell whether the secret is another one. A node that has something keeps the one that the others know."""
+        """Tell whether the cookie has to be written. A node with data keeps the cluster's cookie."""
         return bool(self.params["cookie"]) and self.is_blank and content(self.cookie_file) != self.params["cookie"]
 
     def newer(self, started: float) -> Iterator[str]:
-        """Yield what the node would read if it were started now, and has not read."""
+        """Yield the files that changed after the node's start, or another reason why it is outdated."""
         soon = datetime.now(UTC).timestamp() + AHEAD_SECONDS
         live = {self.root / path.lstrip("/") for path in self.params["live_files"]}
         if started > soon:
-            yield f"the clock was ahead when it was started: {datetime.fromtimestamp(started, UTC)}"
+            yield f"the clock was ahead at its start: {datetime.fromtimestamp(started, UTC)}"
         for path in self._read_at_start():
             if path not in live and started < path.lstat().st_mtime <= soon:
                 yield str(path)
@@ -140,7 +139,7 @@ class Node:
             yield from sorted(path for path in (place, *place.rglob("*")) if path.is_file())
 
     def state(self, shown: Mapping[str, str]) -> tuple[str, list[str]]:
-        """Return what the node is by its files and what systemd shows of its unit, and why it is outdated."""
+        """Return the node's state by its files and its unit's properties, and why it is outdated."""
         if not self.is_installed:
             return "bare", []
         if self.is_blank:
@@ -151,7 +150,7 @@ class Node:
         return ("outdated" if newer else "running"), newer
 
     def write(self) -> None:
-        """Make the files what they should be."""
+        """Write the files and the cookie."""
         for path, text in self.differing().items():
             if not path.parent.exists():
                 path.parent.mkdir()
@@ -165,7 +164,7 @@ class Node:
 
 
 def diff(node: Node, action: str) -> Iterator[dict[str, str]]:
-    """Yield every difference as Ansible's --diff shows it; of the secret, only that it is another one."""
+    """Yield every difference in the format of Ansible's --diff, without the cookie itself."""
     if action:
         yield {"before_header": "systemd", "after_header": "systemd", "before": "", "after": f"{action} {UNIT}\n"}
     if node.params["state"] != "configured":
@@ -175,18 +174,18 @@ def diff(node: Node, action: str) -> Iterator[dict[str, str]]:
     for path in node.loose():
         yield shown(path, f"mode {path.stat().st_mode & 0o7777:04o}\n", f"mode {MODE:04o}\n")
     if node.lacks_cookie():
-        yield shown(node.cookie_file, "", "the secret of the cluster\n")
+        yield shown(node.cookie_file, "", "the cookie of the cluster\n")
 
 
 def action_for(wanted: str, state: str) -> str:
-    """Return what has to be done to a node: start, restart, or nothing."""
+    """Return the action for a node, `start`, `restart` or empty."""
     if wanted != "configured" and state in ("blank", "stopped"):
         return "start"
     return "restart" if wanted == "current" and state == "outdated" else ""
 
 
 class Host:
-    """Runs the broker's and systemd's commands. Every method raises Fault."""
+    """Runs commands of RabbitMQ and systemd. Every method raises Fault."""
 
     def __init__(self, module: AnsibleModule) -> None:
         self._module = module
@@ -196,25 +195,25 @@ class Host:
         return found
 
     def start(self) -> None:
-        """Run the node with the settings that are there; come back when it serves clients."""
+        """Start the node with the current settings; return when it serves clients."""
         self._run("systemctl", "daemon-reload")
         self._run("systemctl", "stop", UNIT, "epmd.service", SOCKET)
-        self._module.run_command(["epmd", "-kill"])  # one that a command started, before the settings were there
+        self._module.run_command(["epmd", "-kill"])  # an epmd that a command started before the settings existed
         self._run("systemctl", "start", SOCKET)
         self._run("systemctl", "enable", "--quiet", UNIT, SOCKET)
         try:
             self._run("systemctl", "start", UNIT)
         except Fault as fault:
             said = journal(self._module, UNIT, JOURNAL_LINES)
-            raise Fault(f"the broker does not start. Its journal ends:\n{said}") from fault
+            raise Fault(f"the broker does not start. End of its journal:\n{said}") from fault
 
     def restart(self) -> None:
-        """Wait until the others can do without this node, let it hand over what it leads, and start it anew."""
+        """Wait until all queues keep their quorum without this node, drain it, and restart it."""
         if self._succeeds("rabbitmqctl", "--quiet", "await_startup", "--timeout", str(STARTUP_SECONDS)):
             waiting = ["await_online_quorum_plus_one", "--timeout", str(QUORUM_SECONDS)]
             if not self._succeeds("rabbitmq-upgrade", "--quiet", *waiting):
-                reason = "a queue would have no majority without this node, so it was not restarted"
-                raise Fault(f"{reason}: see rabbitmqctl cluster_status, start the node that is missing, run this again")
+                reason = "not restarted, because a queue would lose its quorum without this node"
+                raise Fault(f"{reason}: see rabbitmqctl cluster_status, start the missing node, and run this again")
             self._run("rabbitmq-upgrade", "--quiet", "drain")
         self.start()
 
@@ -228,7 +227,7 @@ class Host:
 
 
 def bring_about(node: Node, host: Host, *, check: bool) -> dict[str, Any]:
-    """Make the node what it should be, and return what the module tells. Raises Fault."""
+    """Apply the desired state to the node and return the module's result. Raises Fault."""
     state, newer = node.state(host.properties())
     action = action_for(node.params["state"], state)
     differences = list(diff(node, action))
@@ -244,7 +243,7 @@ def bring_about(node: Node, host: Host, *, check: bool) -> dict[str, Any]:
 
 
 def main() -> None:
-    """Run as a module of Ansible's."""
+    """Run as an Ansible module."""
     module = AnsibleModule(
         argument_spec={
             "node": {"type": "str", "required": True},

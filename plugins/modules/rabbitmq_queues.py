@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""The queues of a broker and how many messages and consumers each has."""
+"""The queues of a RabbitMQ broker with their numbers of messages and consumers."""
 
 from collections import Counter
 from typing import Any
@@ -9,11 +9,11 @@ from ansible.module_utils.rabbitmq_api import Api, ApiFault  # type: ignore[impo
 
 DOCUMENTATION = """
 module: rabbitmq_queues
-short_description: The queues of a broker, with their messages and consumers
+short_description: The queues of a RabbitMQ broker with their numbers of messages and consumers
 description:
-  - Asks the management API of the node on the host; starts no command of Erlang's. Changes nothing.
+  - Queries the management API of the host's node; runs no rabbitmqctl command. Changes nothing.
 options:
-  vhost: {type: str, required: true, description: The virtual host.}
+  vhost: {type: str, required: true, description: Virtual host.}
   port: {type: int, required: true, description: "Port of the management API, at 127.0.0.1."}
 author: frota
 """
@@ -27,7 +27,7 @@ RETURN = """
 queues:
   type: dict
   returned: success
-  description: Name of each queue to its messages, those that are C(ready) or C(unacknowledged), and its C(consumers).
+  description: Queue to its numbers of C(messages), C(ready) and C(unacknowledged) ones, and C(consumers).
   sample: {work: {messages: 3, ready: 1, unacknowledged: 2, consumers: 1}}
 """
 
@@ -35,11 +35,11 @@ COUNTS = {"messages": "messages", "ready": "messages_ready", "unacknowledged": "
 
 
 def counted(listed: list[dict[str, Any]], consumers: list[dict[str, Any]]) -> dict[str, dict[str, int]]:
-    """Return what is told of each queue. Raises ApiFault for one without a count: its leader is just being elected."""
+    """Return the counts of each queue. Raises ApiFault for a queue without a count, during its leader election."""
     readers = Counter(consumer["queue"]["name"] for consumer in consumers)
     for queue in listed:
         if any(key not in queue for key in COUNTS.values()):
-            raise ApiFault(f"{queue['name']} has no count of its messages at the moment: ask again")
+            raise ApiFault(f"{queue['name']} has no count of its messages during a leader election: run this again")
     return {
         queue["name"]: {**{name: queue[key] for name, key in COUNTS.items()}, "consumers": readers[queue["name"]]}
         for queue in listed
@@ -47,12 +47,12 @@ def counted(listed: list[dict[str, Any]], consumers: list[dict[str, Any]]) -> di
 
 
 def main() -> None:
-    """Run as a module of Ansible's."""
+    """Run as an Ansible module."""
     spec = {"vhost": {"type": "str", "required": True}, "port": {"type": "int", "required": True}}
     module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
     api, vhost = Api(module.params["port"]), module.params["vhost"]
     try:
-        # As the queues count themselves; the statistics of the management pages are seconds behind, and may lack some.
+        # The queues' own totals; the management statistics are seconds late and may be incomplete.
         listed = api.get("queues", vhost, disable_stats="true", enable_queue_totals="true")
         queues = counted(listed, api.get("consumers", vhost))
     except ApiFault as fault:

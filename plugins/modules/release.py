@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""A release beside the others on a host, on top of libraries that releases share. Offline."""
+"""Install a release beside the others on a host, with libraries that releases share, without network access."""
 
 import os
 import shutil
@@ -15,18 +15,18 @@ from ansible.module_utils.installed_releases import installed  # type: ignore[im
 
 DOCUMENTATION = """
 module: release
-short_description: A release installed beside the ones that are there, offline
+short_description: Install a release beside the existing ones, without network access
 description:
-  - Sends the archives that the host lacks and installs them under C(HOME/libraries) and C(HOME/releases). Each is there
-    under its name only when it is whole and on disk; neither C(current) nor anything that runs is changed.
-  - Keeps the last three releases, the one in use, and their libraries.
+  - Sends the missing archives and installs them under C(HOME/libraries) and C(HOME/releases). A folder is complete and
+    on disk when it has a file C(ready). Changes neither C(current) nor running services.
+  - Keeps the last three releases, the current one, and their libraries.
 options:
   home: {type: path, required: true, description: "Folder that holds C(libraries/), C(releases/) and C(current)."}
   release: {type: str, required: true, description: "Name of the release, C(VERSION-LIBRARIES-PROJECT)."}
-  archive: {type: path, required: true, description: Its archive on the control node; the libraries' is beside it.}
-  command: {type: str, default: "", description: Executable that people get on their path.}
+  archive: {type: path, required: true, description: Archive on the control node; that of the libraries is beside it.}
+  command: {type: str, default: "", description: Executable to link into C(/usr/local/bin).}
   archives:
-    {type: dict, default: {}, description: "Archives that were sent, name to file; the action plugin fills this in."}
+    {type: dict, default: {}, description: "Sent archives, name to file; set by the action plugin."}
 author: frota
 """
 
@@ -39,7 +39,7 @@ EXAMPLES = """
 """
 
 RETURN = """
-lacking: {type: list, elements: str, returned: success, description: Archives that the host lacks, or lacked.}
+lacking: {type: list, elements: str, returned: success, description: Archives that were, or would be, installed.}
 """
 
 KEPT = 3
@@ -63,11 +63,11 @@ class Home:
         self.libraries = self.folder / "libraries" / params["release"].split("-")[-2]
 
     def lacking(self) -> list[Path]:
-        """Return what has to be installed, the libraries first."""
+        """Return the folders to install, the libraries first."""
         return [path for path in (self.libraries, self.release) if not path.joinpath("ready").exists()]
 
     def superfluous(self) -> Iterator[Path]:
-        """Yield releases that are not kept, and the libraries of none that is."""
+        """Yield the releases to delete, and the libraries that no kept release uses."""
         releases = installed(self.folder)
         kept = {*releases[:KEPT], self.current.resolve(), self.release}
         yield from (path for path in releases if path not in kept)
@@ -76,19 +76,19 @@ class Home:
 
 
 def run(*words: object) -> str:
-    """Return what a command prints. Raises CalledProcessError."""
+    """Return a command's output. Raises CalledProcessError."""
     return subprocess.run([str(word) for word in words], check=True, capture_output=True, text=True).stdout.strip()
 
 
 def unpack(archive: str, folder: Path) -> None:
-    """Put what is in an archive in the folder's place."""
+    """Replace a folder by the content of an archive."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.parent.mkdir(parents=True, exist_ok=True)
     run("tar", "--extract", "--gzip", "--no-same-owner", "--file", archive, "--directory", folder.parent)
 
 
 def make_newest(folder: Path) -> None:
-    """Let a folder be the newest of its kind, also where another was made while the clock was ahead."""
+    """Make a folder the newest of its kind, even if the clock was ahead when another was created."""
     times = [path.stat().st_mtime for path in folder.parent.glob("*/ready")]
     newest = max([datetime.now(UTC).timestamp(), *(time + 1 for time in times)])
     folder.joinpath("ready").touch()
@@ -96,38 +96,38 @@ def make_newest(folder: Path) -> None:
 
 
 def ready(folder: Path) -> None:
-    """Say that a folder is whole, once it is on disk whatever happens to the host next."""
+    """Sync a folder to disk, then mark it as complete."""
     run("sync", "--file-system", folder)
     make_newest(folder)
 
 
 def compile_tree(folder: Path) -> None:
-    """Compile what is in a tree, where the control node could not."""
+    """Compile a tree unless the control node did."""
     if not any(folder.rglob("*.pyc")):
         run("python3", "-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", folder)
 
 
 def install_libraries(libraries: Path, archive: str) -> None:
-    """Make the libraries from their tree."""
+    """Install the libraries from their archive."""
     unpack(archive, libraries)
     compile_tree(libraries)
     ready(libraries)
 
 
 def install_release(release: Path, libraries: Path, archive: str) -> None:
-    """Make the release's tree a virtual environment that has the libraries too."""
+    """Install the release as a virtual environment that includes the libraries."""
     unpack(archive, release)
     compile_tree(release)
     run("python3", "-m", "venv", "--without-pip", release)
     packages = Path(run(release / "bin/python", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"))
-    # site(7) of Python: a folder named in such a file is searched as well.
+    # Python's site module adds the folders in .pth files to the path.
     packages.joinpath("libraries.pth").write_text(f"{libraries / packages.relative_to(release)}\n", encoding="utf-8")
     place_executables(release, packages)
     ready(release)
 
 
 def place_executables(release: Path, packages: Path) -> None:
-    """Write the executables that the release's packages declare, as pip does where it installs."""
+    """Write the executables of the packages' console_scripts, like pip."""
     for distribution in metadata.distributions(path=[str(packages)]):
         for entry in distribution.entry_points.select(group="console_scripts"):
             executable = release / "bin" / entry.name
@@ -137,22 +137,22 @@ def place_executables(release: Path, packages: Path) -> None:
 
 
 def install(home: Home, archives: Mapping[str, str]) -> None:
-    """Install what is lacking, and remove what is superfluous then."""
-    # A rollback from the new release goes back to the one in use, whatever was installed between the two.
+    """Install the sent archives, then delete superfluous releases and libraries."""
+    # A rollback from the new release leads to the current one, even if others were installed between them.
     if home.current.joinpath("ready").exists():
         make_newest(home.current.resolve())
     if home.libraries.name in archives:
         install_libraries(home.libraries, archives[home.libraries.name])
-    run("chmod", "--recursive", "a+rX", home.libraries)  # a former version may have made them for root alone
+    run("chmod", "--recursive", "a+rX", home.libraries)  # a former version may have made them readable by root only
     if home.release.name in archives:
         install_release(home.release, home.libraries, archives[home.release.name])
     for path in home.superfluous():
         shutil.rmtree(path)
-    shutil.rmtree(home.folder / "wheels", ignore_errors=True)  # what former versions installed from
+    shutil.rmtree(home.folder / "wheels", ignore_errors=True)  # left by former versions
 
 
 def place_command(home: Home, name: str, check_mode: bool) -> bool:
-    """Put a command on people's path; it leads to nothing until the first unit has switched to a release."""
+    """Link a command into /usr/local/bin; the link dangles until the first service switches to a release."""
     link, target = PATH / name, home.current / "bin" / name
     if not name or (link.is_symlink() and link.readlink() == target):
         return False
@@ -165,7 +165,7 @@ def place_command(home: Home, name: str, check_mode: bool) -> bool:
 
 
 def place_settings(folder: Path, check_mode: bool) -> bool:
-    """Have the folder of settings, that everybody may read."""
+    """Create the folder of settings, readable by everybody."""
     if folder.is_dir() and folder.stat().st_mode & 0o7777 == 0o755:
         return False
     if not check_mode:
@@ -175,7 +175,7 @@ def place_settings(folder: Path, check_mode: bool) -> bool:
 
 
 def main() -> None:
-    """Run as a module of Ansible's."""
+    """Run as an Ansible module."""
     spec = {
         "home": {"type": "path", "required": True},
         "release": {"type": "str", "required": True},
@@ -184,7 +184,7 @@ def main() -> None:
         "archives": {"type": "dict", "default": {}},
     }
     module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
-    os.umask(0o022)  # services with dynamic users read it, whatever the login's umask is
+    os.umask(0o022)  # readable by services with dynamic users, independent of the login's umask
     home, archives = Home(module.params), module.params["archives"]
     lacking = home.lacking()
     try:

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""The releases on a host, the one in use, and the units that run it."""
+"""The installed releases of a host, the current one, and the units that run it."""
 
 import re
 from pathlib import Path
@@ -10,9 +10,9 @@ from ansible.module_utils.installed_releases import installed  # type: ignore[im
 
 DOCUMENTATION = """
 module: releases
-short_description: The releases on a host, the one in use, and the units that run it
+short_description: The installed releases of a host, the current one, and the units that run it
 description:
-  - Reads only, in check mode too.
+  - Read-only.
 options:
   home: {type: path, required: true, description: "Folder that holds C(releases/) and the link C(current)."}
 author: frota
@@ -25,30 +25,30 @@ EXAMPLES = """
 """
 
 RETURN = """
-current: {type: str, returned: success, description: "Name of the release in use; empty: there is none."}
-releases: {type: list, elements: str, returned: success, description: "Names of all, the last installed first."}
-units: {type: list, elements: str, returned: success, description: "Names of the units that run the release in use."}
+current: {type: str, returned: success, description: "Name of the current release; empty if there is none."}
+releases: {type: list, elements: str, returned: success, description: "Names of the installed releases, newest first."}
+units: {type: list, elements: str, returned: success, description: "Names of the units that run the current release."}
 """
 
 SETTINGS = Path("/etc/frota")
-OF_A_UNIT = re.compile(r"^FROTA_RELEASE=", re.MULTILINE)  # other env files are of commands
+OF_A_UNIT = re.compile(r"^FROTA_RELEASE=", re.MULTILINE)  # env files of commands have none
 
 
 def units(settings: Path) -> list[str]:
-    """Return the units of ours, by their env files."""
+    """Return the units that have an env file with a release."""
     files = sorted(settings.glob("frota-*.env"))
     return [f"{file.stem}.service" for file in files if OF_A_UNIT.search(file.read_text(encoding="utf-8"))]
 
 
 def look(home: Path, settings: Path) -> dict[str, Any]:
-    """Return what is on the host."""
+    """Return the module's result."""
     current = home / "current"
     names = [path.name for path in installed(home)]
     return {"current": current.resolve().name if current.exists() else "", "releases": names, "units": units(settings)}
 
 
 def main() -> None:
-    """Run as a module of Ansible's."""
+    """Run as an Ansible module."""
     spec = {"home": {"type": "path", "required": True}}
     module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
     module.exit_json(changed=False, **look(Path(module.params["home"]), SETTINGS))

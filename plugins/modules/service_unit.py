@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Compare, check, write and start one service: its settings, unit, socket and release, in one task."""
+"""Compare, validate, write and start a service (settings, unit, socket and release) in one task."""
 
 import platform
 import shlex
@@ -31,30 +31,30 @@ from ansible.module_utils.systemd_units import (  # type: ignore[import-untyped]
 
 DOCUMENTATION = """
 module: service_unit
-short_description: One service of a release as systemd units
+short_description: A service of a release as systemd units
 description:
-  - Looks at the unit file, the socket, the env file of every instance, the link C(current) and the units' states, and
+  - Compares the unit file, the socket, the env file of every instance, the link C(current) and the units' states, and
     changes what differs.
-  - New settings are checked by the release that will read them before any file is replaced.
-  - Restarts exactly the units that started before their files or the release last changed, or that do not run, and
-    waits until they are ready. A restart that an interrupted run did not make is made by the next one.
-  - Stops instances that are not wanted and removes their settings.
+  - Validates new settings with the release that will read them before it replaces any file.
+  - Restarts only the units that started before the last change of their files or release, or that are not active, and
+    waits until they are ready. So the next run makes up for the restarts of an interrupted one.
+  - Stops and disables unwanted instances and deletes their env files.
   - Check mode reports the same changes and the same C(diff) without making them.
 options:
   name: {type: str, required: true, description: "Name of the unit, without C(@) and C(.service)."}
   home: {type: path, required: true, description: Folder that holds C(releases/) and the link C(current).}
   release: {type: str, required: true, description: Name of the release to run; it must be installed.}
   executable: {type: str, required: true, description: Executable of the release.}
-  arguments: {type: str, default: "", description: "Its arguments; C(%i) stands for the instance."}
+  arguments: {type: str, default: "", description: "Arguments of the executable; C(%i) is the instance name."}
   unit: {type: str, required: true, description: Content of the unit file.}
   socket: {type: str, default: "", description: Content of the socket's unit file; empty for a service without one.}
   settings:
     type: dict
     default: {}
-    description: Content of the env file, setting to value of one line; names are written in capitals behind C(prefix).
-  prefix: {type: str, default: "", description: First part of every key in the env file.}
-  instances: {type: dict, description: "Instances of a template unit and the settings of each; left out: a plain unit."}
-  restart_on: {type: list, elements: str, default: [], description: Digests of files read at start; others restart it.}
+    description: Content of the env file, setting to a one-line value; keys are C(prefix) and the name in capitals.
+  prefix: {type: str, default: "", description: Prefix of every key in the env file.}
+  instances: {type: dict, description: "Instances of a template unit, each with its settings; omit for a single unit."}
+  restart_on: {type: list, elements: str, default: [], description: Restart triggers, digests of files read at start.}
   checks_settings: {type: bool, default: true, description: "Whether the executable takes C(--env-file FILE --check)."}
 author: frota
 """
@@ -83,7 +83,7 @@ ESCAPED = str.maketrans({character: f"\\{character}" for character in '\\"$`'}) 
 
 
 class State(NamedTuple):
-    """What systemd says of a unit; `started` in seconds since 1970, 0 if it never was."""
+    """The state of a unit; `started` in seconds since 1970, 0 if it never started."""
 
     active: bool
     enabled: bool
@@ -93,7 +93,7 @@ class State(NamedTuple):
 
 @dataclass(frozen=True)
 class Service:
-    """The service as it should be; `root` is the folder under which the host's files are."""
+    """The desired state of the service; `root` is the root folder of the host's files."""
 
     params: Mapping[str, Any]
     root: Path = Path("/")
@@ -104,7 +104,7 @@ class Service:
 
     @property
     def instances(self) -> dict[str, dict[str, Any]]:
-        """Suffix of the unit's name -> settings of its own; a plain unit has one, without a suffix."""
+        """Suffix of the unit's name -> the instance's settings; a single unit has an empty suffix."""
         instances = self.params["instances"]
         return {"": {}} if instances is None else {f"@{name}": settings or {} for name, settings in instances.items()}
 
@@ -137,18 +137,18 @@ class Service:
         """Return the content of an instance's env file. Raises Fault for a value that is not one line."""
         lines = [
             "# Ansible managed",
-            "# Another release is another configuration: checked by its own code, then restarted.",
+            "# A change of the release changes this file, so the new release validates it and the unit restarts.",
             f"FROTA_RELEASE={self.params['release']}",
         ]
         if self.params["restart_on"]:
-            lines += ["# Digests of files that the service reads only when it starts."]
+            lines += ["# Digests of files that the service reads only at start."]
             lines += [f'FROTA_RESTART_ON="{" ".join(self.params["restart_on"])}"']
         own = {**self.params["settings"], **self.instances[suffix]}
         lines += [f'{self.params["prefix"]}{key.upper()}="{quoted(key, value)}"' for key, value in sorted(own.items())]
         return "".join(f"{line}\n" for line in lines)
 
     def files(self) -> dict[Path, str]:
-        """Return every file of the service with its content, the settings first."""
+        """Return every file of the service with its desired content, env files first."""
         wanted = {self.env_file(f"{self.name}{suffix}"): self.settings(suffix) for suffix in self.instances}
         wanted[self.unit_file(f"{self.name}.service")] = self.params["unit"]
         for socket in self.sockets:
@@ -156,26 +156,26 @@ class Service:
         return wanted
 
     def read_by(self, unit: str) -> list[Path]:
-        """Return what a unit reads when it starts: newer than its start means that it runs something older."""
+        """Return the files that a unit reads at start; a newer one means that the unit is outdated."""
         own = [] if unit.endswith(".socket") else [self.env_file(unit), self.current]
         return [self.unit_file(unit), *own]
 
     def unwanted(self) -> list[str]:
-        """Return the instances with settings on the host that should not be there."""
+        """Return the unwanted instances that have an env file on the host."""
         found = (path.name for path in (self.root / "etc/frota").glob(f"{self.name}@*.env"))
         return sorted({f"{name.removesuffix('.env')}.service" for name in found} - set(self.units))
 
     def check_command(self, suffix: str, file: Path) -> list[str]:
-        """Return the command by which the release checks an env file."""
+        """Return the release's command that validates an env file."""
         arguments = shlex.split(self.params["arguments"].replace("%i", suffix.removeprefix("@")))
         return [str(self.release / "bin" / self.params["executable"]), *arguments, "--env-file", str(file), "--check"]
 
 
 def quoted(key: str, value: Any) -> str:
-    """Return a value as it stands between the double quotes of an env file. Raises Fault."""
+    """Return a value escaped for the double quotes of an env file. Raises Fault if it has several lines."""
     text = str(value)
     if any(character in text for character in "\n\r\0"):
-        raise Fault(f"{key}={text!r}: a setting is text of one line")
+        raise Fault(f"{key}={text!r}: a setting must be a single line")
     return text.translate(ESCAPED)
 
 
@@ -191,11 +191,11 @@ def state_of(shown: Mapping[str, str]) -> State:
 
 @dataclass
 class Plan:
-    """What differs from the service as it should be, and which units that concerns."""
+    """The differences of the service from its desired state, and the affected units."""
 
     service: Service
     states: Mapping[str, State]
-    files: dict[Path, str] = field(init=False)  # whose content differs, and the content they should have
+    files: dict[Path, str] = field(init=False)  # path -> desired content, where it differs
     loose: list[Path] = field(init=False)  # right content, wrong mode or owner
     switches: bool = field(init=False)
     stopped: list[str] = field(init=False)
@@ -232,7 +232,7 @@ class Plan:
         return self.switches or self.reloads or any(listed)
 
     def diff(self) -> Iterator[dict[str, str]]:
-        """Yield every difference as Ansible's --diff shows it."""
+        """Yield every difference in the format of Ansible's --diff."""
         for path, text in self.files.items():
             yield shown(path, content(path) or "", text)
         for path in self.loose:
@@ -247,7 +247,7 @@ class Plan:
 
 
 class Host:
-    """Runs systemctl and the release's own check on the host. Every method raises Fault."""
+    """Runs systemctl and the release's validation on the host. Every method raises Fault."""
 
     def __init__(self, module: AnsibleModule) -> None:
         self._module = module
@@ -257,7 +257,7 @@ class Host:
         return {unit: state_of(shown[unit]) for unit in units}
 
     def check(self, service: Service, files: Iterable[Path]) -> None:
-        """Let the release check the settings that would replace others."""
+        """Validate the new settings with the release."""
         if self._module.check_mode and not service.release.exists():
             return
         for suffix in service.instances:
@@ -272,12 +272,12 @@ class Host:
             code, out, err = self._module.run_command(service.check_command(suffix, file))
         if code:
             reason = (err or out).strip()
-            raise Fault(f"{unit}: the release refuses the new settings, so nothing was changed:\n{reason}")
+            raise Fault(f"{unit}: the release rejects the new settings; nothing was changed:\n{reason}")
 
     def apply(self, plan: Plan) -> None:
         service = plan.service
         if not service.release.joinpath("ready").exists():
-            raise Fault(f"{service.release} is not installed: the entry point `release` of the role does that")
+            raise Fault(f"{service.release} is not installed: the entry point `release` of the role installs it")
         for path, text in plan.files.items():
             write(path, text, ours(MODE))
         for path in plan.loose:
@@ -304,7 +304,7 @@ class Host:
                 self._systemctl("restart", unit)
         except Fault as fault:
             said = journal(self._module, f"{service.name}*", JOURNAL_LINES)
-            text = f"{service.name} on {platform.node()} does not become ready:\n{fault}\nIts journal ends:\n{said}"
+            text = f"{service.name} on {platform.node()} does not become ready:\n{fault}\nEnd of its journal:\n{said}"
             raise Fault(text) from fault
 
     def _systemctl(self, *words: str) -> str:
@@ -315,7 +315,7 @@ class Host:
 
 
 def main() -> None:
-    """Run as a module of Ansible's."""
+    """Run as an Ansible module."""
     module = AnsibleModule(
         argument_spec={
             "name": {"type": "str", "required": True},

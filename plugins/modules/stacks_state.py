@@ -1,15 +1,15 @@
 #!/usr/bin/python3
-"""What AWS has of a fleet: documentation of the action of the same name, which runs on the control node."""
+"""The AWS resources of a fleet: documentation of the action of the same name, which runs on the control node."""
 
 DOCUMENTATION = """
 module: stacks_state
-short_description: What AWS has of a fleet, in a few quick questions
+short_description: The AWS resources of a fleet, in a few requests
 description:
-  - Asks for stacks, key pair, groups and instances in the run's own process, which has boto3 loaded for the inventory.
-  - An AWS of our own (with C(endpoint_url)) that does not answer has nothing; that is no error, for the run that asks
-    may be the one that makes it.
+  - Queries stacks, key pair, Auto Scaling groups and instances in Ansible's own process, which has boto3 loaded.
+  - An unreachable AWS with C(endpoint_url) (the embedded AWS) has no resources. This is not an error, because the same
+    run may create it later.
 options:
-  aws: {type: dict, required: true, description: "Region, endpoint and credentials, as amazon.aws takes them."}
+  aws: {type: dict, required: true, description: "Region, endpoint and credentials, named as in amazon.aws."}
   fleet: {type: str, required: true, description: Name of the fleet.}
 author: frota
 """
@@ -21,6 +21,6 @@ EXAMPLES = """
 """
 
 RETURN = """
-outputs: {type: dict, returned: success, description: "Stack -> its outputs, name to value."}
-found: {type: str, returned: success, description: "All that was found, as text; another text means a difference."}
+outputs: {type: dict, returned: success, description: "Stack -> outputs, name to value."}
+found: {type: str, returned: success, description: "All resources as text, to compare between runs."}
 """

@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Whether units run, start at boot, are well-formed and shut in."""
+"""Check that units are active, enabled, valid and sandboxed."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -9,13 +9,13 @@ from ansible.module_utils.systemd_units import journal, properties  # type: igno
 
 DOCUMENTATION = """
 module: unit_health
-short_description: Units run, start at boot, are well-formed and shut in
+short_description: Check that units are active, enabled, valid and sandboxed
 description:
-  - Fails with every fault that it finds and with the end of the journals of the units at fault. Changes nothing.
+  - Fails with all faults and the end of the faulty units' journals. Changes nothing.
 options:
   units: {type: list, elements: str, required: true, description: Full names of the units.}
   exposure:
-    {type: float, required: true, description: "What C(systemd-analyze security) may say at most: 0, shut in, to 10."}
+    {type: float, required: true, description: "Maximum exposure level of C(systemd-analyze security), 0 to 10."}
 author: frota
 """
 
@@ -32,29 +32,29 @@ JOURNAL_LINES = 10
 
 
 def state_faults(unit: str, state: Mapping[str, str]) -> Iterator[str]:
-    """Yield what is wrong with a unit's state, a sentence each."""
+    """Yield a message for each fault of a unit's state."""
     if state["ActiveState"] not in ("active", "reloading"):
         yield f"{unit} is not active: {state['SubState']}"
     if state["UnitFileState"] != "enabled":
-        yield f"{unit} does not start at boot"
+        yield f"{unit} is not enabled"
 
 
 def form_faults(unit: str, said: str) -> list[str]:
-    """Return what `systemd-analyze verify` prints about a unit: each line is a fault, though it exits 0."""
+    """Return the lines of `systemd-analyze verify` about a unit; each is a fault, although the exit status is 0."""
     name = re.split(r"[@.]", unit)[0]
     return [line for line in said.splitlines() if name in line]
 
 
 def exposure_fault(unit: str, said: str, most: float) -> str:
-    """Return what is wrong with the exposure that `systemd-analyze security` prints; empty where it is low."""
+    """Return a message if the exposure level of `systemd-analyze security` exceeds the limit, else an empty text."""
     found = LEVEL.search(said)
     if found and float(found[1]) <= most:
         return ""
-    return f"{unit} is exposed: {found[1] if found else 'unknown'}, at most {most:g} is allowed"
+    return f"{unit} has the exposure level {found[1] if found else 'unknown'}: expected at most {most:g}"
 
 
 def faults(module: AnsibleModule, unit: str, state: Mapping[str, str]) -> list[str]:
-    """Return all that is wrong with a unit, a sentence each."""
+    """Return a message for each fault of a unit."""
     _, out, err = module.run_command(["systemd-analyze", "verify", unit])
     found = [*state_faults(unit, state), *form_faults(unit, out + err)]
     if unit.endswith(".service"):
@@ -64,7 +64,7 @@ def faults(module: AnsibleModule, unit: str, state: Mapping[str, str]) -> list[s
 
 
 def main() -> None:
-    """Run as a module of Ansible's."""
+    """Run as an Ansible module."""
     spec = {
         "units": {"type": "list", "elements": "str", "required": True},
         "exposure": {"type": "float", "required": True},
@@ -77,7 +77,7 @@ def main() -> None:
     if wrong:
         sentences = "; ".join(sentence for unit in wrong for sentence in wrong[unit])
         journals = "\n".join(journal(module, unit, JOURNAL_LINES) for unit in wrong)
-        module.fail_json(msg=f"{sentences}. The journal ends:\n{journals}")
+        module.fail_json(msg=f"{sentences}. End of the journal:\n{journals}")
     module.exit_json(changed=False)
 
 

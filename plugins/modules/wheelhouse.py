@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Build, on the control node, the two archives from which hosts install a release offline."""
+"""Build the two archives of a release on the control node; hosts install them without network access."""
 
 import contextlib
 import hashlib
@@ -17,30 +17,30 @@ from ansible.module_utils.basic import AnsibleModule  # type: ignore[import-unty
 
 DOCUMENTATION = """
 module: wheelhouse
-short_description: Content-addressed archives of a release for the hosts' Python
+short_description: Build the content-addressed archives of a release for the hosts' Python
 description:
-  - Installs the wheels of a hash-locked requirements file for another Python and architecture into the tree
-    C(DEST/LIBRARIES.tar.gz), and a project of Python alone into the tree C(DEST/RELEASE.tar.gz). The twenty archives
-    that were used last are kept.
-  - Both names are digests of all that goes into them, so what has not changed is neither built nor sent again.
+  - Installs the wheels of a requirements file with hashes for the hosts' Python and architecture into the archive
+    C(DEST/LIBRARIES.tar.gz), and a pure Python project into C(DEST/RELEASE.tar.gz). Keeps the twenty archives that were
+    used last.
+  - Both names are digests of the inputs, so unchanged archives are neither rebuilt nor sent again.
 options:
-  requirements: {type: path, required: true, description: Hash-locked requirements file.}
+  requirements: {type: path, required: true, description: Requirements file with hashes.}
   project: {type: path, required: true, description: Folder of a Python project with a pyproject.toml.}
-  dest: {type: path, required: true, description: Folder of the archives.}
+  dest: {type: path, required: true, description: Destination folder of the archives.}
   python: {type: path, required: true, description: The control node's Python with pip and the project's build backend.}
   cache:
     type: path
     description:
-      - Folder that all checkouts of this machine share, with the twenty archives that were wanted last. In their names
-        is a digest of their content, too; what has another content is not used. Without it, or where it cannot be
-        written to, each checkout builds its own.
-  python_version: {type: str, required: true, description: The hosts' Python, such as 3.13.}
-  platforms: {type: list, elements: str, required: true, description: Wheel platform tags the hosts accept.}
+      - Folder that all checkouts of this machine share, with the twenty archives that were used last. Their names
+        include a digest of their content, which is verified. Without a writable cache each checkout builds its own
+        archives.
+  python_version: {type: str, required: true, description: Python version of the hosts, such as 3.13.}
+  platforms: {type: list, elements: str, required: true, description: Wheel platform tags that the hosts accept.}
   host_python:
     type: path
     description:
-      - Command C(FOLDER ARGUMENT...) that runs the hosts' Python on the control node, to compile both trees once for
-        all hosts. Without it each host compiles them.
+      - Command C(FOLDER ARGUMENT...) that runs the hosts' Python on the control node, to compile both archives once
+        for all hosts. Without it each host compiles them.
 author: frota
 """
 
@@ -56,18 +56,18 @@ EXAMPLES = """
 """
 
 RETURN = """
-release: {type: str, returned: always, description: "Name of the release, VERSION-LIBRARIES-PROJECT: two digests."}
-archive: {type: path, returned: always, description: The archive of the project; that of the libraries is beside it.}
+release: {type: str, returned: always, description: "Name of the release, VERSION-LIBRARIES-PROJECT, with two digests."}
+archive: {type: path, returned: always, description: Archive of the project; that of the libraries is beside it.}
 """
 
 
 DIGITS = 12
-# Archives; former releases are on the hosts. By number: by age, a clock that leaps ahead would remove them all.
+# Archives to keep. Counted instead of aged: a clock that jumps ahead would delete all.
 KEPT = 20
 
 
 def project_files(project: Path) -> list[Path]:
-    """What the project's wheel is made from, in a stable order."""
+    """Return the source files of the project's wheel in a stable order."""
     sources = (path for path in (project / "src").rglob("*") if path.is_file() and "__pycache__" not in path.parts)
     return [project / "pyproject.toml", *sorted(sources)]
 
@@ -80,7 +80,9 @@ def libraries_name(params: dict[str, Any]) -> str:
 
 def release_name(params: dict[str, Any], libraries: str) -> str:
     project = Path(params["project"])
-    digest = hashlib.sha256(b"installed tree")  # former versions sent a wheel under the digest of its files
+    digest = hashlib.sha256(
+        b"installed tree"
+    )  # differs from former versions, which sent a wheel under the digest of its files
     for path in project_files(project):
         content = path.read_bytes()
         digest.update(f"{path.relative_to(project)}\0{len(content)}\0".encode() + content)
@@ -89,7 +91,7 @@ def release_name(params: dict[str, Any], libraries: str) -> str:
 
 
 def gather_libraries(params: dict[str, Any], folder: Path) -> None:
-    """Install the libraries' wheels, those of the hosts' Python and architecture."""
+    """Install the libraries' wheels for the hosts' Python and architecture."""
     platforms = [f"--platform={platform}" for platform in params["platforms"]]
     python = f"--python-version={params['python_version']}"
     locked = ("--require-hashes", f"--requirement={params['requirements']}")
@@ -97,19 +99,19 @@ def gather_libraries(params: dict[str, Any], folder: Path) -> None:
 
 
 def gather_project(params: dict[str, Any], folder: Path) -> None:
-    """Build and install the project, which is of Python alone."""
+    """Build and install the project, which is pure Python."""
     install(params, folder, "--no-build-isolation", "--no-index", params["project"])
 
 
 def install(params: dict[str, Any], folder: Path, *what: str) -> None:
-    """Install into the folder as below a virtual environment, compiled where that is possible."""
+    """Install into the folder with the layout of a virtual environment, and compile if possible."""
     packages = folder / "lib" / f"python{params['python_version']}" / "site-packages"
-    # pip compares what a package asks for with the Python that it runs on itself.
+    # pip would compare a package's requires-python with its own Python.
     options = ("--quiet", "--no-deps", "--no-compile", "--ignore-requires-python", f"--target={packages}")
     pip(params, "install", *options, *what)
-    shutil.rmtree(packages / "bin", ignore_errors=True)  # commands that would run the control node's Python
+    shutil.rmtree(packages / "bin", ignore_errors=True)  # scripts for the control node's Python
     if can_compile(params):
-        # The tree is never edited, so its compiled files need not be compared with their sources at each import.
+        # The tree never changes, so Python need not compare compiled files with their sources at import.
         words = ("-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", str(packages))
         run((params["host_python"], str(folder), *words))
 
@@ -119,7 +121,7 @@ def can_compile(params: dict[str, Any]) -> bool:
 
 
 def prune(folder: Path, wanted: Iterable[Path]) -> None:
-    """Note that these archives were wanted, and remove all but those that were wanted last."""
+    """Mark archives as used, and delete all but the last used ones."""
     for archive in wanted:
         archive.touch()
     archives = sorted(folder.glob("*.tar*"), key=lambda path: path.stat().st_mtime, reverse=True)
@@ -136,7 +138,7 @@ def run(command: tuple[str, ...]) -> None:
 
 
 def pack(folder: Path, archive: Path) -> None:
-    """Write the archive under its name only when it is whole; another process may be writing the same one."""
+    """Write the archive atomically; another process may be writing the same one."""
     unfinished = folder.with_suffix(".unfinished")
     with tarfile.open(unfinished, "w:gz", compresslevel=3) as tar:
         tar.add(folder, arcname=archive.name.removesuffix(".tar.gz"), filter=readable)
@@ -144,7 +146,7 @@ def pack(folder: Path, archive: Path) -> None:
 
 
 def readable(member: tarfile.TarInfo) -> tarfile.TarInfo:
-    """Make an archive's files readable by every user of a host, whatever the umask here is."""
+    """Make an archive's files readable by every user of a host, independent of the umask."""
     member.mode |= 0o755 if member.isdir() or member.mode & 0o100 else 0o644
     member.uid = member.gid = 0
     member.uname = member.gname = "root"
@@ -152,32 +154,32 @@ def readable(member: tarfile.TarInfo) -> tarfile.TarInfo:
 
 
 class Cache:
-    """Archives that checkouts share, as NAME+DIGEST.tar.gz. Whatever goes wrong there costs no more than a build."""
+    """Archives that checkouts share, as NAME+DIGEST.tar.gz. Errors only cause a build."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
     def take(self, archive: Path) -> bool:
-        """Put an archive in its place; tell whether there is one that is as it was built."""
+        """Copy an archive from the cache; return False if there is no undamaged one."""
         for found in self._folder.glob(f"{self._stem(archive)}+*.tar.gz"):
             with contextlib.suppress(OSError), draft(archive) as unfinished:
                 shutil.copyfile(found, unfinished)
                 if self._named(archive, unfinished) == found:
                     unfinished.replace(archive)
-                    os.utime(found)  # wanted: it is among those that are kept
+                    os.utime(found)  # mark as used
                     return True
             found.unlink(missing_ok=True)
         return False
 
     def keep(self, archive: Path) -> None:
-        """Keep a copy for other checkouts, and of all the copies those that were wanted last."""
+        """Copy an archive to the cache, and delete all but the last used copies."""
         with contextlib.suppress(OSError):
             self._folder.mkdir(parents=True, exist_ok=True)
             named = self._named(archive, archive)
             with draft(named) as unfinished:
                 shutil.copyfile(archive, unfinished)
                 unfinished.replace(named)
-            # Drafts count, too: those that a power cut left are the oldest one day.
+            # Includes temporary files, so that leftovers of a power failure are deleted eventually.
             copies = sorted(self._folder.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
             for path in copies[KEPT:]:
                 path.unlink(missing_ok=True)
@@ -194,7 +196,7 @@ class Cache:
 
 @contextlib.contextmanager
 def draft(path: Path) -> Iterator[Path]:
-    """Give a path beside another, for what is to get its name when it is whole; what is left there is removed."""
+    """Yield a temporary path beside `path`, to be renamed when complete; delete what is left."""
     descriptor, name = tempfile.mkstemp(dir=path.parent, suffix=".unfinished")
     os.close(descriptor)
     try:

@@ -1,13 +1,13 @@
-"""mitogen's linear strategy, without the placement on CPUs that it does besides.
+"""mitogen's linear strategy without CPU affinity.
 
-On a machine of less than four CPUs mitogen keeps the first for itself, and on a larger one two. Whatever it starts
-inherits that: the playbook's workers, and the hosts of this machine with all that runs on them.
+mitogen reserves one CPU for itself, two on a machine of four CPUs or more. All child processes inherit this affinity:
+Ansible's workers, and the local hosts with all their processes.
 """
 
 import ansible_mitogen.affinity
 
-ansible_mitogen.affinity.policy = ansible_mitogen.affinity.Policy()  # places nothing; taken before any process starts
+ansible_mitogen.affinity.policy = ansible_mitogen.affinity.Policy()  # sets no affinity; before any process starts
 
-from ansible_mitogen.plugins.strategy.mitogen_linear import StrategyModule  # noqa: E402 -- the policy comes first
+from ansible_mitogen.plugins.strategy.mitogen_linear import StrategyModule  # noqa: E402 -- after the policy
 
 __all__ = ["StrategyModule"]

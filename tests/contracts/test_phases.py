@@ -71,7 +71,7 @@ def test_the_last_words_of_a_failure_are_what_failed_and_what_to_do(runs: list[P
     *_, failed, reason, advice = [line.strip() for line in runs[_BAD].output.splitlines() if line.strip()]
     assert failed.startswith("Failed in ")
     assert reason == "Second phase, localhost: the sentence that helps"
-    assert advice == "When that is mended, run this again: what is done stays done."
+    assert advice == "Fix this and run it again; finished steps are not repeated."
 
 
 def test_verbose_gives_the_output_of_ansible_itself(runs: list[Played]) -> None:

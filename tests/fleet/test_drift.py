@@ -15,7 +15,7 @@ from .fleet import Fleet, Played
 from .hosts import Host, until
 
 _RECORD = "/var/lib/frota/applied.json"
-_NO_RECORD = "no whole run has been recorded here since the last change"
+_NO_RECORD = "no whole run is recorded since the last change"
 _SETTINGS = "/etc/frota/frota-sensor-server.env"
 _CHANGED, _OLD, _NEW = ("-e", "sensors_max_errors=8"), 'SENSORS_MAX_ERRORS="10"', 'SENSORS_MAX_ERRORS="8"'
 _STOP = "systemctl stop frota-sensor-server.socket frota-sensor-server.service"
@@ -130,7 +130,7 @@ def test_what_was_changed_by_hand_is_seen_and_mended(fleet: Fleet, mended: Playe
 
 def test_a_certificate_near_its_end_is_seen_and_renewed(fleet: Fleet, mended: Played) -> None:
     host = fleet.image_workers[0]
-    assert mended.told(host.name, f"images: {_CERTIFICATE} ends within 30 days")
+    assert mended.told(host.name, f"images: {_CERTIFICATE} expires within 30 days")
     host.run(f"openssl x509 -checkend {30 * _DAY} -noout -in {_CERTIFICATE}")
 
 

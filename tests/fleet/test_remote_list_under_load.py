@@ -65,5 +65,5 @@ def test_no_client_sees_more_than_a_pause_while_all_keys_are_rotated_and_the_old
 
 
 def test_rotating_nobodys_keys_says_whose_could_be(fleet: Fleet) -> None:
-    with pytest.raises(AssertionError, match="Whose keys"):
+    with pytest.raises(AssertionError, match="Add -e rotate="):
         fleet.play("playbooks/rotate_list_keys.yml")

@@ -137,19 +137,19 @@ def _with(**params: Any) -> Callable[[Path, Path], dict[str, Any]]:
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
-        pytest.param(_outdated, "it ends within 30 days", id="near its end"),
-        pytest.param(_of_another_key, "the certificate is of another key", id="another key"),
-        pytest.param(_of_another_authority, "the authority is another", id="another authority"),
+        pytest.param(_outdated, "it expires within 30 days", id="near its end"),
+        pytest.param(_of_another_key, "the certificate is for another key", id="another key"),
+        pytest.param(_of_another_authority, "the authority differs", id="another authority"),
         pytest.param(_damaged, "the certificate cannot be read", id="damaged"),
-        pytest.param(_with(common_name="other"), "it names another", id="another name"),
+        pytest.param(_with(common_name="other"), "the common name differs", id="another name"),
         pytest.param(
             _with(addresses=["10.0.0.2"]),
-            "it is for other addresses: DNS:server.example.org, IP:10.0.0.1, IP:2001:db8::1",
+            "the addresses differ: DNS:server.example.org, IP:10.0.0.1, IP:2001:db8::1",
             id="other addresses",
         ),
         pytest.param(
             _with(addresses=[]),
-            "it is for other addresses: DNS:server.example.org, IP:10.0.0.1, IP:2001:db8::1",
+            "the addresses differ: DNS:server.example.org, IP:10.0.0.1, IP:2001:db8::1",
             id="no address any more",
         ),
     ],
@@ -270,6 +270,6 @@ def test_a_damaged_key_of_an_authority_is_never_replaced_and_the_sentence_says_w
     authority: Path, text: str
 ) -> None:
     (authority / "ca.key").write_text(text)
-    with pytest.raises(_AUTHORITY.Fault, match=r"Put the fleet's own back, or move .*/ca away"):
+    with pytest.raises(_AUTHORITY.Fault, match=r"Restore the fleet's key, or move .*/ca away"):
         _AUTHORITY.Authority(authority, "frota", 3650).diff()
     assert (authority / "ca.key").read_text() == text

@@ -51,7 +51,7 @@ def test_nothing_differs_from_what_was_just_recorded(folder: Path) -> None:
 def test_without_a_record_everything_differs(folder: Path) -> None:
     record = Record(folder)
     record.file.unlink()
-    assert record.differences() == ["no whole run has been recorded here since the last change"]
+    assert record.differences() == ["no whole run is recorded since the last change"]
 
 
 _DAMAGED = (b"", b"{", b"[]", b"\xff", b'{"one": {"inputs": "1"', b'{"one": 5}', b'{"one": {}}')
@@ -61,7 +61,7 @@ _DAMAGED = (b"", b"{", b"[]", b"\xff", b'{"one": {"inputs": "1"', b'{"one": 5}',
 def test_a_damaged_record_is_no_record(folder: Path, damaged: bytes) -> None:
     record = Record(folder)
     record.file.write_bytes(damaged)
-    assert record.differences() == ["no whole run has been recorded here since the last change"]
+    assert record.differences() == ["no whole run is recorded since the last change"]
 
 
 def _same_size_and_time(folder: Path) -> None:
@@ -118,7 +118,7 @@ def test_what_others_keep_in_a_folder_is_no_difference_of_the_folder(folder: Pat
 def test_other_inputs_are_a_difference(folder: Path) -> None:
     record = Record(folder)
     record.system["inputs"] = "2"
-    assert record.differences() == ["what is described has changed"]
+    assert record.differences() == ["the description has changed"]
 
 
 def test_a_command_that_prints_or_ends_otherwise_is_a_difference(folder: Path) -> None:
@@ -151,8 +151,8 @@ def test_what_others_found_is_compared(folder: Path) -> None:
     record = Record(folder)
     record.call("recorded", found={"one": "1 stack"})
     assert record.differences(found={"one": "1 stack"}) == []
-    assert record.differences(found={"one": "2 stacks"}) == ["what others found has changed"]
-    assert record.differences() == ["what others found is gone"]
+    assert record.differences(found={"one": "2 stacks"}) == ["the state found on the control node has changed"]
+    assert record.differences() == ["the state found on the control node is gone"]
 
 
 def test_what_a_probe_gives_is_compared_in_whatever_order(folder: Path) -> None:
@@ -209,13 +209,13 @@ def test_a_certificate_near_its_end_is_a_difference(folder: Path) -> None:
     ends = json.loads(record.file.read_text())["one"]["ends"][str(certificate)]
     assert abs(ends - time.time() - 40 * _DAY) < _DAY
     assert record.differences(days_left=30) == []
-    assert record.differences(days_left=41) == [f"{certificate} ends within 41 days"]
+    assert record.differences(days_left=41) == [f"{certificate} expires within 41 days"]
 
 
 def test_a_file_that_is_no_certificate_differs_on_every_run(folder: Path) -> None:
     (folder / "one.crt").write_text("rubbish")
     record = Record(folder, certificates=[f"{folder}/*.crt"])
-    assert record.differences() == [f"{folder}/one.crt ends within 30 days"]
+    assert record.differences() == [f"{folder}/one.crt expires within 30 days"]
 
 
 def test_a_system_that_is_forgotten_differs_and_the_others_do_not(folder: Path) -> None:

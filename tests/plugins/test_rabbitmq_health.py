@@ -17,7 +17,7 @@ _ALARM = {"status": "failed", "reason": "in effect", "alarms": [{"node": "rabbit
     ("state", "fault"),
     [
         ({}, []),
-        ({"UnitFileState": "disabled"}, ["rabbitmq-server.service does not start at boot"]),
+        ({"UnitFileState": "disabled"}, ["rabbitmq-server.service is not enabled"]),
         ({"ActiveState": "failed", "SubState": "failed"}, ["rabbitmq-server.service is not active: failed"]),
     ],
 )
@@ -29,8 +29,8 @@ def test_each_wrong_state_of_the_unit_is_a_sentence(state: dict[str, str], fault
     ("node", "alarms", "fault"),
     [
         ({}, {"status": "ok"}, []),
-        ({"running": False}, {"status": "ok"}, ["rabbit@one does not run"]),
-        ({}, _ALARM, ["rabbit@one raises an alarm, so publishers wait: memory is short"]),
+        ({"running": False}, {"status": "ok"}, ["rabbit@one is not running"]),
+        ({}, _ALARM, ["rabbit@one has an alarm that blocks publishers: memory"]),
     ],
 )
 def test_each_fault_of_a_node_is_a_sentence(node: dict[str, Any], alarms: dict[str, Any], fault: list[str]) -> None:
@@ -44,7 +44,7 @@ def test_a_node_that_was_drained_and_not_restarted_is_named_with_what_brings_it_
 
 def test_queues_that_are_not_there_are_named() -> None:
     assert list(_HEALTH.queue_faults(["b", "a", "c"], [{"name": "c"}, {"name": "d"}])) == [
-        "there is no queue a, b: site.yml makes it"
+        "missing queues: a, b. site.yml creates them"
     ]
     assert list(_HEALTH.queue_faults(["c"], [{"name": "c"}])) == []
 

@@ -134,7 +134,7 @@ def test_the_secret_is_given_to_a_node_that_has_nothing_and_kept_by_one_that_has
     assert not _node(root, cookie="secret").lacks_cookie()
     (root / "var/lib/rabbitmq/mnesia/rabbit@one").rmdir()
     node = _node(root, cookie="secret")
-    assert [shown["after"] for shown in _MODULE.diff(node, "")] == ["the secret of the cluster\n"]
+    assert [shown["after"] for shown in _MODULE.diff(node, "")] == ["the cookie of the cluster\n"]
     node.write()
     assert node.cookie_file.read_text() == "secret"
     assert node.cookie_file.stat().st_mode & 0o7777 == 0o400

@@ -144,7 +144,7 @@ def test_a_setting_is_read_back_by_a_shell_as_it_was_written(root: Path, text: s
 
 @pytest.mark.parametrize("text", ["a\nb", "a\0", "\r"])
 def test_a_setting_of_several_lines_is_refused_by_name(root: Path, text: str) -> None:
-    with pytest.raises(_MODULE.Fault, match=r"^text='.*': a setting is text of one line$"):
+    with pytest.raises(_MODULE.Fault, match=r"^text='.*': a setting must be a single line$"):
         _service(root, settings={"text": text}).files()
 
 

@@ -17,8 +17,8 @@ def test_a_unit_that_runs_and_starts_at_boot_has_no_fault() -> None:
     ("state", "fault"),
     [
         ({"ActiveState": "activating", "SubState": "auto-restart"}, f"{_UNIT} is not active: auto-restart"),
-        ({"UnitFileState": "disabled"}, f"{_UNIT} does not start at boot"),
-        ({"UnitFileState": ""}, f"{_UNIT} does not start at boot"),
+        ({"UnitFileState": "disabled"}, f"{_UNIT} is not enabled"),
+        ({"UnitFileState": ""}, f"{_UNIT} is not enabled"),
     ],
 )
 def test_each_wrong_state_is_a_sentence(state: dict[str, str], fault: str) -> None:
@@ -36,9 +36,9 @@ def test_a_line_about_the_unit_is_a_fault_of_its_form_and_one_about_another_is_n
         ("\u2192 Overall exposure level for frota-example@left.service: 1.4 OK \U0001f642", ""),
         (
             "\u2192 Overall exposure level for frota-example@left.service: 1.5 OK",
-            "is exposed: 1.5, at most 1.4 is allowed",
+            "has the exposure level 1.5: expected at most 1.4",
         ),
-        ("Failed to load", "is exposed: unknown, at most 1.4 is allowed"),
+        ("Failed to load", "has the exposure level unknown: expected at most 1.4"),
     ],
 )
 def test_an_exposure_above_the_limit_or_unknown_is_a_fault(said: str, fault: str) -> None:

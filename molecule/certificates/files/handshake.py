@@ -1,4 +1,4 @@
-"""Shake hands on loopback as the server and as a person of the host; print whom the server saw, or why it failed."""
+"""Run TLS handshakes on loopback as the server and as a user; print the client's name or the error."""
 
 import socket
 import ssl
@@ -9,7 +9,7 @@ AUTHORITY = f"{FOLDER}/certificates/ca.crt"
 
 
 def context(name: str, purpose: ssl.Purpose) -> ssl.SSLContext:
-    """Show the certificate of that name, if there is a name, and ask the other side for one of the authority's."""
+    """Return a context with the certificate `name`, if any, that requires a certificate of the CA from the peer."""
     made = ssl.create_default_context(purpose, cafile=AUTHORITY)
     made.verify_mode = ssl.CERT_REQUIRED
     if name:
@@ -18,7 +18,7 @@ def context(name: str, purpose: ssl.Purpose) -> ssl.SSLContext:
 
 
 def answer(listener: socket.socket) -> None:
-    """Tell one client who it is."""
+    """Send one client its common name."""
     connection, _ = listener.accept()
     try:
         with context("server", ssl.Purpose.CLIENT_AUTH).wrap_socket(connection, server_side=True) as client:

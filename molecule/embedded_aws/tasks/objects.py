@@ -19,17 +19,17 @@ bucket, keys = {"Bucket": "molecule"}, [f"{number}.jpg" for number in range(200)
 
 
 def body_of(key):
-    """Return 100 KB that are like no other object's."""
+    """Return 100 KB of unique content."""
     return hashlib.shake_256(key.encode()).digest(100_000)
 
 
 def write(key):
-    """Put an object where there is none."""
+    """Put an object unless it exists."""
     s3.put_object(**bucket, Key=key, Body=body_of(key), Metadata={"image-id": key}, IfNoneMatch="*")
 
 
 def differs(key):
-    """Tell whether an object is not as it was written."""
+    """Tell whether an object differs from what was written."""
     found = s3.get_object(**bucket, Key=key)
     return found["Body"].read() != body_of(key) or found["Metadata"] != {"image-id": key}
 

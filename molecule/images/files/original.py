@@ -1,4 +1,4 @@
-"""A client like the original's, in clear text: original.py HOST:PORT FILE NAME prints what it is answered."""
+"""A legacy client in clear text: original.py HOST:PORT FILE NAME prints the response."""
 
 import sys
 from pathlib import Path
@@ -9,7 +9,7 @@ from frota.images.proto import cloudimg_pb2
 
 
 def main(address: str, file: str, name: str) -> None:
-    """Send a file under a name of any kind."""
+    """Send a file under any name."""
     with grpc.insecure_channel(address) as channel:
         send = channel.unary_unary(
             "/cloudimg.ImageService/SendImage",

@@ -11,7 +11,7 @@ from PIL import Image
 
 
 def jpeg(side: int = 96) -> bytes:
-    """Return a JPEG that there was never before: some kilobytes of colour."""
+    """Return a unique colour JPEG of some kilobytes."""
     file = io.BytesIO()
     Image.frombytes("RGB", (side, side), os.urandom(3 * side * side)).save(file, "JPEG", quality=60)
     return file.getvalue()
@@ -37,7 +37,7 @@ def animated() -> bytes:
 
 
 def main(folder: Path, batches: int) -> None:
-    """Write them all."""
+    """Write all test images."""
     whole = jpeg()
     files = {
         "one/photo.jpg": jpeg(),
@@ -47,7 +47,7 @@ def main(folder: Path, batches: int) -> None:
         "poison/bomb.png": png(50_000, 50_000, bytes(50_001 * 1000)),
         "poison/renamed.jpg": b"Only words, by another name.\n",
         "poison/animated.gif": animated(),
-        # Looks like a PNG from outside, so that only a worker finds out.
+        # Has a valid PNG header, so that only a worker detects the error.
         "poison/broken.png": png(64, 64, b"\xff" * 100),
         "good.jpg": whole,
         "large.png": png(5000, 4000, b"".join(b"\0" + os.urandom(5000) for _ in range(4000))),

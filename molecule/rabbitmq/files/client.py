@@ -28,7 +28,7 @@ PERSISTENT = pika.BasicProperties(delivery_mode=2)
 
 
 def tls(user: str) -> ssl.SSLContext:
-    """Show the certificate of a user, or none."""
+    """Return a TLS context with the certificate of a user, or without one."""
     context = ssl.create_default_context(cafile="/etc/frota/certificates/ca.crt")
     if user:
         context.load_cert_chain(f"/etc/frota/certificates/{user}.crt", f"/etc/frota/credentials/{user}.key")
@@ -89,7 +89,7 @@ RIGHTS = {
 
 
 def attempt(name: str, act: Callable[[], object]) -> None:
-    """Print how something ended."""
+    """Run an operation and print its result."""
     try:
         act()
         print(f"{name}: yes")
@@ -99,7 +99,7 @@ def attempt(name: str, act: Callable[[], object]) -> None:
 
 
 def rights(broker: str) -> None:
-    """Let everybody try everything."""
+    """Try all operations as all users."""
     for user, acts in RIGHTS.items():
         for name, act in acts.items():
             attempt(f"{user} {name}", lambda user=user, act=act: act(connect(user, broker)))
@@ -126,7 +126,7 @@ def publish_for_ever(file: str, brokers: list[str]) -> None:
 
 
 def fill(count: str, broker: str) -> None:
-    """Publish so many messages, each confirmed."""
+    """Publish `count` messages, each with a confirm."""
     channel = connect("producer", broker)
     for number in range(int(count)):
         channel.basic_publish("", "work", str(number).encode(), PERSISTENT, mandatory=True)
@@ -159,7 +159,7 @@ def certificate(broker: str) -> None:
 
 
 def main(command: str, *arguments: str) -> None:
-    """Do what the arguments say."""
+    """Run the command of the arguments."""
     if command == "publish":
         publish_for_ever(arguments[0], list(arguments[1:]))
     else:

@@ -1,13 +1,13 @@
-"""Which release a fleet goes back to."""
+"""The release that a rollback switches to."""
 
 from typing import Any
 
 
 def former_release(hosts: list[dict[str, Any]]) -> str:
-    """Return the release before the newest one in use; empty if none was installed before it.
+    """Return the release installed before the newest current one; empty if there is none.
 
-    Each of `hosts` is what the module `releases` says there. After an upgrade that came to an end half way some hosts
-    still run the former one: they are to stay there.
+    `hosts` are the results of the module `releases`, one per host. After an interrupted upgrade some hosts still run
+    the former release; they keep it.
     """
     in_use = {host["current"] for host in hosts}
     # Which of two is newer, a host that has both knows. How many it has tells nothing: the oldest are removed.

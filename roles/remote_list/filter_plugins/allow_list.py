@@ -1,12 +1,12 @@
-"""Who may use the remote list."""
+"""The allow-list of the remote list: client names and their public keys."""
 
-SUFFIXES = ("", ".next")  # of the names of a client's key and of the one that is to follow it
+SUFFIXES = ("", ".next")  # of the names of a client's current key and of its next key
 
 
 def allow_list(clients: dict[str, list[str]], former: str) -> str:
     """Return NAME=KEY,NAME.next=KEY,… for the one or two keys of every client.
 
-    A client of which no key is known at the moment, such as a host that is down, keeps those that it has in `former`.
+    A client without a known key, such as an unreachable host, keeps its keys in `former`, the current allow-list.
     """
     before = dict(entry.split("=") for entry in former.split(",") if "=" in entry)
     now = {}

@@ -1,11 +1,11 @@
-"""What keeps the instances of the fleet from being hosts of it, each its own."""
+"""Faults in the tags of EC2 instances that prevent one inventory host per instance."""
 
 import re
 from collections import defaultdict
 from typing import Any
 
 LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
-# Hosts and groups of the inventory that no instance makes.
+# Names of inventory hosts and groups that do not come from instances.
 TAKEN = {"all", "ungrouped", "aws_ec2", "localhost", "local", "embedded-aws", "embedded_aws", "fleet", "remote"}
 POOL, GROUP = "FrotaPool", "aws:autoscaling:groupName"
 
@@ -13,51 +13,52 @@ Tags = dict[str, str]
 
 
 def tags(instance: dict[str, Any]) -> Tags:
-    """Return its tags, those that are given but empty left out."""
+    """Return the instance's tags without empty ones."""
     return {key: value for key, value in instance.get("tags", {}).items() if value}
 
 
 def name(instance: dict[str, Any]) -> str:
-    """Return the name that the inventory gives it, empty for none."""
+    """Return the instance's inventory name; empty for none."""
     told = tags(instance)
     return told.get("Name") or (f"{told[POOL]}-{instance['instance_id']}" if POOL in told else "")
 
 
 def roles_of(instance: dict[str, Any]) -> list[str]:
-    """Return the roles that it has, known or not."""
+    """Return the roles in the instance's tag FrotaRole, including unknown ones."""
     return tags(instance).get("FrotaRole", "").split()
 
 
 def naming_faults(instances: list[dict[str, Any]], roles: set[str]) -> list[str]:
-    """Say which instances have no name that a host can have, or the name of another."""
+    """Return a message for each instance with a missing, invalid or duplicate name."""
     faults, called = [], defaultdict(list)
     for one in instances:
         called[name(one).casefold()].append(one)
         if not name(one):
-            faults.append(f"{one['instance_id']} has no name: give it a tag Name of its own.")
+            faults.append(f"{one['instance_id']} has no name: give it a unique tag Name.")
         elif not LABEL.fullmatch(name(one)) or name(one) in TAKEN | (roles - set(roles_of(one))):
             faults.append(
                 f"{one['instance_id']} cannot be called {name(one)!r}: expected letters, digits, `-`, `.` and `_`, "
-                "63 at most, and not the name of a group of others. Give it another tag Name."
+                "at most 63, and not the name of another group. Change its tag Name."
             )
     return faults + [
-        f"{' and '.join(one['instance_id'] for one in same)} are all called {name(same[0])}. {advice(same)}"
+        f"{' and '.join(one['instance_id'] for one in same)} have the same name {name(same[0])}. {advice(same)}"
         for key, same in called.items()
         if key and len(same) > 1
     ]
 
 
 def advice(same: list[dict[str, Any]]) -> str:
-    """Say what to do about instances of one name."""
+    """Return how to fix instances with the same name."""
     if groups := sorted({tags(one)[GROUP] for one in same if GROUP in tags(one)}):
         return (
-            f"Take the tag Name off the Auto Scaling group {', '.join(groups)} and its instances, and give it {POOL}."
+            f"Remove the tag Name from the Auto Scaling group {', '.join(groups)} and its instances, "
+            f"and add the tag {POOL}."
         )
     return "Give each a unique tag Name, or terminate the superfluous ones."
 
 
 def role_faults(instances: list[dict[str, Any]], needs: dict[str, list[str]]) -> list[str]:
-    """Return the instances with an unknown role, and the roles that lack a host of another role."""
+    """Return a message for each instance with an unknown role, and for each role that misses a role it depends on."""
     faults, there = [], set()
     for one in instances:
         roles = roles_of(one)
@@ -65,11 +66,11 @@ def role_faults(instances: list[dict[str, Any]], needs: dict[str, list[str]]) ->
         if unknown := [role for role in roles if role not in needs] or ([] if roles else ["none"]):
             faults.append(
                 f"{name(one) or one['instance_id']} has the role {', '.join(unknown)}: expected in its tag FrotaRole "
-                f"one or more of {', '.join(sorted(needs))}, parted by spaces."
+                f"one or more of {', '.join(sorted(needs))}, separated by spaces."
             )
     for role in sorted(there & needs.keys()):
         faults += [
-            f"No instance that runs has the role {needed}, which {role} needs: start it, or launch one."
+            f"No running instance has the role {needed}, and {role} depends on it: start one or launch one."
             for needed in needs[role]
             if needed not in there
         ]
@@ -77,10 +78,10 @@ def role_faults(instances: list[dict[str, Any]], needs: dict[str, list[str]]) ->
 
 
 def instance_faults(instances: list[dict[str, Any]], needs: dict[str, list[str]]) -> list[str]:
-    """Return a sentence for everything that would make hosts merge, vanish or stay bare without a word.
+    """Return a message for each fault that would merge hosts, lose a host or leave it unconfigured.
 
-    `instances` are those that run, as amazon.aws.ec2_instance_info tells of them; `needs` has every role there is, with
-    the roles that it cannot do without.
+    `instances` have the format of amazon.aws.ec2_instance_info; those that are not running are ignored. `needs` maps
+    every role to the roles that it depends on.
     """
     there = [one for one in instances if one["state"]["name"] in ("pending", "running")]
     running = sorted(there, key=lambda one: one["instance_id"])
@@ -88,9 +89,9 @@ def instance_faults(instances: list[dict[str, Any]], needs: dict[str, list[str]]
 
 
 def instance_host(instance: dict[str, Any], packages: dict[str, list[str]]) -> dict[str, Any]:
-    """Return the host that stands for an instance without a fault on this machine, as role local_host takes it.
+    """Return an instance as an item of `local_host_hosts`. The instance has to be without faults.
 
-    `packages` are those that hosts of a role begin with.
+    `packages` maps a role to the Debian packages of its hosts' image.
     """
     own = sorted({package for role in roles_of(instance) for package in packages.get(role, ())})
     where = {"address": instance["private_ip_address"], "instance": instance["instance_id"]}

@@ -149,4 +149,4 @@ def test_an_answer_that_is_another_one_than_before_is_named(tmp_path: Path, caps
     first.ask("CreateVpc")
     first.path.write_text(first.path.read_text().replace("200 OK", "409 Conflict"))
     Started(tmp_path)
-    assert "request 0 (CreateVpc): 409 Conflict once, 200 OK now" in capsys.readouterr().err
+    assert "request 0 (CreateVpc): 409 Conflict before, 200 OK in the replay" in capsys.readouterr().err

@@ -1,1 +1,1 @@
-"""moto's server, with a memory on disk."""
+"""moto's server with persistent state."""

@@ -1,4 +1,4 @@
-"""Bodies of requests: a small one is part of the journal's line, a larger one is a file, named by its digest."""
+"""Request bodies: a small one is inline in its journal line, a larger one is a file named by its digest."""
 
 import os
 import tempfile
@@ -11,17 +11,17 @@ from threading import Lock
 from typing import BinaryIO
 
 INLINE = 16 * 1024  # bytes
-LARGEST = 256 * 1024 * 1024  # bytes; moto holds three copies of a body while it answers
+LARGEST = 256 * 1024 * 1024  # bytes; moto holds three copies of a body during a request
 _BLOCK = 1024 * 1024
 
 
 class BadBodyError(Exception):
-    """What is wrong with a body, as S3 calls it."""
+    """A rejected body; the message is the S3 error code."""
 
 
 @dataclass(frozen=True)
 class Body:
-    """A body that was taken in: `head` is all of it, or the beginning of what is in a file."""
+    """A received body. `head` is the whole body, or the first INLINE bytes of the file named `digest`."""
 
     head: bytes
     digest: str = ""
@@ -29,7 +29,7 @@ class Body:
 
 
 class Bodies:
-    """The files of a folder, each there for as long as somebody holds its body."""
+    """A folder of body files with reference counts; a file is deleted with its last reference."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -38,9 +38,9 @@ class Bodies:
         folder.mkdir(exist_ok=True)
 
     def take(self, stream: BinaryIO, length: int | None) -> Body:
-        """Read a body of so many bytes (None: to its end), and hold it. Raises BadBodyError.
+        """Read a body of `length` bytes (None: to the end of the stream) and add a reference. Raises BadBodyError.
 
-        A large one is on disk when this returns, however slowly it came: nobody else waits for it.
+        Syncs a large body to disk before it returns, without a lock, so a slow client delays no other request.
         """
         most = LARGEST + 1 if length is None else length
         if not 0 <= most <= LARGEST + 1:
@@ -65,25 +65,25 @@ class Bodies:
                 Path(file.name).unlink()
                 raise
         body = Body(head[:INLINE], digest.hexdigest(), size)
-        with self._lock:  # or a release might remove what is just put there
+        with self._lock:  # a concurrent release() of the same digest must not delete the new file
             self._holders[body.digest] += 1
             Path(file.name).replace(self._folder / body.digest)
         self._sync()
         return body
 
     def open(self, body: Body) -> BinaryIO:
-        """Return the body as something to read from. Raises FileNotFoundError."""
+        """Return the body as a stream. Raises FileNotFoundError."""
         return (self._folder / body.digest).open("rb") if body.digest else BytesIO(body.head)
 
     def known(self, digest: str, size: int) -> Body:
-        """Return the body of a file that is there, held. Raises FileNotFoundError."""
+        """Return the body of an existing file and add a reference. Raises FileNotFoundError."""
         with (self._folder / digest).open("rb") as file:
             head = file.read(INLINE)
         self._holders[digest] += 1
         return Body(head, digest, size)
 
     def release(self, body: Body) -> None:
-        """Let go of a body; nobody's file is removed."""
+        """Remove a reference to a body; delete its file with the last one."""
         if not body.digest:
             return
         with self._lock:
@@ -93,7 +93,7 @@ class Bodies:
                 (self._folder / body.digest).unlink()
 
     def sweep(self) -> None:
-        """Remove every file that nobody holds, such as one whose request never came to its end."""
+        """Delete every file without a reference, such as one of an interrupted request."""
         for path in self._folder.iterdir():
             if path.name not in self._holders:
                 path.unlink()
@@ -107,7 +107,7 @@ class Bodies:
 
 
 def _read(stream: BinaryIO, count: int) -> bytes:
-    """Read so many bytes, fewer only at the end. A peer that goes away or falls silent has ended."""
+    """Read `count` bytes, or fewer at the end. Raises BadBodyError if the peer disconnects or times out."""
     data = b""
     try:
         while len(data) < count and (piece := stream.read(count - len(data))):

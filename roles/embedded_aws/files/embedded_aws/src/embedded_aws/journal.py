@@ -1,4 +1,4 @@
-"""A file of JSON lines, each on disk before anybody hears of it."""
+"""A write-ahead log of JSON lines, each synced to disk before its response is sent."""
 
 import json
 import os
@@ -10,16 +10,16 @@ Line = dict[str, Any]
 
 
 class Journal:
-    """The file at `path`, made if there is none. Has one owner."""
+    """The log file at `path`, created if missing. Only one process may use it."""
 
     def __init__(self, path: Path) -> None:
         self._path, self._file = path, path.open("ab", buffering=0)
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        os.fsync(folder)  # a file that is new is not there for good before its folder says so
+        os.fsync(folder)  # a new file is durable only after a sync of its folder
         os.close(folder)
 
     def read(self) -> Iterator[Line]:
-        """Give all lines, one after another. Raises ValueError for one that is none; one that was cut off goes."""
+        """Yield all lines in order. Truncates a torn last line; raises ValueError for a malformed one."""
         whole = 0
         with self._path.open("rb") as file:
             for number, line in enumerate(file, 1):
@@ -37,7 +37,7 @@ class Journal:
         return found
 
     def append(self, line: Line) -> None:
-        """Write and sync one line. After an OSError only reading tells what the file holds."""
+        """Write and sync one line. After an OSError the file's content is unknown until it is read again."""
         data = json.dumps(line).encode() + b"\n"
         while data:
             data = data[self._file.write(data) :]

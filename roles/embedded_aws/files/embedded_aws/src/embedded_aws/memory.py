@@ -1,8 +1,8 @@
-"""A WSGI application that forgets nothing: what changes it is on disk before the answer leaves.
+"""WSGI middleware that makes moto's state persistent: a change is on disk before its response is sent.
 
-moto keeps its state in memory, and what it does depends on nothing but the requests and one random generator. So the
-requests that change something are kept in a journal, and done again, in order, at the next start. The generator is
-seeded before each of them, from the journal's name and the request's number: identifiers come out the same again.
+moto keeps its state in memory, and the state depends only on the requests and one random generator. So the middleware
+logs the requests that change state in a journal and replays them in order at the next start. It seeds the generator
+before each request from the journal's name and the request's number, so a replay generates the same identifiers.
 """
 
 import base64
@@ -23,14 +23,14 @@ Headers = list[tuple[str, str]]
 Application = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
 
 _QUESTION = re.compile(r"(?:Describe|Estimate|Get|Head|List|Lookup|Search|Validate)[A-Z]")
-_SCOPE = re.compile(r"Credential=[^/]+/[0-9]+/([^/]+/[^/]+)/")  # region and service that the request was signed for
+_SCOPE = re.compile(r"Credential=[^/]+/[0-9]+/([^/]+/[^/]+)/")  # region and service of the request's signature
 
 
 class Memory:
-    """The application, remembering.
+    """The application with persistent state.
 
-    `seed` seeds its random generator. `give_up` ends the process: what the application holds is not what the disk
-    holds any more, and only a new start makes them one again.
+    `seed` seeds its random generator. `give_up` ends the process after a failed write: memory and disk differ, and only
+    a replay at the next start makes them consistent.
     """
 
     def __init__(
@@ -43,17 +43,17 @@ class Memory:
     ) -> None:
         self._application, self._seed, self._give_up = application, seed, give_up
         self._journal, self._bodies = journal, bodies
-        self._name = ""  # of the journal: another one brings forth other identifiers
+        self._name = ""  # of the journal; part of the seed of all identifiers
         self._count = 0
         self._scopes: set[str] = set()
         self._objects = Objects()
-        self._held: dict[int, Body] = {}  # by the number of its request
-        self._one_at_a_time = Lock()  # or nobody would know their order
+        self._held: dict[int, Body] = {}  # request number -> body
+        self._one_at_a_time = Lock()  # the journal's order is the order of execution
 
     def recall(self, step: Callable[[], None] = lambda: None) -> int:
-        """Do again what the journal holds, save what is undone later on; return how many requests it holds.
+        """Replay the journal, except requests that a later one undoes; return its number of requests.
 
-        Calls `step` at each. Raises ValueError for damage.
+        Calls `step` after each request. Raises ValueError for a damaged journal.
         """
         undone: set[int] = set()
         for number, line in enumerate(self._journal.read(), -1):
@@ -79,12 +79,12 @@ class Memory:
         try:
             body = self._parse(line)
         except FileNotFoundError as error:
-            raise ValueError(f"the body of request {self._count} is gone: {error.filename}") from error
+            raise ValueError(f"the body of request {self._count} is missing: {error.filename}") from error
         if body.digest:
             self._held[self._count] = body
         status, _, _ = self._do(environ, body)
         if status != line["status"]:
-            text = f"request {self._count} ({_action(environ, body)}): {line['status']} once, {status} now"
+            text = f"request {self._count} ({_action(environ, body)}): {line['status']} before, {status} in the replay"
             print(text, file=sys.stderr)
 
     def _parse(self, line: Line) -> Body:
@@ -94,7 +94,7 @@ class Memory:
         return Body(data, size=len(data))
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> list[bytes]:
-        """Answer one request (PEP 3333)."""
+        """Handle one request (PEP 3333)."""
         try:
             body = self._take_body(environ)
         except BadBodyError as error:
@@ -103,7 +103,7 @@ class Memory:
         kept = {key: value for key, value in environ.items() if isinstance(value, str | dict)}
         with self._one_at_a_time:
             status, headers, answer = self._do(kept, body)
-            # The first request of a scope counts whatever it is: default networks and the like are made then.
+            # The first request of a scope is always logged: moto creates default VPCs and the like then.
             if not _is_question(kept, body) or _scope(kept) not in self._scopes:
                 self._keep(kept, body, status)
             else:
@@ -112,7 +112,7 @@ class Memory:
         return [answer]
 
     def _take_body(self, environ: Environ) -> Body:
-        """Read the whole body; afterwards the request says how long it is, even if it came in chunks."""
+        """Read the whole body; replace a chunked transfer encoding by CONTENT_LENGTH."""
         chunked = environ.pop("HTTP_TRANSFER_ENCODING", "") and environ.get("wsgi.input_terminated")
         body = self._bodies.take(environ["wsgi.input"], None if chunked else int(environ.get("CONTENT_LENGTH") or 0))
         if chunked:
@@ -135,7 +135,7 @@ class Memory:
         self._note(environ)
 
     def _do(self, kept: Environ, body: Body) -> tuple[str, Headers, bytes]:
-        """Let the application answer, in the same way the first time and every other time."""
+        """Run the application with a seeded generator, so that a replay has the same result."""
         self._seed(f"{self._name} {self._count}")
         begun: list[Any] = []
         with self._bodies.open(body) as stream:
@@ -160,7 +160,7 @@ class Memory:
 
 
 def _action(environ: Environ, body: Body) -> str:
-    """Return what is asked for: an action of the JSON or query protocols, a method of REST."""
+    """Return the action of a JSON or query protocol request, or the HTTP method."""
     if target := environ.get("HTTP_X_AMZ_TARGET"):
         return str(target).rpartition(".")[2]
     form = body.head.decode(errors="replace") if "x-www-form-urlencoded" in environ.get("CONTENT_TYPE", "") else ""
@@ -171,7 +171,7 @@ def _action(environ: Environ, body: Body) -> str:
 
 
 def _is_question(environ: Environ, body: Body) -> bool:
-    """Tell whether a request can change nothing."""
+    """Tell whether a request is read-only."""
     action = _action(environ, body)
     return action in ("GET", "HEAD", "OPTIONS") or _QUESTION.match(action) is not None
 

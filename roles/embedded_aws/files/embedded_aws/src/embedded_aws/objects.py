@@ -1,4 +1,4 @@
-"""Requests on objects of S3 that a later request undoes: they need not be done again, nor their bodies be kept."""
+"""S3 object requests that a later request undoes: the replay skips them, and their bodies are deleted."""
 
 from collections import defaultdict
 from typing import Any
@@ -6,20 +6,20 @@ from urllib.parse import parse_qs
 
 
 class Objects:
-    """What was asked of each object since it was last deleted, by the requests' numbers."""
+    """Numbers of the write requests for each object since its last deletion."""
 
     def __init__(self) -> None:
         self._asked: dict[str, list[tuple[int, str]]] = defaultdict(list)
         self._nothing_is_undone = False
 
     def note(self, number: int, scope: str, environ: dict[str, Any], status: str) -> list[int]:
-        """Take note of a request that was answered; return the numbers of those that it undoes."""
+        """Record a completed request; return the numbers of the requests that it undoes."""
         if not scope.endswith("/s3"):
             return []
         method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
         query = parse_qs(environ.get("QUERY_STRING", ""), keep_blank_values=True)
-        query.pop("x-id", None)  # only names the action
-        # A copy is made from what an object was, and a version outlives its deletion.
+        query.pop("x-id", None)  # the action's name, without effect
+        # A copy depends on former content, and versions survive a deletion.
         self._nothing_is_undone |= "HTTP_X_AMZ_COPY_SOURCE" in environ or "versioning" in query
         if "/" not in path.strip("/"):
             return []  # a bucket
@@ -29,7 +29,7 @@ class Objects:
         if method != "DELETE" or query or not status.startswith("204") or self._nothing_is_undone:
             return []
         former = self._asked.pop(path, [])
-        if upload:  # given up, whose parts nobody will see
+        if upload:  # aborted multipart upload
             self._asked[path] = [one for one in former if one[1] != upload]
             former = [one for one in former if one[1] == upload]
         return [number for number, _ in former]

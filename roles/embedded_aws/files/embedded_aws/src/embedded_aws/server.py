@@ -1,4 +1,4 @@
-"""The command: moto's server behind a memory."""
+"""The command: moto's server with persistent state."""
 
 import argparse
 import os
@@ -21,8 +21,8 @@ from embedded_aws.bodies import Bodies
 from embedded_aws.journal import Journal
 from embedded_aws.memory import Memory
 
-_EXIT_CONFIG = 78  # EX_CONFIG of sysexits.h: systemd is told not to try again
-_PATIENCE = 60  # seconds for a request to be recalled, and for a peer that falls silent
+_EXIT_CONFIG = 78  # EX_CONFIG of sysexits.h; RestartPreventExitStatus= of the unit
+_PATIENCE = 60  # timeout in seconds of one replayed request, and of a peer that sends nothing
 
 
 class _Handler(MotoRequestHandler):
@@ -30,16 +30,16 @@ class _Handler(MotoRequestHandler):
 
 
 def main() -> None:
-    """Recall, then serve until SIGTERM."""
+    """Replay the journal, then serve until SIGTERM."""
     parser = argparse.ArgumentParser(
         prog="embedded-aws",
-        description="An AWS API on this machine: moto's server, with a memory on disk. It checks no signature.",
+        description="An AWS API on this machine: moto's server with persistent state. It does not check signatures.",
         epilog="example: embedded-aws --port 4566 --state-dir /tmp/aws",
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (127.0.0.1)")
     parser.add_argument("--port", type=int, default=4566, help="port to listen on (4566)")
     folder = os.environ.get("STATE_DIRECTORY", "")
-    parser.add_argument("--state-dir", type=Path, default=folder, required=not folder, help="folder of its journal")
+    parser.add_argument("--state-dir", type=Path, default=folder, required=not folder, help="folder of the journal")
     arguments = parser.parse_args()
     state = arguments.state_dir
     state.mkdir(parents=True, exist_ok=True)
@@ -50,26 +50,26 @@ def main() -> None:
     journal, bodies = Journal(state / "requests.jsonl"), Bodies(state / "bodies")
     memory = Memory(application, mock_random.seed, journal, bodies, _give_up)
     try:
-        # Systemd does not wait for ever, but for as long as there is something to recall.
+        # Extends systemd's start timeout with each replayed request.
         recalled = memory.recall(step=lambda: _notify(f"EXTEND_TIMEOUT_USEC={_PATIENCE * 1_000_000}"))
     except ValueError as error:
-        print(f"{error}; put it right, or remove {state}/requests.jsonl to begin with an empty AWS", file=sys.stderr)
+        print(f"{error}; repair it, or remove {state}/requests.jsonl to start with empty state", file=sys.stderr)
         sys.exit(_EXIT_CONFIG)
     server = make_server(arguments.host, arguments.port, memory, threaded=True, request_handler=_Handler)
-    # In a thread of its own: it waits for the loop that the signal interrupts.
+    # In a thread: shutdown() waits for serve_forever(), which the signal handler interrupts.
     signal.signal(signal.SIGTERM, lambda *_: Thread(target=server.shutdown).start())
-    _notify(f"READY=1\nSTATUS=recalled {recalled} requests")
-    print(f"listening on {arguments.host}:{arguments.port}, {recalled} requests recalled", flush=True)
+    _notify(f"READY=1\nSTATUS=replayed {recalled} requests")
+    print(f"listening on {arguments.host}:{arguments.port}, {recalled} requests replayed", flush=True)
     server.serve_forever()
 
 
 def _give_up(error: OSError) -> None:
-    print(f"a change could not be kept, so it did not happen: {error}", flush=True)
+    print(f"cannot write the journal, the change is lost; exiting: {error}", flush=True)
     os._exit(1)
 
 
 def _notify(text: str) -> None:
-    """Tell the service manager, if there is one (sd_notify(3))."""
+    """Notify the service manager, if there is one (sd_notify(3))."""
     if address := os.environ.get("NOTIFY_SOCKET"):
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
             sender.sendto(text.encode(), address.replace("@", "\0", 1))

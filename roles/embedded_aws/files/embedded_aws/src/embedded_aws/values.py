@@ -1,4 +1,4 @@
-"""Where moto puts the values of objects: into files, opened only while they are read. By itself it fills its memory."""
+"""Patch for moto: store object values in files that are open only during reads and writes, not in memory."""
 
 import itertools
 import shutil
@@ -9,7 +9,7 @@ from moto.s3 import models
 
 
 def keep_in(folder: Path) -> None:
-    """Keep the values in an emptied folder; they do not outlive the process, which makes them anew."""
+    """Store the values in `folder`, which is emptied first: the replay of the journal writes them again."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     paths = (folder / str(number) for number in itertools.count())
@@ -18,28 +18,28 @@ def keep_in(folder: Path) -> None:
 
 
 class Value:
-    """A value in a file; as much of a file object as moto asks for."""
+    """A value in a file, with the part of the file interface that moto uses."""
 
     def __init__(self, path: Path) -> None:
         self._path, self._place = path, 0
 
     def seek(self, place: int) -> None:
-        """Go to a place."""
+        """Set the position."""
         self._place = place
 
     def truncate(self) -> None:
-        """Forget what is after the place."""
+        """Truncate at the position."""
         with self._path.open("ab") as file:
             file.truncate(self._place)
 
     def write(self, data: bytes) -> None:
-        """Write at the place."""
+        """Write at the position."""
         with self._path.open("r+b") as file:
             file.seek(self._place)
             self._place += file.write(data)
 
     def read(self, size: int = -1) -> bytes:
-        """Read from the place."""
+        """Read from the position."""
         with self._path.open("rb") as file:
             file.seek(self._place)
             data = file.read(size)
@@ -47,7 +47,7 @@ class Value:
         return data
 
     def close(self) -> None:
-        """Remove it."""
+        """Delete the file."""
         self._path.unlink(missing_ok=True)
 
     __del__ = close
