@@ -75,7 +75,7 @@ def test_arbitrary_bytes_never_raise_and_never_gather_beyond_the_limit(pieces: l
         events = framer.feed(piece)
         if any(isinstance(event, Bad) and event.fatal for event in events):
             return
-        assert len(framer.rest) <= messages.LONGEST
+        assert len(framer.rest) <= messages.MAX_LINE_BYTES
 
 
 def test_a_reading_byte_by_byte_is_one_reading_although_its_sign_is_two_bytes() -> None:

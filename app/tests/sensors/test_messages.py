@@ -27,7 +27,7 @@ def test_the_longest_reading_fits_the_limit_of_a_line() -> None:
     sensor = " ".join([wide * 32] + [wide * 16] * 3)
     text = f"{sensor} - {wide * 64}: -{'1' * 24}.{'1' * 24}e-99{wide * 8}/{wide * 7}"
     assert parser.is_reading(text)
-    assert len(text.encode()) <= messages.LONGEST
+    assert len(text.encode()) <= messages.MAX_LINE_BYTES
 
 
 def test_units_of_which_one_begins_another_are_refused_with_both_named() -> None:

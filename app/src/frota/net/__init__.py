@@ -1,1 +1,1 @@
-"""Sockets: addresses, listening."""
+"""Sockets: addresses, listening, the TCP server."""

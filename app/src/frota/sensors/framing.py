@@ -116,7 +116,7 @@ class Framer:
         if b"\n" in tail:
             self.native = True
             return self._native(rest)
-        if not text or tail or len(rest) > messages.LONGEST or not (reason := parser.reason_if_hopeless(text)):
+        if not text or tail or len(rest) > messages.MAX_LINE_BYTES or not (reason := parser.reason_if_hopeless(text)):
             return self._unfinished(rest, tail)
         end = parser.end_of_refused(text, self._known)
         if not end:  # what comes next may belong to it, and must not become the name of another sensor
@@ -136,7 +136,7 @@ class Framer:
     def _unfinished(self, rest: bytes, tail: bytes = b"") -> list[Event]:
         """Keep the beginning of a reading; refuse what can no longer become one."""
         self.rest = rest
-        if len(rest) > messages.LONGEST:
+        if len(rest) > messages.MAX_LINE_BYTES:
             return [Bad(messages.TOO_LONG, fatal=True)]
         return [Bad(messages.NOT_UTF8, fatal=True)] if tail and not _may_continue(tail) else []
 
@@ -177,7 +177,7 @@ def _line(line: bytes) -> tuple[messages.Reading, bytes] | Command | Bad | None:
     A blank line is nothing: many a client ends its last line twice.
     """
     line = line.strip(_HARMLESS_BYTES)
-    if len(line) > messages.LONGEST:
+    if len(line) > messages.MAX_LINE_BYTES:
         return Bad(messages.TOO_LONG, fatal=True)
     try:
         text = line.decode().strip(HARMLESS)

@@ -15,20 +15,20 @@ from typing import NamedTuple
 
 from frota.sensors import units
 
-LONGEST = 1024  # bytes of one line; no reading of the grammar below is longer
-GREATEST = 10**18 - 1  # number of a numbered client's reading; there is room for it in 8 bytes, and in SQLite
+MAX_LINE_BYTES = 1024  # bytes of one line; no reading of the grammar below is longer
+MAX_NUMBER = 10**18 - 1  # number of a numbered client's reading; there is room for it in 8 bytes, and in SQLite
 ANSWER = b"Dados recebidos com sucesso."
 ERROR = "Erro: "
 MALFORMED = "leitura inválida"  # begins every answer to a line that will never be a reading, however often it is sent
 INVALID = f'{MALFORMED}, esperava por exemplo "Sensor1 - Temperatura: 25.34°C"'
 HTTP = "isto não é um servidor HTTP, e sim de sensores; esperava uma leitura por linha"
-TOO_LONG = f"leitura longa demais, o máximo é {LONGEST} bytes"
+TOO_LONG = f"leitura longa demais, o máximo é {MAX_LINE_BYTES} bytes"
 NOT_UTF8 = "leitura não está em UTF-8"
 INCOMPLETE = "leitura incompleta, o resto não chegou a tempo"
 INTERNAL = "erro interno do servidor, conexão encerrada"
 DISK_FULL = "disco cheio, leitura não gravada, tente mais tarde"
 SERVER_FULL = "servidor cheio, conexões demais, tente mais tarde"
-NO_NUMBERS = f"não há número acima de {GREATEST}, comece de novo com outro UUID"
+NO_NUMBERS = f"não há número acima de {MAX_NUMBER}, comece de novo com outro UUID"
 END = "frota end"  # of what a viewer is shown; a reason may follow
 ILLEGIBLE = " {} leituras gravadas não podem ser lidas e foram omitidas; veja o log do servidor"
 TOO_MANY_ERRORS = "linhas inválidas demais, conexão encerrada"

@@ -8,8 +8,8 @@ from uuid import uuid4
 import pytest
 
 from frota.logs import log
+from frota.net.tcp_server import TcpConnection
 from frota.sensors.messages import Parts
-from frota.sensors.server.connection import Connection
 from frota.sensors.server.server import SensorServer
 from support import ANSWER, LINE, READING, Disk, serving
 
@@ -41,13 +41,13 @@ class Wire(asyncio.Transport):
         pass
 
 
-def connect(server: SensorServer) -> tuple[Connection, Wire]:
-    connection, wire = Connection(server), Wire()
+def connect(server: SensorServer) -> tuple[TcpConnection, Wire]:
+    connection, wire = server.tcp.connection(), Wire()
     connection.connection_made(wire)
     return connection, wire
 
 
-def end(*connections: Connection) -> None:
+def end(*connections: TcpConnection) -> None:
     for connection in connections:
         connection.connection_lost(None)
 
@@ -78,7 +78,8 @@ def test_all_are_held_back_while_the_disk_stands_still_although_one_does_not_wai
 
 
 def test_a_connection_that_a_newer_one_of_its_client_replaces_stores_nothing_more(tmp_path: Path, disk: Disk) -> None:
-    hello = f"frota hello {uuid4()}\n".encode()
+    client = uuid4()
+    hello = f"frota hello {client}\n".encode()
 
     async def send() -> None:
         async with serving(tmp_path, max_backlog_bytes=65536) as (server, _):
@@ -93,7 +94,7 @@ def test_a_connection_that_a_newer_one_of_its_client_replaces_stores_nothing_mor
             newer.data_received(LINE)
             await server.wal.drain()
             assert wire.sent.startswith(b"frota numbered 0\n")
-            assert server.wal.last(next(iter(server._clients))) == 1
+            assert server.wal.last(client.bytes) == 1
             end(older, newer)
 
     asyncio.run(send())
@@ -107,14 +108,14 @@ def test_a_mistake_of_ours_over_one_reading_costs_no_other_connection_its_answer
     async def send() -> None:
         async with serving(tmp_path) as (server, _):
             pairs = [connect(server) for _ in range(5)]
-            check = server.watch.check
+            check = server.monitor.check
 
             def broken(found: Sequence[Parts], now: float) -> list[int]:
                 if any(parts[0] == "Poison" for parts in found):
                     raise ValueError("a mistake")
                 return check(found, now)
 
-            monkeypatch.setattr(server.watch, "check", broken)
+            monkeypatch.setattr(server.monitor, "check", broken)
             for number, (connection, _) in enumerate(pairs):
                 connection.data_received(b"Poison - Umidade: 5%" if number == 2 else READING)
             await asyncio.sleep(0)

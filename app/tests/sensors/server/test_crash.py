@@ -171,5 +171,5 @@ def test_a_full_spool_drops_the_oldest_and_the_server_is_told(tmp_path: Path, po
     server.start()
     assert sender.wait(PATIENCE) == 0
     assert [one["number"] for one in server.kept()] == [1, *range(32, 42)]
-    server.wait_for("30 readings were dropped by the sensor's full spool")
+    server.wait_for("the full spool of a sensor's client has dropped 30 readings")
     server.stop()

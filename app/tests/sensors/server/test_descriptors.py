@@ -18,7 +18,7 @@ def test_with_few_open_files_connections_are_bounded_below_them_and_the_others_t
         resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
 
     with server(tmp_path, preexec_fn=few) as running, ExitStack() as stack:
-        running.wait_for(rf"{most} connections at most are taken, not 1000 \(SENSORS_MAX_CONNECTIONS\)")
+        running.wait_for(rf"for 1000 connections \(SENSORS_MAX_CONNECTIONS\): at most {most} are accepted")
         connections = [stack.enter_context(running.connect()) for _ in range(2 * files)]
         for refused in connections[most:]:
             assert read_all(refused).startswith(b"Erro: servidor cheio")

@@ -145,7 +145,7 @@ def test_a_flood_of_connections_that_takes_all_descriptors_ends_neither_the_serv
             assert read_exactly(sensor, 200 * len(ANSWER_LINE)) == ANSWER_LINE * 200
         for connection in flood:
             connection.close()
-        assert running.wait_for("150 open files are allowed, too few for 100 connections")
+        assert running.wait_for("the limit of 150 open files is too low for 100 connections")
         assert len(running.kept()) == 20_000
 
 

@@ -97,9 +97,9 @@ def test_an_exponent_in_upper_case_is_one(running: Server) -> None:
 def test_a_sensor_that_falls_silent_is_reported_and_its_return_too(tmp_path: Path) -> None:
     with server(tmp_path, "--stale-after", 0.5) as running:
         running.ask(READING)
-        running.wait_for(r"WARNING .*Sensor1: no reading for more than 0.5 s")
+        running.wait_for(r"WARNING .*Sensor1: stale, no reading for more than 0.5 s")
         running.ask(READING)
-        running.wait_for(r"INFO .*Sensor1: readings again")
+        running.wait_for(r"INFO .*Sensor1: recovered, readings arrive again")
 
 
 def test_many_made_up_sensors_that_fall_silent_do_not_flood_the_log(tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_many_made_up_sensors_that_fall_silent_do_not_flood_the_log(tmp_path: Pa
         running.wait_for("no reading for more than")
         running.stop()
         assert running.log().count("no reading for more than") <= 60
-        assert re.search(r"9\d\d sensors fallen silent or back not logged one by one", running.log())
+        assert re.search(r"9\d\d stale or recovered sensors not logged one by one", running.log())
 
 
 def test_the_log_has_the_texts_of_the_original(running: Server) -> None:
@@ -188,12 +188,12 @@ def test_a_server_whose_limits_are_no_longer_enforced_is_ill_and_ends_with_a_rec
         ended = asyncio.get_running_loop().create_future()
         async with serving(tmp_path, ended.set_result) as (one, _):
             assert one.healthy()
-            monkeypatch.setattr(one.watch, "sweep", lambda _: 1 / 0)
+            monkeypatch.setattr(one.monitor, "sweep", lambda _: 1 / 0)
             assert await asyncio.wait_for(ended, PATIENCE) == 1
             assert not one.healthy()
 
     log.configure("sensors", "test")
     asyncio.run(live())
     said = capfd.readouterr().err
-    assert re.search(r"CRITICAL .*failed, so it ends\n", said)
+    assert re.search(r"CRITICAL .*an essential task failed; the service ends\n", said)
     assert "ZeroDivisionError" in said

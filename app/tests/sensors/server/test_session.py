@@ -21,7 +21,7 @@ def test_a_second_connection_of_a_numbered_client_replaces_the_first(tmp_path: P
         second.sendall(b"frota skip 7\n" + LINE)
         assert read_exactly(second, len(ANSWER_LINE)) == ANSWER_LINE
     assert [one["number"] for one in running.kept()] == [1, 2, 7]
-    running.wait_for("4 readings were dropped by the sensor's full spool")
+    running.wait_for("the full spool of a sensor's client has dropped 4 readings")
 
 
 def test_a_line_that_is_refused_has_a_number_all_the_same(tmp_path: Path) -> None:

@@ -28,7 +28,8 @@ from frota.cpu_metrics.server.unnamed_agents import UnnamedAgents
 from frota.cpu_metrics.settings import ServerSettings
 from frota.logs import log
 from frota.net.addresses import endpoint
-from frota.net.listen import bounded, listening_sockets
+from frota.net.listen import listening_sockets
+from frota.net.tcp_server import connection_limits
 from frota.storage import state_folder
 
 _SWEEP_SECONDS = 1.0  # it is also how exactly the server knows when something came
@@ -74,7 +75,7 @@ class Server:
         self.hosts.restore(*await loop.run_in_executor(self._thread, self._history.load))
         self._keep_crossings()
         await self.replies.open()
-        self._most_connections, _ = bounded(config.max_connections, "CPU_MAX_CONNECTIONS")
+        self._most_connections, _ = connection_limits(config.max_connections, "CPU_MAX_CONNECTIONS")
         sockets = listening_sockets(config.host, config.port, _BACKLOG)
         self._listeners = [await loop.create_server(self._connect, sock=sock, backlog=_BACKLOG) for sock in sockets]
         self._sweeping, self._writing = essential(self._sweep(), self._end), essential(self._write(), self._end)

@@ -12,13 +12,13 @@ from contextlib import suppress
 from frota.logs import log
 from frota.net.addresses import endpoint
 from frota.sensors.client.spool import Spool
-from frota.sensors.messages import ANSWER, ERROR, GREATEST, LONGEST, MALFORMED
+from frota.sensors.messages import ANSWER, ERROR, MALFORMED, MAX_LINE_BYTES, MAX_NUMBER
 from frota.sensors.settings import ClientSettings
 
 _WINDOW = 500  # readings on their way without an answer
 _GRACE_SECONDS = 0.5  # between the parts of an answer, should the network part them
 _NATIVE = b"frota "  # begins lines that end with a newline
-_NUMBERED = re.compile(rb"frota numbered ([0-9]{1,%d})\n" % len(str(GREATEST)))
+_NUMBERED = re.compile(rb"frota numbered ([0-9]{1,%d})\n" % len(str(MAX_NUMBER)))
 
 
 class Refused(ConnectionError):
@@ -125,7 +125,7 @@ class Delivery:
                         patience.reschedule(min(end, clock() + _GRACE_SECONDS))
                     piece = await self._reader.read(1024)
                     answer += piece
-                    if not piece or len(answer) > LONGEST:
+                    if not piece or len(answer) > MAX_LINE_BYTES:
                         raise Refused(_shown(answer))
         except TimeoutError:
             if _is_half(answer):
