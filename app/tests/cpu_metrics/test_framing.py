@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frota.cpu_metrics.framing import BadMessage, Framer, Hello, Reading
-from frota.cpu_metrics.messages import LONGEST, hello
+from frota.cpu_metrics.framing import Framer, Hello, Malformed, SampleMessage
+from frota.cpu_metrics.messages import MAX_MESSAGE_BYTES, hello
 from support.metrics import RUN, SAMPLE, TEXT
 
 BOM = b"\xef\xbb\xbf"
@@ -24,20 +24,24 @@ def fed(data: bytes, cuts: list[int]) -> list[object]:
         for cut in [*sorted(cuts), len(data)]:
             found += framer.feed(data[start:cut])
             start = cut
-    except BadMessage as bad:
+    except Malformed as bad:
         found.append(str(bad))
     return found
 
 
 @given(st.lists(st.integers(0, len(NATIVE)), max_size=8))
 def test_native_lines_are_the_same_wherever_they_are_cut(cuts: list[int]) -> None:
-    assert fed(NATIVE, cuts) == [Hello("web-1", RUN, 5.0, 0), Reading(1, 0.5, SAMPLE), Reading(2, 0.0, SAMPLE)]
+    assert fed(NATIVE, cuts) == [
+        Hello("web-1", RUN, 5.0, 0),
+        SampleMessage(1, 0.5, SAMPLE),
+        SampleMessage(2, 0.0, SAMPLE),
+    ]
 
 
 @given(st.lists(st.integers(0, 3 * len(TEXT)), max_size=8))
 def test_original_texts_are_the_same_wherever_they_are_cut(cuts: list[int]) -> None:
     assert len(fed(3 * TEXT, cuts)) == 3
-    assert all(isinstance(one, Reading) and one.sample.mean == 22.9 for one in fed(3 * TEXT, cuts))
+    assert all(isinstance(one, SampleMessage) and one.sample.mean == 22.9 for one in fed(3 * TEXT, cuts))
 
 
 @given(st.binary(max_size=400), st.sampled_from([b"", b"{", b"CPU -> ", b"GET ", NATIVE, TEXT]))
@@ -54,7 +58,7 @@ def test_whatever_stands_in_a_sample_is_taken_or_refused(value: object) -> None:
 
 def test_a_line_without_end_is_not_kept_for_ever() -> None:
     for beginning in (b"{", b"CPU -> ", b"GET /"):
-        found = fed(beginning + b"1" * (LONGEST + 1), [])
+        found = fed(beginning + b"1" * (MAX_MESSAGE_BYTES + 1), [])
         assert len(found) == 1
         assert "longa demais" in str(found[0])
 
@@ -62,30 +66,30 @@ def test_a_line_without_end_is_not_kept_for_ever() -> None:
 @given(NUMBERS, NUMBERS)
 def test_whatever_stands_for_a_number_is_one_from_0_to_100_or_refused(core: str, mean: str) -> None:
     for found in fed(f"CPU -> Núcleos: [1.0, {core}] | Média: {mean}%".encode(), []):
-        assert isinstance(found, BadMessage) or (
-            isinstance(found, Reading) and all(0 <= one <= 100 for one in (*found.sample.cpu, found.sample.mean))
+        assert isinstance(found, Malformed) or (
+            isinstance(found, SampleMessage) and all(0 <= one <= 100 for one in (*found.sample.cpu, found.sample.mean))
         )
 
 
 @pytest.mark.parametrize("text", ["1E1", "1e+1", "10.", "10", "1.0E1"])
 def test_a_number_with_an_exponent_is_that_number(text: str) -> None:
     [found] = fed(f"CPU -> Núcleos: [{text}, 10] | Média: {text}%".encode(), [])
-    assert isinstance(found, Reading)
+    assert isinstance(found, SampleMessage)
     assert (found.sample.cpu, found.sample.mean) == ((10.0, 10.0), 10.0)
 
 
 @pytest.mark.parametrize("between", [b"\r\n", b"\0", BOM, b"\r", b"\n\n", b" \0\r\n" + BOM, b"\0" * 300], ids=repr)
 def test_what_harms_nobody_before_and_between_messages_is_passed_over(between: bytes) -> None:
-    assert [type(one) for one in fed(between + TEXT + between + TEXT + between, [])] == [Reading, Reading]
+    assert [type(one) for one in fed(between + TEXT + between + TEXT + between, [])] == [SampleMessage, SampleMessage]
     native = b"".join(between + line for line in NATIVE.splitlines(keepends=True)) + between + b"\n"
-    assert [type(one) for one in fed(native, [])] == [Hello, Reading, Reading]
+    assert [type(one) for one in fed(native, [])] == [Hello, SampleMessage, SampleMessage]
 
 
 @given(st.lists(st.integers(0, 60), max_size=4))
 def test_accents_that_are_letters_of_their_own_are_accents(cuts: list[int]) -> None:
     decomposed = unicodedata.normalize("NFD", TEXT.decode()).encode()
     assert decomposed != TEXT
-    assert [type(one) for one in fed(decomposed + decomposed, cuts)] == [Reading, Reading]
+    assert [type(one) for one in fed(decomposed + decomposed, cuts)] == [SampleMessage, SampleMessage]
 
 
 @pytest.mark.parametrize(
@@ -104,7 +108,7 @@ def test_an_original_agents_message_is_refused_with_its_cause(text: str, reason:
     before, after = fed(text.encode() + TEXT, [])
     assert reason in str(before)
     assert str(before).isprintable()
-    assert isinstance(after, Reading)
+    assert isinstance(after, SampleMessage)
 
 
 def test_a_text_that_is_no_utf_8_is_refused_as_that() -> None:
@@ -114,7 +118,7 @@ def test_a_text_that_is_no_utf_8_is_refused_as_that() -> None:
 
 def test_what_is_wrong_is_found_in_no_longer_than_a_message_takes() -> None:
     found = fed(b"CPU -> N: [" * 5500 + b"%" + TEXT, [])
-    assert isinstance(found[-1], Reading)
+    assert isinstance(found[-1], SampleMessage)
 
 
 @pytest.mark.parametrize(
@@ -134,7 +138,7 @@ def test_what_is_wrong_is_found_in_no_longer_than_a_message_takes() -> None:
 def test_a_native_sample_is_refused_with_its_cause(change: dict[str, object], reason: str) -> None:
     framer = Framer()
     line = json.dumps(json.loads(SAMPLE.native(7, 0.0)) | change).encode() + b"\n"
-    with pytest.raises(BadMessage) as refused:
+    with pytest.raises(Malformed) as refused:
         list(framer.feed(line))
     assert reason in str(refused.value)
     assert refused.value.number == 7

@@ -34,8 +34,8 @@ from typing import Any, NamedTuple
 
 VERSION = 1
 PORT = 5001
-LONGEST = 64 * 1024  # bytes of one message: 4,096 cores take 25,000
-MOST_CORES = 4096
+MAX_MESSAGE_BYTES = 64 * 1024  # bytes of one message: 4,096 cores take 25,000
+MAX_CORES = 4096
 _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,252}")  # a DNS name (RFC 1123), or an address
 _RUN = re.compile(r"[0-9a-f]{32}")
 
@@ -47,13 +47,13 @@ RUNNING, NEW, STATUS = (
 )
 RECEIVED = "[DADOS RECEBIDOS de {}]{}"
 
-NO_MESSAGE = "mensagem inválida: esperava uma linha de JSON da versão 1, ou o texto do agente original"
+INVALID_MESSAGE = "mensagem inválida: esperava uma linha de JSON da versão 1, ou o texto do agente original"
 NO_HELLO = "a primeira mensagem deve ser hello"
-BAD_HELLO = "hello inválido: esperava host, run (32 dígitos hexadecimais) e interval (segundos)"
+INVALID_HELLO = "hello inválido: esperava host, run (32 dígitos hexadecimais) e interval (segundos)"
 HOST_CHARACTERS = "letras de A a Z, algarismos, '.', '_', ':' e '-'"
-BAD_SAMPLE = "amostra inválida: {}"
-TOO_LONG = f"mensagem longa demais, o máximo é {LONGEST} bytes"
-FULL = "servidor cheio, tente mais tarde"
+INVALID_SAMPLE = "amostra inválida: {}"
+TOO_LONG = f"mensagem longa demais, o máximo é {MAX_MESSAGE_BYTES} bytes"
+SERVER_FULL = "servidor cheio, tente mais tarde"
 REPLACED = "outra conexão do mesmo host tomou o lugar desta"
 NAME_TAKEN = "dois agentes se chamam {}: {} e {} (este); dê outro nome a um dos dois (CPU_NAME, --name)"
 NAME_TAKEN_CODE = "name_taken"
@@ -107,7 +107,7 @@ class Sample(NamedTuple):
     network: Network | None = None
     own: Own | None = None
 
-    def original(self) -> str:
+    def legacy(self) -> str:
         """Return the message of the original's agent."""
         cores = ", ".join(f"{one:.1f}" for one in self.cpu)
         return f"CPU -> Núcleos: [{cores}] | Média: {self.mean:.1f}%"

@@ -117,6 +117,11 @@ class Watermarks:
         self._high, self._low, self._pause, self._resume = high, low, pause, resume
         self._paused = False
 
+    @property
+    def exceeded(self) -> bool:
+        """Whether reading is paused."""
+        return self._paused
+
     def update(self, queued: int) -> None:
         """Compare what is queued now with the watermarks."""
         if self._paused:
@@ -163,6 +168,10 @@ class TcpConnection(asyncio.Protocol):
     def name(self) -> str:
         """The peer as HOST:PORT."""
         return endpoint(*self.address)
+
+    def restart_idle_timeout(self) -> None:
+        """Count the idle timeout from now on."""
+        self.last_received = self._clock.now
 
     @property
     def reading_paused(self) -> bool:

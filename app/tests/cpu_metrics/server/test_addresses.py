@@ -64,7 +64,7 @@ def test_an_ipv4_agent_of_a_server_for_both_is_known_by_its_ipv4_address(tmp_pat
         async with inner(tmp_path) as one:
             listener = socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True)
             loop = asyncio.get_running_loop()
-            both = await loop.create_server(one.server._connect, sock=listener)
+            both = await loop.create_server(one.server.tcp.connection, sock=listener)
             one.address = ("127.0.0.1", listener.getsockname()[1])
             agent = await one.agent()
             await agent.send(1)

@@ -7,7 +7,7 @@ import pytest
 from frota.cpu_metrics.server import clock as clock_module
 from frota.cpu_metrics.server.clock import Clock
 from frota.cpu_metrics.server.event_log import EventLog
-from frota.cpu_metrics.server.history import CHUNK, HostRow
+from frota.cpu_metrics.server.history import MAX_CHUNK_SAMPLES, HostRow
 from frota.cpu_metrics.server.host import Host
 from support.metrics import KEPT
 
@@ -87,11 +87,11 @@ def test_a_host_whose_last_sample_was_dated_ahead_is_as_long_away_as_it_is() -> 
 def test_a_host_that_is_forgotten_and_old_samples_that_go_are_told_of_with_how_many_and_why(told: Told) -> None:
     event_log, kept = EventLog(0), HostRow(1, "web-1", "native", "", 7, 1.0, 2.0, 5.0, 7, 0, 0, 0, 0)
     event_log.forgotten(Host(kept), 7.0)
-    text = "web-1: forgotten, with its history; 7 samples came of it, and none for 7 days that a server ran"
+    text = "web-1: deleted with its history of 7 samples, after 7 days of the server's running time without a sample"
     assert told.pop() == ("host_expired", f"{text} (CPU_FORGET_DAYS)")
     for _ in range(1000):
         event_log.trimmed(2, 17_280)
     assert len(told) == 1  # and the others within the hour
     event_log.report()
-    text = f"the oldest samples are deleted, 1998 chunks of {CHUNK} at most, where a host has more than 17280"
-    assert told[1] == ("history_trimmed", f"{text} (CPU_HISTORY_SAMPLES)")
+    text = f"deleted 1998 chunks of {MAX_CHUNK_SAMPLES} samples at most, the oldest of hosts with more"
+    assert told[1] == ("history_trimmed", f"{text} than 17280 samples (CPU_HISTORY_SAMPLES)")

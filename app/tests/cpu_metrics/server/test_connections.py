@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from frota.cpu_metrics.messages import hello
+from frota.net.tcp_server import State
 from support.metrics import inner, run
 
 
@@ -42,7 +43,7 @@ def test_a_hello_counts_as_what_an_agent_may_send_in_a_second(tmp_path: Path) ->
         async with inner(tmp_path, samples_per_second=50) as one:
             agent = await one.agent()
             agent.writer.write(b"".join(hello("web-1", f"{number:032x}", 5.0) for number in range(200)))
-            await one.until(lambda: one.server.event_log.hasty_total)
+            await one.until(lambda: one.server.event_log.rate_limited_total)
 
     run(scenario())
 
@@ -53,14 +54,12 @@ def test_who_says_a_little_again_and_again_and_never_all_of_it_is_cut_off(tmp_pa
         async with inner(tmp_path) as one:
             reader, writer = await asyncio.open_connection(*one.address)
             writer.write(beginning)
-            await one.until(lambda: any(connection.framer.dialect for connection in one.server._connections))
-            [connection] = one.server._connections
-            one.server.now = connection.heard = connection._began + 9.9
-            connection.sweep()
-            assert not connection.closed
-            one.server.now = connection.heard = connection._began + 10.1
-            connection.sweep()
-            assert connection.closed
+            await one.until(lambda: one.server.tcp.connections)
+            [connection] = one.server.tcp.connections
+            connection.check(one.server.tcp.limits, connection.opened_at + 9.9)
+            assert one.server.event_log.aborted_total == 0
+            connection.check(one.server.tcp.limits, connection.opened_at + 10.1)
+            assert connection.state is State.LINGERING
             assert await reader.read() == b""
             writer.close()
 

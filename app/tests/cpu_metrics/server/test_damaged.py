@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from frota.cpu_metrics.framing import Hello, Reading
+from frota.cpu_metrics.framing import Hello, SampleMessage
 from frota.cpu_metrics.server.history import History
 from frota.cpu_metrics.server.hosts import Hosts
 from support.metrics import RUN, SAMPLE, inner, run
@@ -30,7 +30,7 @@ def kept(folder: Path) -> None:
     for name in ("web-1", "web-2"):
         host = hosts.greet(Hello(name, RUN, 5.0, 0))
         for number in range(1, 171):
-            hosts.take(host, Reading(number, 0.0, SAMPLE))
+            hosts.take(host, SampleMessage(number, 0.0, SAMPLE))
     history.write(hosts.take_changes(17_280))
     history.close()
 

@@ -24,7 +24,7 @@ def test_with_few_open_files_connections_are_bounded_below_them_and_the_others_t
         for _ in range(500):
             with server.connect() as refused:
                 assert json.loads(read_all(refused))["error"].startswith("servidor cheio")
-        server.wait_for(f"there are {FEW - 64} connections, no more are taken")
+        server.wait_for(f"all {FEW - 64} connections are in use, new ones are rejected")
         agent.send(1)
         agent.wait(1)
         assert len(list(Path(f"/proc/{server.process.pid}/fd").iterdir())) < FEW
@@ -42,7 +42,7 @@ def test_a_flood_of_connections_that_read_nothing_leaves_its_agents_served(tmp_p
         for number in range(1, 30):
             agent.send(number)
             agent.wait(number)
-        server.wait_for("no more are taken")
+        server.wait_for("new ones are rejected")
 
 
 def test_a_server_without_a_descriptor_says_so_and_serves_those_who_are_here(tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ def test_a_server_without_a_descriptor_says_so_and_serves_those_who_are_here(tmp
         resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (used + 3, limits[1]))
         for _ in range(30):
             stack.enter_context(server.connect())
-        server.wait_for("no more files can be opened, new connections are closed")
+        server.wait_for("no file descriptor is left, new connections are closed")
         agent.send(1)
         agent.wait(1)
         resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, limits)

@@ -25,8 +25,10 @@ def told(monkeypatch: pytest.MonkeyPatch) -> Told:
 
 async def fill(one: Inner) -> None:
     """Leave the history no room for one page more."""
-    table = one.server._history._opened
-    await asyncio.get_running_loop().run_in_executor(one.server._thread, table.execute, "PRAGMA max_page_count = 1")
+    table = one.server.writer.history._opened
+    await asyncio.get_running_loop().run_in_executor(
+        one.server.writer._thread, table.execute, "PRAGMA max_page_count = 1"
+    )
 
 
 @pytest.mark.parametrize("stops", [False, True], ids=["in its life", "at its end"])
@@ -39,7 +41,7 @@ def test_a_full_disk_is_told_as_that_and_nothing_is_promised_that_is_not_on_it(
             await agent.send(1, 2)
             await fill(one)
             if stops:
-                one.server.settings = replace(one.server.settings, commit_seconds=PATIENCE)
+                one.server.writer.settings = replace(one.server.settings, commit_seconds=PATIENCE)
                 await agent.send(3)  # for the last time soon
             agent.writer.write(b"".join(SAMPLE.native(number, 0.0) for number in range(4, 500)))
             host = one.server.hosts.get("web-1")
@@ -50,7 +52,7 @@ def test_a_full_disk_is_told_as_that_and_nothing_is_promised_that_is_not_on_it(
     run(scenario())
     assert told[-2:] == [
         ("disk_failed", f"{tmp_path}/state/history.sqlite: database or disk is full; free space where it is; {LAST}"),
-        ("stopped", "stopped; what was not acknowledged is left to its agents"),
+        ("stopped", "stopped; agents keep what was not acknowledged"),
     ]
 
 
@@ -74,14 +76,14 @@ def test_a_stop_waits_for_the_write_that_runs_and_acknowledges_what_it_wrote(tmp
     async def scenario() -> None:
         async with inner(tmp_path) as one:
             agent = await one.agent()
-            write = one.server._history.write
+            write = one.server.writer.history.write
 
             def slowly(changes: Changes) -> int:
                 begun.set()
                 assert go.wait(PATIENCE)
                 return write(changes)
 
-            one.server._history.write = slowly  # type: ignore[method-assign]
+            one.server.writer.history.write = slowly  # type: ignore[method-assign]
             agent.writer.write(SAMPLE.native(1, 0.0))
             await one.until(begun.is_set)
             asyncio.get_running_loop().call_later(0.05, go.set)
@@ -89,4 +91,4 @@ def test_a_stop_waits_for_the_write_that_runs_and_acknowledges_what_it_wrote(tmp
         assert lines == [{"frota": 1, "ack": 1}]
 
     run(scenario())
-    assert told[-1] == ("stopped", "stopped; everything that came is on disk")
+    assert told[-1] == ("stopped", "stopped; everything received is on disk")

@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from frota.cpu_metrics import chunk
-from frota.cpu_metrics.framing import Reading
+from frota.cpu_metrics.framing import SampleMessage
 from frota.cpu_metrics.server import exposition
 from frota.cpu_metrics.server.hosts import Hosts
+from frota.cpu_metrics.server.http import server_metrics
 from frota.cpu_metrics.settings import parse_thresholds
 from support.metrics import SAMPLE, inner, run
 
@@ -18,7 +19,7 @@ def hosts(count: int = 1) -> Hosts:
     for number in range(count):
         host = some.known(f"h{number}", "original", 5.0)
         some.take(
-            host, Reading(0, 0.0, SAMPLE._replace(own=SAMPLE.own and SAMPLE.own._replace(memory=123_456_789_012)))
+            host, SampleMessage(0, 0.0, SAMPLE._replace(own=SAMPLE.own and SAMPLE.own._replace(memory=123_456_789_012)))
         )
         host.connection = object()
     return some
@@ -68,13 +69,15 @@ def test_of_all_hosts_only_those_of_one_piece_are_unpacked_at_a_time(monkeypatch
 def test_the_servers_memory_is_that_of_now(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with inner(tmp_path) as one:
-            figures = {name: value for name, _, _, value in one.server._own()}
-            before = figures["process_resident_memory_bytes"]
+
+            def resident() -> float:
+                metrics = server_metrics(one.server.hosts, 0, one.server.event_log)
+                return {name: value for name, _, _, value in metrics}["process_resident_memory_bytes"]
+
+            before = resident()
             much = b"x" * (256 << 20)
-            figures = {name: value for name, _, _, value in one.server._own()}
-            assert figures["process_resident_memory_bytes"] > before + (200 << 20)
+            assert resident() > before + (200 << 20)
             del much
-            figures = {name: value for name, _, _, value in one.server._own()}
-            assert figures["process_resident_memory_bytes"] < before + (100 << 20)
+            assert resident() < before + (100 << 20)
 
     run(scenario())

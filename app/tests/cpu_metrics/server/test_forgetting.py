@@ -34,9 +34,10 @@ async def away(one: Inner, *numbers: int) -> None:
 
 def known(one: Inner, after: float = 0.0) -> bool:
     """Tell whether the host is known to a server that has run for so many more seconds."""
-    before, one.server.now = one.server.now, one.server.now + after
-    one.server._look_at_hosts()
-    one.server.now = before
+    clock = one.server.tcp.clock
+    before, clock.now = clock.now, clock.now + after
+    one.server.services.agents.sweep()
+    clock.now = before
     return one.server.hosts.get("web-1") is not None
 
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frota.cpu_metrics.framing import Reading
+from frota.cpu_metrics.framing import SampleMessage
 from frota.cpu_metrics.messages import hello
-from frota.cpu_metrics.server.unnamed_agents import UnnamedAgents
+from frota.cpu_metrics.server.agents import LegacyNames
 from support.metrics import RUN, SAMPLE, TEXT, MetricsServer, inner, run, until
 
 
@@ -94,7 +94,7 @@ def test_an_original_agent_that_comes_back_is_the_host_it_was_and_none_takes_the
     )
 )
 def test_each_gets_the_lowest_number_that_is_free_at_its_address(steps: list[tuple[str, Any]]) -> None:
-    numbers, taken = UnnamedAgents(), list[tuple[str, int]]()
+    numbers, taken = LegacyNames(), list[tuple[str, int]]()
     for step, what in steps:
         if step == "take":
             number = numbers.take(what)
@@ -110,7 +110,7 @@ def test_the_history_of_an_original_agent_is_told_by_its_address_whatever_that_i
     async def scenario() -> None:
         async with inner(tmp_path) as one:
             host = one.server.hosts.known(address, "original", 5.0)
-            one.server.hosts.take(host, Reading(0, 0.0, SAMPLE))
+            one.server.hosts.take(host, SampleMessage(0, 0.0, SAMPLE))
             assert await one.numbers(address) == [1]
 
     run(scenario())

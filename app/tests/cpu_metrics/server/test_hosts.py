@@ -6,8 +6,8 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frota.cpu_metrics.framing import Hello, Reading
-from frota.cpu_metrics.server.history import CHUNK, History, HostRow
+from frota.cpu_metrics.framing import Hello, SampleMessage
+from frota.cpu_metrics.server.history import MAX_CHUNK_SAMPLES, History, HostRow
 from frota.cpu_metrics.server.host import Host
 from frota.cpu_metrics.server.hosts import Hosts
 from support.metrics import RUN, SAMPLE
@@ -18,7 +18,7 @@ DAY = 17_280
 def take(hosts: Hosts, name: str, *numbers: int, run: str = RUN) -> None:
     host = hosts.greet(Hello(name, run, 5.0, 0))
     for number in numbers:
-        hosts.take(host, Reading(number, 0.0, SAMPLE))
+        hosts.take(host, SampleMessage(number, 0.0, SAMPLE))
 
 
 def settled(hosts: Hosts, *names: str) -> None:
@@ -41,7 +41,7 @@ def test_one_silent_host_does_not_make_the_samples_of_all_others_pile_up(tmp_pat
     for start in range(1, 2000, 20):
         take(hosts, "busy", *range(start, start + 20))
         history.write(hosts.take_changes(DAY))
-    assert len(history.load()[1]) < CHUNK + 3
+    assert len(history.load()[1]) < MAX_CHUNK_SAMPLES + 3
     before = rows(history)
     hosts.settle(min(host.tail_since for host in hosts) + 899)  # however long it took until here
     history.write(hosts.take_changes(DAY))
@@ -76,12 +76,12 @@ def test_the_samples_of_a_forgotten_host_are_not_anothers(tmp_path: Path) -> Non
     history.open()
     take(hosts, "other", 1)
     gone = hosts.known("gone", "original", 5.0)
-    hosts.take(gone, Reading(0, 0.0, SAMPLE))
+    hosts.take(gone, SampleMessage(0, 0.0, SAMPLE))
     history.write(hosts.take_changes(DAY))
     hosts.forget(gone)
     history.write(hosts.take_changes(DAY))
     again = restored(history)
-    again.take(again.known("new", "original", 5.0), Reading(0, 0.0, SAMPLE))
+    again.take(again.known("new", "original", 5.0), SampleMessage(0, 0.0, SAMPLE))
     history.write(again.take_changes(DAY))
     assert {host.kept.name: host.kept.samples for host in restored(history)} == {"other": 1, "new": 1}
     history.close()

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from frota.cpu_metrics.messages import Sample, hello
-from frota.cpu_metrics.server import name_conflicts
 from support import frota
 from support.metrics import RUN, SAMPLE, Inner, InnerAgent, MetricsServer, inner, metrics, run, until
 
@@ -26,12 +25,6 @@ def told(monkeypatch: pytest.MonkeyPatch) -> Told:
         "frota.cpu_metrics.server.event_log.record", lambda _, event, text, **__: found.append(f"{event}: {text}")
     )
     return found
-
-
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have pings be answered at once, or never."""
-    monkeypatch.setattr(name_conflicts, "PONG_SECONDS", 0.05)
 
 
 async def refused(newcomer: InnerAgent) -> str:
@@ -77,12 +70,12 @@ def test_whatever_a_refused_agent_has_sent_with_its_hello_is_not_stored(tmp_path
     run(scenario())
 
 
-@pytest.mark.usefixtures("impatient")
 def test_an_agent_that_answers_no_ping_gives_its_name_to_the_one_who_waits(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with inner(tmp_path) as one:
             first = await one.agent(run=RUNS[0], instance=ONE)
             await first.send(1, 2)
+            one.server.services.agents.names.pong_timeout_s = 0.05
             for new_run, instance in ((RUNS[0], ONE), (RUNS[0], OTHER), (RUNS[1], THIRD)):
                 second = await one.caller(run=new_run, instance=instance)
                 second.writer.write(SAMPLE.native(3, 0.0))
@@ -114,13 +107,13 @@ def test_of_three_of_one_name_one_is_served_and_then_the_next(tmp_path: Path, to
             first = await one.agent(run=RUNS[0], instance=ONE)
             second = await one.caller(run=RUNS[1], instance=OTHER)
             third = await one.caller(run=RUNS[2], instance=THIRD)
-            await one.until(lambda: sum(map(len, one.server.names._contests.values())) == 2)
+            await one.until(lambda: sum(map(len, one.server.services.agents.names._contests.values())) == 2)
             first.close()
             await second.pinged()
             await refused(third)
             assert await second.answer() == {"frota": 1, "last": 0}
             await second.send(1)
-            assert not one.server.names._contests
+            assert not one.server.services.agents.names._contests
 
     run(scenario())
     assert sum(text.startswith("name_conflict") for text in told) == 1
@@ -133,9 +126,9 @@ def test_who_leaves_while_it_waits_is_not_waited_for(tmp_path: Path) -> None:
             second = await one.caller(run=RUNS[1], instance=OTHER)
             assert "ping" in await first.answer()
             second.close()
-            [waiting] = [connection for connection in one.server._connections if connection.instance == OTHER]
-            waiting.abort("test")
-            await one.until(lambda: len(one.server._connections) == 1)
+            [[(contender, _)]] = one.server.services.agents.names._contests.values()
+            contender.tcp.abort()  # type: ignore[attr-defined]
+            await one.until(lambda: len(one.server.tcp.connections) == 1)
             first.writer.write(b'{"frota": 1, "pong": 1}\n')
             await first.send(1)
             [host] = await one.told(ask="hosts")
@@ -213,7 +206,7 @@ def test_an_older_agent_that_knows_no_ping_keeps_its_name_while_its_samples_come
             second = await one.caller(run=RUNS[1], instance=newer, source=source)
             await refused(second)
             await old.send(1)
-            one.server.now += 9.4  # it is silent for less than an interval and a half, and two seconds
+            one.server.tcp.clock.now += 9.4  # it is silent for less than an interval and a half, and two seconds
             await refused(await one.caller(run=RUNS[1], instance=newer, source=source))
             host = one.server.hosts.get("web-1")
             assert host
@@ -249,8 +242,8 @@ def test_a_rival_that_tries_no_more_is_none_any_more(tmp_path: Path) -> None:
             assert len(host.rivals) == 100
             [shown] = await one.told(ask="hosts")
             assert len(shown["name_conflicts"]) == 10
-            one.server.now += 181
-            one.server._look_at_hosts()
+            one.server.tcp.clock.now += 181
+            one.server.services.agents.sweep()
             assert not host.rivals
 
     run(scenario())
@@ -336,7 +329,7 @@ def test_samples_of_a_stopped_agent_whose_connection_stands_are_not_waited_for(t
         until(partial(has_samples, server, 4), "nothing comes")
         first.send_signal(signal.SIGSTOP)
         second = agents.start("second")
-        server.wait_for("outra conexão do mesmo host tomou o lugar desta, cut off")
+        server.wait_for("outra conexão do mesmo host tomou o lugar desta; connection closed")
         until(partial(has_samples, server, samples(server) + 4), "nothing comes")
         first.send_signal(signal.SIGCONT)
         until(lambda: "another agent" in agents.log("first"), "it has not noticed")

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from frota.cpu_metrics import chunk
-from frota.cpu_metrics.framing import Ask, Hello, Reading
-from frota.cpu_metrics.server.history import CHUNK, History, Past
+from frota.cpu_metrics.framing import Hello, Query, SampleMessage
+from frota.cpu_metrics.server.history import MAX_CHUNK_SAMPLES, History, StoredChunk
 from frota.cpu_metrics.server.hosts import Hosts
 from frota.cpu_metrics.server.responses import Responses
 from support.metrics import RUN, SAMPLE, inner, run
@@ -45,7 +45,7 @@ class Keeper:
         """Take samples of the one host."""
         host = self.hosts.greet(Hello("web-1", run, 5.0, 0))
         for number in numbers:
-            self.hosts.take(host, Reading(number, age, SAMPLE))
+            self.hosts.take(host, SampleMessage(number, age, SAMPLE))
 
     def write(self) -> None:
         """Put all that is new on disk."""
@@ -57,7 +57,7 @@ class Keeper:
         replies = Responses(self.hosts, self.folder)
         look = replies._history.chunks
 
-        def chunks(*words: Any) -> list[Past]:
+        def chunks(*words: Any) -> list[StoredChunk]:
             before()
             return look(*words)
 
@@ -65,7 +65,7 @@ class Keeper:
 
         async def ask() -> bytes:
             await replies.open()
-            return b"".join([piece async for piece in replies.to(Ask("history", "web-1", seconds))])
+            return b"".join([piece async for piece in replies.respond(Query("history", "web-1", seconds))])
 
         try:
             lines = asyncio.run(ask()).splitlines()
@@ -111,7 +111,7 @@ def test_short_chunks_of_many_runs_do_not_throw_out_what_is_within_the_bound(tmp
         keeper.write()
     told = keeper.told()
     assert told[-100:] == [1] * 100
-    assert 500 <= len(told) <= 500 + 2 * CHUNK
+    assert 500 <= len(told) <= 500 + 2 * MAX_CHUNK_SAMPLES
     assert told[:-100] == list(range(told[0], 1000))
 
 
@@ -132,7 +132,7 @@ def test_a_file_of_an_older_version_is_told_and_bounded_as_it_was(tmp_path: Path
     keeper.write()
     told = keeper.told()
     assert told == list(range(told[0], 401))
-    assert 200 <= len(told) <= 200 + 2 * CHUNK
+    assert 200 <= len(told) <= 200 + 2 * MAX_CHUNK_SAMPLES
 
 
 @pytest.mark.parametrize("step", [-5 * 3600, 21 * 86400])
@@ -155,7 +155,7 @@ def test_after_the_clock_was_set_all_samples_are_told_in_their_order_and_bounded
     keeper.write()
     told = keeper.told()
     assert told == list(range(told[0], 2000))
-    assert len(told) <= 500 + 2 * CHUNK
+    assert len(told) <= 500 + 2 * MAX_CHUNK_SAMPLES
 
 
 def test_what_was_last_known_of_a_host_that_is_away_is_known_after_a_restart(tmp_path: Path) -> None:
@@ -163,7 +163,7 @@ def test_what_was_last_known_of_a_host_that_is_away_is_known_after_a_restart(tmp
         async with inner(tmp_path) as one:
             host = one.server.hosts.greet(Hello("web-1", RUN, 5.0, 0))
             for number in range(1, 60):
-                one.server.hosts.take(host, Reading(number, 0.0, SAMPLE._replace(mean=float(number))))
+                one.server.hosts.take(host, SampleMessage(number, 0.0, SAMPLE._replace(mean=float(number))))
             assert host.tail == []
             [before] = await one.told(ask="hosts")
             assert before["sample"]["mean"] == 59

@@ -168,7 +168,7 @@ def test_a_host_from_which_nothing_comes_is_stale_then_its_connection_is_given_u
         agent.send(2)
         until(lambda: server.hosts()["web-1"]["state"] == "connected", "it is still stale")
         until(lambda: server.hosts()["web-1"]["state"] == "away", "it is still connected")
-        server.wait_for("nothing has come for . s, cut off")
+        server.wait_for("sent nothing for 4 s; connection closed")
 
 
 def test_an_agent_that_floods_is_read_slowly_while_others_are_served(tmp_path: Path) -> None:
@@ -187,7 +187,7 @@ def test_an_agent_that_floods_is_read_slowly_while_others_are_served(tmp_path: P
         assert sent > 50 * len(SAMPLE.native(1, 0.0))
         assert 0 < hosts["flood"]["samples"] < 20_000
         assert hosts["calm"]["samples"] == 5
-        server.wait_for("sends more samples a second than it may")
+        server.wait_for("exceeds the rate limit of samples")
         assert server.metrics()["frota_cpu_server_hasty_total"] >= 1
 
 

@@ -17,7 +17,7 @@ from frota.cpu_metrics.messages import is_run
 from frota.logs import log
 from frota.storage import database
 
-CHUNK = 60  # samples of a chunk at most: five minutes at 5 s
+MAX_CHUNK_SAMPLES = 60  # samples of a chunk at most: five minutes at 5 s
 _FILE = "history.sqlite"
 _SCHEMA = (
     """CREATE TABLE IF NOT EXISTS hosts (
@@ -128,7 +128,7 @@ class Chunk(NamedTuple):
         return self.host, self.ordinal, max(times), chunk.compress(self.samples), min(times), self.total
 
 
-class Past(NamedTuple):
+class StoredChunk(NamedTuple):
     """A chunk as it is kept: compressed, its earliest sample taken at `began` (s since 1970), None where unknown."""
 
     ordinal: int
@@ -145,7 +145,7 @@ class Changes:
     chunks: list[Chunk] = field(default_factory=list)
     forgotten: list[int] = field(default_factory=list)
     needed_from: int = 0  # rows of `recent` below this are in chunks
-    most_samples: int = CHUNK  # of each host, in chunks
+    max_samples: int = MAX_CHUNK_SAMPLES  # of each host, in chunks
 
 
 class History:
@@ -204,7 +204,7 @@ class History:
         except Exception as error:  # a value that SQLite has no room for is a write that failed, too
             raise self._explained(error) from error
 
-    def chunks(self, host: int, since: float, after: int, last: int, most: int) -> list[Past]:
+    def chunks(self, host: int, since: float, after: int, last: int, most: int) -> list[StoredChunk]:
         """Return a host's next chunks with samples of `since` or later, in their order. Raises OSError.
 
         They are behind the one with the ordinal `after`, up to `last`, and at `most` so many.
@@ -212,7 +212,7 @@ class History:
         query = """SELECT ordinal, columns, began FROM chunks WHERE host = ? AND ordinal > ? AND ordinal <= ?
             AND ended >= ? ORDER BY ordinal LIMIT ?"""
         try:
-            return [Past(*row) for row in self._opened.execute(query, (host, after, last, since, most))]
+            return [StoredChunk(*row) for row in self._opened.execute(query, (host, after, last, since, most))]
         except sqlite3.Error as error:
             raise self._explained(error) from error
 
@@ -224,7 +224,7 @@ class History:
             table.executemany("INSERT INTO recent VALUES (?, ?, ?)", changes.recent)
             table.executemany(_PUT_HOST, changes.hosts)
             table.executemany(_PUT_CHUNK, chunks)
-            trimmed = sum(self._trim(chunk, changes.most_samples) for chunk in changes.chunks)
+            trimmed = sum(self._trim(chunk, changes.max_samples) for chunk in changes.chunks)
             table.executemany("DELETE FROM chunks WHERE host = ?", gone)
             table.executemany("DELETE FROM hosts WHERE id = ?", gone)
             table.execute("DELETE FROM recent WHERE sequence < ?", (changes.needed_from,))
@@ -234,7 +234,7 @@ class History:
         """Delete a host's oldest chunks, as far as the others have `most` samples, however short each is."""
         last = 0
         for ordinal, total in self._opened.execute(_TOTALS, (newest.host,)):
-            before = newest.total - CHUNK * (newest.ordinal - ordinal) if total is None else total
+            before = newest.total - MAX_CHUNK_SAMPLES * (newest.ordinal - ordinal) if total is None else total
             if before > newest.total - most:
                 break
             last = ordinal

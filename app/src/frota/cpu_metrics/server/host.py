@@ -7,7 +7,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from frota.cpu_metrics import chunk
-from frota.cpu_metrics.server.history import CHUNK, Chunk, HostRow
+from frota.cpu_metrics.server.history import MAX_CHUNK_SAMPLES, Chunk, HostRow
 from frota.cpu_metrics.thresholds import Crossings
 
 MOST = 2**53  # of any counter: what JSON holds exactly, and far below what SQLite can
@@ -54,7 +54,7 @@ class Host:
         self.pending: list[Chunk] = []  # that are not on disk yet, or not for sure
         self.tail: list[bytes] = []  # packed samples that are in no chunk yet
         self.tail_since = 0.0  # monotonic seconds
-        self._room = CHUNK - kept.id % _SPREAD
+        self._room = MAX_CHUNK_SAMPLES - kept.id % _SPREAD
 
     def is_new(self, number: int) -> bool:
         """Count a numbered sample; False for one that is here already."""
@@ -85,7 +85,7 @@ class Host:
         """Return the samples up to this sequence number as a chunk, if they are enough for one."""
         if not self.tail or (len(self.tail) < self._room and not all_of_it):
             return None
-        samples, self.tail, self._room = self.tail, [], CHUNK
+        samples, self.tail, self._room = self.tail, [], MAX_CHUNK_SAMPLES
         self.kept = self.before_tail = self.kept._replace(
             ordinal=self.kept.ordinal + 1, chunked=sequence, latest=self.latest, means=self.means.tobytes()
         )

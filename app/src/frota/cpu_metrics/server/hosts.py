@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from frota.cpu_metrics import chunk
-from frota.cpu_metrics.framing import Hello, Reading
+from frota.cpu_metrics.framing import Hello, SampleMessage
 from frota.cpu_metrics.server.history import Changes, HostRow
 from frota.cpu_metrics.server.host import Host
 
@@ -96,7 +96,7 @@ class Hosts:
             )
         return host
 
-    def take(self, host: Host, reading: Reading) -> bytes | None:
+    def take(self, host: Host, reading: SampleMessage) -> bytes | None:
         """Take a sample in; None for one that is here already."""
         number = reading.number or host.kept.last + 1  # the original's have none
         if not host.is_new(number):
@@ -130,12 +130,12 @@ class Hosts:
         self._touched.pop(host.kept.name, None)
         self.changes.forgotten.append(host.kept.id)
 
-    def take_changes(self, most_samples: int) -> Changes:
+    def take_changes(self, max_samples: int) -> Changes:
         """Return what is to be written since the last time."""
         changes, self.changes = self.changes, Changes()
         changes.hosts = [host.row(self._zero) for host in self._touched.values()]
         self._touched.clear()
-        changes.most_samples = most_samples
+        changes.max_samples = max_samples
         self._writing, self._chunked = self._chunked, []
         waiting = (host.kept.chunked for host in self._by_name.values() if host.tail)
         changes.needed_from = min(waiting, default=self._sequence) + 1
