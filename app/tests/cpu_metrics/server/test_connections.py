@@ -17,7 +17,9 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return found
 
 
-def test_viewers_and_collectors_are_no_clients_of_the_log(tmp_path: Path, told: list[str]) -> None:
+def test_only_agents_are_logged_as_clients(tmp_path: Path, told: list[str]) -> None:
+    """The legacy log texts count agents, not viewers or collectors."""
+
     async def scenario() -> None:
         async with inner(tmp_path) as one:
             viewer = await asyncio.open_connection(*one.address)
@@ -38,7 +40,9 @@ def test_viewers_and_collectors_are_no_clients_of_the_log(tmp_path: Path, told: 
     ]
 
 
-def test_a_hello_counts_as_what_an_agent_may_send_in_a_second(tmp_path: Path) -> None:
+def test_hellos_are_rate_limited(tmp_path: Path) -> None:
+    """Hellos count towards the rate limit of samples."""
+
     async def scenario() -> None:
         async with inner(tmp_path, samples_per_second=50) as one:
             agent = await one.agent()
@@ -49,7 +53,9 @@ def test_a_hello_counts_as_what_an_agent_may_send_in_a_second(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("beginning", [b"{", b"CPU -> ", b"GET /metrics"])
-def test_who_says_a_little_again_and_again_and_never_all_of_it_is_cut_off(tmp_path: Path, beginning: bytes) -> None:
+def test_no_valid_message_ends_the_connection(tmp_path: Path, beginning: bytes) -> None:
+    """A connection that never completes a message ends after 10 s, whatever it sends."""
+
     async def scenario() -> None:
         async with inner(tmp_path) as one:
             reader, writer = await asyncio.open_connection(*one.address)

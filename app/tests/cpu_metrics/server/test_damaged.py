@@ -62,7 +62,8 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("what", DAMAGE)
-def test_what_is_damaged_of_one_host_harms_no_other_and_no_viewer(tmp_path: Path, told: Told, what: str) -> None:
+def test_damage_is_confined_to_one_host(tmp_path: Path, told: Told, what: str) -> None:
+    """Damaged rows of one host are left out; other hosts and viewers are served."""
     kept(tmp_path)
     with closing(sqlite3.connect(tmp_path / "state" / "history.sqlite")) as table, table:
         assert table.execute(DAMAGE[what]).rowcount
@@ -93,9 +94,9 @@ def test_what_is_damaged_of_one_host_harms_no_other_and_no_viewer(tmp_path: Path
     assert all(text.isprintable() for text in damaged)
 
 
-def test_an_answer_that_fails_whatever_the_reason_is_ended_with_a_sentence(
-    tmp_path: Path, told: Told, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failed_response_ends_with_an_error(tmp_path: Path, told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A response that fails ends with an error message instead of silence."""
+
     async def scenario() -> None:
         async with inner(tmp_path) as one:
             agent = await one.agent()

@@ -32,9 +32,9 @@ async def fill(one: Inner) -> None:
 
 
 @pytest.mark.parametrize("stops", [False, True], ids=["in its life", "at its end"])
-def test_a_full_disk_is_told_as_that_and_nothing_is_promised_that_is_not_on_it(
-    tmp_path: Path, told: Told, stops: bool
-) -> None:
+def test_full_disk_ends_the_server(tmp_path: Path, told: Told, stops: bool) -> None:
+    """On a full disk nothing more is acknowledged, and the server ends with a record."""
+
     async def scenario() -> None:
         async with inner(tmp_path) as one:
             agent = await one.agent()
@@ -56,7 +56,9 @@ def test_a_full_disk_is_told_as_that_and_nothing_is_promised_that_is_not_on_it(
     ]
 
 
-def test_what_was_acknowledged_before_a_disk_was_full_is_there(tmp_path: Path) -> None:
+def test_full_disk_keeps_acknowledged_samples(tmp_path: Path) -> None:
+    """Samples acknowledged before the disk was full are stored."""
+
     async def scenario() -> None:
         async with inner(tmp_path) as one:
             agent = await one.agent()
@@ -70,7 +72,8 @@ def test_what_was_acknowledged_before_a_disk_was_full_is_there(tmp_path: Path) -
     run(scenario())
 
 
-def test_a_stop_waits_for_the_write_that_runs_and_acknowledges_what_it_wrote(tmp_path: Path, told: Told) -> None:
+def test_stop_waits_for_the_running_write(tmp_path: Path, told: Told) -> None:
+    """A stop waits for the write in progress and acknowledges its samples."""
     begun, go = threading.Event(), threading.Event()
 
     async def scenario() -> None:

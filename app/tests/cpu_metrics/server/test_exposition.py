@@ -30,7 +30,8 @@ def collected(some: Hosts) -> dict[str, str]:
     return dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
 
 
-def test_no_digit_of_a_figure_is_lost() -> None:
+def test_values_keep_all_digits() -> None:
+    """Metrics have all digits of their values."""
     some = hosts()
     host = some.get("h0")
     assert host
@@ -43,7 +44,8 @@ def test_no_digit_of_a_figure_is_lost() -> None:
     assert found['frota_cpu_up{host="h0"}'] == "1"
 
 
-def test_of_a_host_that_is_away_no_threshold_is_crossed_now() -> None:
+def test_disconnected_host_crosses_no_threshold() -> None:
+    """A host that is away has no crossed thresholds in its metrics."""
     some = hosts()
     host = some.get("h0")
     assert host
@@ -53,7 +55,8 @@ def test_of_a_host_that_is_away_no_threshold_is_crossed_now() -> None:
     assert not [name for name in collected(some) if "crossed" in name or "busy" in name]
 
 
-def test_of_all_hosts_only_those_of_one_piece_are_unpacked_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hosts_are_unpacked_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the hosts of one chunk of the text are unpacked at a time."""
     unpacked, unpack, most = [0], chunk.unpack, 0
 
     def count(packed: bytes, **how: bool) -> object:
@@ -66,7 +69,9 @@ def test_of_all_hosts_only_those_of_one_piece_are_unpacked_at_a_time(monkeypatch
     assert most == exposition._AT_ONCE
 
 
-def test_the_servers_memory_is_that_of_now(tmp_path: Path) -> None:
+def test_resident_memory_is_current(tmp_path: Path) -> None:
+    """The server's memory metric follows its memory up and down."""
+
     async def scenario() -> None:
         async with inner(tmp_path) as one:
 

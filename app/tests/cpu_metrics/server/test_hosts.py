@@ -34,7 +34,8 @@ def restored(history: History) -> Hosts:
     return hosts
 
 
-def test_one_silent_host_does_not_make_the_samples_of_all_others_pile_up(tmp_path: Path) -> None:
+def test_silent_host_bounds_recent_rows(tmp_path: Path) -> None:
+    """One silent host does not keep the other hosts' samples out of chunks."""
     hosts, history = Hosts(), History(tmp_path)
     history.open()
     take(hosts, "silent", 1, 2, 3)
@@ -53,7 +54,8 @@ def test_one_silent_host_does_not_make_the_samples_of_all_others_pile_up(tmp_pat
     history.close()
 
 
-def test_hosts_that_come_back_one_after_the_other_do_not_make_the_samples_of_all_others_pile_up(tmp_path: Path) -> None:
+def test_returning_hosts_bound_recent_rows(tmp_path: Path) -> None:
+    """Hosts that return one by one do not keep the other hosts' samples out of chunks."""
     hosts, history = Hosts(), History(tmp_path)
     history.open()
     for name in ("one", "other"):
@@ -71,7 +73,8 @@ def test_hosts_that_come_back_one_after_the_other_do_not_make_the_samples_of_all
     history.close()
 
 
-def test_the_samples_of_a_forgotten_host_are_not_anothers(tmp_path: Path) -> None:
+def test_deleted_id_is_not_reused(tmp_path: Path) -> None:
+    """The samples of a deleted host never belong to a new one."""
     hosts, history = Hosts(), History(tmp_path)
     history.open()
     take(hosts, "other", 1)
@@ -100,7 +103,8 @@ def rows(history: History) -> int:
 
 
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from([RUN, "cd" * 16]), st.integers(1, 90)), max_size=40))
-def test_after_a_restart_all_is_known_as_it_was(events: list[tuple[str, str, int]]) -> None:
+def test_restart_restores_all_hosts(events: list[tuple[str, str, int]]) -> None:
+    """After a restart every host is as it was."""
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:
@@ -116,7 +120,8 @@ def test_after_a_restart_all_is_known_as_it_was(events: list[tuple[str, str, int
         history.close()
 
 
-def test_counters_end_where_a_disk_has_no_room_for_more(tmp_path: Path) -> None:
+def test_counters_are_bounded(tmp_path: Path) -> None:
+    """Counters stop at what SQLite can store."""
     hosts, history = Hosts(), History(tmp_path)
     history.open()
     for run in range(1100):
@@ -126,7 +131,8 @@ def test_counters_end_where_a_disk_has_no_room_for_more(tmp_path: Path) -> None:
     history.close()
 
 
-def test_a_forgotten_host_leaves_nothing_and_its_name_begins_anew(tmp_path: Path) -> None:
+def test_deleted_host_leaves_nothing(tmp_path: Path) -> None:
+    """A deleted host leaves no rows, and its name begins anew."""
     hosts, history = Hosts(), History(tmp_path)
     history.open()
     take(hosts, "a", *range(1, 200))

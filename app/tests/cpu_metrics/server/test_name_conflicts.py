@@ -35,7 +35,9 @@ async def refused(newcomer: InnerAgent) -> str:
     return str(answer["error"])
 
 
-def test_the_second_of_two_that_answer_is_refused_and_both_and_the_server_say_why(tmp_path: Path, told: Told) -> None:
+def test_second_agent_is_rejected(tmp_path: Path, told: Told) -> None:
+    """While the first agent answers pings, a second one of its name is rejected with the reason."""
+
     async def scenario() -> None:
         async with inner(tmp_path) as one:
             first = await one.agent(run=RUNS[0], instance=ONE)
@@ -56,7 +58,9 @@ def test_the_second_of_two_that_answer_is_refused_and_both_and_the_server_say_wh
     assert sum(text.startswith("name_conflict: two agents are called web-1: 127.0.0.1:") for text in told) == 1
 
 
-def test_whatever_a_refused_agent_has_sent_with_its_hello_is_not_stored(tmp_path: Path) -> None:
+def test_rejected_agent_stores_nothing(tmp_path: Path) -> None:
+    """Samples that a rejected agent sent behind its hello are not stored."""
+
     async def scenario() -> None:
         async with inner(tmp_path) as one:
             first = await one.agent(run=RUNS[0], instance=ONE)
@@ -70,7 +74,9 @@ def test_whatever_a_refused_agent_has_sent_with_its_hello_is_not_stored(tmp_path
     run(scenario())
 
 
-def test_an_agent_that_answers_no_ping_gives_its_name_to_the_one_who_waits(tmp_path: Path) -> None:
+def test_unresponsive_agent_is_replaced(tmp_path: Path) -> None:
+    """An agent that does not answer a ping loses its name to the contender."""
+
     async def scenario() -> None:
         async with inner(tmp_path) as one:
             first = await one.agent(run=RUNS[0], instance=ONE)
@@ -88,7 +94,9 @@ def test_an_agent_that_answers_no_ping_gives_its_name_to_the_one_who_waits(tmp_p
     run(scenario())
 
 
-def test_who_waits_for_a_name_gets_it_as_soon_as_the_first_is_gone(tmp_path: Path) -> None:
+def test_contender_follows_a_disconnect(tmp_path: Path) -> None:
+    """A contender is served as soon as the holder of the name disconnects."""
+
     async def scenario() -> None:
         async with inner(tmp_path) as one:
             first = await one.agent(run=RUNS[0], instance=ONE)
@@ -101,7 +109,9 @@ def test_who_waits_for_a_name_gets_it_as_soon_as_the_first_is_gone(tmp_path: Pat
     run(scenario())
 
 
-def test_of_three_of_one_name_one_is_served_and_then_the_next(tmp_path: Path, told: Told) -> None:
+def test_contenders_are_served_in_order(tmp_path: Path, told: Told) -> None:
+    """Of several contenders the first is served, and the others contend with it."""
+
     async def scenario() -> None:
         async with inner(tmp_path) as one:
             first = await one.agent(run=RUNS[0], instance=ONE)
@@ -119,7 +129,9 @@ def test_of_three_of_one_name_one_is_served_and_then_the_next(tmp_path: Path, to
     assert sum(text.startswith("name_conflict") for text in told) == 1
 
 
-def test_who_leaves_while_it_waits_is_not_waited_for(tmp_path: Path) -> None:
+def test_contender_that_leaves_is_no_rival(tmp_path: Path) -> None:
+    """A contender that disconnects while it waits is no rival."""
+
     async def scenario() -> None:
         async with inner(tmp_path) as one:
             first = await one.agent(run=RUNS[0], instance=ONE)
@@ -137,7 +149,9 @@ def test_who_leaves_while_it_waits_is_not_waited_for(tmp_path: Path) -> None:
     run(scenario())
 
 
-def test_a_pong_that_nobody_asked_for_changes_nothing_and_before_a_hello_too(tmp_path: Path) -> None:
+def test_unexpected_pong_is_ignored(tmp_path: Path) -> None:
+    """A pong without a ping changes nothing, also before a hello."""
+
     async def scenario() -> None:
         async with inner(tmp_path) as one:
             first = await one.agent(run=RUNS[0], instance=ONE)
@@ -150,7 +164,9 @@ def test_a_pong_that_nobody_asked_for_changes_nothing_and_before_a_hello_too(tmp
     run(scenario())
 
 
-def test_runs_that_take_turns_are_each_stored_once_whatever_was_acknowledged(tmp_path: Path) -> None:
+def test_alternating_runs_are_stored_once(tmp_path: Path) -> None:
+    """Runs that take turns continue at their own last numbers, also after a restart."""
+
     async def scenario() -> None:
         sent: list[int] = []
         async with inner(tmp_path) as one:
@@ -175,7 +191,9 @@ def test_runs_that_take_turns_are_each_stored_once_whatever_was_acknowledged(tmp
     run(scenario())
 
 
-def test_of_the_runs_of_a_name_the_newest_are_remembered_and_no_more(tmp_path: Path) -> None:
+def test_remembered_runs_are_bounded(tmp_path: Path) -> None:
+    """Of a name's former runs only the newest are remembered."""
+
     async def scenario() -> None:
         async with inner(tmp_path) as one:
             for name in RUNS:
@@ -197,9 +215,9 @@ async def away(one: Inner) -> None:
 
 
 @pytest.mark.parametrize(("newer", "source"), [("", "127.0.0.2"), (OTHER, "127.0.0.1"), (OTHER, "127.0.0.2")])
-def test_an_older_agent_that_knows_no_ping_keeps_its_name_while_its_samples_come(
-    tmp_path: Path, newer: str, source: str
-) -> None:
+def test_agent_without_pings_keeps_its_name(tmp_path: Path, newer: str, source: str) -> None:
+    """An older agent that knows no ping keeps its name while its samples arrive."""
+
     async def scenario() -> None:
         async with inner(tmp_path) as one:
             old = await one.agent(run=RUNS[0])
@@ -218,7 +236,9 @@ def test_an_older_agent_that_knows_no_ping_keeps_its_name_while_its_samples_come
     run(scenario())
 
 
-def test_an_older_agent_that_comes_back_is_served_at_once(tmp_path: Path) -> None:
+def test_reconnecting_agent_is_served_at_once(tmp_path: Path) -> None:
+    """An older agent that reconnects replaces its own half-open connection."""
+
     async def scenario() -> None:
         async with inner(tmp_path) as one:
             old = await one.agent(run=RUN)
@@ -229,7 +249,9 @@ def test_an_older_agent_that_comes_back_is_served_at_once(tmp_path: Path) -> Non
     run(scenario())
 
 
-def test_a_rival_that_tries_no_more_is_none_any_more(tmp_path: Path) -> None:
+def test_rivals_expire(tmp_path: Path) -> None:
+    """Rivals are bounded, and expire when they stop trying."""
+
     async def scenario() -> None:
         async with inner(tmp_path) as one:
             first = await one.agent(run=RUNS[0], instance=ONE)
@@ -275,9 +297,8 @@ class Agents:
 
 
 @pytest.mark.parametrize("cloned", [False, True], ids=["two computers", "a computer and its copy"])
-def test_two_agents_of_one_name_are_stored_once_and_the_second_delivers_when_the_first_is_gone(
-    running: MetricsServer, tmp_path: Path, cloned: bool
-) -> None:
+def test_second_agent_delivers_later(running: MetricsServer, tmp_path: Path, cloned: bool) -> None:
+    """A rejected agent keeps its samples and delivers them when the first is gone."""
     agents = Agents(tmp_path, running)
     first = agents.start("first")
     until(partial(has_samples, running, 4), "nothing comes")
@@ -308,9 +329,8 @@ def test_two_agents_of_one_name_are_stored_once_and_the_second_delivers_when_the
     assert "two agents are called twin: 127.0.0.1:" in running.log()
 
 
-def test_an_agent_that_was_killed_and_one_of_another_computer_with_its_name_are_measured_at_once(
-    running: MetricsServer, tmp_path: Path
-) -> None:
+def test_killed_agent_is_replaced_at_once(running: MetricsServer, tmp_path: Path) -> None:
+    """After a kill, an agent of the same name is served at once and without a conflict."""
     agents = Agents(tmp_path, running)
     for name in ("first", "first", "other"):
         wanted = samples(running) + 4
@@ -321,7 +341,8 @@ def test_an_agent_that_was_killed_and_one_of_another_computer_with_its_name_are_
     assert "two agents" not in running.log()
 
 
-def test_samples_of_a_stopped_agent_whose_connection_stands_are_not_waited_for(tmp_path: Path) -> None:
+def test_suspended_agent_is_replaced(tmp_path: Path) -> None:
+    """A suspended agent with an open connection is replaced."""
     # A silent connection is given up after four seconds otherwise, which may be before the second agent has started.
     with metrics(tmp_path, "--dead-intervals", 1000) as server:
         agents = Agents(tmp_path, server)
@@ -339,7 +360,8 @@ def test_samples_of_a_stopped_agent_whose_connection_stands_are_not_waited_for(t
         assert server.hosts()["twin"]["duplicates"] == 0
 
 
-def test_a_hello_with_an_instance_is_read_and_one_that_is_none_refused(running: MetricsServer) -> None:
+def test_instance_is_validated(running: MetricsServer) -> None:
+    """A hello may have an instance; an invalid one is rejected."""
     with running.agent(instance=ONE) as agent:
         agent.send(1, sample=Sample((1.0,), 1.0))
         agent.wait(1)

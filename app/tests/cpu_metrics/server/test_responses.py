@@ -74,7 +74,8 @@ class Keeper:
         return [number for line in lines[:-1] for number in json.loads(line)["number"]]
 
 
-def test_nothing_is_missing_while_a_chunk_is_not_on_disk_yet(tmp_path: Path) -> None:
+def test_pending_chunk_is_in_the_history(tmp_path: Path) -> None:
+    """Samples of a chunk that is not on disk yet are part of the history."""
     keeper = Keeper(tmp_path)
     keeper.take(*range(1, 100))
     keeper.write()
@@ -87,7 +88,8 @@ def test_nothing_is_missing_while_a_chunk_is_not_on_disk_yet(tmp_path: Path) -> 
     assert keeper.told() == list(range(1, 300))
 
 
-def test_nothing_is_told_twice_when_a_chunk_gets_to_the_disk_meanwhile(tmp_path: Path) -> None:
+def test_commit_during_a_query_duplicates_nothing(tmp_path: Path) -> None:
+    """A chunk that is written during a query is sent once."""
     keeper = Keeper(tmp_path)
     keeper.take(*range(1, 100))
     keeper.write()
@@ -95,14 +97,16 @@ def test_nothing_is_told_twice_when_a_chunk_gets_to_the_disk_meanwhile(tmp_path:
     assert keeper.told(before=keeper.write) == list(range(1, 300))
 
 
-def test_a_history_of_many_chunks_is_told_whole(tmp_path: Path) -> None:
+def test_history_of_many_chunks(tmp_path: Path) -> None:
+    """A history of many chunks is sent completely and in order."""
     keeper = Keeper(tmp_path)
     keeper.take(*range(1, 5000))
     keeper.write()
     assert keeper.told() == list(range(1, 5000))
 
 
-def test_short_chunks_of_many_runs_do_not_throw_out_what_is_within_the_bound(tmp_path: Path) -> None:
+def test_retention_counts_samples_not_chunks(tmp_path: Path) -> None:
+    """Many short chunks do not shorten the history below its limit."""
     keeper = Keeper(tmp_path, most=500)
     keeper.take(*range(1, 1000))
     keeper.write()
@@ -115,7 +119,8 @@ def test_short_chunks_of_many_runs_do_not_throw_out_what_is_within_the_bound(tmp
     assert told[:-100] == list(range(told[0], 1000))
 
 
-def test_a_file_of_an_older_version_is_told_and_bounded_as_it_was(tmp_path: Path) -> None:
+def test_older_file_is_read_and_trimmed(tmp_path: Path) -> None:
+    """The file of an older release is read, and trimmed to the limit."""
     samples = [chunk.pack(1e9 + number, number, SAMPLE) for number in range(1, 301)]
     with closing(sqlite3.connect(tmp_path / "history.sqlite")) as table, table:
         for statement in OLD:
@@ -136,9 +141,8 @@ def test_a_file_of_an_older_version_is_told_and_bounded_as_it_was(tmp_path: Path
 
 
 @pytest.mark.parametrize("step", [-5 * 3600, 21 * 86400])
-def test_after_the_clock_was_set_all_samples_are_told_in_their_order_and_bounded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: float
-) -> None:
+def test_history_survives_clock_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: float) -> None:
+    """After clock changes all samples are sent in their order, within the limit."""
     keeper, real, ahead = Keeper(tmp_path, most=500), __import__("time").time, [0.0]
     monkeypatch.setattr("time.time", lambda: real() + ahead[0])
     keeper.take(*range(1, 100))
@@ -158,7 +162,9 @@ def test_after_the_clock_was_set_all_samples_are_told_in_their_order_and_bounded
     assert len(told) <= 500 + 2 * MAX_CHUNK_SAMPLES
 
 
-def test_what_was_last_known_of_a_host_that_is_away_is_known_after_a_restart(tmp_path: Path) -> None:
+def test_restart_keeps_the_latest_sample(tmp_path: Path) -> None:
+    """The latest sample and means of a disconnected host survive a restart."""
+
     async def scenario() -> None:
         async with inner(tmp_path) as one:
             host = one.server.hosts.greet(Hello("web-1", RUN, 5.0, 0))

@@ -52,9 +52,9 @@ def end(*connections: TcpConnection) -> None:
         connection.connection_lost(None)
 
 
-def test_all_are_held_back_while_the_disk_stands_still_although_one_does_not_wait_for_answers(
-    tmp_path: Path, disk: Disk
-) -> None:
+def test_slow_disk_pauses_all_connections(tmp_path: Path, disk: Disk) -> None:
+    """While the disk is slow, reading pauses on all connections, new ones included."""
+
     async def send() -> None:
         async with serving(tmp_path, max_backlog_bytes=65536) as (server, _):
             (connection, wire), (other, others) = connect(server), connect(server)
@@ -77,7 +77,8 @@ def test_all_are_held_back_while_the_disk_stands_still_although_one_does_not_wai
     asyncio.run(send())
 
 
-def test_a_connection_that_a_newer_one_of_its_client_replaces_stores_nothing_more(tmp_path: Path, disk: Disk) -> None:
+def test_replaced_connection_stores_nothing(tmp_path: Path, disk: Disk) -> None:
+    """A connection that the same client has replaced stores nothing more."""
     client = uuid4()
     hello = f"frota hello {client}\n".encode()
 
@@ -102,9 +103,11 @@ def test_a_connection_that_a_newer_one_of_its_client_replaces_stores_nothing_mor
     assert kept == [1]
 
 
-def test_a_mistake_of_ours_over_one_reading_costs_no_other_connection_its_answer(
+def test_internal_error_is_confined(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    """An internal error over one reading costs no other connection its answer."""
+
     async def send() -> None:
         async with serving(tmp_path) as (server, _):
             pairs = [connect(server) for _ in range(5)]

@@ -11,9 +11,9 @@ from support import ANSWER, READING, read_all, read_exactly, server
 
 
 @pytest.mark.parametrize(("files", "most"), [(60, 30), (160, 96)])
-def test_with_few_open_files_connections_are_bounded_below_them_and_the_others_told_why(
-    tmp_path: Path, files: int, most: int
-) -> None:
+def test_low_file_limit_bounds_connections(tmp_path: Path, files: int, most: int) -> None:
+    """With few open files the server accepts fewer connections and tells the others why."""
+
     def few() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
 
