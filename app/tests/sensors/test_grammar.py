@@ -85,7 +85,7 @@ def test_hopeless_text_stays_hopeless(text: str, cut: int) -> None:
         assert not parser.is_reading(whole)
 
 
-@pytest.mark.parametrize("line", [line for line in grammar_cases.LINES if line == line.strip(parser.HARMLESS)])
+@pytest.mark.parametrize("line", [line for line in grammar_cases.LINES if line == line.strip(parser.PADDING)])
 def test_no_prefix_of_a_reading_is_hopeless(line: str) -> None:
     """No prefix of a reading is rejected early."""
     assert [line[:end] for end in range(len(line) + 1) if parser.reason_if_hopeless(line[:end])] == []

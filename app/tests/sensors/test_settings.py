@@ -59,5 +59,5 @@ def test_names_in_any_script() -> None:
     given = {"SENSORS_SENSOR": "सेंसर", "SENSORS_LABEL": "Pressa\u0303o", "SENSORS_UNIT": "hPa"}
     assert core.read(ClientSettings, settings.PREFIX, given).label == "Pressa\u0303o"
     for unit, reason in (("E5°C", " of these"), ("k5", r" \(leitura inválida: unidade inválida")):
-        with pytest.raises(SettingsError, match=rf"would be no valid reading{reason}.*SENSORS_UNIT"):
+        with pytest.raises(SettingsError, match=rf"would not be a valid reading{reason}.*SENSORS_UNIT"):
             core.read(ClientSettings, settings.PREFIX, {**given, "SENSORS_UNIT": unit})

@@ -70,7 +70,7 @@ def test_stale_sensor_is_reported_once() -> None:
 
 def test_made_up_names_are_bounded() -> None:
     """Made-up names neither fill the memory nor displace known sensors."""
-    watch = SensorMonitor([], stale_after=60, most=2)
+    watch = SensorMonitor([], stale_after=60, max_sensors=2)
     watch.check([reading("real")], now=0)
     for number in range(100):
         watch.check([reading(f"made-up-{number}")], now=0)
@@ -90,7 +90,7 @@ def test_zero_disables_staleness() -> None:
 @pytest.mark.parametrize("names", [("Sal\u00e3o", "Sala\u0303o"), ("Sala\u0303o", "Sal\u00e3o"), ("Sala 1", "Sala  1")])
 def test_last_seen_in_every_name_spelling(names: tuple[str, str], most: int) -> None:
     """All spellings of a name are one sensor."""
-    watch = SensorMonitor([], stale_after=60, most=most)
+    watch = SensorMonitor([], stale_after=60, max_sensors=most)
     for now, name in enumerate([names[0], *[names[1]] * 200]):
         watch.check([reading(name), reading(name)], now)
         assert watch.sweep(now) == ([], [])

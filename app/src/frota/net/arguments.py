@@ -1,4 +1,4 @@
-"""Hosts and ports as they are typed, for argparse."""
+"""Types for argparse: host and port."""
 
 import argparse
 import re
@@ -6,7 +6,7 @@ import re
 
 def host(text: str) -> str:
     """Return a host, an IPv6 address without brackets. Raises ArgumentTypeError saying what is right."""
-    from frota.net.addresses import parse_host  # here: what knows addresses is memory that most agents do without
+    from frota.net.addresses import parse_host  # here: most agents do without the memory of ipaddress
 
     try:
         return parse_host(text)
@@ -15,7 +15,7 @@ def host(text: str) -> str:
 
 
 def port(text: str) -> int:
-    """Return a port that is typed. Raises argparse.ArgumentTypeError."""
+    """Return a port. Raises argparse.ArgumentTypeError."""
     if not re.fullmatch("[0-9]{1,5}", text) or not 1 <= int(text) <= 65535:
         raise argparse.ArgumentTypeError(f"{text[:40]}: must be from 1 to 65535")
     return int(text)

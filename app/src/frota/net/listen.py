@@ -34,13 +34,13 @@ def sockets_at(host: str, port: int, backlog: int) -> list[socket.socket]:
                 if error.errno != errno.EADDRINUSE:
                     raise
         return _listen_at(addresses, backlog)
-    except (OSError, ValueError) as error:  # UnicodeError, too: no host can have such a name
+    except (OSError, ValueError) as error:  # UnicodeError, too: the name cannot be a host's
         reason = getattr(error, "strerror", None) or error
         raise OSError(f"{endpoint(host, port)}: {reason}") from error
 
 
 def address_of(sock: socket.socket) -> str:
-    """Return where a socket listens, an interface included."""
+    """Return the address of a socket as HOST:PORT, an interface included."""
     return endpoint(*socket.getnameinfo(sock.getsockname(), socket.NI_NUMERICHOST | socket.NI_NUMERICSERV))
 
 
@@ -48,13 +48,13 @@ def _addresses(host: str, port: int) -> list[tuple[int, tuple[Any, ...]]]:
     """Return family and address of each place to listen at. Raises OSError (gaierror), ValueError."""
     kind, passive = socket.SOCK_STREAM, socket.AI_PASSIVE
     host = plain(parse_host(host))
-    hosts = ("::", "0.0.0.0") if host == "::" else (host,)  # noqa: S104 -- that is what was asked for
-    found = [one for name in hosts for one in socket.getaddrinfo(name, port, type=kind, flags=passive)]
-    return list(dict.fromkeys((int(family), address) for family, *_, address in found))
+    hosts = ("::", "0.0.0.0") if host == "::" else (host,)  # noqa: S104 -- the setting says so
+    infos = [info for name in hosts for info in socket.getaddrinfo(name, port, type=kind, flags=passive)]
+    return list(dict.fromkeys((int(family), address) for family, *_, address in infos))
 
 
 def _listen_at(addresses: list[tuple[int, tuple[Any, ...]]], backlog: int) -> list[socket.socket]:
-    """Listen at all of these, or at none; one that this machine lacks is left out. Raises OSError."""
+    """Listen at all addresses that this machine has, or at none. Raises OSError."""
     sockets: list[socket.socket] = []
     missing: OSError | None = None
     try:
@@ -91,7 +91,7 @@ def _listen(family: int, address: tuple[Any, ...], backlog: int) -> socket.socke
 
 
 def _tune(sock: socket.socket) -> None:
-    """Set, for all connections to come, how much the kernel buffers and when it gives a vanished peer up."""
+    """Set the receive buffer and the keepalive of future connections: a half-open one ends after 90 s."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER_BYTES)
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for option, seconds in ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 3)):

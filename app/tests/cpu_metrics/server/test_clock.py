@@ -55,7 +55,7 @@ def test_short_clock_jump_is_ignored(hands: Hands, told: Told, leap: float) -> N
     hands.go_on(clock, 10)
     assert clock.now() == pytest.approx(begin + 70)
     assert [event for event, _ in told] == ["clock_jumped", "clock_restored"]
-    assert f"the clock has leapt by {leap:+.0f} s" in told[0][1]
+    assert f"the clock has jumped by {leap:+.0f} s" in told[0][1]
 
 
 @pytest.mark.parametrize("leap", [MONTH, -MONTH])

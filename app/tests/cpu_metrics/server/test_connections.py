@@ -48,6 +48,7 @@ def test_hellos_are_rate_limited(tmp_path: Path) -> None:
             agent = await one.agent()
             agent.writer.write(b"".join(hello("web-1", f"{number:032x}", 5.0) for number in range(200)))
             await one.until(lambda: one.server.event_log.rate_limited_total)
+            assert one.server.tcp.connections[0].reading_paused
 
     run(scenario())
 

@@ -44,7 +44,7 @@ def test_flood_of_connections_leaves_agents_served(tmp_path: Path) -> None:
         for number in range(1, 30):
             agent.send(number)
             agent.wait(number)
-        server.wait_for("new ones are rejected")
+        assert server.wait_for("new ones are rejected")
 
 
 def test_exhausted_descriptors_are_logged(tmp_path: Path) -> None:
@@ -59,4 +59,4 @@ def test_exhausted_descriptors_are_logged(tmp_path: Path) -> None:
         agent.send(1)
         agent.wait(1)
         resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, limits)
-        until(server.hosts, "nobody is served again")
+        assert "web-1" in until(server.hosts, "nobody is served again")

@@ -17,7 +17,7 @@ def hosts(count: int = 1) -> Hosts:
     """Return hosts that are connected, each with a sample."""
     some = Hosts()
     for number in range(count):
-        host = some.known(f"h{number}", "original", 5.0)
+        host = some.get_or_create(f"h{number}", "original", 5.0)
         some.take(
             host, SampleMessage(0, 0.0, SAMPLE._replace(own=SAMPLE.own and SAMPLE.own._replace(memory=123_456_789_012)))
         )
@@ -49,7 +49,7 @@ def test_disconnected_host_crosses_no_threshold() -> None:
     some = hosts()
     host = some.get("h0")
     assert host
-    assert list(host.crossings.take(SAMPLE._replace(mean=95.0), parse_thresholds("cpu:90:75"), 1))
+    assert list(host.crossings.check(SAMPLE._replace(mean=95.0), parse_thresholds("cpu:90:75"), 1))
     assert collected(some)['frota_cpu_threshold_crossed{host="h0",metric="cpu"}'] == "1"
     host.connection = None
     assert not [name for name in collected(some) if "crossed" in name or "busy" in name]
@@ -66,7 +66,7 @@ def test_hosts_are_unpacked_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chunk, "unpack", count)
     for _ in exposition.text(hosts(200), []):
         most, unpacked[0] = max(most, unpacked[0]), 0
-    assert most == exposition._AT_ONCE
+    assert most == exposition._BATCH
 
 
 def test_resident_memory_is_current(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ def settled(hosts: Hosts, *names: str) -> None:
     """Let so much time pass for these that all they sent becomes chunks."""
     for host in filter(None, map(hosts.get, names)):
         host.tail_since -= 901
-    hosts.settle(time.monotonic())
+    hosts.chunk_old_tails(time.monotonic())
 
 
 def restored(history: History) -> Hosts:
@@ -44,10 +44,10 @@ def test_silent_host_bounds_recent_rows(tmp_path: Path) -> None:
         history.write(hosts.take_changes(DAY))
     assert len(history.load()[1]) < MAX_CHUNK_SAMPLES + 3
     before = rows(history)
-    hosts.settle(min(host.tail_since for host in hosts) + 899)  # however long it took until here
+    hosts.chunk_old_tails(min(host.tail_since for host in hosts) + 899)  # however long it took until here
     history.write(hosts.take_changes(DAY))
     assert rows(history) == before
-    hosts.settle(hosts_since(hosts) + 901)
+    hosts.chunk_old_tails(hosts_since(hosts) + 901)
     history.write(hosts.take_changes(DAY))
     assert rows(history) == 0
     assert {host.kept.name: host.kept.samples for host in restored(history)} == {"silent": 3, "busy": 2000}
@@ -78,13 +78,13 @@ def test_deleted_id_is_not_reused(tmp_path: Path) -> None:
     hosts, history = Hosts(), History(tmp_path)
     history.open()
     take(hosts, "other", 1)
-    gone = hosts.known("gone", "original", 5.0)
+    gone = hosts.get_or_create("gone", "original", 5.0)
     hosts.take(gone, SampleMessage(0, 0.0, SAMPLE))
     history.write(hosts.take_changes(DAY))
     hosts.forget(gone)
     history.write(hosts.take_changes(DAY))
     again = restored(history)
-    again.take(again.known("new", "original", 5.0), SampleMessage(0, 0.0, SAMPLE))
+    again.take(again.get_or_create("new", "original", 5.0), SampleMessage(0, 0.0, SAMPLE))
     history.write(again.take_changes(DAY))
     assert {host.kept.name: host.kept.samples for host in restored(history)} == {"other": 1, "new": 1}
     history.close()

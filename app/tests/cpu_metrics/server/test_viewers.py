@@ -17,7 +17,7 @@ ASK = b'{"frota": 1, "ask": "history", "host": "many", "seconds": 1e9}\n'
 
 def many(one: Inner, samples: int = 150) -> None:
     """Have a host whose history no kernel keeps for who does not read."""
-    host = one.server.hosts.known("many", "original", 5.0)
+    host = one.server.hosts.get_or_create("many", "original", 5.0)
     for _ in range(samples):
         one.server.hosts.take(host, SampleMessage(0, 0.0, SAMPLE._replace(cpu=(12.3,) * 4000)))
 

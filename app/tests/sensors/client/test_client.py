@@ -103,7 +103,7 @@ def test_custom_kind(tmp_path: Path) -> None:
     ("flags", "reason"),
     [
         ((), "SENSORS_SENSOR is not set"),
-        (("--sensor", "S", "--label", "L", "--unit", "5"), "would be no valid reading"),
+        (("--sensor", "S", "--label", "L", "--unit", "5"), "would not be a valid reading"),
         (("--sensor", "S", "--label", "L", "--unit", "m", "--low", 2, "--high", 1), "must not be above SENSORS_HIGH"),
     ],
 )
@@ -193,10 +193,9 @@ def test_full_server_is_still_native(tmp_path: Path) -> None:
 @pytest.mark.parametrize("protocol", ["original", "auto"])
 @pytest.mark.parametrize("words", ["Erro: disco cheio, leitura não gravada, tente mais tarde", "Tente depois."])
 def test_error_without_newline_is_retried(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], protocol: str, words: str
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], protocol: str, words: str
 ) -> None:
     """An error without a newline is logged, and the reading is sent again."""
-    monkeypatch.setattr(delivery, "_GRACE_SECONDS", 0.01)
     answers, received = [words.encode(), ANSWER], []
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -224,9 +223,8 @@ def test_error_without_newline_is_retried(
     assert f"Resposta: {words}\n" in capfd.readouterr().err
 
 
-def test_answer_in_two_packets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_answer_in_two_packets(tmp_path: Path) -> None:
     """An answer in two packets with a pause between them is one answer."""
-    monkeypatch.setattr(delivery, "_GRACE_SECONDS", 0.01)
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil("°C".encode())
@@ -242,8 +240,8 @@ def test_answer_in_two_packets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         host, port = server.sockets[0].getsockname()
         config = ClientSettings(host, port, "original", sensor="S", label="L", unit="°C", answer_timeout=PATIENCE)
         spool, delivered = Spool(tmp_path, 9), asyncio.Event()
-        spool.add("S - L: 5°C")
-        delivering = asyncio.create_task(delivery.Delivery(config, spool, asyncio.Event(), delivered.set).run())
+        spool.append("S - L: 5°C")
+        delivering = asyncio.create_task(delivery.Delivery(config, spool, asyncio.Event(), delivered.set, 0.01).run())
         done = asyncio.create_task(delivered.wait())
         await asyncio.wait((delivering, done), return_when=asyncio.FIRST_COMPLETED, timeout=PATIENCE)
         assert not delivering.done()

@@ -11,7 +11,7 @@ import pytest
 from frota.sensors.client.client import SensorClient
 from frota.sensors.readings import Query
 from frota.sensors.settings import ClientSettings
-from frota.sensors.viewer.query import ask
+from frota.sensors.viewer.query import request
 from support import ANSWER, PATIENCE, READING, Server, frota, output, read_exactly, server, serving
 
 
@@ -96,7 +96,7 @@ def test_name_with_only_an_ipv6_address(tmp_path: Path, monkeypatch: pytest.Monk
             await client.start()
             assert await asyncio.wait_for(ended, PATIENCE) == 0
             await client.stop()
-            found = ask("sensors.example", port, "history", Query(), print)
+            found = request("sensors.example", port, "history", Query(), print)
             return await asyncio.to_thread(list, found)
 
     (one,) = asyncio.run(live())

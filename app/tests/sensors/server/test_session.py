@@ -49,8 +49,8 @@ def test_client_without_numbers_keeps_its_spool(tmp_path: Path) -> None:
     """A client without numbers left logs the server's reason and keeps its readings."""
     spool = Spool(tmp_path / "client", 9)
     hello = b"frota hello %b\n" % spool.client.encode()
-    spool.not_before(10**18 - 1)
-    spool.add("Sensor1 - Umidade: 5%")
+    spool.continue_after(10**18 - 1)
+    spool.append("Sensor1 - Umidade: 5%")
     spool.close()
     with server(tmp_path) as running:
         running.ask(hello, b"frota skip 999999999999999999\n", LINE)

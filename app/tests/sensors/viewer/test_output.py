@@ -13,14 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frota.sensors import readings
-from frota.sensors.viewer.output import Seen
+from frota.sensors.viewer.output import Progress
 from support import ANSWER, PATIENCE, frota
 
 Readings = list[dict[str, Any]]
 
 
 def reading(time_us: int, text: str = "S - Umidade: 5%") -> dict[str, Any]:
-    return readings.Kept(time_us, "h:1", text, True, None, None).fields()
+    return readings.StoredReading(time_us, "h:1", text, True, None, None).fields()
 
 
 @contextmanager
@@ -62,7 +62,7 @@ def test_tail_resumes_within_one_timestamp() -> None:
         assert tail.stdout
         shown = [json.loads(tail.stdout.readline()) for _ in range(6)]
     assert shown == [*batch, later]
-    assert asked == [{"last": 10}, {"last": readings.MOST, "since_us": 1_000_000}]
+    assert asked == [{"last": 10}, {"last": readings.MAX_READINGS, "since_us": 1_000_000}]
     tail.terminate()
     tail.communicate(timeout=PATIENCE)
 
@@ -70,7 +70,7 @@ def test_tail_resumes_within_one_timestamp() -> None:
 def test_tail_resumes_among_equal_readings() -> None:
     """After a reconnect a tail knows how many of equal readings it has shown."""
     same, other = reading(1), reading(1, "S - Umidade: 6%")
-    seen = Seen()
+    seen = Progress()
     for one in (same, other):
         seen.note(one)
     assert list(seen.unseen([same, same, other, reading(2)])) == [reading(2)]
@@ -85,7 +85,7 @@ def test_tail_survives_any_disconnects(
         st.lists(st.tuples(st.integers(1, 3), st.sampled_from(["a - U: 1%", "b - U: 1%"])), min_size=1, max_size=12)
     )
     kept = [reading(time, text) for time, text in sorted(pairs, key=lambda pair: pair[0])]
-    seen, shown = Seen(), []
+    seen, shown = Progress(), []
     begin = data.draw(st.integers(0, len(kept) - 1), "how many are before those asked for")
     answer = kept[begin:]
     for cut in [*data.draw(st.lists(st.integers(0, 12), max_size=4)), len(kept)]:
@@ -121,7 +121,7 @@ def test_wrong_server_is_named(said: bytes, command: str) -> None:
         shown, errors = asking.communicate(timeout=PATIENCE)
     assert asking.returncode == 1
     assert shown == b""
-    assert errors.decode().startswith(f"frota: 127.0.0.1:{port} is no sensor server: it says ")
+    assert errors.decode().startswith(f"frota: 127.0.0.1:{port} is no sensor server: it answers ")
     assert errors.count(b"\n") == 1
 
 
@@ -136,7 +136,7 @@ def test_endless_answer_is_rejected() -> None:
         shown, errors = asking.communicate(timeout=PATIENCE)
     assert asking.returncode == 1
     assert shown == b""
-    assert b'is no sensor server: it says \'{"text": "xxx' in errors
+    assert b'is no sensor server: it answers \'{"text": "xxx' in errors
     assert len(errors) < 200
 
 

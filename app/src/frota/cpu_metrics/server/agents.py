@@ -68,7 +68,7 @@ class Agents:
             if host is None or host.connection is None:
                 break
         self._check_host_limit(name)
-        self._attach(connection, self._hosts.known(name, "original", self.settings.default_interval))
+        self._attach(connection, self._hosts.get_or_create(name, "original", self.settings.default_interval))
 
     def receive(self, connection: Connection, reading: SampleMessage) -> None:
         """Take a sample in; it is acknowledged when it is on disk. Raises Malformed."""
@@ -147,7 +147,7 @@ class Agents:
 
     def _check_thresholds(self, host: Host, reading: SampleMessage) -> None:
         settings = self.settings
-        for crossing in host.crossings.take(reading.sample, settings.thresholds, settings.threshold_samples):
+        for crossing in host.crossings.check(reading.sample, settings.thresholds, settings.threshold_samples):
             self._event_log.crossed(host, crossing)
             self._hosts.touch(host)
 

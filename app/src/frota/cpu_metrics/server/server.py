@@ -115,7 +115,7 @@ class Server:
         while True:
             self.tcp.sweep()
             self.clock.sweep()
-            self.hosts.settle(time.monotonic())
+            self.hosts.chunk_old_tails(time.monotonic())
             self.services.agents.sweep()
             if not _can_open_file():
                 self.event_log.no_descriptors()
