@@ -1,4 +1,4 @@
-"""Samples as they are kept: what is unpacked is what was measured, to the digits that anybody looks at."""
+"""Packed samples and chunks keep all digits that viewers show."""
 
 import json
 import zlib

@@ -1,4 +1,4 @@
-"""Bytes into messages, however they arrive."""
+"""Framing: bytes become messages, in whichever packets they arrive."""
 
 import json
 import unicodedata

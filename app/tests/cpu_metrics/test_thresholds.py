@@ -1,4 +1,4 @@
-"""Thresholds: told once when they are crossed and once when that is over, over restarts and reloads."""
+"""Thresholds: a crossing is logged once, and its end once, over restarts and reloads."""
 
 import re
 from dataclasses import replace

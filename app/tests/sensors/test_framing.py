@@ -1,4 +1,4 @@
-"""The bytes of a connection become the same readings and answers, however the network cuts them."""
+"""Framing: bytes become the same readings and answers, in whichever packets they arrive."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""The grammar of readings, on the Python of these tests and on every other one that is here and is admitted."""
+"""The grammar of readings, on every supported Python that is installed."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""The short way to a reading; test_grammar.py has what is one and what is none."""
+"""The patterns of readings; test_grammar.py covers the grammar."""
 
 import pytest
 

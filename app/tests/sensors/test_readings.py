@@ -1,4 +1,4 @@
-"""Readings into records of the log and back, and the questions one may ask about them."""
+"""Stored readings: encoding, decoding and queries."""
 
 import json
 from contextlib import suppress

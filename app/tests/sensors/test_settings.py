@@ -1,4 +1,4 @@
-"""The system's own settings: documented, and with defaults that pass their own checks."""
+"""The settings of the sensors: documented, and with valid defaults."""
 
 import dataclasses
 

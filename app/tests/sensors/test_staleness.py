@@ -1,4 +1,4 @@
-"""Values out of range are flagged, sensors that fall silent are noticed once."""
+"""Ranges and staleness."""
 
 import pytest
 

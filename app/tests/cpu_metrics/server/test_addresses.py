@@ -1,4 +1,4 @@
-"""IPv6 as IPv4: server, agent, viewers and whoever collects, by address, in brackets and by name."""
+"""IPv6: server, agents, viewers and collectors, by address, in brackets and by name."""
 
 import asyncio
 import json
@@ -57,7 +57,7 @@ def test_everything_works_over_ipv6(port: int, tmp_path: Path) -> None:
         assert b'frota_cpu_up{host="plain"}' in b"".join(iter(lambda: collector.recv(65536), b""))
     with socket.create_connection(("::1", port), PATIENCE) as agent:
         agent.sendall(TEXT)
-        until(lambda: ask("history", "::1", "--host", where), "the original's agent is not known")
+        until(lambda: ask("history", "::1", "--host", where), "the legacy agent is not known")
 
 
 def test_dual_stack_shows_ipv4_addresses(tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_hello_over_ipv6(tmp_path: Path) -> None:
             agent = await one.caller("web-1", source="::1")
             assert await agent.answer() == {"frota": 1, "last": 0}
             agent.writer.write(hello("web-1", RUN, 5.0) + SAMPLE.native(1, 0.0))
-            await one.until(lambda: one.server.hosts.get("web-1").kept.last == 1)  # type: ignore[union-attr]
+            await one.until(lambda: one.server.hosts.get("web-1").row.last == 1)  # type: ignore[union-attr]
 
     run(scenario())
 

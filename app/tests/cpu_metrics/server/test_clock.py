@@ -1,4 +1,4 @@
-"""A clock that leaps dates nothing wrongly and deletes nothing, and what is deleted is told of."""
+"""Clock jumps change no dates and delete nothing; deletions are logged."""
 
 import time
 

@@ -1,4 +1,4 @@
-"""Connections: who is counted as what, how much each may send, and how long one may say nothing."""
+"""Connections: what is logged and counted, the rate limit, the first-message timeout."""
 
 import asyncio
 from pathlib import Path

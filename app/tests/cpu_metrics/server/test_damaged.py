@@ -1,4 +1,4 @@
-"""A history in which something is damaged: it is left out, told of once, and everything else is there."""
+"""A damaged history: damage is left out and logged once, everything else is served."""
 
 import asyncio
 import sqlite3

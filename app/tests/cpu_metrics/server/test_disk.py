@@ -1,4 +1,4 @@
-"""Disks that are full or slow: nothing is promised that is not so, and the log says what would help."""
+"""Full and slow disks: only stored samples are acknowledged, and the log says what helps."""
 
 import asyncio
 import json
@@ -45,7 +45,7 @@ def test_full_disk_ends_the_server(tmp_path: Path, told: Told, stops: bool) -> N
                 await agent.send(3)  # for the last time soon
             agent.writer.write(b"".join(SAMPLE.native(number, 0.0) for number in range(4, 500)))
             host = one.server.hosts.get("web-1")
-            await one.until(lambda: host and host.kept.last == 499 if stops else one.ended)
+            await one.until(lambda: host and host.row.last == 499 if stops else one.ended)
         assert one.ended == [1]
         assert b"ack" not in await agent.reader.read()
 

@@ -1,4 +1,4 @@
-"""What Prometheus collects: every digit of every figure, and of nobody who is away."""
+"""Prometheus's text format: all digits, and no values of disconnected hosts."""
 
 from pathlib import Path
 
@@ -35,7 +35,7 @@ def test_values_keep_all_digits() -> None:
     some = hosts()
     host = some.get("h0")
     assert host
-    host.kept = host.kept._replace(last_seen=1769860800.123, samples=2**53 - 1)
+    host.row = host.row._replace(last_seen=1769860800.123, samples=2**53 - 1)
     found = collected(some)
     assert found['frota_agent_resident_memory_bytes{host="h0"}'] == "123456789012"
     assert found['frota_cpu_last_seen_timestamp_seconds{host="h0"}'] == "1769860800.123"

@@ -1,4 +1,4 @@
-"""Who is forgotten: whom nobody has heard of while servers ran, whatever clocks say."""
+"""Expiry of hosts: by the servers' running time since they were last seen, whatever the clock says."""
 
 import sqlite3
 import time
@@ -148,7 +148,7 @@ def test_damaged_last_seen_is_repaired(tmp_path: Path, heard: float) -> None:
     for _ in range(2):
         again = Hosts(forget_seconds=WEEK)
         again.restore(*history.load())
-        assert {host.kept.name: round((time.monotonic() - host.heard) / DAY, 1) for host in again} == {
+        assert {host.row.name: round((time.monotonic() - host.heard) / DAY, 1) for host in again} == {
             "away": 0.5,
             "shortly": 0.0,
             "damaged": 0.0 if heard > 0 and heard < 3e9 else 1.0,

@@ -1,4 +1,4 @@
-"""Who is who: hosts by their names and runs, and what a connection may change of them."""
+"""Hellos: how hosts are identified by names, runs and addresses."""
 
 import itertools
 from contextlib import ExitStack

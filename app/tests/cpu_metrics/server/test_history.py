@@ -1,4 +1,4 @@
-"""The file that keeps it all: what a write promises, and what it says when it cannot keep it."""
+"""The history file: a write is one transaction."""
 
 from collections.abc import Iterator
 from pathlib import Path

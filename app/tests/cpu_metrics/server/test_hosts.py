@@ -1,4 +1,4 @@
-"""What is known of hosts, and what of it is written: bounded, and the same after a restart."""
+"""Hosts and their rows: bounded, and the same after a restart."""
 
 import time
 from pathlib import Path
@@ -50,7 +50,7 @@ def test_silent_host_bounds_recent_rows(tmp_path: Path) -> None:
     hosts.chunk_old_tails(hosts_since(hosts) + 901)
     history.write(hosts.take_changes(DAY))
     assert rows(history) == 0
-    assert {host.kept.name: host.kept.samples for host in restored(history)} == {"silent": 3, "busy": 2000}
+    assert {host.row.name: host.row.samples for host in restored(history)} == {"silent": 3, "busy": 2000}
     history.close()
 
 
@@ -69,7 +69,7 @@ def test_returning_hosts_bound_recent_rows(tmp_path: Path) -> None:
     settled(hosts, "one", "busy")
     history.write(hosts.take_changes(DAY))
     assert rows(history) == 1
-    assert {host.kept.name: host.kept.samples for host in restored(history)} == {"one": 61, "other": 61, "busy": 2000}
+    assert {host.row.name: host.row.samples for host in restored(history)} == {"one": 61, "other": 61, "busy": 2000}
     history.close()
 
 
@@ -86,12 +86,12 @@ def test_deleted_id_is_not_reused(tmp_path: Path) -> None:
     again = restored(history)
     again.take(again.get_or_create("new", "original", 5.0), SampleMessage(0, 0.0, SAMPLE))
     history.write(again.take_changes(DAY))
-    assert {host.kept.name: host.kept.samples for host in restored(history)} == {"other": 1, "new": 1}
+    assert {host.row.name: host.row.samples for host in restored(history)} == {"other": 1, "new": 1}
     history.close()
 
 
 def facts(host: Host) -> HostRow:
-    return host.kept._replace(heard=0.0)
+    return host.row._replace(heard=0.0)
 
 
 def hosts_since(hosts: Hosts) -> float:
@@ -111,12 +111,12 @@ def test_restart_restores_all_hosts(events: list[tuple[str, str, int]]) -> None:
         hosts, history = Hosts(), History(Path(folder))
         history.open()
         for name, run, count in events:
-            last = hosts.greet(Hello(name, run, 5.0, 0)).kept.last
+            last = hosts.greet(Hello(name, run, 5.0, 0)).row.last
             take(hosts, name, *range(last + 2, last + 2 + count), run=run)
             history.write(hosts.take_changes(DAY))
         again = restored(history)
-        assert {host.kept.name: facts(host) for host in again} == {host.kept.name: facts(host) for host in hosts}
-        assert {host.kept.name: host.tail for host in again} == {host.kept.name: host.tail for host in hosts}
+        assert {host.row.name: facts(host) for host in again} == {host.row.name: facts(host) for host in hosts}
+        assert {host.row.name: host.tail for host in again} == {host.row.name: host.tail for host in hosts}
         history.close()
 
 
@@ -127,7 +127,7 @@ def test_counters_are_bounded(tmp_path: Path) -> None:
     for run in range(1100):
         take(hosts, "a", 2**53, run=f"{run:032x}")
     history.write(hosts.take_changes(DAY))
-    assert [host.kept.missing for host in restored(history)] == [2**53]
+    assert [host.row.missing for host in restored(history)] == [2**53]
     history.close()
 
 
@@ -141,10 +141,10 @@ def test_deleted_host_leaves_nothing(tmp_path: Path) -> None:
     assert host
     hosts.forget(host)
     history.write(hosts.take_changes(DAY))
-    assert history.chunks(host.kept.id, 0.0, 0, 1000, 1000) == []
+    assert history.chunks(host.row.id, 0.0, 0, 1000, 1000) == []
     again = restored(history)
     assert len(again) == 0
     take(again, "a", 1)
     history.write(again.take_changes(DAY))
-    assert [one.kept.samples for one in restored(history)] == [1]
+    assert [one.row.samples for one in restored(history)] == [1]
     history.close()

@@ -1,4 +1,4 @@
-"""Two agents of one name: the first is served as long as it answers, and nothing is stored twice."""
+"""Two agents with the same name: the first is served while it answers pings, nothing is stored twice."""
 
 import json
 import shutil
@@ -158,8 +158,8 @@ def test_unexpected_pong_is_ignored(tmp_path: Path) -> None:
             for _ in range(3):
                 first.writer.write(b'{"frota": 1, "pong": 1}\n')
             await first.send(1)
-            stranger = await one.caller("web-2", instance=OTHER)
-            assert await stranger.answer() == {"frota": 1, "last": 0}
+            other = await one.caller("web-2", instance=OTHER)
+            assert await other.answer() == {"frota": 1, "last": 0}
 
     run(scenario())
 

@@ -1,4 +1,4 @@
-"""What viewers are told of a host's past: all of it, once, in its order, whatever is written meanwhile."""
+"""History queries: every sample once and in order, whatever is written meanwhile."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""The metrics' server, as agents and viewers meet it."""
+"""The metrics' server as a process, with agents and viewers."""
 
 import json
 import signal
@@ -56,7 +56,7 @@ def test_legacy_messages_in_any_packets(running: MetricsServer, pieces: list[byt
     """Legacy messages are separated in whichever packets they arrive."""
     with running.connect() as agent:
         agent.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        agent.sendall(TEXT)  # so that what follows is an original agent's, whatever it is
+        agent.sendall(TEXT)  # makes it a legacy agent, whatever follows
         for piece in pieces:
             agent.sendall(piece)
         until(lambda: running.hosts().get("127.0.0.1", {}).get("samples", 0) > count, "not as many samples")

@@ -1,4 +1,4 @@
-"""Viewers that read slowly, or not at all: they cost little, and cut nobody else off."""
+"""Viewers that read slowly or not at all cost little and affect nobody else."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""The client against servers of both kinds."""
+"""The client with native and legacy servers."""
 
 import asyncio
 import re
@@ -17,8 +17,8 @@ from frota.sensors.settings import ClientSettings
 from support import ANSWER, PATIENCE, frota, server
 
 
-class Original(threading.Thread):
-    """A server as the original is: whatever one recv returns is a reading, the answer has no newline."""
+class LegacyServer(threading.Thread):
+    """A legacy server: whatever one recv returns is a reading, and the answer has no newline."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
@@ -40,8 +40,8 @@ class Original(threading.Thread):
 
 
 @pytest.fixture
-def original() -> Iterator[Original]:
-    one = Original()
+def legacy_server() -> Iterator[LegacyServer]:
+    one = LegacyServer()
     yield one
     one.listener.close()
 
@@ -54,23 +54,23 @@ def simulate(folder: Path, port: int, *flags: object, kind: str = "temperature")
     return process.returncode, log.decode()
 
 
-def test_legacy_server_is_recognised(tmp_path: Path, original: Original) -> None:
+def test_legacy_server_is_recognised(tmp_path: Path, legacy_server: LegacyServer) -> None:
     """A legacy server is recognised and gets one reading at a time, without newlines."""
-    status, log = simulate(tmp_path, original.port, "--count", 5)
+    status, log = simulate(tmp_path, legacy_server.port, "--count", 5)
     assert status == 0
-    assert original.received[0].endswith("°C\n")
-    assert all(re.fullmatch(r"Sensor1 - Temperatura: 2\d\.\d{1,2}°C", text) for text in original.received[1:])
-    assert len(original.received) == 5
-    for text in ("Conectado ao servidor.", f"Enviado: {original.received[1]}", f"Resposta: {ANSWER.decode()}"):
+    assert legacy_server.received[0].endswith("°C\n")
+    assert all(re.fullmatch(r"Sensor1 - Temperatura: 2\d\.\d{1,2}°C", text) for text in legacy_server.received[1:])
+    assert len(legacy_server.received) == 5
+    for text in ("Conectado ao servidor.", f"Enviado: {legacy_server.received[1]}", f"Resposta: {ANSWER.decode()}"):
         assert text in log
 
 
-def test_legacy_protocol_sends_no_newline(tmp_path: Path, original: Original) -> None:
+def test_legacy_protocol_sends_no_newline(tmp_path: Path, legacy_server: LegacyServer) -> None:
     """With SENSORS_PROTOCOL=original the client never sends a newline."""
-    status, _ = simulate(tmp_path, original.port, "--count", 3, "--protocol", "original", kind="humidity")
+    status, _ = simulate(tmp_path, legacy_server.port, "--count", 3, "--protocol", "original", kind="humidity")
     assert status == 0
-    assert len(original.received) == 3
-    assert all(re.fullmatch(r"Sensor2 - Umidade: [4-7]\d\.\d{1,2}%", text) for text in original.received)
+    assert len(legacy_server.received) == 3
+    assert all(re.fullmatch(r"Sensor2 - Umidade: [4-7]\d\.\d{1,2}%", text) for text in legacy_server.received)
 
 
 def test_native_server_is_remembered(tmp_path: Path) -> None:
@@ -81,12 +81,12 @@ def test_native_server_is_remembered(tmp_path: Path) -> None:
         assert [one.get("number") for one in running.kept()] == [None, 2, 3, 4, 5]
 
 
-def test_server_that_became_legacy_is_noticed(tmp_path: Path, original: Original) -> None:
+def test_server_that_became_legacy_is_noticed(tmp_path: Path, legacy_server: LegacyServer) -> None:
     """A client that knows a native server notices when a legacy one answers."""
     with server(tmp_path) as running:
         assert simulate(tmp_path, running.port, "--count", 1)[0] == 0
-    assert simulate(tmp_path, original.port, "--count", 2)[0] == 0
-    assert [text for text in original.received if text.startswith("Sensor1")] == original.received[1:]
+    assert simulate(tmp_path, legacy_server.port, "--count", 2)[0] == 0
+    assert [text for text in legacy_server.received if text.startswith("Sensor1")] == legacy_server.received[1:]
 
 
 def test_custom_kind(tmp_path: Path) -> None:
@@ -114,12 +114,12 @@ def test_invalid_kind_is_rejected(tmp_path: Path, flags: tuple[object, ...], rea
     assert reason in log
 
 
-def test_folder_belongs_to_one_client(tmp_path: Path, original: Original) -> None:
+def test_folder_belongs_to_one_client(tmp_path: Path, legacy_server: LegacyServer) -> None:
     """A second client on the same state folder is rejected."""
-    first = frota("sensors", "simulate", "humidity", "--port", original.port, "--state-dir", tmp_path, stderr=-1)
+    first = frota("sensors", "simulate", "humidity", "--port", legacy_server.port, "--state-dir", tmp_path, stderr=-1)
     assert first.stderr
     assert first.stderr.readline()
-    second = frota("sensors", "simulate", "humidity", "--port", original.port, "--state-dir", tmp_path, stderr=-1)
+    second = frota("sensors", "simulate", "humidity", "--port", legacy_server.port, "--state-dir", tmp_path, stderr=-1)
     assert b"in use by process" in second.communicate(timeout=PATIENCE)[1]
     assert second.returncode == 1
     first.terminate()

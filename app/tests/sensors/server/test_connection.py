@@ -1,4 +1,4 @@
-"""Connections in one process with their server, packet by packet, with a disk that waits when it is told to."""
+"""Connections in one process with their server, packet by packet, with a disk that can be made to wait."""
 
 import asyncio
 from collections.abc import Sequence

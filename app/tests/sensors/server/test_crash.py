@@ -1,4 +1,4 @@
-"""Whatever ends the server, every acknowledged reading is there, and those of our own client exactly once."""
+"""Kills and stops: no acknowledged reading is lost, and those of a native client are stored exactly once."""
 
 import os
 import socket
@@ -15,7 +15,7 @@ from support import ANSWER, PATIENCE, Server, frota, reserved_port
 
 
 class Load(threading.Thread):
-    """An original client in lock-step, each reading unlike all others; `acknowledged` are those with an answer."""
+    """A legacy client whose readings all differ; `acknowledged` are those with an answer."""
 
     def __init__(self, name: int, port: int, again: bool = False) -> None:
         super().__init__(daemon=True)

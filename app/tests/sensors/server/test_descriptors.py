@@ -1,4 +1,4 @@
-"""A server with few open files: it takes as many connections as it can, and tells the others."""
+"""A server with few open files accepts fewer connections and tells the others why."""
 
 import resource
 import socket

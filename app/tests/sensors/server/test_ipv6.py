@@ -1,4 +1,4 @@
-"""Server, sensors and viewers over IPv6."""
+"""Server, clients and viewers over IPv6."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ def simulate(folder: Path, host: str, port: int) -> None:
 
 
 def send(running: Server, host: str) -> None:
-    """Deliver one reading as the original client does."""
+    """Deliver one reading as a legacy client does."""
     with socket.create_connection((host, running.port), PATIENCE) as connection:
         connection.sendall(READING)
         assert read_exactly(connection, len(ANSWER)) == ANSWER

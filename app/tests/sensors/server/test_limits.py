@@ -1,4 +1,4 @@
-"""The server under what strangers and a failing machine do to it: a reason, a bound, and service for the others."""
+"""Untrusted input and a failing machine: bounded, rejected with a reason, and other clients are served."""
 
 import re
 import resource

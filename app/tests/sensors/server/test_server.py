@@ -1,4 +1,4 @@
-"""The server as sensors and operators meet it: a real process, real sockets."""
+"""The sensors' server as a process, over real sockets."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""Numbered clients: what the server says it has is what it has, and each number means one line."""
+"""Clients with sequence numbers: the server's last number is durable, and each number is one line."""
 
 import asyncio
 import re

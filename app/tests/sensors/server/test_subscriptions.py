@@ -1,4 +1,4 @@
-"""Those who look: the same history everywhere, and a tail without gap or repetition."""
+"""Streams: history is the same everywhere, and a tail has no gap or duplicate."""
 
 import asyncio
 import errno

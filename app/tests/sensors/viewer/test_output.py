@@ -1,4 +1,4 @@
-"""`tail` and `history` against servers that come and go, and against what is no sensor server at all."""
+"""`tail` and `history` with servers that restart, and with servers of another kind."""
 
 import json
 import resource
@@ -100,7 +100,7 @@ def test_tail_survives_any_disconnects(
 
 _NOT_OURS = {
     "an HTTP server": b"HTTP/1.0 400 Bad request syntax\r\nContent-Type: text/html\r\n\r\n",
-    "an original sensor server": ANSWER,
+    "a legacy sensor server": ANSWER,
     "no JSON": b"{nonsense}\n",
     "no object": b"[1, 2]\n",
     "an object without our fields": b'{"time": "2026-01-31T12:00:00Z"}\n',

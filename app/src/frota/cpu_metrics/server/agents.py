@@ -46,7 +46,7 @@ class Agents:
 
     def greet(self, connection: Connection, hello: Hello) -> None:
         """Identify a native agent, unless another agent has its host's name. Raises Malformed."""
-        if connection.host and connection.host.kept.name != hello.host:
+        if connection.host and connection.host.row.name != hello.host:
             raise Malformed(messages.INVALID_HELLO)
         self._check_host_limit(hello.host)
         connection.instance = hello.instance
@@ -55,7 +55,7 @@ class Agents:
             return
         host = self._hosts.greet(hello)
         self._attach(connection, host)
-        self._acknowledgements[connection] = ("last", host.kept.last)
+        self._acknowledgements[connection] = ("last", host.row.last)
 
     def identify_legacy(self, connection: Connection) -> None:
         """Identify a legacy agent by its address, numbered if there are several of it. Raises Malformed."""
@@ -86,7 +86,7 @@ class Agents:
             self._pending.update(len(self._hosts.changes.recent))
         if reading.number:
             kind, _ = self._acknowledgements.get(connection, ("ack", 0))
-            self._acknowledgements[connection] = (kind, host.kept.last)
+            self._acknowledgements[connection] = (kind, host.row.last)
 
     def take_acknowledgements(self) -> dict[Connection, tuple[str, int]]:
         """Return, by connection, what is due for the samples received so far: "last" or "ack", and a number."""
@@ -122,11 +122,11 @@ class Agents:
 
     def stale_seconds(self, host: Host) -> float:
         """Return after how many seconds without a sample a host is stale: never less than two sweeps."""
-        return max(self.settings.stale_intervals * host.kept.interval, 2 * SWEEP_S)
+        return max(self.settings.stale_intervals * host.row.interval, 2 * SWEEP_S)
 
     def dead_seconds(self, host: Host) -> float:
         """Return after how many seconds without input the connection of a host is closed."""
-        return max(self.settings.dead_intervals * host.kept.interval, 4 * SWEEP_S)
+        return max(self.settings.dead_intervals * host.row.interval, 4 * SWEEP_S)
 
     def _attach(self, connection: Connection, host: Host) -> None:
         former = host.connection
@@ -193,7 +193,7 @@ class _Numbers:
 
 
 def _check_number(host: Host, reading: SampleMessage) -> None:
-    limit = host.kept.last + _MAX_SEQUENCE_JUMP
+    limit = host.row.last + _MAX_SEQUENCE_JUMP
     if reading.number > limit:
         bad = Malformed(messages.INVALID_SAMPLE.format(f"n é {reading.number}, esperava no máximo {limit}"))
         bad.number = reading.number

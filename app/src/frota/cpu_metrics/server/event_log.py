@@ -106,7 +106,7 @@ class EventLog(RateLimitedLog):
         """Count and log that another agent has a host's name already."""
         self.name_conflicts_total += 1
         if self._errors.allow():
-            name = host.kept.name
+            name = host.row.name
             text = f"two agents are called {name}: {holder.name} and {newcomer.name}; the second is rejected"
             text += " while the first is connected: give one of them another name (CPU_NAME, --name)"
             record("WARNING", "name_conflict", text, HOST=name, PEER=newcomer.name, HOLDER=holder.name)
@@ -114,12 +114,12 @@ class EventLog(RateLimitedLog):
     def changed(self, host: Host, event: str) -> None:
         """Log that a host is connected, stale or disconnected."""
         if self._hosts.allow():
-            name = host.kept.name
+            name = host.row.name
             record("WARNING" if event == "stale" else "INFO", f"host_{event}", f"{name}: {event}", HOST=name)
 
     def forgotten(self, host: Host, days: float) -> None:
         """Log that a host and its history are deleted after `days` without a sample."""
-        name, samples = host.kept.name, host.kept.samples
+        name, samples = host.row.name, host.row.samples
         text = f"{name}: deleted with its history of {samples} samples, after {days:g} days of the server's running"
         record("INFO", "host_expired", f"{text} time without a sample (CPU_FORGET_DAYS)", HOST=name, COUNT=samples)
 
@@ -132,7 +132,7 @@ class EventLog(RateLimitedLog):
 
     def crossed(self, host: Host, crossing: Crossing) -> None:
         """Log that a metric has crossed its high threshold, or is back at the low one."""
-        (metric, high, low), name = crossing.threshold, host.kept.name
+        (metric, high, low), name = crossing.threshold, host.row.name
         if crossing.over:
             level, event, text = "INFO", "threshold_cleared", f"is down to {crossing.value:.1f} % (low: {low:g} %)"
         else:

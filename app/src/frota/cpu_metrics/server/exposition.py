@@ -30,12 +30,12 @@ _FAMILIES = (
     Family("frota_cpu_up", "gauge", "Whether samples of the host arrive in time.",
            lambda host: [("", int(host.state == "connected"))]),
     Family("frota_cpu_last_seen_timestamp_seconds", "gauge", "When the last sample was taken.",
-           lambda host: [("", host.kept.last_seen)]),
-    Family("frota_cpu_samples_total", "counter", "Samples received.", lambda host: [("", host.kept.samples)]),
+           lambda host: [("", host.row.last_seen)]),
+    Family("frota_cpu_samples_total", "counter", "Samples received.", lambda host: [("", host.row.samples)]),
     Family("frota_cpu_missing_samples_total", "counter", "Samples lost, by gaps of their sequence numbers.",
-           lambda host: [("", host.kept.missing)]),
+           lambda host: [("", host.row.missing)]),
     Family("frota_cpu_duplicate_samples_total", "counter", "Duplicate samples.",
-           lambda host: [("", host.kept.duplicates)]),
+           lambda host: [("", host.row.duplicates)]),
     Family("frota_cpu_name_conflicts", "gauge", "Rejected agents with the name of the host.",
            lambda host: [("", len(host.rivals))] if host.rivals else ()),
     Family("frota_cpu_core_busy_ratio", "gauge", "Share of its time that a core was busy.", None,
@@ -81,7 +81,7 @@ def _lines(family: Family, hosts: Iterable[Host]) -> Iterator[str]:
         elif family.measured and host.latest and host.state == "connected":
             values = family.measured(chunk.unpack(host.latest, with_cores=family.of_cores)[2])
         for labels, value in values:
-            yield f'{family.name}{{host="{host.kept.name}"{labels}}} {value!r}\n'  # with all digits
+            yield f'{family.name}{{host="{host.row.name}"{labels}}} {value!r}\n'  # with all digits
 
 
 def _ratio(percent: float) -> float:

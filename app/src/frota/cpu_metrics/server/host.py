@@ -32,48 +32,48 @@ class Host:
         "connection",
         "crossings",
         "heard",
-        "kept",
         "latest",
         "means",
         "pending",
         "rivals",
+        "row",
         "stale",
         "tail",
         "tail_since",
     )
 
-    def __init__(self, kept: HostRow) -> None:
-        self.kept = self.before_tail = kept
+    def __init__(self, row: HostRow) -> None:
+        self.row = self.before_tail = row
         self.connection: Any = None  # of the agent that is served
-        self.crossings = Crossings(kept.crossed)
+        self.crossings = Crossings(row.crossed)
         self.heard = time.monotonic()
         self.stale = False
         self.rivals: dict[str, Rival] = {}  # by their instance or address
-        self.latest = kept.latest
-        self.means = array("H", kept.means)  # in tenths of a percent
+        self.latest = row.latest
+        self.means = array("H", row.means)  # in tenths of a percent
         self.pending: list[Chunk] = []  # chunks that may not be on disk yet
         self.tail: list[bytes] = []  # packed samples in no chunk yet
         self.tail_since = 0.0  # monotonic seconds
-        self._chunk_size = MAX_CHUNK_SAMPLES - kept.id % _FIRST_CHUNK_SPREAD
+        self._chunk_size = MAX_CHUNK_SAMPLES - row.id % _FIRST_CHUNK_SPREAD
 
     def is_new(self, number: int) -> bool:
         """Count a sequence number and the gap before it; False for a duplicate."""
-        kept = self.kept
-        if number <= kept.last:
-            self.kept = kept._replace(duplicates=min(kept.duplicates + 1, MAX_COUNT))
+        row = self.row
+        if number <= row.last:
+            self.row = row._replace(duplicates=min(row.duplicates + 1, MAX_COUNT))
             return False
-        missing = number - kept.last - 1
-        self.kept = kept._replace(missing=min(kept.missing + missing, MAX_COUNT)) if missing else kept
+        missing = number - row.last - 1
+        self.row = row._replace(missing=min(row.missing + missing, MAX_COUNT)) if missing else row
         return True
 
     def append(self, sequence: int, packed: bytes) -> None:
         """Append a packed sample, which is written as row `sequence`."""
         taken, number, mean = chunk.moment(packed)
-        self.kept = self.kept._replace(last=number, last_seen=taken, samples=min(self.kept.samples + 1, MAX_COUNT))
+        self.row = self.row._replace(last=number, last_seen=taken, samples=min(self.row.samples + 1, MAX_COUNT))
         self.latest = packed
         if not self.tail:
             # Rows of other hosts since the last chunk need not be kept for this host.
-            self.kept = self.kept._replace(chunked=sequence - 1)
+            self.row = self.row._replace(chunked=sequence - 1)
             self.before_tail = self.before_tail._replace(chunked=sequence - 1)
             self.tail_since = time.monotonic()
         self.tail.append(packed)
@@ -86,25 +86,25 @@ class Host:
         if not self.tail or (len(self.tail) < self._chunk_size and not force):
             return None
         samples, self.tail, self._chunk_size = self.tail, [], MAX_CHUNK_SAMPLES
-        self.kept = self.before_tail = self.kept._replace(
-            ordinal=self.kept.ordinal + 1, chunked=sequence, latest=self.latest, means=self.means.tobytes()
+        self.row = self.before_tail = self.row._replace(
+            ordinal=self.row.ordinal + 1, chunked=sequence, latest=self.latest, means=self.means.tobytes()
         )
-        self.pending.append(Chunk(self.kept.id, self.kept.ordinal, self.kept.samples, samples))
+        self.pending.append(Chunk(self.row.id, self.row.ordinal, self.row.samples, samples))
         return self.pending[-1]
 
     def newest(self) -> tuple[int, list[bytes]]:
         """Return the ordinal up to which all chunks are on disk, and the samples after them."""
         pending = [packed for chunk in self.pending for packed in chunk.samples]
-        return self.kept.ordinal - len(self.pending), pending + self.tail
+        return self.row.ordinal - len(self.pending), pending + self.tail
 
-    def row(self, zero: float) -> HostRow:
+    def stored_row(self, zero: float) -> HostRow:
         """Return the row to store, as of the last chunk: the tail is counted again when it is loaded.
 
         `zero` is the monotonic time at which the servers' total running time was 0.
         """
-        kept, crossed = self.kept, ",".join(self.crossings.over)
+        row, crossed = self.row, ",".join(self.crossings.over)
         return self.before_tail._replace(
-            dialect=kept.dialect, interval=kept.interval, heard=self.heard - zero, crossed=crossed
+            dialect=row.dialect, interval=row.interval, heard=self.heard - zero, crossed=crossed
         )
 
     @property
@@ -114,24 +114,24 @@ class Host:
 
     def _age(self, now: float) -> float:
         """Return the age of the last sample in seconds, also if it has a date in the future."""
-        age = now - self.kept.last_seen
+        age = now - self.row.last_seen
         return age if age >= 0 else max(time.monotonic() - self.heard, 0)
 
     def shown(self, now: float) -> dict[str, Any]:
         """Return the JSON object for viewers (`now` in seconds since 1970)."""
-        kept = self.kept
+        row = self.row
         return {
-            "host": kept.name,
-            "dialect": kept.dialect,
+            "host": row.name,
+            "dialect": row.dialect,
             "peer": self.connection.name if self.connection else "",
             "state": self.state,
-            "first_seen": _iso(kept.first_seen),
-            "last_seen": _iso(kept.last_seen),
+            "first_seen": _iso(row.first_seen),
+            "last_seen": _iso(row.last_seen),
             "age": round(self._age(now), 3),
-            "interval": kept.interval,
-            "samples": kept.samples,
-            "missing": kept.missing,
-            "duplicates": kept.duplicates,
+            "interval": row.interval,
+            "samples": row.samples,
+            "missing": row.missing,
+            "duplicates": row.duplicates,
             "name_conflicts": [rival.name for rival in islice(self.rivals.values(), _SHOWN_RIVALS)],
             "over": self.crossings.over,
             "means": [mean / 10 for mean in self.means],

@@ -50,14 +50,14 @@ class Hosts:
         New hosts get ids above `highest_id`.
         """
         by_id = {row.id: Host(row) for row in rows}
-        self._by_name = {host.kept.name: host for host in by_id.values()}
+        self._by_name = {host.row.name: host for host in by_id.values()}
         self._next_id, self._sequence = max([*by_id, highest_id]), sequence
         now = time.monotonic()
         latest = _latest([row.heard for row in rows], self._forget_seconds)
         self._zero = now - latest
         for host in by_id.values():
-            host.heard = self._zero + min(host.kept.heard, latest)
-            if host.kept.heard > latest:
+            host.heard = self._zero + min(host.row.heard, latest)
+            if host.row.heard > latest:
                 self.touch(host)
         for number, identity, packed in recent:
             host = by_id[identity]
@@ -73,8 +73,8 @@ class Hosts:
             now = self.now()
             host = Host(HostRow(self._next_id, name, dialect, "", 0, now, now, interval, 0, 0, 0, 0, self._sequence))
             self._by_name[name] = host
-        if (host.kept.dialect, host.kept.interval) != (dialect, interval):
-            host.kept = host.kept._replace(dialect=dialect, interval=interval)
+        if (host.row.dialect, host.row.interval) != (dialect, interval):
+            host.row = host.row._replace(dialect=dialect, interval=interval)
         self._touched[name] = host
         return host
 
@@ -84,23 +84,23 @@ class Hosts:
         A former run continues after its last number: agents with the same name may take turns.
         """
         host = self.get_or_create(hello.host, "native", hello.interval)
-        if host.kept.run != hello.run:
+        if host.row.run != hello.run:
             # The samples of the former run go into a chunk, so that a restart does not count them again.
             self._chunk(host, force=True)
-            last, former = _resumed(host.kept, hello)
-            host.kept = host.before_tail = host.kept._replace(
+            last, former = _resumed(host.row, hello)
+            host.row = host.before_tail = host.row._replace(
                 run=hello.run, last=last, chunked=self._sequence, former=former
             )
         return host
 
     def take(self, host: Host, reading: SampleMessage) -> bytes | None:
         """Add a sample to its host; None for a duplicate."""
-        number = reading.number or host.kept.last + 1  # legacy samples have none
+        number = reading.number or host.row.last + 1  # legacy samples have none
         if not host.is_new(number):
             return None
         packed = chunk.pack(self.now() - reading.age, number, reading.sample)
         self._sequence += 1
-        self.changes.recent.append((self._sequence, host.kept.id, packed))
+        self.changes.recent.append((self._sequence, host.row.id, packed))
         host.append(self._sequence, packed)
         self._chunk(host)
         return packed
@@ -115,26 +115,26 @@ class Hosts:
         if chunk := host.chunk(self._sequence, force=force):
             self.changes.chunks.append(chunk)
             self._chunked.append(host)
-            self._touched[host.kept.name] = host
+            self._touched[host.row.name] = host
 
     def touch(self, host: Host) -> None:
         """Write the row of a host at the next commit."""
-        self._touched[host.kept.name] = host
+        self._touched[host.row.name] = host
 
     def forget(self, host: Host) -> None:
         """Delete a host and its history."""
-        del self._by_name[host.kept.name]
-        self._touched.pop(host.kept.name, None)
-        self.changes.forgotten.append(host.kept.id)
+        del self._by_name[host.row.name]
+        self._touched.pop(host.row.name, None)
+        self.changes.forgotten.append(host.row.id)
 
     def take_changes(self, max_samples: int) -> Changes:
         """Return the changes since the last call; `max_samples` of a host are stored in chunks."""
         changes, self.changes = self.changes, Changes()
-        changes.hosts = [host.row(self._zero) for host in self._touched.values()]
+        changes.hosts = [host.stored_row(self._zero) for host in self._touched.values()]
         self._touched.clear()
         changes.max_samples = max_samples
         self._writing, self._chunked = self._chunked, []
-        waiting = (host.kept.chunked for host in self._by_name.values() if host.tail)
+        waiting = (host.row.chunked for host in self._by_name.values() if host.tail)
         changes.needed_from = min(waiting, default=self._sequence) + 1
         return changes
 
@@ -164,14 +164,14 @@ def _time_of_day() -> float:
     return time.time()
 
 
-def _resumed(kept: HostRow, hello: Hello) -> tuple[int, str]:
+def _resumed(row: HostRow, hello: Hello) -> tuple[int, str]:
     """Return the last number of the hello's run, and the former runs as `RUN:LAST,…`, oldest first."""
     runs: dict[str, int] = {}
-    for part in filter(None, kept.former.split(",")):
+    for part in filter(None, row.former.split(",")):
         run, _, number = part.partition(":")
         runs[run] = int(number)
-    runs.pop(kept.run, None)
-    if kept.run:
-        runs[kept.run] = kept.last
+    runs.pop(row.run, None)
+    if row.run:
+        runs[row.run] = row.last
     last = max(hello.acked, runs.pop(hello.run, 0))
     return last, ",".join(f"{run}:{number}" for run, number in list(runs.items())[-_MAX_FORMER_RUNS:])

@@ -95,11 +95,11 @@ class NameRegistry:
             del host.rivals[identity]
 
     def _silent(self, host: Host) -> bool:
-        return self._clock.now - host.heard > _SILENT_INTERVALS * host.kept.interval + _SILENT_SLACK_S
+        return self._clock.now - host.heard > _SILENT_INTERVALS * host.row.interval + _SILENT_SLACK_S
 
     def _reconnects(self, host: Host, newcomer: Connection, hello: Hello) -> bool:
         """Tell whether it is the same agent, whose former connection is half-open."""
-        return host.kept.run == hello.run and host.connection.address[0] == newcomer.address[0]
+        return host.row.run == hello.run and host.connection.address[0] == newcomer.address[0]
 
     def _challenge(self, holder: Connection, newcomer: Connection, hello: Hello) -> None:
         newcomer.advance(Step.CONTESTED)
@@ -128,7 +128,7 @@ class NameRegistry:
             for oldest in list(host.rivals)[: max(0, len(host.rivals) + 1 - _MAX_RIVALS)]:
                 del host.rivals[oldest]
         host.rivals[identity] = Rival(newcomer.name, self._clock.now)
-        reason = messages.NAME_TAKEN.format(host.kept.name, holder.name, newcomer.name)
+        reason = messages.NAME_TAKEN.format(host.row.name, holder.name, newcomer.name)
         newcomer.reject(reason, code=messages.NAME_TAKEN_CODE, holder=holder.name)
 
 

@@ -59,7 +59,7 @@ class Responses:
         last, newest = host.newest()  # both at once: no sample is between them, or in both
         loop, after = asyncio.get_running_loop(), 0
         while after < last:
-            after, lines = await loop.run_in_executor(self._thread, self._read, host.kept.id, since, after, last)
+            after, lines = await loop.run_in_executor(self._thread, self._read, host.row.id, since, after, last)
             if lines:
                 yield lines
         if recent := [packed for packed in newest if chunk.moment(packed)[0] >= since]:
