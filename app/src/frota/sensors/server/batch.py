@@ -20,14 +20,14 @@ from frota.storage.wal.log import DiskFull
 MAX_PACKET_BYTES = 128  # a longer packet is not batched
 
 
-class Tcp(Peer, Protocol):
+class Tcp(Protocol):
     """What a batch needs of a TCP connection."""
 
     def write(self, data: bytes) -> None:
         """Send."""
 
 
-class Connection(Protocol):
+class Connection(Peer, Protocol):
     """What a batch needs of the handler of a connection. The heads are its records' first lines."""
 
     @property
@@ -68,21 +68,19 @@ class Batcher:
         if not packets:
             return
         self._connections, self._packets = [], []
-        for connection in connections:
-            connection.session.phase = FLUSHED
         parts = self._parse(packets)
         out_of_range = None if parts is None else self._check(parts)
         if parts is None or out_of_range is None:
-            for connection, packet in zip(connections, packets, strict=True):
-                connection.process(packet)
+            _process_separately(connections, packets)
             return
         for connection in connections:
+            connection.session.phase = FLUSHED
             connection.framer.after_reading = True
         heads = [connection.head for connection in connections]
         for index in out_of_range:
             heads[index] = connections[index].head_out_of_range
         self._store.append(readings.join(heads, packets), self._stored, connections)
-        self._event_log.readings([connection.tcp for connection in connections], parts, out_of_range)
+        self._event_log.readings(connections, parts, out_of_range)
 
     def _check(self, parts: list[Parts]) -> list[int] | None:
         """Return which readings are out of range; None if that fails, and they are to be processed one by one."""
@@ -110,3 +108,10 @@ class Batcher:
         else:
             for connection in connections:
                 connection.reject_disk_full(1, error)
+
+
+def _process_separately(connections: list[Connection], packets: list[bytes]) -> None:
+    for connection in connections:
+        connection.session.phase = FLUSHED
+    for connection, packet in zip(connections, packets, strict=True):
+        connection.process(packet)

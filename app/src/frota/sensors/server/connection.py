@@ -44,14 +44,14 @@ class Services:
 class SensorConnection:
     """Speaks the sensors' protocol, legacy and native, over one TCP connection."""
 
-    __slots__ = ("_progress_at", "_services", "framer", "head", "head_out_of_range", "session", "tcp")
+    __slots__ = ("_progress_at", "_services", "address", "framer", "head", "head_out_of_range", "session", "tcp")
 
     def __init__(self, services: Services, tcp: TcpConnection) -> None:
-        self._services, self.tcp = services, tcp
+        self._services, self.tcp, self.address = services, tcp, tcp.address
         self.framer = Framer(services.pattern, services.known_units)
         self.session = Session(self.framer)
-        self.head = readings.head(*tcp.address, 1)
-        self.head_out_of_range = readings.head(*tcp.address, 1, [0])
+        self.head = readings.head(*self.address, 1)
+        self.head_out_of_range = readings.head(*self.address, 1, [0])
         self._progress_at = tcp.opened_at
 
     def data_received(self, data: bytes) -> None:
@@ -138,9 +138,9 @@ class SensorConnection:
             self._reject(Bad(messages.NO_NUMBERS, fatal=True))
             return
         out_of_range = store.check(parts)
-        payload = readings.head(*self.tcp.address, len(parts), out_of_range) + raw
+        payload = readings.head(*self.address, len(parts), out_of_range) + raw
         store.append(payload, self._stored, answer, session.producer, number)
-        self._services.event_log.readings([self.tcp] * len(parts), parts, out_of_range)
+        self._services.event_log.readings([self] * len(parts), parts, out_of_range)
 
     def _stored(self, answer: bytes, error: DiskFull | None) -> None:
         if error is None:
