@@ -74,7 +74,7 @@ class Agents:
 
     def _send(self, place: int) -> None:
         self.sent[place] += 1
-        message = SAMPLE.native(self.sent[place], 0.0) if self._native else SAMPLE.original().encode()
+        message = SAMPLE.native(self.sent[place], 0.0) if self._native else SAMPLE.legacy().encode()
         self._connections[place].sendall(message)
 
 

@@ -1,4 +1,4 @@
-"""A metrics server in a process of its own, and the agents and viewers that the tests play."""
+"""A metrics server in a process of its own."""
 
 from collections.abc import Iterator
 from pathlib import Path

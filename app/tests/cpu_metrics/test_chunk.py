@@ -1,4 +1,4 @@
-"""Samples as they are kept: what is unpacked is what was measured, to the digits that anybody looks at."""
+"""Packed samples and chunks keep all digits that viewers show."""
 
 import json
 import zlib
@@ -26,7 +26,8 @@ SAMPLES = st.builds(
 
 
 @given(SAMPLES, st.floats(0, 4e9), st.integers(1, 2**53))
-def test_a_packed_sample_comes_back_to_the_digits_that_are_shown(sample: Sample, time: float, number: int) -> None:
+def test_pack_round_trip(sample: Sample, time: float, number: int) -> None:
+    """A packed sample is unpacked to the digits that are shown."""
     found_time, found_number, found = chunk.unpack(chunk.pack(time, number, sample))
     assert (found_time, found_number) == (time, number)
     assert found.cpu == pytest.approx(sample.cpu, abs=0.0501)
@@ -38,13 +39,15 @@ def test_a_packed_sample_comes_back_to_the_digits_that_are_shown(sample: Sample,
     assert (found.own is None) == (sample.own is None)
 
 
-def test_figures_beyond_all_reason_are_kept_as_the_greatest_there_are() -> None:
+def test_extreme_values_are_clamped() -> None:
+    """Values above the format's range are stored as its maximum."""
     sample = SAMPLE._replace(load=(1e9, 1e9, 1e9), own=Own(1e12, 1), network=Network(1, 1, 1e12, 1e12))
     found = chunk.unpack(chunk.pack(1.0, 1, sample))[2]
     assert found.own == Own((2**32 - 1) / 1000, 1)
 
 
-def test_columns_are_lists_of_what_each_sample_had_and_null_where_it_had_nothing() -> None:
+def test_columns_have_null_for_missing_values() -> None:
+    """Columns have a value per sample, null where it was not measured."""
     packed = [chunk.pack(5.0, 1, SAMPLE), chunk.pack(10.0, 2, Sample((1.0,), 1.0))]
     columns = json.loads(zlib.decompress(chunk.compress(packed)))
     assert columns["time"] == [5.0, 10.0]

@@ -1,4 +1,4 @@
-"""Thresholds: told once when they are crossed and once when that is over, over restarts and reloads."""
+"""Thresholds: a crossing is logged once, and its end once, over restarts and reloads."""
 
 import re
 from dataclasses import replace
@@ -34,7 +34,8 @@ def over(one: Inner) -> list[str]:
     return host.crossings.over
 
 
-def test_a_crossed_threshold_is_told_once_and_once_when_it_is_over(tmp_path: Path) -> None:
+def test_crossing_is_logged_once(tmp_path: Path) -> None:
+    """A crossed threshold is logged once, and once when it is cleared."""
     values = [95, 95, 80, 95, 95, 95, 92, 80, 70, 80, 70, 70, 70, 99]
     with metrics(tmp_path, "--thresholds", "cpu:90:75", "--threshold-samples", 2) as server, server.agent() as agent:
         for number, value in enumerate(values, 1):
@@ -44,7 +45,9 @@ def test_a_crossed_threshold_is_told_once_and_once_when_it_is_over(tmp_path: Pat
     assert told == [("at", "95.0"), ("down to", "70.0")]
 
 
-def test_a_restart_tells_no_crossing_twice_and_does_not_forget_its_end(tmp_path: Path, told: list[str]) -> None:
+def test_crossings_survive_a_restart(tmp_path: Path, told: list[str]) -> None:
+    """A restart logs no crossing again and still logs its end."""
+
     async def scenario() -> None:
         async with inner(tmp_path, **CPU) as one:
             agent = await one.agent()
@@ -63,7 +66,9 @@ def test_a_restart_tells_no_crossing_twice_and_does_not_forget_its_end(tmp_path:
     run(scenario())
 
 
-def test_a_metric_without_a_threshold_any_more_is_not_over_it(tmp_path: Path, told: list[str]) -> None:
+def test_removed_threshold_is_not_crossed(tmp_path: Path, told: list[str]) -> None:
+    """A metric whose threshold was removed is not above it."""
+
     async def scenario() -> None:
         async with inner(tmp_path, **CPU) as one:
             agent = await one.agent()
@@ -84,6 +89,7 @@ def test_a_metric_without_a_threshold_any_more_is_not_over_it(tmp_path: Path, to
     assert crossings(told) == ["threshold_crossed"] * 2
 
 
-def test_a_metric_has_one_threshold() -> None:
+def test_one_threshold_per_metric() -> None:
+    """A second threshold of one metric is rejected."""
     with pytest.raises(ValueError, match="'cpu:50:40': cpu has a threshold already, one is enough"):
         parse_thresholds("cpu:90:75,memory:90:85,cpu:50:40")

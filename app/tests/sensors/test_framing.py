@@ -1,4 +1,4 @@
-"""The bytes of a connection become the same readings and answers, however the network cuts them."""
+"""Framing: bytes become the same readings and answers, in whichever packets they arrive."""
 
 import pytest
 from hypothesis import given
@@ -52,9 +52,8 @@ def run(pieces: list[bytes]) -> tuple[list[str], list[str]]:
 
 
 @given(streams, st.data())
-def test_any_split_of_a_stream_gives_the_readings_and_answers_of_the_whole(
-    stream: tuple[list[str], list[str], str], data: st.DataObject
-) -> None:
+def test_stream_in_any_packets(stream: tuple[list[str], list[str], str], data: st.DataObject) -> None:
+    """Any split of a stream gives the same readings and answers."""
     unterminated, lines, rest = stream
     whole = "".join([*unterminated, *lines, rest if lines else ""]).encode()
     cuts = sorted(data.draw(st.sets(st.integers(0, len(whole)), max_size=12)))
@@ -64,70 +63,81 @@ def test_any_split_of_a_stream_gives_the_readings_and_answers_of_the_whole(
     assert found == found_whole
     assert "".join(answers).count("\n") == "".join(answers_whole).count("\n")
     # A bad line that is the first is refused as far as it has come; its other pieces may be refused too.
-    if not lines or lines[0].strip(parser.HARMLESS + "\n") in READINGS:
+    if not lines or lines[0].strip(parser.PADDING + "\n") in READINGS:
         assert "".join(answers) == "".join(answers_whole)
 
 
 @given(st.lists(st.binary(max_size=300), max_size=20))
-def test_arbitrary_bytes_never_raise_and_never_gather_beyond_the_limit(pieces: list[bytes]) -> None:
+def test_arbitrary_bytes_are_bounded(pieces: list[bytes]) -> None:
+    """Arbitrary bytes never raise, and never buffer more than the limit."""
     framer = Framer(OPEN, set(messages.KNOWN_UNITS))
     for piece in pieces:
         events = framer.feed(piece)
         if any(isinstance(event, Bad) and event.fatal for event in events):
             return
-        assert len(framer.rest) <= messages.LONGEST
+        assert len(framer.rest) <= messages.MAX_LINE_BYTES
 
 
-def test_a_reading_byte_by_byte_is_one_reading_although_its_sign_is_two_bytes() -> None:
+def test_reading_byte_by_byte() -> None:
+    """A reading that arrives byte by byte is one reading."""
     raw = READINGS[0].encode()
     assert run([raw[index : index + 1] for index in range(len(raw))]) == ([READINGS[0]], ["ok"])
 
 
-def test_readings_that_arrive_together_are_answered_one_by_one() -> None:
+def test_readings_in_one_packet() -> None:
+    """Readings in one packet are one event each."""
     assert run(["".join(READINGS).encode()]) == (READINGS, ["ok"] * 4)
 
 
-def test_a_newline_that_comes_after_the_answer_completes_the_answer_and_makes_the_connection_native() -> None:
+def test_late_newline_makes_it_native() -> None:
+    """A newline after a legacy reading ends its answer and makes the connection native."""
     assert run([READINGS[0].encode(), b"\r", b"\n", READINGS[1].encode(), b"\n"]) == (
         READINGS[:2],
         ["ok", "\n", "ok\n"],
     )
 
 
-def test_a_native_line_may_have_a_unit_that_the_server_does_not_know() -> None:
+def test_native_line_with_an_unknown_unit() -> None:
+    """A native line may have a unit that the server does not know."""
     assert run([b"Patio - Pressao: 1013.2hPa\n"]) == (["Patio - Pressao: 1013.2hPa"], ["ok\n"])
 
 
-def test_a_bad_line_is_answered_in_its_place_and_spares_the_lines_around_it() -> None:
+def test_malformed_line_spares_its_neighbours() -> None:
+    """A malformed line is rejected in its place; the lines around it are readings."""
     found, answers = run([f"{READINGS[0]}\nnada\n{READINGS[1]}\n{READINGS[2]}\n".encode()])
     assert found == READINGS[:3]
     assert answers == ["ok\n", f"{messages.INVALID} False\n", "ok\n", "ok\n"]
 
 
-def test_a_line_in_another_encoding_is_told_so() -> None:
+def test_line_in_another_encoding() -> None:
+    """A line that is no UTF-8 is rejected as such."""
     assert run([b"frota\n", READINGS[0].encode("latin-1") + b"\n"])[1][1] == f"{messages.NOT_UTF8} False\n"
 
 
-def test_a_first_line_in_another_encoding_is_told_so_and_spares_the_next() -> None:
+def test_first_line_in_another_encoding() -> None:
+    """A first line that is no UTF-8 is rejected, and the next one is read."""
     found, answers = run([READINGS[0].encode("latin-1") + b"\n" + READINGS[1].encode() + b"\n"])
     assert found == READINGS[1:2]
     assert answers == [f"{messages.NOT_UTF8} False\n", "ok\n"]
 
 
-def test_three_megabytes_without_an_end_are_refused_after_the_limit() -> None:
+def test_endless_line_is_rejected() -> None:
+    """A line without an end is rejected at the limit."""
     found, answers = run([b"x" * 65536] * 48)
     assert found == []
     assert answers == [f"{messages.TOO_LONG} True"]
 
 
-def test_control_lines_are_taken_apart_and_a_sensor_may_be_called_frota() -> None:
+def test_control_lines() -> None:
+    """Control lines are commands; a sensor may still be called frota."""
     found, answers = run([b"frota hello a-b\nfrota skip 7\nfrota tail - U: 5%\n"])
     assert answers == ["hello a-b\n", "skip 7\n", "ok\n"]
     assert found == ["frota tail - U: 5%"]
 
 
 @pytest.mark.parametrize("between", ["\0", "\r", "\ufeff", " ", "\t", "\0\r \ufeff", "\u00a0"])
-def test_what_is_harmless_between_readings_costs_none_of_them_whether_newlines_end_them_or_not(between: str) -> None:
+def test_padding_between_readings(between: str) -> None:
+    """Padding between readings is ignored, with newlines and without."""
     whole = between.join(["", *READINGS, ""])
     assert run([whole.encode()]) == (READINGS, ["ok"] * 4)
     assert run([bytes([byte]) for byte in whole.encode()]) == (READINGS, ["ok"] * 4)
@@ -135,21 +145,24 @@ def test_what_is_harmless_between_readings_costs_none_of_them_whether_newlines_e
     assert run([b"frota hello a\n" + lines[lines.index(b"\n") + 1 :]])[0] == READINGS
 
 
-def test_what_is_harmless_at_the_end_is_nothing_unfinished() -> None:
+def test_padding_at_the_end_is_complete() -> None:
+    """Padding at the end is no incomplete reading."""
     for stream in (READINGS[0] + "\0\r", READINGS[0] + "\n\0", "\ufeff", ""):
         framer = Framer(OPEN, set(messages.KNOWN_UNITS))
         framer.feed(stream.encode())
         assert framer.why_unfinished() == ""
 
 
-def test_an_unterminated_reading_that_can_become_none_is_refused_at_once_and_the_next_is_taken() -> None:
+def test_hopeless_reading_is_rejected_at_once() -> None:
+    """A legacy reading that cannot become valid is rejected at once, and the next is read."""
     bad = "leitura inválida: o separador decimal é o ponto, não a vírgula"
     found, answers = run(["Sensor1 - Temperatura: 21,5°C".encode(), READINGS[0].encode()])
     assert found == READINGS[:1]
     assert answers == [f'{bad}: "21,5°C" False', "ok"]
 
 
-def test_the_newline_of_a_line_that_was_refused_before_it_came_ends_the_answer_to_it() -> None:
+def test_newline_after_a_rejected_reading() -> None:
+    """The newline behind a rejected legacy reading ends the answer to it."""
     found, answers = run(["Sensor1 - Temperatura: 21,5°C".encode(), b"\n", READINGS[0].encode() + b"\n"])
     assert found == READINGS[:1]
     assert answers[1:] == ["\n", "ok\n"]
@@ -164,27 +177,31 @@ def test_the_newline_of_a_line_that_was_refused_before_it_came_ends_the_answer_t
         ("Sensor1 - Temperatura: 21.", "leitura incompleta"),
     ],
 )
-def test_what_an_unterminated_reading_lacks_is_said_when_nothing_more_comes(rest: str, reason: str) -> None:
+def test_incomplete_reading_names_what_is_missing(rest: str, reason: str) -> None:
+    """The error of an incomplete reading says what is missing."""
     framer = Framer(OPEN, set(messages.KNOWN_UNITS))
     assert framer.feed(rest.encode()) == []
     assert reason in framer.why_unfinished()
     assert framer.feed(b"m\n")  # it could have become a line
 
 
-def test_half_a_sign_is_something_unfinished() -> None:
+def test_half_a_character_is_incomplete() -> None:
+    """Half of a character at the end is an incomplete reading."""
     framer = Framer(OPEN, set(messages.KNOWN_UNITS))
     assert framer.feed(READINGS[0].encode()[:-2]) == []
     assert framer.why_unfinished() == messages.INCOMPLETE
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
-def test_a_line_needs_no_unit(end: str) -> None:
+def test_line_without_a_unit(end: str) -> None:
+    """A native line needs no unit."""
     assert run([f"Aquario - pH: 7.2{end}".encode()]) == (["Aquario - pH: 7.2"], ["ok\n"])
     assert run([f"{READINGS[0]}{end}Aquario - pH: 7.2{end}".encode()])[1] == ["ok\n", "ok\n"]
 
 
 @pytest.mark.parametrize("blank", ["", "\r", " ", "\0"])
-def test_a_blank_line_is_nothing(blank: str) -> None:
+def test_blank_line_is_ignored(blank: str) -> None:
+    """A blank line is no event."""
     lines = f"{READINGS[0]}\n{blank}\n{blank}\n{READINGS[1]}\n{blank}\n".encode()
     assert run([lines]) == (READINGS[:2], ["ok\n", "ok\n"])
     assert run([READINGS[0].encode(), b"\n", f"{blank}\n".encode()]) == (READINGS[:1], ["ok", "\n"])
@@ -192,7 +209,8 @@ def test_a_blank_line_is_nothing(blank: str) -> None:
 
 @pytest.mark.parametrize("end", ["", "\n"])
 @pytest.mark.parametrize("size", [64, 1024, 4096])
-def test_a_buffer_of_fixed_size_that_is_filled_with_nul_is_one_reading(end: str, size: int) -> None:
+def test_nul_padding_is_ignored(end: str, size: int) -> None:
+    """A fixed-size buffer filled up with NUL is one reading."""
     packets = [f"{text}{end}".encode().ljust(size, b"\0") for text in READINGS]
     answers = [f"ok{end}"] * 4
     assert run(packets) == (READINGS, answers)
@@ -201,7 +219,8 @@ def test_a_buffer_of_fixed_size_that_is_filled_with_nul_is_one_reading(end: str,
     assert run([whole[:50], whole[50:]]) == (READINGS, answers)
 
 
-def test_a_control_line_may_begin_with_a_byte_order_mark() -> None:
+def test_control_line_with_a_byte_order_mark() -> None:
+    """A control line may begin with a byte order mark."""
     assert run(["\ufefffrota hello a\n".encode()]) == ([], ["hello a\n"])
 
 
@@ -218,7 +237,8 @@ def test_a_control_line_may_begin_with_a_byte_order_mark() -> None:
         "[info] Sensor1 - T: 5%",
     ],
 )
-def test_the_rest_of_a_refused_reading_never_becomes_the_name_of_a_sensor(refused: str, size: int) -> None:
+def test_rest_of_a_rejected_reading_is_no_name(refused: str, size: int) -> None:
+    """The rest of a rejected reading is not read as the next sensor's name."""
     sent, one = f"{refused}Sensor1 - Temp: 6°C".encode(), Framer(OPEN, set(messages.KNOWN_UNITS))
     events = [event for at in range(0, len(sent), size) for event in one.feed(sent[at : at + size])]
     assert [type(event) for event in events] == [Bad, Batch]
@@ -226,7 +246,8 @@ def test_the_rest_of_a_refused_reading_never_becomes_the_name_of_a_sensor(refuse
     assert [parts[:2] for parts in events[1].readings] == [("Sensor1", "Temp")]  # type: ignore[union-attr] # as above
 
 
-def test_a_refused_text_without_a_unit_waits_for_its_end_and_is_then_told_the_cause() -> None:
+def test_invalid_text_without_a_unit_waits() -> None:
+    """Invalid text without a unit is rejected when its end has come."""
     one = Framer(OPEN, set(messages.KNOWN_UNITS))
     assert one.feed(b"Sensor1 - Temp: inf") == []
     assert "não é um número finito" in one.why_unfinished()

@@ -1,4 +1,4 @@
-"""The grammar of readings, on the Python of these tests and on every other one that is here and is admitted."""
+"""The grammar of readings, on every supported Python that is installed."""
 
 import json
 import shutil
@@ -33,26 +33,30 @@ def pythons() -> dict[str, str]:
     return admitted
 
 
-def test_this_python_is_one_of_those_that_are_tried() -> None:
+def test_running_python_is_covered() -> None:
+    """The running Python is one of those that the grammar is tested on."""
     assert ".".join(map(str, sys.version_info[:3])) in pythons()
 
 
 @pytest.mark.parametrize("python", pythons().values(), ids=list(pythons()))
-def test_every_python_that_is_admitted_reads_every_line_alike(python: str) -> None:
+def test_all_pythons_agree(python: str) -> None:
+    """Every supported Python parses every line alike."""
     environment = {"PYTHONPATH": str(APP / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
     command = [python, str(Path(grammar_cases.__file__))]
     checked = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert (checked.returncode, checked.stderr) == (0, "")
 
 
-def test_a_table_that_is_wrong_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_table_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The comparison of Pythons fails on a wrong table."""
     monkeypatch.setitem(grammar_cases.READ, "5e°C", (5.0, "°C"))
     monkeypatch.setitem(grammar_cases.REFUSED, "7.5°C", "anything")
     assert len(grammar_cases.wrong()) >= 2
 
 
 @given(st.text("0123456789.eE+-xXbdf_,'°ºCKm%/ \u00b5²\u212a", max_size=14))
-def test_whatever_is_taken_has_a_finite_number_and_a_unit_and_the_short_way_takes_nothing_else(measure: str) -> None:
+def test_accepted_text_is_a_reading(measure: str) -> None:
+    """Accepted text has a finite number and a valid unit; the pattern accepts nothing more."""
     line = f"S - K: {measure}"
     fast = messages.LINES.findall(f"{line}\n")
     try:
@@ -66,28 +70,30 @@ def test_whatever_is_taken_has_a_finite_number_and_a_unit_and_the_short_way_take
 
 
 @given(st.text(max_size=40), st.sampled_from([" - ", " ", ""]), st.sampled_from([": ", ":", ""]), st.text(max_size=20))
-def test_whatever_text_comes_is_a_reading_or_has_a_reason_that_fits_a_line(
-    name: str, dash: str, colon: str, measure: str
-) -> None:
+def test_any_text_is_a_reading_or_has_a_reason(name: str, dash: str, colon: str, measure: str) -> None:
+    """Any text is a reading, or is rejected with a reason of one line."""
     reason = grammar_cases.reason(f"{name}{dash}K{colon}{measure}")
     assert not reason or reason.isprintable()
     assert len(reason) < 200
 
 
 @given(st.text("S -K:25.34e°C%\n", max_size=20), st.integers(0, 20))
-def test_what_is_hopeless_stays_so_whatever_follows(text: str, cut: int) -> None:
+def test_hopeless_text_stays_hopeless(text: str, cut: int) -> None:
+    """Text that is rejected early is no reading whatever follows it."""
     whole = text.replace("\n", "")
     if parser.reason_if_hopeless(whole[:cut]):
         assert not parser.is_reading(whole)
 
 
-@pytest.mark.parametrize("line", [line for line in grammar_cases.LINES if line == line.strip(parser.HARMLESS)])
-def test_no_beginning_of_a_reading_is_hopeless(line: str) -> None:
+@pytest.mark.parametrize("line", [line for line in grammar_cases.LINES if line == line.strip(parser.PADDING)])
+def test_no_prefix_of_a_reading_is_hopeless(line: str) -> None:
+    """No prefix of a reading is rejected early."""
     assert [line[:end] for end in range(len(line) + 1) if parser.reason_if_hopeless(line[:end])] == []
 
 
 @pytest.mark.parametrize("measure", grammar_cases.READ)
-def test_no_beginning_of_a_measure_is_hopeless(measure: str) -> None:
+def test_no_prefix_of_a_value_is_hopeless(measure: str) -> None:
+    """No prefix of a value and its unit is rejected early."""
     line = f"S - K: {measure}"
     assert [line[:end] for end in range(len(line) + 1) if parser.reason_if_hopeless(line[:end])] == []
 
@@ -95,7 +101,8 @@ def test_no_beginning_of_a_measure_is_hopeless(measure: str) -> None:
 @pytest.mark.parametrize(
     "measure", [one for one, (_, unit) in grammar_cases.READ.items() if unit in grammar_cases.KNOWN]
 )
-def test_a_known_unit_ends_a_reading_in_whichever_spelling(measure: str) -> None:
+def test_known_unit_ends_a_reading(measure: str) -> None:
+    """A known unit ends a legacy reading in every spelling."""
     found = parser.parse_open(f"xS - K: {measure}S - K: 1%", 1, grammar_cases.KNOWN)
     assert found
     (_, _, value, unit), end = found

@@ -1,4 +1,4 @@
-"""The short way to a reading; test_grammar.py has what is one and what is none."""
+"""The patterns of readings; test_grammar.py covers the grammar."""
 
 import pytest
 
@@ -16,32 +16,37 @@ from frota.sensors import messages, parser
         "S - Vento: 1e-05m/s",
     ],
 )
-def test_whatever_a_sensor_may_print_is_a_reading(text: str) -> None:
+def test_legacy_output_is_a_reading(text: str) -> None:
+    """Whatever the legacy sensors print is a reading."""
     match = messages.LINE.fullmatch(text)
     assert match
     assert str(messages.Reading(*match.groups())) == text
 
 
-def test_the_longest_reading_fits_the_limit_of_a_line() -> None:
+def test_longest_reading_fits_a_line() -> None:
+    """The longest reading of the grammar fits MAX_LINE_BYTES."""
     wide = "\U00020000"  # a letter of four bytes
     sensor = " ".join([wide * 32] + [wide * 16] * 3)
     text = f"{sensor} - {wide * 64}: -{'1' * 24}.{'1' * 24}e-99{wide * 8}/{wide * 7}"
     assert parser.is_reading(text)
-    assert len(text.encode()) <= messages.LONGEST
+    assert len(text.encode()) <= messages.MAX_LINE_BYTES
 
 
-def test_units_of_which_one_begins_another_are_refused_with_both_named() -> None:
+def test_ambiguous_units_are_rejected() -> None:
+    """Units of which one begins another are rejected, and both are named."""
     with pytest.raises(ValueError, match="'m/s' begins with unit 'm'"):
         messages.open_pattern(["m", "m/s"])
 
 
 @pytest.mark.parametrize("unit", ["5", "", "e", "°C.", "k5", "m" * 17])
-def test_what_is_no_unit_is_refused_as_one(unit: str) -> None:
+def test_invalid_unit_is_rejected(unit: str) -> None:
+    """What is no unit is rejected."""
     with pytest.raises(ValueError, match="is no unit: expected 1 to 16 letters"):
         messages.open_pattern([unit])
 
 
-def test_a_unit_in_two_spellings_is_one_unit() -> None:
+def test_unit_spellings_are_one_unit() -> None:
+    """Spellings of a unit are one unit."""
     pattern = messages.open_pattern(["°C", "ºC", "℃", "\u00b5S", "\u03bcS"])
     for spelling in ("°C", "ºC", "\u02daC", "℃", "\u00b5S", "\u03bcS"):
         assert pattern.fullmatch(f"S - K: 5{spelling}")

@@ -1,4 +1,4 @@
-"""Readings into records of the log and back, and the questions one may ask about them."""
+"""Stored readings: encoding, decoding and queries."""
 
 import json
 from contextlib import suppress
@@ -20,7 +20,8 @@ def record(payload: bytes, writer: bytes = NO_PRODUCER, number: int = 0) -> Reco
     return Record(DATA, 1_700_000_000_123_456, writer, number, payload)
 
 
-def test_a_reading_comes_back_exactly_as_it_was_sent_with_peer_and_time() -> None:
+def test_record_round_trip() -> None:
+    """A stored reading has its text, peer and time."""
     payload = readings.head("10.0.2.135", 54812, 2, [1]) + "\r\n".join([*LINES, ""]).encode()
     first, second = readings.decode(record(payload))
     assert first.fields() == {
@@ -36,7 +37,8 @@ def test_a_reading_comes_back_exactly_as_it_was_sent_with_peer_and_time() -> Non
     assert (second.text, second.in_range) == (LINES[1], False)
 
 
-def test_a_round_of_many_connections_comes_back_as_one_reading_each() -> None:
+def test_batch_round_trip() -> None:
+    """A batch of many connections is stored as one reading each."""
     heads = [readings.head("::1", 1, 1), readings.head("10.0.0.1", 2, 1, [0])]
     found = list(readings.decode(record(readings.join(heads, [line.encode() for line in LINES]))))
     assert [(one.peer, one.text, one.in_range) for one in found] == [
@@ -45,7 +47,8 @@ def test_a_round_of_many_connections_comes_back_as_one_reading_each() -> None:
     ]
 
 
-def test_the_readings_of_a_numbered_client_carry_its_numbers() -> None:
+def test_numbered_readings_carry_their_numbers() -> None:
+    """Readings of a client with sequence numbers carry them."""
     client = uuid4()
     payload = readings.head("h", 1, 2) + "\n".join([*LINES, ""]).encode()
     found = [one.fields() for one in readings.decode(record(payload, client.bytes, 8))]
@@ -53,14 +56,16 @@ def test_the_readings_of_a_numbered_client_carry_its_numbers() -> None:
 
 
 @given(st.lists(st.lists(st.sampled_from(LINES), min_size=1, max_size=4), min_size=1, max_size=4))
-def test_counting_without_decoding_agrees_with_decoding(sections: list[list[str]]) -> None:
+def test_count_agrees_with_decode(sections: list[list[str]]) -> None:
+    """Counting a record's readings agrees with decoding them."""
     payload = b"".join(
         readings.head("h", 1, len(lines)) + "".join(f"{line}\n" for line in lines).encode() for lines in sections
     )
     assert Query().count(record(payload)) == len(list(readings.decode(record(payload))))
 
 
-def test_a_query_selects_by_sensor_and_by_time() -> None:
+def test_query_selects_sensor_and_time() -> None:
+    """A query selects by sensor and by time."""
     one = record(readings.head("h", 1, 2) + "\n".join([*LINES, ""]).encode())
     assert [kept.text for kept in Query(sensor="Sensor2").select(one)] == [LINES[1]]
     assert Query(sensor="Sensor2").count(one) == 1
@@ -71,7 +76,8 @@ def test_a_query_selects_by_sensor_and_by_time() -> None:
 OLDER = "SensorP - Altitude: 5e°C"  # as a server on Python 3.11.2 once acknowledged it
 
 
-def test_what_cannot_be_read_is_yielded_in_its_place_and_has_no_fields() -> None:
+def test_illegible_reading_keeps_its_place() -> None:
+    """An illegible reading is yielded in its place and has no fields."""
     one = record(readings.head("h", 1, 3) + "\n".join([LINES[0], OLDER, LINES[1], ""]).encode())
     first, bad, last = Query().select(one)
     assert [first.fields()["value"], last.fields()["value"]] == [25.34, 57.96]
@@ -82,7 +88,8 @@ def test_what_cannot_be_read_is_yielded_in_its_place_and_has_no_fields() -> None
 
 
 @given(st.binary(max_size=120), st.integers(0, 2**64 - 1), st.booleans())
-def test_no_record_whatever_is_in_it_ends_the_reading_of_the_log(payload: bytes, time_us: int, headed: bool) -> None:
+def test_any_record_is_decoded(payload: bytes, time_us: int, headed: bool) -> None:
+    """Any payload is decoded without an error."""
     data = readings.head("h", 1, 2) + payload if headed else payload
     one = Record(DATA, time_us, NO_PRODUCER, 0, data)
     found = list(readings.decode(one))
@@ -92,7 +99,8 @@ def test_no_record_whatever_is_in_it_ends_the_reading_of_the_log(payload: bytes,
             json.loads(json.dumps(kept.fields(), allow_nan=False))
 
 
-def test_a_reading_keeps_its_text_and_is_compared_in_its_canonical_form() -> None:
+def test_fields_are_canonical() -> None:
+    """A reading keeps its text; its fields are in canonical form."""
     text = "Pa\u0301tio - Pressa\u0303o : 1.0E3 \u00b5bar"
     (kept,) = readings.decode(record(readings.head("h", 1, 1) + text.encode()))
     fields = kept.fields()
@@ -107,12 +115,14 @@ def test_a_reading_keeps_its_text_and_is_compared_in_its_canonical_form() -> Non
 
 @pytest.mark.parametrize("asked", ["P\u00e1tio 2", "Pa\u0301tio 2"])
 @pytest.mark.parametrize("sent", ["P\u00e1tio 2", "Pa\u0301tio 2"])
-def test_a_sensor_is_found_by_its_name_in_either_form(asked: str, sent: str) -> None:
+def test_sensor_is_found_in_either_form(asked: str, sent: str) -> None:
+    """A sensor is found by its composed and its decomposed name."""
     one = record(readings.head("h", 1, 2) + f"{sent} - U: 5%\nP\u00e1tio 22 - U: 5%\n".encode())
     assert [kept.text for kept in Query(sensor=asked).select(one)] == [f"{sent} - U: 5%"]
 
 
-def test_a_unit_that_was_taken_before_is_still_shown() -> None:
+def test_former_units_are_legible() -> None:
+    """Readings with units that earlier releases accepted are legible."""
     (kept,) = readings.decode(record(readings.head("h", 1, 1) + "S - K: 21.5°C.".encode()))
     fields = kept.fields()
     assert (fields["value"], fields["unit"]) == (21.5, "°C.")
@@ -121,17 +131,20 @@ def test_a_unit_that_was_taken_before_is_still_shown() -> None:
 @pytest.mark.parametrize(
     "text", ["[]", "{", '{"last": -1}', '{"last": true}', '{"sensor": 1}', '{"other": 1}', "[" * 190]
 )
-def test_a_query_that_makes_no_sense_is_refused_with_a_reason(text: str) -> None:
+def test_invalid_query_is_rejected(text: str) -> None:
+    """An invalid query is rejected with what would be right."""
     with pytest.raises(ValueError, match=r"esperava|vai de"):
         Query.from_json(text)
 
 
-def test_a_query_survives_its_journey() -> None:
+def test_query_round_trip() -> None:
+    """A query is the same after to_json and from_json."""
     query = Query(7, "Sensor1", 5)
     assert Query.from_json(query.to_json()) == query
 
 
-def test_since_takes_a_span_or_a_moment() -> None:
+def test_since_is_a_span_or_a_time() -> None:
+    """--since takes a time span or a time."""
     now = datetime(2026, 1, 31, 12, tzinfo=UTC)
     noon = int(now.timestamp() * 1e6)
     assert readings.parse_since("10m", now) == noon - 600_000_000
@@ -141,7 +154,8 @@ def test_since_takes_a_span_or_a_moment() -> None:
 
 
 @pytest.mark.parametrize("count", ["-1", "0", "-5"])
-def test_a_section_without_readings_ends_its_record_instead_of_being_read_for_ever(count: str) -> None:
+def test_empty_section_ends_the_record(count: str) -> None:
+    """A section with a count below 1 ends its record."""
     payload = f"h 1 {count} -\n{LINES[0]}\n".encode()
     assert len(list(readings.decode(record(payload)))) == 1
     assert Query().count(record(payload)) == 1

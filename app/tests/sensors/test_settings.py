@@ -1,4 +1,4 @@
-"""The system's own settings: documented, and with defaults that pass their own checks."""
+"""The settings of the sensors: documented, and with valid defaults."""
 
 import dataclasses
 
@@ -12,14 +12,16 @@ from frota.sensors.staleness import Range
 
 
 @pytest.mark.parametrize("cls", [ServerSettings, ClientSettings])
-def test_every_setting_says_what_it_means_and_every_number_has_a_range(cls: type) -> None:
+def test_every_setting_is_documented(cls: type) -> None:
+    """Every setting has a text, and every number a range."""
     for field in dataclasses.fields(cls):
         assert field.metadata["text"]
         if field.type in (int, float):
             assert field.metadata["low"] <= field.default <= field.metadata["high"], field.name
 
 
-def test_ranges_are_read_from_one_line() -> None:
+def test_ranges_are_parsed() -> None:
+    """Ranges are parsed from one line."""
     environ = {"SENSORS_RANGES": "Temperatura:-40:85:°C, Vento:0:120.5:m/s"}
     found = core.read(ServerSettings, settings.PREFIX, environ).ranges
     assert found == (Range("Temperatura", -40, 85, "°C"), Range("Vento", 0, 120.5, "m/s"))
@@ -38,21 +40,24 @@ def test_ranges_are_read_from_one_line() -> None:
         ("SENSORS_RANGES", "Temperatura:-40:85:°C,Temperatura:0:50:ºC", "of the same kind and unit: leave one out"),
     ],
 )
-def test_ranges_and_units_that_make_no_sense_are_refused(key: str, value: str, reason: str) -> None:
+def test_invalid_ranges_and_units_are_rejected(key: str, value: str, reason: str) -> None:
+    """Invalid ranges and units are rejected with the reason."""
     with pytest.raises(SettingsError, match=reason):
         core.read(ServerSettings, settings.PREFIX, {key: value})
 
 
 @pytest.mark.parametrize("unit", ["ºC", "\u02daC", "℃"])
-def test_a_unit_that_is_spelled_otherwise_is_no_further_one(unit: str) -> None:
+def test_unit_spellings_are_no_conflict(unit: str) -> None:
+    """Another spelling of a known unit is no further unit."""
     environ = {"SENSORS_RANGES": f"Temperatura:-40:85:{unit}", "SENSORS_UNITS": f"{unit},°C"}
     found = core.read(ServerSettings, settings.PREFIX, environ)
     assert units.checked(found.known_units) == {"°C", "%"}
 
 
-def test_a_sensor_may_have_a_name_in_any_script_but_no_number_in_its_unit() -> None:
+def test_names_in_any_script() -> None:
+    """A sensor's name may be in any script; its unit may not continue the number."""
     given = {"SENSORS_SENSOR": "सेंसर", "SENSORS_LABEL": "Pressa\u0303o", "SENSORS_UNIT": "hPa"}
     assert core.read(ClientSettings, settings.PREFIX, given).label == "Pressa\u0303o"
     for unit, reason in (("E5°C", " of these"), ("k5", r" \(leitura inválida: unidade inválida")):
-        with pytest.raises(SettingsError, match=rf"would be no valid reading{reason}.*SENSORS_UNIT"):
+        with pytest.raises(SettingsError, match=rf"would not be a valid reading{reason}.*SENSORS_UNIT"):
             core.read(ClientSettings, settings.PREFIX, {**given, "SENSORS_UNIT": unit})

@@ -1,4 +1,4 @@
-"""Values out of range are flagged, sensors that fall silent are noticed once."""
+"""Ranges and staleness."""
 
 import pytest
 
@@ -11,7 +11,8 @@ def reading(sensor: str = "S", value: str = "20", unit: str = "°C") -> tuple[st
     return sensor, "Temperatura", value, unit
 
 
-def test_both_ends_of_a_range_are_in_it_and_what_has_no_range_is_never_out_of_it() -> None:
+def test_range_includes_its_ends() -> None:
+    """A range includes both ends; a kind without a range is never out of range."""
     watch = SensorMonitor([TEMPERATURE], 0)
     values = [reading(value="-40"), reading(value="85"), reading(value="85.01"), reading(value="99", unit="°F")]
     assert watch.check(values, 0.0) == [2]
@@ -19,39 +20,45 @@ def test_both_ends_of_a_range_are_in_it_and_what_has_no_range_is_never_out_of_it
 
 @pytest.mark.parametrize("unit", ["°C", "ºC", "\u02daC", "℃"])
 @pytest.mark.parametrize("configured", ["°C", "ºC", "℃"])
-def test_a_range_is_for_all_spellings_of_its_unit(unit: str, configured: str) -> None:
+def test_range_for_every_unit_spelling(unit: str, configured: str) -> None:
+    """A range applies to all spellings of its unit."""
     watch = SensorMonitor([TEMPERATURE._replace(unit=configured)], 0)
     assert watch.check([reading(value="2150", unit=unit), reading(unit=unit)], 0.0) == [0]
     assert watch.check([reading(value="2150", unit=unit), reading(unit=unit)], 0.0) == [0]
 
 
 @pytest.mark.parametrize("configured", ["Press\u00e3o", "Pressa\u0303o"])
-def test_a_range_is_for_all_spellings_of_its_kind(configured: str) -> None:
+def test_range_for_every_kind_spelling(configured: str) -> None:
+    """A range applies to all spellings of its kind."""
     watch = SensorMonitor([Range(configured, 900, 1100, "hPa")], 0)
     kinds = ["Press\u00e3o", "Pressa\u0303o", "Press\u00e3o ", "Press\u00f5es"]
     assert watch.check([("S", kind, "5", "hPa") for kind in kinds], 0.0) == [0, 1, 2]
 
 
-def test_a_reading_without_a_unit_may_have_no_range_and_made_up_kinds_fill_no_memory() -> None:
+def test_remembered_spellings_are_bounded() -> None:
+    """Made-up kinds do not fill the memory."""
     watch = SensorMonitor([TEMPERATURE], 0)
     assert watch.check([("S", f"made-up-{number}", "5", "") for number in range(5000)], 0.0) == []
     assert len(watch._limits) <= 1000
     assert watch.check([reading(value="99")], 0.0) == [0]
 
 
-def test_a_new_configuration_forgets_the_ranges_of_the_old_one() -> None:
+def test_configure_replaces_the_ranges() -> None:
+    """New ranges replace the former ones."""
     watch = SensorMonitor([TEMPERATURE], 0)
     assert watch.check([reading(value="99")], 0.0) == [0]
     watch.configure([TEMPERATURE._replace(high=100)], 0)
     assert watch.check([reading(value="99")], 0.0) == []
 
 
-def test_what_is_no_number_is_out_of_range_and_ends_no_batch() -> None:
+def test_invalid_number_is_out_of_range() -> None:
+    """A value that is no number is out of range and harms no other reading."""
     watch = SensorMonitor([TEMPERATURE], 0)
     assert watch.check([reading(value="5e"), reading(), reading(value="99")], 0.0) == [0, 2]
 
 
-def test_a_silent_sensor_is_reported_once_and_once_more_when_it_is_back() -> None:
+def test_stale_sensor_is_reported_once() -> None:
+    """A stale sensor is reported once, and its recovery once."""
     watch = SensorMonitor([], stale_after=60)
     watch.check([reading("a"), reading("b")], now=0)
     watch.check([reading("b")], now=50)
@@ -61,8 +68,9 @@ def test_a_silent_sensor_is_reported_once_and_once_more_when_it_is_back() -> Non
     assert watch.sweep(64) == ([], ["a"])
 
 
-def test_made_up_names_neither_fill_the_memory_nor_push_out_known_sensors() -> None:
-    watch = SensorMonitor([], stale_after=60, most=2)
+def test_made_up_names_are_bounded() -> None:
+    """Made-up names neither fill the memory nor displace known sensors."""
+    watch = SensorMonitor([], stale_after=60, max_sensors=2)
     watch.check([reading("real")], now=0)
     for number in range(100):
         watch.check([reading(f"made-up-{number}")], now=0)
@@ -71,7 +79,8 @@ def test_made_up_names_neither_fill_the_memory_nor_push_out_known_sensors() -> N
     assert "real" in stale
 
 
-def test_zero_seconds_mean_that_nobody_is_ever_stale() -> None:
+def test_zero_disables_staleness() -> None:
+    """With a time of 0 no sensor is ever stale."""
     watch = SensorMonitor([], stale_after=0)
     watch.check([reading()], now=0)
     assert watch.sweep(1e9) == ([], [])
@@ -79,8 +88,9 @@ def test_zero_seconds_mean_that_nobody_is_ever_stale() -> None:
 
 @pytest.mark.parametrize("most", [1, 10])
 @pytest.mark.parametrize("names", [("Sal\u00e3o", "Sala\u0303o"), ("Sala\u0303o", "Sal\u00e3o"), ("Sala 1", "Sala  1")])
-def test_a_sensor_is_heard_in_every_spelling_of_its_name(names: tuple[str, str], most: int) -> None:
-    watch = SensorMonitor([], stale_after=60, most=most)
+def test_last_seen_in_every_name_spelling(names: tuple[str, str], most: int) -> None:
+    """All spellings of a name are one sensor."""
+    watch = SensorMonitor([], stale_after=60, max_sensors=most)
     for now, name in enumerate([names[0], *[names[1]] * 200]):
         watch.check([reading(name), reading(name)], now)
         assert watch.sweep(now) == ([], [])

@@ -110,7 +110,8 @@ class Inner:
 
     def __init__(self, server: metrics_server.Server, ended: list[int]) -> None:
         self.server, self.ended = server, ended
-        self.address: tuple[str, int] = server._listeners[0].sockets[0].getsockname()[:2]
+        host, _, port = server.addresses[0].rpartition(":")
+        self.address: tuple[str, int] = host.strip("[]"), int(port)
 
     async def agent(
         self, host: str = "web-1", run: str = RUN, instance: str = "", interval: float = 5.0

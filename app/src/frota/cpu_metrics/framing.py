@@ -1,4 +1,4 @@
-"""Bytes into messages: whoever sends is known by the first of them, and what is too long or makes no sense ends it."""
+"""Framing: a connection's bytes become messages. The first bytes tell the dialect. No I/O."""
 
 import re
 from collections.abc import Iterator
@@ -10,25 +10,25 @@ from frota.cpu_metrics import messages
 from frota.cpu_metrics.messages import Disk, Memory, Network, Own, Sample
 from frota.logs.log import printable
 
-# Ignored between messages: white space, NUL, the bytes of a byte order mark.
+# Ignored between messages: white space, NUL, a byte order mark.
 _PADDING = b" \t\r\n\v\f\0\xef\xbb\xbf"
-# The accents may be letters of their own, too, as some editors write them.
-_ORIGINAL = re.compile(
+# Accents may be composed or decomposed.
+_LEGACY = re.compile(
     rb"[\s\0\xef\xbb\xbf]*CPU -> N(?:\xc3\xba|u\xcc\x81)cleos: \[([0-9.,eE+ -]*)\] \| "
     rb"M(?:\xc3\xa9|e\xcc\x81)dia: ([0-9.eE+-]{1,24})%"
 )
 _OUTLINE = re.compile(r"CPU -> N\S+: \[([^\]]*)\] \| M\S+: (.*)%", re.DOTALL)
 _DECIMAL_COMMA = re.compile(r"[0-9]+,[0-9]+")
-_BEGINNING = b"CPU -> "
-_GREATEST = 2**53
-_LONGEST_NAME = 260  # characters: a DNS name, or an address with a scope and a number
-_LONGEST_AGE = 30 * 86400.0  # seconds; an older sample is no sample
-_MOST_BYTES = 2**63
-_HTTP = (b"GET ", b"HEAD ")
+_LEGACY_PREFIX = b"CPU -> "
+_MAX_NUMBER = 2**53  # what JSON holds exactly
+_MAX_NAME_CHARACTERS = 260  # of a DNS name, or an address with a scope and a number
+_MAX_AGE_S = 30 * 86400.0
+_MAX_BYTES = 2**63
+_HTTP_PREFIXES = (b"GET ", b"HEAD ")
 
 
-class BadMessage(ValueError):
-    """Malformed input: the reason in Portuguese, and the sample's number where it is known."""
+class Malformed(ValueError):
+    """Malformed input; the text is the reason in Portuguese, `number` the sample's, 0 if unknown."""
 
     number = 0
 
@@ -36,7 +36,7 @@ class BadMessage(ValueError):
 class Hello(NamedTuple):
     """A native agent's host, interval (s), last acknowledged sequence number and process.
 
-    `instance` is empty where an older agent says hello.
+    `instance` is "" in the hello of an older agent.
     """
 
     host: str
@@ -46,8 +46,8 @@ class Hello(NamedTuple):
     instance: str = ""
 
 
-class Reading(NamedTuple):
-    """A sample, its number (0 for one of the original's) and its age (s)."""
+class SampleMessage(NamedTuple):
+    """A sample, its sequence number (0 from a legacy agent) and its age (s)."""
 
     number: int
     age: float
@@ -58,25 +58,28 @@ class Pong(NamedTuple):
     """An agent's answer to a ping."""
 
 
-class Ask(NamedTuple):
-    """What a viewer wants: hosts or history, of which host, and how far back (s)."""
+class Query(NamedTuple):
+    """A viewer's query: its kind, "hosts" or "history", the host, and how far back (s)."""
 
-    what: str
+    kind: str
     host: str
     seconds: float
 
 
-class Http(NamedTuple):
-    """Bytes of HTTP."""
+class HttpRequest(NamedTuple):
+    """An HTTP request, as bytes."""
 
     data: bytes
 
 
-Event = Hello | Reading | Pong | Ask | Http
+Event = Hello | SampleMessage | Pong | Query | HttpRequest
 
 
 class Framer:
-    """One connection's bytes; `dialect` is empty until the first have come."""
+    """The framing of one connection.
+
+    `dialect` is "" until it is known, then "native", "original" (legacy) or "http".
+    """
 
     __slots__ = ("_rest", "dialect")
 
@@ -84,10 +87,11 @@ class Framer:
         self.dialect = ""
         self._rest = b""
 
-    def feed(self, data: bytes) -> Iterator[Event | BadMessage]:
-        """Yield what is complete; a BadMessage in between is of an original agent, which goes on after it.
+    def feed(self, data: bytes) -> Iterator[Event | Malformed]:
+        """Process input and yield the messages that are complete.
 
-        Raises BadMessage where the connection cannot go on.
+        Yields Malformed for a malformed legacy message, after which the connection goes on; raises Malformed if it
+        cannot go on.
         """
         self._rest = data = self._rest + data if self._rest else data
         if not self.dialect:
@@ -95,107 +99,107 @@ class Framer:
         if self.dialect == "http":
             if b"\r\n\r\n" in data:
                 self._rest = b""
-                yield Http(data)
+                yield HttpRequest(data)
         elif self.dialect == "native":
             yield from self._native(data)
         elif self.dialect == "original":
-            yield from self._original(data)
-        if len(self._rest) > messages.LONGEST:
-            raise BadMessage(messages.TOO_LONG)
+            yield from self._legacy(data)
+        if len(self._rest) > messages.MAX_MESSAGE_BYTES:
+            raise Malformed(messages.TOO_LONG)
 
     def _native(self, data: bytes) -> Iterator[Event]:
         *lines, self._rest = data.split(b"\n")
-        for one in lines:
-            if len(one) > messages.LONGEST:
-                raise BadMessage(messages.TOO_LONG)
-            if (event := _event(one)) is not None:
+        for line in lines:
+            if len(line) > messages.MAX_MESSAGE_BYTES:
+                raise Malformed(messages.TOO_LONG)
+            if (event := _event(line)) is not None:
                 yield event
 
-    def _original(self, data: bytes) -> Iterator[Event | BadMessage]:
-        """Messages end with a percent sign, and nothing stands between them."""
+    def _legacy(self, data: bytes) -> Iterator[Event | Malformed]:
+        """Split legacy messages: each ends with a percent sign, and there is no separator."""
         *parts, self._rest = data.split(b"%")
         for part in parts:
-            found = _ORIGINAL.fullmatch(part + b"%")
-            begins = part.rfind(_BEGINNING)
-            if not found and begins > 0:  # something stands before a message that may be whole
-                yield BadMessage(messages.NO_MESSAGE)
-                found = _ORIGINAL.fullmatch(part[begins:] + b"%")
-            yield _reading_of(found) if found else _fault(part + b"%")
+            match = _LEGACY.fullmatch(part + b"%")
+            begins = part.rfind(_LEGACY_PREFIX)
+            if not match and begins > 0:  # bytes before a message that may be complete
+                yield Malformed(messages.INVALID_MESSAGE)
+                match = _LEGACY.fullmatch(part[begins:] + b"%")
+            yield _legacy_sample(match) if match else _legacy_error(part + b"%")
 
 
 def _dialect(data: bytes) -> str:
-    """Return how the other side speaks, empty while that is open. Raises BadMessage."""
+    """Return the peer's dialect, "" while it is unknown. Raises Malformed."""
     start = data.lstrip(_PADDING)[:8]
     if start.startswith(b"{"):
         return "native"
-    for beginnings, name in ((_HTTP, "http"), ((_BEGINNING,), "original")):
-        if start.startswith(beginnings):
+    for prefixes, name in ((_HTTP_PREFIXES, "http"), ((_LEGACY_PREFIX,), "original")):
+        if start.startswith(prefixes):
             return name
-        if any(one.startswith(start) for one in beginnings):
+        if any(prefix.startswith(start) for prefix in prefixes):
             return ""
-    raise BadMessage(messages.NO_MESSAGE)
+    raise Malformed(messages.INVALID_MESSAGE)
 
 
-def _reading_of(found: re.Match[bytes]) -> Reading | BadMessage:
+def _legacy_sample(match: re.Match[bytes]) -> SampleMessage | Malformed:
     try:
-        cores = tuple(float(one) for one in found[1].split(b",")) if found[1].strip() else ()
-        return Reading(0, 0.0, Sample(_percentages(cores), _number("mean", float(found[2]), 100)))
+        cores = tuple(float(core) for core in match[1].split(b",")) if match[1].strip() else ()
+        return SampleMessage(0, 0.0, Sample(_percentages(cores), _number("mean", float(match[2]), 100)))
     except ValueError:
-        return _fault(found[0])
+        return _legacy_error(match[0])
 
 
-def _fault(part: bytes) -> BadMessage:
-    """Tell what is wrong with an original agent's message."""
+def _legacy_error(part: bytes) -> Malformed:
+    """Return why a legacy message is malformed."""
     try:
-        found = _OUTLINE.match(part[max(0, part.rfind(_BEGINNING)) :].decode())
+        match = _OUTLINE.match(part[max(0, part.rfind(_LEGACY_PREFIX)) :].decode())
     except UnicodeDecodeError:
-        return BadMessage(f"{messages.NO_MESSAGE}; não é UTF-8")
-    if not found:
-        return BadMessage(messages.NO_MESSAGE)
-    if comma := _DECIMAL_COMMA.fullmatch(found[2]):
+        return Malformed(f"{messages.INVALID_MESSAGE}; não é UTF-8")
+    if not match:
+        return Malformed(messages.INVALID_MESSAGE)
+    if comma := _DECIMAL_COMMA.fullmatch(match[2]):
         text = f"média {_excerpt(comma[0])}, com vírgula; o separador decimal é o ponto"
     else:
-        text = f"núcleos {_excerpt(found[1])}, média {_excerpt(found[2])}; esperava números de 0 a 100"
-    return BadMessage(messages.BAD_SAMPLE.format(text))
+        text = f"núcleos {_excerpt(match[1])}, média {_excerpt(match[2])}; esperava números de 0 a 100"
+    return Malformed(messages.INVALID_SAMPLE.format(text))
 
 
-def _event(one: bytes) -> Event | None:
-    """Read a line of a native agent or a viewer; None for an empty one. Raises BadMessage."""
+def _event(line: bytes) -> Event | None:
+    """Parse a line of a native agent or a viewer; None for a blank one. Raises Malformed."""
     try:
-        fields = orjson.loads(one)
+        fields = orjson.loads(line)
     except orjson.JSONDecodeError as error:
-        if (stripped := one.strip(_PADDING)) != one:
+        if (stripped := line.strip(_PADDING)) != line:
             return _event(stripped) if stripped else None
-        if not one:
+        if not line:
             return None
-        raise BadMessage(_no_json(one, error)) from None
+        raise Malformed(_invalid_json(line, error)) from None
     if type(fields) is not dict:
-        raise BadMessage(messages.NO_MESSAGE)
+        raise Malformed(messages.INVALID_MESSAGE)
     if fields.get("frota") != messages.VERSION:
-        raise BadMessage(f"{messages.NO_MESSAGE}; frota é {_excerpt(fields.get('frota'))}")
+        raise Malformed(f"{messages.INVALID_MESSAGE}; frota é {_excerpt(fields.get('frota'))}")
     if "n" in fields:
         try:
-            return _native_reading(fields)
-        except BadMessage as bad:
+            return _native_sample(fields)
+        except Malformed as bad:
             bad.number = fields["n"] if type(fields["n"]) is int else 0
             raise
     if "hello" in fields:
         return _hello(fields["hello"])
     if "pong" in fields:
         return Pong()
-    return _ask(fields)
+    return _query(fields)
 
 
-def _no_json(line: bytes, error: orjson.JSONDecodeError) -> str:
+def _invalid_json(line: bytes, error: orjson.JSONDecodeError) -> str:
     hint = ": NaN e Infinity não são números de JSON" if b"NaN" in line or b"Infinity" in line else ""
-    return f"{messages.NO_MESSAGE}; o JSON está errado na coluna {error.colno}{hint}"
+    return f"{messages.INVALID_MESSAGE}; o JSON está errado na coluna {error.colno}{hint}"
 
 
 def _excerpt(value: object) -> str:
-    """Return what came as it can be shown, and no more than a few words of it."""
+    """Return a value as printable text of 81 characters at most."""
     try:
         text = printable(repr(value))
-    except RecursionError:  # JSON may be deeper than what Python shows
+    except RecursionError:  # JSON may be nested deeper than repr can go
         text = type(value).__name__
     return text if len(text) <= 80 else f"{text[:80]}…"
 
@@ -203,35 +207,35 @@ def _excerpt(value: object) -> str:
 def _hello(fields: Any) -> Hello:
     try:
         host, run, interval = fields["host"], fields["run"], _number("interval", fields["interval"], 86400)
-        acked = int(_number("acked", fields.get("acked", 0), _GREATEST))
+        acked = int(_number("acked", fields.get("acked", 0), _MAX_NUMBER))
         instance = fields.get("instance", "")
-    except (TypeError, KeyError, BadMessage):
-        raise BadMessage(messages.BAD_HELLO) from None
+    except (TypeError, KeyError, Malformed):
+        raise Malformed(messages.INVALID_HELLO) from None
     if not messages.is_host(host):
-        raise BadMessage(f"{messages.BAD_HELLO}; host é {_excerpt(host)}, e pode ter {messages.HOST_CHARACTERS}")
+        raise Malformed(f"{messages.INVALID_HELLO}; host é {_excerpt(host)}, e pode ter {messages.HOST_CHARACTERS}")
     if not (messages.is_run(run) and interval > 0 and (instance == "" or messages.is_run(instance))):
-        raise BadMessage(messages.BAD_HELLO)
+        raise Malformed(messages.INVALID_HELLO)
     return Hello(host, run, interval, acked, instance)
 
 
-def _ask(fields: dict[str, Any]) -> Ask:
-    what, host = fields.get("ask"), fields.get("host", "")
-    # An original agent's name is its address, which may begin with a colon: whether there is such a host is seen later.
-    if what not in ("hosts", "history") or type(host) is not str or len(host) > _LONGEST_NAME:
-        raise BadMessage(messages.NO_MESSAGE)
-    return Ask(what, host, _number("seconds", fields.get("seconds", 3600), _GREATEST))
+def _query(fields: dict[str, Any]) -> Query:
+    kind, host = fields.get("ask"), fields.get("host", "")
+    # A legacy agent's name is its address, which may begin with a colon.
+    if kind not in ("hosts", "history") or type(host) is not str or len(host) > _MAX_NAME_CHARACTERS:
+        raise Malformed(messages.INVALID_MESSAGE)
+    return Query(kind, host, _number("seconds", fields.get("seconds", 3600), _MAX_NUMBER))
 
 
-def _native_reading(fields: dict[str, Any]) -> Reading:
-    """Read a sample; what is not there is not measured. Raises BadMessage."""
+def _native_sample(fields: dict[str, Any]) -> SampleMessage:
+    """Parse a sample; missing fields were not measured. Raises Malformed."""
     number = fields["n"]
-    if type(number) is not int or not 1 <= number <= _GREATEST:
-        raise BadMessage(messages.BAD_SAMPLE.format(f"n é {_excerpt(number)}, esperava um número inteiro desde 1"))
+    if type(number) is not int or not 1 <= number <= _MAX_NUMBER:
+        raise Malformed(messages.INVALID_SAMPLE.format(f"n é {_excerpt(number)}, esperava um número inteiro desde 1"))
     cores, load = fields.get("cpu"), fields.get("load")
     if type(cores) is not list:
-        raise BadMessage(messages.BAD_SAMPLE.format(f"cpu é {_excerpt(cores)}, esperava uma lista"))
+        raise Malformed(messages.INVALID_SAMPLE.format(f"cpu é {_excerpt(cores)}, esperava uma lista"))
     if load is not None and (type(load) is not list or len(load) != 3):
-        raise BadMessage(messages.BAD_SAMPLE.format(f"load é {_excerpt(load)}, esperava três números"))
+        raise Malformed(messages.INVALID_SAMPLE.format(f"load é {_excerpt(load)}, esperava três números"))
     sample = Sample(
         _percentages(tuple(cores)),
         _number("mean", fields.get("mean"), 100),
@@ -241,36 +245,38 @@ def _native_reading(fields: dict[str, Any]) -> Reading:
         _part(fields, "network", Network),
         _part(fields, "own", Own),
     )
-    return Reading(number, _number("age", fields.get("age", 0), _LONGEST_AGE), sample)
+    return SampleMessage(number, _number("age", fields.get("age", 0), _MAX_AGE_S), sample)
 
 
 def _part(fields: dict[str, Any], name: str, kind: Any) -> Any:
-    """Return one group of figures, None where there is none; a counter is a whole number."""
-    found = fields.get(name)
-    if found is None:
+    """Parse one group of values, None without one; a field of type int is a whole number. Raises Malformed."""
+    group = fields.get(name)
+    if group is None:
         return None
-    if type(found) is not dict:
-        raise BadMessage(messages.BAD_SAMPLE.format(f"{name} é {_excerpt(found)}, esperava um objeto"))
-    wholes = kind.__annotations__
-    return kind(*(_figure(name, found.get(one), wholes[one]) for one in kind._fields))
+    if type(group) is not dict:
+        raise Malformed(messages.INVALID_SAMPLE.format(f"{name} é {_excerpt(group)}, esperava um objeto"))
+    types = kind.__annotations__
+    return kind(*(_value(name, group.get(field), types[field]) for field in kind._fields))
 
 
-def _figure(name: str, value: Any, kind: type) -> float:
-    number = _number(name, value, _MOST_BYTES - 1025)  # the greatest float below it, so that a sum still fits
+def _value(name: str, value: Any, kind: type) -> float:
+    number = _number(name, value, _MAX_BYTES - 1025)  # the highest float below it
     return int(number) if kind is int else number
 
 
 def _percentages(cores: tuple[Any, ...]) -> tuple[float, ...]:
-    if not 1 <= len(cores) <= messages.MOST_CORES:
-        text = f"cpu tem {len(cores)} núcleos, esperava de 1 a {messages.MOST_CORES}"
-        raise BadMessage(messages.BAD_SAMPLE.format(text))
-    return tuple(_number("cpu", one, 100) for one in cores)
+    if not 1 <= len(cores) <= messages.MAX_CORES:
+        text = f"cpu tem {len(cores)} núcleos, esperava de 1 a {messages.MAX_CORES}"
+        raise Malformed(messages.INVALID_SAMPLE.format(text))
+    return tuple(_number("cpu", core, 100) for core in cores)
 
 
-def _number(name: str, value: Any, most: float = 1e9) -> float:
-    """Return a number from 0 to `most`. Raises BadMessage."""
+def _number(name: str, value: Any, high: float = 1e9) -> float:
+    """Return a number from 0 to `high`. Raises Malformed."""
     if (
-        isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most
+        isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= high
     ):  # nan is not between any
-        raise BadMessage(messages.BAD_SAMPLE.format(f"{name} é {_excerpt(value)}, esperava um número de 0 a {most:g}"))
+        raise Malformed(
+            messages.INVALID_SAMPLE.format(f"{name} é {_excerpt(value)}, esperava um número de 0 a {high:g}")
+        )
     return value

@@ -1,10 +1,10 @@
-"""What travels between agents, server and viewers. No I/O, and nothing imported that an agent could not afford.
+"""Messages between agents, server and viewers. No I/O, and only imports that an agent can afford.
 
-The original's agent sends, without a newline and without an answer:
+A legacy agent sends, without a newline and without an answer:
 
     CPU -> Núcleos: [37.3, 31.5, 25.8] | Média: 10.6%
 
-A native agent sends lines of JSON, each with the protocol's version, and reads lines:
+A native agent sends and receives lines of JSON, each with the protocol's version:
 
     → {"frota": 1, "hello": {"host": "web-1", "run": "<32 hexadecimal digits>", "interval": 5.0, "acked": 41}}
     ← {"frota": 1, "last": 41}          the highest number of this run that is on the server's disk, 0 for none
@@ -14,14 +14,13 @@ A native agent sends lines of JSON, each with the protocol's version, and reads 
     ← {"frota": 1, "ping": 1}           only to agents whose hello has an instance, and answered at once:
     → {"frota": 1, "pong": 1}
 
-Numbers count the samples of a run from 1; a number that is left out is a sample that was lost. `acked`, where it is
-there, is the highest that a server has acknowledged: one that has lost its history does not miss those before. `age` is
-how many seconds ago a sample was taken, by a clock that nobody sets: the server's clock says when that was, whatever
-the agent's shows. `instance`, where a hello has it, is an id of the agent's process. Of two agents of one name the
-server serves the first as long as it answers; the second's error has `"code": "name_taken"` and, as `holder`, the
-address of the first.
+Sequence numbers count the samples of a run from 1; a gap is lost samples. `acked` (optional) is the highest number that
+a server has acknowledged: a server that has lost its history counts no gap below it. `age` is how many seconds ago the
+sample was taken, by a monotonic clock; the server's clock dates it. `instance` (optional) is an id of the agent's
+process. Of two agents with the same name the server serves the first while it answers pings; the second's error has
+`"code": "name_taken"` and, as `holder`, the address of the first.
 
-A viewer asks, as often as it likes over one connection, and gets lines of JSON and an end:
+A viewer sends queries, any number over one connection, and gets lines of JSON and an end:
 
     → {"frota": 1, "ask": "hosts"}                                   ← a line for each agent, see server/host.py
     → {"frota": 1, "ask": "history", "host": "web-1", "seconds": 3600}   ← samples in columns, see chunk.py
@@ -34,12 +33,12 @@ from typing import Any, NamedTuple
 
 VERSION = 1
 PORT = 5001
-LONGEST = 64 * 1024  # bytes of one message: 4,096 cores take 25,000
-MOST_CORES = 4096
+MAX_MESSAGE_BYTES = 64 * 1024  # 4,096 cores take 25,000
+MAX_CORES = 4096
 _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,252}")  # a DNS name (RFC 1123), or an address
 _RUN = re.compile(r"[0-9a-f]{32}")
 
-CONNECTED = "[CLIENTE] Conectado ao servidor {}"  # the original's texts
+CONNECTED = "[CLIENTE] Conectado ao servidor {}"  # legacy texts, as the next four
 RUNNING, NEW, STATUS = (
     "[SERVIDOR] Rodando em {}",
     "[NOVA CONEXÃO] Cliente {} conectado.",
@@ -47,13 +46,13 @@ RUNNING, NEW, STATUS = (
 )
 RECEIVED = "[DADOS RECEBIDOS de {}]{}"
 
-NO_MESSAGE = "mensagem inválida: esperava uma linha de JSON da versão 1, ou o texto do agente original"
+INVALID_MESSAGE = "mensagem inválida: esperava uma linha de JSON da versão 1, ou o texto do agente original"
 NO_HELLO = "a primeira mensagem deve ser hello"
-BAD_HELLO = "hello inválido: esperava host, run (32 dígitos hexadecimais) e interval (segundos)"
+INVALID_HELLO = "hello inválido: esperava host, run (32 dígitos hexadecimais) e interval (segundos)"
 HOST_CHARACTERS = "letras de A a Z, algarismos, '.', '_', ':' e '-'"
-BAD_SAMPLE = "amostra inválida: {}"
-TOO_LONG = f"mensagem longa demais, o máximo é {LONGEST} bytes"
-FULL = "servidor cheio, tente mais tarde"
+INVALID_SAMPLE = "amostra inválida: {}"
+TOO_LONG = f"mensagem longa demais, o máximo é {MAX_MESSAGE_BYTES} bytes"
+SERVER_FULL = "servidor cheio, tente mais tarde"
 REPLACED = "outra conexão do mesmo host tomou o lugar desta"
 NAME_TAKEN = "dois agentes se chamam {}: {} e {} (este); dê outro nome a um dos dois (CPU_NAME, --name)"
 NAME_TAKEN_CODE = "name_taken"
@@ -64,7 +63,7 @@ UNKNOWN_HOST = "host desconhecido: {}"
 
 
 class Memory(NamedTuple):
-    """Bytes, as psutil.virtual_memory() has them."""
+    """Memory in bytes, as of psutil.virtual_memory()."""
 
     total: int
     used: int
@@ -72,7 +71,7 @@ class Memory(NamedTuple):
 
 
 class Disk(NamedTuple):
-    """The root filesystem's bytes; what all disks read and wrote since the last sample, in bytes a second."""
+    """The root filesystem in bytes; reads and writes of all disks since the last sample, in bytes per second."""
 
     total: int
     used: int
@@ -81,7 +80,7 @@ class Disk(NamedTuple):
 
 
 class Network(NamedTuple):
-    """Of all interfaces but loopback, since the last sample: bytes a second; dropped and wrong packets a second."""
+    """All interfaces but loopback, since the last sample: bytes per second; dropped and faulty packets per second."""
 
     received: float
     sent: float
@@ -90,14 +89,14 @@ class Network(NamedTuple):
 
 
 class Own(NamedTuple):
-    """What the agent itself costs: CPU seconds since its start, resident bytes."""
+    """The agent's own usage: CPU seconds since its start, resident bytes."""
 
     cpu: float
     memory: int
 
 
 class Sample(NamedTuple):
-    """What was measured at one moment; percentages are from 0 to 100, `load` is that of 1, 5 and 15 minutes."""
+    """The measurements of one moment; percentages from 0 to 100, load averages of 1, 5 and 15 minutes."""
 
     cpu: tuple[float, ...]  # of each core
     mean: float  # of the cores of this very sample
@@ -107,13 +106,13 @@ class Sample(NamedTuple):
     network: Network | None = None
     own: Own | None = None
 
-    def original(self) -> str:
-        """Return the message of the original's agent."""
-        cores = ", ".join(f"{one:.1f}" for one in self.cpu)
+    def legacy(self) -> str:
+        """Return the message of a legacy agent."""
+        cores = ", ".join(f"{core:.1f}" for core in self.cpu)
         return f"CPU -> Núcleos: [{cores}] | Média: {self.mean:.1f}%"
 
     def native(self, number: int, age: float) -> bytes:
-        """Return the line of a native agent."""
+        """Return the line of a native agent; `age` in seconds."""
         fields: dict[str, Any] = {"frota": VERSION, "n": number, "age": round(age, 3)}
         fields |= {"cpu": self.cpu, "mean": self.mean, "load": self.load}
         parts = {"memory": self.memory, "disk": self.disk, "network": self.network, "own": self.own}
@@ -122,7 +121,7 @@ class Sample(NamedTuple):
 
 
 def hello(host: str, run: str, interval: float, acked: int = 0, instance: str = "") -> bytes:
-    """Return a native agent's first line; `instance` is an id of its process, as long as a run's."""
+    """Return a native agent's first line; `instance` is an id of its process in the format of `run`."""
     fields = {"host": host, "run": run, "interval": interval, "acked": acked}
     if instance:
         fields["instance"] = instance

@@ -1,4 +1,4 @@
-"""Percentages that are too high: told once when they have been crossed, and once when they are over."""
+"""Thresholds of percentages: a crossing is reported once, and its end once. No I/O."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -8,7 +8,7 @@ from frota.cpu_metrics.settings import Threshold
 
 
 class Crossing(NamedTuple):
-    """A threshold that was crossed upwards, or (`over`) left downwards again, with the percentage that did it."""
+    """A threshold that a value has crossed, or (`over`) whose crossing has ended."""
 
     threshold: Threshold
     over: bool
@@ -16,17 +16,17 @@ class Crossing(NamedTuple):
 
 
 class Crossings:
-    """Which thresholds one host has crossed; `crossed` are those that it had already, with commas between them.
+    """The thresholds that one host has crossed; `crossed` are their metrics at first, separated by commas.
 
-    Hysteresis in two dimensions: a crossing takes `samples` in a row at `high` or above, its end as many at `low` or
-    below, so that a value that swings around either is not told again and again.
+    Hysteresis in value and time: a crossing takes several samples in a row at `high` or above, its end as many at `low`
+    or below, so that a value that oscillates around either is not reported again and again.
     """
 
     __slots__ = ("_counts", "_crossed")
 
     def __init__(self, crossed: str = "") -> None:
         self._crossed = frozenset(filter(None, crossed.split(",")))
-        self._counts: dict[str, int] | None = None  # most hosts never need one
+        self._counts: dict[str, int] | None = None  # created on demand: most hosts need none
 
     @property
     def over(self) -> list[str]:
@@ -34,12 +34,12 @@ class Crossings:
         return sorted(self._crossed)
 
     def keep(self, thresholds: Sequence[Threshold]) -> bool:
-        """Know nothing any more of metrics that have no threshold; tell whether anything was known."""
+        """Forget metrics without a threshold; tell whether there were any."""
         before, self._crossed = self._crossed, self._crossed & {threshold.metric for threshold in thresholds}
         return before != self._crossed
 
-    def take(self, sample: Sample, thresholds: Sequence[Threshold], samples: int) -> Iterator[Crossing]:
-        """Yield what this sample crosses or leaves."""
+    def check(self, sample: Sample, thresholds: Sequence[Threshold], samples: int) -> Iterator[Crossing]:
+        """Yield the crossings that this sample completes; each takes `samples` in a row."""
         for threshold in thresholds:
             value = percentage(sample, threshold.metric)
             crossed = threshold.metric in self._crossed
@@ -51,7 +51,7 @@ class Crossings:
                 yield Crossing(threshold, crossed, value)
 
     def _count(self, metric: str, more: int) -> int:
-        """Count one more in a row, or begin anew with 0."""
+        """Add to the samples in a row of a metric, or reset them with 0."""
         if not more:
             if self._counts:
                 self._counts.pop(metric, None)
@@ -62,7 +62,7 @@ class Crossings:
 
 
 def percentage(sample: Sample, metric: str) -> float | None:
-    """Return a metric in percent, None where it was not measured."""
+    """Return a metric in percent, None if it was not measured."""
     if metric == "cpu":
         return sample.mean
     if metric == "memory":

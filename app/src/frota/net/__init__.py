@@ -1,1 +1,1 @@
-"""Network: addresses, listening sockets."""
+"""Network: addresses, listening sockets, the TCP server."""

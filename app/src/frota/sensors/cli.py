@@ -15,7 +15,7 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     """Add this system's commands to its parser."""
     group = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     example = "frota sensors serve --host 127.0.0.1 --port 5000 --state-dir readings"
-    serve = commands.add(group, "serve", _serve, "receive readings, keep them, acknowledge them", example)
+    serve = commands.add(group, "serve", _serve, "receive readings, store them, acknowledge them", example)
     commands.configurable(serve, ServerSettings, PREFIX)
     example = "frota sensors simulate temperature --host 127.0.0.1 --port 5000 --interval 0.5"
     simulate = commands.add(
@@ -24,20 +24,20 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     simulate.add_argument("kind", metavar="KIND", help=f"{', '.join(KINDS)}, or any other with its settings given")
     commands.configurable(simulate, ClientSettings, PREFIX)
     example = "frota sensors tail --host 127.0.0.1 --sensor Sensor1"
-    tail = commands.add(group, "tail", _tail, "print the last readings, then new ones as they come", example)
-    _asking(tail, last=10)
+    tail = commands.add(group, "tail", _tail, "print the last readings, then new ones as they arrive", example)
+    _add_query_arguments(tail, last=10)
     example = "frota sensors history --state-dir readings --last 100 --json"
-    history = commands.add(group, "history", _history, "print kept readings, oldest first", example)
-    _asking(history, last=100)
-    history.add_argument("--state-dir", type=Path, help="read this folder instead of asking a server")
+    history = commands.add(group, "history", _history, "print stored readings, oldest first", example)
+    _add_query_arguments(history, last=100)
+    history.add_argument("--state-dir", type=Path, help="read this folder instead of querying a server")
 
 
-def _asking(parser: argparse.ArgumentParser, last: int) -> None:
+def _add_query_arguments(parser: argparse.ArgumentParser, last: int) -> None:
     parser.add_argument("--host", default="127.0.0.1", type=arguments.host, help="the server's host (%(default)s)")
     parser.add_argument("--port", default=5000, type=arguments.port, help="the server's port (%(default)s)")
-    parser.add_argument("--last", default=last, type=int, metavar="N", help="how many at most (%(default)s)")
-    parser.add_argument("--sensor", help="only this sensor's")
-    parser.add_argument("--since", metavar="TIME", help="not before: 10m, 2h, or 2026-01-31T12:00:00Z")
+    parser.add_argument("--last", default=last, type=int, metavar="N", help="maximum number of readings (%(default)s)")
+    parser.add_argument("--sensor", help="readings of this sensor only")
+    parser.add_argument("--since", metavar="TIME", help="readings since: 10m, 2h, or 2026-01-31T12:00:00Z")
     parser.add_argument("--json", action="store_true", help="one JSON object a line, for machines")
 
 

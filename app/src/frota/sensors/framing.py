@@ -1,10 +1,10 @@
-"""A connection's bytes to events, in whichever pieces the network delivers them. No I/O.
+"""Framing: a connection's bytes become events, in whichever packets they arrive. No I/O.
 
-A connection begins *open*: the original's way, where nothing but a known unit ends a reading. The first newline makes
-it *native* for good: from then on nothing but newlines end readings. How a stream is cut into packets changes neither
-the readings nor the bytes that answer them. (The exceptions: the first line of a connection, if its unit begins with a
-known one, as %RH with %, and is cut just there; or if it is no reading, for then it is refused up to its unit. Behind a
-`frota hello` neither can happen.)
+A connection begins in the *open* mode of the legacy protocol, in which a known unit ends a reading. The first newline
+makes it *native* for good: from then on only newlines end readings. How a stream is split into packets changes neither
+the readings nor the bytes that answer them, with two exceptions, both in the first line and never after a
+`frota hello`: a unit that begins with a known one, as %RH with %, and is split there; and a line that is no reading,
+which is rejected up to its unit.
 """
 
 import re
@@ -12,13 +12,13 @@ from typing import NamedTuple
 
 from frota.sensors import messages, parser
 from frota.sensors.messages import Command, Parts
-from frota.sensors.parser import HARMLESS
+from frota.sensors.parser import PADDING
 
-_HARMLESS_BYTES = b" \t\r\0"  # also as many as fill a buffer of fixed size
+_PADDING_BYTES = b" \t\r\0"  # NUL: some clients send a buffer of fixed size
 
 
 class Batch(NamedTuple):
-    """Readings to store with one write: their parts, their bytes as sent, and whether newlines ended them."""
+    """Readings to store as one record: their parts, their bytes as sent, and whether newlines ended them."""
 
     readings: list[Parts]
     raw: bytes
@@ -26,7 +26,7 @@ class Batch(NamedTuple):
 
 
 class Bad(NamedTuple):
-    """Input that is no reading: the reason, whether the line can be answered in its place, or ends the connection."""
+    """Malformed input: the reason, and whether it ends the connection."""
 
     reason: str
     fatal: bool
@@ -34,7 +34,7 @@ class Bad(NamedTuple):
 
 
 class Newline(NamedTuple):
-    """The newline of a reading that was answered before it came: the newline of its answer is due."""
+    """A newline that arrived after its reading was answered: the newline of the answer is due."""
 
 
 Event = Batch | Bad | Newline | Command
@@ -42,7 +42,10 @@ NEWLINE = Newline()
 
 
 class Framer:
-    """One connection's state. After a fatal event it must not be fed again."""
+    """The framing of one connection. After a fatal event it must not be fed again.
+
+    `rest` is the beginning of a message; `after_reading` tells that a newline would end the last answer.
+    """
 
     __slots__ = ("_known", "_pattern", "after_reading", "native", "rest")
 
@@ -52,13 +55,8 @@ class Framer:
         self.native = False
         self.rest = b""
 
-    @property
-    def expects_reading(self) -> bool:
-        """Tell whether a packet that is exactly one reading may be taken without `feed`, then setting after_reading."""
-        return not self.native and not self.rest
-
     def feed(self, data: bytes) -> list[Event]:
-        """Take what arrived, return what is complete now."""
+        """Process input; return the events that are complete now."""
         if self.rest:
             data = self.rest + data
         if self.native:
@@ -70,9 +68,9 @@ class Framer:
         return self._open(text, b"")
 
     def why_unfinished(self) -> str:
-        """Return what the rest lacks to be a reading when nothing more comes; nothing if there is no such rest."""
+        """Return what the rest lacks to be a reading, for the end of the input; "" without a rest."""
         try:
-            text = self.rest.decode().strip(HARMLESS)
+            text = self.rest.decode().strip(PADDING)
         except UnicodeDecodeError:
             return messages.INCOMPLETE
         if not text or self.native:
@@ -80,7 +78,7 @@ class Framer:
         return parser.reason_why_open(text, self._known)
 
     def _open(self, text: str, tail: bytes) -> list[Event]:
-        """Take unterminated readings off the beginning; `tail` is what did not decode (yet)."""
+        """Split off the readings at the beginning; `tail` is the part that is not UTF-8 (yet)."""
         events: list[Event] = []
         position = 0
         while position < len(text):
@@ -92,8 +90,8 @@ class Framer:
             parts: Parts | None
             if match := self._pattern.match(text, position):
                 parts, end = match.groups(), match.end()  # type: ignore[assignment]  # the pattern has four groups
-            elif text[position] in HARMLESS:
-                position = len(text) - len(text[position:].lstrip(HARMLESS))
+            elif text[position] in PADDING:
+                position = len(text) - len(text[position:].lstrip(PADDING))
                 continue
             else:
                 parts, end = parser.parse_open(text, position, self._known) or (None, position)
@@ -111,18 +109,18 @@ class Framer:
         return events + self._open_rest(text[position:], tail)
 
     def _open_rest(self, text: str, tail: bytes) -> list[Event]:
-        """Keep the beginning of a reading; refuse what can no longer become one as soon as its unit has come."""
+        """Keep the beginning of a reading; reject what cannot become one as soon as its unit has arrived."""
         rest = text.encode() + tail
         if b"\n" in tail:
             self.native = True
             return self._native(rest)
-        if not text or tail or len(rest) > messages.LONGEST or not (reason := parser.reason_if_hopeless(text)):
+        if not text or tail or len(rest) > messages.MAX_LINE_BYTES or not (reason := parser.reason_if_hopeless(text)):
             return self._unfinished(rest, tail)
-        end = parser.end_of_refused(text, self._known)
-        if not end:  # what comes next may belong to it, and must not become the name of another sensor
+        end = parser.end_of_rejected(text, self._known)
+        if not end:  # what follows may belong to it, and must not be read as a sensor's name
             return self._unfinished(rest)
         self.rest = b""
-        self.after_reading = True  # a newline that comes now is that of the answer to this
+        self.after_reading = True  # the next newline ends the answer to this
         return [Bad(reason, fatal=False, text=text[:end]), *self._open(text[end:], b"")]
 
     def _native(self, data: bytes) -> list[Event]:
@@ -131,32 +129,32 @@ class Framer:
         events = self._lines(whole) if whole else []
         if events and isinstance(events[-1], Bad) and events[-1].fatal:
             return events
-        return events + self._unfinished(data[end:].lstrip(_HARMLESS_BYTES))
+        return events + self._unfinished(data[end:].lstrip(_PADDING_BYTES))
 
     def _unfinished(self, rest: bytes, tail: bytes = b"") -> list[Event]:
-        """Keep the beginning of a reading; refuse what can no longer become one."""
+        """Keep the beginning of a reading; reject what cannot become one."""
         self.rest = rest
-        if len(rest) > messages.LONGEST:
+        if len(rest) > messages.MAX_LINE_BYTES:
             return [Bad(messages.TOO_LONG, fatal=True)]
         return [Bad(messages.NOT_UTF8, fatal=True)] if tail and not _may_continue(tail) else []
 
     def _lines(self, whole: bytes) -> list[Event]:
-        """Read whole lines: all at once when all are readings, one by one otherwise."""
+        """Parse whole lines: all at once if all are readings, else one by one."""
         try:
             readings = messages.LINES.findall(whole.decode())
         except UnicodeDecodeError:
             readings = []
         if len(readings) == whole.count(b"\n"):
             return [Batch(readings, whole, True)]
-        return _one_by_one(whole)
+        return _parse_lines(whole)
 
 
-def _one_by_one(whole: bytes) -> list[Event]:
+def _parse_lines(whole: bytes) -> list[Event]:
     events: list[Event] = []
     readings: list[Parts] = []
-    raw: list[bytes] = []  # of the readings that are still to become one batch
+    raw: list[bytes] = []  # of `readings`
     for line in whole.split(b"\n")[:-1]:
-        event = _line(line)
+        event = _parse_line(line)
         if event is None:
             continue
         if isinstance(event, Bad | Command):
@@ -171,16 +169,16 @@ def _one_by_one(whole: bytes) -> list[Event]:
     return events + ([Batch(readings, b"".join(raw), True)] if readings else [])
 
 
-def _line(line: bytes) -> tuple[messages.Reading, bytes] | Command | Bad | None:
-    """Return a reading with its bytes without what is harmless around it, or a control line, or what is wrong.
+def _parse_line(line: bytes) -> tuple[messages.Reading, bytes] | Command | Bad | None:
+    """Return a reading with its bytes without padding, or a control line, or the error.
 
-    A blank line is nothing: many a client ends its last line twice.
+    None for a blank line: many clients end their last line twice.
     """
-    line = line.strip(_HARMLESS_BYTES)
-    if len(line) > messages.LONGEST:
+    line = line.strip(_PADDING_BYTES)
+    if len(line) > messages.MAX_LINE_BYTES:
         return Bad(messages.TOO_LONG, fatal=True)
     try:
-        text = line.decode().strip(HARMLESS)
+        text = line.decode().strip(PADDING)
     except UnicodeDecodeError:
         return Bad(messages.NOT_UTF8, fatal=False, text=repr(line))
     if not text:
@@ -192,7 +190,7 @@ def _line(line: bytes) -> tuple[messages.Reading, bytes] | Command | Bad | None:
 
 
 def _may_continue(tail: bytes) -> bool:
-    """Tell whether bytes that do not decode are only the beginning of a character."""
+    """Tell whether bytes that are not UTF-8 are only the beginning of a character."""
     try:
         tail.decode()
     except UnicodeDecodeError as error:

@@ -1,4 +1,4 @@
-"""Kept readings, from the files of a server's state folder."""
+"""History: stored readings from the WAL's files in a server's state folder."""
 
 import itertools
 from collections.abc import Callable, Iterator
@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from frota.logs.log import printable
-from frota.sensors.readings import Kept, Query
+from frota.sensors.readings import Query, StoredReading
 from frota.storage.wal import segment
 from frota.storage.wal.log import Position
 from frota.storage.wal.reader import Damage, Reader
 
 
 class Illegible(NamedTuple):
-    """Readings of one segment that cannot be shown: how many, and the text of the first."""
+    """Stored texts of one segment that are no readings: how many, and the first of them."""
 
     path: Path
     readings: int
@@ -35,28 +35,28 @@ def history(
     until: Position | None = None,
     wanted: Callable[[], bool] = lambda: True,
 ) -> Iterator[Fields]:
-    """Yield the readings that are asked for, oldest first; end soon when they are no longer `wanted`.
+    """Yield the matching readings up to `until`, oldest first; stop soon once `wanted` returns False.
 
-    Nothing is read before the first reading is taken, which may then take as long as reading the whole log. What
-    cannot be read goes to `damaged`, more than once if it is met more than once; it counts for those asked for.
+    Segments are read only when the first reading is requested, which may take as long as reading all of them. Damage
+    goes to `damaged`, possibly more than once; illegible readings count towards `query.last`.
     """
     reader = Reader(directory, until, damaged)
     numbers, skip = reader.find_last(query.last, query.count, query.since_us / 1e6, wanted)
     for number in itertools.takewhile(lambda _: wanted(), numbers):
-        found = itertools.chain.from_iterable(map(query.select, reader.records(number)))
+        readings = itertools.chain.from_iterable(map(query.select, reader.records(number)))
         illegible: list[str] = []
-        yield from legible(itertools.islice(found, skip, None), illegible)
+        yield from legible(itertools.islice(readings, skip, None), illegible)
         if illegible:
             damaged(Illegible(segment.path_of(directory, number), len(illegible), illegible[0]))
         skip = 0
 
 
-def legible(found: Iterator[Kept], illegible: list[str]) -> Iterator[Fields]:
-    """Yield what can be shown of readings; the texts of the others go to `illegible`."""
-    for kept in found:
+def legible(readings: Iterator[StoredReading], illegible: list[str]) -> Iterator[Fields]:
+    """Yield the fields of readings; append the texts of illegible ones to `illegible`."""
+    for reading in readings:
         try:
-            fields = kept.fields()
+            fields = reading.fields()
         except ValueError:
-            illegible.append(kept.text)
+            illegible.append(reading.text)
         else:
             yield fields

@@ -1,8 +1,8 @@
-"""Readings as they are kept: what goes into a record of the log, and back. No I/O.
+"""Stored readings: encoding and decoding of the WAL's records, and queries. No I/O.
 
-A payload is one section or several: a line `HOST PORT COUNT OUTSIDE`, then COUNT readings' lines as they were sent.
-OUTSIDE lists which of them (from 0) were out of range when they came, `-` none. A record of a numbered client has one
-section, and carries the number of its last reading.
+A payload has one section or more: a line `HOST PORT COUNT OUT_OF_RANGE`, then the lines of COUNT readings as they were
+sent. OUT_OF_RANGE lists the indices (from 0) of those that were out of range when they arrived, `-` for none. A record
+of a client with sequence numbers has one section, and the number of its last reading.
 """
 
 import json
@@ -16,10 +16,10 @@ from frota.net.addresses import endpoint
 from frota.sensors import names, parser, units
 from frota.storage.wal.segment import NO_PRODUCER, Record
 
-MOST = 1_000_000  # readings that may be asked for at once
+MAX_READINGS = 1_000_000  # of one query
 _AGO = re.compile(r"([0-9]{1,9})([smhd])")
-# Units that older servers took, but that are none now; not those behind which the number may go on.
-_KEPT_BEFORE = re.compile(
+# Units that earlier releases accepted; not those that may continue the number.
+_FORMER_READING = re.compile(
     r"(\w[^:]{0,120}?) - (\w[^:]{0,63}): (-?[0-9]{1,17}(?:\.[0-9]{1,17})?)((?:[^\W\dxXeEdD_]|[°%‰℃℉])[\w°%/.·^*-]*)"
 )
 _ASCII = re.compile("[ -~]*")
@@ -27,8 +27,8 @@ _LAST_US = 253_402_300_799_999_999  # 9999-12-31T23:59:59.999999Z
 _SPANS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
-class Kept(NamedTuple):
-    """One reading that is on disk, as it was sent."""
+class StoredReading(NamedTuple):
+    """One stored reading; `text` is as it was sent."""
 
     time_us: int
     peer: str
@@ -38,10 +38,10 @@ class Kept(NamedTuple):
     number: int | None
 
     def fields(self) -> dict[str, Any]:
-        """Return what a reader of JSON gets; a time is ISO 8601, UTC, to the microsecond.
+        """Return the fields of its JSON object; the time is ISO 8601, UTC, with microseconds.
 
-        `text` is as it was sent, its parts are as they are compared. Raises ValueError where there is no reading: an
-        older server may have taken the text for one.
+        The parts of the text are in canonical form. Raises ValueError if the text is no reading, as an earlier release
+        may have stored it.
         """
         sensor, kind, value, unit = _parts(self.text)
         numbered = {"client": self.client, "number": self.number} if self.client else {}
@@ -59,7 +59,7 @@ class Kept(NamedTuple):
 
 
 class Query(NamedTuple):
-    """Which of the kept readings are asked for: the last so many, of one sensor, not before a time."""
+    """Selects stored readings: the `last` ones, of one sensor (None: of all), not before `since_us` (µs since 1970)."""
 
     last: int = 20
     sensor: str | None = None
@@ -67,40 +67,41 @@ class Query(NamedTuple):
 
     @classmethod
     def from_json(cls, text: str) -> "Query":
-        """Read what a control line carries. Raises ValueError saying what would be right."""
+        """Parse the argument of a control line. Raises ValueError saying what would be right."""
         try:
-            asked = json.loads(text or "{}")
-            query = cls(**asked)
+            query = cls(**json.loads(text or "{}"))
         except (ValueError, TypeError, RecursionError):
             raise ValueError('esperava {"last": 100, "sensor": "Sensor1", "since_us": 0}') from None
         right = type(query.last) is int and type(query.since_us) is int and is_name(query.sensor)
-        if not right or not 0 <= query.last <= MOST:
-            raise ValueError(f"last vai de 0 a {MOST}, sensor é um texto, since_us são microssegundos desde 1970")
+        if not right or not 0 <= query.last <= MAX_READINGS:
+            raise ValueError(
+                f"last vai de 0 a {MAX_READINGS}, sensor é um texto, since_us são microssegundos desde 1970"
+            )
         return query
 
     def to_json(self) -> str:
-        """Return what a control line carries."""
+        """Return the argument of a control line."""
         return json.dumps({name: value for name, value in self._asdict().items() if value})
 
     def count(self, record: Record) -> int:
-        """Tell how many readings of a record are meant."""
+        """Return how many readings of a record match."""
         if self.sensor is None:
             return _count(record.payload) if record.time_us >= self.since_us else 0
         return sum(1 for _ in self.select(record))
 
-    def select(self, record: Record) -> Iterator[Kept]:
-        """Yield the readings of a record that are meant."""
+    def select(self, record: Record) -> Iterator[StoredReading]:
+        """Yield the readings of a record that match."""
         if record.time_us < self.since_us:
             return
         if self.sensor is None:
             yield from decode(record)
         elif _ascii_run(self.sensor) in record.payload:
             of_sensor = _of_sensor(self.sensor)
-            yield from (kept for kept in decode(record) if of_sensor(kept.text))
+            yield from (reading for reading in decode(record) if of_sensor(reading.text))
 
 
 def _of_sensor(sensor: str) -> Callable[[str], bool]:
-    """Return what tells whether a text is that sensor's, in whichever form its name is."""
+    """Return a function that tells whether a text is a reading of that sensor, in any form of its name."""
     name = names.composed(sensor)
     beginning = f"{name} - "
     if name.isascii():
@@ -115,66 +116,68 @@ def _ascii_run(name: str) -> bytes:
 
 
 def is_name(sensor: object) -> bool:
-    """Tell whether a sensor can be asked for: None, or text that can be UTF-8 (half a surrogate pair cannot)."""
+    """Tell whether a query may have this sensor: None, or text that can be UTF-8 (no half of a surrogate pair)."""
     return sensor is None or (isinstance(sensor, str) and sensor.isprintable())
 
 
-def head(host: str, port: int, count: int, outside: Sequence[int] = ()) -> bytes:
+def head(host: str, port: int, count: int, out_of_range: Sequence[int] = ()) -> bytes:
     """Return the first line of a section."""
-    return f"{host} {port} {count} {','.join(map(str, outside)) or '-'}\n".encode()
+    return f"{host} {port} {count} {','.join(map(str, out_of_range)) or '-'}\n".encode()
 
 
 def join(heads: Sequence[bytes], raw: Sequence[bytes]) -> bytes:
-    """Return the payload of many sections of one reading each, which no newline ended."""
+    """Return the payload of many sections with one legacy reading each."""
     return b"\n".join([head + reading for head, reading in zip(heads, raw, strict=True)])
 
 
-def decode(record: Record) -> Iterator[Kept]:
-    """Yield the readings of a record, in the order in which they came; raises nothing, whatever is in it."""
+def decode(record: Record) -> Iterator[StoredReading]:
+    """Yield the readings of a record in the order of their arrival. Raises nothing, whatever the payload is."""
     client = None if record.producer == NO_PRODUCER else str(UUID(bytes=record.producer))
-    for peer, outside, lines in _sections(record.payload):
+    for peer, out_of_range, lines in _sections(record.payload):
         first = record.sequence - len(lines) + 1
         for index, line in enumerate(lines):
             number = first + index if client else None
-            yield Kept(record.time_us, peer, line.removesuffix("\r"), index not in outside, client, number)
+            yield StoredReading(
+                record.time_us, peer, line.removesuffix("\r"), index not in out_of_range, client, number
+            )
 
 
 def _parts(text: str) -> tuple[str, str, str, str]:
-    """Return a kept reading in parts. Raises ValueError."""
+    """Parse a stored reading. Raises ValueError."""
     try:
         return parser.parse(text)
     except parser.Malformed:
-        match = _KEPT_BEFORE.fullmatch(text)
+        match = _FORMER_READING.fullmatch(text)
         if match is None:
             raise
         return match[1], match[2], match[3], match[4]
 
 
 def _sections(payload: bytes) -> Iterator[tuple[str, set[int], list[str]]]:
-    """Yield peer, readings out of range and readings of each section; what has no head is one, which is no reading."""
+    """Yield peer, indices out of range and lines of each section; text without a head is one illegible reading."""
     lines = payload.decode(errors="replace").split("\n")
     position = 0
     while position < len(lines) and lines[position]:
         try:
-            host, port, count, outside = lines[position].split(" ")
-            flagged = set() if outside == "-" else set(map(int, outside.split(",")))
+            host, port, count, indices = lines[position].split(" ")
+            out_of_range = set() if indices == "-" else set(map(int, indices.split(",")))
             end = position + 1 + _positive(count)
         except ValueError:
             yield "?", set(), ["\n".join(lines[position:])]
             return
-        yield endpoint(host, port), flagged, lines[position + 1 : end]
+        yield endpoint(host, port), out_of_range, lines[position + 1 : end]
         position = end
 
 
 def _count(payload: bytes) -> int:
-    """Return how many readings `decode` yields of a payload."""
+    """Return how many readings `decode` yields."""
     lines = payload.split(b"\n")
     position = count = 0
     while position < len(lines) and lines[position]:
         try:
-            _, _, here, outside = lines[position].split(b" ")
-            _ = outside == b"-" or list(map(int, outside.split(b",")))
-            end = position + 1 + _positive(here)
+            _, _, in_section, indices = lines[position].split(b" ")
+            _ = indices == b"-" or list(map(int, indices.split(b",")))
+            end = position + 1 + _positive(in_section)
         except ValueError:
             return count + 1
         count += len(lines[position + 1 : end])
@@ -183,14 +186,14 @@ def _count(payload: bytes) -> int:
 
 
 def _positive(text: str | bytes) -> int:
-    """Return a number of at least 1: sections without readings would never end. Raises ValueError."""
+    """Return a number of at least 1; a section of 0 lines would never end. Raises ValueError."""
     if (number := int(text)) < 1:
         raise ValueError
     return number
 
 
 def isoformat(time_us: int) -> str:
-    """Return µs since 1970 as ISO 8601 in UTC, always with six decimals; the last moment of 9999 for later ones."""
+    """Return µs since 1970 as ISO 8601 in UTC, always with six decimals; the last moment of 9999 at most."""
     moment = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=min(time_us, _LAST_US))
     return moment.isoformat(timespec="microseconds")
 

@@ -1,4 +1,4 @@
-"""What is wrong with a line that is no reading, in its sender's words. No I/O."""
+"""Why a line is no reading, in Portuguese, for its sender. No I/O."""
 
 import re
 import unicodedata
@@ -12,8 +12,8 @@ _HTTP_REQUEST = re.compile(r"[A-Z]{3,10} \S* HTTP/")
 _DASH = re.compile(" ([\u2010-\u2015\u2212]) ")
 _NOT_IN_NAMES = re.compile(r"[^\w ./()#+-]")
 _DIGITS = r"[+-]?[0-9]*\.?[0-9]+"
-_BEGINNING = 60  # characters of a measure that are looked at
-# The first that fits a measure; {} is its beginning.
+_MAX_CHECKED_CHARACTERS = 60  # of a value and its unit
+# The first matching pattern tells the cause; {} is the beginning of value and unit.
 _CAUSES = tuple(
     (re.compile(pattern, re.IGNORECASE), text)
     for pattern, text in (
@@ -38,7 +38,7 @@ _CAUSES = tuple(
 
 
 def reason(line: str) -> str:
-    """Return what is wrong with a line that is no reading."""
+    """Return why a line is no reading."""
     if _HTTP_REQUEST.match(line):
         return HTTP
     cause = _cause(line)
@@ -61,7 +61,7 @@ def _cause(line: str) -> str:
     return (
         _name(sensor, SENSOR, "o nome do sensor", limits)
         or _name(kind, KIND, "a grandeza", "até 64 caracteres")
-        or _measure(measure.strip()[:_BEGINNING])
+        or _measure(measure.strip()[:_MAX_CHECKED_CHARACTERS])
     )
 
 

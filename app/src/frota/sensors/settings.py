@@ -15,7 +15,7 @@ PREFIX = "SENSORS_"
 SYSTEM = "sensors"
 SERVER_UNIT, CLIENT_UNIT = "frota-sensor-server", "frota-sensor-client"
 
-# What the two original clients measure; any other kind is described by its settings alone.
+# What the two legacy clients measure; any other kind is described by settings alone.
 KINDS: dict[str, dict[str, Any]] = {
     "temperature": {
         "sensor": "Sensor1",
@@ -30,7 +30,7 @@ KINDS: dict[str, dict[str, Any]] = {
 
 
 def parse_ranges(text: str) -> tuple[Range, ...]:
-    """Read `KIND:LOW:HIGH:UNIT,…`. Raises ValueError saying what would be right."""
+    """Parse `KIND:LOW:HIGH:UNIT,…`. Raises ValueError saying what would be right."""
     ranges = []
     for part in filter(None, map(str.strip, text.split(","))):
         try:
@@ -40,11 +40,11 @@ def parse_ranges(text: str) -> tuple[Range, ...]:
             raise ValueError(f"{part!r} must be KIND:LOW:HIGH:UNIT, for example Temperatura:-40:85:°C") from None
         if not ranges[-1].low <= ranges[-1].high:
             raise ValueError(f"{part!r}: LOW must not be above HIGH")
-    _refuse_contradictions(ranges)
+    _reject_contradictions(ranges)
     return tuple(ranges)
 
 
-def _refuse_contradictions(ranges: list[Range]) -> None:
+def _reject_contradictions(ranges: list[Range]) -> None:
     by_key = {one.key: one for one in ranges}
     for one in ranges:
         if by_key[one.key][1:3] != one[1:3]:
@@ -52,52 +52,66 @@ def _refuse_contradictions(ranges: list[Range]) -> None:
 
 
 def parse_units(text: str) -> tuple[str, ...]:
-    """Read `UNIT,…`. Raises ValueError saying what would be right."""
+    """Parse `UNIT,…`. Raises ValueError saying what would be right."""
     units = tuple(unit.strip() for unit in text.split(",") if unit.strip())
     messages.open_pattern({*messages.KNOWN_UNITS, *units})
     return units
 
 
-_RANGES = "plausible values per kind and unit, KIND:LOW:HIGH:UNIT,…; others are kept but flagged"
+_RANGES = "plausible values per kind and unit, KIND:LOW:HIGH:UNIT,…; others are stored and flagged"
 _UNITS = "units, beside °C and %, that end a reading sent without a newline, separated by commas"
 
 
 @dataclass(frozen=True)
 class ServerSettings:
-    """What `frota sensors serve` can be told."""
+    """The settings of `frota sensors serve`."""
 
     host: str = setting("127.0.0.1", "address to listen on, :: for all of IPv6 and IPv4", parse=parse_host)
     port: int = setting(5000, "port to listen on, 0 for any free one", low=0, high=65535)
     backlog: int = setting(1024, "connections the kernel holds until they are accepted", low=1, high=65535)
-    state_dir: Path | None = setting(None, "folder in which the readings are kept", parse=Path)
+    state_dir: Path | None = setting(None, "folder of the stored readings", parse=Path)
     max_connections: int = setting(1000, "connections at the same time", low=1, high=100_000, live=True)
-    max_viewers: int = setting(16, "of them, how many may follow or list readings", low=0, high=1000, live=True)
+    max_viewers: int = setting(16, "streams of `tail` and `history` at the same time", low=0, high=1000, live=True)
     max_errors: int = setting(10, "invalid lines after which a connection is closed", low=0, high=10**6, live=True)
     incomplete_timeout: float = setting(
-        5.0, "how long the rest of a reading may take", unit="seconds", low=0.05, high=3600, live=True
+        5.0, "how long the rest of an incomplete reading may take", unit="seconds", low=0.05, high=3600, live=True
     )
     idle_timeout: float = setting(
-        900.0, "a connection silent for so long is closed", unit="seconds", low=0.05, high=10**7, live=True
+        900.0, "a connection is closed after so long without input", unit="seconds", low=0.05, high=10**7, live=True
     )
     unread_timeout: float = setting(
-        30.0, "a peer that reads no answers for so long is cut off", unit="seconds", low=0.05, high=3600, live=True
+        30.0,
+        "a peer that reads no answers for so long is disconnected",
+        unit="seconds",
+        low=0.05,
+        high=3600,
+        live=True,
     )
     max_backlog_bytes: int = setting(
-        8 * 2**20, "readings not yet on disk, above which no more are taken in", unit="bytes", low=65536, high=2**30
+        8 * 2**20,
+        "readings that wait for the disk, above which input is paused",
+        unit="bytes",
+        low=65536,
+        high=2**30,
     )
     ranges: tuple[Range, ...] = setting(
         parse_ranges("Temperatura:-40:85:°C,Umidade:0:100:%"), _RANGES, live=True, parse=parse_ranges
     )
     units: tuple[str, ...] = setting((), _UNITS, parse=parse_units)
     stale_after: float = setting(
-        60.0, "a sensor silent for so long is reported, 0 for never", unit="seconds", low=0, high=10**8, live=True
+        60.0,
+        "a sensor is stale without a reading for so long, 0: never",
+        unit="seconds",
+        low=0,
+        high=10**8,
+        live=True,
     )
     keep_days: float = setting(
-        30.0, "how long readings are kept while servers run, 0 for ever", unit="days", low=0, high=36500
+        30.0, "how long readings are stored, in running time of the server, 0 for ever", unit="days", low=0, high=36500
     )
-    keep_bytes: int = setting(2**30, "how much is kept at most, 0 without limit", unit="bytes", low=0, high=2**50)
+    keep_bytes: int = setting(2**30, "size of all stored readings, 0 for no limit", unit="bytes", low=0, high=2**50)
     segment_bytes: int = setting(
-        4 * 2**20, "size of one file of readings; whole files are deleted", unit="bytes", low=4096, high=2**28
+        4 * 2**20, "size of a segment; whole segments are deleted", unit="bytes", low=4096, high=2**28
     )
     log_level: str = setting("INFO", "least severe level logged", choices=LEVELS, live=True)
     log_readings_per_second: int = setting(
@@ -117,34 +131,32 @@ class ServerSettings:
 
     @property
     def directory(self) -> Path:
-        """Where the readings are kept."""
+        """The folder of the stored readings."""
         return self.state_dir or default_directory(SERVER_UNIT)
 
 
 @dataclass(frozen=True)
 class ClientSettings:
-    """What `frota sensors simulate KIND` can be told."""
+    """The settings of `frota sensors simulate KIND`."""
 
     host: str = setting("127.0.0.1", "the server's host", parse=parse_host)
     port: int = setting(5000, "the server's port", low=1, high=65535)
     protocol: str = setting(
-        "auto", "native, original, or auto: find out by the first answer", choices=("auto", "native", "original")
+        "auto",
+        "native, original (the legacy one), or auto: detected at first",
+        choices=("auto", "native", "original"),
     )
-    state_dir: Path | None = setting(None, "folder in which readings wait for the server", parse=Path)
+    state_dir: Path | None = setting(None, "folder of the spool", parse=Path)
     sensor: str = setting("", "name of the sensor")
     label: str = setting("", "what it measures, for example Temperatura")
     unit: str = setting("", "unit of its values, for example °C")
     low: float = setting(0.0, "lowest simulated value", low=-1e9, high=1e9)
     high: float = setting(100.0, "highest simulated value", low=-1e9, high=1e9)
     interval: float = setting(2.0, "time between two readings", unit="seconds", low=0.001, high=86400)
-    count: int = setting(0, "end after so many delivered readings, 0 for never", low=0, high=10**12)
-    spool_limit: int = setting(
-        100_000, "readings that may wait for the server; beyond it the oldest are dropped", low=1, high=10**7
-    )
+    count: int = setting(0, "number of readings to deliver before ending, 0 for no end", low=0, high=10**12)
+    spool_limit: int = setting(100_000, "readings in the spool, above which the oldest are dropped", low=1, high=10**7)
     answer_timeout: float = setting(10.0, "how long the server may take to answer", unit="seconds", low=0.05, high=3600)
-    retry_most: float = setting(
-        30.0, "longest pause between two attempts to connect", unit="seconds", low=0.01, high=3600
-    )
+    retry_most: float = setting(30.0, "longest pause between attempts to connect", unit="seconds", low=0.01, high=3600)
     log_level: str = setting("INFO", "least severe level logged", choices=LEVELS)
 
     def __post_init__(self) -> None:
@@ -156,7 +168,7 @@ class ClientSettings:
         example = messages.Reading(self.sensor, self.label, "1.5", self.unit)
         if reason := _why_no_reading(example):
             names = f"{PREFIX}SENSOR, {PREFIX}LABEL or {PREFIX}UNIT"
-            raise ValueError(f"{str(example)!r} would be no valid reading{reason}: {names}")
+            raise ValueError(f"{str(example)!r} would not be a valid reading{reason}: {names}")
 
 
 def _why_no_reading(example: messages.Reading) -> str:

@@ -1,7 +1,7 @@
-"""Units: what may be one, and which spellings are the same one. No I/O.
+"""Units of measurement: which are valid, and which spellings are equal. No I/O.
 
-A Portuguese keyboard has º (an ordinal's sign) where ° is meant; Unicode has µ and Ω twice, and a sign ℃. Units are
-compared in their canonical form: NFKC (unicode.org/reports/tr15), after what NFKC would take for another letter.
+A Portuguese keyboard has º (the ordinal sign) where ° is meant; Unicode has µ and Ω twice, and the sign ℃. Units are
+compared in a canonical form: NFKC (unicode.org/reports/tr15), after replacing what NFKC would turn into other letters.
 """
 
 import re
@@ -10,21 +10,21 @@ from collections.abc import Iterable
 from functools import lru_cache
 from itertools import pairwise
 
-LONGEST = 16  # characters of a unit
+MAX_CHARACTERS = 16  # characters of a unit
 
-# Signs for which NFKC has no answer, or a wrong one (º becomes o).
+# Signs that NFKC keeps, or replaces wrongly (º becomes o).
 _BEFORE = str.maketrans({"\u02da": "°", "\u22c5": "·", "\u2219": "·", "\u2027": "·"})  # ring above, dots
 _AFTER = str.maketrans({"\u2212": "-", "\u2044": "/", "\u2215": "/"})  # minus, slashes
 _DEGREE = re.compile("[º\u1d3c\u1d52](?=[CFcf])|(?<![a-zA-Z])[º\u1d3c\u1d52]")  # and raised letters o
 
-# A unit in canonical form. What is excluded at its beginning is rather a number's rest: 5e°C, 1E-5, 1.5D02, 12h30, 4k7.
+# A unit in canonical form. Excluded beginnings belong to the number: 5e°C, 1E-5, 1.5D02, 12h30, 4k7.
 _BEGINNING = r"(?![eE](?![^\W\d_])|[eEdDpP][+-]?[0-9]|[^\W\d_][0-9]{2}|[^\W\d_A-Z][015-9])"
 _DEGREES = r"(?:(?<![^\W_])|(?<![^\W_].)(?<=[m\u03bckc]))°"  # at the beginning of a factor, but for m°C and its like
 _FIRST = rf"(?:[^\W\d_]|[%‰\u2032\u2033]|{_DEGREES})"
 _OTHER = rf"(?:[\w/.·^*\u2032\u2033-]|{_DEGREES}|(?<![0-9])[%‰])"
-_UNIT = re.compile(rf"{_BEGINNING}{_FIRST}{_OTHER}{{0,{LONGEST - 1}}}(?<![/.·^*_-])")
+_UNIT = re.compile(rf"{_BEGINNING}{_FIRST}{_OTHER}{{0,{MAX_CHARACTERS - 1}}}(?<![/.·^*_-])")
 
-# Other spellings that the shortest way through the server knows too; the long way knows all of them.
+# Other spellings that the fast path knows, too; the parser knows all of them.
 _SPELLINGS = {
     "°": "[°º\u02da]",
     "\u03bc": "[\u00b5\u03bc]",  # micro
@@ -39,27 +39,29 @@ _WHOLE_SPELLINGS = {"°C": "℃", "°F": "℉"}
 
 @lru_cache(1000)
 def canonical(unit: str) -> str:
-    """Return the one spelling in which units are compared: °C for ºC, ˚C and ℃, μ for µ, m3 for m³."""
+    """Return the canonical spelling, in which units are compared: °C for ºC, ˚C and ℃, μ for µ, m3 for m³."""
     if unit.isascii():
         return unit
     return unicodedata.normalize("NFKC", _DEGREE.sub("°", unit.translate(_BEFORE))).translate(_AFTER)
 
 
 def is_unit(unit: str) -> bool:
-    """Tell whether a unit, in any spelling, may stand behind a number: 1 to 16 letters or signs, no number's rest."""
-    return len(unit) <= 2 * LONGEST and _UNIT.fullmatch(canonical(unit)) is not None
+    """Tell whether a unit, in any spelling, is valid: 1 to 16 letters or signs that do not continue the number."""
+    return len(unit) <= 2 * MAX_CHARACTERS and _UNIT.fullmatch(canonical(unit)) is not None
 
 
 def checked(units: Iterable[str]) -> set[str]:
     """Return units in canonical form.
 
-    Raises ValueError for what is no unit, and for units of which one begins with another: where no newline ends a
-    reading, its unit does, and it would end in the middle.
+    Raises ValueError for an invalid unit, and for units of which one begins with another: in a legacy reading, which
+    its unit ends, the shorter one would end it early.
     """
     known = {unit: canonical(unit) for unit in units}
     for unit in known:
         if not is_unit(unit):
-            raise ValueError(f"{unit!r} is no unit: expected 1 to {LONGEST} letters or signs such as °C, %, hPa, m/s")
+            raise ValueError(
+                f"{unit!r} is no unit: expected 1 to {MAX_CHARACTERS} letters or signs such as °C, %, hPa, m/s"
+            )
     for short, long in pairwise(sorted(set(known.values()))):
         if long.startswith(short):
             raise ValueError(f"unit {long!r} begins with unit {short!r}: a reading's end would be ambiguous")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from frota.cpu_metrics.agent import sampling
 from frota.cpu_metrics.agent.sampling import Sampler
-from frota.cpu_metrics.framing import Framer, Reading
+from frota.cpu_metrics.framing import Framer, SampleMessage
 
 
 class Kernel:
@@ -192,7 +192,7 @@ def test_memory_and_disk_are_within_what_there_is_whatever_the_kernel_says(
     assert found.memory == expected[0]
     assert (found.disk and found.disk[:2]) == expected[1]
     read = list(Framer().feed(b"{" + found.native(1, 0.0)[1:]))
-    assert [type(one) for one in read] == [Reading]  # a server takes it
+    assert [type(one) for one in read] == [SampleMessage]  # a server takes it
 
 
 def test_counters_that_leap_are_a_sample_that_a_server_takes(kernel: Kernel) -> None:
@@ -201,7 +201,7 @@ def test_counters_that_leap_are_a_sample_that_a_server_takes(kernel: Kernel) -> 
     kernel.cores([2**62] * 10)
     kernel.interfaces(eth0=(2**64 - 1, 2**64 - 1, 2**64 - 1, 2**64 - 1, 2**64 - 1, 2**64 - 1))
     kernel.disks(sda=(2**64 - 1, 2**64 - 1))
-    assert [type(one) for one in Framer().feed(sampler.sample().native(1, 0.0))] == [Reading]
+    assert [type(one) for one in Framer().feed(sampler.sample().native(1, 0.0))] == [SampleMessage]
 
 
 @pytest.mark.parametrize(

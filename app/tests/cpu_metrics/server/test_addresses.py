@@ -1,4 +1,4 @@
-"""IPv6 as IPv4: server, agent, viewers and whoever collects, by address, in brackets and by name."""
+"""IPv6: server, agents, viewers and collectors, by address, in brackets and by name."""
 
 import asyncio
 import json
@@ -40,7 +40,8 @@ def port(request: pytest.FixtureRequest, tmp_path: Path) -> int:
     return int(line[0].rpartition(":")[2])
 
 
-def test_agents_viewers_and_collectors_meet_a_server_on_ipv6(port: int, tmp_path: Path) -> None:
+def test_everything_works_over_ipv6(port: int, tmp_path: Path) -> None:
+    """Agents, viewers and collectors reach a server that listens on an IPv6 address."""
     for name, host in (("plain", "::1"), ("brackets", "[::1]")):
         frota("cpu", "agent", "--host", host, "--port", port, "--name", name, "--state-dir", tmp_path / name)
     where = f"[::1]:{port}"
@@ -54,15 +55,17 @@ def test_agents_viewers_and_collectors_meet_a_server_on_ipv6(port: int, tmp_path
         assert b'frota_cpu_up{host="plain"}' in b"".join(iter(lambda: collector.recv(65536), b""))
     with socket.create_connection(("::1", port), PATIENCE) as agent:
         agent.sendall(TEXT)
-        until(lambda: ask("history", "::1", "--host", where), "the original's agent is not known")
+        until(lambda: ask("history", "::1", "--host", where), "the legacy agent is not known")
 
 
-def test_an_ipv4_agent_of_a_server_for_both_is_known_by_its_ipv4_address(tmp_path: Path) -> None:
+def test_dual_stack_shows_ipv4_addresses(tmp_path: Path) -> None:
+    """An IPv4 agent has its plain IPv4 address on a server that listens for both families."""
+
     async def scenario() -> None:
         async with inner(tmp_path) as one:
             listener = socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True)
             loop = asyncio.get_running_loop()
-            both = await loop.create_server(one.server._connect, sock=listener)
+            both = await loop.create_server(one.server.tcp.connection, sock=listener)
             one.address = ("127.0.0.1", listener.getsockname()[1])
             agent = await one.agent()
             await agent.send(1)
@@ -74,7 +77,8 @@ def test_an_ipv4_agent_of_a_server_for_both_is_known_by_its_ipv4_address(tmp_pat
 
 
 @pytest.mark.parametrize("cls", [ServerSettings, AgentSettings])
-def test_a_host_with_its_port_is_refused_in_the_settings_with_what_is_right(cls: type) -> None:
+def test_host_setting_rejects_a_port(cls: type) -> None:
+    """CPU_HOST is a host alone; with a port, the error says what is right."""
     for text in ("[::1]:5001", "127.0.0.1:5001", "web-1:5001", "[web-1]", "[", "", "::1]"):
         with pytest.raises(SettingsError, match=r"CPU_HOST=.*: must be a host"):
             read_settings(cls, PREFIX, {"CPU_HOST": text})
@@ -83,7 +87,8 @@ def test_a_host_with_its_port_is_refused_in_the_settings_with_what_is_right(cls:
 
 
 @pytest.mark.parametrize("text", ["[::1]:x", "[::1]:0", "[::1]:99999", "web-1:", ":5001", "[::1"])
-def test_a_viewer_is_told_what_is_wrong_with_an_address(text: str) -> None:
+def test_viewer_reports_an_invalid_address(text: str) -> None:
+    """`frota cpu top` names an invalid address and exits with status 2."""
     done = ran("cpu", "top", "--once", "--host", text)
     assert done.returncode == 2
     assert repr(text) in done.stderr
@@ -93,30 +98,35 @@ def test_a_viewer_is_told_what_is_wrong_with_an_address(text: str) -> None:
 @pytest.mark.parametrize(
     ("name", "reason"), [("máquina", "'á' (U+00E1)"), ("ma\u0301quina", "(U+0301)"), ("a b", "' ' (U+0020)")]
 )
-def test_a_computers_name_is_refused_with_the_character_that_is_wrong(name: str, reason: str) -> None:
+def test_name_error_shows_the_character(name: str, reason: str) -> None:
+    """An invalid CPU_NAME is rejected with the first character that no host name may have."""
     with pytest.raises(SettingsError) as refused:
         read_settings(AgentSettings, PREFIX, {"CPU_NAME": name})
     assert f"{reason} is none of them" in str(refused.value)
 
 
-def test_the_server_of_an_ipv6_address_that_is_not_here_says_which(tmp_path: Path) -> None:
+def test_missing_ipv6_address_is_named(tmp_path: Path) -> None:
+    """A server that cannot listen names the IPv6 address."""
     done = ran("cpu", "serve", "--host", "2001:db8::1", "--port", 0, "--state-dir", tmp_path)
     assert done.returncode == 1
     assert "cannot start: [2001:db8::1]:0: " in done.stderr
 
 
-def test_a_hello_over_ipv6_is_read(tmp_path: Path) -> None:
+def test_hello_over_ipv6(tmp_path: Path) -> None:
+    """A hello and samples over IPv6 are processed."""
+
     async def scenario() -> None:
         async with inner(tmp_path, host="::1") as one:
             agent = await one.caller("web-1", source="::1")
             assert await agent.answer() == {"frota": 1, "last": 0}
             agent.writer.write(hello("web-1", RUN, 5.0) + SAMPLE.native(1, 0.0))
-            await one.until(lambda: one.server.hosts.get("web-1").kept.last == 1)  # type: ignore[union-attr]
+            await one.until(lambda: one.server.hosts.get("web-1").row.last == 1)  # type: ignore[union-attr]
 
     run(scenario())
 
 
-def test_a_name_that_has_an_ipv6_address_alone_is_met_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_name_with_only_an_ipv6_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An agent reaches a server whose name has no IPv4 address."""
     asked = list[Any]()
     real: Any = socket.getaddrinfo
 

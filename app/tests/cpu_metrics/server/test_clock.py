@@ -1,4 +1,4 @@
-"""A clock that leaps dates nothing wrongly and deletes nothing, and what is deleted is told of."""
+"""Clock jumps change no dates and delete nothing; deletions are logged."""
 
 import time
 
@@ -7,7 +7,7 @@ import pytest
 from frota.cpu_metrics.server import clock as clock_module
 from frota.cpu_metrics.server.clock import Clock
 from frota.cpu_metrics.server.event_log import EventLog
-from frota.cpu_metrics.server.history import CHUNK, HostRow
+from frota.cpu_metrics.server.history import MAX_CHUNK_SAMPLES, HostRow
 from frota.cpu_metrics.server.host import Host
 from support.metrics import KEPT
 
@@ -44,7 +44,8 @@ def told(monkeypatch: pytest.MonkeyPatch) -> Told:
 
 
 @pytest.mark.parametrize("leap", [MONTH, -MONTH, 10.0])
-def test_a_leap_that_does_not_last_changes_no_date_and_is_told_of_once(hands: Hands, told: Told, leap: float) -> None:
+def test_short_clock_jump_is_ignored(hands: Hands, told: Told, leap: float) -> None:
+    """A clock jump of less than a minute changes no date and is logged once."""
     clock, begin = Clock(), hands.set
     hands.go_on(clock, 10)
     hands.set += leap
@@ -54,13 +55,12 @@ def test_a_leap_that_does_not_last_changes_no_date_and_is_told_of_once(hands: Ha
     hands.go_on(clock, 10)
     assert clock.now() == pytest.approx(begin + 70)
     assert [event for event, _ in told] == ["clock_jumped", "clock_restored"]
-    assert f"the clock has leapt by {leap:+.0f} s" in told[0][1]
+    assert f"the clock has jumped by {leap:+.0f} s" in told[0][1]
 
 
 @pytest.mark.parametrize("leap", [MONTH, -MONTH])
-def test_a_clock_that_stays_where_it_has_leapt_to_is_right_after_a_minute(
-    hands: Hands, told: Told, leap: float
-) -> None:
+def test_lasting_clock_jump_is_adopted(hands: Hands, told: Told, leap: float) -> None:
+    """A clock that has jumped is taken as the right one after a minute."""
     clock, begin = Clock(), hands.set
     hands.set += leap
     hands.go_on(clock, 62)
@@ -68,7 +68,8 @@ def test_a_clock_that_stays_where_it_has_leapt_to_is_right_after_a_minute(
     assert [event for event, _ in told] == ["clock_jumped", "clock_adopted"]
 
 
-def test_a_clock_that_is_set_little_by_little_is_followed(hands: Hands, told: Told) -> None:
+def test_slewed_clock_is_followed(hands: Hands, told: Told) -> None:
+    """A clock that is set in small steps is followed without a record."""
     clock = Clock()
     for _ in range(30):
         hands.set += 0.5
@@ -77,21 +78,23 @@ def test_a_clock_that_is_set_little_by_little_is_followed(hands: Hands, told: To
     assert told == []
 
 
-def test_a_host_whose_last_sample_was_dated_ahead_is_as_long_away_as_it_is() -> None:
+def test_age_of_a_sample_from_the_future() -> None:
+    """The age of a host is right although its last sample has a date in the future."""
     host = Host(KEPT._replace(last_seen=1e9 + MONTH))
     host.heard = time.monotonic() - 77
     assert host.shown(1e9)["age"] == pytest.approx(77, abs=5)
     assert host.shown(1e9 + MONTH + 5)["age"] == 5
 
 
-def test_a_host_that_is_forgotten_and_old_samples_that_go_are_told_of_with_how_many_and_why(told: Told) -> None:
+def test_deletions_are_logged_with_counts(told: Told) -> None:
+    """Deleted hosts and samples are logged with their counts and the setting behind it."""
     event_log, kept = EventLog(0), HostRow(1, "web-1", "native", "", 7, 1.0, 2.0, 5.0, 7, 0, 0, 0, 0)
     event_log.forgotten(Host(kept), 7.0)
-    text = "web-1: forgotten, with its history; 7 samples came of it, and none for 7 days that a server ran"
+    text = "web-1: deleted with its history of 7 samples, after 7 days of the server's running time without a sample"
     assert told.pop() == ("host_expired", f"{text} (CPU_FORGET_DAYS)")
     for _ in range(1000):
         event_log.trimmed(2, 17_280)
     assert len(told) == 1  # and the others within the hour
     event_log.report()
-    text = f"the oldest samples are deleted, 1998 chunks of {CHUNK} at most, where a host has more than 17280"
-    assert told[1] == ("history_trimmed", f"{text} (CPU_HISTORY_SAMPLES)")
+    text = f"deleted 1998 chunks of {MAX_CHUNK_SAMPLES} samples at most, the oldest of hosts with more"
+    assert told[1] == ("history_trimmed", f"{text} than 17280 samples (CPU_HISTORY_SAMPLES)")

@@ -1,4 +1,4 @@
-"""Connections: who is counted as what, how much each may send, and how long one may say nothing."""
+"""Connections: what is logged and counted, the rate limit, the first-message timeout."""
 
 import asyncio
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from frota.cpu_metrics.messages import hello
+from frota.net.tcp_server import State
 from support.metrics import inner, run
 
 
@@ -16,7 +17,9 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return found
 
 
-def test_viewers_and_collectors_are_no_clients_of_the_log(tmp_path: Path, told: list[str]) -> None:
+def test_only_agents_are_logged_as_clients(tmp_path: Path, told: list[str]) -> None:
+    """The legacy log texts count agents, not viewers or collectors."""
+
     async def scenario() -> None:
         async with inner(tmp_path) as one:
             viewer = await asyncio.open_connection(*one.address)
@@ -37,30 +40,33 @@ def test_viewers_and_collectors_are_no_clients_of_the_log(tmp_path: Path, told: 
     ]
 
 
-def test_a_hello_counts_as_what_an_agent_may_send_in_a_second(tmp_path: Path) -> None:
+def test_hellos_are_rate_limited(tmp_path: Path) -> None:
+    """Hellos count towards the rate limit of samples."""
+
     async def scenario() -> None:
         async with inner(tmp_path, samples_per_second=50) as one:
             agent = await one.agent()
             agent.writer.write(b"".join(hello("web-1", f"{number:032x}", 5.0) for number in range(200)))
-            await one.until(lambda: one.server.event_log.hasty_total)
+            await one.until(lambda: one.server.event_log.rate_limited_total)
+            assert one.server.tcp.connections[0].reading_paused
 
     run(scenario())
 
 
 @pytest.mark.parametrize("beginning", [b"{", b"CPU -> ", b"GET /metrics"])
-def test_who_says_a_little_again_and_again_and_never_all_of_it_is_cut_off(tmp_path: Path, beginning: bytes) -> None:
+def test_no_valid_message_ends_the_connection(tmp_path: Path, beginning: bytes) -> None:
+    """A connection that never completes a message ends after 10 s, whatever it sends."""
+
     async def scenario() -> None:
         async with inner(tmp_path) as one:
             reader, writer = await asyncio.open_connection(*one.address)
             writer.write(beginning)
-            await one.until(lambda: any(connection.framer.dialect for connection in one.server._connections))
-            [connection] = one.server._connections
-            one.server.now = connection.heard = connection._began + 9.9
-            connection.sweep()
-            assert not connection.closed
-            one.server.now = connection.heard = connection._began + 10.1
-            connection.sweep()
-            assert connection.closed
+            await one.until(lambda: one.server.tcp.connections)
+            [connection] = one.server.tcp.connections
+            connection.check(one.server.tcp.limits, connection.opened_at + 9.9)
+            assert one.server.event_log.aborted_total == 0
+            connection.check(one.server.tcp.limits, connection.opened_at + 10.1)
+            assert connection.state is State.LINGERING
             assert await reader.read() == b""
             writer.close()
 

@@ -1,4 +1,4 @@
-"""A history in which something is damaged: it is left out, told of once, and everything else is there."""
+"""A damaged history: damage is left out and logged once, everything else is served."""
 
 import asyncio
 import sqlite3
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from frota.cpu_metrics.framing import Hello, Reading
+from frota.cpu_metrics.framing import Hello, SampleMessage
 from frota.cpu_metrics.server.history import History
 from frota.cpu_metrics.server.hosts import Hosts
 from support.metrics import RUN, SAMPLE, inner, run
@@ -30,7 +30,7 @@ def kept(folder: Path) -> None:
     for name in ("web-1", "web-2"):
         host = hosts.greet(Hello(name, RUN, 5.0, 0))
         for number in range(1, 171):
-            hosts.take(host, Reading(number, 0.0, SAMPLE))
+            hosts.take(host, SampleMessage(number, 0.0, SAMPLE))
     history.write(hosts.take_changes(17_280))
     history.close()
 
@@ -62,7 +62,8 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("what", DAMAGE)
-def test_what_is_damaged_of_one_host_harms_no_other_and_no_viewer(tmp_path: Path, told: Told, what: str) -> None:
+def test_damage_is_confined_to_one_host(tmp_path: Path, told: Told, what: str) -> None:
+    """Damaged rows of one host are left out; other hosts and viewers are served."""
     kept(tmp_path)
     with closing(sqlite3.connect(tmp_path / "state" / "history.sqlite")) as table, table:
         assert table.execute(DAMAGE[what]).rowcount
@@ -93,9 +94,9 @@ def test_what_is_damaged_of_one_host_harms_no_other_and_no_viewer(tmp_path: Path
     assert all(text.isprintable() for text in damaged)
 
 
-def test_an_answer_that_fails_whatever_the_reason_is_ended_with_a_sentence(
-    tmp_path: Path, told: Told, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failed_response_ends_with_an_error(tmp_path: Path, told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A response that fails ends with an error message instead of silence."""
+
     async def scenario() -> None:
         async with inner(tmp_path) as one:
             agent = await one.agent()

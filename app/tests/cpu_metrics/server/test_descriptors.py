@@ -1,4 +1,4 @@
-"""A server with few open files: it takes as many connections as it can, and tells the others."""
+"""A server with few open files accepts fewer connections and tells the others why."""
 
 import json
 import resource
@@ -17,14 +17,15 @@ def few() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (FEW, FEW))
 
 
-def test_with_few_open_files_connections_are_bounded_below_them_and_the_others_told_why(tmp_path: Path) -> None:
+def test_low_file_limit_bounds_connections(tmp_path: Path) -> None:
+    """With few open files the server accepts fewer connections and tells the others why."""
     with metrics(tmp_path, preexec_fn=few) as server, ExitStack() as stack, server.agent() as agent:
-        server.wait_for(f"{FEW - 64} connections at most are taken, not 10000")
+        server.wait_for(f"for 10000 connections .CPU_MAX_CONNECTIONS.: at most {FEW - 64} are accepted")
         connections = [stack.enter_context(server.connect()) for _ in range(FEW - 65)]
         for _ in range(500):
             with server.connect() as refused:
                 assert json.loads(read_all(refused))["error"].startswith("servidor cheio")
-        server.wait_for(f"there are {FEW - 64} connections, no more are taken")
+        server.wait_for(f"all {FEW - 64} connections are in use, new ones are rejected")
         agent.send(1)
         agent.wait(1)
         assert len(list(Path(f"/proc/{server.process.pid}/fd").iterdir())) < FEW
@@ -32,7 +33,8 @@ def test_with_few_open_files_connections_are_bounded_below_them_and_the_others_t
         until(server.hosts, "there is no place again")
 
 
-def test_a_flood_of_connections_that_read_nothing_leaves_its_agents_served(tmp_path: Path) -> None:
+def test_flood_of_connections_leaves_agents_served(tmp_path: Path) -> None:
+    """Agents are served while a flood of connections reads nothing."""
     with metrics(tmp_path, preexec_fn=few) as server, ExitStack() as stack, server.agent() as agent:
         for _ in range(3 * FEW):
             connection = stack.enter_context(socket.socket())
@@ -42,18 +44,19 @@ def test_a_flood_of_connections_that_read_nothing_leaves_its_agents_served(tmp_p
         for number in range(1, 30):
             agent.send(number)
             agent.wait(number)
-        server.wait_for("no more are taken")
+        assert server.wait_for("new ones are rejected")
 
 
-def test_a_server_without_a_descriptor_says_so_and_serves_those_who_are_here(tmp_path: Path) -> None:
+def test_exhausted_descriptors_are_logged(tmp_path: Path) -> None:
+    """Without a free descriptor the server logs it and serves the connected agents."""
     with metrics(tmp_path) as server, ExitStack() as stack, server.agent() as agent:
         limits = resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)
         used = len(list(Path(f"/proc/{server.process.pid}/fd").iterdir()))
         resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (used + 3, limits[1]))
         for _ in range(30):
             stack.enter_context(server.connect())
-        server.wait_for("no more files can be opened, new connections are closed")
+        server.wait_for("no file descriptor is left, new connections are closed")
         agent.send(1)
         agent.wait(1)
         resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, limits)
-        until(server.hosts, "nobody is served again")
+        assert "web-1" in until(server.hosts, "nobody is served again")

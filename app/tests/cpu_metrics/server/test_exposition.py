@@ -1,13 +1,14 @@
-"""What Prometheus collects: every digit of every figure, and of nobody who is away."""
+"""Prometheus's text format: all digits, and no values of disconnected hosts."""
 
 from pathlib import Path
 
 import pytest
 
 from frota.cpu_metrics import chunk
-from frota.cpu_metrics.framing import Reading
+from frota.cpu_metrics.framing import SampleMessage
 from frota.cpu_metrics.server import exposition
 from frota.cpu_metrics.server.hosts import Hosts
+from frota.cpu_metrics.server.http import server_metrics
 from frota.cpu_metrics.settings import parse_thresholds
 from support.metrics import SAMPLE, inner, run
 
@@ -16,9 +17,9 @@ def hosts(count: int = 1) -> Hosts:
     """Return hosts that are connected, each with a sample."""
     some = Hosts()
     for number in range(count):
-        host = some.known(f"h{number}", "original", 5.0)
+        host = some.get_or_create(f"h{number}", "original", 5.0)
         some.take(
-            host, Reading(0, 0.0, SAMPLE._replace(own=SAMPLE.own and SAMPLE.own._replace(memory=123_456_789_012)))
+            host, SampleMessage(0, 0.0, SAMPLE._replace(own=SAMPLE.own and SAMPLE.own._replace(memory=123_456_789_012)))
         )
         host.connection = object()
     return some
@@ -29,11 +30,12 @@ def collected(some: Hosts) -> dict[str, str]:
     return dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
 
 
-def test_no_digit_of_a_figure_is_lost() -> None:
+def test_values_keep_all_digits() -> None:
+    """Metrics have all digits of their values."""
     some = hosts()
     host = some.get("h0")
     assert host
-    host.kept = host.kept._replace(last_seen=1769860800.123, samples=2**53 - 1)
+    host.row = host.row._replace(last_seen=1769860800.123, samples=2**53 - 1)
     found = collected(some)
     assert found['frota_agent_resident_memory_bytes{host="h0"}'] == "123456789012"
     assert found['frota_cpu_last_seen_timestamp_seconds{host="h0"}'] == "1769860800.123"
@@ -42,17 +44,19 @@ def test_no_digit_of_a_figure_is_lost() -> None:
     assert found['frota_cpu_up{host="h0"}'] == "1"
 
 
-def test_of_a_host_that_is_away_no_threshold_is_crossed_now() -> None:
+def test_disconnected_host_crosses_no_threshold() -> None:
+    """A host that is away has no crossed thresholds in its metrics."""
     some = hosts()
     host = some.get("h0")
     assert host
-    assert list(host.crossings.take(SAMPLE._replace(mean=95.0), parse_thresholds("cpu:90:75"), 1))
+    assert list(host.crossings.check(SAMPLE._replace(mean=95.0), parse_thresholds("cpu:90:75"), 1))
     assert collected(some)['frota_cpu_threshold_crossed{host="h0",metric="cpu"}'] == "1"
     host.connection = None
     assert not [name for name in collected(some) if "crossed" in name or "busy" in name]
 
 
-def test_of_all_hosts_only_those_of_one_piece_are_unpacked_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hosts_are_unpacked_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only the hosts of one chunk of the text are unpacked at a time."""
     unpacked, unpack, most = [0], chunk.unpack, 0
 
     def count(packed: bytes, **how: bool) -> object:
@@ -62,19 +66,23 @@ def test_of_all_hosts_only_those_of_one_piece_are_unpacked_at_a_time(monkeypatch
     monkeypatch.setattr(chunk, "unpack", count)
     for _ in exposition.text(hosts(200), []):
         most, unpacked[0] = max(most, unpacked[0]), 0
-    assert most == exposition._AT_ONCE
+    assert most == exposition._BATCH
 
 
-def test_the_servers_memory_is_that_of_now(tmp_path: Path) -> None:
+def test_resident_memory_is_current(tmp_path: Path) -> None:
+    """The server's memory metric follows its memory up and down."""
+
     async def scenario() -> None:
         async with inner(tmp_path) as one:
-            figures = {name: value for name, _, _, value in one.server._own()}
-            before = figures["process_resident_memory_bytes"]
+
+            def resident() -> float:
+                metrics = server_metrics(one.server.hosts, 0, one.server.event_log)
+                return {name: value for name, _, _, value in metrics}["process_resident_memory_bytes"]
+
+            before = resident()
             much = b"x" * (256 << 20)
-            figures = {name: value for name, _, _, value in one.server._own()}
-            assert figures["process_resident_memory_bytes"] > before + (200 << 20)
+            assert resident() > before + (200 << 20)
             del much
-            figures = {name: value for name, _, _, value in one.server._own()}
-            assert figures["process_resident_memory_bytes"] < before + (100 << 20)
+            assert resident() < before + (100 << 20)
 
     run(scenario())

@@ -1,4 +1,4 @@
-"""Who is forgotten: whom nobody has heard of while servers ran, whatever clocks say."""
+"""Expiry of hosts: by the servers' running time since they were last seen, whatever the clock says."""
 
 import sqlite3
 import time
@@ -34,13 +34,16 @@ async def away(one: Inner, *numbers: int) -> None:
 
 def known(one: Inner, after: float = 0.0) -> bool:
     """Tell whether the host is known to a server that has run for so many more seconds."""
-    before, one.server.now = one.server.now, one.server.now + after
-    one.server._look_at_hosts()
-    one.server.now = before
+    clock = one.server.tcp.clock
+    before, clock.now = clock.now, clock.now + after
+    one.server.services.agents.sweep()
+    clock.now = before
     return one.server.hosts.get("web-1") is not None
 
 
-def test_a_clock_that_is_set_makes_nobody_forgotten_and_hides_no_sample(tmp_path: Path, set_clock: Set) -> None:
+def test_clock_change_deletes_no_host(tmp_path: Path, set_clock: Set) -> None:
+    """Setting the clock deletes no host and hides no sample."""
+
     async def scenario() -> None:
         async with inner(tmp_path, forget_days=1.0) as one:
             await away(one, 1, 2)
@@ -54,9 +57,9 @@ def test_a_clock_that_is_set_makes_nobody_forgotten_and_hides_no_sample(tmp_path
     run(scenario())
 
 
-def test_a_server_that_was_off_for_longer_than_hosts_are_remembered_forgets_none(
-    tmp_path: Path, set_clock: Set
-) -> None:
+def test_downtime_deletes_no_host(tmp_path: Path, set_clock: Set) -> None:
+    """Time in which no server ran does not count towards CPU_FORGET_DAYS."""
+
     async def scenario() -> None:
         async with inner(tmp_path, forget_days=1.0) as one:
             await away(one, 1, 2)
@@ -68,7 +71,9 @@ def test_a_server_that_was_off_for_longer_than_hosts_are_remembered_forgets_none
     run(scenario())
 
 
-def test_a_host_is_forgotten_that_was_not_heard_of_for_long_enough_however_old_its_samples_are(tmp_path: Path) -> None:
+def test_expiry_counts_from_last_seen(tmp_path: Path) -> None:
+    """A host expires by when it was last seen, not by the age of its samples."""
+
     async def scenario() -> None:
         async with inner(tmp_path, forget_days=1.0) as one:
             await away(one, 1, 2)
@@ -79,7 +84,9 @@ def test_a_host_is_forgotten_that_was_not_heard_of_for_long_enough_however_old_i
     run(scenario())
 
 
-def test_an_old_backlog_is_no_reason_to_forget_who_brought_it(tmp_path: Path) -> None:
+def test_old_backlog_keeps_its_host(tmp_path: Path) -> None:
+    """A host that delivers old samples has just been seen."""
+
     async def scenario() -> None:
         async with inner(tmp_path, forget_days=1.0) as one:
             agent = await one.agent()
@@ -91,7 +98,9 @@ def test_an_old_backlog_is_no_reason_to_forget_who_brought_it(tmp_path: Path) ->
     run(scenario())
 
 
-def test_when_a_host_was_last_heard_of_is_kept_as_it_leaves(tmp_path: Path) -> None:
+def test_last_seen_is_stored_on_disconnect(tmp_path: Path) -> None:
+    """When a host disconnects, the time at which it was last seen is stored."""
+
     async def scenario() -> None:
         async with inner(tmp_path) as one:
             agent = await one.agent()
@@ -107,7 +116,8 @@ def test_when_a_host_was_last_heard_of_is_kept_as_it_leaves(tmp_path: Path) -> N
     run(scenario())
 
 
-def test_time_away_is_counted_over_restarts_as_far_as_servers_ran(tmp_path: Path) -> None:
+def test_expiry_counts_over_restarts(tmp_path: Path) -> None:
+    """The time since a host was last seen adds up over restarts."""
     history = History(tmp_path)
     history.open()
     hosts = Hosts()
@@ -124,7 +134,8 @@ def test_time_away_is_counted_over_restarts_as_far_as_servers_ran(tmp_path: Path
 
 
 @pytest.mark.parametrize("heard", [9 * DAY, 2e9, 5e10, -5e10])
-def test_one_damaged_time_makes_nobody_forgotten_and_is_mended(tmp_path: Path, heard: float) -> None:
+def test_damaged_last_seen_is_repaired(tmp_path: Path, heard: float) -> None:
+    """A damaged time of one host deletes no host and is replaced."""
     history = History(tmp_path)
     history.open()
     hosts = Hosts()
@@ -137,7 +148,7 @@ def test_one_damaged_time_makes_nobody_forgotten_and_is_mended(tmp_path: Path, h
     for _ in range(2):
         again = Hosts(forget_seconds=WEEK)
         again.restore(*history.load())
-        assert {host.kept.name: round((time.monotonic() - host.heard) / DAY, 1) for host in again} == {
+        assert {host.row.name: round((time.monotonic() - host.heard) / DAY, 1) for host in again} == {
             "away": 0.5,
             "shortly": 0.0,
             "damaged": 0.0 if heard > 0 and heard < 3e9 else 1.0,

@@ -1,4 +1,4 @@
-"""Who is who: hosts by their names and runs, and what a connection may change of them."""
+"""Hellos: how hosts are identified by names, runs and addresses."""
 
 import itertools
 from contextlib import ExitStack
@@ -9,14 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frota.cpu_metrics.framing import Reading
+from frota.cpu_metrics.framing import SampleMessage
 from frota.cpu_metrics.messages import hello
-from frota.cpu_metrics.server.unnamed_agents import UnnamedAgents
+from frota.cpu_metrics.server.agents import LegacyNames
 from support import until
 from support.metrics import RUN, SAMPLE, TEXT, MetricsServer, inner, run
 
 
-def test_a_new_run_of_an_agent_numbers_anew_and_misses_nothing(running: MetricsServer) -> None:
+def test_new_run_restarts_sequence_numbers(running: MetricsServer) -> None:
+    """A new run of an agent begins at 1 without a gap or a duplicate."""
     for name in (RUN, "cd" * 16):
         with running.agent(run=name) as agent:
             assert agent.last == 0
@@ -26,9 +27,10 @@ def test_a_new_run_of_an_agent_numbers_anew_and_misses_nothing(running: MetricsS
     assert (host["samples"], host["missing"], host["duplicates"]) == (4, 0, 0)
 
 
-def test_a_connection_that_takes_another_name_is_refused_and_changes_nothing_of_that_host(
+def test_second_name_is_rejected(
     running: MetricsServer,
 ) -> None:
+    """A connection cannot change to another host's name, and that host is unharmed."""
     with running.agent("web-1") as victim, running.agent("web-2") as agent:
         victim.send(1, 2, 3)
         victim.wait(3)
@@ -45,7 +47,8 @@ def test_a_connection_that_takes_another_name_is_refused_and_changes_nothing_of_
     assert running.numbers("web-1") == [1, 2, 3, 4]
 
 
-def test_a_server_that_lost_its_history_does_not_miss_what_it_had_acknowledged(running: MetricsServer) -> None:
+def test_acknowledged_samples_are_no_gap(running: MetricsServer) -> None:
+    """A server that lost its history counts no gap below the acknowledged number."""
     with running.agent(acked=41) as agent:
         assert agent.last == 41
         agent.send(42, 44)
@@ -54,7 +57,8 @@ def test_a_server_that_lost_its_history_does_not_miss_what_it_had_acknowledged(r
     assert (host["samples"], host["missing"]) == (2, 1)
 
 
-def test_a_second_connection_of_the_same_host_takes_the_place_of_the_first(running: MetricsServer) -> None:
+def test_newer_connection_replaces_the_older(running: MetricsServer) -> None:
+    """A second connection of the same agent replaces the first, which is told why."""
     first = running.agent()
     with running.agent() as second:
         assert first.answer()["error"] == "outra conexão do mesmo host tomou o lugar desta"
@@ -64,16 +68,20 @@ def test_a_second_connection_of_the_same_host_takes_the_place_of_the_first(runni
         assert running.hosts()["web-1"]["state"] == "connected"
 
 
-def test_two_original_agents_of_one_address_are_two_hosts(running: MetricsServer) -> None:
+def test_legacy_agents_of_one_address(running: MetricsServer) -> None:
+    """Two legacy agents at one address are two hosts."""
     with running.connect() as one, running.connect() as other:
         one.sendall(TEXT)
         other.sendall(TEXT)
-        until(lambda: set(running.hosts()) == {"127.0.0.1", "127.0.0.1:2"}, "there are not two")
+        until(lambda: len(running.hosts()) == 2, "there are not two")
+        assert set(running.hosts()) == {"127.0.0.1", "127.0.0.1:2"}
 
 
-def test_an_original_agent_that_comes_back_is_the_host_it_was_and_none_takes_the_name_of_a_native_one(
+def test_legacy_agent_gets_its_name_back(
     running: MetricsServer,
 ) -> None:
+    """A legacy agent that reconnects is the same host, and never takes a native agent's name."""
+
     def states() -> dict[str, object]:
         return {name: host["state"] for name, host in running.hosts().items()}
 
@@ -86,7 +94,8 @@ def test_an_original_agent_that_comes_back_is_the_host_it_was_and_none_takes_the
         agents[0].close()
         until(lambda: "away" in states().values(), "the one that left is still here")
         stack.enter_context(running.connect()).sendall(TEXT)
-        until(lambda: states() == dict.fromkeys(names, "connected"), "who came back is another host")
+        until(lambda: "away" not in states().values(), "the one that came back is not here")
+        assert states() == dict.fromkeys(names, "connected")
 
 
 @given(
@@ -94,8 +103,9 @@ def test_an_original_agent_that_comes_back_is_the_host_it_was_and_none_takes_the
         st.one_of(st.tuples(st.just("take"), st.sampled_from("ab")), st.tuples(st.just("leave"), st.integers(0, 99)))
     )
 )
-def test_each_gets_the_lowest_number_that_is_free_at_its_address(steps: list[tuple[str, Any]]) -> None:
-    numbers, taken = UnnamedAgents(), list[tuple[str, int]]()
+def test_lowest_free_number_is_taken(steps: list[tuple[str, Any]]) -> None:
+    """Each legacy agent gets the lowest free number of its address."""
+    numbers, taken = LegacyNames(), list[tuple[str, int]]()
     for step, what in steps:
         if step == "take":
             number = numbers.take(what)
@@ -107,11 +117,13 @@ def test_each_gets_the_lowest_number_that_is_free_at_its_address(steps: list[tup
 
 
 @pytest.mark.parametrize("address", ["::1", "fe80::1%eth0", "::ffff:10.0.0.1", "10.0.0.1:2"])
-def test_the_history_of_an_original_agent_is_told_by_its_address_whatever_that_is(tmp_path: Path, address: str) -> None:
+def test_history_by_any_address(tmp_path: Path, address: str) -> None:
+    """The history of a legacy agent is found by its address, IPv6 included."""
+
     async def scenario() -> None:
         async with inner(tmp_path) as one:
-            host = one.server.hosts.known(address, "original", 5.0)
-            one.server.hosts.take(host, Reading(0, 0.0, SAMPLE))
+            host = one.server.hosts.get_or_create(address, "original", 5.0)
+            one.server.hosts.take(host, SampleMessage(0, 0.0, SAMPLE))
             assert await one.numbers(address) == [1]
 
     run(scenario())

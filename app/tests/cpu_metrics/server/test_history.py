@@ -1,4 +1,4 @@
-"""The file that keeps it all: what a write promises, and what it says when it cannot keep it."""
+"""The history file: a write is one transaction."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +17,8 @@ def history(tmp_path: Path) -> Iterator[History]:
     one.close()
 
 
-def test_whatever_cannot_be_written_is_a_failure_of_the_write_and_undone(history: History) -> None:
+def test_failed_write_is_rolled_back(history: History) -> None:
+    """A value that SQLite cannot store fails the whole write, and nothing of it is stored."""
     with pytest.raises(OSError, match=r"history.sqlite: "):
         history.write(Changes(recent=[(1, 1, b"x")], hosts=[KEPT._replace(missing=2**70)]))
     history.write(Changes(recent=[(1, 1, b"y")], hosts=[KEPT]))

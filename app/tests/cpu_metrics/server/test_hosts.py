@@ -1,4 +1,4 @@
-"""What is known of hosts, and what of it is written: bounded, and the same after a restart."""
+"""Hosts and their rows: bounded, and the same after a restart."""
 
 import time
 from pathlib import Path
@@ -6,8 +6,8 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frota.cpu_metrics.framing import Hello, Reading
-from frota.cpu_metrics.server.history import CHUNK, History, HostRow
+from frota.cpu_metrics.framing import Hello, SampleMessage
+from frota.cpu_metrics.server.history import MAX_CHUNK_SAMPLES, History, HostRow
 from frota.cpu_metrics.server.host import Host
 from frota.cpu_metrics.server.hosts import Hosts
 from support.metrics import RUN, SAMPLE
@@ -18,14 +18,14 @@ DAY = 17_280
 def take(hosts: Hosts, name: str, *numbers: int, run: str = RUN) -> None:
     host = hosts.greet(Hello(name, run, 5.0, 0))
     for number in numbers:
-        hosts.take(host, Reading(number, 0.0, SAMPLE))
+        hosts.take(host, SampleMessage(number, 0.0, SAMPLE))
 
 
 def settled(hosts: Hosts, *names: str) -> None:
     """Let so much time pass for these that all they sent becomes chunks."""
     for host in filter(None, map(hosts.get, names)):
         host.tail_since -= 901
-    hosts.settle(time.monotonic())
+    hosts.chunk_old_tails(time.monotonic())
 
 
 def restored(history: History) -> Hosts:
@@ -34,26 +34,28 @@ def restored(history: History) -> Hosts:
     return hosts
 
 
-def test_one_silent_host_does_not_make_the_samples_of_all_others_pile_up(tmp_path: Path) -> None:
+def test_silent_host_bounds_recent_rows(tmp_path: Path) -> None:
+    """One silent host does not keep the other hosts' samples out of chunks."""
     hosts, history = Hosts(), History(tmp_path)
     history.open()
     take(hosts, "silent", 1, 2, 3)
     for start in range(1, 2000, 20):
         take(hosts, "busy", *range(start, start + 20))
         history.write(hosts.take_changes(DAY))
-    assert len(history.load()[1]) < CHUNK + 3
+    assert len(history.load()[1]) < MAX_CHUNK_SAMPLES + 3
     before = rows(history)
-    hosts.settle(min(host.tail_since for host in hosts) + 899)  # however long it took until here
+    hosts.chunk_old_tails(min(host.tail_since for host in hosts) + 899)  # however long it took until here
     history.write(hosts.take_changes(DAY))
     assert rows(history) == before
-    hosts.settle(hosts_since(hosts) + 901)
+    hosts.chunk_old_tails(hosts_since(hosts) + 901)
     history.write(hosts.take_changes(DAY))
     assert rows(history) == 0
-    assert {host.kept.name: host.kept.samples for host in restored(history)} == {"silent": 3, "busy": 2000}
+    assert {host.row.name: host.row.samples for host in restored(history)} == {"silent": 3, "busy": 2000}
     history.close()
 
 
-def test_hosts_that_come_back_one_after_the_other_do_not_make_the_samples_of_all_others_pile_up(tmp_path: Path) -> None:
+def test_returning_hosts_bound_recent_rows(tmp_path: Path) -> None:
+    """Hosts that return one by one do not keep the other hosts' samples out of chunks."""
     hosts, history = Hosts(), History(tmp_path)
     history.open()
     for name in ("one", "other"):
@@ -67,28 +69,29 @@ def test_hosts_that_come_back_one_after_the_other_do_not_make_the_samples_of_all
     settled(hosts, "one", "busy")
     history.write(hosts.take_changes(DAY))
     assert rows(history) == 1
-    assert {host.kept.name: host.kept.samples for host in restored(history)} == {"one": 61, "other": 61, "busy": 2000}
+    assert {host.row.name: host.row.samples for host in restored(history)} == {"one": 61, "other": 61, "busy": 2000}
     history.close()
 
 
-def test_the_samples_of_a_forgotten_host_are_not_anothers(tmp_path: Path) -> None:
+def test_deleted_id_is_not_reused(tmp_path: Path) -> None:
+    """The samples of a deleted host never belong to a new one."""
     hosts, history = Hosts(), History(tmp_path)
     history.open()
     take(hosts, "other", 1)
-    gone = hosts.known("gone", "original", 5.0)
-    hosts.take(gone, Reading(0, 0.0, SAMPLE))
+    gone = hosts.get_or_create("gone", "original", 5.0)
+    hosts.take(gone, SampleMessage(0, 0.0, SAMPLE))
     history.write(hosts.take_changes(DAY))
     hosts.forget(gone)
     history.write(hosts.take_changes(DAY))
     again = restored(history)
-    again.take(again.known("new", "original", 5.0), Reading(0, 0.0, SAMPLE))
+    again.take(again.get_or_create("new", "original", 5.0), SampleMessage(0, 0.0, SAMPLE))
     history.write(again.take_changes(DAY))
-    assert {host.kept.name: host.kept.samples for host in restored(history)} == {"other": 1, "new": 1}
+    assert {host.row.name: host.row.samples for host in restored(history)} == {"other": 1, "new": 1}
     history.close()
 
 
 def facts(host: Host) -> HostRow:
-    return host.kept._replace(heard=0.0)
+    return host.row._replace(heard=0.0)
 
 
 def hosts_since(hosts: Hosts) -> float:
@@ -100,33 +103,36 @@ def rows(history: History) -> int:
 
 
 @given(st.lists(st.tuples(st.sampled_from("ab"), st.sampled_from([RUN, "cd" * 16]), st.integers(1, 90)), max_size=40))
-def test_after_a_restart_all_is_known_as_it_was(events: list[tuple[str, str, int]]) -> None:
+def test_restart_restores_all_hosts(events: list[tuple[str, str, int]]) -> None:
+    """After a restart every host is as it was."""
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:
         hosts, history = Hosts(), History(Path(folder))
         history.open()
         for name, run, count in events:
-            last = hosts.greet(Hello(name, run, 5.0, 0)).kept.last
+            last = hosts.greet(Hello(name, run, 5.0, 0)).row.last
             take(hosts, name, *range(last + 2, last + 2 + count), run=run)
             history.write(hosts.take_changes(DAY))
         again = restored(history)
-        assert {host.kept.name: facts(host) for host in again} == {host.kept.name: facts(host) for host in hosts}
-        assert {host.kept.name: host.tail for host in again} == {host.kept.name: host.tail for host in hosts}
+        assert {host.row.name: facts(host) for host in again} == {host.row.name: facts(host) for host in hosts}
+        assert {host.row.name: host.tail for host in again} == {host.row.name: host.tail for host in hosts}
         history.close()
 
 
-def test_counters_end_where_a_disk_has_no_room_for_more(tmp_path: Path) -> None:
+def test_counters_are_bounded(tmp_path: Path) -> None:
+    """Counters stop at what SQLite can store."""
     hosts, history = Hosts(), History(tmp_path)
     history.open()
     for run in range(1100):
         take(hosts, "a", 2**53, run=f"{run:032x}")
     history.write(hosts.take_changes(DAY))
-    assert [host.kept.missing for host in restored(history)] == [2**53]
+    assert [host.row.missing for host in restored(history)] == [2**53]
     history.close()
 
 
-def test_a_forgotten_host_leaves_nothing_and_its_name_begins_anew(tmp_path: Path) -> None:
+def test_deleted_host_leaves_nothing(tmp_path: Path) -> None:
+    """A deleted host leaves no rows, and its name begins anew."""
     hosts, history = Hosts(), History(tmp_path)
     history.open()
     take(hosts, "a", *range(1, 200))
@@ -135,10 +141,10 @@ def test_a_forgotten_host_leaves_nothing_and_its_name_begins_anew(tmp_path: Path
     assert host
     hosts.forget(host)
     history.write(hosts.take_changes(DAY))
-    assert history.chunks(host.kept.id, 0.0, 0, 1000, 1000) == []
+    assert history.chunks(host.row.id, 0.0, 0, 1000, 1000) == []
     again = restored(history)
     assert len(again) == 0
     take(again, "a", 1)
     history.write(again.take_changes(DAY))
-    assert [one.kept.samples for one in restored(history)] == [1]
+    assert [one.row.samples for one in restored(history)] == [1]
     history.close()

@@ -1,4 +1,4 @@
-"""Two agents of one name: the first is served as long as it answers, and nothing is stored twice."""
+"""Two agents with the same name: the first is served while it answers pings, nothing is stored twice."""
 
 import json
 import shutil
@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from frota.cpu_metrics.messages import Sample, hello
-from frota.cpu_metrics.server import name_conflicts
 from support import frota, until
 from support.metrics import RUN, SAMPLE, Inner, InnerAgent, MetricsServer, inner, metrics, run
 
@@ -28,12 +27,6 @@ def told(monkeypatch: pytest.MonkeyPatch) -> Told:
     return found
 
 
-@pytest.fixture
-def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have pings be answered at once, or never."""
-    monkeypatch.setattr(name_conflicts, "PONG_SECONDS", 0.05)
-
-
 async def refused(newcomer: InnerAgent) -> str:
     answer = await newcomer.answer()
     assert answer["code"] == "name_taken"
@@ -42,7 +35,9 @@ async def refused(newcomer: InnerAgent) -> str:
     return str(answer["error"])
 
 
-def test_the_second_of_two_that_answer_is_refused_and_both_and_the_server_say_why(tmp_path: Path, told: Told) -> None:
+def test_second_agent_is_rejected(tmp_path: Path, told: Told) -> None:
+    """While the first agent answers pings, a second one of its name is rejected with the reason."""
+
     async def scenario() -> None:
         async with inner(tmp_path) as one:
             first = await one.agent(run=RUNS[0], instance=ONE)
@@ -63,7 +58,9 @@ def test_the_second_of_two_that_answer_is_refused_and_both_and_the_server_say_wh
     assert sum(text.startswith("name_conflict: two agents are called web-1: 127.0.0.1:") for text in told) == 1
 
 
-def test_whatever_a_refused_agent_has_sent_with_its_hello_is_not_stored(tmp_path: Path) -> None:
+def test_rejected_agent_stores_nothing(tmp_path: Path) -> None:
+    """Samples that a rejected agent sent behind its hello are not stored."""
+
     async def scenario() -> None:
         async with inner(tmp_path) as one:
             first = await one.agent(run=RUNS[0], instance=ONE)
@@ -77,12 +74,14 @@ def test_whatever_a_refused_agent_has_sent_with_its_hello_is_not_stored(tmp_path
     run(scenario())
 
 
-@pytest.mark.usefixtures("impatient")
-def test_an_agent_that_answers_no_ping_gives_its_name_to_the_one_who_waits(tmp_path: Path) -> None:
+def test_unresponsive_agent_is_replaced(tmp_path: Path) -> None:
+    """An agent that does not answer a ping loses its name to the contender."""
+
     async def scenario() -> None:
         async with inner(tmp_path) as one:
             first = await one.agent(run=RUNS[0], instance=ONE)
             await first.send(1, 2)
+            one.server.services.agents.names.pong_timeout_s = 0.05
             for new_run, instance in ((RUNS[0], ONE), (RUNS[0], OTHER), (RUNS[1], THIRD)):
                 second = await one.caller(run=new_run, instance=instance)
                 second.writer.write(SAMPLE.native(3, 0.0))
@@ -95,7 +94,9 @@ def test_an_agent_that_answers_no_ping_gives_its_name_to_the_one_who_waits(tmp_p
     run(scenario())
 
 
-def test_who_waits_for_a_name_gets_it_as_soon_as_the_first_is_gone(tmp_path: Path) -> None:
+def test_contender_follows_a_disconnect(tmp_path: Path) -> None:
+    """A contender is served as soon as the holder of the name disconnects."""
+
     async def scenario() -> None:
         async with inner(tmp_path) as one:
             first = await one.agent(run=RUNS[0], instance=ONE)
@@ -108,34 +109,38 @@ def test_who_waits_for_a_name_gets_it_as_soon_as_the_first_is_gone(tmp_path: Pat
     run(scenario())
 
 
-def test_of_three_of_one_name_one_is_served_and_then_the_next(tmp_path: Path, told: Told) -> None:
+def test_contenders_are_served_in_order(tmp_path: Path, told: Told) -> None:
+    """Of several contenders the first is served, and the others contend with it."""
+
     async def scenario() -> None:
         async with inner(tmp_path) as one:
             first = await one.agent(run=RUNS[0], instance=ONE)
             second = await one.caller(run=RUNS[1], instance=OTHER)
             third = await one.caller(run=RUNS[2], instance=THIRD)
-            await one.until(lambda: sum(map(len, one.server.names._contests.values())) == 2)
+            await one.until(lambda: sum(map(len, one.server.services.agents.names._contests.values())) == 2)
             first.close()
             await second.pinged()
             await refused(third)
             assert await second.answer() == {"frota": 1, "last": 0}
             await second.send(1)
-            assert not one.server.names._contests
+            assert not one.server.services.agents.names._contests
 
     run(scenario())
     assert sum(text.startswith("name_conflict") for text in told) == 1
 
 
-def test_who_leaves_while_it_waits_is_not_waited_for(tmp_path: Path) -> None:
+def test_contender_that_leaves_is_no_rival(tmp_path: Path) -> None:
+    """A contender that disconnects while it waits is no rival."""
+
     async def scenario() -> None:
         async with inner(tmp_path) as one:
             first = await one.agent(run=RUNS[0], instance=ONE)
             second = await one.caller(run=RUNS[1], instance=OTHER)
             assert "ping" in await first.answer()
             second.close()
-            [waiting] = [connection for connection in one.server._connections if connection.instance == OTHER]
-            waiting.abort("test")
-            await one.until(lambda: len(one.server._connections) == 1)
+            [[(contender, _)]] = one.server.services.agents.names._contests.values()
+            contender.tcp.abort()  # type: ignore[attr-defined]
+            await one.until(lambda: len(one.server.tcp.connections) == 1)
             first.writer.write(b'{"frota": 1, "pong": 1}\n')
             await first.send(1)
             [host] = await one.told(ask="hosts")
@@ -144,20 +149,24 @@ def test_who_leaves_while_it_waits_is_not_waited_for(tmp_path: Path) -> None:
     run(scenario())
 
 
-def test_a_pong_that_nobody_asked_for_changes_nothing_and_before_a_hello_too(tmp_path: Path) -> None:
+def test_unexpected_pong_is_ignored(tmp_path: Path) -> None:
+    """A pong without a ping changes nothing, also before a hello."""
+
     async def scenario() -> None:
         async with inner(tmp_path) as one:
             first = await one.agent(run=RUNS[0], instance=ONE)
             for _ in range(3):
                 first.writer.write(b'{"frota": 1, "pong": 1}\n')
             await first.send(1)
-            stranger = await one.caller("web-2", instance=OTHER)
-            assert await stranger.answer() == {"frota": 1, "last": 0}
+            other = await one.caller("web-2", instance=OTHER)
+            assert await other.answer() == {"frota": 1, "last": 0}
 
     run(scenario())
 
 
-def test_runs_that_take_turns_are_each_stored_once_whatever_was_acknowledged(tmp_path: Path) -> None:
+def test_alternating_runs_are_stored_once(tmp_path: Path) -> None:
+    """Runs that take turns continue at their own last numbers, also after a restart."""
+
     async def scenario() -> None:
         sent: list[int] = []
         async with inner(tmp_path) as one:
@@ -182,7 +191,9 @@ def test_runs_that_take_turns_are_each_stored_once_whatever_was_acknowledged(tmp
     run(scenario())
 
 
-def test_of_the_runs_of_a_name_the_newest_are_remembered_and_no_more(tmp_path: Path) -> None:
+def test_remembered_runs_are_bounded(tmp_path: Path) -> None:
+    """Of a name's former runs only the newest are remembered."""
+
     async def scenario() -> None:
         async with inner(tmp_path) as one:
             for name in RUNS:
@@ -204,16 +215,16 @@ async def away(one: Inner) -> None:
 
 
 @pytest.mark.parametrize(("newer", "source"), [("", "127.0.0.2"), (OTHER, "127.0.0.1"), (OTHER, "127.0.0.2")])
-def test_an_older_agent_that_knows_no_ping_keeps_its_name_while_its_samples_come(
-    tmp_path: Path, newer: str, source: str
-) -> None:
+def test_agent_without_pings_keeps_its_name(tmp_path: Path, newer: str, source: str) -> None:
+    """An older agent that knows no ping keeps its name while its samples arrive."""
+
     async def scenario() -> None:
         async with inner(tmp_path) as one:
             old = await one.agent(run=RUNS[0])
             second = await one.caller(run=RUNS[1], instance=newer, source=source)
             await refused(second)
             await old.send(1)
-            one.server.now += 9.4  # it is silent for less than an interval and a half, and two seconds
+            one.server.tcp.clock.now += 9.4  # it is silent for less than an interval and a half, and two seconds
             await refused(await one.caller(run=RUNS[1], instance=newer, source=source))
             host = one.server.hosts.get("web-1")
             assert host
@@ -225,7 +236,9 @@ def test_an_older_agent_that_knows_no_ping_keeps_its_name_while_its_samples_come
     run(scenario())
 
 
-def test_an_older_agent_that_comes_back_is_served_at_once(tmp_path: Path) -> None:
+def test_reconnecting_agent_is_served_at_once(tmp_path: Path) -> None:
+    """An older agent that reconnects replaces its own half-open connection."""
+
     async def scenario() -> None:
         async with inner(tmp_path) as one:
             old = await one.agent(run=RUN)
@@ -236,7 +249,9 @@ def test_an_older_agent_that_comes_back_is_served_at_once(tmp_path: Path) -> Non
     run(scenario())
 
 
-def test_a_rival_that_tries_no_more_is_none_any_more(tmp_path: Path) -> None:
+def test_rivals_expire(tmp_path: Path) -> None:
+    """Rivals are bounded, and expire when they stop trying."""
+
     async def scenario() -> None:
         async with inner(tmp_path) as one:
             first = await one.agent(run=RUNS[0], instance=ONE)
@@ -249,8 +264,8 @@ def test_a_rival_that_tries_no_more_is_none_any_more(tmp_path: Path) -> None:
             assert len(host.rivals) == 100
             [shown] = await one.told(ask="hosts")
             assert len(shown["name_conflicts"]) == 10
-            one.server.now += 181
-            one.server._look_at_hosts()
+            one.server.tcp.clock.now += 181
+            one.server.services.agents.sweep()
             assert not host.rivals
 
     run(scenario())
@@ -282,9 +297,8 @@ class Agents:
 
 
 @pytest.mark.parametrize("cloned", [False, True], ids=["two computers", "a computer and its copy"])
-def test_two_agents_of_one_name_are_stored_once_and_the_second_delivers_when_the_first_is_gone(
-    running: MetricsServer, tmp_path: Path, cloned: bool
-) -> None:
+def test_second_agent_delivers_later(running: MetricsServer, tmp_path: Path, cloned: bool) -> None:
+    """A rejected agent keeps its samples and delivers them when the first is gone."""
     agents = Agents(tmp_path, running)
     first = agents.start("first")
     until(partial(has_samples, running, 4), "nothing comes")
@@ -315,9 +329,8 @@ def test_two_agents_of_one_name_are_stored_once_and_the_second_delivers_when_the
     assert "two agents are called twin: 127.0.0.1:" in running.log()
 
 
-def test_an_agent_that_was_killed_and_one_of_another_computer_with_its_name_are_measured_at_once(
-    running: MetricsServer, tmp_path: Path
-) -> None:
+def test_killed_agent_is_replaced_at_once(running: MetricsServer, tmp_path: Path) -> None:
+    """After a kill, an agent of the same name is served at once and without a conflict."""
     agents = Agents(tmp_path, running)
     for name in ("first", "first", "other"):
         wanted = samples(running) + 4
@@ -328,7 +341,8 @@ def test_an_agent_that_was_killed_and_one_of_another_computer_with_its_name_are_
     assert "two agents" not in running.log()
 
 
-def test_samples_of_a_stopped_agent_whose_connection_stands_are_not_waited_for(tmp_path: Path) -> None:
+def test_suspended_agent_is_replaced(tmp_path: Path) -> None:
+    """A suspended agent with an open connection is replaced."""
     # A silent connection is given up after four seconds otherwise, which may be before the second agent has started.
     with metrics(tmp_path, "--dead-intervals", 1000) as server:
         agents = Agents(tmp_path, server)
@@ -336,7 +350,7 @@ def test_samples_of_a_stopped_agent_whose_connection_stands_are_not_waited_for(t
         until(partial(has_samples, server, 4), "nothing comes")
         first.send_signal(signal.SIGSTOP)
         second = agents.start("second")
-        server.wait_for("outra conexão do mesmo host tomou o lugar desta, cut off")
+        server.wait_for("outra conexão do mesmo host tomou o lugar desta; connection closed")
         until(partial(has_samples, server, samples(server) + 4), "nothing comes")
         first.send_signal(signal.SIGCONT)
         until(lambda: "another agent" in agents.log("first"), "it has not noticed")
@@ -346,7 +360,8 @@ def test_samples_of_a_stopped_agent_whose_connection_stands_are_not_waited_for(t
         assert server.hosts()["twin"]["duplicates"] == 0
 
 
-def test_a_hello_with_an_instance_is_read_and_one_that_is_none_refused(running: MetricsServer) -> None:
+def test_instance_is_validated(running: MetricsServer) -> None:
+    """A hello may have an instance; an invalid one is rejected."""
     with running.agent(instance=ONE) as agent:
         agent.send(1, sample=Sample((1.0,), 1.0))
         agent.wait(1)

@@ -1,4 +1,4 @@
-"""What viewers are told of a host's past: all of it, once, in its order, whatever is written meanwhile."""
+"""History queries: every sample once and in order, whatever is written meanwhile."""
 
 import asyncio
 import json
@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from frota.cpu_metrics import chunk
-from frota.cpu_metrics.framing import Ask, Hello, Reading
-from frota.cpu_metrics.server.history import CHUNK, History, Past
+from frota.cpu_metrics.framing import Hello, Query, SampleMessage
+from frota.cpu_metrics.server.history import MAX_CHUNK_SAMPLES, History, StoredChunk
 from frota.cpu_metrics.server.hosts import Hosts
 from frota.cpu_metrics.server.responses import Responses
 from support.metrics import RUN, SAMPLE, inner, run
@@ -45,7 +45,7 @@ class Keeper:
         """Take samples of the one host."""
         host = self.hosts.greet(Hello("web-1", run, 5.0, 0))
         for number in numbers:
-            self.hosts.take(host, Reading(number, age, SAMPLE))
+            self.hosts.take(host, SampleMessage(number, age, SAMPLE))
 
     def write(self) -> None:
         """Put all that is new on disk."""
@@ -57,7 +57,7 @@ class Keeper:
         replies = Responses(self.hosts, self.folder)
         look = replies._history.chunks
 
-        def chunks(*words: Any) -> list[Past]:
+        def chunks(*words: Any) -> list[StoredChunk]:
             before()
             return look(*words)
 
@@ -65,7 +65,7 @@ class Keeper:
 
         async def ask() -> bytes:
             await replies.open()
-            return b"".join([piece async for piece in replies.to(Ask("history", "web-1", seconds))])
+            return b"".join([piece async for piece in replies.respond(Query("history", "web-1", seconds))])
 
         try:
             lines = asyncio.run(ask()).splitlines()
@@ -74,7 +74,8 @@ class Keeper:
         return [number for line in lines[:-1] for number in json.loads(line)["number"]]
 
 
-def test_nothing_is_missing_while_a_chunk_is_not_on_disk_yet(tmp_path: Path) -> None:
+def test_pending_chunk_is_in_the_history(tmp_path: Path) -> None:
+    """Samples of a chunk that is not on disk yet are part of the history."""
     keeper = Keeper(tmp_path)
     keeper.take(*range(1, 100))
     keeper.write()
@@ -87,7 +88,8 @@ def test_nothing_is_missing_while_a_chunk_is_not_on_disk_yet(tmp_path: Path) -> 
     assert keeper.told() == list(range(1, 300))
 
 
-def test_nothing_is_told_twice_when_a_chunk_gets_to_the_disk_meanwhile(tmp_path: Path) -> None:
+def test_commit_during_a_query_duplicates_nothing(tmp_path: Path) -> None:
+    """A chunk that is written during a query is sent once."""
     keeper = Keeper(tmp_path)
     keeper.take(*range(1, 100))
     keeper.write()
@@ -95,14 +97,16 @@ def test_nothing_is_told_twice_when_a_chunk_gets_to_the_disk_meanwhile(tmp_path:
     assert keeper.told(before=keeper.write) == list(range(1, 300))
 
 
-def test_a_history_of_many_chunks_is_told_whole(tmp_path: Path) -> None:
+def test_history_of_many_chunks(tmp_path: Path) -> None:
+    """A history of many chunks is sent completely and in order."""
     keeper = Keeper(tmp_path)
     keeper.take(*range(1, 5000))
     keeper.write()
     assert keeper.told() == list(range(1, 5000))
 
 
-def test_short_chunks_of_many_runs_do_not_throw_out_what_is_within_the_bound(tmp_path: Path) -> None:
+def test_retention_counts_samples_not_chunks(tmp_path: Path) -> None:
+    """Many short chunks do not shorten the history below its limit."""
     keeper = Keeper(tmp_path, most=500)
     keeper.take(*range(1, 1000))
     keeper.write()
@@ -111,11 +115,12 @@ def test_short_chunks_of_many_runs_do_not_throw_out_what_is_within_the_bound(tmp
         keeper.write()
     told = keeper.told()
     assert told[-100:] == [1] * 100
-    assert 500 <= len(told) <= 500 + 2 * CHUNK
+    assert 500 <= len(told) <= 500 + 2 * MAX_CHUNK_SAMPLES
     assert told[:-100] == list(range(told[0], 1000))
 
 
-def test_a_file_of_an_older_version_is_told_and_bounded_as_it_was(tmp_path: Path) -> None:
+def test_older_file_is_read_and_trimmed(tmp_path: Path) -> None:
+    """The file of an older release is read, and trimmed to the limit."""
     samples = [chunk.pack(1e9 + number, number, SAMPLE) for number in range(1, 301)]
     with closing(sqlite3.connect(tmp_path / "history.sqlite")) as table, table:
         for statement in OLD:
@@ -132,13 +137,12 @@ def test_a_file_of_an_older_version_is_told_and_bounded_as_it_was(tmp_path: Path
     keeper.write()
     told = keeper.told()
     assert told == list(range(told[0], 401))
-    assert 200 <= len(told) <= 200 + 2 * CHUNK
+    assert 200 <= len(told) <= 200 + 2 * MAX_CHUNK_SAMPLES
 
 
 @pytest.mark.parametrize("step", [-5 * 3600, 21 * 86400])
-def test_after_the_clock_was_set_all_samples_are_told_in_their_order_and_bounded(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: float
-) -> None:
+def test_history_survives_clock_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: float) -> None:
+    """After clock changes all samples are sent in their order, within the limit."""
     keeper, real, ahead = Keeper(tmp_path, most=500), __import__("time").time, [0.0]
     monkeypatch.setattr("time.time", lambda: real() + ahead[0])
     keeper.take(*range(1, 100))
@@ -155,15 +159,17 @@ def test_after_the_clock_was_set_all_samples_are_told_in_their_order_and_bounded
     keeper.write()
     told = keeper.told()
     assert told == list(range(told[0], 2000))
-    assert len(told) <= 500 + 2 * CHUNK
+    assert len(told) <= 500 + 2 * MAX_CHUNK_SAMPLES
 
 
-def test_what_was_last_known_of_a_host_that_is_away_is_known_after_a_restart(tmp_path: Path) -> None:
+def test_restart_keeps_the_latest_sample(tmp_path: Path) -> None:
+    """The latest sample and means of a disconnected host survive a restart."""
+
     async def scenario() -> None:
         async with inner(tmp_path) as one:
             host = one.server.hosts.greet(Hello("web-1", RUN, 5.0, 0))
             for number in range(1, 60):
-                one.server.hosts.take(host, Reading(number, 0.0, SAMPLE._replace(mean=float(number))))
+                one.server.hosts.take(host, SampleMessage(number, 0.0, SAMPLE._replace(mean=float(number))))
             assert host.tail == []
             [before] = await one.told(ask="hosts")
             assert before["sample"]["mean"] == 59

@@ -1,4 +1,4 @@
-"""The metrics' server, as agents and viewers meet it."""
+"""The metrics' server as a process, with agents and viewers."""
 
 import json
 import signal
@@ -13,7 +13,8 @@ from support import PATIENCE, read_all, until
 from support.metrics import RUN, SAMPLE, TEXT, MetricsServer, metrics
 
 
-def test_a_native_sample_is_acknowledged_and_shown_as_it_was_measured(running: MetricsServer) -> None:
+def test_native_sample_is_acknowledged(running: MetricsServer) -> None:
+    """A native sample is acknowledged and shown as it was measured."""
     with running.agent() as agent:
         assert agent.last == 0
         agent.send(1)
@@ -27,7 +28,8 @@ def test_a_native_sample_is_acknowledged_and_shown_as_it_was_measured(running: M
     }
 
 
-def test_an_original_agent_is_known_by_its_address_and_gets_no_answer(running: MetricsServer) -> None:
+def test_legacy_agent_gets_no_answer(running: MetricsServer) -> None:
+    """A legacy agent is known by its address and receives nothing."""
     with running.connect() as agent:
         agent.sendall(TEXT)
         host = until(lambda: running.hosts().get("127.0.0.1"), "the host is not there")
@@ -50,15 +52,15 @@ def test_an_original_agent_is_known_by_its_address_and_gets_no_answer(running: M
     ],
     ids=["two in one packet", "split", "byte by byte", "200 cores", "binary before", "noise between"],
 )
-def test_original_messages_are_told_apart_however_they_arrive(
-    running: MetricsServer, pieces: list[bytes], count: int
-) -> None:
+def test_legacy_messages_in_any_packets(running: MetricsServer, pieces: list[bytes], count: int) -> None:
+    """Legacy messages are separated in whichever packets they arrive."""
     with running.connect() as agent:
         agent.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        agent.sendall(TEXT)  # so that what follows is an original agent's, whatever it is
+        agent.sendall(TEXT)  # makes it a legacy agent, whatever follows
         for piece in pieces:
             agent.sendall(piece)
-        until(lambda: running.hosts().get("127.0.0.1", {}).get("samples") == 1 + count, "not as many samples")
+        until(lambda: running.hosts().get("127.0.0.1", {}).get("samples", 0) > count, "not as many samples")
+        assert running.hosts()["127.0.0.1"]["samples"] == 1 + count
 
 
 @pytest.mark.parametrize(
@@ -76,9 +78,8 @@ def test_original_messages_are_told_apart_however_they_arrive(
         (b"{" + b"x" * 70_000, "longa demais"),
     ],
 )
-def test_what_is_no_message_is_answered_with_the_reason_and_costs_the_connection(
-    running: MetricsServer, data: bytes, reason: str
-) -> None:
+def test_malformed_message_ends_the_connection(running: MetricsServer, data: bytes, reason: str) -> None:
+    """A malformed message is answered with the reason, ends its connection, and no other."""
     with running.agent() as bystander:
         answer = json.loads(running.ask(data))
         assert reason in answer["error"]
@@ -94,7 +95,8 @@ def test_what_is_no_message_is_answered_with_the_reason_and_costs_the_connection
         {"age": -1}, {"disk": {"total": 2**64, "used": 0, "read": 0, "write": 0}}, {"own": {"cpu": "x", "memory": 1}},
     ],
 )  # fmt: skip
-def test_a_sample_with_wrong_figures_is_refused(running: MetricsServer, change: dict[str, Any]) -> None:
+def test_invalid_sample_is_rejected(running: MetricsServer, change: dict[str, Any]) -> None:
+    """A sample with a value out of range or of the wrong type is rejected."""
     with running.agent() as agent:
         sample = json.loads(SAMPLE.native(1, 0.0)) | change
         agent.connection.sendall(json.dumps(sample).encode() + b"\n")
@@ -102,9 +104,10 @@ def test_a_sample_with_wrong_figures_is_refused(running: MetricsServer, change: 
     assert running.hosts()["web-1"]["samples"] == 0
 
 
-def test_numbers_that_are_left_out_are_missing_and_those_that_come_again_are_counted_once(
+def test_gaps_and_duplicates_are_counted(
     running: MetricsServer,
 ) -> None:
+    """Missing numbers are counted as gaps; repeated ones are stored once."""
     with running.agent() as agent:
         agent.send(1, 2, 5, 3, 5, 6)
         agent.wait(6)
@@ -113,7 +116,8 @@ def test_numbers_that_are_left_out_are_missing_and_those_that_come_again_are_cou
     assert running.numbers("web-1") == [1, 2, 5, 6]
 
 
-def test_what_is_acknowledged_survives_a_kill_and_the_rest_is_sent_again(running: MetricsServer) -> None:
+def test_kill_loses_no_acknowledged_sample(running: MetricsServer) -> None:
+    """Acknowledged samples survive a kill; an agent sends the others again."""
     agent = running.agent()
     agent.send(*range(1, 201))
     agent.wait(200)
@@ -130,7 +134,8 @@ def test_what_is_acknowledged_survives_a_kill_and_the_rest_is_sent_again(running
     assert host["state"] == "away"
 
 
-def test_history_is_bounded_oldest_first_out(tmp_path: Path) -> None:
+def test_history_is_trimmed(tmp_path: Path) -> None:
+    """The history of a host keeps its newest CPU_HISTORY_SAMPLES samples."""
     with metrics(tmp_path, "--history-samples", 120, "--samples-per-second", 10_000) as server, server.agent() as agent:
         agent.send(*range(1, 2001))
         agent.wait(2000)
@@ -139,7 +144,8 @@ def test_history_is_bounded_oldest_first_out(tmp_path: Path) -> None:
         assert 120 <= len(numbers) <= 240
 
 
-def test_history_goes_as_far_back_as_is_asked(running: MetricsServer) -> None:
+def test_history_respects_the_time_span(running: MetricsServer) -> None:
+    """A query for some seconds gets the samples of those seconds."""
     with running.agent() as agent:
         for number in range(1, 101):
             agent.send(number, age=1000.0 - 10 * number)
@@ -150,7 +156,8 @@ def test_history_goes_as_far_back_as_is_asked(running: MetricsServer) -> None:
     assert lines[-1]["cpu"][-1] == [37.3, 31.5, 0.0]
 
 
-def test_the_servers_clock_says_when_a_late_sample_was_taken(running: MetricsServer) -> None:
+def test_late_sample_is_dated_by_its_age(running: MetricsServer) -> None:
+    """A late sample is dated by its age and the server's clock."""
     with running.agent() as agent:
         agent.send(1, age=3600.0)
         agent.wait(1)
@@ -158,7 +165,8 @@ def test_the_servers_clock_says_when_a_late_sample_was_taken(running: MetricsSer
     assert 3590 < time.time() - taken < 3600 + PATIENCE
 
 
-def test_a_host_from_which_nothing_comes_is_stale_then_its_connection_is_given_up(tmp_path: Path) -> None:
+def test_silent_host_is_stale_then_away(tmp_path: Path) -> None:
+    """A silent host becomes stale; later its connection is closed."""
     with (
         metrics(tmp_path, "--stale-intervals", 2, "--dead-intervals", 20) as server,
         server.agent(interval=0.2) as agent,
@@ -168,10 +176,11 @@ def test_a_host_from_which_nothing_comes_is_stale_then_its_connection_is_given_u
         agent.send(2)
         until(lambda: server.hosts()["web-1"]["state"] == "connected", "it is still stale")
         until(lambda: server.hosts()["web-1"]["state"] == "away", "it is still connected")
-        server.wait_for("nothing has come for . s, cut off")
+        assert "sent nothing for 4 s; connection closed" in server.log()
 
 
-def test_an_agent_that_floods_is_read_slowly_while_others_are_served(tmp_path: Path) -> None:
+def test_flooding_agent_is_rate_limited(tmp_path: Path) -> None:
+    """A flooding agent is read at the rate limit while others are served."""
     with (
         metrics(tmp_path, "--samples-per-second", 50) as server,
         server.agent("flood") as flood,
@@ -187,11 +196,12 @@ def test_an_agent_that_floods_is_read_slowly_while_others_are_served(tmp_path: P
         assert sent > 50 * len(SAMPLE.native(1, 0.0))
         assert 0 < hosts["flood"]["samples"] < 20_000
         assert hosts["calm"]["samples"] == 5
-        server.wait_for("sends more samples a second than it may")
+        server.wait_for("exceeds the rate limit of samples")
         assert server.metrics()["frota_cpu_server_hasty_total"] >= 1
 
 
-def test_prometheus_gets_every_figure_of_every_host(running: MetricsServer) -> None:
+def test_metrics_of_every_host(running: MetricsServer) -> None:
+    """GET /metrics has the metrics of every host."""
     with running.agent() as agent:
         agent.send(1, 3)
         agent.wait(3)
@@ -206,12 +216,14 @@ def test_prometheus_gets_every_figure_of_every_host(running: MetricsServer) -> N
     assert found["frota_cpu_server_hosts_connected"] == 1
 
 
-def test_other_paths_and_requests_that_are_none_get_an_answer_of_http(running: MetricsServer) -> None:
+def test_other_http_requests(running: MetricsServer) -> None:
+    """Other paths get 404, malformed requests 400."""
     assert running.ask(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").startswith(b"HTTP/1.1 404")
     assert running.ask(b"GET / HTTP/9.9\r\nHost\r\n\r\n").startswith(b"HTTP/1.1 400")
 
 
-def test_more_connections_and_hosts_than_may_be_are_refused_with_the_reason(tmp_path: Path) -> None:
+def test_limits_of_connections_and_hosts(tmp_path: Path) -> None:
+    """Connections and hosts above their limits are rejected with the reason."""
     with metrics(tmp_path, "--max-hosts", 1, "--max-connections", 2) as server, server.agent() as agent:
         with server.connect() as other, other.makefile("rb") as lines:
             other.sendall(b'{"frota": 1, "hello": {"host": "b", "run": "%b", "interval": 5}}\n' % RUN.encode())
@@ -223,7 +235,8 @@ def test_more_connections_and_hosts_than_may_be_are_refused_with_the_reason(tmp_
         agent.wait(1)
 
 
-def test_a_reload_takes_what_may_change_live(tmp_path: Path) -> None:
+def test_reload_applies_live_settings(tmp_path: Path) -> None:
+    """SIGHUP applies the settings that may change live."""
     env = tmp_path / "env"
     env.write_text("CPU_THRESHOLDS=cpu:90:75\n", encoding="utf-8")
     with metrics(tmp_path, "--env-file", env, "--threshold-samples", 1) as server, server.agent() as agent:
@@ -231,10 +244,11 @@ def test_a_reload_takes_what_may_change_live(tmp_path: Path) -> None:
         server.process.send_signal(signal.SIGHUP)
         server.wait_for("configuration reloaded")
         agent.send(1)
-        server.wait_for("web-1: cpu is at 22.9 %")
+        assert server.wait_for("web-1: cpu is at 22.9 %")
 
 
-def test_a_stop_puts_on_disk_and_acknowledges_what_came(tmp_path: Path) -> None:
+def test_stop_writes_and_acknowledges(tmp_path: Path) -> None:
+    """SIGTERM writes and acknowledges what was received."""
     server = MetricsServer(tmp_path, "--commit-seconds", 10)
     connection = server.connect()
     connection.sendall(b'{"frota": 1, "hello": {"host": "a", "run": "%b", "interval": 5}}\n' % RUN.encode())
@@ -248,7 +262,8 @@ def test_a_stop_puts_on_disk_and_acknowledges_what_came(tmp_path: Path) -> None:
     assert server.stop() == 0
 
 
-def test_a_history_that_cannot_be_opened_is_told_with_what_to_do(tmp_path: Path) -> None:
+def test_unreadable_history_is_reported(tmp_path: Path) -> None:
+    """A history that cannot be opened is reported with what to do."""
     (tmp_path / "state").mkdir()
     (tmp_path / "state" / "history.sqlite").write_text("this is no database, and never was one " * 30, encoding="utf-8")
     with pytest.raises(AssertionError, match=r"history.sqlite: file is not a database; repair the file, or remove it"):

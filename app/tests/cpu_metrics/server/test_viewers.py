@@ -1,17 +1,14 @@
-"""Viewers that read slowly, or not at all: they cost little, and cut nobody else off."""
+"""Viewers that read slowly or not at all cost little and affect nobody else."""
 
 import asyncio
 import json
 import socket
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import pytest
-
-from frota.cpu_metrics.framing import Ask, Reading
-from frota.cpu_metrics.server import connection
-from frota.cpu_metrics.server import server as metrics_server
+from frota.cpu_metrics.framing import Query, SampleMessage
+from frota.cpu_metrics.server import responses
 from support import PATIENCE
 from support.metrics import SAMPLE, Inner, inner, run
 
@@ -20,9 +17,9 @@ ASK = b'{"frota": 1, "ask": "history", "host": "many", "seconds": 1e9}\n'
 
 def many(one: Inner, samples: int = 150) -> None:
     """Have a host whose history no kernel keeps for who does not read."""
-    host = one.server.hosts.known("many", "original", 5.0)
+    host = one.server.hosts.get_or_create("many", "original", 5.0)
     for _ in range(samples):
-        one.server.hosts.take(host, Reading(0, 0.0, SAMPLE._replace(cpu=(12.3,) * 4000)))
+        one.server.hosts.take(host, SampleMessage(0, 0.0, SAMPLE._replace(cpu=(12.3,) * 4000)))
 
 
 async def viewer(one: Inner) -> socket.socket:
@@ -36,71 +33,49 @@ async def viewer(one: Inner) -> socket.socket:
     return connection
 
 
-def test_a_viewer_that_takes_nothing_of_its_answer_is_cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(connection, "_TAKES_SECONDS", 0.05)
+def test_viewer_that_does_not_read_is_aborted(tmp_path: Path) -> None:
+    """A viewer that reads nothing of a response within the unread timeout is disconnected; others are served."""
 
     async def scenario() -> None:
         async with inner(tmp_path) as one:
             many(one)
+            one.server.tcp.configure(replace(one.server.tcp.limits, unread_timeout_s=0.05))
             with await viewer(one):
-                await one.until(lambda: one.server.event_log.cut_total == 1)
-                await one.until(lambda: not one.server._connections)
-            monkeypatch.undo()
+                await one.until(lambda: not one.server.tcp.connections)
+            assert one.server.event_log.aborted_total == 1
+            one.server.tcp.configure(replace(one.server.tcp.limits, unread_timeout_s=PATIENCE))
             assert len(await one.numbers("many")) == 150
 
     run(scenario())
 
 
-class Shrinking:
-    """A transport of whose buffer a little has been taken whenever somebody looks."""
-
-    def __init__(self, transport: Any) -> None:
-        self._transport, self.looks = transport, 0
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._transport, name)
-
-    def get_write_buffer_size(self) -> int:
-        self.looks += 1
-        return (1 << 30) - self.looks
-
-
-def test_a_viewer_that_takes_little_at_a_time_gets_all_of_its_answer(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(connection, "_TAKES_SECONDS", 0.001)
-    made = connection.Connection.connection_made
-    transports: list[Shrinking] = []
-
-    def slowly(self: connection.Connection, transport: asyncio.BaseTransport) -> None:
-        made(self, transport)
-        transports.append(Shrinking(transport))
-        self._transport = transports[0]  # type: ignore[assignment]
-
-    monkeypatch.setattr(connection.Connection, "connection_made", slowly)
+def test_slow_viewer_gets_the_whole_response(tmp_path: Path) -> None:
+    """A viewer that reads little by little is not disconnected, and gets all samples."""
 
     async def scenario() -> None:
         async with inner(tmp_path) as one:
             many(one)
             with await viewer(one) as slow:
-                await one.until(lambda: transports and transports[0].looks > 5)
                 data = b""
                 async with asyncio.timeout(PATIENCE):
                     while not data.endswith(b'"end":true}\n'):
-                        piece = await asyncio.get_running_loop().sock_recv(slow, 1 << 20)
-                        assert piece
-                        data += piece
+                        chunk = await asyncio.get_running_loop().sock_recv(slow, 1 << 16)
+                        assert chunk
+                        data += chunk
+                        one.server.tcp.sweep()
             assert sum(len(json.loads(line).get("number", ())) for line in data.splitlines()) == 150
 
     run(scenario())
 
 
-def test_only_a_few_answers_are_made_at_a_time(tmp_path: Path) -> None:
+def test_concurrent_responses_are_limited(tmp_path: Path) -> None:
+    """Of many queries at once only a few are answered at a time, and all are answered in the end."""
+
     async def scenario() -> None:
         async with inner(tmp_path) as one:
             go, making, most = asyncio.Event(), 0, 0
 
-            async def answer(_: Ask) -> AsyncIterator[bytes]:
+            async def answer(_: Query) -> AsyncIterator[bytes]:
                 nonlocal making, most
                 making += 1
                 most = max(most, making)
@@ -108,11 +83,11 @@ def test_only_a_few_answers_are_made_at_a_time(tmp_path: Path) -> None:
                 yield b'{"end": true}\n'
                 making -= 1
 
-            one.server.replies.to = answer  # type: ignore[method-assign,assignment]
+            one.server.services.responses.respond = answer  # type: ignore[method-assign,assignment]
             asked = [asyncio.ensure_future(one.told(ask="hosts")) for _ in range(30)]
-            await one.until(lambda: len(one.server._viewers) == 30)
+            await one.until(lambda: len(one.server.services.tasks) == 30)
             go.set()
             await asyncio.gather(*asked)
-            assert most == metrics_server._ANSWERS
+            assert most == responses._MAX_CONCURRENT
 
     run(scenario())

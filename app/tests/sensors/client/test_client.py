@@ -1,4 +1,4 @@
-"""The client against servers of both kinds."""
+"""The client with native and legacy servers."""
 
 import asyncio
 import re
@@ -17,8 +17,8 @@ from frota.sensors.settings import ClientSettings
 from support import ANSWER, PATIENCE, frota, server
 
 
-class Original(threading.Thread):
-    """A server as the original is: whatever one recv returns is a reading, the answer has no newline."""
+class LegacyServer(threading.Thread):
+    """A legacy server: whatever one recv returns is a reading, and the answer has no newline."""
 
     def __init__(self) -> None:
         super().__init__(daemon=True)
@@ -40,8 +40,8 @@ class Original(threading.Thread):
 
 
 @pytest.fixture
-def original() -> Iterator[Original]:
-    one = Original()
+def legacy_server() -> Iterator[LegacyServer]:
+    one = LegacyServer()
     yield one
     one.listener.close()
 
@@ -54,42 +54,43 @@ def simulate(folder: Path, port: int, *flags: object, kind: str = "temperature")
     return process.returncode, log.decode()
 
 
-def test_an_original_server_is_recognised_and_gets_pure_readings_one_at_a_time(
-    tmp_path: Path, original: Original
-) -> None:
-    status, log = simulate(tmp_path, original.port, "--count", 5)
+def test_legacy_server_is_recognised(tmp_path: Path, legacy_server: LegacyServer) -> None:
+    """A legacy server is recognised and gets one reading at a time, without newlines."""
+    status, log = simulate(tmp_path, legacy_server.port, "--count", 5)
     assert status == 0
-    assert original.received[0].endswith("°C\n")
-    assert all(re.fullmatch(r"Sensor1 - Temperatura: 2\d\.\d{1,2}°C", text) for text in original.received[1:])
-    assert len(original.received) == 5
-    for text in ("Conectado ao servidor.", f"Enviado: {original.received[1]}", f"Resposta: {ANSWER.decode()}"):
+    assert legacy_server.received[0].endswith("°C\n")
+    assert all(re.fullmatch(r"Sensor1 - Temperatura: 2\d\.\d{1,2}°C", text) for text in legacy_server.received[1:])
+    assert len(legacy_server.received) == 5
+    for text in ("Conectado ao servidor.", f"Enviado: {legacy_server.received[1]}", f"Resposta: {ANSWER.decode()}"):
         assert text in log
 
 
-def test_the_original_protocol_never_sends_a_newline(tmp_path: Path, original: Original) -> None:
-    status, _ = simulate(tmp_path, original.port, "--count", 3, "--protocol", "original", kind="humidity")
+def test_legacy_protocol_sends_no_newline(tmp_path: Path, legacy_server: LegacyServer) -> None:
+    """With SENSORS_PROTOCOL=original the client never sends a newline."""
+    status, _ = simulate(tmp_path, legacy_server.port, "--count", 3, "--protocol", "original", kind="humidity")
     assert status == 0
-    assert len(original.received) == 3
-    assert all(re.fullmatch(r"Sensor2 - Umidade: [4-7]\d\.\d{1,2}%", text) for text in original.received)
+    assert len(legacy_server.received) == 3
+    assert all(re.fullmatch(r"Sensor2 - Umidade: [4-7]\d\.\d{1,2}%", text) for text in legacy_server.received)
 
 
-def test_a_native_server_is_recognised_by_the_first_answer_and_greeted_at_once_the_next_time(tmp_path: Path) -> None:
+def test_native_server_is_remembered(tmp_path: Path) -> None:
+    """A native server is recognised by its first answer, and greeted at once the next time."""
     with server(tmp_path) as running:
         assert simulate(tmp_path, running.port, "--count", 3)[0] == 0
         assert simulate(tmp_path, running.port, "--count", 2)[0] == 0
         assert [one.get("number") for one in running.kept()] == [None, 2, 3, 4, 5]
 
 
-def test_a_client_that_learnt_native_finds_out_when_the_server_has_become_an_original(
-    tmp_path: Path, original: Original
-) -> None:
+def test_server_that_became_legacy_is_noticed(tmp_path: Path, legacy_server: LegacyServer) -> None:
+    """A client that knows a native server notices when a legacy one answers."""
     with server(tmp_path) as running:
         assert simulate(tmp_path, running.port, "--count", 1)[0] == 0
-    assert simulate(tmp_path, original.port, "--count", 2)[0] == 0
-    assert [text for text in original.received if text.startswith("Sensor1")] == original.received[1:]
+    assert simulate(tmp_path, legacy_server.port, "--count", 2)[0] == 0
+    assert [text for text in legacy_server.received if text.startswith("Sensor1")] == legacy_server.received[1:]
 
 
-def test_a_kind_of_ones_own_needs_no_code(tmp_path: Path) -> None:
+def test_custom_kind(tmp_path: Path) -> None:
+    """A kind that is not built in is described by settings alone."""
     own = ("--sensor", "Pátio 2", "--label", "Pressão", "--unit", "hPa", "--low", 990, "--high", 1030)
     with server(tmp_path) as running:
         assert simulate(tmp_path, running.port, "--count", 2, *own, kind="pressure")[0] == 0
@@ -102,23 +103,23 @@ def test_a_kind_of_ones_own_needs_no_code(tmp_path: Path) -> None:
     ("flags", "reason"),
     [
         ((), "SENSORS_SENSOR is not set"),
-        (("--sensor", "S", "--label", "L", "--unit", "5"), "would be no valid reading"),
+        (("--sensor", "S", "--label", "L", "--unit", "5"), "would not be a valid reading"),
         (("--sensor", "S", "--label", "L", "--unit", "m", "--low", 2, "--high", 1), "must not be above SENSORS_HIGH"),
     ],
 )
-def test_a_kind_that_is_not_described_well_is_refused_with_the_reason(
-    tmp_path: Path, flags: tuple[object, ...], reason: str
-) -> None:
+def test_invalid_kind_is_rejected(tmp_path: Path, flags: tuple[object, ...], reason: str) -> None:
+    """Settings that make no valid reading are rejected with the reason."""
     status, log = simulate(tmp_path, 1, *flags, kind="other")
     assert status == 78
     assert reason in log
 
 
-def test_a_second_client_in_the_same_folder_is_refused(tmp_path: Path, original: Original) -> None:
-    first = frota("sensors", "simulate", "humidity", "--port", original.port, "--state-dir", tmp_path, stderr=-1)
+def test_folder_belongs_to_one_client(tmp_path: Path, legacy_server: LegacyServer) -> None:
+    """A second client on the same state folder is rejected."""
+    first = frota("sensors", "simulate", "humidity", "--port", legacy_server.port, "--state-dir", tmp_path, stderr=-1)
     assert first.stderr
     assert first.stderr.readline()
-    second = frota("sensors", "simulate", "humidity", "--port", original.port, "--state-dir", tmp_path, stderr=-1)
+    second = frota("sensors", "simulate", "humidity", "--port", legacy_server.port, "--state-dir", tmp_path, stderr=-1)
     assert b"in use by process" in second.communicate(timeout=PATIENCE)[1]
     assert second.returncode == 1
     first.terminate()
@@ -126,7 +127,8 @@ def test_a_second_client_in_the_same_folder_is_refused(tmp_path: Path, original:
     assert first.returncode == 0
 
 
-def test_what_is_longer_than_any_answer_is_not_waited_for_the_end_of(tmp_path: Path) -> None:
+def test_oversized_answer_is_rejected(tmp_path: Path) -> None:
+    """An answer above the limit ends the connection."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         flags = (
             "--port",
@@ -152,7 +154,8 @@ def test_what_is_longer_than_any_answer_is_not_waited_for_the_end_of(tmp_path: P
     assert b"readings wait" in log
 
 
-def test_a_count_is_reached_although_the_last_answer_is_lost(tmp_path: Path) -> None:
+def test_count_is_reached_after_a_lost_answer(tmp_path: Path) -> None:
+    """--count is reached although the last answer was lost."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         flags = ("--port", listener.getsockname()[1], "--state-dir", tmp_path, "--count", 1, "--protocol", "native")
         process = frota("sensors", "simulate", "temperature", *flags, stderr=-1)
@@ -168,7 +171,8 @@ def test_a_count_is_reached_although_the_last_answer_is_lost(tmp_path: Path) -> 
     assert process.returncode == 0
 
 
-def test_a_server_that_has_no_room_for_a_client_that_numbers_is_not_taken_for_another_kind(tmp_path: Path) -> None:
+def test_full_server_is_still_native(tmp_path: Path) -> None:
+    """A native server that rejects a connection is not taken for a legacy one."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         flags = ("--port", listener.getsockname()[1], "--state-dir", tmp_path, "--count", 2, "--interval", 0.01)
         process = frota("sensors", "simulate", "temperature", *flags, "--protocol", "auto", stderr=-1)
@@ -188,10 +192,10 @@ def test_a_server_that_has_no_room_for_a_client_that_numbers_is_not_taken_for_an
 
 @pytest.mark.parametrize("protocol", ["original", "auto"])
 @pytest.mark.parametrize("words", ["Erro: disco cheio, leitura não gravada, tente mais tarde", "Tente depois."])
-def test_an_error_without_a_newline_is_shown_and_the_reading_sent_again(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], protocol: str, words: str
+def test_error_without_newline_is_retried(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], protocol: str, words: str
 ) -> None:
-    monkeypatch.setattr(delivery, "_GRACE_SECONDS", 0.01)
+    """An error without a newline is logged, and the reading is sent again."""
     answers, received = [words.encode(), ANSWER], []
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -219,10 +223,8 @@ def test_an_error_without_a_newline_is_shown_and_the_reading_sent_again(
     assert f"Resposta: {words}\n" in capfd.readouterr().err
 
 
-def test_an_answer_that_comes_in_two_halves_with_a_pause_between_them_is_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(delivery, "_GRACE_SECONDS", 0.01)
+def test_answer_in_two_packets(tmp_path: Path) -> None:
+    """An answer in two packets with a pause between them is one answer."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil("°C".encode())
@@ -238,8 +240,8 @@ def test_an_answer_that_comes_in_two_halves_with_a_pause_between_them_is_one(
         host, port = server.sockets[0].getsockname()
         config = ClientSettings(host, port, "original", sensor="S", label="L", unit="°C", answer_timeout=PATIENCE)
         spool, delivered = Spool(tmp_path, 9), asyncio.Event()
-        spool.add("S - L: 5°C")
-        delivering = asyncio.create_task(delivery.Delivery(config, spool, asyncio.Event(), delivered.set).run())
+        spool.append("S - L: 5°C")
+        delivering = asyncio.create_task(delivery.Delivery(config, spool, asyncio.Event(), delivered.set, 0.01).run())
         done = asyncio.create_task(delivered.wait())
         await asyncio.wait((delivering, done), return_when=asyncio.FIRST_COMPLETED, timeout=PATIENCE)
         assert not delivering.done()

@@ -1,4 +1,4 @@
-"""Connections in one process with their server, packet by packet, with a disk that waits when it is told to."""
+"""Connections in one process with their server, packet by packet, with a disk that can be made to wait."""
 
 import asyncio
 from collections.abc import Sequence
@@ -8,8 +8,8 @@ from uuid import uuid4
 import pytest
 
 from frota.logs import log
+from frota.net.tcp_server import TcpConnection
 from frota.sensors.messages import Parts
-from frota.sensors.server.connection import Connection
 from frota.sensors.server.server import SensorServer
 from support import ANSWER, LINE, READING, Disk, serving
 
@@ -41,20 +41,20 @@ class Wire(asyncio.Transport):
         pass
 
 
-def connect(server: SensorServer) -> tuple[Connection, Wire]:
-    connection, wire = Connection(server), Wire()
+def connect(server: SensorServer) -> tuple[TcpConnection, Wire]:
+    connection, wire = server.tcp.connection(), Wire()
     connection.connection_made(wire)
     return connection, wire
 
 
-def end(*connections: Connection) -> None:
+def end(*connections: TcpConnection) -> None:
     for connection in connections:
         connection.connection_lost(None)
 
 
-def test_all_are_held_back_while_the_disk_stands_still_although_one_does_not_wait_for_answers(
-    tmp_path: Path, disk: Disk
-) -> None:
+def test_slow_disk_pauses_all_connections(tmp_path: Path, disk: Disk) -> None:
+    """While the disk is slow, reading pauses on all connections, new ones included."""
+
     async def send() -> None:
         async with serving(tmp_path, max_backlog_bytes=65536) as (server, _):
             (connection, wire), (other, others) = connect(server), connect(server)
@@ -77,8 +77,10 @@ def test_all_are_held_back_while_the_disk_stands_still_although_one_does_not_wai
     asyncio.run(send())
 
 
-def test_a_connection_that_a_newer_one_of_its_client_replaces_stores_nothing_more(tmp_path: Path, disk: Disk) -> None:
-    hello = f"frota hello {uuid4()}\n".encode()
+def test_replaced_connection_stores_nothing(tmp_path: Path, disk: Disk) -> None:
+    """A connection that the same client has replaced stores nothing more."""
+    client = uuid4()
+    hello = f"frota hello {client}\n".encode()
 
     async def send() -> None:
         async with serving(tmp_path, max_backlog_bytes=65536) as (server, _):
@@ -93,7 +95,7 @@ def test_a_connection_that_a_newer_one_of_its_client_replaces_stores_nothing_mor
             newer.data_received(LINE)
             await server.wal.drain()
             assert wire.sent.startswith(b"frota numbered 0\n")
-            assert server.wal.last_sequence(next(iter(server._clients))) == 1
+            assert server.wal.last_sequence(client.bytes) == 1
             end(older, newer)
 
     asyncio.run(send())
@@ -101,20 +103,22 @@ def test_a_connection_that_a_newer_one_of_its_client_replaces_stores_nothing_mor
     assert kept == [1]
 
 
-def test_a_mistake_of_ours_over_one_reading_costs_no_other_connection_its_answer(
+def test_internal_error_is_confined(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    """An internal error over one reading costs no other connection its answer."""
+
     async def send() -> None:
         async with serving(tmp_path) as (server, _):
             pairs = [connect(server) for _ in range(5)]
-            check = server.watch.check
+            check = server.monitor.check
 
             def broken(found: Sequence[Parts], now: float) -> list[int]:
                 if any(parts[0] == "Poison" for parts in found):
                     raise ValueError("a mistake")
                 return check(found, now)
 
-            monkeypatch.setattr(server.watch, "check", broken)
+            monkeypatch.setattr(server.monitor, "check", broken)
             for number, (connection, _) in enumerate(pairs):
                 connection.data_received(b"Poison - Umidade: 5%" if number == 2 else READING)
             await asyncio.sleep(0)

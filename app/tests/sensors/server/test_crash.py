@@ -1,4 +1,4 @@
-"""Whatever ends the server, every acknowledged reading is there, and those of our own client exactly once."""
+"""Kills and stops: no acknowledged reading is lost, and those of a native client are stored exactly once."""
 
 import os
 import socket
@@ -15,7 +15,7 @@ from support import ANSWER, PATIENCE, Server, frota, reserved_port
 
 
 class Load(threading.Thread):
-    """An original client in lock-step, each reading unlike all others; `acknowledged` are those with an answer."""
+    """A legacy client whose readings all differ; `acknowledged` are those with an answer."""
 
     def __init__(self, name: int, port: int, again: bool = False) -> None:
         super().__init__(daemon=True)
@@ -67,9 +67,8 @@ def assert_all_kept(server: Server, loads: list[Load], no_more: bool = False) ->
 
 
 @pytest.mark.parametrize("end", ["kill", "stop"])
-def test_what_was_acknowledged_is_there_after_the_end_and_a_stop_leaves_nothing_unanswered(
-    tmp_path: Path, end: str
-) -> None:
+def test_acknowledged_readings_survive(tmp_path: Path, end: str) -> None:
+    """Acknowledged readings survive a kill; a stop leaves none without an answer."""
     server = Server(tmp_path)
     loads = under_load(server)
     if end == "kill":
@@ -82,7 +81,8 @@ def test_what_was_acknowledged_is_there_after_the_end_and_a_stop_leaves_nothing_
     assert server.stop() == 0
 
 
-def test_a_restart_with_systemds_socket_refuses_no_connection_and_loses_nothing(tmp_path: Path) -> None:
+def test_restart_with_socket_activation(tmp_path: Path) -> None:
+    """A restart with systemd's socket refuses no connection and loses nothing."""
     with socket.create_server(("127.0.0.1", 0), backlog=1024) as listener:
         port = listener.getsockname()[1]
 
@@ -124,9 +124,8 @@ def port() -> Iterator[int]:
         yield number
 
 
-def test_our_client_delivers_each_reading_once_although_server_and_client_are_killed_again_and_again(
-    tmp_path: Path, port: int
-) -> None:
+def test_kills_deliver_each_reading_once(tmp_path: Path, port: int) -> None:
+    """Each reading is stored once although client and server are killed repeatedly."""
     server = Server(tmp_path, "--port", port)
     flags = ("--interval", 0.002, "--protocol", "native")
     for killed in (False, True, True):
@@ -144,7 +143,8 @@ def test_our_client_delivers_each_reading_once_although_server_and_client_are_ki
     assert server.stop() == 0
 
 
-def test_readings_made_while_the_server_is_away_arrive_in_order_once_it_is_there(tmp_path: Path, port: int) -> None:
+def test_spooled_readings_arrive_in_order(tmp_path: Path, port: int) -> None:
+    """Readings made while the server is unavailable arrive in order."""
     sender = client(tmp_path, port, "--interval", 0.01, "--count", 30)
     log = tmp_path / "client.log"
     while "30 readings wait" not in log.read_text(encoding="utf-8"):
@@ -158,7 +158,8 @@ def test_readings_made_while_the_server_is_away_arrive_in_order_once_it_is_there
     assert server.stop() == 0
 
 
-def test_a_full_spool_drops_the_oldest_and_the_server_is_told(tmp_path: Path, port: int) -> None:
+def test_dropped_readings_are_reported(tmp_path: Path, port: int) -> None:
+    """A client with a full spool drops its oldest readings and reports how many."""
     flags = ("--interval", 0.002, "--count", 40, "--spool-limit", 10, "--protocol", "native")
     server = Server(tmp_path, "--port", port)
     assert client(tmp_path, port, "--interval", 0.002, "--count", 1, "--protocol", "native").wait(PATIENCE) == 0
@@ -171,5 +172,5 @@ def test_a_full_spool_drops_the_oldest_and_the_server_is_told(tmp_path: Path, po
     server.start()
     assert sender.wait(PATIENCE) == 0
     assert [one["number"] for one in server.kept()] == [1, *range(32, 42)]
-    server.wait_for("30 readings were dropped by the sensor's full spool")
+    server.wait_for("the full spool of a sensor's client has dropped 30 readings")
     server.stop()

@@ -1,4 +1,4 @@
-"""A server with few open files: it takes as many connections as it can, and tells the others."""
+"""A server with few open files accepts fewer connections and tells the others why."""
 
 import resource
 import socket
@@ -11,14 +11,14 @@ from support import ANSWER, READING, read_all, read_exactly, server
 
 
 @pytest.mark.parametrize(("files", "most"), [(60, 30), (160, 96)])
-def test_with_few_open_files_connections_are_bounded_below_them_and_the_others_told_why(
-    tmp_path: Path, files: int, most: int
-) -> None:
+def test_low_file_limit_bounds_connections(tmp_path: Path, files: int, most: int) -> None:
+    """With few open files the server accepts fewer connections and tells the others why."""
+
     def few() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
 
     with server(tmp_path, preexec_fn=few) as running, ExitStack() as stack:
-        running.wait_for(rf"{most} connections at most are taken, not 1000 \(SENSORS_MAX_CONNECTIONS\)")
+        running.wait_for(rf"for 1000 connections \(SENSORS_MAX_CONNECTIONS\): at most {most} are accepted")
         connections = [stack.enter_context(running.connect()) for _ in range(2 * files)]
         for refused in connections[most:]:
             assert read_all(refused).startswith(b"Erro: servidor cheio")

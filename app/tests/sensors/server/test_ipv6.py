@@ -1,4 +1,4 @@
-"""Server, sensors and viewers over IPv6."""
+"""Server, clients and viewers over IPv6."""
 
 import asyncio
 import json
@@ -11,7 +11,7 @@ import pytest
 from frota.sensors.client.client import SensorClient
 from frota.sensors.readings import Query
 from frota.sensors.settings import ClientSettings
-from frota.sensors.viewer.query import ask
+from frota.sensors.viewer.query import request
 from support import ANSWER, PATIENCE, READING, Server, frota, output, read_exactly, server, serving
 
 
@@ -24,14 +24,15 @@ def simulate(folder: Path, host: str, port: int) -> None:
 
 
 def send(running: Server, host: str) -> None:
-    """Deliver one reading as the original client does."""
+    """Deliver one reading as a legacy client does."""
     with socket.create_connection((host, running.port), PATIENCE) as connection:
         connection.sendall(READING)
         assert read_exactly(connection, len(ANSWER)) == ANSWER
 
 
 @pytest.mark.parametrize("host", ["::1", "[::1]", "::"])
-def test_readings_come_and_are_shown_over_ipv6(tmp_path: Path, host: str) -> None:
+def test_everything_works_over_ipv6(tmp_path: Path, host: str) -> None:
+    """Clients and viewers work over IPv6."""
     with server(tmp_path, "--host", host) as running:
         send(running, "::1")
         simulate(tmp_path / "sensor", "::1", running.port)
@@ -48,7 +49,8 @@ def test_readings_come_and_are_shown_over_ipv6(tmp_path: Path, host: str) -> Non
         assert "Nova conexão de ('::1', " in running.log()
 
 
-def test_a_server_on_any_address_of_ipv6_serves_ipv4_too_by_its_plain_address(tmp_path: Path) -> None:
+def test_dual_stack_shows_ipv4_addresses(tmp_path: Path) -> None:
+    """A server on :: serves IPv4 clients, shown by their plain addresses."""
     with server(tmp_path, "--host", "::") as running:
         send(running, "127.0.0.1")
         send(running, "::1")
@@ -57,13 +59,15 @@ def test_a_server_on_any_address_of_ipv6_serves_ipv4_too_by_its_plain_address(tm
         running.wait_for(r"Nova conexão de \('127.0.0.1', ")
 
 
-def test_a_server_on_an_ipv4_address_that_is_written_as_one_of_ipv6_serves_it(tmp_path: Path) -> None:
+def test_mapped_address_is_served(tmp_path: Path) -> None:
+    """A server on an IPv4-mapped IPv6 address serves the IPv4 address."""
     with server(tmp_path, "--host", "::ffff:127.0.0.1") as running:
         send(running, "127.0.0.1")
         assert running.kept()[0]["peer"].startswith("127.0.0.1:")
 
 
-def test_a_sensor_that_finds_no_server_names_it_with_brackets(tmp_path: Path) -> None:
+def test_unavailable_ipv6_server_is_named(tmp_path: Path) -> None:
+    """A client without a server logs its IPv6 address in brackets."""
     flags = ("--host", "::1", "--port", 1, "--state-dir", tmp_path, "--retry-most", 0.01)
     sensor = frota("sensors", "simulate", "humidity", *flags, stderr=-1)
     assert sensor.stderr
@@ -72,7 +76,8 @@ def test_a_sensor_that_finds_no_server_names_it_with_brackets(tmp_path: Path) ->
     sensor.communicate(timeout=PATIENCE)
 
 
-def test_a_name_that_has_only_an_ipv6_address_is_found_by_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_name_with_only_an_ipv6_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients and viewers reach a server whose name has no IPv4 address."""
     resolve = socket.getaddrinfo
 
     def only_ipv6(host: Any, port: Any, family: int = 0, *rest: Any, **named: Any) -> Any:
@@ -91,7 +96,7 @@ def test_a_name_that_has_only_an_ipv6_address_is_found_by_all(tmp_path: Path, mo
             await client.start()
             assert await asyncio.wait_for(ended, PATIENCE) == 0
             await client.stop()
-            found = ask("sensors.example", port, "history", Query(), print)
+            found = request("sensors.example", port, "history", Query(), print)
             return await asyncio.to_thread(list, found)
 
     (one,) = asyncio.run(live())

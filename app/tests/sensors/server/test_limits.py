@@ -1,4 +1,4 @@
-"""The server under what strangers and a failing machine do to it: a reason, a bound, and service for the others."""
+"""Untrusted input and a failing machine: bounded, rejected with a reason, and other clients are served."""
 
 import re
 import resource
@@ -15,13 +15,15 @@ from support import ANSWER, ANSWER_LINE, LINE, PATIENCE, READING, Server, frota,
 
 
 @pytest.mark.parametrize("data", [b"\xff\xfe\x00", bytes(range(128, 256)) * 8, b"\x16\x03\x01\x02\x00\x01\xfc"])
-def test_binary_gets_an_error_and_never_an_acknowledgement(running: Server, data: bytes) -> None:
+def test_binary_input_is_rejected(running: Server, data: bytes) -> None:
+    """Binary input gets an error and is never acknowledged."""
     answer = running.ask(data, b"\n", LINE)
     assert not answer.startswith(ANSWER)
     assert running.ask(READING) == ANSWER
 
 
-def test_three_megabytes_without_an_end_get_an_error_and_cost_no_memory(tmp_path: Path) -> None:
+def test_endless_line_costs_no_memory(tmp_path: Path) -> None:
+    """A line without an end is rejected at the limit and not buffered."""
     with server(tmp_path, fresh=True) as running:
         before = running.rss_kib()
         with running.connect() as connection:
@@ -35,7 +37,8 @@ def test_three_megabytes_without_an_end_get_an_error_and_cost_no_memory(tmp_path
         assert running.ask(READING) == ANSWER
 
 
-def test_the_rest_of_a_reading_is_not_waited_for_for_ever(tmp_path: Path) -> None:
+def test_incomplete_reading_times_out(tmp_path: Path) -> None:
+    """A reading whose rest does not arrive is rejected after the timeout."""
     with server(tmp_path, "--incomplete-timeout", 0.2) as running, running.connect() as connection:
         connection.sendall(READING[:10])
         assert "leitura incompleta" in read_all(connection).decode()
@@ -53,9 +56,8 @@ def test_the_rest_of_a_reading_is_not_waited_for_for_ever(tmp_path: Path) -> Non
         ("[info] Sensor1 - Temperatura: 5°C", "leitura inválida"),
     ],
 )
-def test_what_can_become_no_reading_is_told_why_at_once_and_the_connection_goes_on(
-    tmp_path: Path, reading: str, reason: str
-) -> None:
+def test_invalid_reading_is_rejected_at_once(tmp_path: Path, reading: str, reason: str) -> None:
+    """Input that can become no reading is rejected at once, with the cause, and the connection goes on."""
     with server(tmp_path, "--incomplete-timeout", 3600) as running, running.connect() as connection:
         connection.sendall(reading.encode())
         assert reason in connection.recv(1000).decode()  # or the test would wait for ever
@@ -72,7 +74,8 @@ def test_what_can_become_no_reading_is_told_why_at_once_and_the_connection_goes_
         ("Patio - Pressao: 1013hPa", 'a unidade "hPa" só vale'),
     ],
 )
-def test_what_only_a_newline_would_make_a_reading_is_told_so(tmp_path: Path, reading: str, reason: str) -> None:
+def test_missing_newline_is_named(tmp_path: Path, reading: str, reason: str) -> None:
+    """A reading that only a newline would complete is rejected with that reason."""
     with server(tmp_path, "--incomplete-timeout", 0.2) as running:
         with running.connect() as connection:
             connection.sendall(reading.encode())
@@ -81,7 +84,8 @@ def test_what_only_a_newline_would_make_a_reading_is_told_so(tmp_path: Path, rea
         assert running.ask(f"{reading}\n".encode()) == ANSWER_LINE
 
 
-def test_a_connection_with_too_many_bad_readings_without_newlines_is_closed_too(tmp_path: Path) -> None:
+def test_too_many_invalid_readings_end_it(tmp_path: Path) -> None:
+    """Too many invalid readings without newlines end the connection."""
     with server(tmp_path, "--max-errors", 2) as running, running.connect() as connection:
         for _ in range(2):
             connection.sendall(b"S - U: 1,5%")
@@ -90,14 +94,16 @@ def test_a_connection_with_too_many_bad_readings_without_newlines_is_closed_too(
         assert "linhas inválidas demais" in read_all(connection).decode()
 
 
-def test_half_a_reading_at_the_end_of_a_connection_is_not_taken_for_one(running: Server) -> None:
+def test_half_a_reading_at_the_end_is_rejected(running: Server) -> None:
+    """Half a reading at the end of a connection is not stored."""
     assert "leitura incompleta" in running.ask(READING[:10]).decode()
     incomplete = "Erro: leitura incompleta, o resto não chegou a tempo\n".encode()
     assert running.ask(LINE + READING) == ANSWER_LINE + incomplete
     assert len(running.kept()) == 1
 
 
-def test_a_connection_with_too_many_bad_lines_is_closed_with_the_reason(tmp_path: Path) -> None:
+def test_too_many_invalid_lines_end_it(tmp_path: Path) -> None:
+    """Too many invalid lines end the connection with the reason."""
     with server(tmp_path, "--max-errors", 2) as running:
         lines = running.ask(b"nada\n" * 9 + LINE).decode().splitlines()
         assert len(lines) == 4
@@ -105,7 +111,8 @@ def test_a_connection_with_too_many_bad_lines_is_closed_with_the_reason(tmp_path
         assert running.kept() == []
 
 
-def test_a_silent_connection_is_closed_and_makes_room(tmp_path: Path) -> None:
+def test_idle_connection_is_closed(tmp_path: Path) -> None:
+    """An idle connection is closed and makes room for another."""
     with server(tmp_path, "--idle-timeout", 0.2, "--max-connections", 1) as running:
         with running.connect() as connection:
             assert read_all(connection) == b""
@@ -113,7 +120,8 @@ def test_a_silent_connection_is_closed_and_makes_room(tmp_path: Path) -> None:
         assert running.ask(READING) == ANSWER
 
 
-def test_of_five_thousand_connections_a_thousand_are_served_and_the_others_told_why(tmp_path: Path) -> None:
+def test_5000_connections(tmp_path: Path) -> None:
+    """Of 5000 connections 1000 are served, and the others are told why not."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(8000, hard), hard))
     with server(tmp_path, fresh=True) as running:
@@ -134,7 +142,9 @@ def test_of_five_thousand_connections_a_thousand_are_served_and_the_others_told_
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def test_a_flood_of_connections_that_takes_all_descriptors_ends_neither_the_server_nor_its_log(tmp_path: Path) -> None:
+def test_connection_flood_spares_the_wal(tmp_path: Path) -> None:
+    """A flood of connections leaves descriptors for the WAL's new segments."""
+
     def few() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (150, 150))
 
@@ -146,11 +156,12 @@ def test_a_flood_of_connections_that_takes_all_descriptors_ends_neither_the_serv
             assert read_exactly(sensor, 200 * len(ANSWER_LINE)) == ANSWER_LINE * 200
         for connection in flood:
             connection.close()
-        assert running.wait_for("150 open files are allowed, too few for 100 connections")
+        assert running.wait_for("the limit of 150 open files is too low for 100 connections")
         assert len(running.kept()) == 20_000
 
 
-def test_who_never_reads_its_answers_is_held_back_and_then_cut_off(tmp_path: Path) -> None:
+def test_peer_that_never_reads_is_aborted(tmp_path: Path) -> None:
+    """A peer that never reads its answers is paused, then disconnected."""
     flags = ("--unread-timeout", 0.5, "--log-readings-per-second", 0, "--max-backlog-bytes", 2**20)
     with server(tmp_path, *flags, fresh=True) as running, running.connect() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -163,7 +174,8 @@ def test_who_never_reads_its_answers_is_held_back_and_then_cut_off(tmp_path: Pat
         assert running.ask(READING) == ANSWER
 
 
-def test_on_a_full_disk_nothing_is_acknowledged_and_service_goes_on_once_there_is_room(tmp_path: Path) -> None:
+def test_full_disk_rejects_readings(tmp_path: Path) -> None:
+    """On a full disk readings are rejected; they are accepted again when there is room."""
     flags = ("--segment-bytes", 2**20, "--log-readings-per-second", 0)
     with server(tmp_path, *flags) as running, running.connect() as connection:
         connection.sendall(LINE * 500)  # more than the server's log, which is under the same limit in this test
@@ -181,7 +193,8 @@ def test_on_a_full_disk_nothing_is_acknowledged_and_service_goes_on_once_there_i
         assert re.search(r"ERROR .*disco cheio", running.log())
 
 
-def test_what_a_server_has_kept_for_long_enough_is_deleted_with_a_record_of_each_file(tmp_path: Path) -> None:
+def test_expired_segments_are_deleted(tmp_path: Path) -> None:
+    """Segments older than SENSORS_KEEP_DAYS are deleted, with a record each."""
     with server(tmp_path, "--segment-bytes", 4096, "--keep-days", 1e-5) as running:
         while "00000001.segment: deleted, " not in running.log():
             assert running.ask(LINE * 100) == ANSWER_LINE * 100
@@ -190,7 +203,8 @@ def test_what_a_server_has_kept_for_long_enough_is_deleted_with_a_record_of_each
         assert running.kept()
 
 
-def test_a_numbered_client_is_disconnected_by_a_full_disk_so_that_no_number_is_skipped(tmp_path: Path) -> None:
+def test_full_disk_disconnects_numbered_clients(tmp_path: Path) -> None:
+    """A full disk disconnects a client with sequence numbers, so that none is skipped."""
     client = str(uuid4()).encode()
     with server(tmp_path, "--segment-bytes", 2**20) as running:
         assert running.ask(b"frota hello %b\n" % client, LINE * 2) == b"frota numbered 0\n" + ANSWER_LINE * 2
@@ -206,7 +220,8 @@ def test_a_numbered_client_is_disconnected_by_a_full_disk_so_that_no_number_is_s
         assert [one["number"] for one in running.kept()] == [1, 2, 3]
 
 
-def test_a_journal_that_refuses_stops_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_blocked_journal_stops_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A journal that accepts nothing does not stop the server."""
     path = str(tmp_path / "journal")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journal:
         journal.bind(path)
@@ -223,7 +238,8 @@ def test_a_journal_that_refuses_stops_nobody(tmp_path: Path, monkeypatch: pytest
         assert process.wait(PATIENCE) == 0
 
 
-def test_what_a_stranger_sends_cannot_forge_a_line_of_the_log(running: Server) -> None:
+def test_input_cannot_forge_log_lines(running: Server) -> None:
+    """Control characters in untrusted input do not reach the log."""
     running.ask(b"x\x1b[2J\r2026-01-01 00:00:00.000 CRITICAL forged\n")
     running.wait_for("Erro com")
     assert "\x1b" not in running.log()

@@ -1,4 +1,4 @@
-"""The server as sensors and operators meet it: a real process, real sockets."""
+"""The sensors' server as a process, over real sockets."""
 
 import asyncio
 import os
@@ -12,7 +12,8 @@ from frota.logs import log
 from support import ANSWER, ANSWER_LINE, LINE, PATIENCE, READING, Server, frota, read_exactly, server, serving
 
 
-def test_an_original_client_gets_the_original_answer_to_each_reading(running: Server) -> None:
+def test_legacy_client_gets_legacy_answers(running: Server) -> None:
+    """A legacy client gets the legacy answer to each reading."""
     with running.connect() as connection:
         for _ in range(3):
             connection.sendall(READING)
@@ -22,7 +23,8 @@ def test_an_original_client_gets_the_original_answer_to_each_reading(running: Se
     assert first["peer"].startswith("127.0.0.1:")
 
 
-def test_a_reading_split_inside_its_sign_is_one_reading(running: Server) -> None:
+def test_reading_split_inside_a_character(running: Server) -> None:
+    """A reading split inside its degree sign is one reading."""
     half = READING.index("°".encode()) + 1
     with running.connect() as connection:
         connection.sendall(READING[:half])
@@ -32,7 +34,8 @@ def test_a_reading_split_inside_its_sign_is_one_reading(running: Server) -> None
     assert [one["text"] for one in running.kept()] == [READING.decode()]
 
 
-def test_a_newline_after_the_answer_is_answered_with_the_answers_newline(running: Server) -> None:
+def test_late_newline_ends_the_answer(running: Server) -> None:
+    """A newline after the answer is answered with the answer's newline."""
     with running.connect() as connection:
         connection.sendall(READING)
         assert read_exactly(connection, len(ANSWER)) == ANSWER
@@ -41,14 +44,16 @@ def test_a_newline_after_the_answer_is_answered_with_the_answers_newline(running
     assert len(running.kept()) == 2
 
 
-def test_pipelined_readings_are_answered_in_order_with_errors_in_their_places(running: Server) -> None:
+def test_pipelined_answers_are_in_order(running: Server) -> None:
+    """Pipelined readings are answered in order, errors in their places."""
     answers = running.ask(LINE * 3 + b"nada\n" + LINE + b"nada\n").decode().splitlines()
     good, bad = ANSWER.decode(), 'Erro: leitura inválida, esperava por exemplo "Sensor1 - Temperatura: 25.34°C"'
     assert answers == [good, good, good, bad, good, bad]
     assert len(running.kept()) == 4
 
 
-def test_many_original_clients_at_once_each_get_their_own_answers(running: Server) -> None:
+def test_many_legacy_clients_at_once(running: Server) -> None:
+    """Each of many clients in one batch gets its own answer."""
     connections = [running.connect() for _ in range(100)]
     for number, connection in enumerate(connections):
         # Some of them make the round that the server takes together an uneven one.
@@ -60,14 +65,16 @@ def test_many_original_clients_at_once_each_get_their_own_answers(running: Serve
     assert len(running.kept()) == 90
 
 
-def test_a_browser_is_told_where_it_is_and_nothing_of_it_is_kept_or_acknowledged(running: Server) -> None:
+def test_http_request_is_rejected(running: Server) -> None:
+    """An HTTP request is told what listens here, and nothing of it is stored."""
     answer = running.ask(b"GET / HTTP/1.1\r\nHost: x\r\nAccept: */*\r\n\r\n").decode()
     assert answer.startswith("Erro: isto não é um servidor HTTP")
     assert ANSWER.decode() not in answer
     assert running.kept() == []
 
 
-def test_values_out_of_range_are_acknowledged_kept_and_flagged(running: Server) -> None:
+def test_out_of_range_values_are_flagged(running: Server) -> None:
+    """Values out of range are acknowledged, stored and flagged."""
     assert running.ask("Sensor1 - Temperatura: 999.0°C".encode()) == ANSWER
     assert running.ask("Sensor1 - Temperatura: 25.0°C\nSensor1 - Temperatura: -99.0°C\n".encode()) == ANSWER_LINE * 2
     assert [one["in_range"] for one in running.kept()] == [False, True, False]
@@ -75,9 +82,8 @@ def test_values_out_of_range_are_acknowledged_kept_and_flagged(running: Server) 
 
 
 @pytest.mark.parametrize("unit", ["ºC", "\u02daC", "℃", " °C"])
-def test_a_value_out_of_range_is_so_in_any_spelling_of_its_unit_and_kept_as_it_was_sent(
-    running: Server, unit: str
-) -> None:
+def test_range_applies_to_any_unit_spelling(running: Server, unit: str) -> None:
+    """A range applies to every spelling of its unit; the text is stored as sent."""
     text = f"Sensor1 - Temperatura: 2150{unit}"
     assert running.ask(text.encode()) == ANSWER
     assert running.ask(f"{text}\n".encode()) == ANSWER_LINE
@@ -86,7 +92,8 @@ def test_a_value_out_of_range_is_so_in_any_spelling_of_its_unit_and_kept_as_it_w
     running.wait_for(r"WARNING .*Fora da faixa")
 
 
-def test_an_exponent_in_upper_case_is_one(running: Server) -> None:
+def test_exponent_in_upper_case(running: Server) -> None:
+    """An upper-case exponent is read."""
     assert running.ask("Sensor1 - Temperatura: 1.0E-5°CSensor1 - Temperatura: 1E5°C".encode()) == ANSWER * 2
     assert [(one["value"], one["unit"], one["in_range"]) for one in running.kept()] == [
         (1e-5, "°C", True),
@@ -94,36 +101,41 @@ def test_an_exponent_in_upper_case_is_one(running: Server) -> None:
     ]
 
 
-def test_a_sensor_that_falls_silent_is_reported_and_its_return_too(tmp_path: Path) -> None:
+def test_stale_sensor_is_logged(tmp_path: Path) -> None:
+    """A stale sensor is logged, and its recovery, too."""
     with server(tmp_path, "--stale-after", 0.5) as running:
         running.ask(READING)
-        running.wait_for(r"WARNING .*Sensor1: no reading for more than 0.5 s")
+        running.wait_for(r"WARNING .*Sensor1: stale, no reading for more than 0.5 s")
         running.ask(READING)
-        running.wait_for(r"INFO .*Sensor1: readings again")
+        assert running.wait_for(r"INFO .*Sensor1: recovered, readings arrive again")
 
 
-def test_many_made_up_sensors_that_fall_silent_do_not_flood_the_log(tmp_path: Path) -> None:
+def test_stale_sensors_are_rate_limited(tmp_path: Path) -> None:
+    """Many stale sensors do not flood the log."""
     with server(tmp_path, "--stale-after", 0.3) as running:
         running.ask(b"".join(b"S%d - Umidade: 5%%\n" % number for number in range(1000)))
         running.wait_for("no reading for more than")
         running.stop()
         assert running.log().count("no reading for more than") <= 60
-        assert re.search(r"9\d\d sensors fallen silent or back suppressed by the log", running.log())
+        assert re.search(r"9\d\d stale or recovered sensors suppressed by the log", running.log())
 
 
-def test_the_log_has_the_texts_of_the_original(running: Server) -> None:
+def test_log_has_the_legacy_texts(running: Server) -> None:
+    """The log has the texts of the legacy server."""
     with running.connect() as connection:
         host, port = connection.getsockname()
         connection.sendall(READING)
         read_exactly(connection, len(ANSWER))
     peer = re.escape(f"('{host}', {port})")
-    running.wait_for(f"Nova conexão de {peer}")
-    running.wait_for("Conexões ativas: 1")
-    running.wait_for(f"Recebido de {peer}: {READING.decode()}")
     running.wait_for(f"Conexão encerrada com {peer}")
+    found = re.search(
+        rf"Nova conexão de {peer}.*Conexões ativas: 1.*Recebido de {peer}: {READING.decode()}", running.log(), re.DOTALL
+    )
+    assert found, running.log()
 
 
-def test_readings_beyond_the_logs_budget_are_counted_instead(tmp_path: Path) -> None:
+def test_logged_readings_are_rate_limited(tmp_path: Path) -> None:
+    """Readings above the log's rate limit are counted instead."""
     with server(tmp_path, "--log-readings-per-second", 5) as running:
         running.ask(LINE * 1000)
         running.stop()
@@ -131,7 +143,8 @@ def test_readings_beyond_the_logs_budget_are_counted_instead(tmp_path: Path) -> 
         assert re.search(r"9\d\d readings suppressed by the log", running.log())
 
 
-def test_settings_that_may_change_live_do_so_on_a_signal(tmp_path: Path) -> None:
+def test_reload_applies_live_settings(tmp_path: Path) -> None:
+    """SIGHUP applies live settings, names those that need a restart, and rejects invalid ones."""
     file = tmp_path / "env"
     file.write_text("SENSORS_MAX_CONNECTIONS=1\n", encoding="utf-8")
     with server(tmp_path, "--env-file", file) as running, running.connect() as first:
@@ -149,7 +162,8 @@ def test_settings_that_may_change_live_do_so_on_a_signal(tmp_path: Path) -> None
         assert running.ask(READING) == ANSWER
 
 
-def test_a_setting_that_is_gone_from_the_env_file_has_its_default_again_after_a_signal(tmp_path: Path) -> None:
+def test_reload_restores_defaults(tmp_path: Path) -> None:
+    """A setting that is gone from the env file has its default again after SIGHUP."""
     file = tmp_path / "env"
     file.write_text('SENSORS_MAX_CONNECTIONS=1\nSENSORS_RANGES="Umidade:0:10:%"\n', encoding="utf-8")
     # As systemd does it: the settings are in the environment too, by EnvironmentFile=.
@@ -167,7 +181,8 @@ def test_a_setting_that_is_gone_from_the_env_file_has_its_default_again_after_a_
         assert "leitores demais" in running.ask(b"frota history {}\n").decode()  # the environment's own remains
 
 
-def test_two_servers_do_not_share_a_folder_or_a_port_and_say_so(running: Server, tmp_path: Path) -> None:
+def test_folder_and_port_belong_to_one_server(running: Server, tmp_path: Path) -> None:
+    """A second server on the same folder or port says so and exits with status 1."""
     for folder, port, reason in ((running.state, 0, "in use by process"), (tmp_path / "x", running.port, "in use")):
         command = ["sensors", "serve", "--host", "127.0.0.1", "--port", port, "--state-dir", folder]
         other = frota(*command, stderr=-1)
@@ -177,18 +192,21 @@ def test_two_servers_do_not_share_a_folder_or_a_port_and_say_so(running: Server,
 
 
 @pytest.mark.parametrize("line", [b"frota hello me", b"frota skip 3", b"frota history {", b"frota tail 7"])
-def test_a_control_line_that_makes_no_sense_is_answered_with_what_would(running: Server, line: bytes) -> None:
+def test_invalid_control_line_is_explained(running: Server, line: bytes) -> None:
+    """An invalid control line is answered with what would be right."""
     assert re.search("Erro: .*(espera|vai de)", running.ask(line + b"\n").decode())
 
 
-def test_a_server_whose_limits_are_no_longer_enforced_is_ill_and_ends_with_a_record(
+def test_failed_sweep_ends_the_server(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    """A server whose sweep fails is unhealthy and ends with a record."""
+
     async def live() -> None:
         ended = asyncio.get_running_loop().create_future()
         async with serving(tmp_path, ended.set_result) as (one, _):
             assert one.healthy()
-            monkeypatch.setattr(one.watch, "sweep", lambda _: 1 / 0)
+            monkeypatch.setattr(one.monitor, "sweep", lambda _: 1 / 0)
             assert await asyncio.wait_for(ended, PATIENCE) == 1
             assert not one.healthy()
 

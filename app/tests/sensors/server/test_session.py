@@ -1,4 +1,4 @@
-"""Numbered clients: what the server says it has is what it has, and each number means one line."""
+"""Clients with sequence numbers: the server's last number is durable, and each number is one line."""
 
 import asyncio
 import re
@@ -9,7 +9,8 @@ from frota.sensors.client.spool import Spool
 from support import ANSWER_LINE, LINE, Disk, frota, read_all, read_exactly, server, serving
 
 
-def test_a_second_connection_of_a_numbered_client_replaces_the_first(tmp_path: Path) -> None:
+def test_second_connection_replaces_the_first(tmp_path: Path) -> None:
+    """A client's second connection replaces the first and continues its numbers."""
     hello = b"frota hello %b\n" % str(uuid4()).encode()
     with server(tmp_path) as running, running.connect() as first, running.connect() as second:
         first.sendall(hello + LINE * 2)
@@ -21,16 +22,18 @@ def test_a_second_connection_of_a_numbered_client_replaces_the_first(tmp_path: P
         second.sendall(b"frota skip 7\n" + LINE)
         assert read_exactly(second, len(ANSWER_LINE)) == ANSWER_LINE
     assert [one["number"] for one in running.kept()] == [1, 2, 7]
-    running.wait_for("4 readings were dropped by the sensor's full spool")
+    running.wait_for("the full spool of a sensor's client has dropped 4 readings")
 
 
-def test_a_line_that_is_refused_has_a_number_all_the_same(tmp_path: Path) -> None:
+def test_rejected_line_has_a_number(tmp_path: Path) -> None:
+    """A rejected line uses up a sequence number."""
     with server(tmp_path) as running:
         running.ask(b"frota hello %b\n" % str(uuid4()).encode(), LINE, b"nada\n", LINE)
         assert [one["number"] for one in running.kept()] == [1, 3]
 
 
-def test_there_is_a_greatest_number_and_nothing_beyond_it_is_kept_or_acknowledged(tmp_path: Path) -> None:
+def test_numbers_are_bounded(tmp_path: Path) -> None:
+    """Above the highest sequence number nothing is stored or acknowledged."""
     hello = b"frota hello %b\n" % str(uuid4()).encode()
     with server(tmp_path) as running:
         beyond = running.ask(hello, b"frota skip 1000000000000000000\n", LINE).decode()
@@ -42,11 +45,12 @@ def test_there_is_a_greatest_number_and_nothing_beyond_it_is_kept_or_acknowledge
         assert [one["number"] for one in running.kept()] == [10**18 - 2, 10**18 - 1]
 
 
-def test_a_client_whose_numbers_are_used_up_shows_what_the_server_says_and_keeps_its_readings(tmp_path: Path) -> None:
+def test_client_without_numbers_keeps_its_spool(tmp_path: Path) -> None:
+    """A client without numbers left logs the server's reason and keeps its readings."""
     spool = Spool(tmp_path / "client", 9)
     hello = b"frota hello %b\n" % spool.client.encode()
-    spool.not_before(10**18 - 1)
-    spool.add("Sensor1 - Umidade: 5%")
+    spool.continue_after(10**18 - 1)
+    spool.append("Sensor1 - Umidade: 5%")
     spool.close()
     with server(tmp_path) as running:
         running.ask(hello, b"frota skip 999999999999999999\n", LINE)
@@ -60,9 +64,8 @@ def test_a_client_whose_numbers_are_used_up_shows_what_the_server_says_and_keeps
         assert len(running.kept()) == 1
 
 
-def test_a_client_that_comes_back_hears_its_last_number_only_when_all_it_had_sent_is_on_disk(
-    tmp_path: Path, disk: Disk
-) -> None:
+def test_hello_waits_for_earlier_readings(tmp_path: Path, disk: Disk) -> None:
+    """A hello is answered once everything that the client sent before is on disk."""
     hello = b"frota hello %b\n" % str(uuid4()).encode()
 
     async def scenario() -> None:

@@ -1,4 +1,4 @@
-"""Those who look: the same history everywhere, and a tail without gap or repetition."""
+"""Streams: history is the same everywhere, and a tail has no gap or duplicate."""
 
 import asyncio
 import errno
@@ -7,13 +7,13 @@ import threading
 import tracemalloc
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from frota.sensors.history import history
 from frota.sensors.readings import Query, head
-from frota.sensors.server import transport
 from frota.sensors.server.subscriptions import Subscription
 from frota.storage.wal import segment
 from frota.storage.wal.log import Limits, LogFiles
@@ -35,7 +35,8 @@ from support import (
 )
 
 
-def test_history_is_the_same_from_the_folder_and_from_the_server(running: Server) -> None:
+def test_history_from_folder_and_server(running: Server) -> None:
+    """History is the same from the folder and from the server."""
     running.ask(b"".join(b"S%d - Umidade: %d%%\n" % (number % 3, number % 100) for number in range(2000)))
     where = ("--host", "127.0.0.1", "--port", running.port)
     for question in (("--last", 1500), ("--sensor", "S1", "--last", 5), ("--since", "10m"), ("--since", "2099-01-01")):
@@ -44,7 +45,8 @@ def test_history_is_the_same_from_the_folder_and_from_the_server(running: Server
     assert len(output("sensors", "history", *where, "--last", 7).splitlines()) == 7
 
 
-def test_a_follower_sees_the_last_readings_then_new_ones_without_gap_or_repetition(running: Server) -> None:
+def test_tail_has_no_gap_or_duplicate(running: Server) -> None:
+    """A tail has stored, then new readings, without a gap or a duplicate."""
     numbers = iter(range(10**6))
 
     def more(count: int) -> bytes:
@@ -62,7 +64,8 @@ def test_a_follower_sees_the_last_readings_then_new_ones_without_gap_or_repetiti
     assert found[0] >= 50
 
 
-def test_a_follower_that_does_not_read_is_let_go_with_a_word_and_costs_little_memory(tmp_path: Path) -> None:
+def test_slow_subscriber_is_disconnected(tmp_path: Path) -> None:
+    """A subscriber that does not read is disconnected with the reason and costs little memory."""
     with server(tmp_path, "--log-readings-per-second", 0, fresh=True) as running, running.connect() as viewer:
         viewer.sendall(b"frota tail {}\n")
         running.ask(READING)
@@ -84,9 +87,8 @@ async def asking(folder: Path) -> AsyncIterator[tuple[asyncio.StreamReader, asyn
         writer.close()
 
 
-def test_old_readings_are_looked_for_beside_the_loop_that_serves_the_sensors(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_history_is_read_in_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Segments are read in threads, not in the event loop."""
     threads = set()
     listed = segment.segment_numbers
 
@@ -105,9 +107,9 @@ def test_old_readings_are_looked_for_beside_the_loop_that_serves_the_sensors(
     assert threading.main_thread() not in threads
 
 
-def test_a_reading_before_a_question_is_answered_before_it_and_is_part_of_the_answer(
-    tmp_path: Path, disk: Disk
-) -> None:
+def test_query_follows_earlier_answers(tmp_path: Path, disk: Disk) -> None:
+    """A reading before a query is answered first and is part of the history."""
+
     async def ask() -> None:
         async with asking(tmp_path) as (reader, writer):
             disk.go.clear()
@@ -120,7 +122,9 @@ def test_a_reading_before_a_question_is_answered_before_it_and_is_part_of_the_an
     asyncio.run(ask())
 
 
-def test_a_viewer_whose_answer_fails_is_told_and_let_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_stream_ends_with_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A stream that fails ends with an error."""
+
     def broken(_: Path) -> list[int]:
         raise OSError(errno.EMFILE, "Too many open files")
 
@@ -134,34 +138,34 @@ def test_a_viewer_whose_answer_fails_is_told_and_let_go(tmp_path: Path, monkeypa
 
 
 @pytest.mark.parametrize("ends_first", [True, False])
-def test_the_connection_of_a_viewer_that_has_ended_is_closed_at_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends_first: bool
-) -> None:
-    monkeypatch.setattr(transport, "LINGER_SECONDS", 3600)
+def test_finished_stream_does_not_linger(tmp_path: Path, ends_first: bool) -> None:
+    """Once both sides have ended, a stream's connection is closed at once."""
 
     async def ask() -> None:
         async with serving(tmp_path) as (server, port):
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
-            forgotten = asyncio.Event()
-            monkeypatch.setattr(server, "forget", lambda *_: forgotten.set())
+            server.tcp.configure(replace(server.tcp.limits, linger_s=3600.0))
             writer.write(b"frota history {}\n")
             if ends_first:
                 writer.write_eof()
             assert await reader.read() == b"frota end\n"
             writer.close()
-            await asyncio.wait_for(forgotten.wait(), 5)
-            server._connections.clear()
+            async with asyncio.timeout(PATIENCE):
+                while server.tcp.connections:  # noqa: ASYNC110 -- the server knows nothing of tests
+                    await asyncio.sleep(0.005)
 
     asyncio.run(ask())
 
 
-def test_a_sensor_whose_name_can_be_no_utf8_is_refused(running: Server, tmp_path: Path) -> None:
+def test_query_for_an_invalid_name_is_rejected(running: Server, tmp_path: Path) -> None:
+    """A query for a name that cannot be UTF-8 is rejected."""
     assert "sensor é um texto" in running.ask(b'frota history {"sensor": "\\ud800"}\n').decode()
     asked = frota("sensors", "history", "--state-dir", tmp_path, "--sensor", "\udcff", stderr=-1)
     assert b"--sensor '\\udcff': no sensor has such a name" in asked.communicate(timeout=PATIENCE)[1]
 
 
-def test_the_search_ends_with_the_interest_in_it(running: Server) -> None:
+def test_search_stops_when_unwanted(running: Server) -> None:
+    """Reading history stops soon after nobody wants it."""
     running.ask(LINE * 3)
     asked: list[None] = []
 
@@ -173,7 +177,8 @@ def test_the_search_ends_with_the_interest_in_it(running: Server) -> None:
     assert list(history(running.state, Query(), print, wanted=lambda: False)) == []
 
 
-def test_sigterm_ends_it_while_followers_and_idle_connections_stay_open(tmp_path: Path) -> None:
+def test_sigterm_with_open_connections(tmp_path: Path) -> None:
+    """SIGTERM ends the server although streams and idle connections are open."""
     running = Server(tmp_path)
     with running.connect() as viewer, running.connect() as idle:
         viewer.sendall(b"frota tail {}\n")
@@ -183,11 +188,13 @@ def test_sigterm_ends_it_while_followers_and_idle_connections_stay_open(tmp_path
         assert read_all(idle) == b""
 
 
-def test_what_waits_for_a_slow_follower_is_bounded() -> None:
+def test_subscription_queue_is_bounded() -> None:
+    """The queue of a slow subscriber is bounded."""
+
     async def offer() -> None:
         follower = Subscription(Query())
         for _ in range(50):
-            follower.offer([(bytes(2**20), 0, NO_PRODUCER, 0, print, None)])
+            follower.publish([(bytes(2**20), 0, NO_PRODUCER, 0, print, None)])
         with pytest.raises(OverflowError):
             await follower.lines()
 
@@ -199,7 +206,8 @@ def test_what_waits_for_a_slow_follower_is_bounded() -> None:
         tracemalloc.stop()
 
 
-def test_damage_in_the_log_is_told_once_and_what_can_be_read_is_shown(tmp_path: Path) -> None:
+def test_damage_is_reported_once(tmp_path: Path) -> None:
+    """Damage in a segment is reported once; everything else is shown."""
     with server(tmp_path, "--segment-bytes", 4096) as running:
         for number in range(3):  # each fills a segment
             running.ask(b"S%d - Umidade: 5%%\n" % number * 250)
@@ -228,7 +236,8 @@ def keep(folder: Path, *texts: str) -> None:
     store.close()
 
 
-def test_kept_readings_that_cannot_be_read_are_left_out_counted_and_told_of_once(tmp_path: Path) -> None:
+def test_illegible_readings_are_counted(tmp_path: Path) -> None:
+    """Illegible stored readings are left out, counted and reported once."""
     keep(tmp_path / "state", "S - U: 1%", "SensorP - Altitude: 5e°C", "S - U: 21.%", "S - U: 2%")
     words = ("sensors", "history", "--json")
     with server(tmp_path) as running:
@@ -244,7 +253,8 @@ def test_kept_readings_that_cannot_be_read_are_left_out_counted_and_told_of_once
         )
 
 
-def test_a_tail_goes_on_behind_a_kept_reading_that_cannot_be_read(tmp_path: Path) -> None:
+def test_tail_survives_an_illegible_reading(tmp_path: Path) -> None:
+    """A tail goes on behind an illegible stored reading."""
     keep(tmp_path / "state", "S - U: 1%", "SensorP - Altitude: 5e°C")
     with server(tmp_path) as running:
         tail = frota("sensors", "tail", "--port", running.port, "--json", stdout=-1, stderr=-1)
@@ -256,7 +266,8 @@ def test_a_tail_goes_on_behind_a_kept_reading_that_cannot_be_read(tmp_path: Path
         assert tail.communicate(timeout=PATIENCE)[1] == b""
 
 
-def test_of_the_last_readings_one_that_cannot_be_read_counts_as_one(tmp_path: Path) -> None:
+def test_illegible_reading_counts_for_last(tmp_path: Path) -> None:
+    """An illegible reading counts towards --last."""
     keep(tmp_path, "S - U: 1%", "S - U: 5e%", "S - U: 2%", "S - U: 3%")
     assert [one["value"] for one in history(tmp_path, Query(last=3), lambda _: None)] == [2.0, 3.0]
     assert [one["value"] for one in history(tmp_path, Query(last=4), lambda _: None)] == [1.0, 2.0, 3.0]

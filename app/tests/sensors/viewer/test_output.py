@@ -1,4 +1,4 @@
-"""`tail` and `history` against servers that come and go, and against what is no sensor server at all."""
+"""`tail` and `history` with servers that restart, and with servers of another kind."""
 
 import json
 import resource
@@ -13,14 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frota.sensors import readings
-from frota.sensors.viewer.output import Seen
+from frota.sensors.viewer.output import Progress
 from support import ANSWER, PATIENCE, frota
 
 Readings = list[dict[str, Any]]
 
 
 def reading(time_us: int, text: str = "S - Umidade: 5%") -> dict[str, Any]:
-    return readings.Kept(time_us, "h:1", text, True, None, None).fields()
+    return readings.StoredReading(time_us, "h:1", text, True, None, None).fields()
 
 
 @contextmanager
@@ -53,7 +53,8 @@ def lines(some: Readings) -> bytes:
     return b"".join(json.dumps(one).encode() + b"\n" for one in some)
 
 
-def test_a_tail_that_is_cut_off_between_readings_of_one_time_goes_on_behind_the_last_it_showed() -> None:
+def test_tail_resumes_within_one_timestamp() -> None:
+    """After a reconnect a tail goes on behind the last reading, also within one timestamp."""
     batch = [reading(1_000_000, f"S - Umidade: {number}%") for number in (1, 2, 2, 2, 3)]
     later = reading(2_000_000, "S - Umidade: 4%")
     with answering(lines(batch[:3]), lines([*batch, later])) as (port, asked):
@@ -61,28 +62,30 @@ def test_a_tail_that_is_cut_off_between_readings_of_one_time_goes_on_behind_the_
         assert tail.stdout
         shown = [json.loads(tail.stdout.readline()) for _ in range(6)]
     assert shown == [*batch, later]
-    assert asked == [{"last": 10}, {"last": readings.MOST, "since_us": 1_000_000}]
+    assert asked == [{"last": 10}, {"last": readings.MAX_READINGS, "since_us": 1_000_000}]
     tail.terminate()
     tail.communicate(timeout=PATIENCE)
 
 
-def test_of_readings_that_are_the_same_a_tail_knows_which_it_has_shown() -> None:
+def test_tail_resumes_among_equal_readings() -> None:
+    """After a reconnect a tail knows how many of equal readings it has shown."""
     same, other = reading(1), reading(1, "S - Umidade: 6%")
-    seen = Seen()
+    seen = Progress()
     for one in (same, other):
         seen.note(one)
     assert list(seen.unseen([same, same, other, reading(2)])) == [reading(2)]
 
 
 @given(st.data())
-def test_however_often_a_tail_is_cut_off_nothing_is_missing_and_nothing_shown_more_often_than_it_is_kept(
+def test_tail_survives_any_disconnects(
     data: st.DataObject,
 ) -> None:
+    """However often a tail reconnects, it shows every stored reading once."""
     pairs = data.draw(
         st.lists(st.tuples(st.integers(1, 3), st.sampled_from(["a - U: 1%", "b - U: 1%"])), min_size=1, max_size=12)
     )
     kept = [reading(time, text) for time, text in sorted(pairs, key=lambda pair: pair[0])]
-    seen, shown = Seen(), []
+    seen, shown = Progress(), []
     begin = data.draw(st.integers(0, len(kept) - 1), "how many are before those asked for")
     answer = kept[begin:]
     for cut in [*data.draw(st.lists(st.integers(0, 12), max_size=4)), len(kept)]:
@@ -97,7 +100,7 @@ def test_however_often_a_tail_is_cut_off_nothing_is_missing_and_nothing_shown_mo
 
 _NOT_OURS = {
     "an HTTP server": b"HTTP/1.0 400 Bad request syntax\r\nContent-Type: text/html\r\n\r\n",
-    "an original sensor server": ANSWER,
+    "a legacy sensor server": ANSWER,
     "no JSON": b"{nonsense}\n",
     "no object": b"[1, 2]\n",
     "an object without our fields": b'{"time": "2026-01-31T12:00:00Z"}\n',
@@ -111,17 +114,20 @@ _NOT_OURS = {
 
 @pytest.mark.parametrize("command", ["tail", "history"])
 @pytest.mark.parametrize("said", _NOT_OURS.values(), ids=_NOT_OURS)
-def test_what_is_no_sensor_server_is_told_by_one_sentence_at_once(said: bytes, command: str) -> None:
+def test_wrong_server_is_named(said: bytes, command: str) -> None:
+    """An answer of something that is no sensor server gives one sentence at once."""
     with answering(said, hold=True) as (port, _):
         asking = frota("sensors", command, "--port", port, stdout=-1, stderr=-1)
         shown, errors = asking.communicate(timeout=PATIENCE)
     assert asking.returncode == 1
     assert shown == b""
-    assert errors.decode().startswith(f"frota: 127.0.0.1:{port} is no sensor server: it says ")
+    assert errors.decode().startswith(f"frota: 127.0.0.1:{port} is no sensor server: it answers ")
     assert errors.count(b"\n") == 1
 
 
-def test_a_line_without_an_end_is_told_by_one_sentence_and_costs_little_memory() -> None:
+def test_endless_answer_is_rejected() -> None:
+    """An answer without an end gives one sentence and costs little memory."""
+
     def little() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (2**28, 2**28))
 
@@ -130,11 +136,12 @@ def test_a_line_without_an_end_is_told_by_one_sentence_and_costs_little_memory()
         shown, errors = asking.communicate(timeout=PATIENCE)
     assert asking.returncode == 1
     assert shown == b""
-    assert b'is no sensor server: it says \'{"text": "xxx' in errors
+    assert b'is no sensor server: it answers \'{"text": "xxx' in errors
     assert len(errors) < 200
 
 
-def test_an_answer_that_ends_before_its_end_is_told() -> None:
+def test_truncated_answer_is_reported() -> None:
+    """An answer that ends early is reported."""
     for said in (b"", lines([reading(1)]), lines([reading(1)])[:-20]):
         with answering(said) as (port, _):
             asking = frota("sensors", "history", "--port", port, stdout=-1, stderr=-1)
@@ -143,7 +150,8 @@ def test_an_answer_that_ends_before_its_end_is_told() -> None:
         assert errors.decode() == f"frota: 127.0.0.1:{port}: the server closed the connection\n"
 
 
-def test_the_reason_why_a_server_refuses_is_shown() -> None:
+def test_rejection_reason_is_shown() -> None:
+    """The reason of a server that rejects a query is shown."""
     for said in (b"Erro: servidor cheio", b"Erro: servidor cheio\n", b"frota end servidor cheio\n"):
         with answering(said) as (port, _):
             asking = frota("sensors", "history", "--port", port, stderr=-1)

@@ -136,7 +136,7 @@ class Original:
             self.greeted, self.deadline = True, math.inf
             self.link.receive()  # nothing is expected but the end
             if sample and not self.link.busy:
-                self.link.send(sample.original().encode())
+                self.link.send(sample.legacy().encode())
                 self.proven = True
             else:
                 self.link.send()

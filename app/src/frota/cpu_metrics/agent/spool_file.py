@@ -18,7 +18,7 @@ from frota.core.clock import boottime
 from frota.core.errors import StateError
 from frota.cpu_metrics.agent.sequence import Left, Numbers, boot_id
 from frota.cpu_metrics.agent.spool import Spool
-from frota.cpu_metrics.messages import LONGEST, MOST_CORES, VERSION, Disk, Memory, Network, Own, Sample, is_run
+from frota.cpu_metrics.messages import MAX_CORES, MAX_MESSAGE_BYTES, VERSION, Disk, Memory, Network, Own, Sample, is_run
 from frota.logs import log
 from frota.logs.log import printable
 from frota.storage import files, state_folder
@@ -120,7 +120,7 @@ def _left(spool: Spool) -> Left:
 
 def _read(file: IO[bytes], limit: int) -> tuple[Spool, str]:
     """Return what is in the file, and what is wrong with it, if anything is. Raises _BAD where that is everything."""
-    facts = _json(file.readline(LONGEST))
+    facts = _json(file.readline(MAX_MESSAGE_BYTES))
     run, following, acked, count = (facts[name] for name in ("run", "next", "acked", "samples"))
     whole = all(type(number) is int and number >= 0 for number in (following, acked, count))
     if facts["frota"] != VERSION or not is_run(run) or not whole or not max(count, acked) < following:
@@ -148,7 +148,7 @@ class _Samples:
 
     def __iter__(self) -> Iterator[tuple[int, float, Sample]]:
         last = 0
-        for line in iter(partial(self._file.readline, LONGEST + 1), b""):
+        for line in iter(partial(self._file.readline, MAX_MESSAGE_BYTES + 1), b""):
             try:
                 fields = _json(line)
                 number, age = fields["n"], _number(fields["age"])
@@ -200,6 +200,6 @@ def _sample(fields: dict[str, Any]) -> Sample:
         if fields.get(name) is not None
     }
     cpu, mean = tuple(_number(core, 100) for core in fields["cpu"]), _number(fields["mean"], 100)
-    if not 1 <= len(cpu) <= MOST_CORES:
+    if not 1 <= len(cpu) <= MAX_CORES:
         raise ValueError(f"{len(cpu)} cores")
     return Sample(cpu, mean, (one, five, fifteen) if load else None, **parts)

@@ -1,132 +1,147 @@
-"""What the server logs, within rate limits, and what it counts."""
+"""The log records of the metrics' server, each kind rate limited, and the counters behind its metrics."""
 
 import time
 from typing import Protocol
 
 from frota.cpu_metrics import messages
-from frota.cpu_metrics.framing import Reading
-from frota.cpu_metrics.server.history import CHUNK
+from frota.cpu_metrics.framing import SampleMessage
+from frota.cpu_metrics.server.history import MAX_CHUNK_SAMPLES
 from frota.cpu_metrics.server.host import Host
 from frota.cpu_metrics.thresholds import Crossing
 from frota.logs.log import printable, record
 from frota.logs.rate_limit import DEFAULT_RATE, RateLimitedLog, RateLimiter
 
-_TRIM_REPORT_SECONDS, _FULL_REPORT_SECONDS = 3600.0, 60.0
+_TRIM_REPORT_S, _LIMIT_REPORT_S = 3600.0, 60.0
 
 
 class Peer(Protocol):
-    """Whom a record is about: the other end of a connection, and its address as HOST:PORT."""
+    """The other end of a connection: its address, and the same as HOST:PORT."""
 
-    name: str
-    address: tuple[str, int]
+    @property
+    def name(self) -> str:
+        """The peer as HOST:PORT."""
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """The peer's host and port."""
 
 
 class EventLog(RateLimitedLog):
-    """Writes the records, and counts what they are about."""
+    """Writes the records, and counts; it is the observer of the TCP server."""
 
     def __init__(self, samples_per_second: int) -> None:
-        self.connected_total = self.bad_total = self.hasty_total = self.cut_total = self.name_conflicts_total = 0
-        self._trimmed = self._kept_samples = 0
-        self._trim_due = self._full_due = self._descriptors_due = 0.0
+        self.connected_total = self.aborted_total = 0
+        self.malformed_total = self.rate_limited_total = self.name_conflicts_total = 0
+        self._trimmed_chunks = self._max_samples = 0
+        self._trim_due = self._limit_due = self._descriptors_due = 0.0
         self._samples = RateLimiter("samples_suppressed", "samples", samples_per_second)
         self._connections = RateLimiter("connections_suppressed", "connections")
-        self._faults = RateLimiter("errors_suppressed", "faults of connections")
+        self._errors = RateLimiter("errors_suppressed", "errors of connections")
         self._hosts = RateLimiter("hosts_suppressed", "changes of hosts", 50 * DEFAULT_RATE)
-        super().__init__(self._samples, self._connections, self._faults, self._hosts)
+        super().__init__(self._samples, self._connections, self._errors, self._hosts)
 
     def report(self) -> None:
         """Report what was suppressed, and the samples that were deleted."""
         super().report()
         self._report_trimmed()
 
-    def connected(self, connection: Peer, count: int) -> None:
-        """Log a new agent's connection, in the original's words; `count` has it in."""
+    def connected(self, connection: Peer, count: int) -> None:  # noqa: ARG002 -- the log has agents, not viewers
+        """Count an accepted connection."""
+        self.connected_total += 1
+
+    def disconnected(self, connection: Peer) -> None:
+        """Log nothing: the end of an agent's connection is logged as a change of its host."""
+
+    def rejected(self, connection: Peer, max_connections: int) -> None:  # noqa: ARG002 -- one record for all
+        """Log once a minute that connections are rejected because of the limit."""
+        if time.monotonic() >= self._limit_due:
+            self._limit_due = time.monotonic() + _LIMIT_REPORT_S
+            text = f"all {max_connections} connections are in use, new ones are rejected (CPU_MAX_CONNECTIONS)"
+            record("WARNING", "connection_limit_reached", text, COUNT=max_connections)
+
+    def aborted(self, connection: Peer, reason: str) -> None:
+        """Count and log a connection that the server ends."""
+        self.aborted_total += 1
+        if self._errors.allow():
+            text = f"{connection.name}: {reason}; connection closed"
+            record("WARNING", "connection_aborted", text, PEER=connection.name)
+
+    def replaced(self, connection: Peer) -> None:
+        """Count and log an agent whose host another connection has now."""
+        self.aborted(connection, messages.REPLACED)
+
+    def agent_connected(self, connection: Peer, count: int) -> None:
+        """Log an agent's connection in the legacy words; `count` agents are connected, this one included."""
         if self._connections.allow():
             record("INFO", "connected", messages.NEW.format(connection.address), PEER=connection.name)
             record("INFO", "connection_count", messages.STATUS.format(count), COUNT=count)
 
-    def full(self, most: int) -> None:
-        """Log, now and then, that connections are refused since there are as many as may be."""
-        if time.monotonic() >= self._full_due:
-            self._full_due = time.monotonic() + _FULL_REPORT_SECONDS
-            text = f"there are {most} connections, no more are taken (CPU_MAX_CONNECTIONS)"
-            record("WARNING", "connection_limit_reached", text, COUNT=most)
-
     def no_descriptors(self) -> None:
-        """Log, now and then, that no more files can be opened."""
+        """Log once a minute that no more files can be opened."""
         if time.monotonic() >= self._descriptors_due:
-            self._descriptors_due = time.monotonic() + _FULL_REPORT_SECONDS
-            text = (
-                "no more files can be opened, new connections are closed: raise the limit of open files (LimitNOFILE=)"
-            )
-            record("WARNING", "descriptors_exhausted", text)
+            self._descriptors_due = time.monotonic() + _LIMIT_REPORT_S
+            text = "no file descriptor is left, new connections are closed; raise the limit of open files"
+            record("WARNING", "descriptors_exhausted", f"{text} (LimitNOFILE=)")
 
-    def sample(self, connection: Peer, reading: Reading) -> None:
-        """Log a sample, in the original's words."""
+    def sample(self, connection: Peer, reading: SampleMessage) -> None:
+        """Log a sample in the legacy words."""
         if self._samples.rate and self._samples.allow():
-            text = messages.RECEIVED.format(connection.address, reading.sample.original())
+            text = messages.RECEIVED.format(connection.address, reading.sample.legacy())
             record("INFO", "sample", text, PEER=connection.name)
 
-    def bad(self, connection: Peer, reason: str) -> None:
-        """Count and log a message that makes no sense."""
-        self.bad_total += 1
-        if self._faults.allow():
+    def malformed(self, connection: Peer, reason: str) -> None:
+        """Count and log a malformed message."""
+        self.malformed_total += 1
+        if self._errors.allow():
             record("WARNING", "message_malformed", f"{connection.name}: {printable(reason)}", PEER=connection.name)
 
-    def hasty(self, connection: Peer) -> None:
-        """Count and log a connection that sends more than it may."""
-        self.hasty_total += 1
-        if self._faults.allow():
-            text = f"{connection.name} sends more samples a second than it may: the rest is read later"
-            record("WARNING", "rate_limited", text, PEER=connection.name)
-
-    def cut(self, connection: Peer, reason: str) -> None:
-        """Count and log a connection that is given up."""
-        self.cut_total += 1
-        if self._faults.allow():
-            record("WARNING", "connection_aborted", f"{connection.name}: {reason}, cut off", PEER=connection.name)
+    def rate_limited(self, connection: Peer) -> None:
+        """Count and log a connection that exceeds the rate limit."""
+        self.rate_limited_total += 1
+        if self._errors.allow():
+            text = f"{connection.name}: exceeds the rate limit of samples; reading is paused for up to a second"
+            record("WARNING", "rate_limited", f"{text} (CPU_SAMPLES_PER_SECOND)", PEER=connection.name)
 
     def name_taken(self, host: Host, holder: Peer, newcomer: Peer) -> None:
         """Count and log that another agent has a host's name already."""
         self.name_conflicts_total += 1
-        if self._faults.allow():
-            name = host.kept.name
-            text = f"two agents are called {name}: {holder.name} and {newcomer.name}; the second is refused"
-            text += " as long as the first is there: give one of them another name (CPU_NAME, --name)"
+        if self._errors.allow():
+            name = host.row.name
+            text = f"two agents are called {name}: {holder.name} and {newcomer.name}; the second is rejected"
+            text += " while the first is connected: give one of them another name (CPU_NAME, --name)"
             record("WARNING", "name_conflict", text, HOST=name, PEER=newcomer.name, HOLDER=holder.name)
 
     def changed(self, host: Host, event: str) -> None:
-        """Log that a host is new, connected, stale, away or forgotten."""
+        """Log that a host is connected, stale or disconnected."""
         if self._hosts.allow():
-            name = host.kept.name
+            name = host.row.name
             record("WARNING" if event == "stale" else "INFO", f"host_{event}", f"{name}: {event}", HOST=name)
 
     def forgotten(self, host: Host, days: float) -> None:
-        """Log that a host is forgotten, and why."""
-        name, samples = host.kept.name, host.kept.samples
-        text = f"{name}: forgotten, with its history; {samples} samples came of it, and none for {days:g} days"
-        record("INFO", "host_expired", f"{text} that a server ran (CPU_FORGET_DAYS)", HOST=name, COUNT=samples)
+        """Log that a host and its history are deleted after `days` without a sample."""
+        name, samples = host.row.name, host.row.samples
+        text = f"{name}: deleted with its history of {samples} samples, after {days:g} days of the server's running"
+        record("INFO", "host_expired", f"{text} time without a sample (CPU_FORGET_DAYS)", HOST=name, COUNT=samples)
 
-    def trimmed(self, chunks: int, most_samples: int) -> None:
-        """Count old samples that were deleted; they are logged together, at once and then every hour."""
-        self._trimmed += chunks
-        self._kept_samples = most_samples
+    def trimmed(self, chunks: int, max_samples: int) -> None:
+        """Count deleted chunks of old samples; they are logged together, at once and then every hour."""
+        self._trimmed_chunks += chunks
+        self._max_samples = max_samples
         if time.monotonic() >= self._trim_due:
             self._report_trimmed()
 
-    def _report_trimmed(self) -> None:
-        if self._trimmed:
-            text = (
-                f"the oldest samples are deleted, {self._trimmed} chunks of {CHUNK} at most, where a host has more than"
-            )
-            record("INFO", "history_trimmed", f"{text} {self._kept_samples} (CPU_HISTORY_SAMPLES)", COUNT=self._trimmed)
-        self._trimmed, self._trim_due = 0, time.monotonic() + _TRIM_REPORT_SECONDS
-
     def crossed(self, host: Host, crossing: Crossing) -> None:
-        """Log that a threshold was crossed, or that this is over."""
-        (metric, high, low), name = crossing.threshold, host.kept.name
+        """Log that a metric has crossed its high threshold, or is back at the low one."""
+        (metric, high, low), name = crossing.threshold, host.row.name
         if crossing.over:
             level, event, text = "INFO", "threshold_cleared", f"is down to {crossing.value:.1f} % (low: {low:g} %)"
         else:
             level, event, text = "WARNING", "threshold_crossed", f"is at {crossing.value:.1f} % (high: {high:g} %)"
         record(level, event, f"{name}: {metric} {text}", HOST=name, METRIC=metric, VALUE=f"{crossing.value:.1f}")
+
+    def _report_trimmed(self) -> None:
+        if self._trimmed_chunks:
+            text = f"deleted {self._trimmed_chunks} chunks of {MAX_CHUNK_SAMPLES} samples at most, the oldest of hosts"
+            text = f"{text} with more than {self._max_samples} samples (CPU_HISTORY_SAMPLES)"
+            record("INFO", "history_trimmed", text, COUNT=self._trimmed_chunks)
+        self._trimmed_chunks, self._trim_due = 0, time.monotonic() + _TRIM_REPORT_S

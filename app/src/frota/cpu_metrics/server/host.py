@@ -1,4 +1,4 @@
-"""One host that is known: what came from it, what is missing, and what of it is in no chunk yet."""
+"""One host: its counters, its latest samples, and those that are in no chunk yet."""
 
 import time
 from array import array
@@ -7,132 +7,132 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from frota.cpu_metrics import chunk
-from frota.cpu_metrics.server.history import CHUNK, Chunk, HostRow
+from frota.cpu_metrics.server.history import MAX_CHUNK_SAMPLES, Chunk, HostRow
 from frota.cpu_metrics.thresholds import Crossings
 
-MOST = 2**53  # of any counter: what JSON holds exactly, and far below what SQLite can
-_RIVALS = 10  # that are shown
-_MEANS = 60  # that are shown as a line
-_SPREAD = 30  # first chunks are up to so many samples shorter, so that not all hosts' end at once
+MAX_COUNT = 2**53  # of any counter: what JSON holds exactly
+_SHOWN_RIVALS = 10
+_SHOWN_MEANS = 60
+_FIRST_CHUNK_SPREAD = 30  # samples by which first chunks are shorter, so that not all hosts end one at once
 
 
 class Rival(NamedTuple):
-    """An agent of a host's name that is not served: its address, and when it last tried (monotonic seconds)."""
+    """A rejected agent with a host's name: its HOST:PORT, and the time of its last attempt (monotonic seconds)."""
 
     name: str
     tried: float
 
 
 class Host:
-    """One host; `heard` is when it was last heard of, in monotonic seconds."""
+    """One host; `heard` is when it was last seen, in monotonic seconds."""
 
     __slots__ = (
-        "_room",
+        "_chunk_size",
         "before_tail",
         "connection",
         "crossings",
         "heard",
-        "kept",
         "latest",
         "means",
         "pending",
         "rivals",
+        "row",
         "stale",
         "tail",
         "tail_since",
     )
 
-    def __init__(self, kept: HostRow) -> None:
-        self.kept = self.before_tail = kept
-        self.connection: Any = None  # where its samples come from now
-        self.crossings = Crossings(kept.crossed)
+    def __init__(self, row: HostRow) -> None:
+        self.row = self.before_tail = row
+        self.connection: Any = None  # of the agent that is served
+        self.crossings = Crossings(row.crossed)
         self.heard = time.monotonic()
         self.stale = False
-        self.rivals: dict[str, Rival] = {}  # other agents of its name, by their instance or address
-        self.latest = kept.latest
-        self.means = array("H", kept.means)  # in tenths of a percent
-        self.pending: list[Chunk] = []  # that are not on disk yet, or not for sure
-        self.tail: list[bytes] = []  # packed samples that are in no chunk yet
+        self.rivals: dict[str, Rival] = {}  # by their instance or address
+        self.latest = row.latest
+        self.means = array("H", row.means)  # in tenths of a percent
+        self.pending: list[Chunk] = []  # chunks that may not be on disk yet
+        self.tail: list[bytes] = []  # packed samples in no chunk yet
         self.tail_since = 0.0  # monotonic seconds
-        self._room = CHUNK - kept.id % _SPREAD
+        self._chunk_size = MAX_CHUNK_SAMPLES - row.id % _FIRST_CHUNK_SPREAD
 
     def is_new(self, number: int) -> bool:
-        """Count a numbered sample; False for one that is here already."""
-        kept = self.kept
-        if number <= kept.last:
-            self.kept = kept._replace(duplicates=min(kept.duplicates + 1, MOST))
+        """Count a sequence number and the gap before it; False for a duplicate."""
+        row = self.row
+        if number <= row.last:
+            self.row = row._replace(duplicates=min(row.duplicates + 1, MAX_COUNT))
             return False
-        missing = number - kept.last - 1
-        self.kept = kept._replace(missing=min(kept.missing + missing, MOST)) if missing else kept
+        missing = number - row.last - 1
+        self.row = row._replace(missing=min(row.missing + missing, MAX_COUNT)) if missing else row
         return True
 
-    def add(self, sequence: int, packed: bytes) -> None:
-        """Take a packed sample in, which is written with this sequence number."""
+    def append(self, sequence: int, packed: bytes) -> None:
+        """Append a packed sample, which is written as row `sequence`."""
         taken, number, mean = chunk.moment(packed)
-        self.kept = self.kept._replace(last=number, last_seen=taken, samples=min(self.kept.samples + 1, MOST))
+        self.row = self.row._replace(last=number, last_seen=taken, samples=min(self.row.samples + 1, MAX_COUNT))
         self.latest = packed
         if not self.tail:
-            # What others sent while nothing came from here need not be kept for this host's sake.
-            self.kept = self.kept._replace(chunked=sequence - 1)
+            # Rows of other hosts since the last chunk need not be kept for this host.
+            self.row = self.row._replace(chunked=sequence - 1)
             self.before_tail = self.before_tail._replace(chunked=sequence - 1)
             self.tail_since = time.monotonic()
         self.tail.append(packed)
         self.means.append(round(mean * 10))
-        if len(self.means) > _MEANS:
+        if len(self.means) > _SHOWN_MEANS:
             del self.means[0]
 
-    def chunk(self, sequence: int, *, all_of_it: bool = False) -> Chunk | None:
-        """Return the samples up to this sequence number as a chunk, if they are enough for one."""
-        if not self.tail or (len(self.tail) < self._room and not all_of_it):
+    def chunk(self, sequence: int, *, force: bool = False) -> Chunk | None:
+        """Return the samples up to row `sequence` as a chunk, if they fill one, or if `force`."""
+        if not self.tail or (len(self.tail) < self._chunk_size and not force):
             return None
-        samples, self.tail, self._room = self.tail, [], CHUNK
-        self.kept = self.before_tail = self.kept._replace(
-            ordinal=self.kept.ordinal + 1, chunked=sequence, latest=self.latest, means=self.means.tobytes()
+        samples, self.tail, self._chunk_size = self.tail, [], MAX_CHUNK_SAMPLES
+        self.row = self.before_tail = self.row._replace(
+            ordinal=self.row.ordinal + 1, chunked=sequence, latest=self.latest, means=self.means.tobytes()
         )
-        self.pending.append(Chunk(self.kept.id, self.kept.ordinal, self.kept.samples, samples))
+        self.pending.append(Chunk(self.row.id, self.row.ordinal, self.row.samples, samples))
         return self.pending[-1]
 
     def newest(self) -> tuple[int, list[bytes]]:
-        """Return the ordinal up to which all chunks are on disk, and the samples behind them."""
-        behind = [packed for chunk in self.pending for packed in chunk.samples]
-        return self.kept.ordinal - len(self.pending), behind + self.tail
+        """Return the ordinal up to which all chunks are on disk, and the samples after them."""
+        pending = [packed for chunk in self.pending for packed in chunk.samples]
+        return self.row.ordinal - len(self.pending), pending + self.tail
 
-    def row(self, zero: float) -> HostRow:
-        """Return what is kept: what its tail adds is counted again from the samples themselves.
+    def stored_row(self, zero: float) -> HostRow:
+        """Return the row to store, as of the last chunk: the tail is counted again when it is loaded.
 
-        `zero` is when, in monotonic seconds, servers would have begun to run if they had never stopped.
+        `zero` is the monotonic time at which the servers' total running time was 0.
         """
-        kept, crossed = self.kept, ",".join(self.crossings.over)
+        row, crossed = self.row, ",".join(self.crossings.over)
         return self.before_tail._replace(
-            dialect=kept.dialect, interval=kept.interval, heard=self.heard - zero, crossed=crossed
+            dialect=row.dialect, interval=row.interval, heard=self.heard - zero, crossed=crossed
         )
 
     @property
     def state(self) -> str:
-        """What it is now: connected, stale or away."""
+        """Its state: connected, stale or away."""
         return "away" if self.connection is None else "stale" if self.stale else "connected"
 
     def _age(self, now: float) -> float:
-        """Return how many seconds ago the last sample was taken, also where a clock was ahead at the time."""
-        age = now - self.kept.last_seen
+        """Return the age of the last sample in seconds, also if it has a date in the future."""
+        age = now - self.row.last_seen
         return age if age >= 0 else max(time.monotonic() - self.heard, 0)
 
     def shown(self, now: float) -> dict[str, Any]:
-        """Return what viewers get (`now` in seconds since 1970)."""
-        kept = self.kept
+        """Return the JSON object for viewers (`now` in seconds since 1970)."""
+        row = self.row
         return {
-            "host": kept.name,
-            "dialect": kept.dialect,
+            "host": row.name,
+            "dialect": row.dialect,
             "peer": self.connection.name if self.connection else "",
             "state": self.state,
-            "first_seen": _iso(kept.first_seen),
-            "last_seen": _iso(kept.last_seen),
+            "first_seen": _iso(row.first_seen),
+            "last_seen": _iso(row.last_seen),
             "age": round(self._age(now), 3),
-            "interval": kept.interval,
-            "samples": kept.samples,
-            "missing": kept.missing,
-            "duplicates": kept.duplicates,
-            "name_conflicts": [rival.name for rival in islice(self.rivals.values(), _RIVALS)],
+            "interval": row.interval,
+            "samples": row.samples,
+            "missing": row.missing,
+            "duplicates": row.duplicates,
+            "name_conflicts": [rival.name for rival in islice(self.rivals.values(), _SHOWN_RIVALS)],
             "over": self.crossings.over,
             "means": [mean / 10 for mean in self.means],
             "sample": chunk.shown(self.latest) if self.latest else None,

@@ -1,4 +1,4 @@
-"""The sensors' client: measures (here: simulates) at an interval, keeps, and delivers as soon as a server is there."""
+"""The sensors' client: measures (here: simulates) at an interval, spools, and delivers when the server is available."""
 
 import asyncio
 import random
@@ -24,14 +24,12 @@ class SensorClient:
     def __init__(self, config: ClientSettings, directory: Path, end: Callable[[int], None]) -> None:
         self._config, self._directory, self._end = config, directory, end
         self._spool_changed = asyncio.Event()
-        self._backoff = Backoff(
-            min(_FIRST_PAUSE_S, config.retry_most), config.retry_most
-        )  # since the last delivered reading
+        self._backoff = Backoff(min(_FIRST_PAUSE_S, config.retry_most), config.retry_most)
         self._measured = 0
         self._tasks = EssentialTasks(end)
 
     async def start(self) -> str:
-        """Open the spool and begin."""
+        """Open the spool and start to measure. Raises OSError and StateError."""
         try:
             self._spool = Spool(self._directory, self._config.spool_limit)
         except sqlite3.Error as error:
@@ -40,35 +38,35 @@ class SensorClient:
         return f"{self._config.sensor} to {endpoint(self._config.host, self._config.port)}"
 
     async def stop(self) -> None:
-        """Stop; what has no answer yet waits in the spool, and its number tells the server if it has it already."""
+        """Stop. Readings without an answer stay in the spool; their numbers prevent duplicates."""
         await self._tasks.cancel()
         if self._spool.waiting:
             log.record("INFO", "stopped", f"stopped; {self._spool.waiting} readings wait in {self._directory}")
         self._spool.close()
 
     def healthy(self) -> bool:
-        """Tell whether both tasks live."""
+        """Tell whether both tasks run."""
         return self._tasks.alive()
 
     def reload(self) -> None:
-        """Nothing of a client changes live: it restarts in no time and loses nothing."""
+        """Do nothing: no setting of a client changes live."""
 
     async def _measure(self) -> None:
         loop = asyncio.get_running_loop()
         due = loop.time()
         while not self._config.count or self._measured < self._config.count:
-            self._keep()
+            self._measure_once()
             due = max(due + self._config.interval, loop.time())
             await asyncio.sleep(due - loop.time())
 
-    def _keep(self) -> None:
+    def _measure_once(self) -> None:
         config = self._config
         value = round(random.uniform(config.low, config.high), 2)
         self._measured += 1
         try:
-            dropped = self._spool.add(str(Reading(config.sensor, config.label, str(value), config.unit)))
+            dropped = self._spool.append(str(Reading(config.sensor, config.label, str(value), config.unit)))
         except sqlite3.Error as error:
-            text = f"a reading is lost: {self._directory}: {error}"
+            text = f"a reading was lost, it could not be spooled: {self._directory}: {error}"
             log.record("ERROR", "spool_failed", text, SENSOR=config.sensor)
             return
         if dropped:

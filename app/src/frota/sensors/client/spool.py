@@ -1,4 +1,4 @@
-"""Readings that wait for the server, on disk: numbered, in order, bounded. SQLite, so that a crash costs none."""
+"""The client's spool: readings that the server has not acknowledged, numbered, in order, bounded, in SQLite."""
 
 from pathlib import Path
 from uuid import uuid4
@@ -7,9 +7,10 @@ from frota.storage import database, state_folder
 
 
 class Spool:
-    """The client's folder, claimed for this process: what is not delivered yet, and what it knows about the server.
+    """The client's folder, locked for this process: the readings, the producer id (`client`) and the server's protocol.
 
-    Every number is used once. Raises core.errors.StateError when another process holds the folder.
+    `limit` is the number of readings that may wait. No number is used twice. Raises core.errors.StateError when another
+    process has locked the folder.
     """
 
     def __init__(self, directory: Path, limit: int) -> None:
@@ -20,12 +21,12 @@ class Spool:
             "create table if not exists reading(number integer primary key autoincrement, text text not null);"
             "create table if not exists fact(name text primary key, value text not null);"
         )
-        self.client = self.fact("client") or str(uuid4())
-        self.learn("client", self.client)
+        self.client = self.get("client") or str(uuid4())
+        self.set("client", self.client)
         (self.waiting,) = self._db.execute("select count(*) from reading").fetchone()
 
-    def add(self, text: str) -> int:
-        """Keep a reading; return how many of the oldest had to go for it (0 or 1). Raises sqlite3.Error: no room."""
+    def append(self, text: str) -> int:
+        """Store a reading; return how many of the oldest were dropped for it (0 or 1). Raises sqlite3.Error."""
         self._db.execute("insert into reading(text) values (?)", (text,))
         self.waiting += 1
         if self.waiting <= self._limit:
@@ -34,32 +35,32 @@ class Spool:
         self.waiting -= 1
         return 1
 
-    def after(self, number: int, most: int) -> list[tuple[int, str]]:
-        """Return the next readings behind `number`, at most `most`, as (number, text)."""
+    def after(self, number: int, limit: int) -> list[tuple[int, str]]:
+        """Return the next readings after `number`, `limit` at most, as (number, text)."""
         query = "select number, text from reading where number > ? order by number limit ?"
-        return self._db.execute(query, (number, most)).fetchall()
+        return self._db.execute(query, (number, limit)).fetchall()
 
     def delivered(self, first: int, last: int) -> int:
-        """Forget readings that the server has (or has refused for good), both ends included; return how many."""
-        gone = self._db.execute("delete from reading where number between ? and ?", (first, last)).rowcount
-        self.waiting -= gone
-        return gone
+        """Delete the readings from `first` to `last`, which the server has stored or rejected; return how many."""
+        deleted = self._db.execute("delete from reading where number between ? and ?", (first, last)).rowcount
+        self.waiting -= deleted
+        return deleted
 
-    def not_before(self, number: int) -> None:
-        """Give no number up to this one again: the server knows it, so this folder is older than what it knows."""
+    def continue_after(self, number: int) -> None:
+        """Use no number up to this one again: the server has it, so this folder is an older copy."""
         self._db.execute("insert or ignore into reading(number, text) values (?, '')", (number,))
         self._db.execute("delete from reading where number = ? and text = ''", (number,))
 
-    def fact(self, name: str) -> str:
-        """Return what was learnt, an empty text if nothing was."""
+    def get(self, name: str) -> str:
+        """Return a stored value, "" without one."""
         row = self._db.execute("select value from fact where name = ?", (name,)).fetchone()
         return row[0] if row else ""
 
-    def learn(self, name: str, value: str) -> None:
-        """Remember across restarts."""
+    def set(self, name: str, value: str) -> None:
+        """Store a value."""
         self._db.execute("insert or replace into fact values (?, ?)", (name, value))
 
     def close(self) -> None:
-        """Give the folder back."""
+        """Close the database and unlock the folder."""
         self._db.close()
         self._lock.close()

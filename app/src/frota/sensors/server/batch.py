@@ -1,7 +1,7 @@
-"""The short cut for the most frequent case: many connections, each with exactly one reading and no newline.
+"""The fast path: many connections that send exactly one legacy reading each, without a newline.
 
-What they send in one turn of the event loop is parsed, judged and stored together, as one record; doing so one by one
-costs more than twice the time. Anything else is handed back to its connection, which takes the long way.
+Packets of one turn of the event loop are parsed, checked and stored together, as one record; one by one they would
+cost more than twice the CPU time. If one of them is no reading, every connection processes its own packet.
 """
 
 import asyncio
@@ -9,115 +9,109 @@ import re
 from typing import Protocol
 
 from frota.logs import log
-from frota.sensors import messages, readings
+from frota.sensors import readings
 from frota.sensors.framing import Framer
-from frota.sensors.messages import ANSWER
-from frota.sensors.server.event_log import EventLog
-from frota.sensors.staleness import SensorMonitor
-from frota.storage.wal.group_commit import WriteAheadLog
+from frota.sensors.messages import ANSWER, Parts
+from frota.sensors.server.event_log import EventLog, Peer
+from frota.sensors.server.store import ReadingStore
+from frota.sensors.session import FLUSHED, Session
 from frota.storage.wal.log import DiskFull
 
-LONGEST = 128  # bytes of a packet for which the short cut is tried
+MAX_PACKET_BYTES = 128  # a longer packet is not batched
 
 
-class Sender(Protocol):
-    """What a round needs of a connection."""
-
-    framer: Framer
-    head: bytes
-    head_outside: bytes
-    in_batch: bool
-    address: tuple[str, int]
-
-    def take(self, data: bytes) -> None:
-        """Take a packet the long way."""
+class Tcp(Protocol):
+    """What a batch needs of a TCP connection."""
 
     def write(self, data: bytes) -> None:
         """Send."""
 
-    def not_stored(self, count: int, error: DiskFull) -> None:
-        """Refuse readings for which there is no room."""
 
+class Connection(Peer, Protocol):
+    """What a batch needs of the handler of a connection. The heads are its records' first lines."""
 
-class Sink(Protocol):
-    """What a round needs of the server: where readings go, and what is said of them."""
+    @property
+    def tcp(self) -> Tcp:
+        """The TCP connection."""
 
-    now: float
-    loop: asyncio.AbstractEventLoop
-    wal: WriteAheadLog
-    watch: SensorMonitor
-    event_log: EventLog
+    framer: Framer
+    session: Session
+    head: bytes
+    head_out_of_range: bytes
 
-    def limit_backlog(self) -> None:
-        """Apply backpressure if too much waits for the disk."""
+    def process(self, data: bytes) -> None:
+        """Process a packet of any kind."""
+
+    def reject_disk_full(self, count: int, error: DiskFull) -> None:
+        """Answer that readings are not stored."""
 
 
 class Batcher:
-    """What has arrived in this turn; `pattern` is that of a reading that a known unit ends."""
+    """Collects the packets of one turn of the event loop; `pattern` matches a reading that a known unit ends."""
 
-    def __init__(self, server: Sink, pattern: re.Pattern[str]) -> None:
-        self._server = server
+    def __init__(self, store: ReadingStore, event_log: EventLog, pattern: re.Pattern[str]) -> None:
+        self._store, self._event_log, self._loop = store, event_log, asyncio.get_running_loop()
         self._lines = re.compile(f"^{pattern.pattern}$", re.MULTILINE)
-        self._connections: list[Sender] = []
+        self._connections: list[Connection] = []
         self._packets: list[bytes] = []
 
-    def add(self, connection: Sender, packet: bytes) -> None:
-        """Take a packet of a connection that has none in this round."""
+    def collect(self, connection: Connection, packet: bytes) -> None:
+        """Take the only packet of a connection in this batch; its session is in phase BATCHED."""
         if not self._packets:
-            self._server.loop.call_soon(self.flush)
+            self._loop.call_soon(self.flush)
         self._connections.append(connection)
         self._packets.append(packet)
 
     def flush(self) -> None:
-        """Sink what has arrived; does nothing when that was done already."""
+        """Store what was collected, if anything."""
         connections, packets = self._connections, self._packets
         if not packets:
             return
         self._connections, self._packets = [], []
-        for connection in connections:
-            connection.in_batch = False
-        found = self._parse(packets)
-        outside = None if found is None else self._judge(found)
-        if found is None or outside is None:
-            for connection, packet in zip(connections, packets, strict=True):
-                connection.take(packet)
+        parts = self._parse(packets)
+        out_of_range = None if parts is None else self._check(parts)
+        if parts is None or out_of_range is None:
+            _process_separately(connections, packets)
             return
         for connection in connections:
+            connection.session.phase = FLUSHED
             connection.framer.after_reading = True
-        server = self._server
         heads = [connection.head for connection in connections]
-        for index in outside:
-            heads[index] = connections[index].head_outside
-        payload = readings.join(heads, packets)
-        server.wal.append(payload, self._stored, connections)
-        server.event_log.readings(connections, found, outside)
-        server.limit_backlog()
+        for index in out_of_range:
+            heads[index] = connections[index].head_out_of_range
+        self._store.append(readings.join(heads, packets), self._stored, connections)
+        self._event_log.readings(connections, parts, out_of_range)
 
-    def _judge(self, found: list[messages.Parts]) -> list[int] | None:
-        """Return which readings are out of range; None if that fails, for then each connection must go its own way."""
+    def _check(self, parts: list[Parts]) -> list[int] | None:
+        """Return which readings are out of range; None if that fails, and they are to be processed one by one."""
         try:
-            return self._server.watch.check(found, self._server.now)
-        except Exception as error:  # noqa: BLE001 -- one reading must not cost the others of its round their answers
-            log.record(
-                "ERROR", "internal_error", "error in a batch, its readings are processed one by one", error=error
-            )
+            return self._store.check(parts)
+        except Exception as error:  # noqa: BLE001 -- one reading must not cost the others of its batch their answers
+            log.record("ERROR", "internal_error", "a batch failed; its readings are processed one by one", error=error)
             return None
 
-    def _parse(self, packets: list[bytes]) -> list[messages.Parts] | None:
-        """Return one reading for each packet, None if not every packet is exactly one reading."""
+    def _parse(self, packets: list[bytes]) -> list[Parts] | None:
+        """Return one reading per packet; None if any packet is not exactly one reading."""
         data = b"\n".join(packets)
         if data.count(b"\n") != len(packets) - 1:
             return None
         try:
-            found = self._lines.findall(data.decode())
+            parts = self._lines.findall(data.decode())
         except UnicodeDecodeError:
             return None
-        return found if len(found) == len(packets) else None
+        return parts if len(parts) == len(packets) else None
 
-    def _stored(self, connections: list[Sender], error: DiskFull | None) -> None:
+    def _stored(self, connections: list[Connection], error: DiskFull | None) -> None:
         if error is None:
             for connection in connections:
-                connection.write(ANSWER)
+                connection.tcp.write(ANSWER)
         else:
             for connection in connections:
-                connection.not_stored(1, error)
+                connection.reject_disk_full(1, error)
+
+
+def _process_separately(connections: list[Connection], packets: list[bytes]) -> None:
+    for connection in connections:
+        connection.session.phase = FLUSHED
+    for connection, packet in zip(connections, packets, strict=True):
+        connection.process(packet)

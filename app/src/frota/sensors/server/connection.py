@@ -1,173 +1,120 @@
-"""One sensor's connection: events in, records to the log, answers out, always in order.
+"""The handler of one connection: events in, records to the WAL, answers out, always in order.
 
-Every answer, also that to a bad line, goes through the log's queue, and so comes after the answers of all before it.
+Answers to rejected lines go through the WAL's queue too (as barriers), and so leave in their turn.
 """
 
-import asyncio
+import math
 import re
-from typing import Any, Protocol
+from dataclasses import dataclass
 
 from frota.logs import log
-from frota.net.addresses import endpoint
+from frota.net.tcp_server import State, TcpConnection
 from frota.sensors import messages, readings
 from frota.sensors.framing import Bad, Batch, Event, Framer, Newline
 from frota.sensors.messages import ANSWER, Command, Parts
 from frota.sensors.readings import Query
-from frota.sensors.server import batch
+from frota.sensors.server.batch import MAX_PACKET_BYTES, Batcher
 from frota.sensors.server.event_log import EventLog
-from frota.sensors.server.session import Session
+from frota.sensors.server.producers import ProducerRegistry
+from frota.sensors.server.store import ReadingStore
 from frota.sensors.server.subscriptions import Subscriptions
-from frota.sensors.server.transport import BACKLOG, HELLO, Peer
+from frota.sensors.session import BATCHED, Phase, Session, Step
 from frota.sensors.settings import ServerSettings
-from frota.sensors.staleness import SensorMonitor
-from frota.storage.wal.group_commit import WriteAheadLog
 from frota.storage.wal.log import DiskFull
 from frota.storage.wal.segment import NO_PRODUCER
 
 _ANSWER_LINE = ANSWER + b"\n"
+_OPEN = Phase.OPEN
 
 
-class Server(Protocol):
-    """What a connection needs of its server: where its readings go, and what all connections share."""
+@dataclass
+class Services:
+    """What all connections share. `settings` are replaced by a reload."""
 
-    now: float  # of the last sweep, in the loop's seconds
     settings: ServerSettings
-    pattern: re.Pattern[str]
+    pattern: re.Pattern[str]  # of a reading that a known unit ends
     known_units: set[str]
-    wal: WriteAheadLog
-    batcher: batch.Batcher
-    watch: SensorMonitor
-    event_log: EventLog
+    store: ReadingStore
+    batcher: Batcher
+    producers: ProducerRegistry
     subscriptions: Subscriptions
-
-    def admit(self, connection: Any) -> bool:
-        """Count a new connection in, or refuse it."""
-
-    def forget(self, connection: Any, producer: bytes) -> None:
-        """Count a connection out."""
-
-    def claim(self, producer: bytes, connection: Any) -> None:
-        """Make this the numbered client's connection."""
-
-    def limit_backlog(self) -> None:
-        """Apply backpressure if too much waits for the disk."""
+    event_log: EventLog
 
 
-class Connection(Peer):
-    """The protocol of one connection."""
+class SensorConnection:
+    """Speaks the sensors' protocol, legacy and native, over one TCP connection."""
 
-    def __init__(self, server: Server) -> None:
-        super().__init__()
-        self._server = server
-        self.framer = Framer(server.pattern, server.known_units)
-        self.in_batch = False
-        self._held: list[Event] | None = None  # what came behind a hello that is not answered yet
-        self.viewer: asyncio.Task[None] | None = None  # shows what is kept; nothing more is taken in then
-        self._session = Session(server)
-        self._errors = 0
-        self._progress = self._heard = server.now
+    __slots__ = ("_progress_at", "_services", "address", "framer", "head", "head_out_of_range", "session", "tcp")
 
-    @property
-    def now(self) -> float:
-        """Return the time of the server's last sweep."""
-        return self._server.now
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Take the connection, or refuse it with the reason."""
-        super().connection_made(transport)
-        self.head, self.head_outside = readings.head(*self.address, 1), readings.head(*self.address, 1, [0])
-        if not self._server.admit(self):
-            self.write(self._line(messages.SERVER_FULL))
-            self.finish()
+    def __init__(self, services: Services, tcp: TcpConnection) -> None:
+        self._services, self.tcp, self.address = services, tcp, tcp.address
+        self.framer = Framer(services.pattern, services.known_units)
+        self.session = Session(self.framer)
+        self.head = readings.head(*self.address, 1)
+        self.head_out_of_range = readings.head(*self.address, 1, [0])
+        self._progress_at = tcp.opened_at
 
     def data_received(self, data: bytes) -> None:
-        """Put the packet into this turn's round if it may be just one reading, else take it the long way."""
-        if self.closed or self.viewer is not None:
-            return
-        self._heard = self._server.now
-        if self.in_batch:
-            self._server.batcher.flush()
-        if len(data) <= batch.LONGEST and self.framer.expects_reading:
-            self.in_batch = True
-            self._server.batcher.add(self, data)
+        """Batch a packet that may be exactly one reading; process anything else at once."""
+        session, framer = self.session, self.framer
+        if session.phase is BATCHED:
+            self._services.batcher.flush()
+        if len(data) <= MAX_PACKET_BYTES and session.phase is _OPEN and not framer.rest and not framer.native:
+            session.phase = BATCHED
+            self._services.batcher.collect(self, data)
         else:
-            self.take(data)
+            self.process(data)
 
-    def take(self, data: bytes) -> None:
-        """Take what arrived the long way, whatever it is."""
+    def process(self, data: bytes) -> None:
+        """Process input of any kind."""
         try:
-            self._take(data)
-        except Exception as error:  # noqa: BLE001 -- one peer's input must not cost the others their answers
-            self.fail(error)
-
-    def fail(self, error: Exception) -> None:
-        """Close this connection after an internal error."""
-        log.record("ERROR", "internal_error", "error, connection closed", error=error, PEER=endpoint(*self.address))
-        if not self.closed:
-            self.refuse(Bad(messages.INTERNAL, fatal=True))
-
-    def _take(self, data: bytes) -> None:
-        had_rest = self.framer.rest
-        events = self.framer.feed(data)
-        if events or not had_rest:
-            self._progress = self._server.now
-        if self._held is None:
+            had_rest = self.framer.rest
+            events = self.session.receive(data)
+            if events or not had_rest:
+                self._progress_at = self.tcp.last_received
             self._handle(events)
-        else:
-            self._held += events
+        except Exception as error:  # noqa: BLE001 -- one peer's input must not cost the others their answers
+            log.record("ERROR", "internal_error", "the connection is closed", error=error, PEER=self.tcp.name)
+            if self.session.phase is not Phase.ENDING:
+                self._reject(Bad(messages.INTERNAL, fatal=True))
 
-    def eof_received(self) -> bool:
-        """Answer what came before the peer's end, then close."""
-        self.ended = True
-        self._server.batcher.flush()
-        if not self.closed:
-            self._refuse_unfinished()
-        self._close_if_ended()
-        return True  # or the transport would be closed before the last answers are there
+    def eof_received(self) -> None:
+        """Answer what came before the end, then close."""
+        self._services.batcher.flush()
+        if self.session.phase is Phase.OPEN:
+            self._end_input()
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Forget the connection; what it sent is stored all the same."""
-        super().connection_lost(exc)
-        if self.viewer:
-            self.viewer.cancel()
-        self._server.forget(self, self._session.producer)
+    def connection_lost(self) -> None:
+        """Release the connection; what it sent is stored all the same."""
+        self._services.subscriptions.cancel(self.tcp)
+        self._services.producers.unregister(self.session.producer, self.tcp)
 
-    def check(self) -> None:
-        """Enforce the time limits; called several times per shortest limit."""
-        limits, now = self._server.settings, self.now
-        if self.lingers:
-            self.abort()
-        elif self.unread_since is not None and now - self.unread_since > limits.unread_timeout:
-            self._server.event_log.error(self, "does not read its answers")
-            self.abort()
-        elif self.closed:
-            return
-        elif self.framer.rest and now - self._progress > limits.incomplete_timeout and not self.paused:
-            self._refuse_unfinished()
-        elif now - self._heard > limits.idle_timeout and self.viewer is None:
-            self._server.event_log.error(self, f"silent for {limits.idle_timeout:g} s, closed")
-            self.finish()
+    def idle_timeout(self) -> float:
+        """Return SENSORS_IDLE_TIMEOUT; a stream of readings may be silent for ever."""
+        return math.inf if self.session.phase is Phase.STREAMING else self._services.settings.idle_timeout
 
-    def stop(self) -> None:
-        """Take nothing more in; what was taken in is answered, then the connection closed."""
-        if not self.closed:
-            self._server.batcher.flush()
-            self.closed = True
-            self.pause(BACKLOG)
-            self._server.wal.barrier(self._close, None)
+    def check(self, now: float) -> None:
+        """Reject a reading whose rest does not come."""
+        late = now - self._progress_at > self._services.settings.incomplete_timeout
+        if late and self.framer.rest and self.session.phase is Phase.OPEN and not self.tcp.reading_paused:
+            self._reject_unfinished()
 
-    def hold(self) -> None:
-        """Put off what comes, until the hello is answered."""
-        self._held = []
-        self.pause(HELLO)
+    def drain(self) -> None:
+        """Process no more input; answer what was received, then close."""
+        self._services.batcher.flush()
+        if self.session.phase is not Phase.ENDING:
+            self.session.advance(Step.END)
+            self.tcp.pause_reading()
+            self._services.store.wal.barrier(self._close, None)
 
-    def release(self) -> None:
-        """Go on with what was put off, unless that begins with another hello."""
-        held, self._held = self._held or [], None
-        self._handle(held)
-        if self._held is None:
-            self.resume(HELLO)
-            self._close_if_ended()
+    def reject_disk_full(self, count: int, error: DiskFull) -> None:
+        """Answer that `count` readings are not stored."""
+        self._services.event_log.disk_full(self.tcp, count, error)
+        self.tcp.write(self._error_line(messages.DISK_FULL) * count)
+        if self.session.producer is not NO_PRODUCER:
+            # Later readings would be stored under higher numbers, which would say that these were, too.
+            self.session.advance(Step.END)
+            self.tcp.finish()
 
     def _handle(self, events: list[Event]) -> None:
         for index, event in enumerate(events):
@@ -175,84 +122,93 @@ class Connection(Peer):
                 answer = _ANSWER_LINE * len(event.readings) if event.native else ANSWER
                 self._store(event.readings, event.raw, answer)
             elif isinstance(event, Newline):
-                self._server.wal.barrier(self._write_later, b"\n")
+                self._services.store.wal.barrier(self._answer, b"\n")
             elif isinstance(event, Bad):
-                self.refuse(event)
+                self._reject(event)
             elif isinstance(event, Command):
-                self._obey(event)
-            if self.closed or self.viewer is not None:
-                return
-            if self._held is not None:
-                self._held = events[index + 1 :]
+                self._execute(event)
+            if self.session.phase is not Phase.OPEN:
+                self.session.defer(events[index + 1 :])
                 return
 
-    def _obey(self, command: Command) -> None:
+    def _store(self, parts: list[Parts], raw: bytes, answer: bytes) -> None:
+        session, store = self.session, self._services.store
+        number = session.number_lines(len(parts))
+        if number > messages.MAX_NUMBER:
+            self._reject(Bad(messages.NO_NUMBERS, fatal=True))
+            return
+        out_of_range = store.check(parts)
+        payload = readings.head(*self.address, len(parts), out_of_range) + raw
+        store.append(payload, self._stored, answer, session.producer, number)
+        self._services.event_log.readings([self] * len(parts), parts, out_of_range)
+
+    def _stored(self, answer: bytes, error: DiskFull | None) -> None:
+        if error is None:
+            self.tcp.write(answer)
+        else:
+            self.reject_disk_full(answer.count(b"\n") or 1, error)
+
+    def _execute(self, command: Command) -> None:
         try:
             if command.name in ("history", "tail"):
                 query = Query.from_json(command.argument)
-                self.viewer = self._server.subscriptions.begin(self, query, command.name == "tail")
-            else:
-                self._session.obey(self, command)
+                self._services.subscriptions.start(self.tcp, query, live=command.name == "tail")
+                self.session.advance(Step.QUERY)
+            elif command.name == "hello":
+                self._greet(command.argument)
+            elif lost := self.session.skip(command.argument):
+                self._services.event_log.dropped(self.tcp, lost)
         except ValueError as error:
-            self.refuse(Bad(str(error), fatal=True, text=command.argument))
+            self._reject(Bad(str(error), fatal=True, text=command.argument))
 
-    def _store(self, found: list[Parts], raw: bytes, answer: bytes) -> None:
-        server = self._server
-        number = self._session.count(len(found))
-        if number > messages.GREATEST:
-            self.refuse(Bad(messages.NO_NUMBERS, fatal=True))
+    def _greet(self, argument: str) -> None:
+        producer = self.session.greet(argument)
+        self._services.producers.register(producer, self.tcp)
+        self.tcp.pause_reading()
+        # The last number is known once everything that a former connection sent has been committed.
+        self._services.store.wal.barrier(self._numbered, producer)
+
+    def _numbered(self, producer: bytes, _: DiskFull | None) -> None:
+        if self.tcp.state is State.CLOSED or self.session.phase is Phase.ENDING:
             return
-        outside = server.watch.check(found, server.now)
-        payload = readings.head(*self.address, len(found), outside) + raw
-        server.wal.append(payload, self._stored, answer, self._session.producer, number)
-        server.event_log.readings([self] * len(found), found, outside)
-        if not self.paused:
-            server.limit_backlog()
+        last = self._services.store.wal.last_sequence(producer)
+        self.tcp.write(f"frota numbered {last}\n".encode())
+        self._handle(self.session.number_after(last))
+        if self.session.phase is Phase.OPEN:
+            self.tcp.resume_reading()
+            if self.tcp.state is State.HALF_CLOSED:
+                self._end_input()
 
-    def _stored(self, answer: bytes, error: DiskFull | None) -> None:
-        if error is not None:
-            self.not_stored(answer.count(b"\n") or 1, error)
-        else:
-            self.write(answer)
-
-    def not_stored(self, count: int, error: DiskFull) -> None:
-        """Refuse readings for which there is no room."""
-        self._server.event_log.not_stored(self, count, error)
-        self.write(self._line(messages.DISK_FULL) * count)
-        if self._session.producer is not NO_PRODUCER:
-            # Its next readings would be stored under numbers that say that this one was.
-            self.finish()
-
-    def refuse(self, bad: Bad) -> None:
-        """Answer in its turn; the connection ends if it cannot go on or has erred too often."""
-        server = self._server
-        server.event_log.error(self, bad.reason, bad.text)
-        self._errors += 1
-        self._session.count(1)  # a line that is refused has a number all the same: both sides count lines
-        ending = bad.fatal or self._errors > server.settings.max_errors
-        server.wal.barrier(self._write_later, self._line(bad.reason))
-        if ending:
-            self.closed = True
+    def _reject(self, bad: Bad) -> None:
+        """Answer in its turn; end the connection if it cannot go on or has sent too many malformed lines."""
+        session, wal = self.session, self._services.store.wal
+        self._services.event_log.failed(self.tcp, bad.reason, bad.text)
+        session.errors += 1
+        session.number_lines(1)  # a rejected line has a number too: both sides count lines
+        wal.barrier(self._answer, self._error_line(bad.reason))
+        too_many = session.errors > self._services.settings.max_errors
+        if bad.fatal or too_many:
+            session.advance(Step.END)
             if not bad.fatal:
-                server.wal.barrier(self._write_later, self._line(messages.TOO_MANY_ERRORS))
-            server.wal.barrier(self._end, None)
+                wal.barrier(self._answer, self._error_line(messages.TOO_MANY_ERRORS))
+            wal.barrier(self._finish, None)
 
-    def _refuse_unfinished(self) -> None:
+    def _reject_unfinished(self) -> None:
         if reason := self.framer.why_unfinished():
-            self.refuse(Bad(reason, fatal=True, text=repr(self.framer.rest[:80])))
+            self._reject(Bad(reason, fatal=True, text=repr(self.framer.rest[:80])))
 
-    def _write_later(self, data: bytes, _: DiskFull | None) -> None:
-        self.write(data)
+    def _end_input(self) -> None:
+        self._reject_unfinished()
+        self._services.store.wal.barrier(self._close, None)
 
-    def _line(self, reason: str) -> bytes:
+    def _error_line(self, reason: str) -> bytes:
         return f"{messages.ERROR}{reason}".encode() + (b"\n" if self.framer.native else b"")
 
-    def _end(self, _argument: None, _: DiskFull | None) -> None:
-        self.finish()
+    def _answer(self, data: bytes, _: DiskFull | None) -> None:
+        self.tcp.write(data)
 
-    def _close_if_ended(self) -> None:
-        if self.ended and self._held is None and (self.viewer is None or self.viewer.done()):
-            self._server.wal.barrier(self._close, None)
+    def _finish(self, _argument: None, _: DiskFull | None) -> None:
+        self.tcp.finish()
 
     def _close(self, _argument: None, _: DiskFull | None) -> None:
-        self.close()
+        self.tcp.close()

@@ -1,4 +1,4 @@
-"""What the server logs about its connections, its readings and its sensors, within rate limits."""
+"""The log records of the sensors' server: connections, readings, sensors and the disk, each kind rate limited."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -8,85 +8,97 @@ from frota.logs.log import printable, record
 from frota.logs.rate_limit import RateLimitedLog, RateLimiter
 from frota.net.addresses import endpoint
 from frota.sensors.history import Illegible
-from frota.sensors.messages import DISK_FULL, Parts, Reading
+from frota.sensors.messages import DISK_FULL, SERVER_FULL, Parts, Reading
 from frota.storage.wal.log import DiskFull
 from frota.storage.wal.reader import Damage
 
+_MAX_EXCERPT_CHARACTERS = 80
 
-class Addressed(Protocol):
-    """Whoever has an address."""
+
+class Peer(Protocol):
+    """Whatever has the address of a peer."""
 
     address: tuple[str, int]
 
 
 class EventLog(RateLimitedLog):
-    """Writes the log's records; `directory` is where readings are kept."""
+    """Writes the records; it is the observer of the TCP server. `directory` is where readings are stored."""
 
     def __init__(self, directory: Path, readings_per_second: int) -> None:
         self._directory = directory
-        self._damaged: set[tuple[type, Path]] = set()  # the segments that were logged, and why
+        self._damaged: set[tuple[type, Path]] = set()  # kind of damage and segment, as logged already
         self._readings = RateLimiter("readings_suppressed", "readings", readings_per_second)
         self._connections = RateLimiter("connections_suppressed", "connections opened or closed")
         self._errors = RateLimiter("errors_suppressed", "errors of connections")
         self._ranges = RateLimiter("out_of_range_suppressed", "readings out of range", 1)
-        self._sensors = RateLimiter("sensors_suppressed", "sensors fallen silent or back")
-        self._disk = RateLimiter("disk_full_suppressed", "answers that a reading is not stored", 1)
+        self._sensors = RateLimiter("sensors_suppressed", "stale or recovered sensors")
+        self._disk = RateLimiter("disk_full_suppressed", "readings rejected because the disk is full", 1)
         super().__init__(self._readings, self._connections, self._errors, self._ranges, self._sensors, self._disk)
 
-    def connected(self, peer: Addressed, count: int) -> None:
-        """Log a new connection, one of so many."""
+    def connected(self, connection: Peer, count: int) -> None:
+        """Log an accepted connection; `count` includes it."""
         if self._connections.allow():
-            record("INFO", "connected", f"Nova conexão de {peer.address}", PEER=endpoint(*peer.address))
+            address = connection.address
+            record("INFO", "connected", f"Nova conexão de {address}", PEER=endpoint(*address))
             record("INFO", "connection_count", f"Conexões ativas: {count}")
 
-    def disconnected(self, peer: Addressed) -> None:
+    def disconnected(self, connection: Peer) -> None:
         """Log the end of a connection."""
         if self._connections.allow():
-            record("INFO", "disconnected", f"Conexão encerrada com {peer.address}", PEER=endpoint(*peer.address))
+            address = connection.address
+            record("INFO", "disconnected", f"Conexão encerrada com {address}", PEER=endpoint(*address))
 
-    def readings(self, peers: Sequence[Addressed], found: list[Parts], outside: list[int]) -> None:
-        """Log readings within the rate limit, and warn of those out of range."""
-        for index in outside:
-            if self._ranges.allow():
-                _reading("WARNING", "reading_out_of_range", "Fora da faixa", peers[index], found[index])
-        limiter = self._readings
-        if limiter.exhausted:
-            limiter.suppress(len(found))
-            return
-        for peer, parts in zip(peers, found, strict=True):
-            if limiter.allow():
-                _reading("INFO", "reading", "Recebido", peer, parts)
+    def rejected(self, connection: Peer, max_connections: int) -> None:  # noqa: ARG002 -- the text is the legacy one
+        """Log a connection above the limit."""
+        self.failed(connection, SERVER_FULL)
 
-    def error(self, peer: Addressed, reason: str, text: str = "") -> None:
-        """Log what went wrong with one connection."""
+    def aborted(self, connection: Peer, reason: str) -> None:
+        """Log that the server ends a connection."""
+        self.failed(connection, reason)
+
+    def failed(self, peer: Peer, reason: str, text: str = "") -> None:
+        """Log an error of one connection; `text` is the input that caused it."""
         if self._errors.allow():
-            shown = f" ({printable(text[:80])})" if text else ""
-            message = f"Erro com {peer.address}: {reason}{shown}"
+            excerpt = f" ({printable(text[:_MAX_EXCERPT_CHARACTERS])})" if text else ""
+            message = f"Erro com {peer.address}: {reason}{excerpt}"
             record("WARNING", "connection_failed", message, PEER=endpoint(*peer.address))
 
-    def skipped(self, address: tuple[str, int], count: int) -> None:
-        """Log that a client had to drop readings."""
-        message = f"{count} readings were dropped by the sensor's full spool"
-        record("WARNING", "readings_dropped", message, PEER=endpoint(*address), COUNT=count)
+    def readings(self, peers: Sequence[Peer], parts: list[Parts], out_of_range: list[int]) -> None:
+        """Log readings, each with its peer, and warn of those out of range (by index)."""
+        for index in out_of_range:
+            if self._ranges.allow():
+                _reading("WARNING", "reading_out_of_range", "Fora da faixa", peers[index], parts[index])
+        limiter = self._readings
+        if limiter.exhausted:
+            limiter.suppress(len(parts))
+            return
+        for peer, reading in zip(peers, parts, strict=True):
+            if limiter.allow():
+                _reading("INFO", "reading", "Recebido", peer, reading)
 
-    def not_stored(self, peer: Addressed, count: int, error: DiskFull) -> None:
-        """Log that readings were refused for want of room."""
+    def dropped(self, peer: Peer, count: int) -> None:
+        """Log that a client with a full spool has dropped readings."""
+        message = f"the full spool of a sensor's client has dropped {count} readings"
+        record("WARNING", "readings_dropped", message, PEER=endpoint(*peer.address), COUNT=count)
+
+    def disk_full(self, peer: Peer, count: int, error: DiskFull) -> None:
+        """Log that readings are rejected because the disk is full."""
         if self._disk.allow():
             message = f"Erro com {peer.address}: {DISK_FULL} ({self._directory}: {error})"
             record("ERROR", "disk_full", message, PEER=endpoint(*peer.address), COUNT=count)
 
-    def sensors(self, stale: Iterable[str], back: Iterable[str], seconds: float) -> None:
-        """Log which sensors have been silent for longer than so many seconds, and which are back."""
+    def sensors(self, stale: Iterable[str], recovered: Iterable[str], stale_after: float) -> None:
+        """Log the sensors without a reading for more than `stale_after` seconds, and those that have one again."""
         for sensor in stale:
             if self._sensors.allow():
-                text = f"{sensor}: no reading for more than {seconds:g} s"
+                text = f"{sensor}: stale, no reading for more than {stale_after:g} s"
                 record("WARNING", "sensor_stale", text, SENSOR=sensor)
-        for sensor in back:
+        for sensor in recovered:
             if self._sensors.allow():
-                record("INFO", "sensor_recovered", f"{sensor}: readings again", SENSOR=sensor)
+                record("INFO", "sensor_recovered", f"{sensor}: recovered, readings arrive again", SENSOR=sensor)
 
     def damage(self, damage: Damage | Illegible) -> None:
-        """Log, once for each segment, what of it cannot be read; called by the readers' threads."""
+        """Log damage of a segment, once. Called by the threads that read segments."""
         if (type(damage), damage.path) in self._damaged:
             return
         self._damaged.add((type(damage), damage.path))
@@ -96,7 +108,7 @@ class EventLog(RateLimitedLog):
             record("ERROR", "readings_corrupted", str(damage), COUNT=damage.readings)
 
 
-def _reading(level: str, event: str, verb: str, peer: Addressed, parts: Parts) -> None:
+def _reading(level: str, event: str, verb: str, peer: Peer, parts: Parts) -> None:
     reading = Reading(*parts)
     text = f"{verb} de {peer.address}: {reading}"
     record(level, event, text, PEER=endpoint(*peer.address), SENSOR=reading.sensor, KIND=reading.kind)

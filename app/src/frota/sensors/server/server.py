@@ -1,4 +1,8 @@
-"""The sensors' server: what its connections share, and the limits they keep."""
+"""The sensors' server: starts, sweeps, reloads and stops the parts that a reading passes.
+
+They are, in this order: `net/tcp_server.py`, `connection.py`, `batch.py`, `store.py`, `storage/wal/group_commit.py`,
+and, once it is durable, `connection.py` again for the answer and `subscriptions.py`.
+"""
 
 import asyncio
 from collections.abc import Callable
@@ -6,19 +10,24 @@ from collections.abc import Callable
 from frota.core import commands
 from frota.core.tasks import EssentialTasks
 from frota.logs import log
-from frota.net.addresses import endpoint
-from frota.net.listen import bounded, listening_sockets
+from frota.net.listen import listening_sockets
+from frota.net.tcp_server import Limits, TcpConnection, TcpServer, Watermarks, connection_limits
 from frota.sensors import messages, settings, units
 from frota.sensors.server.batch import Batcher
-from frota.sensors.server.connection import Connection
+from frota.sensors.server.connection import SensorConnection, Services
 from frota.sensors.server.event_log import EventLog
+from frota.sensors.server.producers import ProducerRegistry
+from frota.sensors.server.store import ReadingStore
 from frota.sensors.server.subscriptions import Subscriptions
-from frota.sensors.server.transport import BACKLOG
 from frota.sensors.settings import ServerSettings
 from frota.sensors.staleness import SensorMonitor
 from frota.storage.wal.group_commit import Batch as Group
 from frota.storage.wal.group_commit import WriteAheadLog
-from frota.storage.wal.log import Limits, LogFiles
+from frota.storage.wal.log import Limits as Retention
+from frota.storage.wal.log import LogFiles
+
+_MIN_ANSWER_BYTES_PER_S = 1024.0  # a peer that reads its answers more slowly is disconnected
+_MAX_SWEEP_S = 0.25
 
 
 class SensorServer:
@@ -27,34 +36,23 @@ class SensorServer:
     def __init__(
         self, config: ServerSettings, reread: Callable[[], ServerSettings], end: Callable[[int], None]
     ) -> None:
-        self._reread, self._end = reread, end
-        self.settings = config
+        self.settings, self._reread, self._end = config, reread, end
         self._tasks = EssentialTasks(end)
-        self.directory = config.directory
-        self.known_units = units.checked(config.known_units)
-        self.pattern = messages.open_pattern(self.known_units)
-        self.watch = SensorMonitor(config.ranges, config.stale_after)
-        self._connections: set[Connection] = set()
-        self._refused: dict[Connection, None] = {}  # that have yet to read why, the oldest first
-        self._not_reading: set[Connection] = set()
-        self._clients: dict[bytes, Connection] = {}
-        self.event_log = EventLog(self.directory, config.log_readings_per_second)
+        self.monitor = SensorMonitor(config.ranges, config.stale_after)
+        self.event_log = EventLog(config.directory, config.log_readings_per_second)
 
     async def start(self) -> str:
-        """Open the log and listen."""
-        self.loop = loop = asyncio.get_running_loop()
-        self.now = loop.time()
-        self.batcher = Batcher(self, self.pattern)
-        self._bound()
-        keep = Limits(self.settings.segment_bytes, self.settings.keep_bytes, self.settings.keep_days * 86400)
-        self.wal = WriteAheadLog(LogFiles(self.directory, keep), loop, self._disk_failed)
+        """Open the WAL and listen. Raises OSError and StateError."""
+        config, loop = self.settings, asyncio.get_running_loop()
+        rejection = f"{messages.ERROR}{messages.SERVER_FULL}".encode()
+        self.tcp = TcpServer(self._limits(), self.event_log, rejection, self._handler)
+        retention = Retention(config.segment_bytes, config.keep_bytes, config.keep_days * 86400)
+        self.wal = WriteAheadLog(LogFiles(config.directory, retention), loop, self._disk_failed)
+        self.services = self._make_services(config)
         self.wal.on_commit = self._committed
-        self.subscriptions = Subscriptions(self.directory, self.wal, self.event_log.damage, self.settings.max_viewers)
-        sockets = listening_sockets(self.settings.host, self.settings.port, self.settings.backlog)
-        backlog = self.settings.backlog
-        self._listeners = [await loop.create_server(self._connect, sock=sock, backlog=backlog) for sock in sockets]
+        sockets = listening_sockets(config.host, config.port, config.backlog)
+        addresses = await self.tcp.listen(sockets, config.backlog)
         self._tasks.start(self._sweep())
-        addresses = [endpoint(*sock.getsockname()[:2]) for sock in sockets]
         for address in addresses:
             log.record("INFO", "starting", f"Servidor iniciando em {address}", ADDRESS=address)
         return f"listening on {', '.join(addresses)}"
@@ -62,20 +60,13 @@ class SensorServer:
     async def stop(self) -> None:
         """Accept nothing new, answer what was received, close."""
         await self._tasks.cancel()
-        for listener in self._listeners:
-            listener.close()
-        self.subscriptions.cancel()
-        for connection in list(self._connections):
-            connection.stop()
+        self.tcp.stop_accepting()
+        self.services.subscriptions.cancel_all()
+        self.tcp.drain()
         await self.wal.drain()
-        for _ in range(50):  # until the answers have left; a peer that does not read them is not waited for
-            if not self._connections:
-                break
-            await asyncio.sleep(0.02)
-        for connection in [*self._connections, *self._refused]:
-            connection.abort()
+        await self.tcp.close()
         await self.wal.close()
-        self.subscriptions.close()
+        self.services.subscriptions.close()
         self.event_log.report()
         log.record("INFO", "stopped", "stopped; everything acknowledged is on disk")
 
@@ -84,85 +75,53 @@ class SensorServer:
         return self.wal.healthy() and self._tasks.alive()
 
     def reload(self) -> None:
-        """Read the settings again and take those that may change live."""
-        new = self._reread()
-        self.settings = commands.take_live(self.settings, new, settings.PREFIX)
-        self._bound()
-        self.watch.configure(self.settings.ranges, self.settings.stale_after)
-        self.event_log.configure(self.settings.log_readings_per_second)
-        self.subscriptions.most = self.settings.max_viewers
-        log.configure(settings.SYSTEM, settings.SERVER_UNIT, self.settings.log_level)
+        """Read the settings again and apply those that may change live."""
+        self.settings = config = commands.take_live(self.settings, self._reread(), settings.PREFIX)
+        self.services.settings = config
+        self.tcp.configure(self._limits())
+        self.monitor.configure(config.ranges, config.stale_after)
+        self.event_log.configure(config.log_readings_per_second)
+        self.services.subscriptions.max_streams = config.max_viewers
+        log.configure(settings.SYSTEM, settings.SERVER_UNIT, config.log_level)
 
-    def admit(self, connection: Connection) -> bool:
-        """Count a new connection in, or refuse it."""
-        if len(self._connections) >= self._most_connections:
-            self._refused[connection] = None
-            self.event_log.error(connection, messages.SERVER_FULL)
-            if len(self._refused) > self._most_refused:
-                oldest = next(iter(self._refused))
-                del self._refused[oldest]
-                oldest.abort()  # no more time to read why: those who have it are as many as may be
-            return False
-        self._connections.add(connection)
-        self.loop.call_soon(self.limit_backlog)  # not at once: its transport begins to read only after this
-        self.event_log.connected(connection, len(self._connections))
-        return True
+    def _handler(self, connection: TcpConnection) -> SensorConnection:
+        return SensorConnection(self.services, connection)
 
-    def forget(self, connection: Connection, producer: bytes) -> None:
-        """Count a connection out."""
-        self._not_reading.discard(connection)
-        if self._clients.get(producer) is connection:
-            del self._clients[producer]
-        if connection not in self._connections:
-            self._refused.pop(connection, None)
-            return
-        self._connections.discard(connection)
-        self.event_log.disconnected(connection)
+    def _make_services(self, config: ServerSettings) -> Services:
+        """Create what the connections share."""
+        known_units = units.checked(config.known_units)
+        pattern = messages.open_pattern(known_units)
+        high = config.max_backlog_bytes
+        watermarks = Watermarks(high, high // 2, self.tcp.pause_reading, self.tcp.resume_reading)
+        store = ReadingStore(self.wal, self.monitor, self.tcp.clock, watermarks)
+        subscriptions = Subscriptions(config.directory, self.wal, self.event_log.damage, config.max_viewers)
+        batcher = Batcher(store, self.event_log, pattern)
+        return Services(config, pattern, known_units, store, batcher, ProducerRegistry(), subscriptions, self.event_log)
 
-    def claim(self, producer: bytes, connection: Connection) -> None:
-        """Make this the numbered client's connection; an older one is most likely half-open, and is cut."""
-        older = self._clients.get(producer)
-        self._clients[producer] = connection
-        if older:
-            self.event_log.error(older, "cut off, since the same client has connected anew")
-            older.abort()
-
-    def limit_backlog(self) -> None:
-        """Read nothing more from anybody until the disk has caught up, if too much waits for it.
-
-        All are held back at once: what a thousand connections may send before each has been heard is too much.
-        """
-        if self.wal.backlog > self.settings.max_backlog_bytes:
-            for connection in self._connections - self._not_reading:
-                connection.pause(BACKLOG)
-            self._not_reading |= self._connections
-
-    def _bound(self) -> None:
-        most = self.settings.max_connections
-        self._most_connections, self._most_refused = bounded(most, f"{settings.PREFIX}MAX_CONNECTIONS")
-
-    def _connect(self) -> Connection:
-        return Connection(self)
+    def _limits(self) -> Limits:
+        config = self.settings
+        accepted, rejected = connection_limits(config.max_connections, f"{settings.PREFIX}MAX_CONNECTIONS")
+        return Limits(
+            accepted, rejected, unread_timeout_s=config.unread_timeout, min_bytes_per_s=_MIN_ANSWER_BYTES_PER_S
+        )
 
     def _committed(self, group: Group) -> None:
-        self.subscriptions.publish(group)
-        if self._not_reading and self.wal.backlog <= self.settings.max_backlog_bytes // 2:
-            held, self._not_reading = self._not_reading, set()
-            for connection in held:
-                connection.resume(BACKLOG)
+        self.services.subscriptions.publish(group)
+        self.services.store.committed()
 
     def _disk_failed(self, error: Exception) -> None:
-        text = f"{self.directory}: {error}; what the disk holds is unknown now, so nothing more is acknowledged"
+        text = (
+            f"{self.settings.directory}: {error}; the content of the disk is unknown, so nothing more is acknowledged"
+        )
         log.record("CRITICAL", "disk_failed", text, error=None if isinstance(error, OSError) else error)
         self._end(1)
 
     async def _sweep(self) -> None:
         while True:
-            self.now = self.loop.time()
-            for connection in [*self._connections, *self._refused]:
-                connection.check()
-            self.event_log.sensors(*self.watch.sweep(self.now), self.settings.stale_after)
-            self.event_log.sweep(self.now)
+            self.tcp.sweep()
+            now = self.tcp.clock.now
+            self.event_log.sensors(*self.monitor.sweep(now), self.settings.stale_after)
+            self.event_log.sweep(now)
             limits = self.settings
             shortest = min(limits.incomplete_timeout, limits.idle_timeout, limits.unread_timeout)
-            await asyncio.sleep(min(0.25, shortest / 4))
+            await asyncio.sleep(min(_MAX_SWEEP_S, shortest / 4))

@@ -1,4 +1,4 @@
-"""`history` and `tail`: kept readings on standard output, for people or, as JSON lines, for machines."""
+"""`history` and `tail`: readings on standard output, as text or as JSON lines."""
 
 import argparse
 import json
@@ -14,18 +14,18 @@ from frota.core.backoff import Backoff
 from frota.core.errors import ServerUnavailable, StateError
 from frota.core.settings import SettingsError
 from frota.logs.log import printable
-from frota.sensors import history as kept
+from frota.sensors import history as stored
 from frota.sensors import readings
 from frota.sensors.readings import Query
-from frota.sensors.viewer.query import ask
+from frota.sensors.viewer.query import request
 
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 10.0  # between two tries to connect
+_FIRST_PAUSE_S, _MAX_PAUSE_S = 0.5, 10.0  # between attempts to connect
 
 
-class Seen:
-    """How far a tail has got: a time, and which readings of that very time were shown.
+class Progress:
+    """How far a tail has got: the last time, and the readings of that time that were shown.
 
-    A record gives all its readings one time, so the end of a connection may part readings of one time.
+    All readings of a record have the same time, so a disconnect may separate readings of one time.
     """
 
     def __init__(self) -> None:
@@ -37,31 +37,31 @@ class Seen:
         return str(self._shown[0]["time"]) if self._shown else ""
 
     def note(self, reading: dict[str, Any]) -> None:
-        """Take note of a reading that is shown now."""
+        """Note a reading that is shown."""
         if reading["time"] != self.time:
             self._shown = []
         self._shown.append(reading)
 
-    def unseen(self, found: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        """Yield, of the readings from `time` on, those behind the ones that were shown.
+    def unseen(self, readings: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        """Yield, of the readings from `time` on, those after the ones that were shown.
 
-        Readings before those are left out too: they are more than was asked for. Where the shown ones begin is found as
-        Knuth, Morris and Pratt find a word in a text, since several readings may be the same.
+        Readings before those are skipped, too. Several readings may be equal, so the shown ones are found in the
+        sequence with the algorithm of Knuth, Morris and Pratt.
         """
         time, shown, matched = self.time, self._shown.copy(), 0
         borders = _borders(shown)
-        for one in found:
-            if matched == len(shown) or one["time"] != time:
+        for reading in readings:
+            if matched == len(shown) or reading["time"] != time:
                 matched = len(shown)
-                yield one
+                yield reading
                 continue
-            while matched and one != shown[matched]:
+            while matched and reading != shown[matched]:
                 matched = borders[matched - 1]
-            matched += one == shown[matched]
+            matched += reading == shown[matched]
 
 
 def _borders(word: list[dict[str, Any]]) -> list[int]:
-    """Return, for each beginning of a word, how much of it is both its beginning and its end."""
+    """Return, for each prefix of a word, the length of its longest proper prefix that is also its suffix."""
     borders = [0] * len(word)
     for end in range(1, len(word)):
         length = borders[end - 1]
@@ -72,39 +72,41 @@ def _borders(word: list[dict[str, Any]]) -> list[int]:
 
 
 def history(args: argparse.Namespace) -> int:
-    """Print what is kept, from a folder or by asking a server."""
+    """Print stored readings, from a folder or from a server."""
     query = _query(args)
     if args.state_dir is None:
-        _print(ask(args.host, args.port, "history", query, _tell), args.json)
+        _print(request(args.host, args.port, "history", query, _report), args.json)
         return 0
     if not args.state_dir.is_dir():
         raise StateError(f"no readings in {args.state_dir}: no such folder")
-    _print(kept.history(args.state_dir, query, _tell), args.json)
+    _print(stored.history(args.state_dir, query, _report), args.json)
     return 0
 
 
 def tail(args: argparse.Namespace) -> int:
-    """Print the last readings, then new ones, for ever; connect anew when the server goes away."""
-    query, seen, backoff = _query(args), Seen(), Backoff(_FIRST_PAUSE_S, _LONGEST_PAUSE_S)
+    """Print the last readings, then new ones, for ever; reconnect when the server becomes unavailable."""
+    query, progress, backoff = _query(args), Progress(), Backoff(_FIRST_PAUSE_S, _MAX_PAUSE_S)
     try:
         while True:
             try:
-                for reading in seen.unseen(ask(args.host, args.port, "tail", query, _tell)):
+                for reading in progress.unseen(request(args.host, args.port, "tail", query, _report)):
                     backoff.reset()
-                    seen.note(reading)
+                    progress.note(reading)
                     _print([reading], args.json)
             except (ServerUnavailable, TimeoutError) as error:
-                print(f"frota: {error}; trying again", file=sys.stderr)
-            if seen.time:  # all that came meanwhile
-                query = query._replace(last=readings.MOST, since_us=readings.parse_since(seen.time, datetime.now(UTC)))
-            time.sleep(backoff.pause())  # no event tells that the server is back
-    except (KeyboardInterrupt, BrokenPipeError):  # somebody has seen enough
+                print(f"frota: {error}; retrying", file=sys.stderr)
+            if progress.time:  # everything since then
+                query = query._replace(
+                    last=readings.MAX_READINGS, since_us=readings.parse_since(progress.time, datetime.now(UTC))
+                )
+            time.sleep(backoff.pause())  # no event tells that the server is available
+    except (KeyboardInterrupt, BrokenPipeError):  # Ctrl+C, or the reader of the pipe has ended
         output.discard()
         return 0
 
 
-@cache  # a segment may be read twice: to find the beginning, and to print
-def _tell(damage: object) -> None:
+@cache  # damage is reported again when a segment is read twice
+def _report(damage: object) -> None:
     print(f"frota: {damage}", file=sys.stderr)
 
 
@@ -115,16 +117,16 @@ def _query(args: argparse.Namespace) -> Query:
         raise SettingsError(f"--since {error}") from None
     if not readings.is_name(args.sensor):
         raise SettingsError(f"--sensor {args.sensor!a}: no sensor has such a name")
-    if not 0 <= args.last <= readings.MOST:
-        raise SettingsError(f"--last {args.last}: must be from 0 to {readings.MOST}")
+    if not 0 <= args.last <= readings.MAX_READINGS:
+        raise SettingsError(f"--last {args.last}: must be from 0 to {readings.MAX_READINGS}")
     return Query(args.last, args.sensor, since)
 
 
-def _print(found: Iterable[dict[str, object]], as_json: bool) -> None:
+def _print(readings: Iterable[dict[str, object]], as_json: bool) -> None:
     """Print readings. Raises BrokenPipeError when the reader of standard output has ended."""
-    # JSON has its own way to say what a terminal cannot show; a closed standard output has no encoding.
+    # JSON can escape what a terminal cannot show; a closed standard output has no encoding.
     escaped = getattr(sys.stdout, "encoding", "utf-8").lower() != "utf-8"
-    for one in found:
-        mark = "" if one["in_range"] else "  (out of range)"
-        line = f"{one['time']}  {one['text']}  {one['peer']}{mark}"
-        print(json.dumps(one, ensure_ascii=escaped) if as_json else printable(line), flush=True)
+    for reading in readings:
+        mark = "" if reading["in_range"] else "  (out of range)"
+        line = f"{reading['time']}  {reading['text']}  {reading['peer']}{mark}"
+        print(json.dumps(reading, ensure_ascii=escaped) if as_json else printable(line), flush=True)
