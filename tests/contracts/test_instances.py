@@ -38,7 +38,7 @@ def test_a_fleet_whose_instances_have_names_and_roles_has_no_fault() -> None:
     ("tags", "said"),
     [
         pytest.param([{"Name": "one"}, {"Name": "one"}], ["i-0 and i-1", "the same name one"], id="the same name"),
-        pytest.param([{"Name": "one"}, {"Name": "One"}], ["i-0 and i-1", "the same name one"], id="the same but for capitals"),
+        pytest.param([{"Name": "one"}, {"Name": "One"}], ["i-0 and i-1", "the same name one"], id="but for capitals"),
         pytest.param([{}], ["i-0", "no name", "tag Name"], id="no name"),
         pytest.param([{"Name": ""}], ["i-0", "no name"], id="an empty name"),
         pytest.param([{"Name": "web server"}], ["i-0", "'web server'", "letters, digits"], id="a name with a space"),
@@ -50,7 +50,9 @@ def test_a_fleet_whose_instances_have_names_and_roles_has_no_fault() -> None:
         pytest.param([{"Name": "one", "FrotaRole": ""}], ["one", "FrotaRole", "none"], id="no role"),
         pytest.param([{"Name": "one", "FrotaRole": "cpu_server,broker"}], ["cpu_server,broker", "spaces"], id="commas"),
         pytest.param(
-            [{"Name": "one", "FrotaRole": "list_client cpu_server"}], ["list_server", "list_client depends"], id="nobody"
+            [{"Name": "one", "FrotaRole": "list_client cpu_server"}],
+            ["list_server", "list_client depends"],
+            id="nobody",
         ),
     ],
 )
