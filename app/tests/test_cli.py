@@ -169,4 +169,4 @@ def test_words_that_are_missing_are_still_asked_for_where_nothing_is_only_checke
             cli.main(words)
         assert "the following arguments are required" in capsys.readouterr().err
     assert cli.main(["images", "send", "10.0.0.1:50051"]) == 78
-    assert "is the server; which images?" in capsys.readouterr().err
+    assert "is the server: name the images to send" in capsys.readouterr().err
