@@ -116,6 +116,21 @@ class Broker(_Process):
             return False
         return True
 
+    def kill(self) -> None:
+        """Kill it as a power cut would, once it has its queues' registrations on disk.
+
+        Ra, RabbitMQ's Raft library, writes the registration of a new queue half a second after the declaration is
+        confirmed. Killed before that, the broker cannot serve the queue again.
+        """
+        folder = self._state / "mnesia" / "frota@localhost" / "quorum" / "frota@localhost"
+
+        def is_registered() -> bool:
+            names = (folder / "names.dets").read_bytes()
+            return all(path.name.encode() in names for path in folder.iterdir() if path.is_dir())
+
+        until(is_registered, "the broker's queues are registered on disk")
+        super().kill()
+
     def channel(self) -> BlockingChannel:
         """Open a connection with a channel."""
         return pika.BlockingConnection(pika.ConnectionParameters("127.0.0.1", self.port, heartbeat=0)).channel()
@@ -271,9 +286,9 @@ class Pipeline:
             self.channel.close()
             assert self.producer.stop() in (0, -signal.SIGKILL), self.producer.log()
 
-    def serve(self, *flags: object, waits: bool = True) -> Producer:
+    def serve(self, *flags: object, waits: bool = True, **options: Any) -> Producer:
         """Start the producer; `waits` for its broker."""
-        self.producer = Producer(self.folder, *self.common, *flags, env=self.environ)
+        self.producer = Producer(self.folder, *self.common, *flags, env=self.environ, **options)
         if waits:
             self.producer.wait_for("for publishing")
         self.channel = grpc.insecure_channel(
