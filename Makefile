@@ -1,19 +1,19 @@
 # One target per intent. `make` alone lists them.
 SHELL := /bin/sh
-# Our tools start many processes, each of which would compile its libraries anew.
+# Our tools start many processes, which would all compile their libraries again.
 unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
 .PHONY: help up down status check test pipeline molecule fleet bench venv lock
 
-help: ## This list
+help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-up: ## Bring the fleet up on this machine, or up to date
+up: ## Create or update the fleet on this machine
 	@tools/prepare.sh up
 	@$(MAKE) --no-print-directory venv
 	@tools/up
 
-down: ## Remove the fleet, and every trace of it, from this machine
+down: ## Remove the fleet and all its files from this machine
 	@tools/prepare.sh down
 	@$(MAKE) --no-print-directory venv
 	@tools/play --inventory inventory/local/hosts.yml playbooks/teardown.yml
@@ -23,45 +23,45 @@ status: ## Show units and last readings of the fleet
 	@$(MAKE) --no-print-directory venv
 	@tools/status
 
-check: ## Lint and unit tests, without a host (a minute or two)
+check: ## Run linters and unit tests, without a host (a minute or two)
 	@tools/prepare.sh check
 	@$(MAKE) --no-print-directory venv
 	@tools/check
 
-test: ## Everything that CI runs
+test: ## Run everything that CI runs
 	@tools/prepare.sh test
 	@$(MAKE) --no-print-directory check
 	@tools/molecule --and-pipeline
 	@$(MAKE) --no-print-directory up fleet
 	@tools/run python -m bench --quick
 
-pipeline: ## The image pipeline with a real RabbitMQ on loopback, without a host
+pipeline: ## Test the image pipeline with a real RabbitMQ on loopback, without a host
 	@tools/prepare.sh pipeline
 	@$(MAKE) --no-print-directory venv
 	@tools/run pytest app/tests/images/pipeline --timeout 600
 
-molecule: ## Every role on real systemd hosts; one of them: make molecule ROLE=sensors
+molecule: ## Test every role on real systemd hosts, or one: make molecule ROLE=sensors
 	@tools/prepare.sh molecule
 	@$(MAKE) --no-print-directory venv
 	@tools/molecule $(ROLE)
 
-fleet: ## The acceptance tests, on the fleet that is up
+fleet: ## Run the acceptance tests on the running fleet
 	@tools/prepare.sh fleet
 	@$(MAKE) --no-print-directory venv
 	@tools/run pytest tests/fleet
 
-bench: ## Measure: ratios to the originals' designs, to C servers, Redis, pika, Pillow and node-exporter
+bench: ## Benchmark: ratios to the legacy designs, C servers, Redis, pika, Pillow and node-exporter
 	@tools/prepare.sh bench
 	@$(MAKE) --no-print-directory venv
 	@tools/peers
 	@tools/run python -m bench $(BENCH)
 
-venv: ## The control node's tools, and .venv/bin/frota
+venv: ## Create .venv: the control node's tools and .venv/bin/frota
 	@tools/prepare.sh venv
 	@$(MAKE) --no-print-directory --silent .venv/ready
 
 .venv/ready: requirements/control.txt requirements/dev.txt app/pyproject.toml
 	@tools/venv
 
-lock: ## Lock the requirements anew
+lock: ## Lock the requirements again
 	@tools/lock

@@ -1,6 +1,6 @@
 #!/bin/sh
-# prepare.sh TARGET: what a target of the Makefile needs of this machine. Packages that are missing are installed where
-# we may, otherwise named. `venv`, `check` and `bench` need no root.
+# prepare.sh TARGET: check the prerequisites of a target of the Makefile on this machine. Installs missing packages as
+# root, and otherwise lists them. `venv`, `check` and `bench` need no root.
 set -eu
 CDPATH= cd "$(dirname "$0")/.."
 . tools/environment
@@ -17,8 +17,8 @@ need() { # need PACKAGE TEST…: the package is missing when the test fails
   shift
   "$@" >/dev/null 2>&1 || missing="$missing $package"
 }
-# Updates of the first boot may hold apt's locks for minutes. It waits for one of them by itself, and not for the others.
-locked() { # locked apt-get WORD…: what it says is in $log
+# Updates of the first boot may hold apt's locks for minutes. apt itself waits only for one of them.
+locked() { # locked apt-get WORD…: run it when the locks are free; its output is in $log
   program=$1
   shift
   tries=300
@@ -40,7 +40,7 @@ if [ -n "$(find . -prune -perm -o=w)" ]; then
   refuse "anybody may write to this folder, so Ansible would not read its ansible.cfg. Run: chmod o-w $here"
 fi
 
-# Who works with another checkout's .venv or hosts changes that one.
+# Reject another checkout's .venv or hosts: every command would change that checkout.
 if [ -L .venv ]; then
   refuse ".venv is a link to $(readlink .venv), which would be made to run this checkout. Remove the link: rm $here/.venv"
 elif [ -e .venv/pyvenv.cfg ]; then
@@ -49,7 +49,7 @@ elif [ -e .venv/pyvenv.cfg ]; then
   if [ "${made_for:-$here/.venv}" != "$here/.venv" ] || [ "$runs" != "$here/app/src" ]; then
     refuse ".venv belongs to another checkout (made for $made_for, runs $runs). Remove it: rm -r $here/.venv"
   fi
-  # One that another Python made, or whose Python is gone, is made anew.
+  # A .venv of another Python, or whose Python was deleted, is rebuilt.
   version=$("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null || true)
   if [ ! -d ".venv/lib/python$version" ] || ! .venv/bin/python -c 'import ansible, frota' 2>/dev/null; then
     rm -f .venv/ready
@@ -80,7 +80,7 @@ esac
 case $target in
 up | test | molecule | pipeline)
   need mmdebstrap command_of mmdebstrap
-  # Where the machine is not Debian, mmdebstrap has to be told whom to trust.
+  # On other systems than Debian, mmdebstrap requires Debian's keys.
   need debian-archive-keyring test -e /usr/share/keyrings/debian-archive-keyring.gpg -o -e /usr/share/keyrings/debian-archive-keyring.pgp
   ;;
 esac
@@ -94,7 +94,7 @@ test | bench)
   need gcc command_of cc
   need libc6-dev test -e /usr/include/stdio.h
   need redis-tools command_of redis-benchmark
-  # Images are published to, and worked on from, a broker in a tree of its own, which takes root to make and to run.
+  # The benchmarks of the images use a broker in a chroot, which requires root.
   [ "$(id -u)" != 0 ] || need mmdebstrap command_of mmdebstrap
   ;;
 esac

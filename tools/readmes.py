@@ -1,4 +1,4 @@
-"""Write the README of every role from what the role declares: tools/run python tools/readmes.py."""
+"""Write the README of every role from its declarations: tools/run python tools/readmes.py."""
 
 import json
 import re
@@ -22,7 +22,7 @@ def plain(text: str) -> str:
 
 
 def cell(value: Any) -> str:
-    """Return a value as YAML would have it on one line, fit for a cell of a table."""
+    """Return a value as YAML on one line, escaped for a cell of a table."""
     text = value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)
     return "`" + " ".join(text.split()).replace("|", "\\|") + "`"
 
@@ -38,7 +38,7 @@ def row(name: str, option: dict[str, Any], defaults: dict[str, Any]) -> str:
 
 
 def section(entry: str, spec: dict[str, Any], defaults: dict[str, Any], same: str) -> str:
-    """Return what an entry point does, and its inputs; `same` is an earlier one that has the same, empty for none."""
+    """Return the section of an entry point; `same` is an earlier one with the same inputs, or empty."""
     told = spec.get("description", [])
     paragraphs = [f"{spec['short_description']}.", *([told] if isinstance(told, str) else told)]
     text = f"\n## {entry}\n\n" + "\n\n".join(map(plain, paragraphs)) + "\n"
