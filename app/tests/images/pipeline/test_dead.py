@@ -3,7 +3,6 @@
 import os
 import pty
 import resource
-import select
 import signal
 import subprocess
 from pathlib import Path
@@ -74,8 +73,7 @@ def test_what_the_broker_gave_up_is_listed_with_its_reason_and_time(broker: Brok
     got, _, _ = channel.basic_get(QUEUE)
     assert got
     channel.basic_reject(got.delivery_tag, requeue=False)
-    while not broker.count(DEAD):
-        select.select([], [], [], 0.01)
+    until(lambda: broker.count(DEAD) > 0, "the image is dead-lettered")
     (found,) = dead(broker, "list", "--json").objects
     assert (found["code"], found["size"]) == ("rejected", 5)
     assert found["time"].endswith("Z")
@@ -236,8 +234,7 @@ def test_a_retry_that_is_killed_may_double_images_but_loses_none(broker: Broker,
         process.stdout.readline()
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=PATIENCE)
-    while broker.count(DEAD) + broker.count(QUEUE) < len(ids):
-        select.select([], [], [], 0.01)
+    until(lambda: broker.count(DEAD) + broker.count(QUEUE) >= len(ids), "the unconfirmed images are requeued")
     left = {str(one.message_id) for one, _ in broker.take(DEAD)}
     again = {str(one.message_id) for one, _ in broker.take(QUEUE)}
     assert left | again == ids
