@@ -328,7 +328,7 @@ def test_pauses_double_with_jitter_up_to_5_s_and_begin_anew_once_it_works(told: 
             driver.again()
         for pause, most in zip(pauses, (0.25, 0.5, 1, 2, 4, 5, 5, 5), strict=True):
             assert most / 2 <= pause <= most
-        assert events(told) == ["connect_failed"]  # the same reason is told once
+        assert events(told) == ["connect_failed"]  # the same reason is logged once
         with FakeServer(port) as server:
             driver.add()
             peer = greeted(driver, server)

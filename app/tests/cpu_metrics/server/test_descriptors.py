@@ -59,4 +59,4 @@ def test_exhausted_descriptors_are_logged(tmp_path: Path) -> None:
         agent.send(1)
         agent.wait(1)
         resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, limits)
-        assert "web-1" in until(server.hosts, "nobody is served again")
+        assert "web-1" in until(server.hosts, "no client is served again")

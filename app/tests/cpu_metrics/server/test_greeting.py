@@ -58,7 +58,7 @@ def test_acknowledged_samples_are_no_gap(running: MetricsServer) -> None:
 
 
 def test_newer_connection_replaces_the_older(running: MetricsServer) -> None:
-    """A second connection of the same agent replaces the first, which is told why."""
+    """A second connection of the same agent replaces the first, which gets an error with the reason."""
     first = running.agent()
     with running.agent() as second:
         assert first.answer()["error"] == "outra conexão do mesmo host tomou o lugar desta"

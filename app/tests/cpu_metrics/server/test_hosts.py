@@ -132,7 +132,7 @@ def test_counters_are_bounded(tmp_path: Path) -> None:
 
 
 def test_deleted_host_leaves_nothing(tmp_path: Path) -> None:
-    """A deleted host leaves no rows, and its name begins anew."""
+    """A deleted host leaves no rows; a host of the same name starts with an empty history."""
     hosts, history = Hosts(), History(tmp_path)
     history.open()
     take(hosts, "a", *range(1, 200))

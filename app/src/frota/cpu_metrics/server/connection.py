@@ -21,7 +21,7 @@ from frota.logs.log import printable
 from frota.net.tcp_server import State, TcpConnection, Watermarks
 
 _VIEWER_IDLE_TIMEOUT_S = 600.0
-_MAX_MALFORMED = 20  # messages of a legacy agent, which is told nothing
+_MAX_MALFORMED = 20  # malformed messages of a legacy agent, whose protocol has no error response
 
 
 @dataclass

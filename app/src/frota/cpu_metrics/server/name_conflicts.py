@@ -1,4 +1,4 @@
-"""Two agents with the same name: which of them is served, and what the other is told.
+"""Two agents with the same name: which of them is served, and which error the other gets.
 
 Usually the older connection is half-open, or its computer is gone and another one has its name: the newer agent should
 be served at once. But computers are cloned, and some are called localhost: then the older one stays, or each would

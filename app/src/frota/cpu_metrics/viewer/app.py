@@ -47,7 +47,7 @@ class HostTable(Widget):
         self._lines: Sequence[Text] = ()
 
     def render_lines(self, crop: Region) -> list[Strip]:
-        """Draw all lines anew, for the size that the screen has now."""
+        """Redraw all lines for the current size of the screen."""
         self._lines = self._draw(self.size)
         return super().render_lines(crop)
 

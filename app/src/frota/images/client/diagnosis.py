@@ -39,7 +39,7 @@ def explain(access: ClientSettings, step_timeout_s: float = _STEP_TIMEOUT_S) -> 
     """Probe a server twice; return a lasting misconfiguration, or an empty text. Blocks for seconds."""
     first = _probe(access, step_timeout_s)
     if first:
-        time.sleep(_SECOND_PROBE_DELAY_S)
+        time.sleep(_SECOND_PROBE_DELAY_S)  # a restarting server has no event for clients that are not connected
         return first if _probe(access, step_timeout_s) == first else ""
     return ""
 

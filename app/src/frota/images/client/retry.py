@@ -22,7 +22,7 @@ class RetryPolicy:
         return self._seconds - (0 if self._failing_since is None else time.monotonic() - self._failing_since)
 
     def reset(self) -> None:
-        """Start anew, after a response."""
+        """Restart from the first pause, after a response."""
         self._failing_since = None
         self._backoff.reset()
 

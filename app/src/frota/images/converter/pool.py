@@ -53,7 +53,7 @@ class ConverterPool:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Stop the children; kill those that still convert images, whose results nobody awaits."""
+        """Stop the children; kill those that still convert an image, since no caller awaits the result."""
         await self._end()
 
     async def convert(self, source: bytes | Path, extension: str) -> GreyImage:
