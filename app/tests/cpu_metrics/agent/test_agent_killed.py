@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from frota.cpu_metrics.agent import sequence as numbers_module
+from frota.cpu_metrics.agent import sequence as sequence_module
 from frota.cpu_metrics.agent import spool as spool_module
 from frota.cpu_metrics.agent.spool import Spool
 from frota.cpu_metrics.agent.spool_file import SpoolFile
@@ -34,24 +34,24 @@ class Agent:
 
     def __init__(self, folder: Path, limit: int = 720) -> None:
         self.folder = SpoolFile(folder)
-        self.spool = self.folder.take(limit, INTERVAL)
+        self.spool = self.folder.load(limit, INTERVAL)
 
     def measure(self, clock: Clock, count: int, *, acknowledged: bool = False) -> None:
         for _ in range(count):
             clock.now += INTERVAL
             self.spool.add(Sample((1.0,), 1.0))
-            self.folder.keep(self.spool, INTERVAL)
+            self.folder.checkpoint(self.spool, INTERVAL)
             if acknowledged:
                 self.spool.acknowledge(self.spool.last)
 
     def numbers(self) -> list[int]:
-        return [number for number, _, _ in self.spool.aged(0, 100_000)]
+        return [number for number, _, _ in self.spool.after(0, 100_000)]
 
     def killed(self) -> None:
         self.folder.close()
 
     def stopped(self) -> None:
-        self.folder.leave(self.spool)
+        self.folder.save(self.spool)
         self.folder.close()
 
 
@@ -80,7 +80,7 @@ def test_what_has_waited_for_long_is_there_after_a_kill(tmp_path: Path, clock: C
     assert 200 - 30 / INTERVAL < kept[-1] <= 200
     again.measure(clock, 1)
     assert again.numbers() == [*kept, 201]
-    assert again.spool.aged(0, 1)[0][1] == pytest.approx(100 * INTERVAL, abs=60)
+    assert again.spool.after(0, 1)[0][1] == pytest.approx(100 * INTERVAL, abs=60)
 
 
 def test_an_agent_that_was_killed_twice_has_still_what_waits(tmp_path: Path, clock: Clock) -> None:
@@ -117,12 +117,12 @@ def test_what_waits_is_written_seldom_and_the_more_seldom_the_more_there_is(
     clock.now += 60
     written: list[int] = []
     monkeypatch.setattr(agent.folder, "_write", lambda spool: written.append(spool.last))
-    agent.folder.keep(agent.spool, INTERVAL)
-    agent.folder._kept = agent.spool.run, agent.spool.last
+    agent.folder.checkpoint(agent.spool, INTERVAL)
+    agent.folder._saved = agent.spool.run, agent.spool.last
     for _ in range(waiting):
         clock.now += INTERVAL
         agent.spool.add(Sample((1.0,), 1.0))
-        agent.folder.keep(agent.spool, INTERVAL)
+        agent.folder.checkpoint(agent.spool, INTERVAL)
         if len(written) > 1:
             break
     assert written[1] - written[0] == waiting // 60 + (waiting % 60 > 0)
@@ -148,7 +148,7 @@ def test_after_a_crash_of_the_computer_numbers_go_on_behind_all_that_can_have_be
     run = agent.spool.run
     agent.measure(clock, 10, acknowledged=True)
     agent.killed()
-    monkeypatch.setattr(numbers_module, "_BOOT", tmp_path / "boot")
+    monkeypatch.setattr(sequence_module, "BOOT_ID_FILE", tmp_path / "boot")
     (tmp_path / "boot").write_text("another\n", encoding="ascii")
     again = Agent(tmp_path)
     assert (again.spool.run, again.spool.last) == (run, 10 + 60 / INTERVAL)
@@ -161,7 +161,7 @@ def test_after_a_stop_and_a_reboot_nothing_is_left_out(
     agent.measure(clock, 10)
     agent.stopped()
     assert not (tmp_path / "numbers").exists()
-    monkeypatch.setattr(numbers_module, "_BOOT", tmp_path / "boot")
+    monkeypatch.setattr(sequence_module, "BOOT_ID_FILE", tmp_path / "boot")
     (tmp_path / "boot").write_text("another\n", encoding="ascii")
     assert Agent(tmp_path).spool.last == 10
 
@@ -183,8 +183,8 @@ def test_what_waited_in_another_run_than_that_of_the_numbers_is_numbered_anew(tm
     agent = Agent(tmp_path)
     agent.measure(clock, 50)
     old = agent.spool.run
-    agent.spool.renew()
-    agent.folder._due = float("inf")
+    agent.spool.start_new_run()
+    agent.folder._next_write = float("inf")
     agent.measure(clock, 1)
     new = agent.spool.run
     agent.killed()
@@ -198,7 +198,7 @@ def test_what_waited_in_another_run_than_that_of_the_numbers_is_numbered_anew(tm
 def test_numbers_that_are_left_out_survive_being_written(tmp_path: Path) -> None:
     spool = Spool.resumed(10, "ab" * 16, 9, 2, [(3, 1.0, Sample((1.0,), 1.0)), (7, 0.5, Sample((2.0,), 2.0))])
     folder = SpoolFile(tmp_path)
-    folder.leave(spool)
+    folder.save(spool)
     folder.close()
     again = Agent(tmp_path)
     assert (again.numbers(), again.spool.last, again.spool.acked) == ([3, 7], 9, 2)

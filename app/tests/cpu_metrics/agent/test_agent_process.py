@@ -29,8 +29,8 @@ from frota.cli import main
 from frota.cpu_metrics.agent import agent
 
 def leave(*_): print(json.dumps(sorted(sys.modules)), flush=True)
-kept = agent._leave
-agent._leave = lambda *words: (leave(), kept(*words))
+kept = agent._save
+agent._save = lambda *words: (leave(), kept(*words))
 sys.exit(main())
 """
 
@@ -355,12 +355,12 @@ def test_a_cpu_that_cannot_be_read_for_a_while_costs_samples_not_the_agent(
     told: list[str] = []
     monkeypatch.setattr("frota.logs.log.record", lambda *words, **_: told.append(words[1]))
     config = AgentSettings(port=1, state_dir=tmp_path, interval=10.0)
-    wakeups, sampler = SimpleNamespace(awaken=lambda: None), Sampler()
+    wakeups, sampler = SimpleNamespace(wake=lambda: None), Sampler()
     agent = agent_module.Agent(config, lambda: config, sampler, wakeups, Spool(10))  # type: ignore[arg-type] # all it asks of them
-    now = agent._due
+    now = agent._next_sample
     with monkeypatch.context() as broken:
         broken.setattr("psutil.cpu_times", lambda **_: [])
         assert [agent._sample(now), agent._sample(now + 10)] == [None, None]
     assert agent._sample(now + 35)  # and the next is due on the grid
-    assert agent._due == now + 40
+    assert agent._next_sample == now + 40
     assert told == ["sampling_failed"]

@@ -11,7 +11,7 @@ import pytest
 
 from frota.core.clock import boottime
 from frota.core.errors import StateError
-from frota.cpu_metrics.agent import sequence as numbers_module
+from frota.cpu_metrics.agent import sequence as sequence_module
 from frota.cpu_metrics.agent import spool as spool_module
 from frota.cpu_metrics.agent import spool_file as spool_file_module
 from frota.cpu_metrics.agent.spool import Spool
@@ -35,7 +35,7 @@ def filled(count: int, limit: int = 100) -> Spool:
 
 
 def numbers(spool: Spool, after: int = 0, most: int = 1000) -> list[int]:
-    return [number for number, _, _ in spool.aged(after, most)]
+    return [number for number, _, _ in spool.after(after, most)]
 
 
 def test_samples_are_numbered_from_1_and_kept_until_they_are_acknowledged() -> None:
@@ -71,7 +71,7 @@ def test_an_age_grows_by_a_clock_that_nobody_sets(monkeypatch: pytest.MonkeyPatc
     now = boottime()
     monkeypatch.setattr(time, "time", lambda: 0.0)
     monkeypatch.setattr(spool_module, "boottime", lambda: now + 7)
-    ((_, age, _),) = spool.aged(0, 1)
+    ((_, age, _),) = spool.after(0, 1)
     assert age == pytest.approx(7, abs=1)
 
 
@@ -81,24 +81,24 @@ def test_a_stop_and_a_start_keep_run_numbers_samples_and_ages(tmp_path: Path, mo
         spool.add(WHOLE)
     spool.acknowledge(1)
     folder = SpoolFile(tmp_path)
-    folder.leave(spool)
+    folder.save(spool)
     folder.close()
     left = time.time()
-    monkeypatch.setattr(numbers_module, "_BOOT", tmp_path / "another")
+    monkeypatch.setattr(sequence_module, "BOOT_ID_FILE", tmp_path / "another")
     monkeypatch.setattr(time, "time", lambda: left + 100)
-    again = SpoolFile(tmp_path).take(100, 5.0)
+    again = SpoolFile(tmp_path).load(100, 5.0)
     assert (again.run, again.acked, again.last) == (spool.run, 1, 3)
-    assert [(number, one) for number, _, one in again.aged(0, 9)] == [(2, WHOLE), (3, WHOLE)]
-    assert all(age == pytest.approx(100, abs=5) for _, age, _ in again.aged(0, 9))
+    assert [(number, one) for number, _, one in again.after(0, 9)] == [(2, WHOLE), (3, WHOLE)]
+    assert all(age == pytest.approx(100, abs=5) for _, age, _ in again.after(0, 9))
 
 
 def test_a_clock_that_was_set_back_makes_no_sample_younger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder, spool = SpoolFile(tmp_path), filled(1)
     now = boottime()
     monkeypatch.setattr(spool_module, "boottime", lambda: now + 50)
-    folder.leave(spool)
+    folder.save(spool)
     monkeypatch.setattr(time, "time", lambda: 0.0)
-    ((_, age, _),) = folder.take(100, 5.0).aged(0, 1)
+    ((_, age, _),) = folder.load(100, 5.0).after(0, 1)
     assert age == pytest.approx(50, abs=5)
 
 
@@ -106,16 +106,16 @@ def test_with_nothing_waiting_the_numbers_go_on_all_the_same(tmp_path: Path) -> 
     spool = filled(5)
     spool.acknowledge(5)
     folder = SpoolFile(tmp_path)
-    folder.leave(spool)
-    again = folder.take(100, 5.0)
+    folder.save(spool)
+    again = folder.load(100, 5.0)
     again.add(sample(1))
     assert (again.run, numbers(again)) == (spool.run, [6])
 
 
 def test_a_lower_limit_at_the_next_start_keeps_the_newest(tmp_path: Path) -> None:
     folder = SpoolFile(tmp_path)
-    folder.leave(filled(5))
-    assert numbers(folder.take(2, 5.0)) == [4, 5]
+    folder.save(filled(5))
+    assert numbers(folder.load(2, 5.0)) == [4, 5]
 
 
 def test_two_agents_never_have_one_folder(tmp_path: Path) -> None:
@@ -128,7 +128,7 @@ def test_two_agents_never_have_one_folder(tmp_path: Path) -> None:
 
 def lines(tmp_path: Path) -> list[bytes]:
     folder = SpoolFile(tmp_path)
-    folder.leave(filled(3))
+    folder.save(filled(3))
     folder.close()
     return (tmp_path / "spool").read_bytes().splitlines(keepends=True)
 
@@ -187,7 +187,7 @@ def test_a_file_that_makes_no_sense_is_told_and_set_aside(
     monkeypatch.setattr("frota.logs.log.record", lambda *words, **_: told.append(words[1]))
     hurt = b"".join(HURT[how](lines(tmp_path)))
     (tmp_path / "spool").write_bytes(hurt)
-    spool = SpoolFile(tmp_path).take(100, 5.0)
+    spool = SpoolFile(tmp_path).load(100, 5.0)
     assert (len(spool), spool.last) == (0, 0)
     assert told == ["spool_unreadable"]
     assert (tmp_path / "spool.bad").read_bytes() == hurt
@@ -203,7 +203,7 @@ def test_a_sample_that_is_damaged_is_left_out_and_told_of_and_the_others_are_kep
     damage, left = DAMAGED[how]
     damaged = b"".join(damage(lines(tmp_path)))
     (tmp_path / "spool").write_bytes(damaged)
-    spool = SpoolFile(tmp_path).take(100, 5.0)
+    spool = SpoolFile(tmp_path).load(100, 5.0)
     assert (numbers(spool), spool.last) == (left, 3)
     assert [event for event, _ in told] == ["spool_corrupted"]
     assert told[0][1].isprintable()
@@ -215,12 +215,12 @@ def test_a_clock_that_leaps_between_two_agents_of_one_boot_makes_no_sample_older
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, now = SpoolFile(tmp_path), boottime()
-    folder.leave(filled(1))
+    folder.save(filled(1))
     for leap in (31 * 86400.0, -31 * 86400.0):
         monkeypatch.setattr(time, "time", lambda leap=leap: 1.7e9 + leap)
         monkeypatch.setattr(spool_module, "boottime", lambda: now + 50)
         monkeypatch.setattr(spool_file_module, "boottime", lambda: now + 50)
-        ((_, age, _),) = folder.take(100, 5.0).aged(0, 1)
+        ((_, age, _),) = folder.load(100, 5.0).after(0, 1)
         assert age == pytest.approx(50, abs=5)
 
 
@@ -228,25 +228,25 @@ def test_a_clock_that_leaps_a_month_over_a_reboot_costs_no_sample(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = SpoolFile(tmp_path)
-    folder.leave(filled(3))
+    folder.save(filled(3))
     now = time.time()
-    monkeypatch.setattr(numbers_module, "_BOOT", tmp_path / "another")
+    monkeypatch.setattr(sequence_module, "BOOT_ID_FILE", tmp_path / "another")
     monkeypatch.setattr(time, "time", lambda: now + 40 * 86400)
-    spool = folder.take(100, 5.0)
+    spool = folder.load(100, 5.0)
     assert spool.add(sample(4)) == 0
     assert numbers(spool) == [1, 2, 3, 4]
-    assert all(age < 29 * 86400 for _, age, _ in spool.aged(0, 9))
+    assert all(age < 29 * 86400 for _, age, _ in spool.after(0, 9))
 
 
 def test_a_file_as_it_should_be_is_taken(tmp_path: Path) -> None:
     lines(tmp_path)
-    assert len(SpoolFile(tmp_path).take(100, 5.0)) == 3  # or the test above could not fail
+    assert len(SpoolFile(tmp_path).load(100, 5.0)) == 3  # or the test above could not fail
     assert not (tmp_path / "spool.bad").exists()
 
 
 def test_what_is_left_is_whole_or_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = SpoolFile(tmp_path)
-    folder.leave(filled(1))
+    folder.save(filled(1))
     before = (tmp_path / "spool").read_bytes()
 
     def full(_fd: int) -> None:
@@ -254,7 +254,7 @@ def test_what_is_left_is_whole_or_as_it_was(tmp_path: Path, monkeypatch: pytest.
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space"):
-        folder.leave(filled(50))
+        folder.save(filled(50))
     assert (tmp_path / "spool").read_bytes() == before
 
 
@@ -262,9 +262,9 @@ def test_what_is_left_and_that_it_is_taken_survive_a_power_cut(tmp_path: Path, m
     synced: list[str] = []
     monkeypatch.setattr(os, "fsync", lambda fd: synced.append(Path(f"/proc/self/fd/{fd}").readlink().name))
     folder = SpoolFile(tmp_path)
-    folder.leave(filled(1))
+    folder.save(filled(1))
     assert synced == ["spool.new", tmp_path.name, tmp_path.name]  # the spool, its name, and that `numbers` is gone
-    folder.take(100, 5.0)
+    folder.load(100, 5.0)
     assert synced[3:] == ["numbers", tmp_path.name]
 
 
@@ -279,7 +279,7 @@ def test_a_folder_where_no_file_can_be_made_is_no_folder_for_an_agent(
 
     monkeypatch.setattr(os, "open", refuse)
     with pytest.raises(StateError, match="Permission denied; remove it, or choose another --state-dir"):
-        folder.take(100, 5.0)
+        folder.load(100, 5.0)
 
 
 def test_the_file_of_a_spool_is_a_plain_file(tmp_path: Path) -> None:

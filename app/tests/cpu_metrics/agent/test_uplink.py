@@ -44,7 +44,7 @@ class Driver:
         """Wait a moment for the connection, if there is one, and go on."""
         if self.uplink.link:
             poll = select.poll()
-            poll.register(self.uplink.link, self.uplink.link.awaited)
+            poll.register(self.uplink.link, self.uplink.link.poll_events)
             poll.poll(10)
         self.uplink.step(self.now, sample)
 
@@ -153,7 +153,7 @@ def test_an_age_is_made_when_a_sample_is_sent(server: FakeServer, monkeypatch: p
 
 
 def test_only_so_many_samples_are_on_their_way(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(delivery, "WINDOW", 70)
+    monkeypatch.setattr(delivery, "MAX_IN_FLIGHT", 70)
     driver = Driver(server.port)
     driver.add(200)
     peer = greeted(driver, server)
@@ -166,13 +166,13 @@ def test_only_so_many_samples_are_on_their_way(server: FakeServer, monkeypatch: 
 
 
 def test_a_server_that_does_not_read_is_not_waited_for(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(delivery, "WINDOW", 100_000)
+    monkeypatch.setattr(delivery, "MAX_IN_FLIGHT", 100_000)
     driver = Driver(server.port, keep=100_000)
     driver.add(10_000, cores=400)
     peer = greeted(driver, server)
-    driver.until(lambda: driver.uplink.link and driver.uplink.link.busy)
+    driver.until(lambda: driver.uplink.link and driver.uplink.link.pending_bytes)
     assert driver.uplink.link
-    assert len(driver.uplink.link._pending) < 1 << 20  # of 20 MiB
+    assert driver.uplink.link.pending_bytes < 1 << 20  # of 20 MiB
     assert take(driver, peer, 10_000) == list(range(1, 10_001))
 
 

@@ -10,8 +10,8 @@ import psutil
 from frota.cpu_metrics.messages import Disk, Memory, Network, Own, Sample
 from frota.logs import log
 
-FIRST_SECONDS = 0.25  # from the first reading to the first sample: 25 ticks of the kernel's accounting
-_MOST = 2**62  # of any figure: more than there is of anything, and less than a server takes
+FIRST_SAMPLE_DELAY_S = 0.25  # from the first reading to the first sample: 25 ticks of the kernel's accounting
+_MAX_VALUE = 2**62  # of any figure: more than there is of anything, and less than a server takes
 BLOCK_DEVICES = "/sys/block"
 
 T = TypeVar("T")
@@ -31,59 +31,59 @@ class Sampler:
     """Makes samples, each against the reading before it. Raises OSError where not even the CPU can be read."""
 
     def __init__(self) -> None:
-        self._missing: set[str] = set()
+        self._unavailable: set[str] = set()
         self._process = psutil.Process()
-        self._before = self._read()
+        self._previous = self._read()
 
     def sample(self) -> Sample:
         """Return what happened since the last call, or since the beginning. Raises OSError: the CPU cannot be read."""
-        before, now = self._before, self._read()
+        before, now = self._previous, self._read()
         if len(now.cores) != len(before.cores):
             # Cores came or went, and psutil's list has no numbers: nobody knows which is which.
             before = now
-            time.sleep(FIRST_SECONDS)  # the time that is measured
+            time.sleep(FIRST_SAMPLE_DELAY_S)  # the time that is measured
             now = self._read()
-        self._before = now
+        self._previous = now
         seconds = max(now.at - before.at, 1e-3)
         shares, mean = usage(before.cores, now.cores)
         return Sample(
             cpu=shares,
             mean=mean,
-            load=self._part("load", _load),
-            memory=self._part("memory", _memory),
-            disk=self._part("disk", lambda: _disk(before.disks, now.disks, seconds)),
+            load=self._read_source("load", _load),
+            memory=self._read_source("memory", _memory),
+            disk=self._read_source("disk", lambda: _disk(before.disks, now.disks, seconds)),
             network=_network(before.interfaces, now.interfaces, seconds),
-            own=self._part("own", lambda: Own(round(time.process_time(), 3), self._process.memory_info().rss)),
+            own=self._read_source("own", lambda: Own(round(time.process_time(), 3), self._process.memory_info().rss)),
         )
 
     def _read(self) -> Reading:
-        disks = self._part("disks", lambda: psutil.disk_io_counters(perdisk=True, nowrap=False))
-        interfaces = self._part("interfaces", lambda: psutil.net_io_counters(pernic=True, nowrap=False))
+        disks = self._read_source("disks", lambda: psutil.disk_io_counters(perdisk=True, nowrap=False))
+        interfaces = self._read_source("interfaces", lambda: psutil.net_io_counters(pernic=True, nowrap=False))
         now, cores = time.monotonic(), psutil.cpu_times(percpu=True)
         if not cores:
             raise OSError("the kernel names no core in /proc/stat")
         return Reading(now, cores, disks, interfaces)
 
-    def _part(self, name: str, read: Callable[[], T]) -> T | None:
+    def _read_source(self, name: str, read: Callable[[], T]) -> T | None:
         """Return what `read` gives; where it fails (a container, an old kernel) tell once and do without."""
         try:
             value = read()
         except (OSError, RuntimeError, ValueError, LookupError, AssertionError, psutil.Error) as error:
-            if name not in self._missing:
+            if name not in self._unavailable:
                 log.record("WARNING", "source_unavailable", f"{name}: cannot be read, left out: {error}", SOURCE=name)
-            self._missing.add(name)
+            self._unavailable.add(name)
             return None
-        self._missing.discard(name)
+        self._unavailable.discard(name)
         return value
 
 
 def usage(before: Sequence[Any], now: Sequence[Any]) -> tuple[tuple[float, ...], float]:
     """Return the busy share of each core, and of all together, in percent."""
-    spent = [_spent(*pair) for pair in zip(before, now, strict=True)]
+    spent = [_busy_and_total(*pair) for pair in zip(before, now, strict=True)]
     return tuple(_percent(*one) for one in spent), _percent(*(sum(part) for part in zip(*spent, strict=True)))
 
 
-def _spent(before: Any, now: Any) -> tuple[float, float]:
+def _busy_and_total(before: Any, now: Any) -> tuple[float, float]:
     """Return a core's busy and total time, in seconds, as psutil counts: guests are in `user` and `nice` already."""
     deltas = {name: max(0.0, getattr(now, name) - getattr(before, name)) for name in now._fields}
     total = sum(deltas.values()) - deltas.get("guest", 0.0) - deltas.get("guest_nice", 0.0)
@@ -100,10 +100,10 @@ def _load() -> tuple[float, float, float]:
 
 
 def _memory() -> Memory:
-    found = psutil.virtual_memory()
+    memory = psutil.virtual_memory()
     # In a container some figures may be those of its host: more available than there is, or less than none used.
-    total = _total(found.total)
-    return Memory(total, _within(found.used, total), _within(found.available, total))
+    total = _total(memory.total)
+    return Memory(total, _clamp(memory.used, total), _clamp(memory.available, total))
 
 
 def _disk(before: Counters | None, now: Counters | None, seconds: float) -> Disk | None:
@@ -113,17 +113,17 @@ def _disk(before: Counters | None, now: Counters | None, seconds: float) -> Disk
     physical = {name: counters for name, counters in now.items() if _is_physical(name)}
     read, written = _rates(before, physical, seconds, ("read_bytes",), ("write_bytes",))
     total = _total(root.total)  # some filesystems have more that is free than there is
-    return Disk(total, _within(root.used, total), read, written)
+    return Disk(total, _clamp(root.used, total), read, written)
 
 
-def _total(found: int) -> int:
+def _total(size: int) -> int:
     """Return how much there is. Raises ValueError for what no computer has, and no server takes."""
-    if not 0 <= found <= _MOST:
-        raise ValueError(f"{found} bytes in all")
-    return found
+    if not 0 <= size <= _MAX_VALUE:
+        raise ValueError(f"{size} bytes in all")
+    return size
 
 
-def _within(part: int, total: int) -> int:
+def _clamp(part: int, total: int) -> int:
     return min(max(part, 0), total)
 
 
@@ -152,7 +152,10 @@ def _rates(before: Counters, now: Counters, seconds: float, *wanted: tuple[str, 
     pairs = [(before[name], counters) for name, counters in now.items() if name in before]
     return [
         round(
-            min(_MOST, sum(max(0, getattr(b, one) - getattr(a, one)) for a, b in pairs for one in names) / seconds), 1
+            min(
+                _MAX_VALUE, sum(max(0, getattr(b, one) - getattr(a, one)) for a, b in pairs for one in names) / seconds
+            ),
+            1,
         )
         for names in wanted
     ]

@@ -12,57 +12,57 @@ from typing import NamedTuple
 
 from frota.cpu_metrics.messages import is_run
 
-_BOOT = Path("/proc/sys/kernel/random/boot_id")
-_UNWRITTEN_SECONDS = 60.0  # the kernel writes what is 30 s old, and looks every 5 s (vm.dirty_expire_centisecs)
+BOOT_ID_FILE = Path("/proc/sys/kernel/random/boot_id")
+_WRITEBACK_S = 60.0  # the kernel writes what is 30 s old, and looks every 5 s (vm.dirty_expire_centisecs)
 
 
-class Left(NamedTuple):
+class SequenceState(NamedTuple):
     """What an agent left that was killed: its run, the next number that is free, and the last one acknowledged."""
 
     run: str
-    following: int
+    next_number: int
     acked: int
 
 
 def boot_id() -> str:
     """Return an id of this boot of the computer, ? where the kernel tells none."""
     try:
-        return _BOOT.read_text(encoding="ascii").strip() or "?"
+        return BOOT_ID_FILE.read_text(encoding="ascii").strip() or "?"
     except (OSError, ValueError):
         return "?"
 
 
-class Numbers:
+class SequenceFile:
     """The file at `path`. Every method raises OSError."""
 
     def __init__(self, path: Path) -> None:
         self._path, self._file = path, -1
         self._boot = boot_id()
 
-    def left(self) -> Left | None:
+    def read(self) -> SequenceState | None:
         """Return what a killed agent left, None where there is nothing, or nothing of sense."""
         try:
             run, boot, *numbers = self._path.read_text(encoding="ascii", errors="replace").split()
-            following, beyond, acked = map(int, numbers)
+            next_number, upper_bound, acked = map(int, numbers)
         except (FileNotFoundError, ValueError):
             return None
-        if not is_run(run) or not 0 <= acked < following <= beyond:
+        if not is_run(run) or not 0 <= acked < next_number <= upper_bound:
             return None
-        return Left(run, following if boot == self._boot != "?" else beyond, acked)
+        return SequenceState(run, next_number if boot == self._boot != "?" else upper_bound, acked)
 
-    def begin(self, left: Left, interval: float) -> None:
+    def create(self, state: SequenceState, interval: float) -> None:
         """Make the file; from now on an agent runs."""
         self._file = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        self.note(left, interval)
+        self.write(state, interval)
         os.fsync(self._file)
 
-    def note(self, left: Left, interval: float) -> None:
+    def write(self, state: SequenceState, interval: float) -> None:
         """Write what another agent would go on with; samples are `interval` seconds apart."""
-        beyond = left.following + math.ceil(_UNWRITTEN_SECONDS / interval)
-        line = f"{left.run} {self._boot} {left.following:020} {beyond:020} {left.acked:020}\n"
+        upper_bound = state.next_number + math.ceil(_WRITEBACK_S / interval)
+        line = f"{state.run} {self._boot} {state.next_number:020} {upper_bound:020} {state.acked:020}\n"
         os.pwrite(self._file, line.encode(), 0)
 
-    def end(self) -> None:
+    def remove(self) -> None:
         """Remove the file: the agent has left everything in good order."""
         self._path.unlink(missing_ok=True)
         self.close()

@@ -8,8 +8,8 @@ from itertools import dropwhile, islice
 from frota.core.clock import boottime
 from frota.cpu_metrics.messages import Sample
 
-_OLDEST_SECONDS = 29 * 86400.0  # the server takes no sample that is older than 30 days
-_MARGIN_SECONDS = 86400.0  # that what an agent finds from before may still wait
+_MAX_AGE_S = 29 * 86400.0  # the server takes no sample that is older than 30 days
+_RESUMED_MARGIN_S = 86400.0  # that what an agent finds from before may still wait
 
 
 class Spool:
@@ -33,7 +33,7 @@ class Spool:
         spool, now = cls(limit), boottime()
         # Older ones are not taken: who was off for so long, or whose clock has leapt, is not to lose them for that.
         spool._samples.extend(
-            (number, now - min(age, _OLDEST_SECONDS - _MARGIN_SECONDS), sample)
+            (number, now - min(age, _MAX_AGE_S - _RESUMED_MARGIN_S), sample)
             for number, age, sample in deque(samples, limit)
         )
         spool.run, spool.last, spool.acked = run, last, acked
@@ -44,8 +44,8 @@ class Spool:
         return len(self._samples)
 
     @property
-    def waited(self) -> float:
-        """How long the oldest sample has waited, in seconds."""
+    def oldest_age(self) -> float:
+        """The age of the oldest sample, in seconds; 0 without one."""
         return boottime() - self._samples[0][1] if self._samples else 0.0
 
     def add(self, sample: Sample) -> int:
@@ -53,7 +53,7 @@ class Spool:
         self.last += 1
         self._samples.append((self.last, boottime(), sample))
         dropped = 0
-        while len(self._samples) > self.limit or self._samples[0][1] < boottime() - _OLDEST_SECONDS:
+        while len(self._samples) > self.limit or self._samples[0][1] < boottime() - _MAX_AGE_S:
             self._samples.popleft()
             dropped += 1
         return dropped
@@ -68,22 +68,22 @@ class Spool:
         """Keep a sample no more that the server does not take; it is lost as soon as one behind it is sent."""
         self._samples = deque(one for one in self._samples if one[0] != number)
 
-    def aged(self, after: int, most: int) -> list[tuple[int, float, Sample]]:
+    def after(self, after: int, most: int) -> list[tuple[int, float, Sample]]:
         """Return the next samples behind the number `after`, at most `most`, as (number, age in seconds, sample)."""
         now = boottime()
         behind = dropwhile(lambda one: one[0] <= after, self._samples)
         return [(number, max(0.0, now - taken), sample) for number, taken, sample in islice(behind, most)]
 
-    def go_on(self, run: str, last: int, acked: int) -> None:
+    def continue_after(self, run: str, last: int, acked: int) -> None:
         """Go on behind an agent that was killed, and may have used numbers that are not here."""
         if run == self.run or not self._samples:
             self.run, self.last = run, max(last, self.last if run == self.run else 0)
             self.sent = self.last
             self.acknowledge(acked)
         else:
-            self.renew()
+            self.start_new_run()
 
-    def renew(self) -> None:
+    def start_new_run(self) -> None:
         """Begin a new run with what waits, numbered from 1."""
         self.run = os.urandom(16).hex()
         self._samples = deque((number, taken, one) for number, (_, taken, one) in enumerate(self._samples, 1))

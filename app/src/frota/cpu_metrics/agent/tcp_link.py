@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-_NOTHING_YET = (errno.EAGAIN, errno.EINTR)
+_WOULD_BLOCK = (errno.EAGAIN, errno.EINTR)
 _OPTIONS = (
     (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
@@ -30,7 +30,7 @@ class Link:
             self._socket.setblocking(False)
             for option in _OPTIONS:
                 self._socket.setsockopt(*option)
-            _raise(self._socket.connect_ex(address), but=errno.EINPROGRESS)
+            _check(self._socket.connect_ex(address), allowed=errno.EINPROGRESS)
         except OSError:
             self._socket.close()
             raise
@@ -40,21 +40,21 @@ class Link:
         return self._socket.fileno()
 
     @property
-    def awaited(self) -> int:
+    def poll_events(self) -> int:
         """The events of poll(2) that would let it go on."""
         if not self._connected:
             return select.POLLOUT
         return select.POLLIN | (select.POLLOUT if self._pending else 0)
 
     @property
-    def busy(self) -> bool:
-        """Whether what was last sent is not all with the kernel yet."""
-        return bool(self._pending)
+    def pending_bytes(self) -> int:
+        """How much of what was sent the kernel has not taken yet."""
+        return len(self._pending)
 
     def connected(self) -> bool:
         """Tell whether the connection stands."""
         if not self._connected:
-            _raise(self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+            _check(self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
             try:
                 peer = self._socket.getpeername()
             except OSError as error:
@@ -73,7 +73,7 @@ class Link:
             try:
                 self._pending = self._pending[self._socket.send(self._pending) :]
             except OSError as error:
-                if error.errno not in _NOTHING_YET:
+                if error.errno not in _WOULD_BLOCK:
                     raise
 
     def receive(self) -> bytes:
@@ -81,7 +81,7 @@ class Link:
         try:
             data = self._socket.recv(4096)
         except OSError as error:
-            if error.errno not in _NOTHING_YET:
+            if error.errno not in _WOULD_BLOCK:
                 raise
             return b""
         if not data:
@@ -98,29 +98,29 @@ class Lookup:
 
     def __init__(self, host: str, port: int, done: Callable[[], None]) -> None:
         self._host, self._port, self._done = host, port, done
-        self._found: list[tuple[int, Any]] | OSError | None = None
+        self._result: list[tuple[int, Any]] | OSError | None = None
         try:
-            self._found = self._look(socket.AI_NUMERICHOST)
+            self._result = self._resolve(socket.AI_NUMERICHOST)
         except OSError:  # a name: its lookup may take as long as it likes, nobody waits for it
             try:
-                threading.Thread(target=self._look_up, daemon=True).start()
+                threading.Thread(target=self._resolve_in_thread, daemon=True).start()
             except RuntimeError as error:
-                self._found = OSError(str(error))
+                self._result = OSError(str(error))
 
     def addresses(self) -> list[tuple[int, Any]] | None:
         """Return (family, address) of each, None while they are looked up. Raises OSError."""
-        if isinstance(self._found, OSError):
-            raise self._found
-        return self._found
+        if isinstance(self._result, OSError):
+            raise self._result
+        return self._result
 
-    def _look_up(self) -> None:
+    def _resolve_in_thread(self) -> None:
         try:
-            self._found = self._look(0)
+            self._result = self._resolve(0)
         except OSError as error:
-            self._found = error
+            self._result = error
         self._done()
 
-    def _look(self, flags: int) -> list[tuple[int, Any]]:
+    def _resolve(self, flags: int) -> list[tuple[int, Any]]:
         # As bytes a plain name is not taken for an international one, whose tables are a MiB of memory.
         host = self._host.encode() if self._host.isascii() else self._host
         try:
@@ -130,6 +130,6 @@ class Lookup:
         return [(family, address) for family, _, _, _, address in found]
 
 
-def _raise(number: int, but: int = 0) -> None:
-    if number not in (0, but):
+def _check(number: int, allowed: int = 0) -> None:
+    if number not in (0, allowed):
         raise OSError(number, os.strerror(number))

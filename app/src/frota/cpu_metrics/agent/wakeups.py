@@ -8,7 +8,7 @@ SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
 class Wakeups:
-    """A pipe with the number of each signal that came, and a 0 for every call of `awaken`."""
+    """A pipe with the number of each signal that came, and a 0 for every call of `wake`."""
 
     def __init__(self) -> None:
         self._reader, self._writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -20,12 +20,12 @@ class Wakeups:
         """Return the descriptor to wait for."""
         return self._reader
 
-    def awaken(self) -> None:
+    def wake(self) -> None:
         """Let the loop go round; called from any thread."""
         with suppress(OSError):  # a full pipe wakes it just as well
             os.write(self._writer, b"\0")
 
-    def received(self) -> bytes:
+    def read(self) -> bytes:
         """Return the numbers of the signals since the last call, and zeros."""
         try:
             return os.read(self._reader, 4096)
