@@ -178,7 +178,7 @@ def test_a_spool_that_makes_no_sense_stops_nobody(tmp_path: Path, server: FakeSe
     peer = server.accept()
     peer.hello()
     assert peer.sample()["n"] == 1
-    assert "it is now spool.bad" in agent.log()
+    assert "moved to spool.bad" in agent.log()
     agent.stop()
 
 
