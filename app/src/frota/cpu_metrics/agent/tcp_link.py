@@ -1,4 +1,4 @@
-"""A TCP connection that nobody waits for, and names that are looked up without waiting, too."""
+"""A non-blocking TCP connection, and the non-blocking lookup of a host's addresses."""
 
 import errno
 import os
@@ -8,19 +8,20 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+_CHUNK_BYTES = 4096
 _WOULD_BLOCK = (errno.EAGAIN, errno.EINTR)
 _OPTIONS = (
     (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 15),  # seconds without a word until the kernel asks
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 15),  # seconds without data until the first probe
     (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5),
     (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
-    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 15_000),  # milliseconds that what was sent may stay unconfirmed
+    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 15_000),  # milliseconds without an acknowledgement of sent data
 )
 
 
 class Link:
-    """A connection, or one that is being made. Raises OSError, here and in every method, where it fails or ends."""
+    """A connection, made in the background. Every method raises OSError if it fails or has ended."""
 
     def __init__(self, family: int, address: Any) -> None:
         self._pending = b""
@@ -36,23 +37,23 @@ class Link:
             raise
 
     def fileno(self) -> int:
-        """Return the descriptor to wait for."""
+        """Return the descriptor to poll."""
         return self._socket.fileno()
 
     @property
     def poll_events(self) -> int:
-        """The events of poll(2) that would let it go on."""
+        """The events of poll(2) to wait for."""
         if not self._connected:
             return select.POLLOUT
         return select.POLLIN | (select.POLLOUT if self._pending else 0)
 
     @property
     def pending_bytes(self) -> int:
-        """How much of what was sent the kernel has not taken yet."""
+        """The bytes sent that the kernel has not taken yet."""
         return len(self._pending)
 
     def connected(self) -> bool:
-        """Tell whether the connection stands."""
+        """Tell whether the connection is established."""
         if not self._connected:
             _check(self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
             try:
@@ -61,13 +62,13 @@ class Link:
                 if error.errno == errno.ENOTCONN:
                     return False
                 raise
-            if peer == self._socket.getsockname():  # TCP does that, where nobody listens on a port of clients
+            if peer == self._socket.getsockname():  # TCP connects a socket to itself if nobody listens on its own port
                 raise OSError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
             self._connected = True
         return True
 
     def send(self, data: bytes = b"") -> None:
-        """Send after what is pending, as much as goes now."""
+        """Append data to what is pending, and send as much as the kernel takes."""
         self._pending += data
         if self._pending:
             try:
@@ -77,38 +78,38 @@ class Link:
                     raise
 
     def receive(self) -> bytes:
-        """Return what has come, at most 4 KiB; nothing is no end."""
+        """Return up to 4 KiB of what has been received, b"" if nothing has. Raises ConnectionResetError at the end."""
         try:
-            data = self._socket.recv(4096)
+            data = self._socket.recv(_CHUNK_BYTES)
         except OSError as error:
             if error.errno not in _WOULD_BLOCK:
                 raise
             return b""
         if not data:
-            raise ConnectionResetError("the server has closed the connection")
+            raise ConnectionResetError("the server closed the connection")
         return data
 
     def close(self) -> None:
-        """Give it up."""
+        """Close the socket."""
         self._socket.close()
 
 
 class Lookup:
-    """The addresses of a host; `done` is called, from another thread, when those of a name are there."""
+    """The addresses of a host. A name is looked up in a thread, which calls `done` at the end."""
 
     def __init__(self, host: str, port: int, done: Callable[[], None]) -> None:
         self._host, self._port, self._done = host, port, done
         self._result: list[tuple[int, Any]] | OSError | None = None
         try:
             self._result = self._resolve(socket.AI_NUMERICHOST)
-        except OSError:  # a name: its lookup may take as long as it likes, nobody waits for it
+        except OSError:  # a name, whose lookup may block for long
             try:
                 threading.Thread(target=self._resolve_in_thread, daemon=True).start()
             except RuntimeError as error:
                 self._result = OSError(str(error))
 
     def addresses(self) -> list[tuple[int, Any]] | None:
-        """Return (family, address) of each, None while they are looked up. Raises OSError."""
+        """Return (family, address) of each, None while the lookup runs. Raises OSError."""
         if isinstance(self._result, OSError):
             raise self._result
         return self._result
@@ -121,15 +122,16 @@ class Lookup:
         self._done()
 
     def _resolve(self, flags: int) -> list[tuple[int, Any]]:
-        # As bytes a plain name is not taken for an international one, whose tables are a MiB of memory.
+        # As bytes: of a str Python loads the tables of international names, a MiB of memory.
         host = self._host.encode() if self._host.isascii() else self._host
         try:
-            found = socket.getaddrinfo(host, self._port, type=socket.SOCK_STREAM, flags=flags)
+            entries = socket.getaddrinfo(host, self._port, type=socket.SOCK_STREAM, flags=flags)
         except UnicodeError as error:
-            raise OSError(f"{self._host!r} is no host name") from error
-        return [(family, address) for family, _, _, _, address in found]
+            raise OSError(f"{self._host!r} is not a valid host name") from error
+        return [(family, address) for family, _, _, _, address in entries]
 
 
 def _check(number: int, allowed: int = 0) -> None:
+    """Raise OSError for an error number other than 0 and `allowed`."""
     if number not in (0, allowed):
         raise OSError(number, os.strerror(number))
