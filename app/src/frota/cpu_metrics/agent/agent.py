@@ -75,8 +75,7 @@ class Agent:
         self._uplink = Uplink(config, spool, wakeups.wake)
         self.next_sample = time.monotonic() + FIRST_SAMPLE_DELAY_S  # when the next one is due
         self._last_sample: float | None = None  # when the last one was due
-        self._ready = False
-        self._spool_full = self._sampling_failed = self._spool_failed = False  # already logged
+        self._ready = self._spool_full = self._sampling_failed = self._spool_failed = False  # each is reported once
         self._watchdog = systemd.watchdog_seconds()
         self._next_watchdog = 0.0 if self._watchdog else math.inf
 

@@ -6,10 +6,10 @@ import select
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 _CHUNK_BYTES = 4096
-_WOULD_BLOCK = (errno.EAGAIN, errno.EINTR)
 _OPTIONS = (
     (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
@@ -71,19 +71,14 @@ class Link:
         """Append data to what is pending, and send as much as the kernel takes."""
         self._pending += data
         if self._pending:
-            try:
+            with suppress(BlockingIOError):
                 self._pending = self._pending[self._socket.send(self._pending) :]
-            except OSError as error:
-                if error.errno not in _WOULD_BLOCK:
-                    raise
 
     def receive(self) -> bytes:
         """Return up to 4 KiB of what has been received, b"" if nothing has. Raises ConnectionResetError at the end."""
         try:
             data = self._socket.recv(_CHUNK_BYTES)
-        except OSError as error:
-            if error.errno not in _WOULD_BLOCK:
-                raise
+        except BlockingIOError:
             return b""
         if not data:
             raise ConnectionResetError("the server closed the connection")
