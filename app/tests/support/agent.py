@@ -1,4 +1,4 @@
-"""A small server for tests of the agent: it does what the test says, line by line."""
+"""A fake metrics server for tests of the agent: it receives and sends line by line, as the test says."""
 
 import json
 import socket
@@ -15,39 +15,39 @@ class Peer:
         self.socket = connection
         self._file = connection.makefile("rb")
 
-    def line(self) -> dict[str, Any]:
-        """Return the next line; an empty one where the agent has closed."""
-        read = self._file.readline()
-        found: dict[str, Any] = json.loads(read) if read else {}
-        return found
+    def receive(self) -> dict[str, Any]:
+        """Return the next message; an empty one if the agent has closed the connection."""
+        line = self._file.readline()
+        message: dict[str, Any] = json.loads(line) if line else {}
+        return message
 
     def hello(self, last: int | None = 0) -> dict[str, Any]:
-        """Take a hello and answer it, unless `last` is None."""
-        found: dict[str, Any] = self.line()["hello"]
+        """Receive a hello; answer it with `last`, unless that is None."""
+        hello: dict[str, Any] = self.receive()["hello"]
         if last is not None:
-            self.say(last=last)
-        return found
+            self.send(last=last)
+        return hello
 
     def sample(self, *, ack: bool = False) -> dict[str, Any]:
-        """Take a sample, and acknowledge it."""
-        found = self.line()
-        assert "n" in found, found
+        """Receive a sample; acknowledge it with `ack`."""
+        sample = self.receive()
+        assert "n" in sample, sample
         if ack:
-            self.say(ack=found["n"])
-        return found
+            self.send(ack=sample["n"])
+        return sample
 
-    def say(self, **answer: object) -> None:
-        """Send a line."""
-        self.socket.sendall(json.dumps({"frota": 1, **answer}).encode() + b"\n")
+    def send(self, **fields: object) -> None:
+        """Send a message."""
+        self.socket.sendall(json.dumps({"frota": 1, **fields}).encode() + b"\n")
 
     def close(self) -> None:
-        """End the connection."""
+        """Close the connection."""
         self._file.close()
         self.socket.close()
 
 
 class FakeServer:
-    """Listens on loopback; the same port again after a stop."""
+    """Listens on loopback; after a stop another one can listen on the same port."""
 
     def __init__(self, port: int = 0) -> None:
         self._listener = socket.create_server(("127.0.0.1", port))
@@ -60,13 +60,13 @@ class FakeServer:
         return self._listener.fileno()
 
     def accept(self) -> Peer:
-        """Wait for the agent."""
+        """Wait for the agent to connect."""
         peer = Peer(self._listener.accept()[0])
         self._peers.append(peer)
         return peer
 
     def stop(self) -> None:
-        """End everything."""
+        """Close all sockets."""
         self._listener.close()
         for peer in self._peers:
             peer.close()

@@ -1,4 +1,4 @@
-"""The agent as people and systemd run it: a process of its own, its signals, and what it weighs."""
+"""`frota cpu agent` as a process: signals, systemd, and the modules that it imports."""
 
 import json
 import os
@@ -20,23 +20,21 @@ from frota.cpu_metrics.agent.sampling import Sampler
 from frota.cpu_metrics.agent.spool import Spool
 from frota.cpu_metrics.settings import AgentSettings
 from support import PATIENCE, frota, output, reserved_port, until
-from support.agent import FakeServer, Peer
+from support.agent import FakeServer
 
 FORBIDDEN = {"asyncio", "loguru", "uvloop", "ssl", "orjson", "unicodedata", "hashlib"}
-WEIGHT = """
-import json, os, sys, threading
+PRINT_MODULES = """
+import json, sys
 from frota.cli import main
-from frota.cpu_metrics.agent import agent
 
-def leave(*_): print(json.dumps(sorted(sys.modules)), flush=True)
-kept = agent._leave
-agent._leave = lambda *words: (leave(), kept(*words))
-sys.exit(main())
+status = main()
+print(json.dumps(sorted(sys.modules)), flush=True)
+sys.exit(status)
 """
 
 
 class Agent:
-    """`frota cpu agent`, its log in a file."""
+    """A process with `frota cpu agent`; its log is a file."""
 
     def __init__(self, folder: Path, port: int, *flags: object, command: tuple[str, ...] = (), **environ: str) -> None:
         self.log_path = folder / "agent.log"
@@ -53,10 +51,10 @@ class Agent:
 
     def wait_for(self, pattern: str) -> None:
         def logged() -> bool:
-            ended = self.process.poll() is not None
-            found = bool(re.search(pattern, self.log()))
-            assert found or not ended, self.log()
-            return found
+            ended = self.process.poll() is not None  # before the log is read
+            match = bool(re.search(pattern, self.log()))
+            assert match or not ended, self.log()
+            return match
 
         until(logged, self.log)
 
@@ -71,15 +69,16 @@ class Agent:
 
 @pytest.fixture
 def server() -> Iterator[FakeServer]:
-    with FakeServer() as one:
-        yield one
+    with FakeServer() as server:
+        yield server
 
 
-def test_the_first_sample_is_a_measurement_and_comes_at_once(tmp_path: Path, server: FakeServer) -> None:
+def test_first_sample_comes_at_once(tmp_path: Path, server: FakeServer) -> None:
+    """The first sample is a measurement and is sent at once, not after an interval."""
     agent = Agent(tmp_path, server.port, "--interval", 3600)
     peer = server.accept()
     assert peer.hello()["host"] == socket.gethostname()
-    sample = peer.sample(ack=True)  # within PATIENCE, and not after an interval
+    sample = peer.sample(ack=True)
     assert sample["n"] == 1
     assert sample["mean"] == pytest.approx(sum(sample["cpu"]) / len(sample["cpu"]), abs=10)
     assert sample["memory"]["total"] > sample["own"]["memory"] > 0
@@ -87,29 +86,27 @@ def test_the_first_sample_is_a_measurement_and_comes_at_once(tmp_path: Path, ser
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_after_a_stop_run_and_numbers_go_on_and_nothing_is_missing(
-    tmp_path: Path, server: FakeServer, number: int
-) -> None:
+def test_stop_and_start(tmp_path: Path, server: FakeServer, number: int) -> None:
+    """After a stop the next agent continues the run, and no sample is missing."""
     agent = Agent(tmp_path, server.port, "--interval", 0.1)
     peer = server.accept()
     run = peer.hello()["run"]
-    seen = [peer.sample(ack=True)["n"] for _ in range(3)]
+    acknowledged = [peer.sample(ack=True)["n"] for _ in range(3)]
     unacknowledged = [peer.sample()["n"] for _ in range(3)]
     agent.stop(number)
-    assert "samples wait for the next start" in agent.log()
+    assert "samples are in the spool for the next start" in agent.log()
     Agent(tmp_path, server.port, "--interval", 0.1)
     peer = server.accept()
-    greeting = peer.hello(last=seen[-1])
-    assert (greeting["run"], greeting["acked"]) == (run, seen[-1])
-    first = [peer.sample() for _ in range(6)]
-    assert [one["n"] for one in first] == list(range(4, 10))
+    hello = peer.hello(last=acknowledged[-1])
+    assert (hello["run"], hello["acked"]) == (run, acknowledged[-1])
+    samples = [peer.sample() for _ in range(6)]
+    assert [sample["n"] for sample in samples] == list(range(4, 10))
     assert unacknowledged == [4, 5, 6]
-    assert first[0]["age"] > 0.2
+    assert samples[0]["age"] > 0.2
 
 
-def test_after_a_kill_the_run_goes_on_and_what_was_lost_with_the_agent_can_be_counted(
-    tmp_path: Path, server: FakeServer
-) -> None:
+def test_kill_and_start(tmp_path: Path, server: FakeServer) -> None:
+    """After a kill the next agent continues the run, and the lost samples are counted."""
     agent = Agent(tmp_path, server.port, "--interval", 0.1)
     peer = server.accept()
     run = peer.hello()["run"]
@@ -117,18 +114,18 @@ def test_after_a_kill_the_run_goes_on_and_what_was_lost_with_the_agent_can_be_co
     last = [peer.sample()["n"] for _ in range(3)][-1]
     agent.process.kill()
     agent.process.wait()
-    while (line := peer.line()) and "n" in line:
-        last = line["n"]
+    while (message := peer.receive()) and "n" in message:
+        last = message["n"]
     again = Agent(tmp_path, server.port, "--interval", 0.1)
     peer = server.accept()
-    greeting = peer.hello(last=3)
-    assert greeting["run"] == run
-    assert last < peer.sample()["n"] <= last + 3  # it may have made some that it had not sent yet
-    again.wait_for("[0-9]+ samples are lost: they waited for too long, or their agent was killed")
+    assert peer.hello(last=3)["run"] == run
+    assert last < peer.sample()["n"] <= last + 3  # it may have taken some that it had not sent yet
+    again.wait_for("[0-9]+ samples are lost .*agent killed")
     again.stop()
 
 
-def test_nothing_is_lost_while_the_server_is_away(tmp_path: Path) -> None:
+def test_unavailable_server(tmp_path: Path) -> None:
+    """While the server is unavailable no sample is lost."""
     with reserved_port() as port:
         agent = Agent(tmp_path, port, "--interval", 0.1)
         agent.wait_for("no connection to 127.0.0.1")
@@ -145,45 +142,46 @@ def test_nothing_is_lost_while_the_server_is_away(tmp_path: Path) -> None:
         agent.stop()
 
 
-def test_too_much_to_keep_is_told_when_it_begins_and_when_it_ends(tmp_path: Path) -> None:
+def test_full_spool_is_logged(tmp_path: Path) -> None:
+    """A full spool is logged once, and the lost samples when the server is available again."""
     with reserved_port() as port:
         agent = Agent(tmp_path, port, "--interval", 0.1, "--keep-samples", 2)
-        agent.wait_for("2 samples wait for the server, no more are kept")
-        time.sleep(0.5)  # five samples, of which it may keep two
+        agent.wait_for("the spool is full: 2 samples wait for the server")
+        time.sleep(0.5)  # five samples, of which two are kept
         with FakeServer(port) as server:
             peer = server.accept()
             peer.hello()
             first = peer.sample(ack=True)["n"]
             assert first > 1
-            agent.wait_for(
-                f"{first - 1} samples are lost: they waited for too long, or their agent was killed; {first - 1} in all"
-            )
-        assert agent.log().count("no more are kept") == 1
+            agent.wait_for(f"{first - 1} samples are lost .*; {first - 1} since the start")
+        assert agent.log().count("the spool is full") == 1
         agent.stop()
 
 
-def test_a_second_agent_does_not_start_on_the_same_folder(tmp_path: Path, server: FakeServer) -> None:
+def test_second_agent_does_not_start(tmp_path: Path, server: FakeServer) -> None:
+    """A second agent does not start in the same state folder, and names the process of the first."""
     agent = Agent(tmp_path, server.port)
     server.accept().hello()
     second = frota("cpu", "agent", "--port", server.port, "--state-dir", tmp_path / "state", stderr=subprocess.PIPE)
-    said = second.communicate(timeout=PATIENCE)[1].decode()
+    log = second.communicate(timeout=PATIENCE)[1].decode()
     assert second.returncode == 1
-    assert f"cannot start: state folder {tmp_path / 'state'} is in use by process {agent.process.pid}" in said
+    assert f"cannot start: state folder {tmp_path / 'state'} is in use by process {agent.process.pid}" in log
 
 
-def test_a_spool_that_makes_no_sense_stops_nobody(tmp_path: Path, server: FakeServer) -> None:
+def test_malformed_spool(tmp_path: Path, server: FakeServer) -> None:
+    """An agent starts in spite of a malformed spool, and logs it."""
     (tmp_path / "state").mkdir()
     (tmp_path / "state" / "spool").write_bytes(b"\x00nonsense")
     agent = Agent(tmp_path, server.port)
     peer = server.accept()
     peer.hello()
     assert peer.sample()["n"] == 1
-    assert "it is now spool.bad" in agent.log()
+    assert "moved to spool.bad" in agent.log()
     agent.stop()
 
 
 class Manager:
-    """Stands in for systemd."""
+    """Stands in for systemd: receives the notifications."""
 
     def __init__(self, folder: Path) -> None:
         self.path = str(folder / "notify")
@@ -191,40 +189,40 @@ class Manager:
         self.socket.bind(self.path)
         self.socket.settimeout(PATIENCE)
 
-    def hear(self, beginning: str) -> str:
-        """Wait for a message; only those of the watchdog may come before it."""
-        while not (said := self.socket.recv(1024).decode()).startswith(beginning):
-            assert said == "WATCHDOG=1"
-        return said
+    def receive(self, prefix: str) -> str:
+        """Wait for a notification; only those of the watchdog may come before it."""
+        while not (message := self.socket.recv(1024).decode()).startswith(prefix):
+            assert message == "WATCHDOG=1"
+        return message
 
 
 @pytest.fixture
 def manager(tmp_path: Path) -> Iterator[Manager]:
-    one = Manager(tmp_path)
-    yield one
-    one.socket.close()
+    manager = Manager(tmp_path)
+    yield manager
+    manager.socket.close()
 
 
-def test_systemd_hears_of_readiness_before_the_server_answers_of_life_of_reloads_and_of_the_end(
-    tmp_path: Path, manager: Manager, server: FakeServer
-) -> None:
+def test_systemd_notifications(tmp_path: Path, manager: Manager, server: FakeServer) -> None:
+    """systemd is notified of readiness, of liveness, of a reload and of the stop."""
     flags = ("--name", "web-1", "--interval", 3600)
     agent = Agent(tmp_path, server.port, *flags, NOTIFY_SOCKET=manager.path, WATCHDOG_USEC="200000")
-    assert manager.hear("READY=1") == f"READY=1\nSTATUS=web-1 to 127.0.0.1:{server.port} every 3600 s"
+    assert manager.receive("READY=1") == f"READY=1\nSTATUS=web-1 to 127.0.0.1:{server.port} every 3600 s"
     peer = server.accept()
     peer.hello()
     peer.sample(ack=True)
-    for _ in range(20):  # nothing else wakes it now
-        manager.hear("WATCHDOG=1")
+    for _ in range(20):  # nothing else wakes the agent now
+        manager.receive("WATCHDOG=1")
     agent.send(signal.SIGHUP)
-    assert "MONOTONIC_USEC=" in manager.hear("RELOADING=1")
-    assert manager.hear("READY=1") == "READY=1"
+    assert "MONOTONIC_USEC=" in manager.receive("RELOADING=1")
+    assert manager.receive("READY=1") == "READY=1"
     agent.send(signal.SIGTERM)
-    manager.hear("STOPPING=1")
+    manager.receive("STOPPING=1")
     assert agent.process.wait(PATIENCE) == 0
 
 
-def test_a_new_interval_takes_effect_at_once_and_is_told_to_the_server(tmp_path: Path, server: FakeServer) -> None:
+def test_reload(tmp_path: Path, server: FakeServer) -> None:
+    """A new interval takes effect at SIGHUP and is announced; an invalid file changes nothing."""
     file = tmp_path / "env"
     file.write_text("CPU_INTERVAL=3600\nCPU_NAME=web-1\n", encoding="utf-8")
     agent = Agent(tmp_path, server.port, "--env-file", file)
@@ -236,7 +234,7 @@ def test_a_new_interval_takes_effect_at_once_and_is_told_to_the_server(tmp_path:
     assert peer.hello(last=1)["interval"] == 0.1
     assert [peer.sample(ack=True)["n"] for _ in range(5)] == [2, 3, 4, 5, 6]
     agent.wait_for("CPU_NAME has changed; it takes effect at the next restart")
-    assert "configuration reloaded" not in agent.log()  # the level is a WARNING now
+    assert "configuration reloaded" not in agent.log()  # the log level is WARNING now
     file.write_text("CPU_INTERVAL=soon\n", encoding="utf-8")
     agent.send(signal.SIGHUP)
     agent.wait_for("configuration unchanged: CPU_INTERVAL='soon': must be a number")
@@ -244,25 +242,25 @@ def test_a_new_interval_takes_effect_at_once_and_is_told_to_the_server(tmp_path:
     agent.stop()
 
 
-def test_samples_keep_their_schedule_and_do_not_come_in_a_burst_after_a_pause(
-    tmp_path: Path, server: FakeServer
-) -> None:
+def test_schedule_after_a_pause(tmp_path: Path, server: FakeServer) -> None:
+    """An agent that was paused skips the samples that it missed and keeps its schedule."""
     agent = Agent(tmp_path, server.port, "--interval", 0.2)
     peer = server.accept()
     peer.hello()
     before = peer.sample(ack=True)["n"]
     agent.send(signal.SIGSTOP)
     time.sleep(2.0)  # ten intervals
-    began = time.monotonic()
+    started = time.monotonic()
     agent.send(signal.SIGCONT)
     while peer.sample()["n"] < before + 9:
         pass
-    # Nine intervals, two of which may have been over before: a burst takes no time, and a slow reader only more.
-    assert time.monotonic() - began > 1
+    # Nine intervals, two of which may have passed before; a burst would take no time, and a slow reader takes longer.
+    assert time.monotonic() - started > 1
     agent.stop()
 
 
-def test_records_are_those_of_every_other_service(tmp_path: Path) -> None:
+def test_journal_fields(tmp_path: Path) -> None:
+    """A log record has the fields that those of every service have."""
     path = tmp_path / "journal"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journal, reserved_port() as port:
         journal.bind(str(path))
@@ -289,42 +287,46 @@ def test_records_are_those_of_every_other_service(tmp_path: Path) -> None:
         (("--protocol", "http"), "--protocol 'http': must be one of native, original"),
     ],
 )
-def test_wrong_settings_are_one_sentence_and_status_78(flags: tuple[str, ...], reason: str, tmp_path: Path) -> None:
+def test_invalid_settings(flags: tuple[str, ...], reason: str, tmp_path: Path) -> None:
+    """Invalid settings end the agent with one sentence and status 78."""
     agent = frota("cpu", "agent", "--state-dir", tmp_path, *flags, stderr=subprocess.PIPE)
-    said = agent.communicate(timeout=PATIENCE)[1].decode()
+    error = agent.communicate(timeout=PATIENCE)[1].decode()
     assert agent.returncode == 78
-    assert said.startswith(f"frota: {reason}")
+    assert error.startswith(f"frota: {reason}")
 
 
 @pytest.mark.parametrize("command", ["serve", "agent", "top", "history HOST"])
-def test_every_command_explains_itself_with_an_example(command: str) -> None:
+def test_help_has_an_example(command: str) -> None:
+    """The help of each command has an example."""
     word = command.partition(" ")[0]
     assert f"example: frota cpu {word} " in output("cpu", word, "--help")
 
 
-def loaded(tmp_path: Path, server: FakeServer, *flags: object) -> tuple[set[str], Peer]:
-    """Return what an agent has imported by its end, after it was connected and had sent something."""
-    agent = Agent(tmp_path, server.port, *flags, command=(sys.executable, "-c", WEIGHT))
+def imported(tmp_path: Path, server: FakeServer, *flags: object) -> set[str]:
+    """Run an agent until a sample is acknowledged, and stop it; return the modules that it has imported."""
+    agent = Agent(tmp_path, server.port, *flags, command=(sys.executable, "-c", PRINT_MODULES))
     peer = server.accept()
     peer.hello()
     peer.sample(ack=True)
     agent.send(signal.SIGTERM)
     modules: list[str] = json.loads(agent.process.communicate(timeout=PATIENCE)[0])
-    return set(modules), peer
+    return set(modules)
 
 
-def test_nothing_heavy_is_imported(tmp_path: Path, server: FakeServer) -> None:
-    modules, _ = loaded(tmp_path, server, "--host", "127.0.0.1")
+def test_imports(tmp_path: Path, server: FakeServer) -> None:
+    """The agent imports psutil, and no library that takes much memory."""
+    modules = imported(tmp_path, server, "--host", "127.0.0.1")
     assert "psutil" in modules
     assert modules & FORBIDDEN == set()
 
 
-def test_a_host_name_brings_no_tables_of_unicode(tmp_path: Path, server: FakeServer) -> None:
-    modules, _ = loaded(tmp_path, server, "--host", "localhost")
-    assert modules & FORBIDDEN == set()
+def test_imports_with_a_host_name(tmp_path: Path, server: FakeServer) -> None:
+    """The lookup of a host name loads no Unicode tables."""
+    assert imported(tmp_path, server, "--host", "localhost") & FORBIDDEN == set()
 
 
-def test_the_original_protocol_reconnects_for_ever(tmp_path: Path) -> None:
+def test_legacy_protocol_reconnects(tmp_path: Path) -> None:
+    """With the legacy protocol the agent reconnects, too, and has no state folder."""
     with reserved_port() as port:
         agent = Agent(tmp_path, port, "--interval", 0.1, "--protocol", "original")
         agent.wait_for("no connection")
@@ -337,7 +339,8 @@ def test_the_original_protocol_reconnects_for_ever(tmp_path: Path) -> None:
         agent.stop()
 
 
-def test_a_log_that_nobody_reads_stops_nobody(tmp_path: Path) -> None:
+def test_log_without_a_reader(tmp_path: Path) -> None:
+    """The agent runs on when nobody reads its log."""
     reader, writer = os.pipe()
     with reserved_port() as port:
         options: dict[str, Any] = {"stderr": writer}
@@ -349,18 +352,17 @@ def test_a_log_that_nobody_reads_stops_nobody(tmp_path: Path) -> None:
         assert agent.wait(PATIENCE) == 0
 
 
-def test_a_cpu_that_cannot_be_read_for_a_while_costs_samples_not_the_agent(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    told: list[str] = []
-    monkeypatch.setattr("frota.logs.log.record", lambda *words, **_: told.append(words[1]))
+def test_sampling_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the CPU cannot be read there are no samples; the agent logs it once and keeps its schedule."""
+    events: list[str] = []
+    monkeypatch.setattr("frota.logs.log.record", lambda _level, event, _text, **_: events.append(event))
     config = AgentSettings(port=1, state_dir=tmp_path, interval=10.0)
-    wakeups, sampler = SimpleNamespace(awaken=lambda: None), Sampler()
-    agent = agent_module.Agent(config, lambda: config, sampler, wakeups, Spool(10))  # type: ignore[arg-type] # all it asks of them
-    now = agent._due
+    wakeups, sampler = SimpleNamespace(wake=lambda: None), Sampler()
+    agent = agent_module.Agent(config, lambda: config, sampler, wakeups, Spool(10))  # type: ignore[arg-type] # all that it uses of them
+    now = agent.next_sample
     with monkeypatch.context() as broken:
         broken.setattr("psutil.cpu_times", lambda **_: [])
-        assert [agent._sample(now), agent._sample(now + 10)] == [None, None]
-    assert agent._sample(now + 35)  # and the next is due on the grid
-    assert agent._due == now + 40
-    assert told == ["sampling_failed"]
+        assert [agent.sample(now), agent.sample(now + 10)] == [None, None]
+    assert agent.sample(now + 35)
+    assert agent.next_sample == now + 40  # on the grid of intervals
+    assert events == ["sampling_failed"]

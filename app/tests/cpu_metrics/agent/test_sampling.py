@@ -1,4 +1,4 @@
-"""Samples are of one reading, never negative, and go on without what cannot be read. The kernel's files are made up."""
+"""The sampler, with counters from files that stand in for the kernel's."""
 
 import os
 import time
@@ -10,13 +10,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frota.cpu_metrics.agent import sampling
-from frota.cpu_metrics.agent.sampling import Sampler
+from frota.cpu_metrics.agent.sampling import Sampler, usage
 from frota.cpu_metrics.framing import Framer, SampleMessage
+from frota.cpu_metrics.messages import Sample
 
 
 class Kernel:
-    """A /proc and a /sys/block, with counters to set."""
+    """Stands in for /proc and /sys/block, with counters that a test sets."""
 
     def __init__(self, folder: Path) -> None:
         self.proc, self.block = folder / "proc", folder / "block"
@@ -29,6 +29,10 @@ class Kernel:
         self.disks()
         self.interfaces()
 
+    def sampler(self) -> Sampler:
+        """Return a sampler that reads these files."""
+        return Sampler(str(self.block))
+
     def cores(self, *cores: list[int]) -> None:
         """Set each core's ticks: user nice system idle iowait irq softirq steal guest guest_nice."""
         lines = [f"cpu{i} " + " ".join(map(str, core)) for i, core in enumerate(cores)]
@@ -40,12 +44,12 @@ class Kernel:
         (self.proc / "diskstats").write_text("\n".join([*lines, ""]))
 
     def physical(self, *names: str) -> None:
-        """Make these devices hardware."""
+        """Make these devices physical disks."""
         for name in names:
             (self.block / name / "device").mkdir(parents=True)
 
     def interfaces(self, **interfaces: tuple[int, int, int, int, int, int]) -> None:
-        """Set received, errors, drops, sent, errors, drops of each."""
+        """Set bytes received, errors, drops, bytes sent, errors, drops of each."""
         lines = [
             f"{name}: {a} 0 {b} {c} 0 0 0 0 {d} 0 {e} {f} 0 0 0 0" for name, (a, b, c, d, e, f) in interfaces.items()
         ]
@@ -54,80 +58,91 @@ class Kernel:
 
 @pytest.fixture
 def kernel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Kernel:
-    one = Kernel(tmp_path)
-    monkeypatch.setattr(psutil, "PROCFS_PATH", str(one.proc))
-    monkeypatch.setattr(sampling, "BLOCK_DEVICES", str(one.block))
+    kernel = Kernel(tmp_path)
+    monkeypatch.setattr(psutil, "PROCFS_PATH", str(kernel.proc))
     monkeypatch.setattr(psutil, "Process", lambda: SimpleNamespace(memory_info=lambda: SimpleNamespace(rss=4096)))
-    ticking = iter(range(0, 10_000, 2))
-    monkeypatch.setattr(time, "monotonic", lambda: float(next(ticking)))  # every reading is two seconds after the last
-    return one
+    seconds = iter(range(0, 10_000, 2))  # every reading is two seconds after the one before
+    monkeypatch.setattr(time, "monotonic", lambda: float(next(seconds)))
+    return kernel
+
+
+def is_accepted(sample: Sample) -> bool:
+    """Tell whether the server accepts a sample."""
+    return [type(message) for message in Framer().feed(sample.native(1, 0.0))] == [SampleMessage]
 
 
 def core(busy: int, idle: int) -> list[int]:
     return [busy, 0, 0, idle, 0, 0, 0, 0, 0, 0]
 
 
-def test_cores_and_mean_are_of_the_same_reading(kernel: Kernel) -> None:
+def test_cores_and_mean_have_the_same_reading(kernel: Kernel) -> None:
+    """The cores and their mean are calculated from the same reading."""
     kernel.cores(core(1000, 500), core(1000, 500))
-    sampler = Sampler()
+    sampler = kernel.sampler()
     kernel.cores(core(1030, 570), core(1180, 520))
     sample = sampler.sample()
     assert sample.cpu == (30.0, 90.0)
     assert sample.mean == 70.0  # 210 of 300 ticks
 
 
-def test_waiting_for_disks_is_idle_and_a_guest_is_counted_once(kernel: Kernel) -> None:
-    sampler = Sampler()
+def test_iowait_is_idle(kernel: Kernel) -> None:
+    """Waiting for disks counts as idle, and guests' time, which `user` contains, counts once."""
+    sampler = kernel.sampler()
     #              user nice system idle iowait irq softirq steal guest guest_nice
     kernel.cores([30, 10, 5, 20, 20, 5, 5, 5, 30, 10])
     assert sampler.sample().cpu == (60.0,)
 
 
-def test_the_first_sample_is_measured_and_each_is_against_the_one_before(kernel: Kernel) -> None:
+def test_first_sample_is_a_measurement(kernel: Kernel) -> None:
+    """The first sample compares with the start, each further one with the one before."""
     kernel.cores(core(90_000, 10_000))
-    sampler = Sampler()
+    sampler = kernel.sampler()
     kernel.cores(core(90_010, 10_090))
     assert sampler.sample().mean == 10.0
     kernel.cores(core(90_060, 10_140))
     assert sampler.sample().mean == 50.0
 
 
-def test_counters_that_go_back_are_nothing_and_never_less(kernel: Kernel) -> None:
+def test_counters_that_go_back(kernel: Kernel) -> None:
+    """A counter that goes back counts 0, and hides no other counter."""
     kernel.physical("sda", "sdb")
     kernel.cores(core(500, 500), core(500, 500))
     kernel.disks(sda=(1000, 1000), sdb=(0, 0))
     kernel.interfaces(eth0=(1000, 5, 5, 1000, 5, 5))
-    sampler = Sampler()
+    sampler = kernel.sampler()
     kernel.cores(core(400, 400), core(550, 550))
     kernel.disks(sda=(10, 10), sdb=(4, 8))
     kernel.interfaces(eth0=(10, 0, 0, 10, 0, 0))
     sample = sampler.sample()
     assert (sample.cpu, sample.mean) == ((0.0, 50.0), 50.0)
     assert sample.disk
-    assert (sample.disk.read, sample.disk.write) == (1024.0, 2048.0)  # of the one whose counters went on
+    assert (sample.disk.read, sample.disk.write) == (1024.0, 2048.0)  # of sdb alone
     assert sample.network == (0.0, 0.0, 0.0, 0.0)
 
 
-def test_no_time_spent_is_no_load(kernel: Kernel) -> None:
+def test_no_time_between_readings(kernel: Kernel) -> None:
+    """Without a tick between two readings the CPU is idle."""
     kernel.cores(core(5, 5))
-    sample = Sampler().sample()
+    sample = kernel.sampler().sample()
     assert (sample.cpu, sample.mean) == ((0.0,), 0.0)
 
 
 @pytest.mark.parametrize("count", [1, 3])
-def test_cores_that_come_and_go_are_measured_anew(kernel: Kernel, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+def test_cores_added_or_removed(kernel: Kernel, monkeypatch: pytest.MonkeyPatch, count: int) -> None:
+    """When cores are added or removed, the sampler measures again from there."""
     kernel.cores(core(0, 0), core(1000, 0))
-    sampler = Sampler()
+    sampler = kernel.sampler()
     kernel.cores(*[core(5000, 5000)] * count)
     monkeypatch.setattr(time, "sleep", lambda _: kernel.cores(*[core(5020, 5080)] * count))
     assert sampler.sample().cpu == (20.0,) * count
 
 
-def test_only_disks_themselves_are_counted_not_partitions_nor_what_lies_over_them(kernel: Kernel) -> None:
+def test_only_physical_disks_count(kernel: Kernel) -> None:
+    """Only physical disks count, neither partitions nor layers over disks."""
     kernel.physical("nvme0n1", "cciss!c0d0")
     names = ("nvme0n1", "nvme0n1p1", "dm-0", "loop0", "md0", "cciss/c0d0")
     kernel.disks(**dict.fromkeys(names, (0, 0)))
-    sampler = Sampler()
+    sampler = kernel.sampler()
     kernel.disks(**dict.fromkeys(names, (4, 8)))
     disk = sampler.sample().disk
     assert disk
@@ -135,9 +150,10 @@ def test_only_disks_themselves_are_counted_not_partitions_nor_what_lies_over_the
     assert 0 < disk.used <= disk.total
 
 
-def test_a_disk_or_interface_that_is_new_counts_from_its_second_reading(kernel: Kernel) -> None:
+def test_new_devices_count_from_the_second_reading(kernel: Kernel) -> None:
+    """A new disk or interface counts from its second reading."""
     kernel.physical("sda")
-    sampler = Sampler()
+    sampler = kernel.sampler()
     kernel.disks(sda=(1000, 1000))
     kernel.interfaces(eth0=(1000, 0, 0, 1000, 0, 0))
     sample = sampler.sample()
@@ -145,20 +161,21 @@ def test_a_disk_or_interface_that_is_new_counts_from_its_second_reading(kernel: 
     assert (sample.disk.read, sample.network) == (0.0, (0.0, 0.0, 0.0, 0.0))
 
 
-def test_the_network_is_everything_but_loopback(kernel: Kernel) -> None:
+def test_network_without_loopback(kernel: Kernel) -> None:
+    """The network is the sum of all interfaces without loopback."""
     zero = (0, 0, 0, 0, 0, 0)
     kernel.interfaces(lo=zero, eth0=zero, eth1=zero)
-    sampler = Sampler()
+    sampler = kernel.sampler()
     kernel.interfaces(lo=(10**9,) * 6, eth0=(100, 1, 2, 200, 3, 4), eth1=(50, 0, 0, 0, 0, 0))
     network = sampler.sample().network
     assert network
     assert network._asdict() == {"received": 75.0, "sent": 100.0, "drops": 3.0, "errors": 2.0}
 
 
-@pytest.mark.usefixtures("kernel")
-def test_memory_load_and_own_cost_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_memory_load_and_own_usage(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sample has the memory, the load averages and the agent's own usage."""
     monkeypatch.setattr(os, "getloadavg", lambda: (1.236, 2.0, 3.0))
-    sample = Sampler().sample()
+    sample = kernel.sampler().sample()
     assert sample.memory == (4096 << 10, 1 << 20, 3072 << 10)
     assert sample.load == (1.24, 2.0, 3.0)
     assert sample.own
@@ -174,48 +191,50 @@ def test_memory_load_and_own_cost_are_there(monkeypatch: pytest.MonkeyPatch) -> 
         ((-1, 0, 0), (2**64, 0), (None, None)),
         ((0, 0, 0), (0, 0), ((0, 0, 0), (0, 0))),
     ],
-    ids=["more is free than there is", "more is used than there is", "beyond all measure", "nothing"],
+    ids=["more free than total", "more used than total", "invalid total", "zero"],
 )
-def test_memory_and_disk_are_within_what_there_is_whatever_the_kernel_says(
+def test_memory_and_disk_are_clamped(
     kernel: Kernel,
     monkeypatch: pytest.MonkeyPatch,
     memory: tuple[int, ...],
     root: tuple[int, ...],
     expected: tuple[tuple[int, ...] | None, tuple[int, ...] | None],
 ) -> None:
+    """Memory and disk never exceed their total, and a sample without a valid total goes without them."""
     total, used, available = memory
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(total=total, used=used, available=available))
     monkeypatch.setattr(psutil, "disk_usage", lambda _: SimpleNamespace(total=root[0], used=root[1]))
-    sampler = Sampler()
+    sampler = kernel.sampler()
     kernel.cores([1] * 10)
-    found = sampler.sample()
-    assert found.memory == expected[0]
-    assert (found.disk and found.disk[:2]) == expected[1]
-    read = list(Framer().feed(b"{" + found.native(1, 0.0)[1:]))
-    assert [type(one) for one in read] == [SampleMessage]  # a server takes it
+    sample = sampler.sample()
+    assert sample.memory == expected[0]
+    assert (sample.disk and sample.disk[:2]) == expected[1]
+    assert is_accepted(sample)
 
 
-def test_counters_that_leap_are_a_sample_that_a_server_takes(kernel: Kernel) -> None:
+def test_jumping_counters_are_valid(kernel: Kernel) -> None:
+    """Counters that jump as far as they can give a sample that the server accepts."""
     kernel.interfaces(eth0=(0, 0, 0, 0, 0, 0))
-    sampler = Sampler()
+    sampler = kernel.sampler()
     kernel.cores([2**62] * 10)
     kernel.interfaces(eth0=(2**64 - 1, 2**64 - 1, 2**64 - 1, 2**64 - 1, 2**64 - 1, 2**64 - 1))
     kernel.disks(sda=(2**64 - 1, 2**64 - 1))
-    assert [type(one) for one in Framer().feed(sampler.sample().native(1, 0.0))] == [SampleMessage]
+    assert is_accepted(sampler.sample())
 
 
 @pytest.mark.parametrize(
     ("file", "part"), [("meminfo", "memory"), ("diskstats", "disk"), ("net/dev", "network"), ("loadavg", "load")]
 )
-def test_a_part_that_cannot_be_read_is_left_out_and_told_once(
+def test_unavailable_source_is_logged_once(
     kernel: Kernel, file: str, part: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told: list[str] = []
-    monkeypatch.setattr("frota.logs.log.record", lambda *words, **_: told.append(words[1]))
+    """A source that cannot be read is missing from the samples, and logged once."""
+    events: list[str] = []
+    monkeypatch.setattr("frota.logs.log.record", lambda _level, event, _text, **_: events.append(event))
     exists = os.path.exists
     monkeypatch.setattr(
         os.path, "exists", lambda path: path != "/sys/block" and exists(path)
-    )  # psutil looks there, too
+    )  # psutil's other source of disks
 
     def fail() -> None:
         raise OSError("no load")
@@ -224,39 +243,42 @@ def test_a_part_that_cannot_be_read_is_left_out_and_told_once(
         monkeypatch.setattr(os, "getloadavg", fail)
     else:
         (kernel.proc / file).unlink()
-    sampler = Sampler()
+    sampler = kernel.sampler()
     kernel.cores(core(50, 50))
     sample = sampler.sample()
     sampler.sample()
     assert sample.mean == 50.0
     missing = [name for name in ("load", "memory", "disk", "network", "own") if getattr(sample, name) is None]
     assert missing == [part]
-    assert told == ["source_unavailable"]
+    assert events == ["source_unavailable"]
 
 
-def test_without_the_cpu_there_is_no_sampler(kernel: Kernel) -> None:
+def test_cpu_that_cannot_be_read(kernel: Kernel) -> None:
+    """Without the CPU's counters there is no sampler."""
     (kernel.proc / "stat").unlink()
     with pytest.raises(FileNotFoundError):
-        Sampler()
+        kernel.sampler()
     kernel.cores()
-    with pytest.raises(OSError, match="names no core"):
-        Sampler()
+    with pytest.raises(OSError, match="lists no core"):
+        kernel.sampler()
 
 
 TICKS = st.lists(st.integers(0, 2**63), min_size=10, max_size=10)
 CORES = st.lists(TICKS, min_size=1, max_size=4)
 
 
-@given(st.tuples(CORES, CORES).filter(lambda both: len(both[0]) == len(both[1])))
-def test_whatever_counters_say_percentages_are_percentages(both: tuple[list[list[int]], list[list[int]]]) -> None:
+@given(st.tuples(CORES, CORES).filter(lambda pair: len(pair[0]) == len(pair[1])))
+def test_usage_is_always_a_percentage(pair: tuple[list[list[int]], list[list[int]]]) -> None:
+    """Whatever the counters say, usage is from 0 to 100 percent."""
     times = type(psutil.cpu_times())
-    before, now = ([times(*core[: len(times._fields)]) for core in cores] for cores in both)
-    shares, mean = sampling.usage(before, now)
-    assert len(shares) == len(now)
-    assert all(0 <= one <= 100 for one in (*shares, mean))
+    before, now = ([times(*core[: len(times._fields)]) for core in cores] for cores in pair)
+    percentages, mean = usage(before, now)
+    assert len(percentages) == len(now)
+    assert all(0 <= percentage <= 100 for percentage in (*percentages, mean))
 
 
-def test_this_computer_can_be_measured() -> None:
+def test_real_kernel() -> None:
+    """The sampler measures the computer that the tests run on."""
     sample = Sampler().sample()
     assert len(sample.cpu) == len(psutil.cpu_times(percpu=True))
     assert sample.memory

@@ -1,6 +1,7 @@
-"""The way to the server, step by step in this process: real sockets, and a clock of the test's own."""
+"""The uplink, step by step in this process: real sockets, and a clock that the test sets."""
 
 import math
+import os
 import select
 import socket
 import threading
@@ -11,7 +12,8 @@ from typing import Any
 import pytest
 
 from frota.core.clock import boottime
-from frota.cpu_metrics.agent import delivery, spool
+from frota.cpu_metrics.agent import spool as spool_module
+from frota.cpu_metrics.agent.delivery import MAX_IN_FLIGHT
 from frota.cpu_metrics.agent.spool import Spool
 from frota.cpu_metrics.agent.tcp_link import Lookup
 from frota.cpu_metrics.agent.uplink import Uplink
@@ -20,11 +22,11 @@ from frota.cpu_metrics.settings import AgentSettings
 from support import PATIENCE, reserved_port
 from support.agent import FakeServer, Peer
 
-Told = list[tuple[str, str]]
+Records = list[tuple[str, str]]  # event and text of what is logged
 
 
 class Driver:
-    """Does what the agent's loop does, but with a clock that stands still unless the test sets it."""
+    """Drives an uplink as the agent's loop does, with a clock that stands still unless the test sets it."""
 
     def __init__(self, port: int, *, keep: int = 1000, protocol: str = "native", **settings: Any) -> None:
         settings = {"host": "127.0.0.1", "name": "web-1", **settings}
@@ -35,62 +37,71 @@ class Driver:
         self.now = 0.0
 
     def add(self, count: int = 1, cores: int = 1, *, sent: int = 0) -> None:
-        """Make samples, as if those up to the number `sent` had been sent before."""
+        """Add samples to the spool, as if those up to the number `sent` had been sent before."""
         for _ in range(count):
             self.spool.add(Sample((1.0,) * cores, 1.0))
         self.spool.sent = max(self.spool.sent, sent)
 
     def step(self, sample: Sample | None = None) -> None:
-        """Wait a moment for the connection, if there is one, and go on."""
+        """Poll the connection for at most 10 ms, if there is one, and make a step."""
         if self.uplink.link:
             poll = select.poll()
-            poll.register(self.uplink.link, self.uplink.link.awaited)
+            poll.register(self.uplink.link, self.uplink.link.poll_events)
             poll.poll(10)
         self.uplink.step(self.now, sample)
 
     def until(self, done: Callable[[], object]) -> None:
-        """Go on until the test is content."""
+        """Make steps until a condition is true."""
         deadline = time.monotonic() + PATIENCE
         while not done():
             assert time.monotonic() < deadline
             self.step()
 
     def readable(self, peer: Peer) -> None:
-        """Go on until something is there for the server's end."""
+        """Make steps until the server's end can receive something."""
         self.until(lambda: select.select([peer.socket], [], [], 0)[0])
 
-    def failed(self) -> None:
-        """Go on until the connection is given up."""
+    def fail(self) -> None:
+        """Make steps until the connection has failed."""
         self.until(lambda: self.uplink.link is None and self.now < self.uplink.deadline < math.inf)
 
-    def again(self) -> None:
-        """Let the pause before the next attempt pass."""
+    def pause(self) -> float:
+        """Let the pause before the next attempt pass; return its length."""
+        seconds = self.uplink.deadline - self.now
         self.now = self.uplink.deadline
+        return seconds
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> Told:
-    records: Told = []
+def records(monkeypatch: pytest.MonkeyPatch) -> Records:
+    records: Records = []
     monkeypatch.setattr("frota.logs.log.record", lambda _, event, text, **__: records.append((event, text)))
     return records
 
 
 @pytest.fixture
 def server() -> Iterator[FakeServer]:
-    with FakeServer() as one:
-        yield one
+    with FakeServer() as server:
+        yield server
 
 
-def greeted(driver: Driver, server: FakeServer, last: int = 0) -> Peer:
+def accept(driver: Driver, server: FakeServer) -> Peer:
+    """Accept the agent, and wait for its first message."""
     driver.step()
     peer = server.accept()
     driver.readable(peer)
+    return peer
+
+
+def connect(driver: Driver, server: FakeServer, last: int | None = 0) -> Peer:
+    """Accept the agent and receive its hello; answer it with `last`, unless that is None."""
+    peer = accept(driver, server)
     peer.hello(last)
     return peer
 
 
-def take(driver: Driver, peer: Peer, count: int) -> list[int]:
-    """Return the numbers of the next samples."""
+def receive(driver: Driver, peer: Peer, count: int) -> list[int]:
+    """Receive so many samples; return their numbers."""
     numbers: list[int] = []
     while len(numbers) < count:
         driver.step()
@@ -103,156 +114,160 @@ def take(driver: Driver, peer: Peer, count: int) -> list[int]:
     return numbers
 
 
-def events(told: Told) -> list[str]:
-    return [event for event, _ in told]
+def events(records: Records) -> list[str]:
+    return [event for event, _ in records]
 
 
-def test_what_the_server_has_is_dropped_and_the_rest_comes_in_order(server: FakeServer, told: Told) -> None:
+def test_delivery_in_order(server: FakeServer, records: Records) -> None:
+    """Samples that the server has are deleted; the others are sent in order."""
     driver = Driver(server.port)
     driver.add(5, sent=2)
-    peer = greeted(driver, server, last=2)
-    assert take(driver, peer, 3) == [3, 4, 5]
+    peer = connect(driver, server, last=2)
+    assert receive(driver, peer, 3) == [3, 4, 5]
     assert len(driver.spool) == 3
-    peer.say(ack=4)
+    peer.send(ack=4)
     driver.until(lambda: len(driver.spool) == 1)
     driver.add()
-    assert take(driver, peer, 1) == [6]
-    assert told == [("connected", f"[CLIENTE] Conectado ao servidor 127.0.0.1:{server.port}")]
+    assert receive(driver, peer, 1) == [6]
+    assert records == [("connected", f"[CLIENTE] Conectado ao servidor 127.0.0.1:{server.port}")]
 
 
-def test_a_hello_says_who_it_is_and_which_run(server: FakeServer) -> None:
+def test_hello_names_host_and_run(server: FakeServer) -> None:
+    """The hello names the host, the run, the interval and the agent's process."""
     driver = Driver(server.port, interval=2.5)
-    driver.step()
-    peer = server.accept()
-    driver.readable(peer)
-    said = peer.line()
-    assert is_run(said["hello"].pop("instance"))
+    peer = accept(driver, server)
+    message = peer.receive()
+    assert is_run(message["hello"].pop("instance"))
     hello = {"host": "web-1", "run": driver.spool.run, "interval": 2.5, "acked": 0}
-    assert said == {"frota": 1, "hello": hello}
+    assert message == {"frota": 1, "hello": hello}
 
 
-def test_nothing_is_sent_before_the_server_has_said_what_it_has(server: FakeServer) -> None:
+def test_samples_wait_for_the_hellos_answer(server: FakeServer) -> None:
+    """No sample is sent before the server has answered the hello."""
     driver = Driver(server.port)
     driver.add(3)
-    peer = greeted(driver, server, last=None)  # type: ignore[arg-type]
+    peer = connect(driver, server, last=None)
     for _ in range(5):
         driver.step()
     assert not select.select([peer.socket], [], [], 0)[0]
-    peer.say(last=0)
-    assert take(driver, peer, 3) == [1, 2, 3]
+    peer.send(last=0)
+    assert receive(driver, peer, 3) == [1, 2, 3]
 
 
-def test_an_age_is_made_when_a_sample_is_sent(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_age_at_the_time_of_sending(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sample's age is that at the time of sending."""
     driver = Driver(server.port)
     driver.add()
     later = boottime() + 60
-    monkeypatch.setattr(spool, "boottime", lambda: later)
-    peer = greeted(driver, server)
+    monkeypatch.setattr(spool_module, "boottime", lambda: later)
+    peer = connect(driver, server)
     driver.readable(peer)
     assert peer.sample()["age"] == pytest.approx(60, abs=5)
 
 
-def test_only_so_many_samples_are_on_their_way(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(delivery, "WINDOW", 70)
+def test_samples_in_flight_are_bounded(server: FakeServer) -> None:
+    """At most MAX_IN_FLIGHT samples are sent and not acknowledged."""
     driver = Driver(server.port)
-    driver.add(200)
-    peer = greeted(driver, server)
-    assert take(driver, peer, 70) == list(range(1, 71))
+    driver.add(MAX_IN_FLIGHT + 200)
+    peer = connect(driver, server)
+    assert receive(driver, peer, MAX_IN_FLIGHT) == list(range(1, MAX_IN_FLIGHT + 1))
     for _ in range(5):
         driver.step()
     assert not select.select([peer.socket], [], [], 0)[0]
-    peer.say(ack=30)
-    assert take(driver, peer, 30) == list(range(71, 101))
+    peer.send(ack=30)
+    assert receive(driver, peer, 30) == list(range(MAX_IN_FLIGHT + 1, MAX_IN_FLIGHT + 31))
 
 
-def test_a_server_that_does_not_read_is_not_waited_for(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(delivery, "WINDOW", 100_000)
-    driver = Driver(server.port, keep=100_000)
-    driver.add(10_000, cores=400)
-    peer = greeted(driver, server)
-    driver.until(lambda: driver.uplink.link and driver.uplink.link.busy)
+def test_server_that_does_not_read(server: FakeServer) -> None:
+    """While the server does not read, at most one batch waits for the socket, and nothing is lost."""
+    driver = Driver(server.port)
+    driver.add(MAX_IN_FLIGHT, cores=4096)
+    peer = connect(driver, server)
+    driver.until(lambda: driver.uplink.link and driver.uplink.link.pending_bytes)
     assert driver.uplink.link
-    assert len(driver.uplink.link._pending) < 1 << 20  # of 20 MiB
-    assert take(driver, peer, 10_000) == list(range(1, 10_001))
+    assert driver.uplink.link.pending_bytes < 1_100_000  # of 10 MB
+    assert receive(driver, peer, MAX_IN_FLIGHT) == list(range(1, MAX_IN_FLIGHT + 1))
 
 
-def test_after_an_outage_everything_that_is_not_acknowledged_comes_again(server: FakeServer, told: Told) -> None:
+def test_unacknowledged_samples_are_sent_again(server: FakeServer, records: Records) -> None:
+    """After a lost connection all samples that were not acknowledged are sent again."""
     driver = Driver(server.port)
     driver.add(3)
-    peer = greeted(driver, server)
-    take(driver, peer, 3)
-    peer.say(ack=1)
+    peer = connect(driver, server)
+    receive(driver, peer, 3)
+    peer.send(ack=1)
     driver.until(lambda: len(driver.spool) == 2)
     peer.close()
-    driver.failed()
+    driver.fail()
     driver.add(2)
-    driver.again()
-    assert take(driver, greeted(driver, server, last=1), 4) == [2, 3, 4, 5]
-    assert events(told) == ["connected", "disconnected", "connected"]
+    driver.pause()
+    assert receive(driver, connect(driver, server, last=1), 4) == [2, 3, 4, 5]
+    assert events(records) == ["connected", "disconnected", "connected"]
 
 
-def test_what_was_too_much_to_keep_is_told_once_with_its_number(server: FakeServer, told: Told) -> None:
+def test_dropped_samples_are_logged_once(server: FakeServer, records: Records) -> None:
+    """Samples that the full spool dropped are logged once, with their count."""
     driver = Driver(server.port, keep=10)
     driver.add(15)
-    assert take(driver, greeted(driver, server), 10) == list(range(6, 16))
-    assert told[1:] == [
-        ("samples_lost", "5 samples are lost: they waited for too long, or their agent was killed; 5 in all")
-    ]
+    assert receive(driver, connect(driver, server), 10) == list(range(6, 16))
+    text = "5 samples are lost (spool full, rejected by the server, or agent killed); 5 since the start"
+    assert records[1:] == [("samples_lost", text)]
 
 
-def test_what_the_server_had_already_is_not_called_lost(server: FakeServer, told: Told) -> None:
+def test_stored_samples_are_not_lost(server: FakeServer, records: Records) -> None:
+    """Dropped samples that the server has are not logged as lost."""
     driver = Driver(server.port, keep=10)
     driver.add(15, sent=5)
-    assert take(driver, greeted(driver, server, last=5), 10) == list(range(6, 16))
-    assert events(told) == ["connected"]
+    assert receive(driver, connect(driver, server, last=5), 10) == list(range(6, 16))
+    assert events(records) == ["connected"]
 
 
-def test_a_server_that_has_forgotten_goes_on_with_what_is_here(server: FakeServer, told: Told) -> None:
+def test_server_without_its_history(server: FakeServer, records: Records) -> None:
+    """A server that lost its history gets the samples that are left, and none counts as lost."""
     driver = Driver(server.port)
     driver.add(5)
     driver.spool.acknowledge(3)
-    assert take(driver, greeted(driver, server, last=0), 2) == [4, 5]
-    assert events(told) == ["connected"]
+    assert receive(driver, connect(driver, server, last=0), 2) == [4, 5]
+    assert events(records) == ["connected"]
 
 
-def test_a_server_that_knows_numbers_never_used_gets_a_new_run(server: FakeServer, told: Told) -> None:
+def test_server_with_unused_numbers(server: FakeServer, records: Records) -> None:
+    """If the server has numbers that the agent never used, the agent starts a new run."""
     driver = Driver(server.port)
     driver.add(2)
     run = driver.spool.run
-    greeted(driver, server, last=9)
-    driver.failed()
-    assert "a new run begins" in told[0][1]
-    driver.again()
-    driver.step()
-    peer = server.accept()
-    driver.readable(peer)
+    connect(driver, server, last=9)
+    driver.fail()
+    assert "starting a new run" in records[0][1]
+    driver.pause()
+    peer = accept(driver, server)
     assert peer.hello()["run"] not in ("", run)
-    assert take(driver, peer, 2) == [1, 2]
+    assert receive(driver, peer, 2) == [1, 2]
 
 
-def test_another_interval_is_told_on_the_same_connection(server: FakeServer) -> None:
+def test_new_interval_on_the_same_connection(server: FakeServer) -> None:
+    """A new interval is announced on the same connection, and no sample is sent again."""
     driver = Driver(server.port)
     driver.add(2)
-    peer = greeted(driver, server)
-    take(driver, peer, 2)
+    peer = connect(driver, server)
+    receive(driver, peer, 2)
     driver.uplink.reconfigure(AgentSettings(host="127.0.0.1", port=server.port, name="web-1", interval=9.0))
     driver.readable(peer)
     assert peer.hello(last=1)["interval"] == 9.0
     driver.until(lambda: len(driver.spool) == 1)
     driver.add()
-    assert take(driver, peer, 1) == [3]  # and not those again that are on their way
+    assert receive(driver, peer, 1) == [3]  # and not 2, which is in flight
 
 
 @pytest.mark.parametrize("interval", [1.0, 100.0])
-def test_no_answer_ends_a_connection_but_only_where_one_is_owed(
-    server: FakeServer, told: Told, interval: float
-) -> None:
+def test_acknowledgement_timeout(server: FakeServer, records: Records, interval: float) -> None:
+    """A connection ends without an acknowledgement in time, but not while no sample is in flight."""
     driver = Driver(server.port, interval=interval)
     driver.add()
-    peer = greeted(driver, server)
-    take(driver, peer, 1)
+    peer = connect(driver, server)
+    receive(driver, peer, 1)
     assert driver.uplink.deadline == max(15.0, 3 * interval)
-    peer.say(ack=1)
+    peer.send(ack=1)
     driver.until(lambda: not len(driver.spool))
     assert driver.uplink.deadline == math.inf
     driver.now = 1000.0
@@ -260,19 +275,20 @@ def test_no_answer_ends_a_connection_but_only_where_one_is_owed(
     driver.step()
     assert driver.uplink.deadline == 1000 + max(15.0, 3 * interval)
     driver.now = driver.uplink.deadline
-    driver.failed()
-    assert events(told) == ["connected", "disconnected"]
+    driver.fail()
+    assert events(records) == ["connected", "disconnected"]
 
 
-def test_a_hello_without_an_answer_is_not_waited_for_for_ever(server: FakeServer, told: Told) -> None:
+def test_hello_timeout(server: FakeServer, records: Records) -> None:
+    """A connection ends if the hello is not answered in time."""
     driver = Driver(server.port)
     driver.step()
     server.accept()
     driver.step()
     assert driver.uplink.deadline == 15.0
     driver.now = 15.0
-    driver.failed()
-    assert told == [("connect_failed", f"no connection to 127.0.0.1:{server.port}: the server does not answer")]
+    driver.fail()
+    assert records == [("connect_failed", f"no connection to 127.0.0.1:{server.port}: no answer from the server")]
 
 
 @pytest.mark.parametrize(
@@ -292,85 +308,84 @@ def test_a_hello_without_an_answer_is_not_waited_for_for_ever(server: FakeServer
         b'{"frota": 1, "last": 0}\n{"frota": 1, "ack": 7}\n',
     ],
 )
-def test_what_is_no_server_of_ours_is_told_and_left_alone(server: FakeServer, told: Told, answer: bytes) -> None:
+def test_wrong_server(server: FakeServer, records: Records, answer: bytes) -> None:
+    """Whatever another kind of server sends is logged, printable, and the agent pauses."""
     driver = Driver(server.port)
-    driver.step()
-    peer = server.accept()
-    driver.readable(peer)
+    peer = accept(driver, server)
     peer.socket.sendall(answer)
-    driver.failed()
-    assert told[-1][0] == "wrong_server"
-    assert told[-1][1].isprintable()
+    driver.fail()
+    assert records[-1][0] == "wrong_server"
+    assert records[-1][1].isprintable()
     assert driver.uplink.deadline > driver.now
 
 
-def test_an_error_is_told_once_for_each_connection(server: FakeServer, told: Told) -> None:
+def test_rejection_is_logged_per_connection(server: FakeServer, records: Records) -> None:
+    """A server's error is logged once for each connection, and the next attempt waits for the longest pause."""
     driver = Driver(server.port)
     for _ in range(2):
-        driver.step()
-        peer = server.accept()
-        driver.readable(peer)
-        peer.say(error="servidor cheio\x1b[2J")
-        driver.failed()
-        assert driver.uplink.deadline - driver.now >= 2.5  # half of the longest pause, from the first time on
-        driver.again()
-    text = f"127.0.0.1:{server.port} refuses: servidor cheio\\x1b[2J"
-    assert told == [("connection_rejected", text)] * 2
+        peer = accept(driver, server)
+        peer.send(error="servidor cheio\x1b[2J")
+        driver.fail()
+        assert driver.pause() >= 2.5  # half of the longest pause
+    text = f"127.0.0.1:{server.port} rejected the connection: servidor cheio\\x1b[2J"
+    assert records == [("connection_rejected", text)] * 2
 
 
-def test_pauses_double_with_jitter_up_to_5_s_and_begin_anew_once_it_works(told: Told) -> None:
+def test_backoff(records: Records) -> None:
+    """Pauses double, with jitter, up to 5 s, and restart after a delivery; a reason is logged once."""
     with reserved_port() as port:
         driver = Driver(port)
         pauses = []
         for _ in range(8):
-            driver.failed()
-            pauses.append(driver.uplink.deadline - driver.now)
-            driver.again()
-        for pause, most in zip(pauses, (0.25, 0.5, 1, 2, 4, 5, 5, 5), strict=True):
-            assert most / 2 <= pause <= most
-        assert events(told) == ["connect_failed"]  # the same reason is logged once
+            driver.fail()
+            pauses.append(driver.pause())
+        for pause, longest in zip(pauses, (0.25, 0.5, 1, 2, 4, 5, 5, 5), strict=True):
+            assert longest / 2 <= pause <= longest
+        assert events(records) == ["connect_failed"]  # the same reason is logged once
         with FakeServer(port) as server:
             driver.add()
-            peer = greeted(driver, server)
-            take(driver, peer, 1)
-            peer.say(ack=1)
+            peer = connect(driver, server)
+            receive(driver, peer, 1)
+            peer.send(ack=1)
             driver.until(lambda: not len(driver.spool))
-        driver.failed()
-        assert driver.uplink.deadline - driver.now <= 0.25
+        driver.fail()
+        assert driver.pause() <= 0.25
 
 
-def test_no_pause_is_longer_than_an_interval_of_more_than_a_second() -> None:
+def test_backoff_is_bounded_by_the_interval() -> None:
+    """No pause is longer than the interval, if that is more than a second."""
     with reserved_port() as port:
         driver = Driver(port, interval=2.0)
         for _ in range(8):
-            driver.failed()
-            pause = driver.uplink.deadline - driver.now
-            driver.again()
+            driver.fail()
+            pause = driver.pause()
         assert 1 <= pause <= 2
 
 
-def test_a_server_that_only_takes_connections_is_not_stormed(server: FakeServer) -> None:
+def test_backoff_without_acknowledgements(server: FakeServer) -> None:
+    """Pauses grow while a server accepts connections and acknowledges nothing."""
     driver = Driver(server.port)
     for _ in range(6):
-        greeted(driver, server).close()
-        driver.failed()
-        pause = driver.uplink.deadline - driver.now
-        driver.again()
+        connect(driver, server).close()
+        driver.fail()
+        pause = driver.pause()
     assert pause > 1
 
 
-def test_every_address_of_a_host_is_tried(server: FakeServer, monkeypatch: pytest.MonkeyPatch, told: Told) -> None:
+def test_all_addresses_are_tried(server: FakeServer, monkeypatch: pytest.MonkeyPatch, records: Records) -> None:
+    """All addresses of a host are tried before the agent pauses."""
     with reserved_port() as closed:
-        both = [(socket.AF_INET, ("127.0.0.1", closed)), (socket.AF_INET, ("127.0.0.1", server.port))]
-        monkeypatch.setattr(Lookup, "addresses", lambda _: list(both))
+        addresses = [(socket.AF_INET, ("127.0.0.1", closed)), (socket.AF_INET, ("127.0.0.1", server.port))]
+        monkeypatch.setattr(Lookup, "addresses", lambda _: list(addresses))
         driver = Driver(server.port)
         driver.until(lambda: select.select([server.fileno()], [], [], 0)[0])
-        greeted(driver, server)
-        driver.until(lambda: told)
-    assert events(told) == ["connected"]
+        connect(driver, server)
+        driver.until(lambda: records)
+    assert events(records) == ["connected"]
 
 
-def test_a_name_that_takes_long_to_look_up_holds_nobody_up(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slow_lookup_does_not_block(server: FakeServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lookup of a name does not block the agent, and wakes it at the end."""
     go = threading.Event()
     real = socket.getaddrinfo
 
@@ -388,171 +403,164 @@ def test_a_name_that_takes_long_to_look_up_holds_nobody_up(server: FakeServer, m
     go.set()
     assert driver.awake.wait(PATIENCE)
     driver.until(lambda: driver.uplink.link)
-    greeted(driver, server)
+    connect(driver, server)
 
 
 @pytest.mark.parametrize("host", ["a..b", "ünmöglich..x"])
-def test_a_name_that_is_none_is_told_and_tried_again(host: str, told: Told) -> None:
+def test_invalid_host_name(host: str, records: Records) -> None:
+    """An invalid host name is logged and looked up again."""
     driver = Driver(5001, host=host)
-    driver.failed()
-    assert told[0][0] == "connect_failed"
+    driver.fail()
+    assert records[0][0] == "connect_failed"
     assert driver.uplink.deadline > 0
 
 
-def test_a_connection_with_itself_as_tcp_makes_them_is_none(
-    server: FakeServer, monkeypatch: pytest.MonkeyPatch, told: Told
-) -> None:
+def test_self_connection(server: FakeServer, monkeypatch: pytest.MonkeyPatch, records: Records) -> None:
+    """A socket that TCP connected to itself counts as refused."""
     driver = Driver(server.port)
     monkeypatch.setattr(socket.socket, "getsockname", socket.socket.getpeername)
-    driver.failed()
-    assert told == [("connect_failed", f"no connection to 127.0.0.1:{server.port}: Connection refused")]
+    driver.fail()
+    assert records == [("connect_failed", f"no connection to 127.0.0.1:{server.port}: Connection refused")]
 
 
-def test_a_dead_server_is_noticed_by_the_kernel(server: FakeServer) -> None:
+def test_keepalive(server: FakeServer) -> None:
+    """The kernel notices a dead server: keepalive and the timeout of unacknowledged data are set."""
     driver = Driver(server.port)
     driver.step()
     server.accept()
     assert driver.uplink.link
-    sock = driver.uplink.link._socket
-    assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
-    assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 15_000
+    with socket.socket(fileno=os.dup(driver.uplink.link.fileno())) as sock:
+        assert sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 15_000
 
 
-def test_the_original_protocol_sends_its_text_and_keeps_nothing(server: FakeServer, told: Told) -> None:
+def test_legacy_protocol(server: FakeServer, records: Records) -> None:
+    """The legacy protocol sends each sample once as its text, and keeps none."""
     driver = Driver(server.port, protocol="original")
     sample = Sample((37.3, 31.5, 25.8), 31.5)
-    driver.until(lambda: told)
+    driver.until(lambda: records)
     peer = server.accept()
     driver.step(sample)
     text = "CPU -> Núcleos: [37.3, 31.5, 25.8] | Média: 31.5%".encode()
     assert peer.socket.recv(4096) == text
     peer.close()
-    driver.failed()
-    driver.step(sample)  # nobody there: this one is gone
-    driver.again()
-    driver.until(lambda: events(told).count("connected") == 2)
+    driver.fail()
+    driver.step(sample)  # no connection: this sample is dropped
+    driver.pause()
+    driver.until(lambda: events(records).count("connected") == 2)
     peer = server.accept()
     driver.step(sample)
     assert peer.socket.recv(4096) == text
     assert not len(driver.spool)
 
 
-def test_an_original_server_that_answers_is_not_obeyed(server: FakeServer, told: Told) -> None:
+def test_legacy_server_that_answers(server: FakeServer, records: Records) -> None:
+    """Whatever a legacy server sends is ignored."""
     driver = Driver(server.port, protocol="original")
-    driver.until(lambda: told)
+    driver.until(lambda: records)
     peer = server.accept()
     peer.socket.sendall(b'{"frota": 1, "error": "?"}\n' * 1000)
     for _ in range(10):
         driver.step()
-    assert events(told) == ["connected"]
+    assert events(records) == ["connected"]
 
 
-def refused(driver: Driver, server: FakeServer, **answer: object) -> float:
-    """Have the agent refused, and return the pause before its next attempt."""
-    driver.again()
-    driver.step()
-    peer = server.accept()
-    driver.readable(peer)
-    peer.hello(last=None)
-    peer.say(error="dois agentes", **answer)
-    driver.failed()
-    return driver.uplink.deadline - driver.now
+def reject(driver: Driver, server: FakeServer, **fields: object) -> float:
+    """Reject the agent's next connection; return the pause before the one after it, which then passes."""
+    connect(driver, server, last=None).send(error="dois agentes", **fields)
+    driver.fail()
+    return driver.pause()
 
 
-def test_a_ping_is_answered_at_once_even_before_the_hello_is(server: FakeServer, told: Told) -> None:
+def test_ping(server: FakeServer, records: Records) -> None:
+    """A ping is answered at once, also before the hello is answered."""
     driver = Driver(server.port)
-    driver.step()
-    peer = server.accept()
-    driver.readable(peer)
+    peer = accept(driver, server)
     peer.hello(last=None)
     for _ in range(2):
-        peer.say(ping=1)
+        peer.send(ping=1)
         driver.readable(peer)
-        assert peer.line() == {"frota": 1, "pong": 1}
-        peer.say(last=0)
-        driver.until(lambda: told)
-    assert events(told) == ["connected"]
+        assert peer.receive() == {"frota": 1, "pong": 1}
+        peer.send(last=0)
+        driver.until(lambda: records)
+    assert events(records) == ["connected"]
 
 
-def test_whose_name_is_taken_waits_longer_and_longer_keeps_what_it_may_and_says_so_once(
-    server: FakeServer, told: Told
-) -> None:
+def test_name_conflict(server: FakeServer, records: Records) -> None:
+    """While another agent has the name, pauses grow to a minute, samples wait, and it is logged once."""
     driver = Driver(server.port, keep=3)
     driver.add(5)
-    pauses = [refused(driver, server, code="name_taken", holder="10.0.0.1:5") for _ in range(6)]
-    for pause, most in zip(pauses, (5, 10, 20, 40, 60, 60), strict=True):
-        assert most / 2 <= pause <= most
-    text = "another agent, at 10.0.0.1:5, is called web-1, too: give one of them another name (CPU_NAME, --name)"
-    assert told == [
-        ("name_conflict", f"{text}; until then 127.0.0.1:{server.port} takes nothing from here; 3 samples wait")
-    ]
-    driver.again()
-    peer = greeted(driver, server)
-    assert take(driver, peer, 3) == [3, 4, 5]
+    pauses = [reject(driver, server, code="name_taken", holder="10.0.0.1:5") for _ in range(6)]
+    for pause, longest in zip(pauses, (5, 10, 20, 40, 60, 60), strict=True):
+        assert longest / 2 <= pause <= longest
+    text = "another agent, at 10.0.0.1:5, has the name web-1, too: rename one of them (CPU_NAME, --name); until then"
+    text += f" 127.0.0.1:{server.port} accepts no samples from this one; 3 samples wait in the spool"
+    assert records == [("name_conflict", text)]
+    peer = connect(driver, server)
+    assert receive(driver, peer, 3) == [3, 4, 5]
 
 
-def test_another_holder_of_the_name_is_told_anew_and_never_obeyed(server: FakeServer, told: Told) -> None:
+def test_name_conflict_with_another_holder(server: FakeServer, records: Records) -> None:
+    """Another holder of the name is logged again, and always printable."""
     driver = Driver(server.port)
     for holder in ("10.0.0.1:5", "10.0.0.1:5", "\x1b[2J", ["x"]):
-        refused(driver, server, code="name_taken", holder=holder)
-    assert events(told) == ["name_conflict"] * 3
-    assert all(text.isprintable() for _, text in told)
+        reject(driver, server, code="name_taken", holder=holder)
+    assert events(records) == ["name_conflict"] * 3
+    assert all(text.isprintable() for _, text in records)
 
 
-def test_an_older_server_that_lets_agents_replace_each_other_is_tried_less_and_less_often(server: FakeServer) -> None:
+def test_replaced_by_another_agent(server: FakeServer) -> None:
+    """If an older server lets agents replace each other, pauses grow."""
     driver, pauses = Driver(server.port), list[float]()
     for _ in range(4):
         driver.add()
-        peer = greeted(driver, server)
-        take(driver, peer, 1)
-        peer.say(ack=driver.spool.last)
+        peer = connect(driver, server)
+        receive(driver, peer, 1)
+        peer.send(ack=driver.spool.last)
         driver.until(lambda: not len(driver.spool))
-        peer.say(error=REPLACED)
-        driver.failed()
-        pauses.append(driver.uplink.deadline - driver.now)
-        driver.again()
+        peer.send(error=REPLACED)
+        driver.fail()
+        pauses.append(driver.pause())
     assert pauses[-1] >= 20
 
 
-def test_a_name_that_was_this_agents_own_for_a_minute_is_tried_again_soon(server: FakeServer) -> None:
+def test_settled_name(server: FakeServer, records: Records) -> None:
+    """After a connection of a minute the pauses of a name conflict restart."""
     driver = Driver(server.port)
     for _ in range(5):
-        refused(driver, server, code="name_taken", holder="10.0.0.1:5")
-    driver.again()
-    greeted(driver, server)
-    driver.until(lambda: driver.uplink._connected)
+        reject(driver, server, code="name_taken", holder="10.0.0.1:5")
+    connect(driver, server)
+    driver.until(lambda: records[-1][0] == "connected")
     driver.now += 61
     driver.step()
     driver.uplink.close()
     driver.now += 1
-    assert refused(driver, server, code="name_taken", holder="10.0.0.1:5") <= 5
+    assert reject(driver, server, code="name_taken", holder="10.0.0.1:5") <= 5
 
 
-def test_a_copy_of_a_run_that_another_agent_went_on_with_becomes_a_new_one_and_loses_nothing_of_its_own(
-    server: FakeServer,
-) -> None:
+def test_copied_run(server: FakeServer) -> None:
+    """An agent whose run another one continued starts a new run, and loses no sample that it did not send."""
     driver = Driver(server.port)
     driver.add(3, sent=3)
     run = driver.spool.run
-    driver.add(5)  # never sent: the name was another agent's
-    greeted(driver, server, last=7)
-    driver.failed()
-    driver.again()
-    driver.step()
-    peer = server.accept()
-    driver.readable(peer)
+    driver.add(5)  # never sent: the other agent had the name
+    connect(driver, server, last=7)
+    driver.fail()
+    driver.pause()
+    peer = accept(driver, server)
     assert peer.hello()["run"] != run
-    assert take(driver, peer, 5) == [1, 2, 3, 4, 5]
+    assert receive(driver, peer, 5) == [1, 2, 3, 4, 5]
 
 
-def test_a_sample_that_the_server_does_not_take_is_lost_and_not_all_behind_it(server: FakeServer, told: Told) -> None:
+def test_rejected_sample(server: FakeServer, records: Records) -> None:
+    """A sample that the server rejects is lost, those after it are delivered."""
     driver = Driver(server.port)
     driver.add(4)
-    peer = greeted(driver, server)
-    take(driver, peer, 4)
-    peer.say(error="amostra inválida", n=2)
-    driver.failed()
-    driver.again()
-    peer = greeted(driver, server, last=1)
-    assert take(driver, peer, 2) == [3, 4]
-    assert [event for event in events(told) if event != "connected"] == ["connection_rejected", "samples_lost"]
+    peer = connect(driver, server)
+    receive(driver, peer, 4)
+    peer.send(error="amostra inválida", n=2)
+    driver.fail()
+    driver.pause()
+    peer = connect(driver, server, last=1)
+    assert receive(driver, peer, 2) == [3, 4]
+    assert [event for event in events(records) if event != "connected"] == ["connection_rejected", "samples_lost"]

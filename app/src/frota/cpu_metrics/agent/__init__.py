@@ -1,1 +1,1 @@
-"""The process of `frota cpu agent`, which runs on every host and imports little."""
+"""The process of `frota cpu agent`, which runs on every host and must stay small."""

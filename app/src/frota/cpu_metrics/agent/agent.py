@@ -1,6 +1,7 @@
-"""The agent: measures at an interval, keeps what is not delivered, and lives in one loop without a framework.
+"""The agent: takes a sample at each interval and delivers it to the server, in one loop over poll(2).
 
-Half of the memory of a small Python process is what it imports: no event loop, no log library, no TLS here.
+It runs on every host. Half of the memory of a small Python process is what it imports, so it imports no asyncio, no
+loguru and no TLS.
 """
 
 import math
@@ -12,7 +13,7 @@ from collections.abc import Callable
 from frota.core import commands, systemd
 from frota.core.errors import StateError
 from frota.core.settings import SettingsError
-from frota.cpu_metrics.agent.sampling import FIRST_SECONDS, Sampler
+from frota.cpu_metrics.agent.sampling import FIRST_SAMPLE_DELAY_S, Sampler
 from frota.cpu_metrics.agent.spool import Spool
 from frota.cpu_metrics.agent.spool_file import SpoolFile
 from frota.cpu_metrics.agent.uplink import Uplink
@@ -22,60 +23,64 @@ from frota.cpu_metrics.settings import AGENT_UNIT, PREFIX, SYSTEM, AgentSettings
 from frota.logs import log
 
 
-def run(config: AgentSettings, reread: Callable[[], AgentSettings]) -> int:
-    """Run the agent until SIGTERM or SIGINT; return the exit status."""
+def run(config: AgentSettings, read_settings: Callable[[], AgentSettings]) -> int:
+    """Run the agent until SIGTERM or SIGINT; return the exit status. `read_settings` is called at each reload."""
     wakeups = Wakeups()
     try:
         sampler = Sampler()
         if config.protocol == "original":
-            return Agent(config, reread, sampler, wakeups, None).live()
-        folder = SpoolFile(config.directory)
-        spool = folder.take(config.keep_samples, config.interval)
+            return Agent(config, read_settings, sampler, wakeups, None).run()
+        spool_file = SpoolFile(config.directory)
+        spool = spool_file.load(config.keep_samples, config.interval)
     except (StateError, OSError) as error:
         log.record("ERROR", "start_failed", f"cannot start: {error}")
         return 1
     try:
-        agent = Agent(config, reread, sampler, wakeups, spool)
-        agent.folder = folder
-        return agent.live()
+        agent = Agent(config, read_settings, sampler, wakeups, spool)
+        agent.spool_file = spool_file
+        return agent.run()
     finally:
-        _leave(folder, spool)
+        _save(spool_file, spool)
 
 
-def _leave(folder: SpoolFile, spool: Spool) -> None:
+def _save(spool_file: SpoolFile, spool: Spool) -> None:
+    count = len(spool)
     try:
-        folder.leave(spool)
+        spool_file.save(spool)
     except OSError as error:
-        text = f"{len(spool)} samples wait, but cannot be written; what is not on disk already is lost: {error}"
-        log.record("ERROR", "spool_failed", text, COUNT=len(spool))
+        text = f"cannot write the spool of {count} samples, those that are not on disk already are lost: {error}"
+        log.record("ERROR", "spool_failed", text, COUNT=count)
     else:
-        log.record("INFO", "stopped", f"stopped; {len(spool)} samples wait for the next start", COUNT=len(spool))
-    folder.close()
+        log.record("INFO", "stopped", f"stopped; {count} samples are in the spool for the next start", COUNT=count)
+    spool_file.close()
 
 
 class Agent:
-    """The loop: a sample when one is due, a step of the uplink, whatever signals and systemd want."""
+    """The loop: take a sample when one is due, advance the uplink, handle signals, notify the watchdog.
+
+    Without a spool (the legacy protocol) each sample is sent once or dropped. Times are of the monotonic clock.
+    """
 
     def __init__(
         self,
         config: AgentSettings,
-        reread: Callable[[], AgentSettings],
+        read_settings: Callable[[], AgentSettings],
         sampler: Sampler,
         wakeups: Wakeups,
         spool: Spool | None,
     ) -> None:
-        self._config, self._reread, self._sampler, self._wakeups = config, reread, sampler, wakeups
+        self._config, self._read_settings, self._sampler, self._wakeups = config, read_settings, sampler, wakeups
         self._spool = spool
-        self.folder: SpoolFile | None = None  # where what waits is written
-        self._uplink = Uplink(config, spool, wakeups.awaken)
-        self._due = time.monotonic() + FIRST_SECONDS
-        self._sampled: float | None = None  # when the last one was due
-        self._ready = self._overflowing = self._failing = self._forgetful = False
+        self.spool_file: SpoolFile | None = None  # None keeps the spool in memory alone
+        self._uplink = Uplink(config, spool, wakeups.wake)
+        self.next_sample = time.monotonic() + FIRST_SAMPLE_DELAY_S  # when the next one is due
+        self._last_sample: float | None = None  # when the last one was due
+        self._ready = self._spool_full = self._sampling_failed = self._spool_failed = False  # each is reported once
         self._watchdog = systemd.watchdog_seconds()
-        self._feed = 0.0 if self._watchdog else math.inf
+        self._next_watchdog = 0.0 if self._watchdog else math.inf
 
-    def live(self) -> int:
-        """Go round until a signal ends it."""
+    def run(self) -> int:
+        """Run until SIGTERM or SIGINT; return the exit status."""
         while True:
             for number in self._wait():
                 if number == signal.SIGHUP:
@@ -85,73 +90,76 @@ class Agent:
                     self._uplink.close()
                     return 0
             now = time.monotonic()
-            self._uplink.step(now, self._sample(now) if now >= self._due else None)
-            if now >= self._feed and self._watchdog:
+            self._uplink.step(now, self.sample(now) if now >= self.next_sample else None)
+            if now >= self._next_watchdog and self._watchdog:
                 systemd.notify("WATCHDOG=1")
-                self._feed = now + self._watchdog / 2
+                self._next_watchdog = now + self._watchdog / 2
 
     def _wait(self) -> bytes:
-        """Wait until there is something to do; return the signals that have come."""
+        """Wait for the next deadline, the connection, or a wakeup; return the numbers of the signals received."""
         poll = select.poll()
         poll.register(self._wakeups, select.POLLIN)
         if link := self._uplink.link:
-            poll.register(link, link.awaited)
-        until = min(self._due, self._uplink.deadline, self._feed)
-        poll.poll(max(0, math.ceil((until - time.monotonic()) * 1000)))
-        return self._wakeups.received()
+            poll.register(link, link.poll_events)
+        deadline = min(self.next_sample, self._uplink.deadline, self._next_watchdog)
+        poll.poll(max(0, math.ceil((deadline - time.monotonic()) * 1000)))
+        return self._wakeups.read()
 
-    def _sample(self, now: float) -> Sample | None:
-        """Take a sample, and set when the next is due: on the grid of the interval, whatever was missed."""
-        self._sampled = self._due
-        self._due += self._config.interval * (1 + (now - self._due) // self._config.interval)
+    def sample(self, now: float) -> Sample | None:
+        """Take a sample, None if the CPU cannot be measured, and schedule the next.
+
+        The schedule is a grid of intervals: after a pause the agent skips the samples that it missed.
+        """
+        self._last_sample = self.next_sample
+        self.next_sample += self._config.interval * (1 + (now - self.next_sample) // self._config.interval)
         try:
             sample = self._sampler.sample()
         except OSError as error:
-            if not self._failing:
-                log.record("ERROR", "sampling_failed", f"no sample: {error}")
-            self._failing = True
+            if not self._sampling_failed:
+                log.record("ERROR", "sampling_failed", f"cannot measure the CPU, no samples until it works: {error}")
+            self._sampling_failed = True
             return None
-        self._failing = False
+        self._sampling_failed = False
         if self._spool is not None:
-            self._keep(self._spool, sample)
+            self._store(self._spool, sample)
         if not self._ready:
             self._ready = True
-            where = f"{self._config.host}:{self._config.port}"
-            systemd.notify("READY=1", f"STATUS={self._config.called} to {where} every {self._config.interval:g} s")
+            server = f"{self._config.host}:{self._config.port}"
+            systemd.notify("READY=1", f"STATUS={self._config.called} to {server} every {self._config.interval:g} s")
         return sample
 
-    def _keep(self, spool: Spool, sample: Sample) -> None:
+    def _store(self, spool: Spool, sample: Sample) -> None:
         dropped = spool.add(sample)
-        if dropped and not self._overflowing:
-            text = f"{len(spool)} samples wait for the server, no more are kept: from now on the oldest are dropped"
+        if dropped and not self._spool_full:
+            text = f"the spool is full: {len(spool)} samples wait for the server, each new one replaces the oldest"
             log.record("WARNING", "spool_full", text, COUNT=len(spool))
-        self._overflowing = dropped > 0
-        if self.folder is not None:
-            self._write_down(self.folder, spool)
+        self._spool_full = dropped > 0
+        if self.spool_file is not None:
+            self._checkpoint(self.spool_file, spool)
 
-    def _write_down(self, folder: SpoolFile, spool: Spool) -> None:
+    def _checkpoint(self, spool_file: SpoolFile, spool: Spool) -> None:
         try:
-            folder.keep(spool, self._config.interval)
+            spool_file.checkpoint(spool, self._config.interval)
         except OSError as error:
-            if not self._forgetful:
-                text = f"what waits for the server cannot be written, a kill would lose it: {error}"
+            if not self._spool_failed:
+                text = f"cannot write the spool, a kill of the agent would lose {len(spool)} samples: {error}"
                 log.record("ERROR", "spool_failed", text, COUNT=len(spool))
-            self._forgetful = True
+            self._spool_failed = True
         else:
-            self._forgetful = False
+            self._spool_failed = False
 
     def _reload(self) -> None:
         systemd.reloading()
         try:
-            self._take(commands.take_live(self._config, self._reread(), PREFIX))
+            self._apply(commands.take_live(self._config, self._read_settings(), PREFIX))
             log.record("INFO", "reloaded", "configuration reloaded")
         except SettingsError as error:
             log.record("ERROR", "reload_failed", f"configuration unchanged: {error}")
         systemd.notify("READY=1")
 
-    def _take(self, config: AgentSettings) -> None:
-        if self._sampled is not None and config.interval != self._config.interval:
-            self._due = max(time.monotonic(), self._sampled + config.interval)
+    def _apply(self, config: AgentSettings) -> None:
+        if self._last_sample is not None and config.interval != self._config.interval:
+            self.next_sample = max(time.monotonic(), self._last_sample + config.interval)
         self._config = config
         log.configure_direct(SYSTEM, AGENT_UNIT, config.log_level)
         if self._spool is not None:

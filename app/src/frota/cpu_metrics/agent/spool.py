@@ -1,4 +1,4 @@
-"""Samples that the server has not acknowledged yet: numbered, in order, bounded, in memory."""
+"""The agent's spool: samples that the server has not acknowledged, numbered, in order, bounded, in memory."""
 
 import os
 from collections import deque
@@ -8,32 +8,32 @@ from itertools import dropwhile, islice
 from frota.core.clock import boottime
 from frota.cpu_metrics.messages import Sample
 
-_OLDEST_SECONDS = 29 * 86400.0  # the server takes no sample that is older than 30 days
-_MARGIN_SECONDS = 86400.0  # that what an agent finds from before may still wait
+_MAX_AGE_S = 29 * 86400.0  # the server rejects a sample that is older than 30 days
+_RESUMED_MARGIN_S = 86400.0  # for how long samples from a file may still wait
 
 
 class Spool:
-    """The samples of a run: their numbers only grow, and are left out where samples were lost.
+    """The samples of a run, with sequence numbers that only grow; a gap is samples that were lost.
 
-    `acked` is the highest number that the server has on its disk, `lost` how many it never got.
+    `limit`: samples at most. `last`: the newest sample's number, 0 before the first. `acked`: the highest number that
+    is on the server's disk. `sent`: the highest that any agent may have sent. `lost`: samples the server never gets.
     """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.run = os.urandom(16).hex()
-        self.last = self.acked = self.lost = 0  # `last` is the number of the newest sample, 0 before the first
-        self.sent = 0  # the highest number that may have been sent, by this agent or by one before it
-        self._samples: deque[tuple[int, float, Sample]] = deque()
+        self.last = self.acked = self.sent = self.lost = 0
+        self._samples: deque[tuple[int, float, Sample]] = deque()  # number, time of the boot clock (s), sample
 
     @classmethod
     def resumed(
         cls, limit: int, run: str, last: int, acked: int, samples: Iterable[tuple[int, float, Sample]]
     ) -> "Spool":
-        """Return a spool that goes on; of `samples`, numbered and taken so many seconds ago, the newest are kept."""
+        """Return a spool that continues a run with `samples` (number, age in s, sample), the newest `limit` of them."""
         spool, now = cls(limit), boottime()
-        # Older ones are not taken: who was off for so long, or whose clock has leapt, is not to lose them for that.
+        # Ages are capped: a host that was off for a month, or whose clock jumped, must not lose its samples for it.
         spool._samples.extend(
-            (number, now - min(age, _OLDEST_SECONDS - _MARGIN_SECONDS), sample)
+            (number, now - min(age, _MAX_AGE_S - _RESUMED_MARGIN_S), sample)
             for number, age, sample in deque(samples, limit)
         )
         spool.run, spool.last, spool.acked = run, last, acked
@@ -44,47 +44,50 @@ class Spool:
         return len(self._samples)
 
     @property
-    def waited(self) -> float:
-        """How long the oldest sample has waited, in seconds."""
+    def oldest_age(self) -> float:
+        """The age of the oldest sample, in seconds; 0 without one."""
         return boottime() - self._samples[0][1] if self._samples else 0.0
 
     def add(self, sample: Sample) -> int:
-        """Keep a sample that was taken just now; return how many of the oldest had to go for it."""
+        """Append a sample that was taken just now; return how many of the oldest were dropped for it."""
         self.last += 1
         self._samples.append((self.last, boottime(), sample))
         dropped = 0
-        while len(self._samples) > self.limit or self._samples[0][1] < boottime() - _OLDEST_SECONDS:
+        while len(self._samples) > self.limit or self._samples[0][1] < boottime() - _MAX_AGE_S:
             self._samples.popleft()
             dropped += 1
         return dropped
 
     def acknowledge(self, number: int) -> None:
-        """Forget what the server has; `number` is at most `last`."""
+        """Delete the samples up to `number`, which is at most `last`: the server has them."""
         self.acked = max(self.acked, number)
         while self._samples and self._samples[0][0] <= number:
             self._samples.popleft()
 
     def discard(self, number: int) -> None:
-        """Keep a sample no more that the server does not take; it is lost as soon as one behind it is sent."""
-        self._samples = deque(one for one in self._samples if one[0] != number)
+        """Delete a sample that the server rejects; it counts as lost when a later one is sent."""
+        self._samples = deque(entry for entry in self._samples if entry[0] != number)
 
-    def aged(self, after: int, most: int) -> list[tuple[int, float, Sample]]:
-        """Return the next samples behind the number `after`, at most `most`, as (number, age in seconds, sample)."""
+    def after(self, number: int, limit: int) -> list[tuple[int, float, Sample]]:
+        """Return the next samples after `number`, `limit` at most, as (number, age in seconds, sample)."""
         now = boottime()
-        behind = dropwhile(lambda one: one[0] <= after, self._samples)
-        return [(number, max(0.0, now - taken), sample) for number, taken, sample in islice(behind, most)]
+        entries = islice(dropwhile(lambda entry: entry[0] <= number, self._samples), limit)
+        return [(entry_number, max(0.0, now - taken), sample) for entry_number, taken, sample in entries]
 
-    def go_on(self, run: str, last: int, acked: int) -> None:
-        """Go on behind an agent that was killed, and may have used numbers that are not here."""
+    def continue_after(self, run: str, last: int, acked: int) -> None:
+        """Continue the run of an agent that was killed, after the last number that it may have used.
+
+        Samples of another run get numbers of a new one.
+        """
         if run == self.run or not self._samples:
             self.run, self.last = run, max(last, self.last if run == self.run else 0)
             self.sent = self.last
             self.acknowledge(acked)
         else:
-            self.renew()
+            self.start_new_run()
 
-    def renew(self) -> None:
-        """Begin a new run with what waits, numbered from 1."""
+    def start_new_run(self) -> None:
+        """Start a new run, and number the samples from 1."""
         self.run = os.urandom(16).hex()
-        self._samples = deque((number, taken, one) for number, (_, taken, one) in enumerate(self._samples, 1))
+        self._samples = deque((number, taken, sample) for number, (_, taken, sample) in enumerate(self._samples, 1))
         self.last, self.acked, self.sent = len(self._samples), 0, 0

@@ -1,8 +1,10 @@
-"""What outlives an agent: its run, its next number, and the samples that wait.
+"""The agent's state folder: what the next agent needs to continue.
 
-The file `spool` is a line of JSON with the facts, then each sample as on the wire: written when an agent stops, and
-twice a minute at most while the server is away. Beside it `numbers` is there while an agent runs, see sequence.py: one
-that is killed leaves it, so that the next goes on with the run and never uses a number twice.
+`spool`: a header, one line of JSON, then a line for each sample as on the wire. Written when the agent stops, and at
+most twice a minute while the server is unavailable.
+`numbers`: the next sequence number, while an agent runs (sequence.py). An agent that was killed leaves it behind; the
+next one continues the run after it and uses no number twice.
+`spool.bad`: a damaged spool, for people. `lock`: the lock of the process that uses the folder.
 """
 
 import json
@@ -16,135 +18,137 @@ from typing import IO, Any, NoReturn
 
 from frota.core.clock import boottime
 from frota.core.errors import StateError
-from frota.cpu_metrics.agent.sequence import Left, Numbers, boot_id
+from frota.cpu_metrics.agent.sequence import BOOT_ID_FILE, SequenceFile, SequenceState, boot_id
 from frota.cpu_metrics.agent.spool import Spool
 from frota.cpu_metrics.messages import MAX_CORES, MAX_MESSAGE_BYTES, VERSION, Disk, Memory, Network, Own, Sample, is_run
 from frota.logs import log
 from frota.logs.log import printable
 from frota.storage import files, state_folder
 
-_PAUSE_SECONDS = 30.0  # that samples have waited before they are written, and between two writes
-_SHARE = 60  # a write is worth it when so many times what is new is all there is
-_BAD = (ValueError, TypeError, LookupError, ArithmeticError, RecursionError)  # what a line of nonsense may raise
-_MOST = 2.0**63 - 1025  # of any figure, and of a load: what the server takes
-_MOST_LOAD = 1e9
+_WRITE_INTERVAL_S = 30.0  # between two writes; and how old a sample must be before the first
+_MAX_REWRITE_RATIO = 60  # a write takes at most so many samples for each that is new in the file
+_MALFORMED = (ValueError, TypeError, LookupError, ArithmeticError, RecursionError)  # what parsing a line may raise
+_MAX_VALUE = 2.0**63 - 1025  # the server's limits
+_MAX_LOAD = 1e9
 _PARTS = {"memory": Memory, "disk": Disk, "network": Network, "own": Own}
 
 
 class SpoolFile:
-    """The agent's state folder, claimed for this process. Raises StateError where another has it."""
+    """The state folder, locked for this process. Raises StateError if another process has locked it."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, boot_id_file: Path = BOOT_ID_FILE) -> None:
         self._lock = state_folder.lock(directory)
         self._path = directory / "spool"
-        self._numbers = Numbers(directory / "numbers")
-        self._there = False  # whether there is a spool
-        self._kept = "", 0  # of which run it is, and up to which number
-        self._due = 0.0
+        self._boot = boot_id(boot_id_file)
+        self._sequence = SequenceFile(directory / "numbers", self._boot)
+        self._exists = False
+        self._saved = "", 0  # run and highest number in the file
+        self._next_write = 0.0  # of the monotonic clock
 
-    def take(self, limit: int, interval: float) -> Spool:
-        """Return what the last agent left, a new run where there is nothing, or nothing of sense.
+    def load(self, limit: int, interval: float) -> Spool:
+        """Return the former agent's spool, with `limit` samples at most; an empty one if there is none to read.
 
-        Where that agent was killed, the numbers go on behind those that it has used. From here on it is an agent with
-        this interval (s) that runs. Raises StateError.
+        From now on `numbers` says that an agent runs, with this interval (s). Raises StateError.
         """
         try:
-            spool = self._found(limit)
-            if left := self._numbers.left():
-                spool.go_on(left.run, left.following - 1, left.acked)
-            self._numbers.begin(_left(spool), interval)
-            files.sync_folder(self._path.parent)  # a power cut that took it away again would have numbers used twice
+            spool = self._load_spool(limit)
+            if state := self._sequence.read():
+                spool.continue_after(state.run, state.next_number - 1, state.acked)
+            self._sequence.create(_state(spool), interval)
+            files.sync_folder(self._path.parent)  # if a power failure removed the file, numbers would be used twice
         except OSError as error:
             raise StateError(f"{self._path}: {error.strerror}; remove it, or choose another --state-dir") from error
         return spool
 
-    def keep(self, spool: Spool, interval: float) -> None:
-        """Let an agent that comes after a kill know the numbers, and, now and then, what waits. Raises OSError."""
-        self._numbers.note(_left(spool), interval)
+    def checkpoint(self, spool: Spool, interval: float) -> None:
+        """Write the next number, and the samples if enough of them are new, in case of a kill. Raises OSError."""
+        self._sequence.write(_state(spool), interval)
         now = time.monotonic()
-        if spool.waited < _PAUSE_SECONDS:  # the server is there
-            if self._there:
+        if spool.oldest_age < _WRITE_INTERVAL_S:  # the server acknowledges
+            if self._exists:
                 self._path.unlink(missing_ok=True)
-                self._there, self._kept = False, ("", 0)
-        elif now >= self._due and self._new(spool) * _SHARE >= len(spool):
-            self._due = now + _PAUSE_SECONDS
+                self._exists, self._saved = False, ("", 0)
+        elif now >= self._next_write and self._unsaved(spool) * _MAX_REWRITE_RATIO >= len(spool):
+            self._next_write = now + _WRITE_INTERVAL_S
             self._write(spool)
 
-    def leave(self, spool: Spool) -> None:
-        """Write what the next agent goes on with, whole or not at all. Raises OSError."""
+    def save(self, spool: Spool) -> None:
+        """Write the spool atomically and delete `numbers`: the agent stops. Raises OSError."""
         self._write(spool)
-        self._numbers.end()
+        self._sequence.remove()
         files.sync_folder(self._path.parent)
 
     def close(self) -> None:
-        """Give the folder back."""
-        self._numbers.close()
+        """Unlock the folder."""
+        self._sequence.close()
         self._lock.close()
 
-    def _new(self, spool: Spool) -> int:
-        run, number = self._kept
+    def _unsaved(self, spool: Spool) -> int:
+        run, number = self._saved
         return spool.last - (number if run == spool.run else 0)
 
-    def _found(self, limit: int) -> Spool:
+    def _load_spool(self, limit: int) -> Spool:
+        bad = self._path.with_suffix(".bad")
         try:
             with self._path.open("rb") as file:
-                spool, fault = _read(file, limit)
+                spool, fault = _read(file, limit, self._boot)
         except FileNotFoundError:
             return Spool(limit)
-        except (OSError, *_BAD) as error:
-            aside = self._path.with_suffix(".bad")
-            self._path.replace(aside)
-            text = f"{self._path}: {error or type(error).__name__}; it is now {aside.name}, and what waited is lost"
+        except (OSError, *_MALFORMED) as error:
+            self._path.replace(bad)
+            text = f"{self._path}: {error or type(error).__name__}; moved to {bad.name}, its samples are lost"
             log.record("ERROR", "spool_unreadable", text)
             return Spool(limit)
         if fault:
-            aside = self._path.with_suffix(".bad")
-            with suppress(OSError):  # the copy is for people; without room for it the samples are sent all the same
-                aside.write_bytes(self._path.read_bytes())
-            text = f"{self._path}: {fault}; the other {len(spool)} samples are sent, {aside.name} is the file as it was"
+            with suppress(OSError):  # the copy is for people; the samples are sent without it, too
+                bad.write_bytes(self._path.read_bytes())
+            text = f"{self._path}: {fault}; the other {len(spool)} samples are sent, {bad.name} is a copy of the file"
             log.record("ERROR", "spool_corrupted", text)
-        self._there, self._kept = True, (spool.run, spool.last)
+        self._exists, self._saved = True, (spool.run, spool.last)
         return spool
 
     def _write(self, spool: Spool) -> None:
-        facts = {"frota": VERSION, "run": spool.run, "next": spool.last + 1, "acked": spool.acked}
-        facts |= {"samples": len(spool), "saved": time.time(), "boot": boot_id(), "clock": boottime()}
-        samples = (sample.native(number, age) for number, age, sample in spool.aged(0, len(spool)))
-        files.replace(self._path, chain([json.dumps(facts).encode() + b"\n"], samples))
-        self._there, self._kept = True, (spool.run, spool.last)
+        header = {"frota": VERSION, "run": spool.run, "next": spool.last + 1, "acked": spool.acked}
+        header |= {"samples": len(spool), "saved": time.time(), "boot": self._boot, "clock": boottime()}
+        samples = (sample.native(number, age) for number, age, sample in spool.after(0, len(spool)))
+        files.replace(self._path, chain([json.dumps(header).encode() + b"\n"], samples))
+        self._exists, self._saved = True, (spool.run, spool.last)
 
 
-def _left(spool: Spool) -> Left:
-    return Left(spool.run, spool.last + 1, spool.acked)
+def _state(spool: Spool) -> SequenceState:
+    return SequenceState(spool.run, spool.last + 1, spool.acked)
 
 
-def _read(file: IO[bytes], limit: int) -> tuple[Spool, str]:
-    """Return what is in the file, and what is wrong with it, if anything is. Raises _BAD where that is everything."""
-    facts = _json(file.readline(MAX_MESSAGE_BYTES))
-    run, following, acked, count = (facts[name] for name in ("run", "next", "acked", "samples"))
-    whole = all(type(number) is int and number >= 0 for number in (following, acked, count))
-    if facts["frota"] != VERSION or not is_run(run) or not whole or not max(count, acked) < following:
-        raise ValueError("the first line is not that of a spool of this version")
-    samples = _Samples(file, following, _seconds_since(facts))
-    spool = Spool.resumed(limit, run, following - 1, acked, samples)
+def _read(file: IO[bytes], limit: int, boot: str) -> tuple[Spool, str]:
+    """Return the spool, and what is wrong with samples ("" if nothing is). Raises _MALFORMED if the header is wrong."""
+    header = _json(file.readline(MAX_MESSAGE_BYTES))
+    run, next_number, acked, count = (header[name] for name in ("run", "next", "acked", "samples"))
+    valid = all(type(number) is int and number >= 0 for number in (next_number, acked, count))
+    if header["frota"] != VERSION or not is_run(run) or not valid or not max(count, acked) < next_number:
+        raise ValueError(f"the first line is not the header of a spool of version {VERSION}")
+    samples = _SampleReader(file, next_number, _age(header, boot))
+    spool = Spool.resumed(limit, run, next_number - 1, acked, samples)
     fault = samples.fault
     if not fault and samples.count != count:
-        fault = f"{samples.count} samples where there should be {count}"
+        fault = f"{samples.count} samples, the header says {count}"
     return spool, fault
 
 
-class _Samples:
-    """The samples of a file, without the lines that are none: how many were read, and what was wrong with others."""
+class _SampleReader:
+    """Iterates over the samples of a file that is `file_age` seconds old, as (number, age in s, sample).
 
-    def __init__(self, file: IO[bytes], following: int, since: float) -> None:
-        self._file, self._following, self._since = file, following, since
-        self.count = self._bad = 0
+    Skips malformed lines; afterwards `count` is how many samples were read.
+    """
+
+    def __init__(self, file: IO[bytes], next_number: int, file_age: float) -> None:
+        self._file, self._next_number, self._file_age = file, next_number, file_age
+        self.count = self._malformed = 0
         self._first_fault = ""
 
     @property
     def fault(self) -> str:
-        """What was wrong, in words; empty where nothing was."""
-        return f"{self._bad} lines are no samples ({self._first_fault})" if self._bad else ""
+        """How many lines are malformed and why the first one is; "" if none is."""
+        return f"{self._malformed} lines are no samples ({self._first_fault})" if self._malformed else ""
 
     def __iter__(self) -> Iterator[tuple[int, float, Sample]]:
         last = 0
@@ -152,48 +156,48 @@ class _Samples:
             try:
                 fields = _json(line)
                 number, age = fields["n"], _number(fields["age"])
-                if type(number) is not int or not last < number < self._following:
-                    raise ValueError(f"sample {number!r} where another belongs")
+                if type(number) is not int or not last < number < self._next_number:
+                    raise ValueError(f"sample number {number!r}, expected from {last + 1} to {self._next_number - 1}")
                 sample = _sample(fields)
-            except _BAD as error:
-                self._bad += 1
+            except _MALFORMED as error:
+                self._malformed += 1
                 self._first_fault = self._first_fault or printable(str(error)[:100]) or type(error).__name__
                 continue
             last, self.count = number, self.count + 1
-            yield number, age + self._since, sample
+            yield number, age + self._file_age, sample
 
 
-def _number(value: object, most: float = _MOST) -> float:
-    """Return a number as the server takes it. Raises ValueError."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
-        raise ValueError(f"{str(value)[:40]!r} is no number from 0 to {most:g}")
+def _number(value: object, high: float = _MAX_VALUE) -> float:
+    """Return a number that the server accepts. Raises ValueError."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= high:
+        raise ValueError(f"{str(value)[:40]!r} is no number from 0 to {high:g}")
     return value
 
 
 def _json(line: bytes) -> dict[str, Any]:
-    fields = json.loads(line, parse_constant=_refuse)
+    fields = json.loads(line, parse_constant=_reject_constant)
     if not isinstance(fields, dict):
         raise TypeError("a line is no JSON object")
     return fields
 
 
-def _seconds_since(facts: dict[str, Any]) -> float:
-    """Return how long ago a file was written: within one boot by the monotonic boot clock.
+def _age(header: dict[str, Any], boot: str) -> float:
+    """Return the seconds since a file was written: of the boot clock if this is the same boot, else of the date.
 
-    After another boot only the calendar knows, which may have leapt: then samples are at most as old as a server takes.
+    The date may have jumped; Spool.resumed caps the samples' ages.
     """
-    if facts.get("boot") == boot_id() != "?" and isinstance(saved := facts.get("clock"), int | float):
+    if header.get("boot") == boot != "?" and isinstance(saved := header.get("clock"), int | float):
         return max(0.0, boottime() - saved)
-    return max(0.0, time.time() - _number(facts["saved"], 1e12))
+    return max(0.0, time.time() - _number(header["saved"], 1e12))
 
 
-def _refuse(constant: str) -> NoReturn:
+def _reject_constant(constant: str) -> NoReturn:
     raise ValueError(f"{constant} is no number")
 
 
 def _sample(fields: dict[str, Any]) -> Sample:
     load = fields.get("load")
-    one, five, fifteen = (_number(part, _MOST_LOAD) for part in load or (0, 0, 0))
+    one, five, fifteen = (_number(part, _MAX_LOAD) for part in load or (0, 0, 0))
     parts: dict[str, Any] = {
         name: kind(**{key: kind.__annotations__[key](_number(value)) for key, value in fields[name].items()})
         for name, kind in _PARTS.items()

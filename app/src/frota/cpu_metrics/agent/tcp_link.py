@@ -1,4 +1,4 @@
-"""A TCP connection that nobody waits for, and names that are looked up without waiting, too."""
+"""A non-blocking TCP connection, and the non-blocking lookup of a host's addresses."""
 
 import errno
 import os
@@ -6,21 +6,22 @@ import select
 import socket
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
-_NOTHING_YET = (errno.EAGAIN, errno.EINTR)
+_CHUNK_BYTES = 4096
 _OPTIONS = (
     (socket.IPPROTO_TCP, socket.TCP_NODELAY, 1),
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
-    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 15),  # seconds without a word until the kernel asks
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 15),  # seconds without data until the first probe
     (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 5),
     (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
-    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 15_000),  # milliseconds that what was sent may stay unconfirmed
+    (socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, 15_000),  # milliseconds without an acknowledgement of sent data
 )
 
 
 class Link:
-    """A connection, or one that is being made. Raises OSError, here and in every method, where it fails or ends."""
+    """A connection, made in the background. Every method raises OSError if it fails or has ended."""
 
     def __init__(self, family: int, address: Any) -> None:
         self._pending = b""
@@ -30,106 +31,102 @@ class Link:
             self._socket.setblocking(False)
             for option in _OPTIONS:
                 self._socket.setsockopt(*option)
-            _raise(self._socket.connect_ex(address), but=errno.EINPROGRESS)
+            _check(self._socket.connect_ex(address), allowed=errno.EINPROGRESS)
         except OSError:
             self._socket.close()
             raise
 
     def fileno(self) -> int:
-        """Return the descriptor to wait for."""
+        """Return the descriptor to poll."""
         return self._socket.fileno()
 
     @property
-    def awaited(self) -> int:
-        """The events of poll(2) that would let it go on."""
+    def poll_events(self) -> int:
+        """The events of poll(2) to wait for."""
         if not self._connected:
             return select.POLLOUT
         return select.POLLIN | (select.POLLOUT if self._pending else 0)
 
     @property
-    def busy(self) -> bool:
-        """Whether what was last sent is not all with the kernel yet."""
-        return bool(self._pending)
+    def pending_bytes(self) -> int:
+        """The bytes sent that the kernel has not taken yet."""
+        return len(self._pending)
 
     def connected(self) -> bool:
-        """Tell whether the connection stands."""
+        """Tell whether the connection is established."""
         if not self._connected:
-            _raise(self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
+            _check(self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
             try:
                 peer = self._socket.getpeername()
             except OSError as error:
                 if error.errno == errno.ENOTCONN:
                     return False
                 raise
-            if peer == self._socket.getsockname():  # TCP does that, where nobody listens on a port of clients
+            if peer == self._socket.getsockname():  # TCP connects a socket to itself if nobody listens on its own port
                 raise OSError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
             self._connected = True
         return True
 
     def send(self, data: bytes = b"") -> None:
-        """Send after what is pending, as much as goes now."""
+        """Append data to what is pending, and send as much as the kernel takes."""
         self._pending += data
         if self._pending:
-            try:
+            with suppress(BlockingIOError):
                 self._pending = self._pending[self._socket.send(self._pending) :]
-            except OSError as error:
-                if error.errno not in _NOTHING_YET:
-                    raise
 
     def receive(self) -> bytes:
-        """Return what has come, at most 4 KiB; nothing is no end."""
+        """Return up to 4 KiB of what has been received, b"" if nothing has. Raises ConnectionResetError at the end."""
         try:
-            data = self._socket.recv(4096)
-        except OSError as error:
-            if error.errno not in _NOTHING_YET:
-                raise
+            data = self._socket.recv(_CHUNK_BYTES)
+        except BlockingIOError:
             return b""
         if not data:
-            raise ConnectionResetError("the server has closed the connection")
+            raise ConnectionResetError("the server closed the connection")
         return data
 
     def close(self) -> None:
-        """Give it up."""
+        """Close the socket."""
         self._socket.close()
 
 
 class Lookup:
-    """The addresses of a host; `done` is called, from another thread, when those of a name are there."""
+    """The addresses of a host. A name is looked up in a thread, which calls `done` at the end."""
 
     def __init__(self, host: str, port: int, done: Callable[[], None]) -> None:
         self._host, self._port, self._done = host, port, done
-        self._found: list[tuple[int, Any]] | OSError | None = None
+        self._result: list[tuple[int, Any]] | OSError | None = None
         try:
-            self._found = self._look(socket.AI_NUMERICHOST)
-        except OSError:  # a name: its lookup may take as long as it likes, nobody waits for it
+            self._result = self._resolve(socket.AI_NUMERICHOST)
+        except OSError:  # a name, whose lookup may block for long
             try:
-                threading.Thread(target=self._look_up, daemon=True).start()
+                threading.Thread(target=self._resolve_in_thread, daemon=True).start()
             except RuntimeError as error:
-                self._found = OSError(str(error))
+                self._result = OSError(str(error))
 
     def addresses(self) -> list[tuple[int, Any]] | None:
-        """Return (family, address) of each, None while they are looked up. Raises OSError."""
-        if isinstance(self._found, OSError):
-            raise self._found
-        return self._found
+        """Return (family, address) of each, None while the lookup runs. Raises OSError."""
+        if isinstance(self._result, OSError):
+            raise self._result
+        return self._result
 
-    def _look_up(self) -> None:
+    def _resolve_in_thread(self) -> None:
         try:
-            self._found = self._look(0)
+            self._result = self._resolve(0)
         except OSError as error:
-            self._found = error
+            self._result = error
         self._done()
 
-    def _look(self, flags: int) -> list[tuple[int, Any]]:
-        # As bytes a plain name is not taken for an international one, whose tables are a MiB of memory.
+    def _resolve(self, flags: int) -> list[tuple[int, Any]]:
+        # As bytes: of a str Python loads the tables of international names, a MiB of memory.
         host = self._host.encode() if self._host.isascii() else self._host
         try:
-            found = socket.getaddrinfo(host, self._port, type=socket.SOCK_STREAM, flags=flags)
+            entries = socket.getaddrinfo(host, self._port, type=socket.SOCK_STREAM, flags=flags)
         except UnicodeError as error:
-            raise OSError(f"{self._host!r} is no host name") from error
-        return [(family, address) for family, _, _, _, address in found]
+            raise OSError(f"{self._host!r} is not a valid host name") from error
+        return [(family, address) for family, _, _, _, address in entries]
 
 
-def _raise(number: int, but: int = 0) -> None:
-    if number not in (0, but):
+def _check(number: int, allowed: int = 0) -> None:
+    """Raise OSError for an error number other than 0 and `allowed`."""
+    if number not in (0, allowed):
         raise OSError(number, os.strerror(number))
