@@ -9,7 +9,8 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bench import cpu_metrics, deploy, images, remote_list, sensors
+from bench import cpu, deploy, images, sensors
+from bench import list as shared_list
 from bench.core import machine, report
 from bench.core.build import BUILD
 from bench.core.compare import Scenario, Spread, measure_pairs, step_names
@@ -19,16 +20,16 @@ from bench.core.progress import Progress
 
 SYSTEMS: dict[str, Callable[[Options], Sequence[Scenario]]] = {
     "sensors": sensors.scenarios,
-    "remote_list": remote_list.scenarios,
+    "list": shared_list.scenarios,
     "images": images.scenarios,
-    "cpu_metrics": cpu_metrics.scenarios,
+    "cpu": cpu.scenarios,
     "deploy": deploy.scenarios,
 }
 SMOKES: dict[str, Callable[[Options], Scenario]] = {
     "sensors": sensors.smoke,
-    "remote_list": remote_list.smoke,
+    "list": shared_list.smoke,
     "images": images.smoke,
-    "cpu_metrics": cpu_metrics.smoke,
+    "cpu": cpu.smoke,
     "deploy": deploy.smoke,
 }
 # Takes a fleet that is up and minutes for each pair, so it is measured where it is asked for.

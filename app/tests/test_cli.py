@@ -127,7 +127,7 @@ def test_the_env_file_of_every_command_for_people_is_checked_without_its_words(
     file.write_text("OTHER=x\n", encoding="utf-8")
     assert cli.main(words) == 0
     assert capsys.readouterr() == ("", "")
-    prefix = "REMOTE_LIST" if command.startswith("list") else "IMAGES"
+    prefix = "LIST" if command.startswith("list") else "IMAGES"
     file.write_text(f"{prefix}_PATIENCE=x\n", encoding="utf-8")
     assert cli.main(words) == 78
     assert f"{prefix}_PATIENCE='x': must be a number" in capsys.readouterr().err
@@ -139,12 +139,12 @@ def test_the_env_file_of_every_command_for_people_is_checked_without_its_words(
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ('REMOTE_LIST_KEY_FILE="{key}"\nREMOTE_LIST_SERVER_KEY=""\n', "both, or neither for clear text"),
-        ('REMOTE_LIST_KEY_FILE="{key}.away"\nREMOTE_LIST_SERVER_KEY="{server}"\n', "No such file or directory"),
-        ('REMOTE_LIST_HOST=""\n', "REMOTE_LIST_HOST='': must be a host"),
-        ('REMOTE_LIST_HOST="[::1]:1234"\n', "must be a host alone"),
-        ('REMOTE_LIST_HOST="10.0.0.1:1234"\n', "must be a host alone"),
-        ('REMOTE_LIST_SERVER_KEY="VARIABLE IS NOT DEFINED!"\n', "must be 64 hexadecimal digits"),
+        ('LIST_KEY_FILE="{key}"\nLIST_SERVER_KEY=""\n', "both, or neither for clear text"),
+        ('LIST_KEY_FILE="{key}.away"\nLIST_SERVER_KEY="{server}"\n', "No such file or directory"),
+        ('LIST_HOST=""\n', "LIST_HOST='': must be a host"),
+        ('LIST_HOST="[::1]:1234"\n', "must be a host alone"),
+        ('LIST_HOST="10.0.0.1:1234"\n', "must be a host alone"),
+        ('LIST_SERVER_KEY="VARIABLE IS NOT DEFINED!"\n', "must be 64 hexadecimal digits"),
     ],
 )
 def test_a_list_clients_file_that_would_shut_its_users_out_is_refused_by_check(
@@ -154,7 +154,7 @@ def test_a_list_clients_file_that_would_shut_its_users_out_is_refused_by_check(
     assert cli.main(["list", "keygen", str(key)]) == 0
     server = capsys.readouterr().out.strip()
     words = ["list", "show", "--env-file", str(file), "--check"]
-    file.write_text(f'REMOTE_LIST_HOST="10.0.0.1"\nREMOTE_LIST_KEY_FILE="{key}"\nREMOTE_LIST_SERVER_KEY="{server}"\n')
+    file.write_text(f'LIST_HOST="10.0.0.1"\nLIST_KEY_FILE="{key}"\nLIST_SERVER_KEY="{server}"\n')
     assert cli.main(words) == 0
     file.write_text(text.format(key=key, server=server), encoding="utf-8")
     assert cli.main(words) == 78

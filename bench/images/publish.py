@@ -15,7 +15,7 @@ from bench.core.options import Options
 from bench.core.process import free_port, on_cpus, peak_memory, running
 from bench.images.broker import EVENTS_QUEUE, Broker
 from bench.images.photos import jpeg
-from bench.remote_list.measure import MEBIBYTE, fresh
+from bench.list.measure import MEBIBYTE, fresh
 from frota.images.messages import DEAD, QUEUE
 
 HERE = Path(__file__).parent

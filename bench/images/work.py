@@ -26,7 +26,7 @@ from bench.core.options import Options
 from bench.core.process import cpu_seconds, free_port, on_cpus, peak_memory, require_alive, running
 from bench.images.broker import EVENTS_QUEUE, Broker
 from bench.images.photos import jpeg
-from bench.remote_list.measure import MEBIBYTE, fresh
+from bench.list.measure import MEBIBYTE, fresh
 from frota.images.converter import grayscale
 from frota.images.messages import DEAD, QUEUE, QueuedImage, result_keys
 

@@ -17,9 +17,9 @@ NOWHERE = "127.0.0.1/32"
 # none). Nobody may at the ports where the remote list and the image producer speak clear text.
 INSIDE: set[tuple[str, str, str | int | tuple[int, int]]] = {
     ("SensorClient", "SensorServer", "SensorsPort"),
-    ("ListClient", "ListServer", "RemoteListPort"),
-    ("ListClient", "ListServer", "RemoteListWatchPort"),
-    ("Host", "CpuServer", "CpuMetricsPort"),
+    ("ListClient", "ListServer", "ListPort"),
+    ("ListClient", "ListServer", "ListWatchPort"),
+    ("Host", "CpuServer", "CpuPort"),
     ("ImageClient", "ImageProducer", "ImagesPort"),
     ("ImageProducer", "Broker", "RabbitmqPort"),
     ("ImageWorker", "Broker", "RabbitmqPort"),

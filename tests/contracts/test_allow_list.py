@@ -4,12 +4,12 @@ import importlib.util
 
 import pytest
 
-from frota.remote_list.settings import parse_clients
+from frota.list.settings import parse_clients
 
 from .checkout import ROOT
 
 _SPEC = importlib.util.spec_from_file_location(
-    "allow_list", ROOT / "roles" / "remote_list" / "filter_plugins" / "allow_list.py"
+    "allow_list", ROOT / "roles" / "list" / "filter_plugins" / "allow_list.py"
 )
 assert _SPEC is not None
 assert _SPEC.loader is not None

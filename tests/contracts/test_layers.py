@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).parents[2] / "app" / "src"
-SYSTEMS = ("cpu_metrics", "images", "remote_list", "sensors")
+SYSTEMS = ("cpu", "images", "list", "sensors")
 # What several processes of a system share, and is no process.
 SHARED = {"frota.images.proto", "frota.images.broker", "frota.images.s3", "frota.images.converter"}
 LOWER = {"logs": (), "core": ("logs",), "net": ("core", "logs"), "storage": ("core", "logs")}

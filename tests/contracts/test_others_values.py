@@ -14,8 +14,8 @@ _FILLED = re.compile(r"\bdefault *[(=]|\bd *\(|\berrors *= *.ignore|\bignore_err
 
 # Where nothing is as good as something, and why.
 _MAY_BE_NOTHING = {
-    "remote_list_server_key": "with an empty one the role leaves the host what it has",
-    "remote_list_clients": "the role keeps the keys of a client that has none here",
+    "list_server_key": "with an empty one the role leaves the host what it has",
+    "list_clients": "the role keeps the keys of a client that has none here",
     "__sensors": "a fleet without sensors has no two of the same name",
     "__sensors_all": "a fleet without sensors has no reading to be waited for",
     "that": "that there is nobody is the question",
@@ -48,7 +48,7 @@ def _taken() -> list[tuple[str, str, str]]:
 def test_no_value_of_another_host_is_filled_in_where_it_is_not_known() -> None:
     filled = [found for found in _taken() if _FILLED.search(found[2])]
     assert len(_taken()) > 10
-    assert {name for _, name, _ in filled} >= {"remote_list_server_key", "remote_list_clients"}  # they are seen
+    assert {name for _, name, _ in filled} >= {"list_server_key", "list_clients"}  # they are seen
     assert [found for found in filled if found[1] not in _MAY_BE_NOTHING] == []
 
 
@@ -59,11 +59,11 @@ def test_no_template_reads_another_host() -> None:
 
 
 def test_a_host_whose_server_told_no_key_is_written_no_settings_of_the_list() -> None:
-    tasks = load(ROOT / "roles/remote_list/tasks/client.yml")
+    tasks = load(ROOT / "roles/list/tasks/client.yml")
     written, said = (next(task for task in tasks if module in task) for module in _MODULES)
     assert (written["when"], said["when"]) == (
-        "remote_list_server_key | length > 0",
-        "remote_list_server_key | length == 0",
+        "list_server_key | length > 0",
+        "list_server_key | length == 0",
     )
 
 

@@ -11,19 +11,19 @@ import pytest
 
 from frota.cli import SYSTEMS
 from frota.core import settings as core
-from frota.remote_list.client_settings import FLEET_FILE, ClientSettings
-from frota.remote_list.settings import PREFIX
+from frota.list.client_settings import FLEET_FILE, ClientSettings
+from frota.list.settings import PREFIX
 
 from .checkout import ROOT, defaults, entry_points, load, mappings
 
 # What systemd gives instead: StateDirectory=, LoadCredential=, and the sockets that it listens on, whose ports are to
 # be known to a service that has several.
 _BY_STATE_DIRECTORY = {"state_dir"}
-_BY_CREDENTIAL = {"remote_list": {"key_file"}, "images": set[str]()}
+_BY_CREDENTIAL = {"list": {"key_file"}, "images": set[str]()}
 _BY_SOCKET = {
     "sensors": {"host", "port", "backlog"},
-    "remote_list": {"host", "backlog"},
-    "cpu_metrics": {"host", "port"},
+    "list": {"host", "backlog"},
+    "cpu": {"host", "port"},
 }
 # The broker knows the fleet's services by their certificates.
 _BY_CERTIFICATE = {"user", "password_file"}
@@ -31,7 +31,7 @@ _BY_CERTIFICATE = {"user", "password_file"}
 _FOR_PEOPLE = {"count"}
 # The fleet's sensor server is ours: its sensors need not find out how it speaks, and number their readings from the
 # first on. Its list is never without a key, and has the port for who watches where the security groups expect it.
-_OF_THE_FLEET = {"sensors client protocol", "remote_list server security", "remote_list server watch_port"}
+_OF_THE_FLEET = {"sensors client protocol", "list server security", "list server watch_port"}
 # Its images' services have certificates, their keys handed over by systemd; the queues are the broker's own.
 _OF_THE_FLEET |= {
     f"images producer {name}" for name in ("security", "cert_file", "key_file", "ca_file", "vhost", "declare")
@@ -174,13 +174,13 @@ def test_an_instance_is_told_only_what_its_service_can_be_told() -> None:
     assert {name for kind in kinds.values() for name in kind} - _kinds_own(client) == set()
 
 
-def test_what_people_of_a_host_are_given_for_the_remote_list_is_known_to_its_commands() -> None:
-    template = (ROOT / "roles" / "remote_list" / "templates" / "client.env.j2").read_text(encoding="utf-8")
+def test_what_people_of_a_host_are_given_for_the_list_is_known_to_its_commands() -> None:
+    template = (ROOT / "roles" / "list" / "templates" / "client.env.j2").read_text(encoding="utf-8")
     written = set(re.findall(r"^(\w+)=", template, re.MULTILINE))
     assert written == {PREFIX + name.upper() for name in ("host", "port", "key_file", "server_key")}
     assert written <= set(core.keys(ClientSettings, PREFIX))
 
 
-def test_the_commands_of_the_remote_list_look_for_that_file_where_the_role_puts_it() -> None:
-    tasks = load(ROOT / "roles" / "remote_list" / "tasks" / "client.yml")
+def test_the_commands_of_the_list_look_for_that_file_where_the_role_puts_it() -> None:
+    tasks = load(ROOT / "roles" / "list" / "tasks" / "client.yml")
     assert str(FLEET_FILE) in [mapping.get("dest") for mapping in mappings(tasks)]

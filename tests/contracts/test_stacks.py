@@ -7,10 +7,10 @@ from typing import Any
 import jinja2
 import pytest
 
-from frota.cpu_metrics.settings import AgentSettings
-from frota.cpu_metrics.settings import ServerSettings as CpuServerSettings
-from frota.remote_list.client_settings import ClientSettings as ListClientSettings
-from frota.remote_list.settings import ServerSettings as ListServerSettings
+from frota.cpu.settings import AgentSettings
+from frota.cpu.settings import ServerSettings as CpuServerSettings
+from frota.list.client_settings import ClientSettings as ListClientSettings
+from frota.list.settings import ServerSettings as ListServerSettings
 from frota.sensors.settings import ClientSettings, ServerSettings
 
 from .checkout import PLAYBOOKS, ROLES, ROOT, defaults, load, mappings
@@ -70,8 +70,8 @@ def test_a_port_is_the_same_in_template_inventory_and_roles(name: str) -> None:
     ("name", "settings"),
     [
         ("sensors_port", (ServerSettings, ClientSettings)),
-        ("remote_list_port", (ListServerSettings, ListClientSettings)),
-        ("cpu_metrics_port", (CpuServerSettings, AgentSettings)),
+        ("list_port", (ListServerSettings, ListClientSettings)),
+        ("cpu_port", (CpuServerSettings, AgentSettings)),
     ],
 )
 def test_the_port_of_a_system_is_the_one_that_the_application_takes_by_itself(
@@ -81,10 +81,10 @@ def test_the_port_of_a_system_is_the_one_that_the_application_takes_by_itself(
 
 
 def test_clear_text_is_served_on_this_machine_alone() -> None:
-    everywhere = {**defaults("remote_list"), **load(GROUP_VARS / "all.yml"), **load(GROUP_VARS / "list_server.yml")}
+    everywhere = {**defaults("list"), **load(GROUP_VARS / "all.yml"), **load(GROUP_VARS / "list_server.yml")}
     aws, local = (load(ROOT / "inventory" / name / "hosts.yml")["all"]["vars"] for name in ("aws", "local"))
-    assert {**everywhere, **aws}["remote_list_clear_port"] == 0
-    assert local["remote_list_clear_port"] not in (0, *map(int, _ports().values()))
+    assert {**everywhere, **aws}["list_clear_port"] == 0
+    assert local["list_clear_port"] not in (0, *map(int, _ports().values()))
 
 
 def _hosts_of(play: dict[str, Any]) -> str:

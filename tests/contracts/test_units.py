@@ -10,7 +10,7 @@ from .checkout import ROOT, load
 # Entry point -> the group whose hosts get it.
 _GROUPS = {
     "sensors": {"server": "sensor_server", "client": "sensor_client"},
-    "cpu_metrics": {"server": "cpu_server", "agent": "fleet"},
+    "cpu": {"server": "cpu_server", "agent": "fleet"},
     "images": {"producer": "image_producer", "worker": "image_worker"},
 }
 _KINDS: dict[str, dict[str, str]] = {"temperature": {}, "air pressure": {}}
@@ -38,5 +38,5 @@ def test_every_unit_of_a_host_is_verified_and_no_other() -> None:
             deployed = set().union(
                 *(_deployed(task["vars"]) for task in tasks if "python_service_name" in task.get("vars", {}))
             )
-            everywhere = {"frota-cpu-agent.service"} if role == "cpu_metrics" else set()
+            everywhere = {"frota-cpu-agent.service"} if role == "cpu" else set()
             assert _verified(role, group) == deployed | everywhere, f"{role} {entry}"

@@ -100,11 +100,11 @@ class Fleet:
         self.members = {name: self._host(name, variables[name]["ec2_instance_id"]) for name in names}
         told = variables[names[0]]
         self.port = int(told["sensors_port"])
-        list_ports = ("remote_list_port", "remote_list_watch_port", "remote_list_clear_port")
+        list_ports = ("list_port", "list_watch_port", "list_clear_port")
         self.list_port, self.watch_port, self.clear_port = (int(told[port]) for port in list_ports)
         image_ports = ("images_port", "images_clear_port", "rabbitmq_port")
         self.images_port, self.images_clear_port, self.rabbitmq_port = (int(told[port]) for port in image_ports)
-        self.cpu_port = int(told["cpu_metrics_port"])
+        self.cpu_port = int(told["cpu_port"])
         self.embedded_aws = self._host("embedded-aws", "embedded-aws")
         self.server = self.members[inventory["sensor_server"]["hosts"][0]]
         self.sensors = [self.members[name] for name in sorted(inventory["sensor_client"]["hosts"])]

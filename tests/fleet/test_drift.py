@@ -47,19 +47,19 @@ _DRIFTS = {
     "a unit that does not start at boot": Drift(
         "cpu_server",
         "systemctl -q disable frota-cpu-server.service",
-        "cpu_metrics: frota-cpu-server.service is active, disabled",
+        "cpu: frota-cpu-server.service is active, disabled",
         "systemctl -q is-enabled frota-cpu-server.service",
     ),
     "a byte": Drift(
         "list_server",
-        "sed -i 's/REMOTE_LIST_MAX_LISTS=.1000/REMOTE_LIST_MAX_LISTS=\"1001/' /etc/frota/frota-list-server.env",
-        "remote_list: /etc/frota/frota-list-server.env has changed",
-        "grep -q 'REMOTE_LIST_MAX_LISTS=.1000\"' /etc/frota/frota-list-server.env",
+        "sed -i 's/LIST_MAX_LISTS=.1000/LIST_MAX_LISTS=\"1001/' /etc/frota/frota-list-server.env",
+        "list: /etc/frota/frota-list-server.env has changed",
+        "grep -q 'LIST_MAX_LISTS=.1000\"' /etc/frota/frota-list-server.env",
     ),
     "a mode": Drift(
         "cpu_server",
         "chmod 0666 /etc/frota/frota-cpu-server.env",
-        "cpu_metrics: /etc/frota/frota-cpu-server.env has changed",
+        "cpu: /etc/frota/frota-cpu-server.env has changed",
         "test $(stat --format=%a /etc/frota/frota-cpu-server.env) = 644",
     ),
     "a unit file": Drift(
@@ -162,7 +162,7 @@ def _record_as_it_is(fleet: Fleet, host: Host) -> None:
 
 
 def test_a_part_of_a_run_is_not_taken_for_a_whole_one(fleet: Fleet, mended: Played) -> None:
-    for system in ("base", "sensors", "cpu_metrics"):
+    for system in ("base", "sensors", "cpu"):
         assert mended.told(fleet.sensors[0].name, f"{system}: {_NO_RECORD}")
     assert fleet.sensors[0].name in mended.hosts_of_systems()
 

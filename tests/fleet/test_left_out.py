@@ -9,7 +9,7 @@ from .fleet import Fleet
 from .hosts import Host, until
 
 _CONFIGURE = "playbooks/configure.yml"
-_LIST = ("--limit", "localhost:list_server:list_client", "--tags", "remote_list")
+_LIST = ("--limit", "localhost:list_server:list_client", "--tags", "list")
 _ROTATE = "playbooks/rotate_list_keys.yml"
 _SERVERS = "/etc/frota/frota-list-server.env"
 

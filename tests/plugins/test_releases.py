@@ -28,6 +28,6 @@ def test_a_bare_host_has_none_and_uses_none(tmp_path: Path) -> None:
 def test_units_are_those_whose_settings_name_a_release_and_commands_have_others(tmp_path: Path) -> None:
     (tmp_path / "frota-b@left.env").write_text("# Ansible managed\nFROTA_RELEASE=1\n")
     (tmp_path / "frota-a.env").write_text("FROTA_RELEASE=1\n")
-    (tmp_path / "frota-list-client.env").write_text('REMOTE_LIST_HOST="FROTA_RELEASE="\n')
+    (tmp_path / "frota-list-client.env").write_text('LIST_HOST="FROTA_RELEASE="\n')
     (tmp_path / "other.env").write_text("FROTA_RELEASE=1\n")
     assert _MODULE.units(tmp_path) == ["frota-a.service", "frota-b@left.service"]

@@ -22,8 +22,8 @@ class System(NamedTuple):
 SYSTEMS = {
     "sensors": System("sensors", "readings from sensors over TCP, on disk before they are acknowledged"),
     "images": System("images", "images over gRPC and RabbitMQ, converted to grey by workers, results in S3"),
-    "list": System("remote_list", "shared lists over ZeroMQ, every change on disk before its response"),
-    "cpu": System("cpu_metrics", "CPU and other metrics of every host, live and with history"),
+    "list": System("list", "shared lists over ZeroMQ, every change on disk before its response"),
+    "cpu": System("cpu", "CPU and other metrics of every host, live and with history"),
 }
 
 

@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from frota.remote_list.client.client import Client
-from frota.remote_list.client_settings import ClientSettings
+from frota.list.client.client import Client
+from frota.list.client_settings import ClientSettings
 from support import PATIENCE
 
 

@@ -11,10 +11,10 @@ from typing import Any, NamedTuple, Self
 
 import uvloop
 
-from frota.cpu_metrics.messages import PONG, Disk, Memory, Network, Own, Sample, hello
-from frota.cpu_metrics.server import server as metrics_server
-from frota.cpu_metrics.server.history import HostRow
-from frota.cpu_metrics.settings import ServerSettings
+from frota.cpu.messages import PONG, Disk, Memory, Network, Own, Sample, hello
+from frota.cpu.server import server as metrics_server
+from frota.cpu.server.history import HostRow
+from frota.cpu.settings import ServerSettings
 from support import PATIENCE, Server
 
 RUN = "ab" * 16

@@ -1,0 +1,97 @@
+"""Full and slow disks: only stored samples are acknowledged, and the log says what helps."""
+
+import asyncio
+import json
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from frota.cpu.server.history import Changes
+from support import PATIENCE
+from support.metrics import SAMPLE, Inner, inner, run
+
+LAST = "nothing more is acknowledged, and the server ends"
+Told = list[tuple[str, str]]
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> Told:
+    records: Told = []
+    monkeypatch.setattr("frota.logs.log.record", lambda _, event, text, **__: records.append((event, text)))
+    return records
+
+
+async def fill(one: Inner) -> None:
+    """Leave the history no room for one page more."""
+    table = one.server.writer.history._opened
+    await asyncio.get_running_loop().run_in_executor(
+        one.server.writer._thread, table.execute, "PRAGMA max_page_count = 1"
+    )
+
+
+@pytest.mark.parametrize("stops", [False, True], ids=["in its life", "at its end"])
+def test_full_disk_ends_the_server(tmp_path: Path, told: Told, stops: bool) -> None:
+    """On a full disk nothing more is acknowledged, and the server ends with a record."""
+
+    async def scenario() -> None:
+        async with inner(tmp_path) as one:
+            agent = await one.agent()
+            await agent.send(1, 2)
+            await fill(one)
+            if stops:
+                one.server.writer.settings = replace(one.server.settings, commit_seconds=PATIENCE)
+                await agent.send(3)  # for the last time soon
+            agent.writer.write(b"".join(SAMPLE.native(number, 0.0) for number in range(4, 500)))
+            host = one.server.hosts.get("web-1")
+            await one.until(lambda: host and host.row.last == 499 if stops else one.ended)
+        assert one.ended == [1]
+        assert b"ack" not in await agent.reader.read()
+
+    run(scenario())
+    assert told[-2:] == [
+        ("disk_failed", f"{tmp_path}/state/history.sqlite: database or disk is full; free disk space; {LAST}"),
+        ("stopped", "stopped; agents keep what was not acknowledged"),
+    ]
+
+
+def test_full_disk_keeps_acknowledged_samples(tmp_path: Path) -> None:
+    """Samples acknowledged before the disk was full are stored."""
+
+    async def scenario() -> None:
+        async with inner(tmp_path) as one:
+            agent = await one.agent()
+            await agent.send(1, 2)
+            await fill(one)
+            agent.writer.write(b"".join(SAMPLE.native(number, 0.0) for number in range(3, 500)))
+            await one.until(lambda: one.ended)
+        async with inner(tmp_path) as one:
+            assert await one.numbers("web-1") == [1, 2]
+
+    run(scenario())
+
+
+def test_stop_waits_for_the_running_write(tmp_path: Path, told: Told) -> None:
+    """A stop waits for the write in progress and acknowledges its samples."""
+    begun, go = threading.Event(), threading.Event()
+
+    async def scenario() -> None:
+        async with inner(tmp_path) as one:
+            agent = await one.agent()
+            write = one.server.writer.history.write
+
+            def slowly(changes: Changes) -> int:
+                begun.set()
+                assert go.wait(PATIENCE)
+                return write(changes)
+
+            one.server.writer.history.write = slowly  # type: ignore[method-assign]
+            agent.writer.write(SAMPLE.native(1, 0.0))
+            await one.until(begun.is_set)
+            asyncio.get_running_loop().call_later(0.05, go.set)
+        lines = [json.loads(line) for line in (await agent.reader.read()).splitlines()]
+        assert lines == [{"frota": 1, "ack": 1}]
+
+    run(scenario())
+    assert told[-1] == ("stopped", "stopped; everything received is on disk")

@@ -1,0 +1,158 @@
+"""Expiry of hosts: by the servers' running time since they were last seen, whatever the clock says."""
+
+import sqlite3
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from frota.cpu.server.history import History
+from frota.cpu.server.hosts import Hosts
+from support.metrics import KEPT, Inner, inner, run
+
+DAY, WEEK = 86400.0, 7 * 86400.0
+Set = Callable[[float], None]
+
+
+@pytest.fixture
+def set_clock(monkeypatch: pytest.MonkeyPatch) -> Set:
+    """Give a function that sets the clock so many seconds ahead of the real one."""
+    real, ahead = time.time, [0.0]
+    monkeypatch.setattr(time, "time", lambda: real() + ahead[0])
+    return lambda seconds: ahead.__setitem__(0, seconds)
+
+
+async def away(one: Inner, *numbers: int) -> None:
+    """Let a host come, send samples and go."""
+    agent = await one.agent()
+    await agent.send(*numbers)
+    agent.close()
+    await one.until(lambda: one.server.hosts.get("web-1").connection is None)  # type: ignore[union-attr]
+
+
+def known(one: Inner, after: float = 0.0) -> bool:
+    """Tell whether the host is known to a server that has run for so many more seconds."""
+    clock = one.server.tcp.clock
+    before, clock.now = clock.now, clock.now + after
+    one.server.services.agents.sweep()
+    clock.now = before
+    return one.server.hosts.get("web-1") is not None
+
+
+def test_clock_change_deletes_no_host(tmp_path: Path, set_clock: Set) -> None:
+    """Setting the clock deletes no host and hides no sample."""
+
+    async def scenario() -> None:
+        async with inner(tmp_path, forget_days=1.0) as one:
+            await away(one, 1, 2)
+            for number, ahead in enumerate((3 * WEEK, -5 * 3600.0, 0.0), 3):
+                set_clock(ahead)
+                assert known(one)
+                await away(one, number)
+                assert known(one)
+                assert await one.numbers("web-1") == list(range(1, number + 1))
+
+    run(scenario())
+
+
+def test_downtime_deletes_no_host(tmp_path: Path, set_clock: Set) -> None:
+    """Time in which no server ran does not count towards CPU_FORGET_DAYS."""
+
+    async def scenario() -> None:
+        async with inner(tmp_path, forget_days=1.0) as one:
+            await away(one, 1, 2)
+        set_clock(WEEK)
+        async with inner(tmp_path, forget_days=1.0) as one:
+            assert known(one)
+            assert await one.numbers("web-1") == [1, 2]
+
+    run(scenario())
+
+
+def test_expiry_counts_from_last_seen(tmp_path: Path) -> None:
+    """A host expires by when it was last seen, not by the age of its samples."""
+
+    async def scenario() -> None:
+        async with inner(tmp_path, forget_days=1.0) as one:
+            await away(one, 1, 2)
+            assert known(one, after=0.9 * DAY)
+            assert not known(one, after=1.1 * DAY)
+            assert await one.told(ask="hosts") == []
+
+    run(scenario())
+
+
+def test_old_backlog_keeps_its_host(tmp_path: Path) -> None:
+    """A host that delivers old samples has just been seen."""
+
+    async def scenario() -> None:
+        async with inner(tmp_path, forget_days=1.0) as one:
+            agent = await one.agent()
+            await agent.send(1, 2, age=2 * DAY)
+            agent.close()
+            await one.until(lambda: one.server.hosts.get("web-1").connection is None)  # type: ignore[union-attr]
+            assert known(one)
+
+    run(scenario())
+
+
+def test_last_seen_is_stored_on_disconnect(tmp_path: Path) -> None:
+    """When a host disconnects, the time at which it was last seen is stored."""
+
+    async def scenario() -> None:
+        async with inner(tmp_path) as one:
+            agent = await one.agent()
+            host = one.server.hosts.get("web-1")
+            assert host
+            host.heard += DAY
+            agent.close()
+            history = History(tmp_path / "state")
+            history.open()
+            await one.until(lambda: history.load()[0][0].heard >= DAY)
+            history.close()
+
+    run(scenario())
+
+
+def test_expiry_counts_over_restarts(tmp_path: Path) -> None:
+    """The time since a host was last seen adds up over restarts."""
+    history = History(tmp_path)
+    history.open()
+    hosts = Hosts()
+    hosts.restore([KEPT._replace(heard=5.0), KEPT._replace(id=2, name="b", heard=5.0 + DAY)], [], 0)
+    for host in hosts:
+        hosts.touch(host)
+    history.write(hosts.take_changes(1000))
+    again = Hosts()
+    again.restore(*history.load())
+    one, other = again
+    assert other.heard - one.heard == pytest.approx(DAY)
+    assert 0 <= time.monotonic() - other.heard < 60
+    history.close()
+
+
+@pytest.mark.parametrize("heard", [9 * DAY, 2e9, 5e10, -5e10])
+def test_damaged_last_seen_is_repaired(tmp_path: Path, heard: float) -> None:
+    """A damaged time of one host deletes no host and is replaced."""
+    history = History(tmp_path)
+    history.open()
+    hosts = Hosts()
+    for number, name in enumerate(("away", "shortly", "damaged"), 1):
+        hosts.restore([KEPT._replace(id=number, name=name, heard=0.5 * DAY * number)], [], 0)
+        hosts.touch(*hosts)
+        history.write(hosts.take_changes(1000))
+    with closing(sqlite3.connect(tmp_path / "history.sqlite")) as table, table:
+        table.execute("UPDATE hosts SET heard = ? WHERE name = 'damaged'", (heard,))
+    for _ in range(2):
+        again = Hosts(forget_seconds=WEEK)
+        again.restore(*history.load())
+        assert {host.row.name: round((time.monotonic() - host.heard) / DAY, 1) for host in again} == {
+            "away": 0.5,
+            "shortly": 0.0,
+            "damaged": 0.0 if heard > 0 and heard < 3e9 else 1.0,
+        }
+        history.write(again.take_changes(1000))
+    assert max(kept.heard for kept in history.load()[0]) < WEEK
+    history.close()

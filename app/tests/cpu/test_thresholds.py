@@ -1,0 +1,95 @@
+"""Thresholds: a crossing is logged once, and its end once, over restarts and reloads."""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from frota.cpu.settings import parse_thresholds
+from support.metrics import SAMPLE, Inner, InnerAgent, inner, metrics, run
+
+CPU = {"thresholds": parse_thresholds("cpu:90:75"), "threshold_samples": 2}
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    found: list[str] = []
+    monkeypatch.setattr("frota.cpu.server.event_log.record", lambda _, event, *__, **___: found.append(event))
+    return found
+
+
+async def send(agent: InnerAgent, first: int, *means: float) -> None:
+    for number, mean in enumerate(means, first):
+        await agent.send(number, sample=SAMPLE._replace(mean=mean))
+
+
+def crossings(told: list[str]) -> list[str]:
+    return [event for event in told if event.startswith("threshold")]
+
+
+def over(one: Inner) -> list[str]:
+    host = one.server.hosts.get("web-1")
+    assert host
+    return host.crossings.over
+
+
+def test_crossing_is_logged_once(tmp_path: Path) -> None:
+    """A crossed threshold is logged once, and once when it is cleared."""
+    values = [95, 95, 80, 95, 95, 95, 92, 80, 70, 80, 70, 70, 70, 99]
+    with metrics(tmp_path, "--thresholds", "cpu:90:75", "--threshold-samples", 2) as server, server.agent() as agent:
+        for number, value in enumerate(values, 1):
+            agent.send(number, sample=SAMPLE._replace(mean=value))
+        agent.wait(len(values))
+        told = re.findall(r"web-1: cpu is (at|down to) ([\d.]+)", server.log())
+    assert told == [("at", "95.0"), ("down to", "70.0")]
+
+
+def test_crossings_survive_a_restart(tmp_path: Path, told: list[str]) -> None:
+    """A restart logs no crossing again and still logs its end."""
+
+    async def scenario() -> None:
+        async with inner(tmp_path, **CPU) as one:
+            agent = await one.agent()
+            await send(agent, 1, 95, 95)
+            assert crossings(told) == ["threshold_crossed"]
+        async with inner(tmp_path, **CPU) as one:
+            assert over(one) == ["cpu"]
+            agent = await one.agent()
+            await send(agent, 3, 95, 95, 95)
+            assert crossings(told) == ["threshold_crossed"]
+            await send(agent, 6, 70, 70)
+            assert crossings(told) == ["threshold_crossed", "threshold_cleared"]
+        async with inner(tmp_path, **CPU) as one:
+            assert over(one) == []
+
+    run(scenario())
+
+
+def test_removed_threshold_is_not_crossed(tmp_path: Path, told: list[str]) -> None:
+    """A metric whose threshold was removed is not above it."""
+
+    async def scenario() -> None:
+        async with inner(tmp_path, **CPU) as one:
+            agent = await one.agent()
+            await send(agent, 1, 95, 95)
+            agent.close()
+            changed = replace(one.server.settings, thresholds=parse_thresholds("memory:90:75"))
+            one.server._reread = lambda: changed
+            one.server.reload()
+            assert over(one) == []
+        async with inner(tmp_path, **CPU) as one:
+            agent = await one.agent()
+            await send(agent, 3, 95, 95)
+            assert over(one) == ["cpu"]
+        async with inner(tmp_path, thresholds=()) as one:
+            assert over(one) == []
+
+    run(scenario())
+    assert crossings(told) == ["threshold_crossed"] * 2
+
+
+def test_one_threshold_per_metric() -> None:
+    """A second threshold of one metric is rejected."""
+    with pytest.raises(ValueError, match="'cpu:50:40': cpu has a threshold already, one is enough"):
+        parse_thresholds("cpu:90:75,memory:90:85,cpu:50:40")

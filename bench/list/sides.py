@@ -1,0 +1,103 @@
+"""The servers that take appends: how each is started, loaded, and asked what it kept."""
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from bench.core.errors import CannotRunError
+from bench.core.load import account_of
+from bench.core.machine import cpus
+from bench.list import elements, redis
+from bench.list.client import connected
+
+ECHO, CLIENTS = (Path(__file__).with_name(name) for name in ("echo.py", "clients.py"))
+DEFAULT_LIST = "default"
+MOST_APPENDS = 400_000  # measured at most, so that reading back a store does not take longer than filling it
+
+Account = dict[str, Any]
+"""What a load tells of itself (see load.c); "acknowledged" counts each client's appends."""
+
+
+@dataclass(frozen=True)
+class Load:
+    """Appends from `clients`, each of which waits for its answer."""
+
+    program: Path
+    clients: int
+    seconds: float
+
+    def run(self, port: int, dialect: str) -> Account:
+        """Return the load's account. Raises InvalidRunError where the server broke the contract."""
+        numbers = (port, self.clients, self.seconds, MOST_APPENDS)
+        return account_of([str(self.program), *map(str, numbers), dialect], self.seconds)
+
+
+@dataclass(frozen=True)
+class Originals:
+    """The same from processes with a pyzmq socket each, as the original's clients are; they run on every CPU."""
+
+    clients: int
+    seconds: float
+
+    def run(self, port: int, dialect: str) -> Account:
+        """Return the load's account. Raises InvalidRunError where the server broke the contract."""
+        numbers = (port, self.clients, self.seconds)
+        return account_of([sys.executable, str(CLIENTS), *map(str, numbers), dialect], self.seconds, cpus())
+
+
+@dataclass(frozen=True)
+class Side:
+    """`command` takes port and state folder; `complaint` asks a server whether it holds what was acknowledged."""
+
+    command: Callable[[int, Path], list[str]]
+    load: Callable[[int], Account]
+    complaint: Callable[[int, Sequence[int]], str | None]
+    durable: bool
+
+
+def serve(program: Path, *flags: str) -> Callable[[int, Path], list[str]]:
+    """Return how our own server is started. Raises CannotRunError where there is no such program."""
+    if not program.exists():
+        raise CannotRunError(f"there is no {program}: run `make venv`, or name one with --frota")
+
+    def command(port: int, state: Path) -> list[str]:
+        where = ["--host", "127.0.0.1", "--port", str(port), "--state-dir", str(state)]
+        return [str(program), "list", "serve", *where, *flags]
+
+    return command
+
+
+def frota(program: Path, load: Load | Originals, dialect: str, durable: bool = True) -> Side:
+    """Return our own server, asked in the `original` or the `native` way."""
+
+    def complaint(port: int, acknowledged: Sequence[int]) -> str | None:
+        with connected(port) as client:
+            return elements.difference(acknowledged, client.elements(DEFAULT_LIST))
+
+    command = serve(program, "--durable", "yes" if durable else "no")
+    return Side(command, lambda port: load.run(port, dialect), complaint, durable)
+
+
+def redis_side(load: Load) -> Side:
+    """Return Redis, which fsyncs before it answers, under the load of its own benchmark."""
+    programs = redis.find()
+
+    def complaint(port: int, acknowledged: Sequence[int]) -> str | None:
+        stored = redis.length(port)
+        return None if stored == sum(acknowledged) else f"{sum(acknowledged)} were acknowledged, {stored} are stored"
+
+    def benchmark(port: int) -> Account:
+        return redis.benchmark(programs, port, load.clients, load.seconds, MOST_APPENDS)
+
+    return Side(programs.serve, benchmark, complaint, durable=True)
+
+
+def echo(load: Load | Originals) -> Side:
+    """Return the bare echo, which keeps nothing."""
+
+    def command(port: int, _state: Path) -> list[str]:
+        return [sys.executable, str(ECHO), str(port)]
+
+    return Side(command, lambda port: load.run(port, "echo"), lambda _port, _acknowledged: None, durable=False)

@@ -1,5 +1,0 @@
-"""The remote list beside Redis, beside a bare echo, and beside Python's own list."""
-
-from bench.remote_list.scenarios import scenarios, smoke
-
-__all__ = ["scenarios", "smoke"]
