@@ -21,7 +21,7 @@ from .checkout import ROOT, defaults, entry_points, load, mappings
 _BY_STATE_DIRECTORY = {"state_dir"}
 _BY_CREDENTIAL = {"list": {"key_file"}, "images": set[str]()}
 _BY_SOCKET = {
-    "sensors": {"host", "port", "backlog"},
+    "sensors": {"host", "backlog"},
     "list": {"host", "backlog"},
     "cpu": {"host", "port"},
 }
@@ -184,3 +184,17 @@ def test_what_people_of_a_host_are_given_for_the_list_is_known_to_its_commands()
 def test_the_commands_of_the_list_look_for_that_file_where_the_role_puts_it() -> None:
     tasks = load(ROOT / "roles" / "list" / "tasks" / "client.yml")
     assert str(FLEET_FILE) in [mapping.get("dest") for mapping in mappings(tasks)]
+
+
+@pytest.mark.parametrize(
+    ("unit", "names"),
+    [
+        (("sensors", "server"), {"port"}),
+        (("sensors", "client"), {"host", "port"}),
+        (("cpu", "agent"), {"host", "port"}),
+    ],
+)
+def test_env_files_name_the_server(unit: tuple[str, str], names: set[str]) -> None:
+    """`frota sensors tail` and `frota cpu top` find their server on a fleet host in these units' env files."""
+    (service,) = [one for one in SERVICES if (one.system, one.entry) == unit]
+    assert {"host", "port"} & set(service.written) == names

@@ -13,7 +13,6 @@ from frota.cpu.settings import (
     SYSTEM,
     AgentSettings,
     ServerSettings,
-    parse_host,
 )
 from frota.logs import log
 from frota.net import arguments
@@ -32,7 +31,7 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     commands.configurable(agent, AgentSettings, PREFIX)
     example = "frota cpu top --host 127.0.0.1 --sort cpu"
     top = commands.add(group, "top", _top, "show all hosts as they are now, until q is pressed", example)
-    _asking(top)
+    _add_query_arguments(top)
     top.add_argument("--once", action="store_true", help="print the list once and end")
     seconds = partial(_seconds, 0.1, 3600)
     top.add_argument("--interval", default=2.0, type=seconds, metavar="SECONDS", help="between looks (%(default)g)")
@@ -41,34 +40,16 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     example = "frota cpu history web-1 --seconds 600"
     history = commands.add(group, "history", _history, "print the samples of a host, oldest first", example)
     history.add_argument("name", metavar="HOST", help="the host, as `frota cpu top` names it")
-    _asking(history)
+    _add_query_arguments(history)
     seconds = partial(_seconds, 0.1, 1e9)
     history.add_argument(
         "--seconds", default=3600.0, type=seconds, metavar="N", help="how far back (%(default)g, an hour)"
     )
 
 
-def _asking(parser: argparse.ArgumentParser) -> None:
-    text = "the server's host, or HOST:PORT, an IPv6 address then in [brackets] (%(default)s)"
-    parser.add_argument("--host", default="127.0.0.1", type=_host, help=text)
-    parser.add_argument("--port", type=arguments.port, help=f"the server's port ({messages.PORT})")
+def _add_query_arguments(parser: argparse.ArgumentParser) -> None:
+    arguments.add_server(parser, messages.PORT)
     parser.add_argument("--json", action="store_true", help="one JSON object a line, for machines")
-
-
-def _host(text: str) -> tuple[str, int | None]:
-    """Read HOST or HOST:PORT. Raises argparse.ArgumentTypeError."""
-    host, colon, port = text.rpartition(":")
-    with_port = bool(colon) and (host.endswith("]") or ":" not in host)
-    try:
-        return parse_host(host if with_port else text), arguments.port(port) if with_port else None
-    except (ValueError, argparse.ArgumentTypeError) as error:
-        raise argparse.ArgumentTypeError(f"{text!r}: {error}") from None
-
-
-def _addressed(args: argparse.Namespace) -> None:
-    """Take the port that stands behind the host, where none is given by itself."""
-    args.host, port = args.host if isinstance(args.host, tuple) else (args.host, None)
-    args.port = args.port or port or messages.PORT
 
 
 def _seconds(least: float, most: float, text: str) -> float:
@@ -101,12 +82,12 @@ def _agent(args: argparse.Namespace) -> int:
 def _top(args: argparse.Namespace) -> int:
     from frota.cpu.viewer import top
 
-    _addressed(args)
+    args.host, args.port = arguments.server(args, messages.PORT, PREFIX, AGENT_UNIT)
     return top.run(args)
 
 
 def _history(args: argparse.Namespace) -> int:
     from frota.cpu.viewer.history import history
 
-    _addressed(args)
+    args.host, args.port = arguments.server(args, messages.PORT, PREFIX, AGENT_UNIT)
     return history(args)

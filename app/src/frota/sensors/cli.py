@@ -7,7 +7,7 @@ from pathlib import Path
 from frota.core import commands
 from frota.logs import log
 from frota.net import arguments
-from frota.sensors.settings import CLIENT_UNIT, KINDS, PREFIX, SERVER_UNIT, SYSTEM, ClientSettings, ServerSettings
+from frota.sensors.settings import CLIENT_UNIT, KINDS, PORT, PREFIX, SERVER_UNIT, SYSTEM, ClientSettings, ServerSettings
 from frota.storage.state_folder import default_directory
 
 
@@ -33,8 +33,7 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_query_arguments(parser: argparse.ArgumentParser, last: int) -> None:
-    parser.add_argument("--host", default="127.0.0.1", type=arguments.host, help="the server's host (%(default)s)")
-    parser.add_argument("--port", default=5000, type=arguments.port, help="the server's port (%(default)s)")
+    arguments.add_server(parser, PORT)
     parser.add_argument("--last", default=last, type=int, metavar="N", help="maximum number of readings (%(default)s)")
     parser.add_argument("--sensor", help="readings of this sensor only")
     parser.add_argument("--since", metavar="TIME", help="readings since: 10m, 2h, or 2026-01-31T12:00:00Z")
@@ -62,10 +61,17 @@ def _simulate(args: argparse.Namespace) -> int:
 def _history(args: argparse.Namespace) -> int:
     from frota.sensors.viewer import output
 
+    if args.state_dir is None:
+        args.host, args.port = _server(args)
     return output.history(args)
 
 
 def _tail(args: argparse.Namespace) -> int:
     from frota.sensors.viewer import output
 
+    args.host, args.port = _server(args)
     return output.tail(args)
+
+
+def _server(args: argparse.Namespace) -> tuple[str, int]:
+    return arguments.server(args, PORT, PREFIX, SERVER_UNIT, f"{CLIENT_UNIT}@*")

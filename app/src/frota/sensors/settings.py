@@ -13,6 +13,7 @@ from frota.storage.state_folder import default_directory
 
 PREFIX = "SENSORS_"
 SYSTEM = "sensors"
+PORT = 5000
 SERVER_UNIT, CLIENT_UNIT = "frota-sensor-server", "frota-sensor-client"
 
 # What the two legacy clients measure; any other kind is described by settings alone.
@@ -67,7 +68,7 @@ class ServerSettings:
     """The settings of `frota sensors serve`."""
 
     host: str = setting("127.0.0.1", "address to listen on, :: for all of IPv6 and IPv4", parse=parse_host)
-    port: int = setting(5000, "port to listen on, 0 for any free one", low=0, high=65535)
+    port: int = setting(PORT, "port to listen on, 0 for any free one", low=0, high=65535)
     backlog: int = setting(1024, "connections the kernel holds until they are accepted", low=1, high=65535)
     state_dir: Path | None = setting(None, "folder of the stored readings", parse=Path)
     max_connections: int = setting(1000, "connections at the same time", low=1, high=100_000, live=True)
@@ -140,7 +141,7 @@ class ClientSettings:
     """The settings of `frota sensors simulate KIND`."""
 
     host: str = setting("127.0.0.1", "the server's host", parse=parse_host)
-    port: int = setting(5000, "the server's port", low=1, high=65535)
+    port: int = setting(PORT, "the server's port", low=1, high=65535)
     protocol: str = setting(
         "auto",
         "native, original (the legacy one), or auto: detected at first",

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from frota.core.errors import ServerUnavailable, WrongServer
 from frota.cpu.viewer.host_status import SORTS, Host, disk_share, memory_share, number, ordered, percent
-from frota.cpu.viewer.query import Client, Limits
+from frota.cpu.viewer.query import Client
+from frota.net.json_lines import Limits
 from support import reserved_port
 from support.viewer import END, fake, host, lines
 
@@ -83,7 +84,7 @@ def test_wrong_server_is_named(answer: bytes) -> None:
     """A server of another kind is a WrongServer with its first bytes, short and printable."""
     with fake(answer) as server, pytest.raises(WrongServer) as raised:
         Client("127.0.0.1", server.port).hosts()
-    assert str(raised.value).startswith(f"127.0.0.1:{server.port} is no metrics server: it says ")
+    assert str(raised.value).startswith(f"127.0.0.1:{server.port} is no metrics server: it answers ")
     assert str(raised.value).isprintable()
     assert len(str(raised.value)) < 400
 
@@ -106,22 +107,21 @@ def test_line_limit() -> None:
 
 def test_response_limit() -> None:
     """A response longer than the limit is a WrongServer."""
-    limits = Limits(max_hosts_bytes=1_000)
     with fake(lines(host("a"), host("b"))) as server, pytest.raises(WrongServer, match="longer than 1000 bytes"):
-        Client("127.0.0.1", server.port, limits).hosts()
+        Client("127.0.0.1", server.port, max_hosts_bytes=1_000).hosts()
 
 
 def test_response_timeout() -> None:
     """A response that does not end in time is a ServerUnavailable."""
-    limits = Limits(hosts_timeout_s=-1.0)
-    with fake(lines(host("a"))[: -len(END)]) as server, pytest.raises(ServerUnavailable, match="no end of the answer"):
-        Client("127.0.0.1", server.port, limits).hosts()
+    data = lines(host("a"))[: -len(END)]
+    with fake(data) as server, pytest.raises(ServerUnavailable, match="no end of the response"):
+        Client("127.0.0.1", server.port, hosts_timeout_s=-1.0).hosts()
 
 
 def test_idle_timeout() -> None:
     """A server that sends nothing in time is a ServerUnavailable."""
     limits = Limits(idle_timeout_s=0.05)
-    with fake(b"") as server, pytest.raises(ServerUnavailable, match="no answer in time"):
+    with fake(b"") as server, pytest.raises(ServerUnavailable, match="no response in time"):
         Client("127.0.0.1", server.port, limits).hosts()
 
 

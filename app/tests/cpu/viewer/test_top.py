@@ -107,7 +107,7 @@ def test_wrong_server() -> None:
     with fake(b"\x1b]0;owned\x07 220 mail ESMTP\r\n") as server:
         done = run(server, "--once")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith(f"frota: 127.0.0.1:{server.port} is no metrics server: it says ")
+    assert done.stderr.startswith(f"frota: 127.0.0.1:{server.port} is no metrics server: it answers ")
     assert done.stderr.removesuffix("\n").isprintable()
 
 
