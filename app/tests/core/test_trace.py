@@ -49,3 +49,11 @@ def test_a_trace_is_the_environments_or_a_new_one(monkeypatch: pytest.MonkeyPatc
     assert trace.from_environment() == TRACE
     monkeypatch.setenv("TRACEPARENT", "odd")
     assert trace.from_environment() != trace.from_environment()
+
+
+def test_derived_ids() -> None:
+    """Every message of every producer has one trace id of its own, which is valid in a traceparent."""
+    ids = [trace.derive(producer, number) for producer in ("a", "b") for number in (1, 2, 11)]
+    assert ids == [trace.derive(producer, number) for producer in ("a", "b") for number in (1, 2, 11)]
+    assert len(set(ids)) == len(ids)
+    assert [trace.trace_of(trace.traceparent(one)) for one in ids] == ids

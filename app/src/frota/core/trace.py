@@ -3,6 +3,7 @@
 One trace id, 32 hexadecimal digits, follows a request over every hop; the span id beside it names the hop.
 """
 
+import hashlib
 import os
 import re
 
@@ -12,6 +13,11 @@ _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]
 def new_id() -> str:
     """Return a new trace id."""
     return os.urandom(16).hex()
+
+
+def derive(producer: str, number: int) -> str:
+    """Return the trace id of a producer's message with a sequence number: the same on every hop, not transmitted."""
+    return hashlib.blake2b(f"{producer}:{number}".encode(), digest_size=16).hexdigest()
 
 
 def traceparent(trace_id: str) -> str:

@@ -44,16 +44,17 @@ FLUSHED = TRANSITIONS[Phase.BATCHED, Step.FLUSHED]
 class Session:
     """The state of a session.
 
-    `producer` is NO_PRODUCER until a hello; readings have sequence numbers only after it. `errors` counts the rejected
-    lines.
+    `producer` is NO_PRODUCER until a hello, and `producer_id`, the same as text, is empty; readings have sequence
+    numbers only after it. `errors` counts the rejected lines.
     """
 
-    __slots__ = ("_next_number", "_queued", "errors", "framer", "phase", "producer")
+    __slots__ = ("_next_number", "_queued", "errors", "framer", "phase", "producer", "producer_id")
 
     def __init__(self, framer: Framer) -> None:
         self.framer = framer
         self.phase = Phase.OPEN
         self.producer = NO_PRODUCER
+        self.producer_id = ""
         self.errors = 0
         self._next_number = 0
         self._queued: list[Event] = []
@@ -85,7 +86,7 @@ class Session:
             producer = NO_PRODUCER
         if producer == NO_PRODUCER or self.producer is not NO_PRODUCER:
             raise ValueError("hello espera um UUID, uma vez por conexão")
-        self.producer = producer
+        self.producer, self.producer_id = producer, str(UUID(bytes=producer))
         self.advance(Step.HELLO)
         return producer
 

@@ -76,7 +76,7 @@ class Agents:
         if host is None or host.connection is not connection:
             return
         _check_number(host, reading)
-        self._event_log.sample(connection, reading)
+        self._event_log.sample(connection, reading, host.row.run)
         host.heard = self._clock.now
         if host.stale:
             host.stale = False

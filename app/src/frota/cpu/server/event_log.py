@@ -3,6 +3,7 @@
 import time
 from typing import Protocol
 
+from frota.core import trace
 from frota.cpu import messages
 from frota.cpu.framing import SampleMessage
 from frota.cpu.server.history import MAX_CHUNK_SAMPLES
@@ -83,11 +84,12 @@ class EventLog(RateLimitedLog):
             text = "no file descriptor is left, new connections are closed; raise the limit of open files"
             record("WARNING", "descriptors_exhausted", f"{text} (LimitNOFILE=)")
 
-    def sample(self, connection: Peer, reading: SampleMessage) -> None:
-        """Log a sample in the legacy words."""
+    def sample(self, connection: Peer, reading: SampleMessage, run: str) -> None:
+        """Log a sample in the legacy words; an agent's `run` and the sequence number give its trace id."""
         if self._samples.rate and self._samples.allow():
             text = messages.RECEIVED.format(connection.address, reading.sample.legacy())
-            record("INFO", "sample", text, PEER=connection.name)
+            trace_id = trace.derive(run, reading.number) if reading.number else trace.new_id()
+            record("INFO", "sample", text, PEER=connection.name, TRACE_ID=trace_id)
 
     def malformed(self, connection: Peer, reason: str) -> None:
         """Count and log a malformed message."""

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from contextlib import suppress
 
+from frota.core import trace
 from frota.logs import log
 from frota.net.addresses import endpoint
 from frota.sensors.client.spool import Spool
@@ -161,20 +162,22 @@ class Delivery:
 
     def _send(self, number: int, message: str) -> None:
         self._write(message)
-        log.record("INFO", "reading_sent", f"Enviado: {message.strip()}", SENSOR=self._config.sensor, NUMBER=number)
+        self._record("INFO", "reading_sent", f"Enviado: {message.strip()}", number)
 
     def _process_answer(self, number: int, answer: bytes) -> None:
         """Delete a reading that the server has stored or rejected for good. Raises Rejected: try again later."""
         text = _as_text(answer)
-        log.record("INFO", "response", f"Resposta: {text}", SENSOR=self._config.sensor, NUMBER=number)
+        self._record("INFO", "response", f"Resposta: {text}", number)
         if text.startswith(f"{ERROR}{MALFORMED}"):
-            log.record(
-                "ERROR", "reading_rejected", f"reading {number} was rejected for good and is deleted", NUMBER=number
-            )
+            self._record("ERROR", "reading_rejected", f"reading {number} was rejected for good and is deleted", number)
         elif answer.rstrip() != ANSWER:
             raise Rejected(text)
         self._spool.delivered(number, number)
         self._delivered()
+
+    def _record(self, level: str, event: str, text: str, number: int) -> None:
+        trace_id = trace.derive(self._spool.client, number)
+        log.record(level, event, text, SENSOR=self._config.sensor, NUMBER=number, TRACE_ID=trace_id)
 
 
 def _is_incomplete(answer: bytes) -> bool:

@@ -140,7 +140,7 @@ class SensorConnection:
         out_of_range = store.check(parts)
         payload = readings.head(*self.address, len(parts), out_of_range) + raw
         store.append(payload, self._stored, answer, session.producer, number)
-        self._services.event_log.readings([self] * len(parts), parts, out_of_range)
+        self._services.event_log.readings([self] * len(parts), parts, out_of_range, session.producer_id, number)
 
     def _stored(self, answer: bytes, error: DiskFull | None) -> None:
         if error is None:

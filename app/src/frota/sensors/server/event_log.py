@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from frota.core import trace
 from frota.logs.log import printable, record
 from frota.logs.rate_limit import RateLimitedLog, RateLimiter
 from frota.net.addresses import endpoint
@@ -63,18 +64,27 @@ class EventLog(RateLimitedLog):
             message = f"Erro com {peer.address}: {reason}{excerpt}"
             record("WARNING", "connection_failed", message, PEER=endpoint(*peer.address))
 
-    def readings(self, peers: Sequence[Peer], parts: list[Parts], out_of_range: list[int]) -> None:
-        """Log readings, each with its peer, and warn of those out of range (by index)."""
+    def readings(
+        self, peers: Sequence[Peer], parts: list[Parts], out_of_range: list[int], producer: str = "", last: int = 0
+    ) -> None:
+        """Log readings, each with its peer and its trace id, and warn of those out of range (by index).
+
+        `producer` and the sequence number of the `last` reading give the trace ids that the client logs, too; readings
+        of legacy clients get new ones.
+        """
+        traces: dict[int, str] = {}  # by index, only of what is logged
         for index in out_of_range:
             if self._ranges.allow():
-                _reading("WARNING", "reading_out_of_range", "Fora da faixa", peers[index], parts[index])
+                traces[index] = _trace_id(producer, last - len(parts) + 1 + index)
+                _reading("WARNING", "reading_out_of_range", "Fora da faixa", peers[index], parts[index], traces[index])
         limiter = self._readings
         if limiter.exhausted:
             limiter.suppress(len(parts))
             return
-        for peer, reading in zip(peers, parts, strict=True):
+        for index, (peer, reading) in enumerate(zip(peers, parts, strict=True)):
             if limiter.allow():
-                _reading("INFO", "reading", "Recebido", peer, reading)
+                trace_id = traces.get(index) or _trace_id(producer, last - len(parts) + 1 + index)
+                _reading("INFO", "reading", "Recebido", peer, reading, trace_id)
 
     def dropped(self, peer: Peer, count: int) -> None:
         """Log that a client with a full spool has dropped readings."""
@@ -108,7 +118,11 @@ class EventLog(RateLimitedLog):
             record("ERROR", "readings_corrupted", str(damage), COUNT=damage.readings)
 
 
-def _reading(level: str, event: str, verb: str, peer: Peer, parts: Parts) -> None:
-    reading = Reading(*parts)
+def _trace_id(producer: str, number: int) -> str:
+    return trace.derive(producer, number) if producer else trace.new_id()
+
+
+def _reading(level: str, event: str, verb: str, peer: Peer, parts: Parts, trace_id: str) -> None:  # noqa: PLR0913, PLR0917 -- private
+    reading, where = Reading(*parts), endpoint(*peer.address)
     text = f"{verb} de {peer.address}: {reading}"
-    record(level, event, text, PEER=endpoint(*peer.address), SENSOR=reading.sensor, KIND=reading.kind)
+    record(level, event, text, PEER=where, SENSOR=reading.sensor, KIND=reading.kind, TRACE_ID=trace_id)
