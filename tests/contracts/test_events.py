@@ -8,7 +8,7 @@ from pathlib import Path
 _ROOT = Path(__file__).parents[2]
 _SOURCE = _ROOT / "app" / "src" / "frota"
 _DOCUMENT = _ROOT / "docs" / "events.md"
-_LOGGING = {"record", "_reading"}  # functions that take a level and an event first
+_LOGGING = {"record", "_record", "_reading"}  # functions that take a level and an event first
 
 
 def _constants(node: ast.expr, function: ast.AST) -> Iterator[str]:
