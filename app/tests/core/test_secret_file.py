@@ -104,7 +104,7 @@ def test_every_command_of_the_list_refuses_a_key_that_is_no_secret(
     assert cli.main(["list", "keygen", str(key)]) == 0
     public = capsys.readouterr().out.strip()
     key.chmod(0o644)
-    client = ["--key-file", str(key), "--server-key", public, "--port", "1", "--patience", "0.1"]
+    client = ["--key-file", str(key), "--server-key", public, "--port", "1", "--timeout", "0.1"]
     for words in (
         ["show", *client],
         ["show", *client, "--check"],

@@ -53,8 +53,12 @@ class ServerSettings:
     max_elements: int = setting(2_000_000, "elements in all lists together", low=1, high=10**9)
     max_bytes: int = setting(64 * 2**20, "size of all elements together", unit="bytes", low=1, high=2**40)
     max_element_bytes: int = setting(65536, "size of one element", unit="bytes", low=1, high=4 * 2**20)
-    remembered_clients: int = setting(
-        10_000, "clients in the response cache, which makes a repeated request change nothing", low=1, high=10**7
+    cached_clients: int = setting(
+        10_000,
+        "clients in the response cache, which makes a repeated request change nothing",
+        low=1,
+        high=10**7,
+        former="remembered_clients",
     )
     snapshot_bytes: int = setting(
         16 * 2**20,

@@ -107,10 +107,17 @@ class ServerSettings:
         high=10**8,
         live=True,
     )
-    keep_days: float = setting(
-        30.0, "how long readings are stored, in running time of the server, 0 for ever", unit="days", low=0, high=36500
+    retention_days: float = setting(
+        30.0,
+        "how long readings are stored, in running time of the server, 0 for ever",
+        unit="days",
+        low=0,
+        high=36500,
+        former="keep_days",
     )
-    keep_bytes: int = setting(2**30, "size of all stored readings, 0 for no limit", unit="bytes", low=0, high=2**50)
+    retention_bytes: int = setting(
+        2**30, "size of all stored readings, 0 for no limit", unit="bytes", low=0, high=2**50, former="keep_bytes"
+    )
     segment_bytes: int = setting(
         4 * 2**20, "size of a segment; whole segments are deleted", unit="bytes", low=4096, high=2**28
     )
@@ -156,8 +163,12 @@ class ClientSettings:
     interval: float = setting(2.0, "time between two readings", unit="seconds", low=0.001, high=86400)
     count: int = setting(0, "number of readings to deliver before ending, 0 for no end", low=0, high=10**12)
     spool_limit: int = setting(100_000, "readings in the spool, above which the oldest are dropped", low=1, high=10**7)
-    answer_timeout: float = setting(10.0, "how long the server may take to answer", unit="seconds", low=0.05, high=3600)
-    retry_most: float = setting(30.0, "longest pause between attempts to connect", unit="seconds", low=0.01, high=3600)
+    response_timeout: float = setting(
+        10.0, "how long the server may take to answer", unit="seconds", low=0.05, high=3600, former="answer_timeout"
+    )
+    max_backoff: float = setting(
+        30.0, "longest pause between attempts to connect", unit="seconds", low=0.01, high=3600, former="retry_most"
+    )
     log_level: str = setting("INFO", "least severe level logged", choices=LEVELS)
 
     def __post_init__(self) -> None:

@@ -29,7 +29,7 @@ AWAY = (grpc.StatusCode.UNAVAILABLE, messages.BROKER_UNAVAILABLE)
 def sent(
     server: Fake | int,
     image: Image,
-    patience: float = PATIENCE,
+    timeout: float = PATIENCE,
     warn: Callable[[str], None] = lambda _: None,
     attempt_timeout_s: float = 20.0,
 ) -> str:
@@ -37,9 +37,7 @@ def sent(
     port = server if isinstance(server, int) else server.port
 
     async def work() -> str:
-        async with Client(
-            ClientSettings(address=f"127.0.0.1:{port}", patience=patience), warn, attempt_timeout_s
-        ) as one:
+        async with Client(ClientSettings(address=f"127.0.0.1:{port}", timeout=timeout), warn, attempt_timeout_s) as one:
             return await one.send(image)
 
     return asyncio.run(work())
@@ -127,7 +125,7 @@ def test_unavailable_storage_fails_uploads_only(
     away = (grpc.StatusCode.UNAVAILABLE, messages.STORAGE_UNAVAILABLE)
     paths = [*pictures(tmp_path, "large.jpg", size=16 * MIB), *pictures(tmp_path, "a.jpg")]
     with fake(lambda one: away if one.method == "Upload" else None) as server:
-        ran = send(server, "--patience", 1, *paths)
+        ran = send(server, "--timeout", 1, *paths)
     assert (ran.status, f"✘ Falha: {paths[0]}: {messages.STORAGE_UNAVAILABLE}" in ran.lines) == (1, True)
     assert "✔ Feita: a.jpg: https://results/a.jpg" in ran.lines
 

@@ -204,7 +204,7 @@ def test_a_broker_without_room_is_told_and_not_waited_for_in_silence(broker: Bro
     kill(channel, 1)
     broker.run_ctl("set_vm_memory_high_watermark", "absolute", "1000000")
     try:
-        ran = dead(broker, "retry", "--all", "--patience", "0.5")
+        ran = dead(broker, "retry", "--all", "--timeout", "0.5")
     finally:
         broker.run_ctl("set_vm_memory_high_watermark", "0.6")
     assert (ran.status, "it has no room, and took nothing for 0.5 s" in ran.err, ran.err.count("\n")) == (1, True, 1)

@@ -202,7 +202,7 @@ def test_what_became_of_an_image_is_known_after_a_kill_of_the_producer(pipeline:
 
 
 def test_many_large_images_at_once_wait_with_their_clients_and_not_in_the_producers_memory(pipeline: Pipeline) -> None:
-    producer = pipeline.serve("--max-held-bytes", 64 * 2**20, fresh=True)
+    producer = pipeline.serve("--memory-limit-bytes", 64 * 2**20, fresh=True)
     large = picture() + random.Random(1).randbytes(14 * 2**20)
     peak, stop = [0], threading.Event()
 
@@ -233,7 +233,7 @@ def test_many_large_images_at_once_wait_with_their_clients_and_not_in_the_produc
 
 
 def test_a_client_that_never_finishes_its_message_keeps_nobody_from_sending(pipeline: Pipeline) -> None:
-    producer = pipeline.serve("--max-held-bytes", 32 * 2**20, "--answer-seconds", 2)
+    producer = pipeline.serve("--memory-limit-bytes", 32 * 2**20, "--publish-timeout", 2)
     idle = [half_a_message(producer.port) for _ in range(6)]
     try:
         assert pipeline.send("a.jpg", picture(), timeout=15)

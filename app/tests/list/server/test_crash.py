@@ -27,7 +27,7 @@ class Load(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        access = ClientSettings(host="127.0.0.1", port=self.port, list=f"list{self.client % 3}", patience=PATIENCE)
+        access = ClientSettings(host="127.0.0.1", port=self.port, list=f"list{self.client % 3}", timeout=PATIENCE)
         try:
             with Client(access, warn=lambda _: None) as client:
                 while not self.stop.is_set():

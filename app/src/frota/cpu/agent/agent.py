@@ -31,7 +31,7 @@ def run(config: AgentSettings, read_settings: Callable[[], AgentSettings]) -> in
         if config.protocol == "original":
             return Agent(config, read_settings, sampler, wakeups, None).run()
         spool_file = SpoolFile(config.directory)
-        spool = spool_file.load(config.keep_samples, config.interval)
+        spool = spool_file.load(config.spool_samples, config.interval)
     except (StateError, OSError) as error:
         log.record("ERROR", "start_failed", f"cannot start: {error}")
         return 1
@@ -163,5 +163,5 @@ class Agent:
         self._config = config
         log.configure_direct(SYSTEM, AGENT_UNIT, config.log_level)
         if self._spool is not None:
-            self._spool.limit = config.keep_samples
+            self._spool.limit = config.spool_samples
         self._uplink.reconfigure(config)

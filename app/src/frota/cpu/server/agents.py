@@ -107,14 +107,14 @@ class Agents:
         self.names.disconnected(connection)
 
     def sweep(self) -> None:
-        """Find the hosts that have become stale, and forget those without a sample for CPU_FORGET_DAYS."""
-        oldest = self._clock.now - self.settings.forget_days * 86400
+        """Find the hosts that have become stale, and forget those without a sample for CPU_EXPIRY_DAYS."""
+        oldest = self._clock.now - self.settings.expiry_days * 86400
         for host in self._hosts:
             if host.rivals:
                 self.names.sweep(host)
             if host.connection is None:
                 if host.heard < oldest:
-                    self._event_log.forgotten(host, self.settings.forget_days)
+                    self._event_log.forgotten(host, self.settings.expiry_days)
                     self._hosts.forget(host)
             elif not host.stale and self._clock.now - host.heard > self.stale_seconds(host):
                 host.stale = True

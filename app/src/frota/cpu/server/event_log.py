@@ -123,7 +123,7 @@ class EventLog(RateLimitedLog):
         """Log that a host and its history are deleted after `days` without a sample."""
         name, samples = host.row.name, host.row.samples
         text = f"{name}: deleted with its history of {samples} samples, after {days:g} days of the server's running"
-        record("INFO", "host_expired", f"{text} time without a sample (CPU_FORGET_DAYS)", HOST=name, COUNT=samples)
+        record("INFO", "host_expired", f"{text} time without a sample (CPU_EXPIRY_DAYS)", HOST=name, COUNT=samples)
 
     def trimmed(self, chunks: int, max_samples: int) -> None:
         """Count deleted chunks of old samples; they are logged together, at once and then every hour."""

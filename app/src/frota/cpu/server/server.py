@@ -45,7 +45,7 @@ class Server:
         self.settings, self._reread, self._end = config, reread, end
         self.event_log = EventLog(config.log_samples_per_second)
         self.clock = Clock()
-        self.hosts = Hosts(self.clock.now, config.forget_days * 86400)
+        self.hosts = Hosts(self.clock.now, config.expiry_days * 86400)
         self._tasks = EssentialTasks(end)
 
     async def start(self) -> str:

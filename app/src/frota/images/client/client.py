@@ -144,7 +144,7 @@ class Client:
 
         Raises RequestRejected, LegacyServerError, ServerUnavailable, WrongServer.
         """
-        retries = RetryPolicy(self.access.patience)
+        retries = RetryPolicy(self.access.timeout)
         while True:
             began, channel = time.monotonic(), self.channel
             try:

@@ -194,7 +194,7 @@ def _channel(config: OperatorSettings) -> Iterator[BlockingChannel]:
     where = ",".join(f"{host}:{port}" for host, port in config.brokers)
     nodes = session.parameters(config)
     for node in nodes:
-        node.blocked_connection_timeout = config.patience
+        node.blocked_connection_timeout = config.timeout
     try:
         connection = pika.BlockingConnection(nodes)
     except (exceptions.AMQPError, OSError) as error:
@@ -225,7 +225,7 @@ def _error_text(error: BaseException, config: OperatorSettings) -> str:
         case exceptions.ChannelClosedByBroker() | exceptions.ConnectionClosedByBroker():
             text = inner.reply_text
         case exceptions.ConnectionBlockedTimeout():
-            text = f"it has no room, and took nothing for {config.patience:g} s; what was not put back is still dead"
+            text = f"it has no room, and took nothing for {config.timeout:g} s; what was not put back is still dead"
         case exceptions.StreamLostError() | exceptions.IncompatibleProtocolError():
             text = f"it hangs up: it {cause}, or speaks no AMQP"
         case _:

@@ -56,7 +56,7 @@ class Servicer:
     ) -> None:
         self._submissions, self._statuses, self._url, self._event_log = submissions, statuses, url, event_log
         self._largest = submissions.settings.max_bytes + _ENVELOPE_BYTES
-        limit = submissions.settings.max_held_bytes
+        limit = submissions.settings.memory_limit_bytes
         self._memory = MemoryLimiter(limit)
         self._uploads = MemoryLimiter(max(1, min(_MAX_UPLOADS, limit // (2 * self._largest))))
         self._read_timeout_s = read_timeout_s
@@ -162,7 +162,7 @@ class Servicer:
         """Return the seconds until the response must be sent."""
         remaining = context.time_remaining()
         if remaining is None:
-            return self._submissions.settings.answer_seconds
+            return self._submissions.settings.publish_timeout
         return max(float(remaining) - _ANSWER_MARGIN_S, 0)
 
     def _reserve(self, context: Context) -> Reservation:

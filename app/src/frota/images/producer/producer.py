@@ -68,11 +68,11 @@ class Producer:
         """Open the status store, then listen; the broker may come later."""
         config = self.settings
         self._lock = state_folder.lock(config.directory)
-        self._statuses = StatusStore(config.directory, config.remembered)
+        self._statuses = StatusStore(config.directory, config.max_statuses)
         await self._statuses.open()
         objects = S3Client(config, threads=4)
         self._objects = objects
-        self._publisher = Publisher(config, self._declare, config.max_held_bytes)
+        self._publisher = Publisher(config, self._declare, config.memory_limit_bytes)
         self._events = Consumer(config, config.events_queue, _EVENT_PREFETCH, self._on_event, self._declare)
         self._submissions = SubmissionHandler(config, self._publisher, self._statuses, objects)
         self._rpc = Servicer(self._submissions, self._statuses, objects.url, self._event_log)

@@ -178,7 +178,7 @@ class StatusStore:
             last = "SELECT max(number) FROM images"
             old = f"DELETE FROM images WHERE number <= ({last}) - ?"  # noqa: S608 -- a constant
             if deleted := self._table.execute(old, [self._max_images]).rowcount:
-                text = f"deleted the oldest {deleted} statuses of more than {self._max_images} (IMAGES_REMEMBERED)"
+                text = f"deleted the oldest {deleted} statuses of more than {self._max_images} (IMAGES_MAX_STATUSES)"
                 log.record("INFO", "statuses_expired", text, COUNT=deleted)
 
 

@@ -81,7 +81,7 @@ class Worker:
         for leftover in config.directory.glob("*.image*"):  # boto3 appends to the name while it downloads
             leftover.unlink()
         count = config.converters or len(os.sched_getaffinity(0))
-        pool = ConverterPool(count, config.convert_seconds, config.convert_bytes, config.max_pixels)
+        pool = ConverterPool(count, config.conversion_timeout, config.conversion_memory_bytes, config.max_pixels)
         self._pool = await self._resources.enter_async_context(pool)
         self._s3 = S3Client(config, threads=count * _S3_REQUESTS_PER_CONVERTER)
         publisher = Publisher(config, self._declare)

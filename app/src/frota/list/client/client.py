@@ -115,7 +115,7 @@ class Client:
         request |= {"traceparent": traceparent(from_environment()), **fields}
         began, backoff = time.monotonic(), Backoff(_FIRST_BACKOFF_S, self._max_backoff_s)
         while True:
-            remaining = began + self.access.patience - time.monotonic()
+            remaining = began + self.access.timeout - time.monotonic()
             timeout = min(remaining, self._first_timeout_s * 2 ** min(backoff.failures, 3))
             response = self._attempt(request, timeout, remaining)
             if response:
@@ -126,7 +126,7 @@ class Client:
         """Pause before the next attempt. Raises ServerUnavailable when the time is up."""
         now = time.monotonic()
         pause = backoff.pause()
-        if now + pause + _MIN_TIMEOUT_S >= began + self.access.patience:
+        if now + pause + _MIN_TIMEOUT_S >= began + self.access.timeout:
             raise ServerUnavailable(f"gave up after {now - began:.0f} s: {self._reason}")
         if now - began >= self._first_timeout_s and now - self._warned >= _WARNING_INTERVAL_S:
             self._warned = now

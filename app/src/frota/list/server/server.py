@@ -61,7 +61,7 @@ class ListServer:
         config = self.settings
         limits = Limits(config.max_lists, config.max_elements, config.max_bytes, config.max_element_bytes)
         change_log = ChangeLog(config.directory, config.snapshot_bytes) if config.durable else NoChangeLog()
-        self._engine = Engine(limits, config.remembered_clients, change_log, self)
+        self._engine = Engine(limits, config.cached_clients, change_log, self)
         self._context: zmq.Context[Socket] = zmq.Context()
         if self._secret:
             self._authenticator = authentication.start(self._context, self._allowed)

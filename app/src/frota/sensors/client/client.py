@@ -24,7 +24,7 @@ class SensorClient:
     def __init__(self, config: ClientSettings, directory: Path, end: Callable[[int], None]) -> None:
         self._config, self._directory, self._end = config, directory, end
         self._spool_changed = asyncio.Event()
-        self._backoff = Backoff(min(_FIRST_PAUSE_S, config.retry_most), config.retry_most)
+        self._backoff = Backoff(min(_FIRST_PAUSE_S, config.max_backoff), config.max_backoff)
         self._measured = 0
         self._tasks = EssentialTasks(end)
 

@@ -47,7 +47,7 @@ class Delivery:
 
     async def run(self) -> None:
         """Connect and deliver until the connection ends. Raises OSError (of which Rejected is one) or TimeoutError."""
-        async with asyncio.timeout(self._config.answer_timeout):
+        async with asyncio.timeout(self._config.response_timeout):
             self._reader, self._writer = await asyncio.open_connection(self._config.host, self._config.port)
         try:
             log.record(
@@ -119,7 +119,7 @@ class Delivery:
     async def _receive_answers(self, sent: asyncio.Queue[int]) -> None:
         while True:
             number = await sent.get()
-            async with asyncio.timeout(self._config.answer_timeout):
+            async with asyncio.timeout(self._config.response_timeout):
                 line = await self._reader.readline()
             self._process_answer(number, line)
 
@@ -130,7 +130,7 @@ class Delivery:
         """
         answer, clock = b"", asyncio.get_running_loop().time
         try:
-            async with asyncio.timeout(self._config.answer_timeout) as timeout:
+            async with asyncio.timeout(self._config.response_timeout) as timeout:
                 end = timeout.when() or 0.0
                 while answer != ANSWER and b"\n" not in answer:
                     if not _is_incomplete(answer):

@@ -46,7 +46,7 @@ class SensorServer:
         config, loop = self.settings, asyncio.get_running_loop()
         rejection = f"{messages.ERROR}{messages.SERVER_FULL}".encode()
         self.tcp = TcpServer(self._limits(), self.event_log, rejection, self._handler)
-        retention = Retention(config.segment_bytes, config.keep_bytes, config.keep_days * 86400)
+        retention = Retention(config.segment_bytes, config.retention_bytes, config.retention_days * 86400)
         self.wal = WriteAheadLog(LogFiles(config.directory, retention), loop, self._disk_failed)
         self.services = self._make_services(config)
         self.wal.on_commit = self._committed
