@@ -435,6 +435,11 @@ class TcpServer:
         """The accepted connections."""
         return list(self._admission.accepted)
 
+    @property
+    def connection_count(self) -> int:
+        """The number of accepted connections."""
+        return len(self._admission.accepted)
+
     def configure(self, limits: Limits) -> None:
         """Change the limits."""
         self._admission.limits = limits

@@ -197,7 +197,7 @@ def test_flooding_agent_is_rate_limited(tmp_path: Path) -> None:
         assert 0 < hosts["flood"]["samples"] < 20_000
         assert hosts["calm"]["samples"] == 5
         server.wait_for("exceeds the rate limit of samples")
-        assert server.metrics()["frota_cpu_server_hasty_total"] >= 1
+        assert server.metrics()["frota_cpu_server_rate_limited_total"] >= 1
 
 
 def test_metrics_of_every_host(running: MetricsServer) -> None:
@@ -210,10 +210,10 @@ def test_metrics_of_every_host(running: MetricsServer) -> None:
     assert found['frota_cpu_core_busy_ratio{host="web-1",core="0"}'] == pytest.approx(0.373)
     assert found['frota_cpu_busy_ratio{host="web-1"}'] == pytest.approx(0.229)
     assert found['frota_cpu_missing_samples_total{host="web-1"}'] == 1
-    assert found['frota_memory_bytes{host="web-1",kind="available"}'] == 5 << 30
-    assert found['frota_disk_bytes_per_second{host="web-1",direction="read"}'] == 1234
-    assert found['frota_network_faults_per_second{host="web-1",kind="drops"}'] == 0.25
-    assert found["frota_cpu_server_hosts_connected"] == 1
+    assert found['frota_cpu_memory_bytes{host="web-1",kind="available"}'] == 5 << 30
+    assert found['frota_cpu_disk_bytes_per_second{host="web-1",direction="read"}'] == 1234
+    assert found['frota_cpu_network_faults_per_second{host="web-1",kind="drops"}'] == 0.25
+    assert found['frota_cpu_server_hosts{state="connected"}'] == 1
 
 
 def test_other_http_requests(running: MetricsServer) -> None:
