@@ -47,9 +47,10 @@ def scrape(port: int) -> dict[str, float]:
 
     def listening() -> Answer | None:
         try:
-            return get(port)
+            answer = get(port)
         except ConnectionRefusedError:
             return None
+        return answer if answer.status else None  # "" if the service had no descriptor for it
 
     answer: Answer = until(listening, f"no metrics at {port}")
     assert answer.status == "HTTP/1.1 200 "

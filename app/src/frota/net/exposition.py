@@ -35,6 +35,16 @@ class Metric(NamedTuple):
     label: str = ""
 
 
+def counter(name: str, text: str, read: Callable[[], Value], label: str = "") -> Metric:
+    """Return a metric that only grows."""
+    return Metric(name, "counter", text, read, label)
+
+
+def gauge(name: str, text: str, read: Callable[[], Value], label: str = "") -> Metric:
+    """Return a metric that grows and falls."""
+    return Metric(name, "gauge", text, read, label)
+
+
 class CounterBy(dict[str, int]):
     """Counts by the value of a label, with at most MAX_LABEL_VALUES of them."""
 
@@ -92,13 +102,13 @@ def _escaped(text: str) -> str:
 def process_metrics() -> list[Metric]:
     """Return the metrics that every process has, under the names that all clients of Prometheus use."""
     return [
-        Metric("frota_build_info", "gauge", "The version of frota.", lambda: {__version__: 1}, "version"),
-        Metric("process_cpu_seconds_total", "counter", "CPU time of the process.", _cpu_seconds),
-        Metric("process_resident_memory_bytes", "gauge", "Resident memory of the process.", lambda: _memory(1)),
-        Metric("process_virtual_memory_bytes", "gauge", "Address space of the process.", lambda: _memory(0)),
-        Metric("process_start_time_seconds", "gauge", "When the process was started.", _start_time),
-        Metric("process_open_fds", "gauge", "Open file descriptors.", _open_descriptors),
-        Metric("process_max_fds", "gauge", "Limit of open file descriptors.", _max_descriptors),
+        gauge("frota_build_info", "The version of frota.", lambda: {__version__: 1}, "version"),
+        counter("process_cpu_seconds_total", "CPU time of the process.", _cpu_seconds),
+        gauge("process_resident_memory_bytes", "Resident memory of the process.", lambda: _memory(1)),
+        gauge("process_virtual_memory_bytes", "Address space of the process.", lambda: _memory(0)),
+        gauge("process_start_time_seconds", "When the process was started.", _start_time),
+        gauge("process_open_fds", "Open file descriptors.", _open_descriptors),
+        gauge("process_max_fds", "Limit of open file descriptors.", _max_descriptors),
     ]
 
 

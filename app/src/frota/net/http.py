@@ -7,6 +7,7 @@ slow, many or hostile clients away from the work of the service.
 import asyncio
 import math
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from socket import socket
 from typing import NamedTuple
 
 import h11
@@ -111,23 +112,16 @@ class MonitoringServer:
         self._sweeping: asyncio.Task[None] | None = None
 
     async def start(self, host: str, port: int) -> None:
-        """Listen, unless `port` is 0.
+        """Listen at a port, 0 for none; without it the service works without metrics."""
+        await self.serve(open_port(host, port))
 
-        If that fails, the service works without metrics, and the log has a warning: monitoring must not stop what it
-        monitors, and its absence is an alert by itself.
-        """
-        if not port:
-            return
-        limits = Limits(_MAX_CONNECTIONS, _MAX_CONNECTIONS, first_message_timeout_s=self._request_timeout_s)
-        tcp = TcpServer(limits, _Unlogged(), _UNAVAILABLE, self._handler)
-        try:
-            await tcp.listen(sockets_at(host, port, _MAX_CONNECTIONS), _MAX_CONNECTIONS)
-        except OSError as error:
-            text = f"no metrics, the service works without: {error}; is another process at this address?"
-            log.record("WARNING", "metrics_unavailable", text)
-            return
-        self._tcp = tcp
-        self._sweeping = asyncio.get_running_loop().create_task(_sweep(tcp))
+    async def serve(self, sockets: list[socket]) -> None:
+        """Serve listening sockets."""
+        if sockets:
+            limits = Limits(_MAX_CONNECTIONS, _MAX_CONNECTIONS, first_message_timeout_s=self._request_timeout_s)
+            self._tcp = TcpServer(limits, _Unlogged(), _UNAVAILABLE, self._handler)
+            await self._tcp.listen(sockets, _MAX_CONNECTIONS)
+            self._sweeping = asyncio.get_running_loop().create_task(_sweep(self._tcp))
 
     async def stop(self) -> None:
         """Close the port and all connections at once."""
@@ -153,6 +147,20 @@ class MonitoringServer:
     def _chunks(self) -> Iterator[bytes]:
         yield exposition.encode(self._metrics)
         yield from self._more()
+
+
+def open_port(host: str, port: int) -> list[socket]:
+    """Return listening sockets, none for port 0.
+
+    If the port cannot be opened, there are none, and the log has a warning: monitoring must not stop what it monitors,
+    and its absence is an alert by itself.
+    """
+    try:
+        return sockets_at(host, port, _MAX_CONNECTIONS) if port else []
+    except OSError as error:
+        text = f"no metrics, the service works without: {error}; is another process at this address?"
+        log.record("WARNING", "metrics_unavailable", text)
+        return []
 
 
 async def _sweep(tcp: TcpServer) -> None:

@@ -117,6 +117,8 @@ class ServerSettings:
     log_readings_per_second: int = setting(
         50, "readings logged one by one, 0 for none; the others are counted", low=0, high=10**6, live=True
     )
+    metrics_host: str = setting("127.0.0.1", "address of GET /metrics and /healthz", parse=parse_host)
+    metrics_port: int = setting(9401, "port of GET /metrics and /healthz, 0 for none", low=0, high=65535)
 
     def __post_init__(self) -> None:
         try:
