@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from support import PATIENCE, read_all, until
+from support import PATIENCE, read_all, reserved_port, until
 from support.metrics import RUN, SAMPLE, TEXT, MetricsServer, metrics
+from support.prometheus import get, scrape
 
 
 def test_native_sample_is_acknowledged(running: MetricsServer) -> None:
@@ -214,6 +215,21 @@ def test_metrics_of_every_host(running: MetricsServer) -> None:
     assert found['frota_cpu_disk_bytes_per_second{host="web-1",direction="read"}'] == 1234
     assert found['frota_cpu_network_faults_per_second{host="web-1",kind="drops"}'] == 0.25
     assert found['frota_cpu_server_hosts{state="connected"}'] == 1
+
+
+def test_metrics_at_a_port_of_their_own(tmp_path: Path) -> None:
+    """The same metrics, and the server's health, are at a port that serves no agents."""
+    with reserved_port() as port, metrics(tmp_path, "--metrics-port", port) as server, server.agent() as agent:
+        agent.send(1, 3)
+        agent.wait(3)
+        found = scrape(port)
+        assert found.keys() == server.metrics().keys()
+        assert get(port, "/healthz").content == "ok\n"
+        assert server.ask(b"GET /healthz HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.1 404")
+    assert found['frota_cpu_samples_total{host="web-1"}'] == 2
+    assert found["frota_cpu_server_agents"] == 1
+    assert found["frota_cpu_server_commits_total"] >= 1
+    assert found["frota_cpu_server_commit_seconds_total"] > 0
 
 
 def test_other_http_requests(running: MetricsServer) -> None:
