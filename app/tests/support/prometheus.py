@@ -53,7 +53,7 @@ def scrape(port: int) -> dict[str, float]:
         return answer if answer.status else None  # "" if the service had no descriptor for it
 
     answer: Answer = until(listening, f"no metrics at {port}")
-    assert answer.status == "HTTP/1.1 200 "
+    assert answer.status.startswith("HTTP/1.1 200 ")
     assert "content-type: text/plain; version=0.0.4; charset=utf-8" in answer.header.lower()
     return parse(answer.content)
 

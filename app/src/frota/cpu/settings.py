@@ -122,6 +122,8 @@ class AgentSettings:
         720, "samples in the spool, above which the oldest are dropped", low=1, high=100_000, live=True
     )
     log_level: str = setting("INFO", "least severe level that is logged", choices=LEVELS, live=True)
+    metrics_host: str = setting("127.0.0.1", "address of GET /metrics and /healthz", parse=parse_host)
+    metrics_port: int = setting(0, "port of GET /metrics and /healthz, 0 for none", low=0, high=65535)
 
     @property
     def directory(self) -> Path:
