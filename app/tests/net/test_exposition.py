@@ -3,9 +3,12 @@
 import math
 import os
 import time
+import tomllib
+from pathlib import Path
 
 import pytest
 
+import frota
 from frota.net import exposition
 from frota.net.exposition import MAX_LABEL_VALUES, CounterBy, Metric
 from support.prometheus import parse
@@ -90,3 +93,9 @@ def test_process_metrics_are_those_of_the_process() -> None:
     assert before["process_cpu_seconds_total"] <= sum(os.times()[:2]) + 0.1
     assert 3 <= before["process_open_fds"] <= before["process_max_fds"]
     assert [name for name in before if name.startswith("frota_build_info{version=")]
+
+
+def test_version_is_that_of_the_distribution() -> None:
+    """frota_build_info has the version of pyproject.toml."""
+    project = tomllib.loads((Path(frota.__file__).parents[2] / "pyproject.toml").read_text(encoding="utf-8"))
+    assert frota.__version__ == project["project"]["version"]

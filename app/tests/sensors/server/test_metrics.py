@@ -1,5 +1,6 @@
 """The sensor server's metrics."""
 
+import socket
 from pathlib import Path
 
 from support import ANSWER, LINE, READING, reserved_port, server, until
@@ -32,3 +33,15 @@ def test_metrics_count_what_happens(tmp_path: Path) -> None:
     assert found["frota_sensors_commit_seconds_total"] > 0
     assert found["frota_sensors_log_bytes"] > before["frota_sensors_log_bytes"] > 0
     assert found["frota_sensors_backlog_bytes"] == 0
+
+
+def test_hostile_scrapers_do_not_delay_readings(tmp_path: Path) -> None:
+    """Readings are answered while clients hold every connection for metrics, and open further ones."""
+    with reserved_port() as port, server(tmp_path, "--metrics-port", port) as running:
+        scrape(port)
+        idle = [socket.create_connection(("127.0.0.1", port)) for _ in range(100)]
+        idle[0].sendall(b"GET /metrics HTTP/1.1\r\n")
+        assert [running.ask(READING) for _ in range(20)] == [ANSWER] * 20
+        for connection in idle:
+            connection.close()
+        assert scrape(port)["frota_sensors_readings_received_total"] == 20
