@@ -104,6 +104,7 @@ class Server:
 
     system = "sensors"
     port = 0  # any free one; started again, it listens where it did before
+    metrics_port = 0  # none
 
     def __init__(self, folder: Path, *flags: object, **options: Any) -> None:
         self.state = folder / "state"
@@ -122,6 +123,8 @@ class Server:
             self.port,
             "--state-dir",
             self.state,
+            "--metrics-port",
+            self.metrics_port,
             *self.flags,
         ]
         with self.log_path.open("wb") as log:
@@ -197,7 +200,7 @@ async def serving(
     folder: Path, end: Callable[[int], None] = lambda _: None, **settings: Any
 ) -> AsyncIterator[tuple[SensorServer, int]]:
     """Run a server inside this process for the time of a block; give it and its port."""
-    config = ServerSettings(port=0, state_dir=folder, **settings)
+    config = ServerSettings(port=0, state_dir=folder, **{"metrics_port": 0, **settings})
     one = SensorServer(config, lambda: config, end)
     port = int((await one.start()).rpartition(":")[2])
     try:

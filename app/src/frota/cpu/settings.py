@@ -102,6 +102,8 @@ class ServerSettings:
         0, "samples logged one by one, as the legacy server does", low=0, high=1000, live=True
     )
     log_level: str = setting("INFO", "least severe level that is logged", choices=LEVELS, live=True)
+    metrics_host: str = setting("127.0.0.1", "address of GET /metrics and /healthz", parse=parse_host)
+    metrics_port: int = setting(9405, "port of GET /metrics and /healthz, 0 for none", low=0, high=65535)
 
     @property
     def directory(self) -> Path:
@@ -130,6 +132,8 @@ class AgentSettings:
         former="keep_samples",
     )
     log_level: str = setting("INFO", "least severe level that is logged", choices=LEVELS, live=True)
+    metrics_host: str = setting("127.0.0.1", "address of GET /metrics and /healthz", parse=parse_host)
+    metrics_port: int = setting(0, "port of GET /metrics and /healthz, 0 for none", low=0, high=65535)
 
     @property
     def directory(self) -> Path:

@@ -129,6 +129,8 @@ class ProducerSettings(BrokerConfig, StorageConfig):
         50, "images logged per second, 0 for none; others are counted", low=0, high=10**6, live=True
     )
     log_level: str = setting("INFO", "least severe level logged", choices=LEVELS, live=True)
+    metrics_host: str = setting("127.0.0.1", "address of GET /metrics and /healthz", parse=parse_host)
+    metrics_port: int = setting(9403, "port of GET /metrics and /healthz, 0 for none", low=0, high=65535)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -163,6 +165,8 @@ class WorkerSettings(BrokerConfig, StorageConfig):
         50, "images logged per second, 0 for none; others are counted", low=0, high=10**6, live=True
     )
     log_level: str = setting("INFO", "least severe level logged", choices=LEVELS, live=True)
+    metrics_host: str = setting("127.0.0.1", "address of GET /metrics and /healthz", parse=parse_host)
+    metrics_port: int = setting(9404, "port of GET /metrics and /healthz, 0 for none", low=0, high=65535)
 
     @property
     def directory(self) -> Path:

@@ -71,6 +71,8 @@ class ServerSettings:
         50, "rate limit of logged requests, 0 for none; suppressed ones are counted", low=0, high=10**6, live=True
     )
     log_level: str = setting("INFO", "least severe level logged", choices=LEVELS, live=True)
+    metrics_host: str = setting("127.0.0.1", "address of GET /metrics and /healthz", parse=addresses.parse_host)
+    metrics_port: int = setting(9402, "port of GET /metrics and /healthz, 0 for none", low=0, high=65535)
 
     def __post_init__(self) -> None:
         ports = [port for port in (self.port, self.watch_port, self.clear_port) if port]

@@ -25,8 +25,17 @@ KINDS: dict[str, dict[str, Any]] = {
         "low": 20.0,
         "high": 30.0,
         "interval": 2.0,
+        "metrics_port": 9407,
     },
-    "humidity": {"sensor": "Sensor2", "label": "Umidade", "unit": "%", "low": 40.0, "high": 70.0, "interval": 3.0},
+    "humidity": {
+        "sensor": "Sensor2",
+        "label": "Umidade",
+        "unit": "%",
+        "low": 40.0,
+        "high": 70.0,
+        "interval": 3.0,
+        "metrics_port": 9408,
+    },
 }
 
 
@@ -125,6 +134,8 @@ class ServerSettings:
     log_readings_per_second: int = setting(
         50, "readings logged one by one, 0 for none; the others are counted", low=0, high=10**6, live=True
     )
+    metrics_host: str = setting("127.0.0.1", "address of GET /metrics and /healthz", parse=parse_host)
+    metrics_port: int = setting(9401, "port of GET /metrics and /healthz, 0 for none", low=0, high=65535)
 
     def __post_init__(self) -> None:
         try:
@@ -170,6 +181,8 @@ class ClientSettings:
         30.0, "longest pause between attempts to connect", unit="seconds", low=0.01, high=3600, former="retry_most"
     )
     log_level: str = setting("INFO", "least severe level logged", choices=LEVELS)
+    metrics_host: str = setting("127.0.0.1", "address of GET /metrics and /healthz", parse=parse_host)
+    metrics_port: int = setting(0, "port of GET /metrics and /healthz, 0 for none", low=0, high=65535)
 
     def __post_init__(self) -> None:
         for name in ("sensor", "label", "unit"):

@@ -47,6 +47,11 @@ class Uplink:
         return self._delivery.link if self._delivery else None
 
     @property
+    def connected(self) -> bool:
+        """Whether the server has accepted the connection."""
+        return self._connected
+
+    @property
     def deadline(self) -> float:
         """When `step` must be called at the latest."""
         if self._delivery:

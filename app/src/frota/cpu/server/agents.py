@@ -39,6 +39,11 @@ class Agents:
         self._acknowledgements: dict[Connection, tuple[str, int]] = {}  # due after the next commit
         self._keep_crossings()
 
+    @property
+    def connected(self) -> int:
+        """The number of connected agents."""
+        return len(self._connected)
+
     def configure(self, settings: ServerSettings) -> None:
         """Apply settings that may change live."""
         self.settings = settings

@@ -12,12 +12,12 @@ from frota.cpu.framing import Event, Framer, Hello, HttpRequest, Malformed, Pong
 from frota.cpu.server.agents import Agents
 from frota.cpu.server.event_log import EventLog
 from frota.cpu.server.host import Host
-from frota.cpu.server.http import MetricsEndpoint
 from frota.cpu.server.responses import Responses, ResponseTasks
 from frota.cpu.session import Phase, Step, advance
 from frota.cpu.settings import ServerSettings
 from frota.logs import log
 from frota.logs.log import printable
+from frota.net import http
 from frota.net.tcp_server import State, TcpConnection, Watermarks
 
 _VIEWER_IDLE_TIMEOUT_S = 600.0
@@ -32,7 +32,7 @@ class Services:
     agents: Agents
     pending: Watermarks  # of samples that wait for the disk
     responses: Responses
-    endpoint: MetricsEndpoint
+    routes: http.Routes  # for collectors of metrics
     tasks: ResponseTasks
     event_log: EventLog
 
@@ -137,7 +137,7 @@ class MetricsConnection:
     def reject(self, reason: str, **details: object) -> None:
         """Tell a peer that can read it why the connection ends, and end it."""
         if self.framer.dialect == "http":
-            self.tcp.write(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
+            self.tcp.write(http.BAD_REQUEST)
         elif self.framer.dialect != "original":
             self.tcp.write(orjson.dumps({"frota": messages.VERSION, "error": reason, **details}) + b"\n")
         self.tcp.finish()
@@ -180,7 +180,7 @@ class MetricsConnection:
             self._respond(services.responses.respond(event))
             return
         if isinstance(event, HttpRequest):
-            self._respond(services.endpoint.respond(event.data), last=True)
+            self._respond(self._http_response(event.data), last=True)
             return
         self._processed += 1
         if isinstance(event, SampleMessage):
@@ -198,6 +198,15 @@ class MetricsConnection:
             services.event_log.malformed(self, str(event))
             if self._malformed >= _MAX_MALFORMED:
                 raise event
+
+    def _http_response(self, data: bytes) -> AsyncIterator[bytes]:
+        exchange = http.Exchange(self._services.routes)
+        try:
+            if exchange.receive(data):
+                return exchange.respond()
+        except http.BadRequest:
+            pass
+        raise Malformed(messages.INVALID_MESSAGE)
 
     def _respond(self, chunks: AsyncIterator[bytes], *, last: bool = False) -> None:
         """Send a response in a task of its own, one at a time."""

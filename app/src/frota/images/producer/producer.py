@@ -24,12 +24,14 @@ from frota.images.broker.session import Session
 from frota.images.event_log import ProducerEventLog, image_fields
 from frota.images.messages import InvalidMessage, QueuedImage, StatusEvent, dead_letter_reason
 from frota.images.producer.grpc_api import Servicer
+from frota.images.producer.metrics import metrics
 from frota.images.producer.status_store import State, Status, StatusStore
 from frota.images.producer.submission import SubmissionHandler
 from frota.images.s3.bucket import S3Client
 from frota.images.settings import ProducerSettings
 from frota.logs import log
 from frota.net.addresses import is_loopback
+from frota.net.http import MonitoringServer
 from frota.storage import state_folder
 
 _GRACE_S = 3.0  # for requests in flight when the producer stops
@@ -78,6 +80,9 @@ class Producer:
         self._rpc = Servicer(self._submissions, self._statuses, objects.url, self._event_log)
         self._saving: set[asyncio.Task[None]] = set()
         addresses = await self._listen(config)
+        own = metrics(self._rpc, self._publisher, self._events, self._statuses)
+        self._monitoring = MonitoringServer(own, self.healthy)
+        await self._monitoring.start(config.metrics_host, config.metrics_port)
         self._tasks.start(self._publisher.run(), self._events.run(), self._sweep())
         self._listening = f"listening on {', '.join(addresses)}"
         for address in addresses:
@@ -87,6 +92,7 @@ class Producer:
     async def stop(self) -> None:
         """Stop accepting, answer the requests in flight, close."""
         await self._health.enter_graceful_shutdown()
+        await self._monitoring.stop()
         self._rpc.stop()
         await self._server.stop(_GRACE_S)
         for task in self._saving:

@@ -106,6 +106,16 @@ class StatusStore:
         with self._as_oserror():
             return _read(self._reader, image)
 
+    @property
+    def pending(self) -> int:
+        """The number of changes that wait for the disk."""
+        return len(self._pending)
+
+    @property
+    def watched(self) -> int:
+        """The number of images with subscribers."""
+        return len(self._watchers)
+
     def watch(self, ids: Iterable[str]) -> "asyncio.Queue[Status]":
         """Subscribe to images: return a queue that gets every change until `unwatch`."""
         changes: asyncio.Queue[Status] = asyncio.Queue()

@@ -44,11 +44,13 @@ class Delivery:
     ) -> None:
         self._config, self._spool, self._changed, self._delivered = config, spool, spool_changed, delivered
         self._grace_s = grace_s
+        self.connected = False
 
     async def run(self) -> None:
         """Connect and deliver until the connection ends. Raises OSError (of which Rejected is one) or TimeoutError."""
         async with asyncio.timeout(self._config.response_timeout):
             self._reader, self._writer = await asyncio.open_connection(self._config.host, self._config.port)
+        self.connected = True
         try:
             log.record(
                 "INFO", "connected", "Conectado ao servidor.", PEER=endpoint(self._config.host, self._config.port)
@@ -58,6 +60,7 @@ class Delivery:
             else:
                 await self._deliver_legacy()
         finally:
+            self.connected = False
             self._writer.close()
             with suppress(OSError):
                 await self._writer.wait_closed()
