@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frota.cpu.framing import Framer, Hello, Malformed, SampleMessage
+from frota.core.errors import MalformedMessage
+from frota.cpu.framing import Framer, Hello, SampleMessage
 from frota.cpu.messages import MAX_MESSAGE_BYTES, hello
 from support.metrics import RUN, SAMPLE, TEXT
 
@@ -24,7 +25,7 @@ def fed(data: bytes, cuts: list[int]) -> list[object]:
         for cut in [*sorted(cuts), len(data)]:
             found += framer.feed(data[start:cut])
             start = cut
-    except Malformed as bad:
+    except MalformedMessage as bad:
         found.append(str(bad))
     return found
 
@@ -48,7 +49,7 @@ def test_legacy_texts_in_any_packets(cuts: list[int]) -> None:
 
 @given(st.binary(max_size=400), st.sampled_from([b"", b"{", b"CPU -> ", b"GET ", NATIVE, TEXT]))
 def test_any_bytes_are_events_or_malformed(data: bytes, before: bytes) -> None:
-    """Any input gives events or Malformed, never another error."""
+    """Any input gives events or MalformedMessage, never another error."""
     fed(before + data, [])
 
 
@@ -72,7 +73,7 @@ def test_oversized_line_is_malformed() -> None:
 def test_legacy_percentages_are_0_to_100(core: str, mean: str) -> None:
     """A legacy percentage is a number from 0 to 100, or the message is malformed."""
     for found in fed(f"CPU -> Núcleos: [1.0, {core}] | Média: {mean}%".encode(), []):
-        assert isinstance(found, Malformed) or (
+        assert isinstance(found, MalformedMessage) or (
             isinstance(found, SampleMessage) and all(0 <= one <= 100 for one in (*found.sample.cpu, found.sample.mean))
         )
 
@@ -151,7 +152,7 @@ def test_native_sample_error_names_the_cause(change: dict[str, object], reason: 
     """An invalid native sample is rejected with its cause."""
     framer = Framer()
     line = json.dumps(json.loads(SAMPLE.native(7, 0.0)) | change).encode() + b"\n"
-    with pytest.raises(Malformed) as refused:
+    with pytest.raises(MalformedMessage) as refused:
         list(framer.feed(line))
     assert reason in str(refused.value)
     assert refused.value.number == 7

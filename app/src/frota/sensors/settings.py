@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from frota.core.errors import MalformedMessage
 from frota.core.settings import setting
 from frota.logs.log import LEVELS
 from frota.net.addresses import parse_host
@@ -199,5 +200,5 @@ class ClientSettings:
 def _why_no_reading(example: messages.Reading) -> str:
     try:
         return "" if parser.parse(str(example)) == example else " of these"
-    except parser.Malformed as malformed:
+    except MalformedMessage as malformed:
         return f" ({malformed})"

@@ -4,8 +4,9 @@ from collections import defaultdict
 from heapq import heappop, heappush
 from typing import Protocol
 
+from frota.core.errors import MalformedMessage
 from frota.cpu import messages
-from frota.cpu.framing import Hello, Malformed, SampleMessage
+from frota.cpu.framing import Hello, SampleMessage
 from frota.cpu.server import name_conflicts
 from frota.cpu.server.event_log import EventLog
 from frota.cpu.server.host import Host
@@ -50,9 +51,9 @@ class Agents:
         self._keep_crossings()
 
     def greet(self, connection: Connection, hello: Hello) -> None:
-        """Identify a native agent, unless another agent has its host's name. Raises Malformed."""
+        """Identify a native agent, unless another agent has its host's name. Raises MalformedMessage."""
         if connection.host and connection.host.row.name != hello.host:
-            raise Malformed(messages.INVALID_HELLO)
+            raise MalformedMessage(messages.INVALID_HELLO)
         self._check_host_limit(hello.host)
         connection.instance = hello.instance
         known = self._hosts.get(hello.host)
@@ -63,7 +64,7 @@ class Agents:
         self._acknowledgements[connection] = ("last", host.row.last)
 
     def identify_legacy(self, connection: Connection) -> None:
-        """Identify a legacy agent by its address, numbered if there are several of it. Raises Malformed."""
+        """Identify a legacy agent by its address, numbered if there are several of it. Raises MalformedMessage."""
         address = connection.address[0]
         while True:
             number = self._legacy_names.take(address)
@@ -76,7 +77,7 @@ class Agents:
         self._attach(connection, self._hosts.get_or_create(name, "original", self.settings.default_interval))
 
     def receive(self, connection: Connection, reading: SampleMessage) -> None:
-        """Take a sample in; it is acknowledged when it is on disk. Raises Malformed."""
+        """Take a sample in; it is acknowledged when it is on disk. Raises MalformedMessage."""
         host = connection.host
         if host is None or host.connection is not connection:
             return
@@ -163,7 +164,7 @@ class Agents:
 
     def _check_host_limit(self, name: str) -> None:
         if self._hosts.get(name) is None and len(self._hosts) >= self.settings.max_hosts:
-            raise Malformed(messages.SERVER_FULL)
+            raise MalformedMessage(messages.SERVER_FULL)
 
 
 class LegacyNames:
@@ -200,6 +201,6 @@ class _Numbers:
 def _check_number(host: Host, reading: SampleMessage) -> None:
     limit = host.row.last + _MAX_SEQUENCE_JUMP
     if reading.number > limit:
-        bad = Malformed(messages.INVALID_SAMPLE.format(f"n é {reading.number}, esperava no máximo {limit}"))
+        bad = MalformedMessage(messages.INVALID_SAMPLE.format(f"n é {reading.number}, esperava no máximo {limit}"))
         bad.number = reading.number
         raise bad

@@ -70,7 +70,10 @@ class StatusStream:
             self._restart.set()
 
     async def run(self) -> None:
-        """Follow all images to their end. Raises LegacyServerError, ServerUnavailable, WrongServer, RequestRejected."""
+        """Follow all images to their end.
+
+        Raises UnsupportedByServer, ServerUnavailable, WrongServer, RequestRejected.
+        """
         retries = RetryPolicy(self._client.access.timeout)
         while self._open or not self._complete:
             self._restart.clear()

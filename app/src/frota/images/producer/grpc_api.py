@@ -9,10 +9,11 @@ from typing import Any, NoReturn
 import grpc
 import grpc.aio
 
+from frota.core.errors import MalformedMessage
 from frota.core.trace import trace_of
 from frota.images import messages
 from frota.images.event_log import ProducerEventLog, image_fields
-from frota.images.messages import InvalidMessage, QueuedImage
+from frota.images.messages import QueuedImage
 from frota.images.producer.memory_limiter import MemoryLimiter, Reservation
 from frota.images.producer.status_store import FINAL, State, Status, StatusStore
 from frota.images.producer.submission import (
@@ -245,7 +246,7 @@ async def _ids(request: native.StatusRequest, context: Context) -> list[str]:
         await _abort(context, grpc.StatusCode.INVALID_ARGUMENT, messages.TOO_MANY_IDS)
     try:
         return [messages.check_id(image) for image in request.ids]
-    except InvalidMessage as error:
+    except MalformedMessage as error:
         await _abort(context, grpc.StatusCode.INVALID_ARGUMENT, str(error))
 
 

@@ -13,7 +13,7 @@ from grpc_health.v1 import health, health_pb2_grpc
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 
 from frota.core import commands, systemd
-from frota.core.errors import StateError
+from frota.core.errors import MalformedMessage, StateError
 from frota.core.settings import SettingsError
 from frota.core.tasks import EssentialTasks
 from frota.images import messages, settings
@@ -22,7 +22,7 @@ from frota.images.broker.consumer import Consumer, Delivery
 from frota.images.broker.publisher import Publisher
 from frota.images.broker.session import Session
 from frota.images.event_log import ProducerEventLog, image_fields
-from frota.images.messages import InvalidMessage, QueuedImage, StatusEvent, dead_letter_reason
+from frota.images.messages import QueuedImage, StatusEvent, dead_letter_reason
 from frota.images.producer.grpc_api import Servicer
 from frota.images.producer.metrics import metrics
 from frota.images.producer.status_store import State, Status, StatusStore
@@ -167,7 +167,7 @@ class Producer:
             status = (
                 _status_of_dead_letter(delivery) if delivery.exchange == messages.DEAD else _status_of_event(delivery)
             )
-        except InvalidMessage as error:
+        except MalformedMessage as error:
             log.record("WARNING", "event_malformed", f"a malformed status event is dropped: {error}")
             delivery.ack()
             return

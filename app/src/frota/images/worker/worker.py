@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from frota.core import commands
+from frota.core.errors import MalformedMessage
 from frota.core.tasks import EssentialTasks, essential
 from frota.images import settings
 from frota.images.broker import topology
@@ -20,15 +21,7 @@ from frota.images.broker.session import Session
 from frota.images.converter.pool import ConverterPool
 from frota.images.event_log import WorkerEventLog, image_fields
 from frota.images.formats import BadImage, GreyImage
-from frota.images.messages import (
-    QUEUE,
-    DeadLetterReason,
-    InvalidMessage,
-    QueuedImage,
-    extension,
-    result_keys,
-    result_metadata,
-)
+from frota.images.messages import QUEUE, DeadLetterReason, QueuedImage, extension, result_keys, result_metadata
 from frota.images.s3.bucket import ObjectMissing, S3Client, StorageError
 from frota.images.settings import WorkerSettings
 from frota.images.worker.metrics import in_flight, metrics
@@ -175,7 +168,7 @@ class Worker:
         began = time.perf_counter()
         try:
             image = QueuedImage.read(delivery.properties.message_id, delivery.properties.headers)
-        except InvalidMessage as error:
+        except MalformedMessage as error:
             self._event_log.dead_letters.count("foreign")
             log.record("WARNING", "message_foreign", f"a foreign message is dead-lettered: {error}")
             await self._status_publisher.dead_letter(delivery, DeadLetterReason("foreign", str(error)))

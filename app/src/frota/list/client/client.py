@@ -17,7 +17,7 @@ from typing import Any, Self
 import zmq
 
 from frota.core.backoff import Backoff
-from frota.core.errors import ServerUnavailable, WrongServer
+from frota.core.errors import ServerUnavailable, UnsupportedByServer, WrongServer
 from frota.core.settings import SettingsError
 from frota.core.trace import from_environment, traceparent
 from frota.list.client import legacy
@@ -108,7 +108,7 @@ class Client:
     def ask(self, op: str, **fields: Any) -> Response:
         """Send a request until there is a response, and return it; a rejection is a response too (`ok` is False).
 
-        Raises ServerUnavailable, HostNotFound, OutcomeUnknown, WrongServer, legacy.Unsupported, SettingsError (keys).
+        Raises ServerUnavailable, HostNotFound, OutcomeUnknown, WrongServer, UnsupportedByServer, SettingsError (keys).
         """
         self._number += 1
         request = {"op": op, "list": self.access.list, "id": f"{self._name}:{self._number}"}
@@ -163,8 +163,8 @@ class Client:
             raw = connection.exchange(command.encode(), remaining if legacy.is_change(request) else timeout)
             if raw is not None:
                 return Response(legacy.parse_response(request, raw.decode(errors="replace")))
-        except legacy.Unsupported as error:
-            raise legacy.Unsupported(f"the server at {self.access.address} is a legacy server: {error}") from None
+        except UnsupportedByServer as error:
+            raise UnsupportedByServer(f"the server at {self.access.address} is a legacy server: {error}") from None
         self._abandon(connection)
         if legacy.is_change(request):
             raise OutcomeUnknown(

@@ -12,10 +12,10 @@ from typing import Any
 
 import orjson
 
-from frota.core.errors import StateError
+from frota.core.errors import RequestRejected, StateError
 from frota.list.changes import ExecutedRequest, execute
 from frota.list.lists import UNLIMITED, Lists
-from frota.list.messages import CHANGES, Request, RequestRejected
+from frota.list.messages import CHANGES, Request
 from frota.list.response_cache import ResponseCache
 from frota.list.server import snapshot
 from frota.list.server.snapshot import StateCopy

@@ -10,10 +10,11 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
+from frota.core.errors import RequestRejected
 from frota.list import messages, queries, sorting
 from frota.list.changes import ExecutedRequest, cache_response, encode_response, execute, roll_back
 from frota.list.lists import THRESHOLDS, Change, Limits, List, Lists, Thresholds
-from frota.list.messages import CHANGES, Request, RequestRejected
+from frota.list.messages import CHANGES, Request
 from frota.list.response_cache import ResponseCache
 from frota.list.server.change_log import ChangeLog, NoChangeLog, encode_change, replay_cost
 from frota.net.exposition import CounterBy
