@@ -56,6 +56,8 @@ class Outbox:
         """
         self._open()
         lines = {number: _line("+", number, payload) for number, payload in records}
+        if not lines:
+            return 0
         dropped = max(0, len(self) + len(lines) - self.max_records)
         drop = [_line("-", [*self._numbers[:dropped], *lines][dropped - 1])] if dropped else []
         begin = self._append([*lines.values(), *drop], sync=True)
