@@ -221,7 +221,8 @@ class Outbox:
             self._compact()
 
     def _compact(self) -> None:
-        self.replace(self.after(0, len(self)), self.last, self.facts)
+        records = ((number, self._payload(at)) for at, number in enumerate(self._numbers))  # one in memory at a time
+        self.replace(records, self.last, self.facts)
 
 
 def _line(kind: str, number: int, payload: bytes = b"") -> bytes:
