@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from frota.images.access import ClientSettings
 from frota.images.client import diagnosis
+from frota.images.client_settings import ClientSettings
 from support import PATIENCE, reserved_port
 from support.fake_producer import fake
 from support.images import Certificate, Ran, certificate, credentials, pictures, send
