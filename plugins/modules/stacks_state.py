@@ -22,5 +22,10 @@ EXAMPLES = """
 
 RETURN = """
 outputs: {type: dict, returned: success, description: "Stack -> outputs, name to value."}
+instances:
+  type: list
+  elements: dict
+  returned: success
+  description: Instances that are not terminated, with id, state, address and tags as in amazon.aws.ec2_instance_info.
 found: {type: str, returned: success, description: "All resources as text, to compare between runs."}
 """
