@@ -31,9 +31,13 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible carries no type
     """Query in Ansible's own process, which has boto3 loaded: starting a module takes longer than the requests."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Return outputs, instances, and all resources as text; all empty if the embedded AWS is unreachable."""
+        """Return outputs, instances, and all resources as text; all empty if AWS may be absent and is."""
         result: dict[str, Any] = super().run(tmp, task_vars)
-        options = {"aws": {"type": "dict", "required": True}, "fleet": {"type": "str", "required": True}}
+        options = {
+            "aws": {"type": "dict", "required": True},
+            "fleet": {"type": "str", "required": True},
+            "may_be_absent": {"type": "bool", "default": False},
+        }
         _, arguments = self.validate_argument_spec(argument_spec=options)
         account = Account(arguments["aws"], arguments["fleet"])
         try:
@@ -41,7 +45,7 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible carries no type
             instances = list(account.instances())
             found = [*stacks, *account.keys(), *account.groups(), *instances]
         except (ConnectTimeoutError, EndpointConnectionError) as error:
-            if "endpoint_url" not in arguments["aws"]:
+            if not arguments["may_be_absent"] or "endpoint_url" not in arguments["aws"]:
                 raise AnsibleActionFail(f"AWS is unreachable: {error}") from error
             return {**result, "found": "", "outputs": {}, "instances": []}
         except (BotoCoreError, ClientError) as error:
