@@ -91,7 +91,7 @@ def test_without_a_certificate_of_the_fleet_nobody_is_let_in_and_with_one_everyb
                 "/frota.images.Images/GetStatus", native.StatusRequest.SerializeToString, native.StatusReply.FromString
             )
             try:
-                answers.append(call(native.StatusRequest(ids=[uuid4().hex]), timeout=10).statuses[0].state)
+                answers.append(call(native.StatusRequest(ids=[uuid4().hex]), timeout=PATIENCE).statuses[0].state)
             except grpc.RpcError as error:
                 answers.append(error.code())
     assert answers == [native.UNKNOWN, *[grpc.StatusCode.UNAVAILABLE] * 3]
@@ -160,7 +160,7 @@ def test_a_clear_port_is_there_for_the_originals_clients_beside_the_port_with_ce
         call = channel.unary_unary(
             "/frota.images.Images/GetStatus", native.StatusRequest.SerializeToString, native.StatusReply.FromString
         )
-        assert call(native.StatusRequest(ids=[uuid4().hex]), timeout=10).statuses[0].state == native.UNKNOWN
+        assert call(native.StatusRequest(ids=[uuid4().hex]), timeout=PATIENCE).statuses[0].state == native.UNKNOWN
 
 
 def test_a_message_beyond_all_limits_is_refused_and_the_next_is_served(pipeline: Pipeline) -> None:

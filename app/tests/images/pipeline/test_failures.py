@@ -13,6 +13,7 @@ import pytest
 from frota.images.client.client import MAX_MESSAGE_BYTES
 from frota.images.messages import DEAD, QUEUE, QueuedImage, dead_letter_reason
 from frota.images.proto import images_pb2 as native
+from support import PATIENCE
 from support.pipeline import S3, Broker, Pipeline, Producer, digest, picture, until
 
 UPLOADED = (5, 25)  # of forty images, which take the way of those that are too large for the queue
@@ -152,7 +153,7 @@ def test_an_image_that_no_worker_brings_to_its_end_is_dead_after_five_deliveries
     image = pipeline.send("deadly.jpg", picture())
     for _ in range(6):
         channel = pipeline.broker.channel()
-        method, properties, _body = next(channel.consume(QUEUE, inactivity_timeout=10))
+        method, properties, _body = next(channel.consume(QUEUE, inactivity_timeout=PATIENCE))
         assert method is not None
         assert properties.message_id == image
         channel.connection.close()
@@ -236,7 +237,7 @@ def test_a_client_that_never_finishes_its_message_keeps_nobody_from_sending(pipe
     producer = pipeline.serve("--memory-limit-bytes", 32 * 2**20, "--publish-timeout", 2)
     idle = [half_a_message(producer.port) for _ in range(6)]
     try:
-        assert pipeline.send("a.jpg", picture(), timeout=15)
+        assert pipeline.send("a.jpg", picture())
     finally:
         for one in idle:
             one.close()
