@@ -18,6 +18,8 @@ assert _SPEC.loader is not None
 systems = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(systems)
 
+_one_process = pytest.mark.xdist_group("systems")  # for all that use what Ansible starts for
+
 _MEMBERS = {"sensors": ["a", "b"], "images": ["b", "c"], "certificates": ["localhost"]}
 _NEEDS = {"images": ["certificates"]}
 _ALIKE: dict[str, dict[str, list[str]]] = {
@@ -110,6 +112,7 @@ def looks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     return found
 
 
+@_one_process
 def test_a_value_that_a_host_takes_from_another_is_part_of_what_describes_its_systems(
     looks: list[dict[str, Any]],
 ) -> None:
@@ -117,6 +120,7 @@ def test_a_value_that_a_host_takes_from_another_is_part_of_what_describes_its_sy
     assert before != after
 
 
+@_one_process
 def test_what_a_run_itself_found_out_is_no_part_of_what_describes_a_system(looks: list[dict[str, Any]]) -> None:
     # Or the run that makes the stacks, which had none to begin with, would record what no later one finds.
     before, after = (look["localhost"]["two"]["inputs"] for look in looks)

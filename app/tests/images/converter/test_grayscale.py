@@ -328,17 +328,11 @@ def test_broken_lzw_is_rejected() -> None:
     assert refusal(bytes(data)).code in ("truncated", "damaged")
 
 
-@pytest.mark.parametrize(
-    "chunk",
-    [
-        (b"zTXt", b"Comment\0\0" + zlib.compress(bytes(100_000_000))),
-        (b"iCCP", b"profile\0\0" + zlib.compress(bytes(100_000_000))),
-    ],
-    ids=["text", "profile"],
-)
-def test_metadata_bomb_is_rejected(chunk: tuple[bytes, bytes]) -> None:
-    """A compressed bomb in metadata is rejected without decompression."""
-    assert refusal(png(9, 9, chunk)).code == "damaged"
+def test_metadata_bomb_is_rejected() -> None:
+    """A compressed bomb in metadata, as text or as a profile, is rejected without decompression."""
+    bomb = zlib.compress(bytes(100_000_000))
+    assert refusal(png(9, 9, (b"zTXt", b"Comment\0\0" + bomb))).code == "damaged"
+    assert refusal(png(9, 9, (b"iCCP", b"profile\0\0" + bomb))).code == "damaged"
 
 
 def test_pixel_bomb_is_rejected() -> None:
