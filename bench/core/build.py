@@ -8,7 +8,8 @@ from pathlib import Path
 from bench.core.errors import CannotRunError
 
 BUILD = Path(__file__).parents[1] / "build"
-FLAGS = ("-std=gnu11", "-O2", "-Wall", "-Wextra")
+INCLUDES = Path(__file__).parent
+FLAGS = ("-std=gnu11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-I", str(INCLUDES))
 
 
 def compile_c(source: Path) -> Path:

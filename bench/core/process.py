@@ -6,6 +6,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -50,6 +51,19 @@ def tail(log: Path, lines: int = 12) -> str:
         text = output.read().decode(errors="replace")
         shown = text.splitlines()[-lines:] or ["(none)"]
     return "\n".join("    " + "".join(c if c.isprintable() else "?" for c in line) for line in shown)
+
+
+@contextmanager
+def fresh_state(folder: Path) -> Iterator[tuple[Path, Path]]:
+    """Give an empty state folder, and a file for a server's output, whose end is added to an InvalidRunError."""
+    with tempfile.TemporaryDirectory(dir=folder) as run:
+        state, log = Path(run) / "state", Path(run) / "output"
+        state.mkdir()
+        log.touch()
+        try:
+            yield state, log
+        except InvalidRunError as error:
+            raise InvalidRunError(f"{error}\n  the end of the server's output:\n{tail(log)}") from error
 
 
 @contextmanager

@@ -12,12 +12,11 @@ from uuid import uuid4
 
 from bench.core.compare import Claim, Column, Figures, Scenario
 from bench.core.errors import InvalidRunError
-from bench.core.load import run_pinned
+from bench.core.load import MEBIBYTE, run_pinned
 from bench.core.machine import cpus
 from bench.core.options import Options
-from bench.core.process import allow_open_files, free_port, on_cpus, running
+from bench.core.process import allow_open_files, free_port, fresh_state, on_cpus, running
 from bench.cpu.agents import SAMPLE
-from bench.list.measure import MEBIBYTE, fresh
 from frota.cpu.messages import hello
 
 HERE = Path(__file__).parent
@@ -59,7 +58,7 @@ def measure(
     options: Options, count: int, dialect: str, command: Callable[[Options, int, Path], Sequence[str]]
 ) -> Figures:
     """Return what so many agents cost, the server on the first CPU. Raises InvalidRunError."""
-    with fresh(options.folder) as (state, log):
+    with fresh_state(options.folder) as (state, log):
         port = free_port()
         with running(on_cpus(command(options, port, state), cpus()[:1]), port, log) as server:
             seconds = max(4 * options.seconds, 2)
@@ -71,7 +70,7 @@ def measure(
 
 def measure_day(options: Options) -> Figures:
     """Return how long it takes until a viewer has a day of one host, as a median. Raises InvalidRunError."""
-    with fresh(options.folder) as (state, log):
+    with fresh_state(options.folder) as (state, log):
         port = free_port()
         command = [*_frota(options, port, state), "--samples-per-second", "10000"]
         with running(on_cpus(command, cpus()[:1]), port, log), _connected(port) as agent:

@@ -4,18 +4,16 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from bench.core.build import compile_c
 from bench.core.compare import Claim, Column, Figures, Scenario
 from bench.core.errors import InvalidRunError
-from bench.core.load import account_of
+from bench.core.load import Generator, Stats, figures_of, run_generator
 from bench.core.machine import cpus
 from bench.core.options import Options
-from bench.core.process import free_port, on_cpus, peak_memory, running
+from bench.core.process import free_port, fresh_state, on_cpus, peak_memory, running
 from bench.images.broker import EVENTS_QUEUE, Broker
 from bench.images.photos import jpeg
-from bench.list.measure import MEBIBYTE, fresh
 from frota.images.messages import DEAD, QUEUE
 
 HERE = Path(__file__).parent
@@ -23,7 +21,6 @@ WIDTH, HEIGHT, QUALITY = 1152, 864, 84  # about 200 KB
 WINDOW = 64  # messages that wait for their confirm
 CLIENTS = WINDOW  # connections with one image each, as an original client has
 MOST = 20_000  # images measured at most: 4 GB
-FIGURES = ("count", "seconds", "rate", "p50_ms", "p99_ms", "load_busy")
 
 NATIVE, ORIGINAL = "frota (native)", "frota (original's)"
 EDGE, PUBLISHER = "gRPC and publish, bare", "our publisher alone"
@@ -53,16 +50,16 @@ def scenario(options: Options, broker: Broker) -> Scenario:
     """Return the scenario, its image ready on disk. Raises CannotRunError where there is no compiler."""
     image = options.folder / "published.jpg"
     image.write_bytes(jpeg(WIDTH, HEIGHT, QUALITY))
-    generator = compile_c(HERE / "load.c")
-    served = partial(measure_served, options, broker, (generator, image))
+    generator = Generator(compile_c(HERE / "load.c"), CLIENTS, options.seconds, MOST, [image])
+    served = partial(measure_served, options, broker, generator)
     alone = partial(measure_alone, options, broker, image)
     sides: dict[str, Callable[[], Figures]] = {
         NATIVE: partial(served, producer, "native"),
-        ORIGINAL: partial(served, producer, "original"),
+        ORIGINAL: partial(served, producer, "legacy"),
         EDGE: partial(served, edge, "native"),
         PUBLISHER: partial(alone, "publisher", WINDOW),
-        PIKA: partial(alone, "peer", WINDOW),
-        ONE_BY_ONE: partial(alone, "peer", 1),
+        PIKA: partial(alone, "pika_publisher", WINDOW),
+        ONE_BY_ONE: partial(alone, "pika_publisher", 1),
     }
     return Scenario(f"publish {image.stat().st_size / 1000:.0f} KB", sides, COLUMNS, CLAIMS)
 
@@ -78,19 +75,15 @@ def edge(_options: Options, broker: Broker, port: int, _state: Path) -> Sequence
     return [sys.executable, "-m", "bench.images.edge", str(port), str(broker.port)]
 
 
-def measure_served(
-    options: Options, broker: Broker, load: Sequence[str | Path], command: Command, dialect: str
-) -> Figures:
+def measure_served(options: Options, broker: Broker, generator: Generator, command: Command, protocol: str) -> Figures:
     """Return the figures of a server that takes images in. Raises InvalidRunError."""
-    generator, image = map(str, load)
     broker.fresh(cpus())
-    with fresh(options.folder) as (state, log):
+    with fresh_state(options.folder) as (state, log):
         port = free_port()
         with running(on_cpus(command(options, broker, port, state), cpus()), port, log) as server:
-            numbers = (port, CLIENTS, options.seconds, MOST)
-            account = account_of([generator, *map(str, numbers), dialect, image], options.seconds)
+            stats = generator.run(port, protocol)
             peak = peak_memory(server)
-    return figures(broker, account, peak)
+    return stored_figures(broker, stats, peak)
 
 
 def measure_alone(options: Options, broker: Broker, image: Path, module: str, window: int) -> Figures:
@@ -98,14 +91,14 @@ def measure_alone(options: Options, broker: Broker, image: Path, module: str, wi
     broker.fresh(cpus())
     numbers = (broker.port, options.seconds, window, MOST)
     command = [sys.executable, "-m", f"bench.images.{module}", *map(str, numbers), str(image)]
-    account = account_of(command, options.seconds, cpus())
-    return figures(broker, account, account["peak"])
+    stats = run_generator(command, options.seconds, cpus())
+    return stored_figures(broker, stats, stats["peak"])
 
 
-def figures(broker: Broker, account: dict[str, Any], peak: int) -> Figures:
-    """Return the figures of an account, once the queue holds every confirmed image and nothing else."""
+def stored_figures(broker: Broker, stats: Stats, peak: int) -> Figures:
+    """Return the figures of a run. Raises InvalidRunError unless the queue holds exactly the confirmed images."""
     try:
-        broker.require({QUEUE: account["acknowledged"], DEAD: 0, EVENTS_QUEUE: 0})
+        broker.require({QUEUE: sum(stats["acknowledged"]), DEAD: 0, EVENTS_QUEUE: 0})
     except InvalidRunError as error:
         raise InvalidRunError(f"not what was confirmed: {error}") from error
-    return {**{name: account[name] for name in FIGURES}, "peak_mib": peak / MEBIBYTE}
+    return figures_of(stats, peak)

@@ -20,13 +20,12 @@ import pika  # type: ignore[import-untyped]
 
 from bench.core.compare import Claim, Column, Figures, Scenario
 from bench.core.errors import InvalidRunError
-from bench.core.load import run_pinned
+from bench.core.load import MEBIBYTE, run_pinned
 from bench.core.machine import cpus
 from bench.core.options import Options
-from bench.core.process import cpu_seconds, free_port, on_cpus, peak_memory, require_alive, running
+from bench.core.process import cpu_seconds, free_port, fresh_state, on_cpus, peak_memory, require_alive, running
 from bench.images.broker import EVENTS_QUEUE, Broker
 from bench.images.photos import jpeg
-from bench.list.measure import MEBIBYTE, fresh
 from frota.images.converter import grayscale
 from frota.images.messages import DEAD, QUEUE, QueuedImage, result_keys
 
@@ -137,7 +136,7 @@ def measure_worker(options: Options, broker: Broker, plan: Plan, command: Comman
     """Return a worker's figures. Raises InvalidRunError unless each image is in the sink once, and right."""
     broker.fresh(plan.others)
     wanted = fill(broker, plan)
-    with fresh(options.folder) as (state, log):
+    with fresh_state(options.folder) as (state, log):
         port = free_port()
         sink = on_cpus([sys.executable, str(HERE / "sink.py"), str(port)], plan.others)
         work = on_cpus(["env", *CREDENTIALS, *command(broker.port, port, plan.converters, state)], plan.cpus)

@@ -8,10 +8,9 @@ from pathlib import Path
 from bench.core.errors import InvalidRunError
 from bench.core.machine import cpus
 from bench.core.options import Options
-from bench.core.process import free_port, on_cpus, running
+from bench.core.process import free_port, fresh_state, on_cpus, running
 from bench.list.client import Client, connected, fill
 from bench.list.elements import strings
-from bench.list.measure import fresh
 from bench.list.sides import serve
 
 NO_SNAPSHOT = ("--snapshot-bytes", str(2**30))
@@ -33,14 +32,14 @@ def holding(options: Options, name: str, count: int) -> Iterator[tuple[Path, Pat
     source = options.folder / f"{name}-{count}"
     if not source.exists():
         make(options, name, count, source)
-    with fresh(options.folder) as (state, log):
+    with fresh_state(options.folder) as (state, log):
         shutil.copytree(source, state, dirs_exist_ok=True)
         yield state, log
 
 
 def make(options: Options, name: str, count: int, target: Path) -> None:
     """Leave the state folder of a server that was killed after `count` appends, without a snapshot."""
-    with fresh(options.folder) as (state, log):
+    with fresh_state(options.folder) as (state, log):
         with serving(options, state, log, *NO_SNAPSHOT) as (port, _):
             fill(port, name, strings(count))
             with connected(port) as client:

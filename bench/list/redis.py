@@ -7,11 +7,10 @@ import socket
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from bench.core.build import BUILD
 from bench.core.errors import CannotRunError, InvalidRunError
-from bench.core.load import run_pinned
+from bench.core.load import Stats, run_pinned
 from bench.core.process import LOOK_AGAIN_SECONDS
 
 KEY = "mylist"  # where redis-benchmark pushes to
@@ -58,10 +57,10 @@ def _server_of_tools() -> str | None:
     return str(link)
 
 
-def benchmark(programs: Programs, port: int, clients: int, seconds: float, most: int) -> dict[str, Any]:
-    """Push for about `seconds`, at most `most` times; return an account as load.c's. Raises InvalidRunError."""
+def benchmark(programs: Programs, port: int, clients: int, seconds: float, limit: int) -> Stats:
+    """Push for about `seconds`, at most `limit` times; return the statistics as load.h does. Raises InvalidRunError."""
     probed = _push(programs, port, clients, PROBED, seconds)
-    count = max(PROBED, min(most, int(float(probed["rps"]) * seconds)))
+    count = max(PROBED, min(limit, int(float(probed["rps"]) * seconds)))
     busy_from, start = _children_seconds(), time.monotonic()
     row = _push(programs, port, clients, count, seconds)
     busy = (_children_seconds() - busy_from) / (time.monotonic() - start)

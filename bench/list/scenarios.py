@@ -6,12 +6,14 @@ from pathlib import Path
 
 from bench.core.build import compile_c
 from bench.core.compare import Claim, Column, Scenario
+from bench.core.load import Generator
 from bench.core.options import Options
 from bench.list import show, sides, waits
 from bench.list.measure import measure
-from bench.list.sides import Load, Originals, Side
+from bench.list.sides import Originals, Side
 
 HERE = Path(__file__).parent
+MAX_APPENDS = 400_000  # of one measurement, so that reading back a list does not take longer than filling it
 SHOWN = 100_000
 MANY = 1_000_000
 
@@ -89,24 +91,27 @@ def smoke(options: Options) -> Scenario:
 
 def appends(options: Options) -> list[Scenario]:
     """Return the scenarios that count appends: on disk, and in memory."""
-    generator = compile_c(HERE / "load.c")
+    program = compile_c(HERE / "load.c")
 
-    def frota(load: Load | Originals, durable: bool) -> dict[str, Side]:
-        dialects = {NATIVE: "native", ORIGINAL: "original"}
-        return {side: sides.frota(options.frota, load, dialect, durable) for side, dialect in dialects.items()}
+    def frota(load: Generator | Originals, durable: bool) -> dict[str, Side]:
+        protocols = {NATIVE: "native", ORIGINAL: "legacy"}
+        return {side: sides.frota(options.frota, load, protocol, durable) for side, protocol in protocols.items()}
 
     def scenario(title: str, compared: dict[str, Side], claims: Sequence[Claim]) -> Scenario:
         measured = {name: partial(measure, side, options.folder) for name, side in compared.items()}
         return Scenario(title, measured, APPEND_COLUMNS, claims)
 
+    def generator(clients: int) -> Generator:
+        return Generator(program, clients, options.seconds, MAX_APPENDS)
+
     def durable(clients: int) -> dict[str, Side]:
-        load = Load(generator, clients, options.seconds)
+        load = generator(clients)
         return {**frota(load, durable=True), REDIS: sides.redis_side(load)}
 
-    def in_memory(load: Load | Originals) -> dict[str, Side]:
+    def in_memory(load: Generator | Originals) -> dict[str, Side]:
         return {**frota(load, durable=False), ECHO: sides.echo(load)}
 
-    originals, light = Originals(16, options.seconds), Load(generator, 16, options.seconds)
+    originals, light = Originals(16, options.seconds), generator(16)
     return [
         scenario("durable, 1 client", durable(1), DURABLE_CLAIMS),
         scenario("durable, 16 clients", durable(16), DURABLE_CLAIMS),

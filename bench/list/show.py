@@ -8,13 +8,13 @@ from statistics import median
 
 from bench.core.compare import Figures
 from bench.core.errors import InvalidRunError
+from bench.core.load import MEBIBYTE
 from bench.core.machine import on_load_cpus
 from bench.core.options import Options
 from bench.core.process import peak_memory
 from bench.list.client import Client, connected, native
 from bench.list.elements import strings
 from bench.list.filled import holding, read_back, serving
-from bench.list.measure import MEBIBYTE
 from bench.list.sides import DEFAULT_LIST
 
 LEAST_ROUNDS = 5

@@ -4,34 +4,15 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from bench.core.errors import CannotRunError
-from bench.core.load import account_of
+from bench.core.load import Generator, Stats, run_generator
 from bench.core.machine import cpus
 from bench.list import elements, redis
 from bench.list.client import connected
 
-ECHO, CLIENTS = (Path(__file__).with_name(name) for name in ("echo.py", "clients.py"))
+ECHO = Path(__file__).with_name("echo.py")
 DEFAULT_LIST = "default"
-MOST_APPENDS = 400_000  # measured at most, so that reading back a store does not take longer than filling it
-
-Account = dict[str, Any]
-"""What a load tells of itself (see load.c); "acknowledged" counts each client's appends."""
-
-
-@dataclass(frozen=True)
-class Load:
-    """Appends from `clients`, each of which waits for its answer."""
-
-    program: Path
-    clients: int
-    seconds: float
-
-    def run(self, port: int, dialect: str) -> Account:
-        """Return the load's account. Raises InvalidRunError where the server broke the contract."""
-        numbers = (port, self.clients, self.seconds, MOST_APPENDS)
-        return account_of([str(self.program), *map(str, numbers), dialect], self.seconds)
 
 
 @dataclass(frozen=True)
@@ -41,10 +22,11 @@ class Originals:
     clients: int
     seconds: float
 
-    def run(self, port: int, dialect: str) -> Account:
-        """Return the load's account. Raises InvalidRunError where the server broke the contract."""
-        numbers = (port, self.clients, self.seconds)
-        return account_of([sys.executable, str(CLIENTS), *map(str, numbers), dialect], self.seconds, cpus())
+    def run(self, port: int, protocol: str) -> Stats:
+        """Return the statistics of a run. Raises InvalidRunError if the server violated its contract."""
+        words = (port, self.clients, self.seconds, protocol)
+        command = [sys.executable, "-m", "bench.list.clients", *map(str, words)]
+        return run_generator(command, self.seconds, cpus())
 
 
 @dataclass(frozen=True)
@@ -52,7 +34,7 @@ class Side:
     """`command` takes port and state folder; `complaint` asks a server whether it holds what was acknowledged."""
 
     command: Callable[[int, Path], list[str]]
-    load: Callable[[int], Account]
+    load: Callable[[int], Stats]
     complaint: Callable[[int, Sequence[int]], str | None]
     durable: bool
 
@@ -69,18 +51,18 @@ def serve(program: Path, *flags: str) -> Callable[[int, Path], list[str]]:
     return command
 
 
-def frota(program: Path, load: Load | Originals, dialect: str, durable: bool = True) -> Side:
-    """Return our own server, asked in the `original` or the `native` way."""
+def frota(program: Path, load: Generator | Originals, protocol: str, durable: bool = True) -> Side:
+    """Return our own server, asked in the `legacy` or the `native` protocol."""
 
     def complaint(port: int, acknowledged: Sequence[int]) -> str | None:
         with connected(port) as client:
             return elements.difference(acknowledged, client.elements(DEFAULT_LIST))
 
     command = serve(program, "--durable", "yes" if durable else "no")
-    return Side(command, lambda port: load.run(port, dialect), complaint, durable)
+    return Side(command, lambda port: load.run(port, protocol), complaint, durable)
 
 
-def redis_side(load: Load) -> Side:
+def redis_side(load: Generator) -> Side:
     """Return Redis, which fsyncs before it answers, under the load of its own benchmark."""
     programs = redis.find()
 
@@ -88,13 +70,13 @@ def redis_side(load: Load) -> Side:
         stored = redis.length(port)
         return None if stored == sum(acknowledged) else f"{sum(acknowledged)} were acknowledged, {stored} are stored"
 
-    def benchmark(port: int) -> Account:
-        return redis.benchmark(programs, port, load.clients, load.seconds, MOST_APPENDS)
+    def benchmark(port: int) -> Stats:
+        return redis.benchmark(programs, port, load.connections, load.seconds, load.limit)
 
     return Side(programs.serve, benchmark, complaint, durable=True)
 
 
-def echo(load: Load | Originals) -> Side:
+def echo(load: Generator | Originals) -> Side:
     """Return the bare echo, which keeps nothing."""
 
     def command(port: int, _state: Path) -> list[str]:

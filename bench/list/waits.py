@@ -7,13 +7,13 @@ from pathlib import Path
 
 from bench.core.compare import Figures
 from bench.core.errors import InvalidRunError
+from bench.core.load import MEBIBYTE
 from bench.core.machine import on_load_cpus
 from bench.core.options import Options
 from bench.core.process import peak_memory
 from bench.list.client import Client, connected, granted, native
 from bench.list.elements import strings
 from bench.list.filled import NO_SNAPSHOT, holding, read_back, serving
-from bench.list.measure import MEBIBYTE
 
 BIG, OTHER = "big", "other"
 SOON_BYTES = 2**15  # of journal: some hundred appends

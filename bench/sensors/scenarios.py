@@ -1,20 +1,22 @@
 """What is measured of the sensor server, and what it must reach."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
 from bench.core.build import compile_c
 from bench.core.compare import Claim, Column, Scenario
+from bench.core.load import Generator, Stats
 from bench.core.machine import cpus
 from bench.core.options import Options
 from bench.core.process import allow_open_files
 from bench.sensors import sides
-from bench.sensors.measure import Load, measure
+from bench.sensors.measure import measure
 from bench.sensors.sides import Side
 
 HERE = Path(__file__).parent
 OPEN_FILES = 4096
+MAX_READINGS = 400_000  # of one measurement, so that reading back a store does not take longer than filling it
 PIPELINED_WINDOW = 8192
 
 FROTA = "frota"
@@ -52,7 +54,7 @@ def scenarios(options: Options) -> Sequence[Scenario]:
     Raises CannotRunError where the compiler, frota, or leave to open enough files is missing.
     """
     allow_open_files(OPEN_FILES)
-    generator = compile_c(HERE / "load.c")
+    program = compile_c(HERE / "load.c")
     everywhere, first = cpus(), cpus()[:1]
     pipelining = {
         FROTA: sides.frota(options.frota, everywhere),
@@ -65,18 +67,19 @@ def scenarios(options: Options) -> Sequence[Scenario]:
         EPOLL: pipelining[EPOLL],
     }
 
-    def scenario(title: str, compared: dict[str, Side], load: Load, claims: Sequence[Claim]) -> Scenario:
+    def scenario(
+        title: str, compared: dict[str, Side], load: Callable[[int], Stats], claims: Sequence[Claim]
+    ) -> Scenario:
         measured = {name: partial(measure, side, load, options.folder) for name, side in compared.items()}
         return Scenario(title, measured, COLUMNS, claims)
 
-    def lock_step(connections: int) -> Load:
-        return Load(generator, connections, window=1, lines=False, seconds=options.seconds)
+    def load(connections: int, protocol: str, window: int) -> Callable[[int], Stats]:
+        return partial(Generator(program, connections, options.seconds, MAX_READINGS, [window]).run, protocol=protocol)
 
-    pipelined = Load(generator, 1, PIPELINED_WINDOW, lines=True, seconds=options.seconds)
     return [
-        scenario("100 connections", all_sides, lock_step(100), MANY_CLAIMS),
-        scenario("1,000 connections", all_sides, lock_step(1000), THOUSAND_CLAIMS),
-        scenario("1 connection, pipelined", pipelining, pipelined, PIPELINED_CLAIMS),
+        scenario("100 connections", all_sides, load(100, "legacy", 1), MANY_CLAIMS),
+        scenario("1,000 connections", all_sides, load(1000, "legacy", 1), THOUSAND_CLAIMS),
+        scenario("1 connection, pipelined", pipelining, load(1, "native", PIPELINED_WINDOW), PIPELINED_CLAIMS),
     ]
 
 
