@@ -1,4 +1,4 @@
-"""Agents without computers: `python -m bench.cpu.agents PORT COUNT SECONDS native|original PID`.
+"""Agents without computers: `python -m bench.cpu.agents PORT COUNT SECONDS native|legacy PID`.
 
 COUNT connections to 127.0.0.1:PORT send a sample of 8 cores every INTERVAL seconds, one after the other, evenly
 spread. Once each has sent one, SECONDS are measured. Prints one JSON object: samples sent in that time, CPU seconds and

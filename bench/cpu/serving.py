@@ -37,13 +37,13 @@ def scenarios(options: Options) -> Sequence[Scenario]:
     for count in COUNTS:
         sides[_native(count)] = partial(measure, options, count, "native", _frota)
     most, least = COUNTS[-1], COUNTS[0]
-    sides[_original(most)] = partial(measure, options, most, "original", _frota)
-    sides[_threads(most)] = partial(measure, options, most, "original", _threaded)
+    sides[_legacy(most)] = partial(measure, options, most, "legacy", _frota)
+    sides[_threads(most)] = partial(measure, options, most, "legacy", _threaded)
     claims = (
         Claim(f"{most:,} native agents: share of a core", "share", _native(most), at_most=0.5),
         Claim(f"{most:,} native agents: MiB", "mib", _native(most), at_most=200, shape=".0f"),
         Claim(f"a sample of {most:,} agents ÷ one of {least}", "sample_us", _native(most), _native(least), at_most=1.2),
-        Claim(f"{most:,} original agents ÷ threads", "share", _original(most), _threads(most)),
+        Claim(f"{most:,} legacy agents ÷ threads", "share", _legacy(most), _threads(most)),
     )
     day = {"frota": partial(measure_day, options)}
     told = (Column("ms", "ms", ".1f"), Column("mib", "MiB", ".1f"))
@@ -119,16 +119,16 @@ def _frota(options: Options, port: int, state: Path) -> Sequence[str]:
 
 
 def _threaded(_options: Options, port: int, _state: Path) -> Sequence[str]:
-    return [sys.executable, str(HERE / "original_server.py"), str(port)]
+    return [sys.executable, str(HERE / "legacy_server.py"), str(port)]
 
 
 def _native(count: int) -> str:
     return f"{count:,} native"
 
 
-def _original(count: int) -> str:
-    return f"{count:,} original"
+def _legacy(count: int) -> str:
+    return f"{count:,} legacy"
 
 
 def _threads(count: int) -> str:
-    return f"{count:,} original, threads"
+    return f"{count:,} legacy, threads"

@@ -1,4 +1,4 @@
-"""The image pipeline beside the original's worker, beside pika alone, and beside its own converters alone."""
+"""The image pipeline, compared with the legacy worker, with pika, and with its own converters."""
 
 import sys
 from collections.abc import Sequence

@@ -13,15 +13,15 @@ from PIL import Image, ImageChops
 LEAST_ROUNDS = 3
 
 
-def original(data: bytes) -> bytes:
-    """Convert as the original's worker does."""
+def legacy(data: bytes) -> bytes:
+    """Convert as the legacy worker does."""
     result = io.BytesIO()
     Image.open(io.BytesIO(data)).convert("L").save(result, "JPEG")
     return result.getvalue()
 
 
 def draft(data: bytes) -> bytes:
-    """Convert as the original's worker could: the decoder leaves the colours out."""
+    """Convert with Pillow, without decoding the colours."""
     image, result = Image.open(io.BytesIO(data)), io.BytesIO()
     image.draft("L", image.size)
     image.convert("L").save(result, "JPEG")
@@ -35,7 +35,7 @@ def frota(data: bytes) -> bytes:
     return grayscale.convert(data, ".jpg").data
 
 
-SIDES: dict[str, Callable[[bytes], bytes]] = {"frota": frota, "draft": draft, "original": original}
+SIDES: dict[str, Callable[[bytes], bytes]] = {"frota": frota, "draft": draft, "legacy": legacy}
 
 
 def differences(source: bytes, result: bytes) -> tuple[int, float]:

@@ -19,10 +19,10 @@ from frota.images.messages import DEAD, QUEUE
 HERE = Path(__file__).parent
 WIDTH, HEIGHT, QUALITY = 1152, 864, 84  # about 200 KB
 WINDOW = 64  # messages that wait for their confirm
-CLIENTS = WINDOW  # connections with one image each, as an original client has
+CLIENTS = WINDOW  # connections with one image each, as a legacy client has
 MOST = 20_000  # images measured at most: 4 GB
 
-NATIVE, ORIGINAL = "frota (native)", "frota (original's)"
+NATIVE, LEGACY = "frota (native)", "frota (legacy)"
 EDGE, PUBLISHER = "gRPC and publish, bare", "our publisher alone"
 PIKA, ONE_BY_ONE = "pika, confirms async", "pika, one by one"
 
@@ -39,7 +39,7 @@ COLUMNS = (
 CLAIMS = (
     Claim("our publisher alone ÷ pika, confirms async", "rate", PUBLISHER, PIKA, at_least=0.7),
     Claim("native ÷ pika, confirms async", "rate", NATIVE, PIKA, at_least=0.7),
-    Claim("original's ÷ pika, confirms async", "rate", ORIGINAL, PIKA, at_least=0.7),
+    Claim("legacy ÷ pika, confirms async", "rate", LEGACY, PIKA, at_least=0.7),
     Claim("gRPC and publish, bare ÷ pika, confirms async", "rate", EDGE, PIKA),
     Claim("native ÷ gRPC and publish, bare", "rate", NATIVE, EDGE),
     Claim("native ÷ pika, one by one", "rate", NATIVE, ONE_BY_ONE),
@@ -55,7 +55,7 @@ def scenario(options: Options, broker: Broker) -> Scenario:
     alone = partial(measure_alone, options, broker, image)
     sides: dict[str, Callable[[], Figures]] = {
         NATIVE: partial(served, producer, "native"),
-        ORIGINAL: partial(served, producer, "legacy"),
+        LEGACY: partial(served, producer, "legacy"),
         EDGE: partial(served, edge, "native"),
         PUBLISHER: partial(alone, "publisher", WINDOW),
         PIKA: partial(alone, "pika_publisher", WINDOW),

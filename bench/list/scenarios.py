@@ -10,14 +10,14 @@ from bench.core.load import Generator
 from bench.core.options import Options
 from bench.list import show, sides, waits
 from bench.list.measure import measure
-from bench.list.sides import Originals, Side
+from bench.list.sides import LegacyClients, Side
 
 HERE = Path(__file__).parent
 MAX_APPENDS = 400_000  # of one measurement, so that reading back a list does not take longer than filling it
 SHOWN = 100_000
 MANY = 1_000_000
 
-ORIGINAL = "frota (original's)"
+LEGACY = "frota (legacy)"
 NATIVE = "frota (native)"
 REDIS = "Redis (fsync always)"
 ECHO = "bare pyzmq REP echo"
@@ -50,18 +50,18 @@ COMPACTION_COLUMNS = (*WAIT_COLUMNS, Column("snapshots", "snapshots", ",.0f"))
 
 DURABLE_CLAIMS = (
     Claim("native ÷ Redis (aim: 1)", "rate", NATIVE, REDIS, at_least=0.5),
-    Claim("original's ÷ Redis (aim: 1)", "rate", ORIGINAL, REDIS, at_least=0.5),
+    Claim("legacy ÷ Redis (aim: 1)", "rate", LEGACY, REDIS, at_least=0.5),
 )
 MEMORY_CLAIMS = (
-    Claim("original's ÷ bare echo", "rate", ORIGINAL, ECHO, at_least=0.75),
+    Claim("legacy ÷ bare echo", "rate", LEGACY, ECHO, at_least=0.75),
     Claim("native ÷ bare echo", "rate", NATIVE, ECHO),
 )
 # Clients that cost next to nothing leave both CPUs to the servers, whose whole cost then shows.
 LIMIT_CLAIMS = tuple(Claim(claim.text, claim.figure, claim.side, claim.against) for claim in MEMORY_CLAIMS)
 SHOW_CLAIMS = (
-    Claim("original's, changed, ms", "first_ms", ORIGINAL, at_most=15),
+    Claim("legacy, changed, ms", "first_ms", LEGACY, at_most=15),
     Claim("native, changed, ms", "first_ms", NATIVE, at_most=15),
-    Claim("original's ÷ repr", "first_ms", ORIGINAL, REPR),
+    Claim("legacy ÷ repr", "first_ms", LEGACY, REPR),
     Claim("native ÷ repr", "first_ms", NATIVE, REPR),
 )
 SORT_CLAIMS = (
@@ -93,8 +93,8 @@ def appends(options: Options) -> list[Scenario]:
     """Return the scenarios that count appends: on disk, and in memory."""
     program = compile_c(HERE / "load.c")
 
-    def frota(load: Generator | Originals, durable: bool) -> dict[str, Side]:
-        protocols = {NATIVE: "native", ORIGINAL: "legacy"}
+    def frota(load: Generator | LegacyClients, durable: bool) -> dict[str, Side]:
+        protocols = {NATIVE: "native", LEGACY: "legacy"}
         return {side: sides.frota(options.frota, load, protocol, durable) for side, protocol in protocols.items()}
 
     def scenario(title: str, compared: dict[str, Side], claims: Sequence[Claim]) -> Scenario:
@@ -108,14 +108,14 @@ def appends(options: Options) -> list[Scenario]:
         load = generator(clients)
         return {**frota(load, durable=True), REDIS: sides.redis_side(load)}
 
-    def in_memory(load: Generator | Originals) -> dict[str, Side]:
+    def in_memory(load: Generator | LegacyClients) -> dict[str, Side]:
         return {**frota(load, durable=False), ECHO: sides.echo(load)}
 
-    originals, light = Originals(16, options.seconds), generator(16)
+    legacy_clients, light = LegacyClients(16, options.seconds), generator(16)
     return [
         scenario("durable, 1 client", durable(1), DURABLE_CLAIMS),
         scenario("durable, 16 clients", durable(16), DURABLE_CLAIMS),
-        scenario("memory, 16 originals", in_memory(originals), MEMORY_CLAIMS),
+        scenario("memory, 16 legacy clients", in_memory(legacy_clients), MEMORY_CLAIMS),
         scenario("memory, 16 light clients", in_memory(light), LIMIT_CLAIMS),
     ]
 
@@ -124,7 +124,7 @@ def showing(options: Options) -> Scenario:
     """Return the scenario of a long list that is shown."""
     compared = {
         NATIVE: partial(show.measure_show, options, show.NATIVE, SHOWN),
-        ORIGINAL: partial(show.measure_show, options, show.ORIGINAL, SHOWN),
+        LEGACY: partial(show.measure_show, options, show.LEGACY, SHOWN),
         REPR: partial(show.measure_repr, options, SHOWN),
     }
     return Scenario(f"show {SHOWN:,}", compared, SHOW_COLUMNS, SHOW_CLAIMS)

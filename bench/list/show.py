@@ -28,7 +28,7 @@ class Dialect:
     shows: Callable[[bytes, Sequence[str]], bool]
 
 
-ORIGINAL = Dialect(b"mostrar", lambda answer, values: answer == repr(list(values)).encode())
+LEGACY = Dialect(b"mostrar", lambda answer, values: answer == repr(list(values)).encode())
 NATIVE = Dialect(native("show"), lambda answer, values: json.loads(answer)["elements"] == values)
 
 

@@ -16,8 +16,8 @@ DEFAULT_LIST = "default"
 
 
 @dataclass(frozen=True)
-class Originals:
-    """The same from processes with a pyzmq socket each, as the original's clients are; they run on every CPU."""
+class LegacyClients:
+    """The same from processes with a pyzmq socket each, as the legacy clients are; they run on all CPUs."""
 
     clients: int
     seconds: float
@@ -51,7 +51,7 @@ def serve(program: Path, *flags: str) -> Callable[[int, Path], list[str]]:
     return command
 
 
-def frota(program: Path, load: Generator | Originals, protocol: str, durable: bool = True) -> Side:
+def frota(program: Path, load: Generator | LegacyClients, protocol: str, durable: bool = True) -> Side:
     """Return our own server, asked in the `legacy` or the `native` protocol."""
 
     def complaint(port: int, acknowledged: Sequence[int]) -> str | None:
@@ -76,7 +76,7 @@ def redis_side(load: Generator) -> Side:
     return Side(programs.serve, benchmark, complaint, durable=True)
 
 
-def echo(load: Generator | Originals) -> Side:
+def echo(load: Generator | LegacyClients) -> Side:
     """Return the bare echo, which keeps nothing."""
 
     def command(port: int, _state: Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""The sensor server beside the original's design and beside a plain epoll server in C."""
+"""The sensor server beside the legacy design and beside a plain epoll server in C."""
 
 from bench.sensors.scenarios import scenarios, smoke
 

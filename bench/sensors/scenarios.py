@@ -20,8 +20,8 @@ MAX_READINGS = 400_000  # of one measurement, so that reading back a store does 
 PIPELINED_WINDOW = 8192
 
 FROTA = "frota"
-ORIGINAL = "original's design"
-ORIGINAL_ONE_CPU = "original, one CPU"
+LEGACY = "legacy design"
+LEGACY_ONE_CPU = "legacy, one CPU"
 EPOLL = "epoll server in C"
 
 COLUMNS = (
@@ -33,13 +33,13 @@ COLUMNS = (
 )
 
 MANY_CLAIMS = (
-    Claim("readings/s ÷ original's design", "rate", FROTA, ORIGINAL, at_least=5),
-    Claim("readings/s ÷ original, one CPU", "rate", FROTA, ORIGINAL_ONE_CPU),
+    Claim("readings/s ÷ legacy design", "rate", FROTA, LEGACY, at_least=5),
+    Claim("readings/s ÷ legacy, one CPU", "rate", FROTA, LEGACY_ONE_CPU),
     Claim("readings/s ÷ epoll server in C", "rate", FROTA, EPOLL, at_least=0.5),
 )
 THOUSAND_CLAIMS = (
     *MANY_CLAIMS,
-    Claim("p99 ÷ original's design", "p99_ms", FROTA, ORIGINAL, at_most=0.1, shape=".3f"),
+    Claim("p99 ÷ legacy design", "p99_ms", FROTA, LEGACY, at_most=0.1, shape=".3f"),
     Claim("frota's peak memory, MiB", "peak_mib", FROTA, at_most=60, shape=".1f"),
 )
 PIPELINED_CLAIMS = (
@@ -62,8 +62,8 @@ def scenarios(options: Options) -> Sequence[Scenario]:
     }
     all_sides = {
         FROTA: pipelining[FROTA],
-        ORIGINAL: sides.original(everywhere),
-        ORIGINAL_ONE_CPU: sides.original(first),
+        LEGACY: sides.legacy(everywhere),
+        LEGACY_ONE_CPU: sides.legacy(first),
         EPOLL: pipelining[EPOLL],
     }
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bench.core.errors import CannotRunError, InvalidRunError
 
-ORIGINAL = Path(__file__).with_name("original.py")
+LEGACY = Path(__file__).with_name("legacy_server.py")
 
 
 @dataclass(frozen=True)
@@ -46,11 +46,11 @@ def history(program: Path, state: Path, count: int) -> Counter[str]:
     return texts
 
 
-def original(cpus: Collection[int]) -> Side:
-    """Return the original's design; its store is its log."""
+def legacy(cpus: Collection[int]) -> Side:
+    """Return the legacy design; its store is its log."""
 
     def command(port: int, state: Path) -> list[str]:
-        return [sys.executable, str(ORIGINAL), str(port), str(state / "log")]
+        return [sys.executable, str(LEGACY), str(port), str(state / "log")]
 
     def stored(state: Path, _count: int) -> Counter[str]:
         with (state / "log").open(encoding="utf-8") as log:

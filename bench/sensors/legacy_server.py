@@ -1,4 +1,4 @@
-"""The original's design, as a reference to measure against: `python original.py PORT LOG_FILE`.
+"""The legacy design, as a reference to measure against: `python legacy_server.py PORT LOG_FILE`.
 
 A thread per connection, `recv(1024)` taken for one reading, the log file opened and
 closed for each, the record shown and flushed as `logging` would, then the answer;
@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 ANSWER = b"Dados recebidos com sucesso."
-BACKLOG = 4096  # the original's is shorter; a refused connection is not what is measured
+BACKLOG = 4096  # the legacy server's is shorter, but rejected connections are not measured
 
 
 def record(log_file: Path, text: str) -> None:

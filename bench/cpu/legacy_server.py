@@ -1,4 +1,4 @@
-"""A server of the original's design: `python original_server.py PORT`, a thread for each agent, nothing kept."""
+"""A server of the legacy design: `python legacy_server.py PORT`, a thread for each agent, nothing kept."""
 
 import socket
 import sys
@@ -6,7 +6,7 @@ import threading
 
 
 def serve(connection: socket.socket, clients: dict[socket.socket, str]) -> None:
-    """Take each packet for a message, as the original does, and print it."""
+    """Take each packet for a message, as the legacy server does, and print it."""
     with connection:
         while data := connection.recv(1024):
             clients[connection] = data.decode()
