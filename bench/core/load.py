@@ -32,8 +32,8 @@ class Generator:
 
     def run(self, port: int, protocol: str) -> Stats:
         """Return the statistics of a run on the CPU for load generators. Raises InvalidRunError."""
-        words = (self.program, port, self.connections, self.seconds, self.limit, protocol, *self.more)
-        return run_generator([str(word) for word in words], self.seconds)
+        arguments = (self.program, port, self.connections, self.seconds, self.limit, protocol, *self.more)
+        return run_generator([str(argument) for argument in arguments], self.seconds)
 
 
 def run_pinned(command: Sequence[str], seconds: float, cpus: Collection[int] | None = None) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""One measurement of appends: a fresh server, the load, the answers' verdict, and the store's."""
+"""One measurement of appends: a new server, the load, and the check of the list."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def measure(side: Side, folder: Path) -> Figures:
             peak = peak_memory(server)
             if not side.durable:
                 require_stored(side, port, stats)
-        if side.durable:  # it was killed just now
+        if side.durable:  # it was killed above
             port = free_port()
             with running(side.command(port, state), port, log):
                 require_stored(side, port, stats)
@@ -30,6 +30,6 @@ def measure(side: Side, folder: Path) -> Figures:
 
 
 def require_stored(side: Side, port: int, stats: Stats) -> None:
-    """Raise InvalidRunError unless the server holds each acknowledged append exactly once, and nothing else."""
-    if complaint := side.complaint(port, stats["acknowledged"]):
-        raise InvalidRunError(complaint)
+    """Raise InvalidRunError unless the list contains each acknowledged element exactly once, and nothing else."""
+    if error := side.find_error(port, stats["acknowledged"]):
+        raise InvalidRunError(error)

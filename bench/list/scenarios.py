@@ -1,4 +1,4 @@
-"""What is measured of the remote list, and what it must reach."""
+"""The scenarios of the remote list, and their targets."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -14,8 +14,8 @@ from bench.list.sides import LegacyClients, Side
 
 HERE = Path(__file__).parent
 MAX_APPENDS = 400_000  # of one measurement, so that reading back a list does not take longer than filling it
-SHOWN = 100_000
-MANY = 1_000_000
+SHOW_ELEMENTS = 100_000
+MANY_ELEMENTS = 1_000_000
 
 LEGACY = "frota (legacy)"
 NATIVE = "frota (native)"
@@ -24,8 +24,8 @@ ECHO = "bare pyzmq REP echo"
 REPR = "repr in plain Python"
 FROTA = "frota"
 PLAIN_SORT = "list.sort in one call"
-COMPACTING = "frota (compacting)"
-QUIET = "frota (no snapshot)"
+SNAPSHOT = "frota (snapshot)"
+NO_SNAPSHOT = "frota (no snapshot)"
 
 APPEND_COLUMNS = (
     Column("rate", "appends/s", ",.0f"),
@@ -46,7 +46,7 @@ WAIT_COLUMNS = (
     Column("requests", "requests", ",.0f"),
 )
 SORT_COLUMNS = (*WAIT_COLUMNS, Column("sort_ms", "sort ms", ",.0f"))
-COMPACTION_COLUMNS = (*WAIT_COLUMNS, Column("snapshots", "snapshots", ",.0f"))
+SNAPSHOT_COLUMNS = (*WAIT_COLUMNS, Column("snapshots", "snapshots", ",.0f"))
 
 DURABLE_CLAIMS = (
     Claim("native ÷ Redis (aim: 1)", "rate", NATIVE, REDIS, at_least=0.5),
@@ -56,7 +56,7 @@ MEMORY_CLAIMS = (
     Claim("legacy ÷ bare echo", "rate", LEGACY, ECHO, at_least=0.75),
     Claim("native ÷ bare echo", "rate", NATIVE, ECHO),
 )
-# Clients that cost next to nothing leave both CPUs to the servers, whose whole cost then shows.
+# Without targets: these clients use so little CPU that the servers get both CPUs.
 LIMIT_CLAIMS = tuple(Claim(claim.text, claim.figure, claim.side, claim.against) for claim in MEMORY_CLAIMS)
 SHOW_CLAIMS = (
     Claim("legacy, changed, ms", "first_ms", LEGACY, at_most=15),
@@ -65,40 +65,37 @@ SHOW_CLAIMS = (
     Claim("native ÷ repr", "first_ms", NATIVE, REPR),
 )
 SORT_CLAIMS = (
-    Claim("longest wait meanwhile, ms", "longest_ms", FROTA, at_most=100, shape=".1f"),
+    Claim("longest wait, ms", "longest_ms", FROTA, at_most=100, format_spec=".1f"),
     Claim("time to sort ÷ list.sort", "sort_ms", FROTA, PLAIN_SORT),
-    Claim("peak memory, MiB", "peak_mib", FROTA, shape=".1f"),
+    Claim("peak memory, MiB", "peak_mib", FROTA, format_spec=".1f"),
 )
-COMPACTION_CLAIMS = (
-    Claim("longest wait meanwhile, ms", "longest_ms", COMPACTING, at_most=50, shape=".1f"),
-    Claim("longest wait ÷ without snapshot", "longest_ms", COMPACTING, QUIET),
-    Claim("peak memory, MiB", "peak_mib", COMPACTING, shape=".1f"),
+SNAPSHOT_CLAIMS = (
+    Claim("longest wait, ms", "longest_ms", SNAPSHOT, at_most=50, format_spec=".1f"),
+    Claim("longest wait ÷ without snapshot", "longest_ms", SNAPSHOT, NO_SNAPSHOT),
+    Claim("peak memory, MiB", "peak_mib", SNAPSHOT, format_spec=".1f"),
 )
 
 
 def scenarios(options: Options) -> Sequence[Scenario]:
-    """Return what `python -m bench list` measures.
-
-    Raises CannotRunError where the compiler, frota or Redis is missing.
-    """
+    """Return the scenarios of `python -m bench list`. Raises CannotRunError without a compiler, frota or Redis."""
     return [*appends(options), showing(options), *waiting(options)]
 
 
 def smoke(options: Options) -> Scenario:
-    """Return what shows that the benchmark runs. Raises CannotRunError as `scenarios` does."""
-    return appends(options)[1].first_alone()
+    """Return the scenario of --quick. Raises CannotRunError as `scenarios` does."""
+    return appends(options)[1].only_first_side()
 
 
 def appends(options: Options) -> list[Scenario]:
-    """Return the scenarios that count appends: on disk, and in memory."""
+    """Return the scenarios of appends, on disk and in memory."""
     program = compile_c(HERE / "load.c")
 
     def frota(load: Generator | LegacyClients, durable: bool) -> dict[str, Side]:
         protocols = {NATIVE: "native", LEGACY: "legacy"}
         return {side: sides.frota(options.frota, load, protocol, durable) for side, protocol in protocols.items()}
 
-    def scenario(title: str, compared: dict[str, Side], claims: Sequence[Claim]) -> Scenario:
-        measured = {name: partial(measure, side, options.folder) for name, side in compared.items()}
+    def scenario(title: str, sides_by_name: dict[str, Side], claims: Sequence[Claim]) -> Scenario:
+        measured = {name: partial(measure, side, options.folder) for name, side in sides_by_name.items()}
         return Scenario(title, measured, APPEND_COLUMNS, claims)
 
     def generator(clients: int) -> Generator:
@@ -121,23 +118,26 @@ def appends(options: Options) -> list[Scenario]:
 
 
 def showing(options: Options) -> Scenario:
-    """Return the scenario of a long list that is shown."""
-    compared = {
-        NATIVE: partial(show.measure_show, options, show.NATIVE, SHOWN),
-        LEGACY: partial(show.measure_show, options, show.LEGACY, SHOWN),
-        REPR: partial(show.measure_repr, options, SHOWN),
+    """Return the scenario that shows a long list."""
+    sides_by_name = {
+        NATIVE: partial(show.measure_show, options, show.NATIVE, SHOW_ELEMENTS),
+        LEGACY: partial(show.measure_show, options, show.LEGACY, SHOW_ELEMENTS),
+        REPR: partial(show.measure_repr, options, SHOW_ELEMENTS),
     }
-    return Scenario(f"show {SHOWN:,}", compared, SHOW_COLUMNS, SHOW_CLAIMS)
+    return Scenario(f"show {SHOW_ELEMENTS:,}", sides_by_name, SHOW_COLUMNS, SHOW_CLAIMS)
 
 
 def waiting(options: Options) -> list[Scenario]:
-    """Return the scenarios in which one client waits because of another, or of the server itself."""
-    sorting = {FROTA: partial(waits.measure_sort, options, MANY), PLAIN_SORT: partial(waits.measure_plain_sort, MANY)}
-    compacting = {
-        COMPACTING: partial(waits.measure_compaction, options, MANY, compacts=True),
-        QUIET: partial(waits.measure_compaction, options, MANY, compacts=False),
+    """Return the scenarios in which a client waits while the server sorts or writes a snapshot."""
+    sorting = {
+        FROTA: partial(waits.measure_sort, options, MANY_ELEMENTS),
+        PLAIN_SORT: partial(waits.measure_plain_sort, MANY_ELEMENTS),
+    }
+    snapshots = {
+        SNAPSHOT: partial(waits.measure_snapshot, options, MANY_ELEMENTS, with_snapshot=True),
+        NO_SNAPSHOT: partial(waits.measure_snapshot, options, MANY_ELEMENTS, with_snapshot=False),
     }
     return [
-        Scenario(f"sort {MANY:,}", sorting, SORT_COLUMNS, SORT_CLAIMS),
-        Scenario(f"compact {MANY:,}", compacting, COMPACTION_COLUMNS, COMPACTION_CLAIMS),
+        Scenario(f"sort {MANY_ELEMENTS:,}", sorting, SORT_COLUMNS, SORT_CLAIMS),
+        Scenario(f"snapshot {MANY_ELEMENTS:,}", snapshots, SNAPSHOT_COLUMNS, SNAPSHOT_CLAIMS),
     ]

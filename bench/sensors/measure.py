@@ -1,4 +1,4 @@
-"""One measurement: a fresh server, the load, the answers' verdict, and the store's."""
+"""One measurement: a new server, the load, and the check of the store."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -26,6 +26,6 @@ def measure(side: Side, load: Callable[[int], Stats], folder: Path) -> Figures:
 
 
 def require_stored(side: Side, state: Path, acknowledged: Sequence[int]) -> None:
-    """Raise InvalidRunError unless the store holds each acknowledged reading exactly once, and nothing else."""
-    if complaint := difference(expected(acknowledged), side.stored(state, sum(acknowledged))):
-        raise InvalidRunError(complaint)
+    """Raise InvalidRunError unless the store contains each acknowledged reading exactly once, and nothing else."""
+    if error := difference(expected(acknowledged), side.stored(state, sum(acknowledged))):
+        raise InvalidRunError(error)

@@ -1,4 +1,4 @@
-"""What is measured of the sensor server, and what it must reach."""
+"""The scenarios of the sensor server, and their targets."""
 
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -39,19 +39,19 @@ MANY_CLAIMS = (
 )
 THOUSAND_CLAIMS = (
     *MANY_CLAIMS,
-    Claim("p99 ÷ legacy design", "p99_ms", FROTA, LEGACY, at_most=0.1, shape=".3f"),
-    Claim("frota's peak memory, MiB", "peak_mib", FROTA, at_most=60, shape=".1f"),
+    Claim("p99 ÷ legacy design", "p99_ms", FROTA, LEGACY, at_most=0.1, format_spec=".3f"),
+    Claim("frota's peak memory, MiB", "peak_mib", FROTA, at_most=60, format_spec=".1f"),
 )
 PIPELINED_CLAIMS = (
-    Claim("readings/s", "rate", FROTA, at_least=150_000, shape=".0f"),
-    Claim("readings/s ÷ epoll server in C", "rate", FROTA, EPOLL, shape=".3f"),
+    Claim("readings/s", "rate", FROTA, at_least=150_000, format_spec=".0f"),
+    Claim("readings/s ÷ epoll server in C", "rate", FROTA, EPOLL, format_spec=".3f"),
 )
 
 
 def scenarios(options: Options) -> Sequence[Scenario]:
-    """Return what `python -m bench sensors` measures.
+    """Return the scenarios of `python -m bench sensors`.
 
-    Raises CannotRunError where the compiler, frota, or leave to open enough files is missing.
+    Raises CannotRunError without a compiler or frota, or if the limit of open files is too low.
     """
     allow_open_files(OPEN_FILES)
     program = compile_c(HERE / "load.c")
@@ -68,9 +68,9 @@ def scenarios(options: Options) -> Sequence[Scenario]:
     }
 
     def scenario(
-        title: str, compared: dict[str, Side], load: Callable[[int], Stats], claims: Sequence[Claim]
+        title: str, sides_by_name: dict[str, Side], load: Callable[[int], Stats], claims: Sequence[Claim]
     ) -> Scenario:
-        measured = {name: partial(measure, side, load, options.folder) for name, side in compared.items()}
+        measured = {name: partial(measure, side, load, options.folder) for name, side in sides_by_name.items()}
         return Scenario(title, measured, COLUMNS, claims)
 
     def load(connections: int, protocol: str, window: int) -> Callable[[int], Stats]:
@@ -84,5 +84,5 @@ def scenarios(options: Options) -> Sequence[Scenario]:
 
 
 def smoke(options: Options) -> Scenario:
-    """Return what shows that the benchmark runs. Raises CannotRunError as `scenarios` does."""
-    return scenarios(options)[0].first_alone()
+    """Return the scenario of --quick. Raises CannotRunError as `scenarios` does."""
+    return scenarios(options)[0].only_first_side()
