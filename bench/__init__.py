@@ -1,1 +1,1 @@
-"""Benchmarks: frota beside its peers, paired, in one run. See README.md."""
+"""Benchmarks: measures frota and its peers in pairs. See README.md."""

@@ -1,4 +1,4 @@
-"""`python -m bench [SYSTEM …]`: measure, then print a table. Exit 0 valid, 1 a run was invalid, 2 cannot run here."""
+"""`python -m bench [SYSTEM …]`: measure, then print a table. Exit status: see `main`."""
 
 import argparse
 import json
@@ -13,7 +13,7 @@ from bench import cpu, deploy, images, sensors
 from bench import list as shared_list
 from bench.core import machine, report
 from bench.core.build import BUILD
-from bench.core.compare import Scenario, Spread, measure_pairs, step_names
+from bench.core.compare import Scenario, Spread, list_steps, measure_pairs
 from bench.core.errors import CannotRunError, InvalidRunError
 from bench.core.options import Options
 from bench.core.progress import Progress
@@ -32,64 +32,71 @@ SMOKES: dict[str, Callable[[Options], Scenario]] = {
     "cpu": cpu.smoke,
     "deploy": deploy.smoke,
 }
-# Takes a fleet that is up and minutes for each pair, so it is measured where it is asked for.
-NAMED_ONLY = {"deploy"}
+# Requires a running fleet and takes minutes per pair, so it runs only if it is named.
+OPTIONAL = {"deploy"}
 
 EPILOG = """\
 example:
   python -m bench sensors --pairs 3 --json result.json
 
-Each pair measures all sides one after the other, each in a fresh process with a
-fresh state directory. A missed target is shown, not an error; a wrong or missing
-answer, or a store that does not hold what was acknowledged, is one.
+Each pair measures all sides one after the other, each in a new process with a
+new state folder. A missed target is not an error. A wrong or missing response,
+or a store that does not contain what was acknowledged, is an error.
 """
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """Return the command line's choices. Raises SystemExit with a usage message where they make no sense."""
+    """Return the options. Raises SystemExit, with a usage message, if they are invalid."""
     parser = argparse.ArgumentParser(
         prog="python -m bench",
-        description="Measure frota beside its peers, paired, in one run.",
+        description="Measure frota and its peers in pairs.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "systems", nargs="*", metavar="SYSTEM", help=f"{', '.join(SYSTEMS)}; default: all but {', '.join(NAMED_ONLY)}"
+        "systems",
+        nargs="*",
+        metavar="SYSTEM",
+        help=f"{', '.join(SYSTEMS)}; default: all except {', '.join(OPTIONAL)}",
     )
-    parser.add_argument("--pairs", type=positive_int, default=5, help="how often each side is measured (default 5)")
+    parser.add_argument("--pairs", type=positive_int, default=5, help="measurements of each side (default 5)")
     parser.add_argument("--seconds", type=positive_float, default=1.5, help="length of a measurement (default 1.5)")
     parser.add_argument(
-        "--quick", action="store_true", help="ours alone, one scenario a system, for 0.5 s: does it run?"
+        "--quick", action="store_true", help="only frota, one scenario per system, for 0.5 s: does it run?"
     )
     parser.add_argument(
-        "--hosts", type=positive_int, default=0, metavar="N", help="deploy: no change, on N hosts for this run"
+        "--hosts",
+        type=positive_int,
+        default=0,
+        metavar="N",
+        help="deploy: only a run without a change, on N hosts",
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write every measurement to FILE, too")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write all figures to FILE")
     parser.add_argument("--state-root", type=Path, default=BUILD, metavar="DIR", help="a folder on the disk to measure")
     parser.add_argument(
         "--frota",
         type=Path,
         default=Path(sys.executable).with_name("frota"),
         metavar="COMMAND",
-        help="the frota to measure (default: the one beside this Python)",
+        help="the frota to measure (default: the one of this Python)",
     )
     options = parser.parse_args(arguments)
-    if complaint := impossible(options):
-        parser.error(complaint)
+    if error := find_error(options):
+        parser.error(error)
     if options.quick:
         options.pairs, options.seconds = 1, 0.5
     return options
 
 
-def impossible(options: argparse.Namespace) -> str | None:
-    """Return what would only fail after minutes of measuring, or with a traceback."""
+def find_error(options: argparse.Namespace) -> str | None:
+    """Return an error that would otherwise show only at the end of the run, or as a traceback."""
     if unknown := set(options.systems) - set(SYSTEMS):
-        return f"no benchmark for {', '.join(sorted(unknown))}; there are: {', '.join(SYSTEMS)}"
+        return f"no benchmark of {', '.join(sorted(unknown))}; choose from: {', '.join(SYSTEMS)}"
     if options.hosts and (options.quick or options.systems != ["deploy"]):
-        return "--hosts is for deploy alone, and not for --quick: python -m bench deploy --hosts 30"
+        return "--hosts requires deploy alone, without --quick: python -m bench deploy --hosts 30"
     for folder in (options.state_root, *([options.json.parent] if options.json else [])):
         if not os.access(folder, os.W_OK | os.X_OK):
-            return f"{folder} is no folder to write to"
+            return f"{folder} is not a writable folder"
     return None
 
 
@@ -108,42 +115,42 @@ def positive_float(text: str) -> float:
 
 
 def run(arguments: argparse.Namespace, folder: Path) -> None:
-    """Measure with state in `folder`; what lasts for the run ends with it."""
+    """Measure with state in `folder`, and close the resources of the run at its end."""
     machine.require_disk(folder)
     options = Options(arguments.frota, folder, arguments.seconds, arguments.hosts)
-    with options.held:
+    with options.resources:
         measure(arguments, options)
 
 
 def measure(arguments: argparse.Namespace, options: Options) -> None:
-    """Measure what was asked for, and print it."""
-    names = arguments.systems or [name for name in SYSTEMS if name not in NAMED_ONLY]
+    """Measure the chosen systems, and print the results."""
+    names = arguments.systems or [name for name in SYSTEMS if name not in OPTIONAL]
     if arguments.quick:
         scenarios = [SMOKES[name](options) for name in names]
     else:
         scenarios = [scenario for name in names for scenario in SYSTEMS[name](options)]
-    progress = Progress([step for scenario in scenarios for step in step_names(scenario, arguments.pairs)])
+    progress = Progress([step for scenario in scenarios for step in list_steps(scenario, arguments.pairs)])
     results, fdatasyncs = [], []
     try:
         for scenario in scenarios:
             fdatasyncs.append(machine.fdatasync_rate(options.folder))
-            results.append(report.Result(scenario, measure_pairs(scenario, arguments.pairs, progress.tell)))
+            results.append(report.Result(scenario, measure_pairs(scenario, arguments.pairs, progress.begin)))
     finally:
         progress.end()
     fdatasyncs.append(machine.fdatasync_rate(options.folder))
-    present(arguments, results, Spread.of(fdatasyncs))
+    print_results(arguments, results, Spread.of(fdatasyncs))
 
 
-def present(arguments: argparse.Namespace, results: Sequence[report.Result], fdatasyncs: Spread) -> None:
-    """Print the tables, and write the JSON file where one was asked for."""
-    described = machine.describe(arguments.state_root)
-    how = f"{arguments.pairs} pair(s) of {arguments.seconds:g} s a side; {machine.placement()}"
-    print(report.heading(described, fdatasyncs, how))
+def print_results(arguments: argparse.Namespace, results: Sequence[report.Result], fdatasyncs: Spread) -> None:
+    """Print the tables, and write the JSON file of --json."""
+    machine_info = machine.describe(arguments.state_root)
+    method = f"{arguments.pairs} pair(s) of {arguments.seconds:g} s per side; {machine.placement()}"
+    print(report.heading(machine_info, fdatasyncs, method))
     for result in results:
         print(report.table(result))
     if arguments.json:
         content = {
-            "machine": described,
+            "machine": machine_info,
             "fdatasyncs_per_second": vars(fdatasyncs),
             "seconds": arguments.seconds,
             "placement": machine.placement(),
@@ -153,10 +160,10 @@ def present(arguments: argparse.Namespace, results: Sequence[report.Result], fda
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Return the exit status: 0 all runs were valid, 1 one was not, 2 nothing can be measured here."""
+    """Return the exit status: 0 if all runs were valid, 1 if one was invalid, 2 if this machine lacks something."""
     BUILD.mkdir(exist_ok=True)
     options = parse(arguments)
-    # An orderly end, so that no server is left behind.
+    # An exception on SIGTERM, so that all servers are killed.
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     try:
         with tempfile.TemporaryDirectory(prefix="run-", dir=options.state_root) as folder:

@@ -1,1 +1,1 @@
-"""What every benchmark needs and that knows the name of no system."""
+"""Code that the benchmarks of all systems share."""

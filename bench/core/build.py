@@ -1,4 +1,4 @@
-"""Compiles the parts written in C with the system's compiler."""
+"""Compiles programs in C with the system's compiler."""
 
 import os
 import shutil
@@ -8,26 +8,27 @@ from pathlib import Path
 from bench.core.errors import CannotRunError
 
 BUILD = Path(__file__).parents[1] / "build"
-FLAGS = ("-std=gnu11", "-O2", "-Wall", "-Wextra")
+INCLUDES = Path(__file__).parent
+FLAGS = ("-std=gnu11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-I", str(INCLUDES))
 
 
 def compile_c(source: Path) -> Path:
-    """Return the program made from `source`; `$CC` is used before `cc`.
+    """Return the program compiled from `source` with `$CC`, by default `cc`. `#include "load.h"` finds core/load.h.
 
-    Always compiles anew: it takes a fraction of a second and is never stale.
-    Raises CannotRunError where there is no compiler or it refuses the source.
+    Compiles in every run, which takes a fraction of a second, so that a program never is older than a header.
+    Raises CannotRunError if there is no compiler, or if it rejects the source.
     """
     compiler = shutil.which(os.environ.get("CC", "cc"))
     if compiler is None:
         raise CannotRunError(
-            "there is no C compiler here, and load and peer are written in C: "
-            "install one (Debian: apt-get install gcc libc6-dev) or name it in $CC"
+            "there is no C compiler, which the load generators require: "
+            "install one (Debian: apt-get install gcc libc6-dev), or set $CC"
         )
     BUILD.mkdir(exist_ok=True)
-    # Two systems may have a source of the same name.
+    # Several systems have a source of the same name.
     program = BUILD / f"{source.parent.name}-{source.stem}"
     command = [compiler, *FLAGS, "-o", str(program), str(source)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
-    if done.returncode != 0:
-        raise CannotRunError(f"{compiler} cannot compile {source}:\n{done.stderr.strip()}")
+    result = subprocess.run(command, check=False, capture_output=True, text=True)
+    if result.returncode != 0:
+        raise CannotRunError(f"{compiler} cannot compile {source}:\n{result.stderr.strip()}")
     return program

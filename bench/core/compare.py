@@ -1,4 +1,4 @@
-"""Pairs, their ratios, and whether a claim holds."""
+"""Scenarios, measurements in pairs, and claims about their ratios."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -7,19 +7,19 @@ from statistics import median
 from bench.core.errors import InvalidRunError
 
 Figures = Mapping[str, float]
-"""What one measurement of one side gave, by name."""
+"""The result of one measurement of one side: names and values."""
 
 Pair = Mapping[str, Figures]
-"""One measurement of each side, taken one after the other, by the side's name."""
+"""One measurement of each side, one after the other: names of sides and figures."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """A figure as the table shows it; `shape` is a format specification."""
+    """A column of the table: the name of a figure, its heading and its format."""
 
     figure: str
     heading: str
-    shape: str
+    format_spec: str
 
 
 @dataclass(frozen=True)
@@ -38,9 +38,9 @@ class Spread:
 
 @dataclass(frozen=True)
 class Claim:
-    """A sentence about `side`: its own figure, or its ratio to that of `against`.
+    """A claim about a figure of `side`, or about its ratio to the same figure of `against`.
 
-    Without `at_least` and `at_most` it is told for information and cannot be missed.
+    `at_least` or `at_most` is its target; without a target it is only shown.
     """
 
     text: str
@@ -49,14 +49,14 @@ class Claim:
     against: str | None = None
     at_least: float | None = None
     at_most: float | None = None
-    shape: str = ".2f"
+    format_spec: str = ".2f"
 
     def spread(self, pairs: Sequence[Pair]) -> Spread:
-        """Ratios are taken within each pair, so that a slow minute hits both sides."""
+        """Return the spread of the ratio within each pair, so that a disturbance affects both sides."""
         return Spread.of([self._value(pair) for pair in pairs])
 
     def holds(self, pairs: Sequence[Pair]) -> bool | None:
-        """Return whether the median is within the claim's limit, None where there is no limit."""
+        """Return whether the median reaches the target, None without a target."""
         value = self.spread(pairs).median
         if self.at_least is not None:
             return value >= self.at_least
@@ -69,31 +69,31 @@ class Claim:
 
 @dataclass(frozen=True)
 class Scenario:
-    """Sides that are measured in turn, each by a function that starts it afresh."""
+    """Sides, each with the function that starts and measures it, and what the table shows of them."""
 
     title: str
     sides: Mapping[str, Callable[[], Figures]]
     columns: Sequence[Column]
     claims: Sequence[Claim]
 
-    def first_alone(self) -> "Scenario":
-        """Return the scenario with its first side, and with the claims that need no other."""
+    def only_first_side(self) -> "Scenario":
+        """Return the scenario with only its first side, and the claims about that side alone."""
         side, measure = next(iter(self.sides.items()))
         claims = [claim for claim in self.claims if claim.side == side and claim.against is None]
         return replace(self, sides={side: measure}, claims=claims)
 
 
-def measure_pairs(scenario: Scenario, pairs: int, tell: Callable[[str], None]) -> list[Pair]:
-    """Measure A B A B …; `tell` hears what comes before each measurement.
+def measure_pairs(scenario: Scenario, pairs: int, begin: Callable[[str], None]) -> list[Pair]:
+    """Measure the sides in turn (A B A B …); call `begin` with the name of each step before it.
 
-    Raises InvalidRunError as the sides do, with what was measured in front.
+    Raises InvalidRunError if a side does, with the name of the step.
     """
     measured: list[Pair] = []
     for number in range(1, pairs + 1):
         pair: dict[str, Figures] = {}
         for side, measure in scenario.sides.items():
             step = step_name(scenario, number, pairs, side)
-            tell(step)
+            begin(step)
             try:
                 pair[side] = measure()
             except InvalidRunError as error:
@@ -102,11 +102,11 @@ def measure_pairs(scenario: Scenario, pairs: int, tell: Callable[[str], None]) -
     return measured
 
 
-def step_names(scenario: Scenario, pairs: int) -> list[str]:
-    """Return what `measure_pairs` will tell, in its order."""
+def list_steps(scenario: Scenario, pairs: int) -> list[str]:
+    """Return the names of the steps of `measure_pairs`, in order."""
     return [step_name(scenario, number, pairs, side) for number in range(1, pairs + 1) for side in scenario.sides]
 
 
 def step_name(scenario: Scenario, number: int, pairs: int, side: str) -> str:
-    """Return a step as progress and errors call it."""
+    """Return the name of a step for progress and errors."""
     return f"{scenario.title}, pair {number}/{pairs}: {side}"

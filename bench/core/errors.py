@@ -1,9 +1,9 @@
-"""The two ways in which there is no result."""
+"""The two reasons for a run without a result."""
 
 
 class CannotRunError(Exception):
-    """Something is missing on this machine; the text says what to do about it."""
+    """Something is missing on this machine; the text explains what to do."""
 
 
 class InvalidRunError(Exception):
-    """A side broke its contract while measured: its figures mean nothing."""
+    """A side violated its contract during its measurement, so that its figures are not valid."""

@@ -1,4 +1,4 @@
-"""The machine that the figures belong to, and what its disk can do."""
+"""The machine on which the benchmark runs, and the speed of its disk."""
 
 import os
 import platform
@@ -13,18 +13,18 @@ MEMORY_FILE_SYSTEMS = {"tmpfs", "ramfs"}
 
 
 def cpus() -> list[int]:
-    """Return the numbers of the CPUs that this process may use, ascending."""
+    """Return the numbers of the CPUs that this process may use, in ascending order."""
     return sorted(os.sched_getaffinity(0))
 
 
 def load_cpus() -> list[int]:
-    """Return where the load runs: the last CPU, alone, so that it never moves."""
+    """Return the CPU of the load generators: the last one, so that the scheduler never moves them."""
     return cpus()[-1:]
 
 
 @contextmanager
-def on_load_cpus() -> Iterator[None]:
-    """Keep this thread, and threads and processes that it starts, where the load runs."""
+def on_load_cpu() -> Iterator[None]:
+    """Pin this thread, and the threads and processes that it starts, to the CPU of the load generators."""
     before = os.sched_getaffinity(0)
     os.sched_setaffinity(0, load_cpus())
     try:
@@ -34,12 +34,12 @@ def on_load_cpus() -> Iterator[None]:
 
 
 def placement() -> str:
-    """Return how the CPUs are shared, in words."""
+    """Return a description of which process runs on which CPU."""
     return f"servers on CPUs {', '.join(map(str, cpus()))}, load on CPU {load_cpus()[0]}"
 
 
 def cpu_model() -> str:
-    """Return the processor's name where the kernel tells it, else its architecture."""
+    """Return the processor's name, or its architecture if the kernel does not report a name."""
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
@@ -47,26 +47,26 @@ def cpu_model() -> str:
 
 
 def file_system(folder: Path) -> str:
-    """Return the type of the file system that holds `folder` (proc(5), mountinfo)."""
-    found, found_type = Path("/"), "unknown"
+    """Return the type of the file system that contains `folder` (proc(5), mountinfo)."""
+    mount_point, fs_type = Path("/"), "unknown"
     for line in Path("/proc/self/mountinfo").read_text().splitlines():
         mount, _, source = line.partition(" - ")
         point = Path(mount.split()[4].encode().decode("unicode_escape"))
-        if folder.resolve().is_relative_to(point) and point.is_relative_to(found):
-            found, found_type = point, source.split()[0]
-    return found_type
+        if folder.resolve().is_relative_to(point) and point.is_relative_to(mount_point):
+            mount_point, fs_type = point, source.split()[0]
+    return fs_type
 
 
 def require_disk(folder: Path) -> None:
-    """Raise CannotRunError where `folder` is in memory."""
+    """Raise CannotRunError if `folder` is on a file system in memory."""
     if file_system(folder) in MEMORY_FILE_SYSTEMS:
         raise CannotRunError(
-            f"{folder} is in memory, where fdatasync costs nothing: name a folder on a disk with --state-root"
+            f"{folder} is in memory, where fdatasync costs nothing: choose a folder on a disk with --state-root"
         )
 
 
 def fdatasync_rate(folder: Path, seconds: float = 0.2) -> float:
-    """Return how often a second 4 KiB can be appended to a file and fdatasynced."""
+    """Return how many appends of 4 KiB, each followed by fdatasync, the disk does per second."""
     path = folder / "fdatasync-probe"
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     try:
@@ -82,7 +82,7 @@ def fdatasync_rate(folder: Path, seconds: float = 0.2) -> float:
 
 
 def describe(state_root: Path) -> dict[str, str | int]:
-    """Return what figures from this machine must be read with."""
+    """Return the properties of this machine that influence the figures."""
     return {
         "cpu": cpu_model(),
         "cpus": len(cpus()),

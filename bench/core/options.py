@@ -1,4 +1,4 @@
-"""What a person may choose for a run, and every system's benchmark is given."""
+"""The options of a run, which every system's benchmark gets."""
 
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -7,14 +7,15 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Options:
-    """`frota` is the command to measure, `folder` is on the disk to measure, `seconds` is for one measurement.
+    """Options of a run.
 
-    `hosts` is how many a fleet is to have that is measured, 0 for as many as it has.
-    `held` takes what lasts for the whole run and must then be ended.
+    `frota` is the command to measure, `folder` a folder for state on the disk to measure, `seconds` the length of one
+    measurement, `hosts` the number of hosts that the fleet is to have (0: leave it as it is). `resources` is closed at
+    the end of the run, for example to stop a server that serves the whole run.
     """
 
     frota: Path
     folder: Path
     seconds: float
     hosts: int = 0
-    held: ExitStack = field(default_factory=ExitStack)
+    resources: ExitStack = field(default_factory=ExitStack)

@@ -1,4 +1,4 @@
-"""One line on standard error that says where a long run is."""
+"""The progress of a run: one line on standard error."""
 
 import sys
 import time
@@ -10,26 +10,26 @@ WIDTH = 79
 
 
 class Progress:
-    """Knows the names of all steps beforehand, so that it can say what comes next and how long it takes."""
+    """Knows the names of all steps in advance, to show the next step and an estimate of the total time."""
 
     def __init__(self, steps: Sequence[str]) -> None:
         self._next = dict(pairwise(steps))
         self._total = len(steps)
-        self._done = 0
+        self._finished = 0
         self._start = time.monotonic()
         self._rewrites = sys.stderr.isatty()
 
-    def tell(self, step: str) -> None:
-        """Show that `step` begins, what follows it, and the time so far and in all."""
+    def begin(self, step: str) -> None:
+        """Show that `step` begins, the step after it, the elapsed time and the estimate of the total time."""
         elapsed = time.monotonic() - self._start
-        in_all = f"/{elapsed / self._done * self._total:.0f}" if self._done else ""
+        estimate = f"/{elapsed / self._finished * self._total:.0f}" if self._finished else ""
         following = self._next.get(step, "the result")
-        # Within one pair only the side changes: no need to say the rest twice.
-        self._show(f"[{elapsed:.0f}{in_all} s] {step}, then {following.rpartition(': ')[2]}")
-        self._done += 1
+        # Of the next step, only the side is shown: within a pair, nothing else differs.
+        self._show(f"[{elapsed:.0f}{estimate} s] {step}, then {following.rpartition(': ')[2]}")
+        self._finished += 1
 
     def end(self) -> None:
-        """Clear the line, so that the result begins on an empty one."""
+        """Clear the line."""
         if self._rewrites:
             print(ERASE_LINE, end="", file=sys.stderr, flush=True)
 

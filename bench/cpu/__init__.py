@@ -1,4 +1,4 @@
-"""The metrics' agent beside node-exporter, Glances and psutil alone; the server with five thousand of them."""
+"""The agent, compared with node-exporter, Glances and psutil alone; the server with up to 5,000 agents."""
 
 from collections.abc import Sequence
 
@@ -8,10 +8,10 @@ from bench.cpu import agent, serving
 
 
 def scenarios(options: Options) -> Sequence[Scenario]:
-    """Return the scenarios of both."""
+    """Return the scenarios of the agent and of the server."""
     return [*agent.scenarios(options), *serving.scenarios(options)]
 
 
 def smoke(options: Options) -> Scenario:
-    """Return what shows that the benchmark runs: a server with a hundred agents."""
-    return serving.scenarios(options)[0].first_alone()
+    """Return the scenario of --quick: a server with 100 agents."""
+    return serving.scenarios(options)[0].only_first_side()

@@ -1,4 +1,4 @@
-"""What an agent costs the computer that it measures: memory, CPU, and the time until it is there."""
+"""The cost of an agent: memory, CPU time, and the time to start."""
 
 import subprocess
 import sys
@@ -10,8 +10,9 @@ from functools import partial
 from pathlib import Path
 
 from bench.core.compare import Claim, Column, Figures, Scenario
-from bench.core.errors import CannotRunError, InvalidRunError
+from bench.core.errors import InvalidRunError
 from bench.core.options import Options
+from bench.core.process import require_frota
 from bench.cpu import agent_sides as sides
 from bench.cpu.agent_sides import Started
 
@@ -19,9 +20,9 @@ FROTA, BARE, EXPORTER, GLANCES = "frota", "psutil in a loop", "node-exporter", "
 NOTHING = "python -c pass"
 INTERVAL, SLOW_INTERVAL = 0.1, 1.0  # seconds; Glances measures no faster
 SAMPLES_OF_AN_HOUR = 720  # one every 5 s
-LONGER = 4  # than other measurements: a sample takes a thousandth of a second of CPU
-SETTLED = 3  # samples that are not counted: whatever is loaded only once it is needed
-STARTS = 5
+LENGTH_FACTOR = 4  # a longer measurement than others, since a sample takes only 1 ms of CPU time
+WARM_UP_SAMPLES = 3  # not counted, because they load modules
+STARTS = 5  # the best of which counts
 
 COLUMNS = (
     Column("resident_mib", "RSS MiB", ",.1f"),
@@ -40,87 +41,86 @@ EXPORTER_CLAIMS = (
 )
 GLANCES_CLAIMS = (Claim("RSS ÷ Glances", "resident_mib", FROTA, GLANCES, at_most=0.25),)
 START_CLAIMS = (
-    Claim("frota's first line, ms", "start_ms", FROTA, at_most=150, shape=".0f"),
-    Claim("÷ python -c pass", "start_ms", FROTA, NOTHING, shape=".1f"),
+    Claim("first line of frota, ms", "start_ms", FROTA, at_most=150, format_spec=".0f"),
+    Claim("÷ python -c pass", "start_ms", FROTA, NOTHING, format_spec=".1f"),
 )
 
 
 def scenarios(options: Options) -> Sequence[Scenario]:
-    """Return the agent's scenarios; a peer that is not here is left out with a sentence. Raises CannotRunError."""
-    if not options.frota.exists():
-        raise CannotRunError(f"there is no {options.frota}: run `make venv`, or name one with --frota")
-    start(options)  # compiles what has not been compiled yet
-    seconds = LONGER * options.seconds
-    compared: dict[str, Callable[[], Figures]] = {
-        FROTA: partial(measure_ours, options, seconds),
+    """Return the scenarios of the agent, without peers that are missing. Raises CannotRunError without frota."""
+    require_frota(options.frota)
+    start(options)  # compiles Python modules that have no bytecode yet
+    seconds = LENGTH_FACTOR * options.seconds
+    sides_by_name: dict[str, Callable[[], Figures]] = {
+        FROTA: partial(measure_frota, options, seconds),
         BARE: partial(measure, partial(sides.bare, INTERVAL), seconds),
     }
     claims = [*CLAIMS]
     if file := sides.exporter_file():
-        compared[EXPORTER] = partial(measure, partial(sides.exporter, file, INTERVAL), seconds)
+        sides_by_name[EXPORTER] = partial(measure, partial(sides.exporter, file, INTERVAL), seconds)
         claims += EXPORTER_CLAIMS
     else:
-        missing(EXPORTER)
+        report_missing(EXPORTER)
     if sides.GLANCES.exists():
-        compared[GLANCES] = partial(measure, partial(sides.glances, SLOW_INTERVAL), seconds)
+        sides_by_name[GLANCES] = partial(measure, partial(sides.glances, SLOW_INTERVAL), seconds)
         claims += GLANCES_CLAIMS
     else:
-        missing(GLANCES)
+        report_missing(GLANCES)
     started: dict[str, Callable[[], Figures]] = {FROTA: partial(start, options), NOTHING: start_nothing}
     return [
-        Scenario("agent", compared, COLUMNS, claims),
+        Scenario("agent", sides_by_name, COLUMNS, claims),
         Scenario("agent, start", started, START_COLUMNS, START_CLAIMS),
     ]
 
 
-def missing(peer: str) -> None:
-    """Say what is not compared, and how it would be."""
-    print(f"bench: no {peer} here, so it is left out: tools/peers fetches it", file=sys.stderr)
+def report_missing(peer: str) -> None:
+    """Report a peer that is left out."""
+    print(f"bench: {peer} is left out because it is missing; tools/peers fetches it", file=sys.stderr)
 
 
-def measure_ours(options: Options, seconds: float) -> Figures:
-    """Measure our agent, on a state folder of its own."""
+def measure_frota(options: Options, seconds: float) -> Figures:
+    """Measure the agent of frota with a new state folder."""
     with tempfile.TemporaryDirectory(dir=options.folder) as state:
         return measure(partial(sides.frota, options.frota, Path(state), INTERVAL), seconds)
 
 
 def measure(side: Callable[[], AbstractContextManager[Started]], seconds: float) -> Figures:
-    """Return memory at the end, CPU a sample, and CPU of an hour with a sample every 5 s."""
+    """Return the resident memory at the end, the CPU time per sample, and per hour with a sample every 5 s."""
     with side() as (pid, samples):
-        for _ in range(SETTLED):
-            expect(samples)
-        before, began, count = sides.figures(pid), time.monotonic(), 0
-        while time.monotonic() - began < seconds:
-            expect(samples)
+        for _ in range(WARM_UP_SAMPLES):
+            wait_for_sample(samples)
+        before, start_time, count = sides.figures(pid), time.monotonic(), 0
+        while time.monotonic() - start_time < seconds:
+            wait_for_sample(samples)
             count += 1
         after = sides.figures(pid)
     spent = (after["cpu"] - before["cpu"]) / count
     return {"resident_mib": after["resident_mib"], "sample_ms": spent * 1e3, "hour_s": spent * SAMPLES_OF_AN_HOUR}
 
 
-def expect(samples: Iterator[None]) -> None:
-    """Wait for the next sample. Raises InvalidRunError where there is none."""
+def wait_for_sample(samples: Iterator[None]) -> None:
+    """Wait for the next sample. Raises InvalidRunError if the agent sends no more."""
     if next(samples, 0) is not None:
-        raise InvalidRunError("the agent gives no more samples")
+        raise InvalidRunError("the agent sends no more samples")
 
 
 def start(options: Options) -> Mapping[str, float]:
-    """Return how long our agent takes from its start to its first line with the server; the best of some."""
+    """Return the time from the start of the agent to its first line at the server; the best of STARTS."""
     best = float("inf")
     for _ in range(STARTS):
         with tempfile.TemporaryDirectory(dir=options.folder) as state:
-            began = time.monotonic()
+            start_time = time.monotonic()
             with sides.frota(options.frota, Path(state), INTERVAL) as (_pid, samples):
-                best = min(best, time.monotonic() - began)
-                expect(samples)
+                best = min(best, time.monotonic() - start_time)
+                wait_for_sample(samples)
     return {"start_ms": best * 1e3}
 
 
 def start_nothing() -> Mapping[str, float]:
-    """Return how long a Python takes that does nothing; the best of some."""
+    """Return the time to start and end Python; the best of STARTS."""
     best = float("inf")
     for _ in range(STARTS):
-        began = time.monotonic()
+        start_time = time.monotonic()
         subprocess.run([sys.executable, "-c", "pass"], check=True)
-        best = min(best, time.monotonic() - began)
+        best = min(best, time.monotonic() - start_time)
     return {"start_ms": best * 1e3}

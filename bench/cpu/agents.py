@@ -1,8 +1,8 @@
-"""Agents without computers: `python -m bench.cpu.agents PORT COUNT SECONDS native|original PID`.
+"""Simulated agents: `python -m bench.cpu.agents PORT COUNT SECONDS native|legacy PID`.
 
-COUNT connections to 127.0.0.1:PORT send a sample of 8 cores every INTERVAL seconds, one after the other, evenly
-spread. Once each has sent one, SECONDS are measured. Prints one JSON object: samples sent in that time, CPU seconds and
-resident bytes of process PID, and whether each native agent's last sample was acknowledged in the end.
+COUNT connections to 127.0.0.1:PORT send a sample of 8 cores every INTERVAL seconds, evenly spread. The measurement of
+SECONDS begins after each has sent a sample. Prints one JSON object: the samples sent in that time, the CPU time (s) and
+resident memory (bytes) of process PID, and whether the server acknowledged the last sample of each native agent.
 """
 
 import json
@@ -19,7 +19,7 @@ from bench.core.process import allow_open_files
 from frota.cpu.messages import Disk, Memory, Network, Own, Sample, hello
 
 INTERVAL = 5.0
-PATIENCE_SECONDS = 20.0
+RESPONSE_TIMEOUT_S = 20.0
 SAMPLE = Sample(
     (37.3, 31.5, 0.0, 100.0, 12.5, 99.9, 3.1, 50.0),
     41.8,
@@ -32,21 +32,23 @@ SAMPLE = Sample(
 
 
 class Agents:
-    """All of them, in one thread."""
+    """The connections of all agents, in one thread."""
 
-    def __init__(self, port: int, count: int, held: ExitStack, *, native: bool) -> None:
+    def __init__(self, port: int, count: int, resources: ExitStack, *, native: bool) -> None:
         self._native = native
         self.sent = [0] * count
         self._acknowledged = [0] * count
-        self._selector = held.enter_context(selectors.DefaultSelector())
-        self._connections = [held.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(count)]
+        self._selector = resources.enter_context(selectors.DefaultSelector())
+        self._connections = [
+            resources.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(count)
+        ]
         for number, connection in enumerate(self._connections):
             if native:
                 connection.sendall(hello(f"host-{number}", uuid4().hex, INTERVAL))
             self._selector.register(connection, selectors.EVENT_READ, number)
 
     def send_until(self, start: float, until: float) -> int:
-        """Send what is due from `start` on (monotonic seconds); return how many samples that were."""
+        """Send the samples that are due since `start` (monotonic, s) until `until`; return their number."""
         count, sent = len(self.sent), sum(self.sent)
         total = sent
         while (now := time.monotonic()) < until:
@@ -57,45 +59,45 @@ class Agents:
         return total - sent
 
     def read(self, seconds: float) -> None:
-        """Read answers, waiting so long for one."""
+        """Read responses; wait at most `seconds` for the first one."""
         for key, _ in self._selector.select(seconds):
-            data = key.fileobj.recv(65536)  # type: ignore[union-attr] # sockets are all that is registered
+            data = key.fileobj.recv(65536)  # type: ignore[union-attr] # only sockets are registered
             if not data:
-                raise ConnectionError("the server has closed a connection")
+                raise ConnectionError("the server closed a connection")
             last = data.splitlines()[-1]
             self._acknowledged[key.data] = max(json.loads(last).get("ack", 0), self._acknowledged[key.data])
 
     def acknowledged(self) -> bool:
-        """Tell whether all that was sent is on the server's disk, once that is so or nothing more comes."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        """Wait until all samples are acknowledged; return False if they are not within RESPONSE_TIMEOUT_S."""
+        deadline = time.monotonic() + RESPONSE_TIMEOUT_S
         while self._native and self._acknowledged != self.sent and time.monotonic() < deadline:
             self.read(0.1)
         return not self._native or self._acknowledged == self.sent
 
-    def _send(self, place: int) -> None:
-        self.sent[place] += 1
-        message = SAMPLE.native(self.sent[place], 0.0) if self._native else SAMPLE.legacy().encode()
-        self._connections[place].sendall(message)
+    def _send(self, agent: int) -> None:
+        self.sent[agent] += 1
+        message = SAMPLE.native(self.sent[agent], 0.0) if self._native else SAMPLE.legacy().encode()
+        self._connections[agent].sendall(message)
 
 
 def cpu_seconds(pid: int) -> float:
-    """Return the CPU time of a process to the nanosecond: of a hundred agents a tick is a large part."""
+    """Return the CPU time (s) of a process, with nanoseconds: ticks of 10 ms are too coarse for 100 agents."""
     return sum(int(task.read_text().split()[0]) for task in Path(f"/proc/{pid}/task").glob("*/schedstat")) / 1e9
 
 
-def main(port: int, count: int, seconds: float, dialect: str, pid: int) -> None:
-    """Send, and print the account."""
+def main(port: int, count: int, seconds: float, protocol: str, pid: int) -> None:
+    """Send samples, and print the statistics."""
     allow_open_files(count + 100)
-    with ExitStack() as held:
-        agents = Agents(port, count, held, native=dialect == "native")
+    with ExitStack() as resources:
+        agents = Agents(port, count, resources, native=protocol == "native")
         start = time.monotonic()
         agents.send_until(start, start + INTERVAL)
-        used = cpu_seconds(pid)
+        cpu_before = cpu_seconds(pid)
         samples = agents.send_until(start, start + INTERVAL + seconds)
-        used = cpu_seconds(pid) - used
+        cpu = cpu_seconds(pid) - cpu_before
         memory = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1]) * os.sysconf("SC_PAGESIZE")
-        account = {"samples": samples, "seconds": seconds, "cpu": used, "memory": memory}
-        print(json.dumps(account | {"acknowledged": agents.acknowledged()}))
+        stats = {"samples": samples, "seconds": seconds, "cpu": cpu, "memory": memory}
+        print(json.dumps(stats | {"acknowledged": agents.acknowledged()}))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The least that an agent in Python can be: psutil's counters read at an interval, and thrown away."""
+"""A minimal agent in Python: reads psutil's counters at an interval, and discards them."""
 
 import sys
 import time

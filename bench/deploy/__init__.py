@@ -1,4 +1,4 @@
-"""Measures what a run of the playbooks costs, beside pyinfra doing the same on the same hosts."""
+"""The cost of a run of the playbooks, compared with pyinfra on the same hosts."""
 
 from bench.deploy.scenarios import scenarios, smoke
 

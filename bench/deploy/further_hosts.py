@@ -1,66 +1,66 @@
-"""Hosts for the time of a run, beside those of the stacks: with what every host has, and a file of one system."""
+"""Additional hosts during a run: with the base of every host, and the settings of one system."""
 
 from typing import Any
 
-import boto3  # type: ignore[import-untyped]  # boto3 carries no types
+import boto3  # type: ignore[import-untyped]  # boto3 has no types
 
 from bench.deploy import fleet
 
-NAME = "further-"
-TAG = "FrotaBench"  # theirs alone
+NAME_PREFIX = "further-"
+TAG = "FrotaBench"  # of these hosts only
 ROLE = "image_client"
-LIKE = ("ImageId", "InstanceType", "KeyName", "SubnetId")
-ALIVE = {"Name": "instance-state-name", "Values": ["pending", "running"]}
+COPIED_KEYS = ("ImageId", "InstanceType", "KeyName", "SubnetId")
+RUNNING = {"Name": "instance-state-name", "Values": ["pending", "running"]}
 
 
-def resize(wanted: int) -> None:
-    """Launch or terminate instances until so many are there; what a run that was killed has left counts.
+def resize(count: int) -> None:
+    """Launch or terminate instances until there are `count`, including those that a killed run has left.
 
-    The next site.yml makes hosts of them, or takes their hosts away.
+    The next site.yml creates or removes their hosts.
     """
     ec2 = client()
-    there = instances(ec2, {"Name": "tag-key", "Values": [TAG]})
-    numbers = {int(tags(one)["Name"].removeprefix(NAME)): one["InstanceId"] for one in there}
-    if gone := [instance for number, instance in numbers.items() if number > wanted]:
-        ec2.terminate_instances(InstanceIds=gone)
-    for number in sorted(set(range(1, wanted + 1)) - numbers.keys()):
-        launch(ec2, f"{NAME}{number}")
+    existing = instances(ec2, {"Name": "tag-key", "Values": [TAG]})
+    numbers = {int(tags(instance)["Name"].removeprefix(NAME_PREFIX)): instance["InstanceId"] for instance in existing}
+    if surplus := [instance for number, instance in numbers.items() if number > count]:
+        ec2.terminate_instances(InstanceIds=surplus)
+    for number in sorted(set(range(1, count + 1)) - numbers.keys()):
+        launch(ec2, f"{NAME_PREFIX}{number}")
 
 
 def launch(ec2: Any, name: str) -> None:
-    """Launch an instance that is like the fleet's, save for its name and role."""
-    like = instances(ec2, {"Name": "tag:FrotaRole", "Values": ["sensor_server"]})[0]
-    given = {"Name": name, "Fleet": tags(like)["Fleet"], "FrotaRole": ROLE, TAG: "yes"}
+    """Launch an instance with the properties of the fleet's, except its name and role."""
+    template = instances(ec2, {"Name": "tag:FrotaRole", "Values": ["sensor_server"]})[0]
+    tag_values = {"Name": name, "Fleet": tags(template)["Fleet"], "FrotaRole": ROLE, TAG: "yes"}
     ec2.run_instances(
         MinCount=1,
         MaxCount=1,
-        **{key: like[key] for key in LIKE},
+        **{key: template[key] for key in COPIED_KEYS},
         TagSpecifications=[
-            {"ResourceType": "instance", "Tags": [{"Key": key, "Value": value} for key, value in given.items()]}
+            {"ResourceType": "instance", "Tags": [{"Key": key, "Value": value} for key, value in tag_values.items()]}
         ],
     )
 
 
-def own() -> list[str]:
-    """Return the names of the hosts that the fleet has by itself."""
-    return [name for name in fleet.hosts() if not name.startswith(NAME)]
+def stack_hosts() -> list[str]:
+    """Return the names of the hosts of the stacks."""
+    return [name for name in fleet.hosts() if not name.startswith(NAME_PREFIX)]
 
 
 def client() -> Any:
-    """Return the EC2 API of the embedded AWS, which takes any credentials."""
+    """Return a client of the EC2 API of the embedded AWS, which accepts any credentials."""
     return boto3.client(
         "ec2",
         region_name="us-east-1",
         endpoint_url=f"http://{fleet.embedded_aws_address()}:4566",
         aws_access_key_id="embedded",
-        aws_secret_access_key="embedded",  # noqa: S106 -- none: any will do
+        aws_secret_access_key="embedded",  # noqa: S106 -- not a secret: any value will do
     )
 
 
 def instances(ec2: Any, *filters: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the instances that run and that filters let through."""
-    pages = ec2.get_paginator("describe_instances").paginate(Filters=[ALIVE, *filters])
-    return [one for page in pages for reservation in page["Reservations"] for one in reservation["Instances"]]
+    """Return the running instances that match the filters."""
+    pages = ec2.get_paginator("describe_instances").paginate(Filters=[RUNNING, *filters])
+    return [instance for page in pages for reservation in page["Reservations"] for instance in reservation["Instances"]]
 
 
 def tags(instance: dict[str, Any]) -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What is measured: nothing to change, one setting, and a new release."""
+"""The scenarios: no change, one setting, and a new release."""
 
 import itertools
 import shutil
@@ -13,12 +13,12 @@ from bench.core.errors import InvalidRunError
 from bench.core.options import Options
 from bench.deploy import fleet, further_hosts, sides
 
-FROTA, ANEW, PYINFRA = "frota", "frota, connecting anew", "pyinfra"
+FROTA, NEW_CONNECTIONS, PYINFRA = "frota", "frota, new connections", "pyinfra"
 COLUMNS = (Column("wall_s", "s", ".1f"), Column("cpu_s", "CPU s", ".1f"))
 DISCONNECT = Path(__file__).with_name("disconnect.yml")
 SETTING, VARIABLE = "sensors_max_connections", "SENSORS_MAX_CONNECTIONS"
 SETTING_HOST, SETTING_FILE = "sensor-server", "/etc/frota/frota-sensor-server.env"
-# What the module `release` does on a host, in a shell.
+# The steps of the module `release` on a host, as a shell script.
 INSTALL = """cd /opt/frota/releases
 tar --extract --gzip --no-same-owner --file ../{name}.tar.gz
 python3 -m venv --without-pip {name}
@@ -32,121 +32,120 @@ touch {name}/ready"""
 
 
 def scenarios(options: Options) -> Sequence[Scenario]:
-    """Return the scenarios. Raises CannotRunError where no fleet is up, or pyinfra is missing.
+    """Return the scenarios. Raises CannotRunError if no fleet is running or pyinfra is missing.
 
-    With `options.hosts` the fleet has so many for as long as the run lasts, and all that is measured is the run that
-    changes nothing.
+    With `options.hosts`, the fleet has that number of hosts during the run, and the only scenario is "no change".
     """
     fleet.require()
     sides.require_pyinfra()
     if options.hosts:
-        options.held.callback(up_to_date, 0)
-    up_to_date(max(0, options.hosts - len(further_hosts.own())))
-    looks = unchanged(options.folder)
-    return [looks] if options.hosts else [looks, setting(options.folder), upgrade(options.folder)]
+        options.resources.callback(update_fleet, 0)
+    update_fleet(max(0, options.hosts - len(further_hosts.stack_hosts())))
+    no_change = unchanged(options.folder)
+    return [no_change] if options.hosts else [no_change, setting(options.folder), upgrade(options.folder)]
 
 
 def smoke(options: Options) -> Scenario:
-    """Return what shows that the benchmark runs: nothing to change, without pyinfra. Raises CannotRunError as above."""
+    """Return the scenario of --quick: no change, without pyinfra. Raises CannotRunError if no fleet is running."""
     fleet.require()
-    up_to_date(0)
-    return unchanged(options.folder).first_alone()
+    update_fleet(0)
+    return unchanged(options.folder).only_first_side()
 
 
-def up_to_date(further: int) -> None:
-    """Bring the fleet up to date, with so many further hosts; else the first run would have something to change."""
+def update_fleet(further: int) -> None:
+    """Update the fleet, with `further` additional hosts, so that the first measured run changes nothing."""
     further_hosts.resize(further)
-    whole = f"made one of {further} further hosts" if further else "brought up to date"
-    print(f"bench: the fleet is {whole}, which is not measured", file=sys.stderr, flush=True)
+    hosts = f", with {further} additional hosts" if further else ""
+    print(f"bench: updating the fleet{hosts}, which is not measured", file=sys.stderr, flush=True)
     sides.playbook("site.yml")
 
 
-def compared(title: str, measured: Mapping[str, Callable[[], Figures]], aim: float | None = None) -> Scenario:
-    """Return a scenario; the last side is whom the others are compared with, `aim` is for the ratio of the times."""
-    *ours, theirs = measured
-    claims = [Claim(f"time ÷ pyinfra{note(side)}", "wall_s", side, theirs, at_most=aim) for side in ours]
-    claims += [Claim(f"CPU ÷ pyinfra{note(side)}", "cpu_s", side, theirs) for side in ours]
-    return Scenario(title, measured, COLUMNS, [*claims, Claim("seconds", "wall_s", FROTA, shape=".1f")])
+def make_scenario(title: str, measured: Mapping[str, Callable[[], Figures]], at_most: float | None = None) -> Scenario:
+    """Return a scenario that compares all sides with the last one; `at_most` is the target for the ratio of times."""
+    *others, peer = measured
+    claims = [Claim(f"time ÷ pyinfra{claim_suffix(side)}", "wall_s", side, peer, at_most=at_most) for side in others]
+    claims += [Claim(f"CPU ÷ pyinfra{claim_suffix(side)}", "cpu_s", side, peer) for side in others]
+    return Scenario(title, measured, COLUMNS, [*claims, Claim("seconds", "wall_s", FROTA, format_spec=".1f")])
 
 
-def note(side: str) -> str:
-    """Return what a claim says of a side that is not simply ours."""
+def claim_suffix(side: str) -> str:
+    """Return the suffix for a claim about a variant of frota, such as ", new connections"."""
     return side.removeprefix(FROTA)
 
 
 def unchanged(folder: Path) -> Scenario:
-    """Return the scenario of runs that look at all hosts and change nothing."""
+    """Return the scenario of runs that change nothing."""
 
-    def ours() -> Figures:
-        figures, printed = sides.playbook("site.yml")
-        sides.require_unchanged(printed)
+    def run_frota() -> Figures:
+        figures, output = sides.playbook("site.yml")
+        sides.require_unchanged(output)
         return figures
 
-    def anew() -> Figures:
+    def run_with_new_connections() -> Figures:
         sides.playbook(str(DISCONNECT))
-        return ours()
+        return run_frota()
 
-    def theirs() -> Figures:
-        figures, printed = sides.pyinfra(folder, fleet.states())
-        sides.require_unchanged(printed)
+    def run_pyinfra() -> Figures:
+        figures, output = sides.pyinfra(folder, fleet.states())
+        sides.require_unchanged(output)
         return figures
 
-    title = f"no change, {len(fleet.hosts())} hosts"
-    return compared(title, {FROTA: ours, ANEW: anew, PYINFRA: theirs}, aim=1.5)
+    measured = {FROTA: run_frota, NEW_CONNECTIONS: run_with_new_connections, PYINFRA: run_pyinfra}
+    return make_scenario(f"no change, {len(fleet.hosts())} hosts", measured, at_most=1.5)
 
 
 def setting(folder: Path) -> Scenario:
-    """Return the scenario of one setting of one unit that changes, and changes back: the mean of both."""
+    """Return the scenario that changes a setting of a unit, and changes it back: the mean of both runs."""
 
-    def ours() -> Figures:
-        there, _ = sides.playbook("site.yml", "-e", f"{SETTING}=1001")
+    def run_frota() -> Figures:
+        change, _ = sides.playbook("site.yml", "-e", f"{SETTING}=1001")
         require_setting("1001")
-        back, _ = sides.playbook("site.yml")
-        return mean(there, back)
+        revert, _ = sides.playbook("site.yml")
+        return mean(change, revert)
 
-    def theirs() -> Figures:
+    def run_pyinfra() -> Figures:
         before = fleet.states()
-        there, _ = sides.pyinfra(folder, replaced(before, current_setting(), f'{VARIABLE}="1001"'))
+        change, _ = sides.pyinfra(folder, replace_text(before, current_setting(), f'{VARIABLE}="1001"'))
         require_setting("1001")
-        back, _ = sides.pyinfra(folder, before)
-        sides.playbook("site.yml")  # which sees that files were written, and would else go through them when measured
-        return mean(there, back)
+        revert, _ = sides.pyinfra(folder, before)
+        sides.playbook("site.yml")  # checks the files that pyinfra has written, so that the next measured run need not
+        return mean(change, revert)
 
-    return compared("one setting", {FROTA: ours, PYINFRA: theirs})
-
-
-def mean(there: Figures, back: Figures) -> Figures:
-    """Return the mean of two runs, figure by figure."""
-    return {name: (there[name] + back[name]) / 2 for name in there}
+    return make_scenario("one setting", {FROTA: run_frota, PYINFRA: run_pyinfra})
 
 
-def replaced(states: Mapping[str, Any], old: str, new: str) -> Any:
-    """Return states in which a text stands for another one, in paths, targets and contents."""
+def mean(first: Figures, second: Figures) -> Figures:
+    """Return the mean of each figure of two runs."""
+    return {name: (first[name] + second[name]) / 2 for name in first}
+
+
+def replace_text(states: Mapping[str, Any], old: str, new: str) -> Any:
+    """Return states with `old` replaced by `new` in all paths, targets and contents."""
     if isinstance(states, Mapping):
-        return {key: replaced(value, old, new) for key, value in states.items()}
+        return {key: replace_text(value, old, new) for key, value in states.items()}
     if isinstance(states, list):
-        return [replaced(value, old, new) for value in states]
+        return [replace_text(value, old, new) for value in states]
     return states.replace(old, new) if isinstance(states, str) else states
 
 
 def current_setting() -> str:
-    """Return the line of the setting, as it is on its host now."""
-    return fleet.on(SETTING_HOST, f"grep ^{VARIABLE}= {SETTING_FILE}")
+    """Return the current line of the setting on its host."""
+    return fleet.run_on(SETTING_HOST, f"grep ^{VARIABLE}= {SETTING_FILE}")
 
 
 def require_setting(value: str) -> None:
-    """Raise InvalidRunError where the unit does not run with a value of the setting."""
+    """Raise InvalidRunError unless the unit runs with a value of the setting."""
     unit = Path(SETTING_FILE).stem
-    fleet.on(
+    fleet.run_on(
         SETTING_HOST, f"grep -qzx {VARIABLE}={value} /proc/$(systemctl show --value --property=MainPID {unit})/environ"
     )
 
 
 def upgrade(folder: Path) -> Scenario:
-    """Return the scenario of a release that restarts every unit; going back is not measured."""
+    """Return the scenario of a new release, which restarts every unit. The way back is not measured."""
     numbers = itertools.count(1)
 
-    def ours() -> Figures:
+    def run_frota() -> Figures:
         before = fleet.releases()
         with tempfile.TemporaryDirectory(dir=folder) as application:
             project = changed_application(Path(application) / "app")
@@ -156,30 +155,31 @@ def upgrade(folder: Path) -> Scenario:
         sides.playbook("site.yml")
         return figures
 
-    def theirs() -> Figures:
+    def run_pyinfra() -> Figures:
         before, (old,) = fleet.states(), fleet.releases()
         release = renamed_release(folder, old, f"{old.rpartition('-')[0]}-bench{next(numbers)}")
-        figures, _ = sides.pyinfra(folder, replaced(before, old, release["name"]), release)
+        figures, _ = sides.pyinfra(folder, replace_text(before, old, release["name"]), release)
         if fleet.releases() != {release["name"]}:
             raise InvalidRunError(f"not every host runs {release['name']}")
         sides.pyinfra(folder, before)
         sides.playbook("site.yml")
-        fleet.on_all(list(before), f"rm -rf /opt/frota/releases/{release['name']} /opt/frota/{release['name']}.tar.gz")
+        name = release["name"]
+        fleet.run_on_all(list(before), f"rm -rf /opt/frota/releases/{name} /opt/frota/{name}.tar.gz")
         return figures
 
-    return compared("a new release", {FROTA: ours, PYINFRA: theirs})
+    return make_scenario("a new release", {FROTA: run_frota, PYINFRA: run_pyinfra})
 
 
 def changed_application(folder: Path) -> Path:
-    """Make a copy of the application that differs in a comment."""
+    """Create a copy of the application that differs in a comment."""
     shutil.copytree(fleet.ROOT / "app", folder, ignore=shutil.ignore_patterns(".*", "__pycache__", "tests"))
     with (folder / "src/frota/__init__.py").open("a", encoding="utf-8") as source:
-        source.write(f"\n# A release of its own: {folder}.\n")
+        source.write(f"\n# Another release: {folder}.\n")
     return folder
 
 
 def renamed_release(folder: Path, old: str, new: str) -> dict[str, str]:
-    """Make an archive of a release under another name, and return what pyinfra needs to install it."""
+    """Create an archive of a release under another name; return its name, its path and the script to install it."""
     shutil.unpack_archive(fleet.ROOT / ".local/wheelhouse" / f"{old}.tar.gz", folder)
     (folder / old).rename(folder / new)
     archive = shutil.make_archive(str(folder / new), "gztar", folder, new)

@@ -1,9 +1,8 @@
-"""The two sides: a playbook as `make` runs it, and pyinfra with the same hosts' state."""
+"""The two sides: a playbook, and pyinfra with the state of the same hosts."""
 
 import json
 import os
 import re
-import resource
 import signal
 import subprocess
 import sys
@@ -14,6 +13,7 @@ from pathlib import Path
 from bench.core.build import BUILD
 from bench.core.compare import Figures
 from bench.core.errors import CannotRunError, InvalidRunError
+from bench.core.process import children_cpu_seconds
 from bench.deploy import fleet
 
 PEERS = BUILD / "peers"
@@ -21,36 +21,36 @@ PEER = Path(__file__).with_name("peer")
 
 
 def require_pyinfra() -> None:
-    """Raise CannotRunError where pyinfra was not fetched."""
+    """Raise CannotRunError if pyinfra is missing."""
     if not (PEERS / "pyinfra").exists():
-        raise CannotRunError("there is no pyinfra here to compare with: run tools/peers, which fetches it")
+        raise CannotRunError("there is no pyinfra to compare with: run tools/peers, which fetches it")
 
 
-def playbook(name: str, *words: str) -> tuple[Figures, str]:
-    """Return what a playbook took, and what it printed. Raises InvalidRunError where it fails."""
-    return measured([str(fleet.ROOT / "tools/play"), name, *words], fleet.ROOT, {})
+def playbook(name: str, *arguments: str) -> tuple[Figures, str]:
+    """Run a playbook; return its figures and its output. Raises InvalidRunError if it fails."""
+    return measure([str(fleet.ROOT / "tools/play"), name, *arguments], fleet.ROOT, {})
 
 
 def pyinfra(
     folder: Path, states: Mapping[str, fleet.State], release: Mapping[str, str] | None = None
 ) -> tuple[Figures, str]:
-    """Return what it took to bring every host into its state, and what was printed."""
-    # It knows no HostKeyAlias and would add the hosts' addresses to the fleet's own list.
-    known = "UserKnownHostsFile"
-    config = re.sub(rf"{known} .*", f"{known} {folder}/known_hosts", fleet.SSH_CONFIG.read_text(encoding="utf-8"))
+    """Run pyinfra to bring each host into its state; return its figures and its output."""
+    # pyinfra does not support HostKeyAlias, and would add the addresses of the hosts to the list of the fleet.
+    option = "UserKnownHostsFile"
+    config = re.sub(rf"{option} .*", f"{option} {folder}/known_hosts", fleet.SSH_CONFIG.read_text(encoding="utf-8"))
     (folder / "ssh_config").write_text(config, encoding="utf-8")
-    given = folder / "deploy.json"
-    given.write_text(json.dumps({"hosts": states, "release": release, "ssh_config": f"{folder}/ssh_config"}))
+    data = folder / "deploy.json"
+    data.write_text(json.dumps({"hosts": states, "release": release, "ssh_config": f"{folder}/ssh_config"}))
     command = [sys.executable, "-m", "pyinfra", "--yes", "inventory.py", "deploy.py"]
-    return measured(command, PEER, {"PYTHONPATH": str(PEERS), "BENCH_DEPLOY": str(given)})
+    return measure(command, PEER, {"PYTHONPATH": str(PEERS), "BENCH_DEPLOY": str(data)})
 
 
-def measured(command: list[str], folder: Path, environ: Mapping[str, str]) -> tuple[Figures, str]:
-    """Return seconds and CPU seconds of a command with its children, and its output.
+def measure(command: list[str], folder: Path, environ: Mapping[str, str]) -> tuple[Figures, str]:
+    """Run a command; return its time and CPU time (s), including its children, and its output.
 
-    Raises InvalidRunError, with the end of the output, where it fails.
+    Raises InvalidRunError, with the end of the output, if it fails.
     """
-    before, start = cpu_seconds(), time.monotonic()
+    before, start = children_cpu_seconds(), time.monotonic()
     with subprocess.Popen(
         command,
         cwd=folder,
@@ -62,27 +62,21 @@ def measured(command: list[str], folder: Path, environ: Mapping[str, str]) -> tu
         start_new_session=True,
     ) as process:
         try:
-            printed, _ = process.communicate()
+            output, _ = process.communicate()
         except BaseException:
-            os.killpg(process.pid, signal.SIGTERM)  # tools/play is a shell: what it started would go on
+            os.killpg(process.pid, signal.SIGTERM)  # tools/play is a shell script, whose children would continue
             raise
-    figures = {"wall_s": time.monotonic() - start, "cpu_s": cpu_seconds() - before}
+    figures = {"wall_s": time.monotonic() - start, "cpu_s": children_cpu_seconds() - before}
     if process.returncode != 0:
-        end = "\n".join(printed.splitlines()[-20:])
-        raise InvalidRunError(f"{command[0]} ended with {process.returncode}:\n{end}")
-    return figures, printed
+        end = "\n".join(output.splitlines()[-20:])
+        raise InvalidRunError(f"{command[0]} exited with status {process.returncode}:\n{end}")
+    return figures, output
 
 
-def cpu_seconds() -> float:
-    """Return the CPU time so far of all children that have ended and been waited for, with theirs."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
-
-
-def require_unchanged(printed: str) -> None:
-    """Raise InvalidRunError where a run changed something; `printed` is the output of either side."""
-    ours = re.search(r"^Done in .*: .*nothing changed\.$", printed, re.MULTILINE)
-    theirs = re.search(r"^ *Grand total +\d+ +- +- ", printed, re.MULTILINE)
-    if not (ours or theirs):
-        end = "\n".join(printed.splitlines()[-20:])
-        raise InvalidRunError(f"a run that was to change nothing did:\n{end}")
+def require_unchanged(output: str) -> None:
+    """Raise InvalidRunError if a run changed something; `output` is that of either side."""
+    frota = re.search(r"^Done in .*: .*nothing changed\.$", output, re.MULTILINE)
+    pyinfra_total = re.search(r"^ *Grand total +\d+ +- +- ", output, re.MULTILINE)
+    if not (frota or pyinfra_total):
+        end = "\n".join(output.splitlines()[-20:])
+        raise InvalidRunError(f"a run changed something unexpectedly:\n{end}")

@@ -1,4 +1,4 @@
-"""Run by a host's own Python, as root: print what the deployment describes of this host, as JSON."""
+"""Prints the deployed state of a host as JSON. The host's Python runs it as root."""
 
 import json
 import subprocess
@@ -29,51 +29,51 @@ UNITS = (
 PACKAGES = ("python3", "sudo", "openssh-server", "systemd-timesyncd", "rabbitmq-server", "libturbojpeg0")
 
 
-def found(patterns: tuple[str, ...]) -> list[Path]:
-    """Return the paths that match, each once."""
+def find(patterns: tuple[str, ...]) -> list[Path]:
+    """Return the paths that match, without duplicates."""
     return sorted({path for pattern in patterns for path in Path("/").glob(pattern)})
 
 
 def content(path: Path) -> str | None:
-    """Return the text of a file that everybody may read; keys stay where they are."""
+    """Return the text of a file, None if not everybody may read it, since keys must not leave the host."""
     return path.read_text(encoding="utf-8") if path.stat().st_mode & 0o004 else None
 
 
-def described(path: Path) -> dict[str, str]:
-    """Return a path with its mode and owner, as chmod(1) and chown(1) take them."""
+def describe(path: Path) -> dict[str, str]:
+    """Return a path with its mode and owner, in the format of chmod(1) and chown(1)."""
     return {"path": str(path), "mode": f"{path.stat().st_mode & 0o7777:o}", "user": path.owner(), "group": path.group()}
 
 
 def active(patterns: tuple[str, ...]) -> list[str]:
-    """Return the units that run."""
-    listed = ["systemctl", "list-units", "--plain", "--no-legend", "--state=active", *patterns]
-    lines = subprocess.run(listed, check=True, capture_output=True, text=True).stdout.splitlines()
+    """Return the names of the active units."""
+    command = ["systemctl", "list-units", "--plain", "--no-legend", "--state=active", *patterns]
+    lines = subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()
     return sorted(line.split()[0] for line in lines)
 
 
 def enabled(unit: str) -> bool:
-    """Tell whether a unit was told to start at boot, as one that is static never is."""
-    asked = ["systemctl", "is-enabled", unit]
-    return subprocess.run(asked, check=False, capture_output=True, text=True).stdout.strip() == "enabled"
+    """Return whether a unit is enabled; a static unit never is."""
+    command = ["systemctl", "is-enabled", unit]
+    return subprocess.run(command, check=False, capture_output=True, text=True).stdout.strip() == "enabled"
 
 
 def installed(packages: tuple[str, ...]) -> list[str]:
-    """Return the packages that are installed."""
-    asked = ["dpkg-query", "--show", "--showformat=${db:Status-Abbrev}${Package}\n", *packages]
-    lines = subprocess.run(asked, check=False, capture_output=True, text=True).stdout.splitlines()
+    """Return the names of the installed packages."""
+    command = ["dpkg-query", "--show", "--showformat=${db:Status-Abbrev}${Package}\n", *packages]
+    lines = subprocess.run(command, check=False, capture_output=True, text=True).stdout.splitlines()
     return sorted(line.split()[1] for line in lines if line.startswith("ii"))
 
 
 def state() -> dict[str, object]:
-    """Return files, certificates, links, folders, units and packages of this host."""
-    files = [path for path in found(FILES) if path.is_file() and not path.is_symlink()]
-    folders = [path for path in found(FOLDERS) if path.is_dir() and not path.is_symlink()]
+    """Return the files, certificates, links, folders, units and packages of this host."""
+    files = [path for path in find(FILES) if path.is_file() and not path.is_symlink()]
+    folders = [path for path in find(FOLDERS) if path.is_dir() and not path.is_symlink()]
     return {
-        # Those of a release belong to it, whichever is the current one.
-        "files": [{**described(path.resolve()), "content": content(path)} for path in files],
-        "certificates": [str(path) for path in found(CERTIFICATES)],
-        "links": [{"path": str(path), "target": str(path.readlink())} for path in found(LINKS) if path.is_symlink()],
-        "folders": [described(path) for path in folders],
+        # Resolved: the files of a release keep their path when another release becomes current.
+        "files": [{**describe(path.resolve()), "content": content(path)} for path in files],
+        "certificates": [str(path) for path in find(CERTIFICATES)],
+        "links": [{"path": str(path), "target": str(path.readlink())} for path in find(LINKS) if path.is_symlink()],
+        "folders": [describe(path) for path in folders],
         "units": {unit: enabled(unit) for unit in active(("frota-*.service", "frota-*.socket", *UNITS))},
         "packages": installed(PACKAGES),
     }

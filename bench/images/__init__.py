@@ -1,4 +1,4 @@
-"""The image pipeline beside the original's worker, beside pika alone, and beside its own converters alone."""
+"""The image pipeline, compared with the legacy worker, with pika, and with its own converters."""
 
 import sys
 from collections.abc import Sequence
@@ -11,26 +11,26 @@ SIZES = {"worker, 1 megapixel": (1152, 864), "worker, 12 megapixels": (4000, 300
 
 
 def scenarios(options: Options) -> Sequence[Scenario]:
-    """Return what `python -m bench images` measures. Raises CannotRunError where something for it is missing."""
-    return [*convert.scenarios(options), *through_the_broker(options)]
+    """Return the scenarios of `python -m bench images`. Raises CannotRunError without a compiler or frota."""
+    return [*convert.scenarios(options), *broker_scenarios(options)]
 
 
-def through_the_broker(options: Options) -> Sequence[Scenario]:
-    """Return the scenarios that need a broker; where there can be none, say why and return none."""
-    if reason := broker.missing():
-        print(f"bench: images are not published nor worked on: {reason}", file=sys.stderr)
+def broker_scenarios(options: Options) -> Sequence[Scenario]:
+    """Return the scenarios that require a broker. If it cannot run here, report why and return none."""
+    if reason := broker.find_obstacle():
+        print(f"bench: the scenarios with a broker are left out: {reason}", file=sys.stderr)
         return []
-    one = broker.Broker(options)
-    worked_on = [work.scenario(options, one, title, *size) for title, size in SIZES.items()]
-    return [publish.scenario(options, one), *worked_on]
+    shared = broker.Broker(options)
+    workers = [work.scenario(options, shared, title, *size) for title, size in SIZES.items()]
+    return [publish.scenario(options, shared), *workers]
 
 
 def smoke(options: Options) -> Scenario:
-    """Return what shows that the benchmark runs: a worker, or a conversion where there can be no broker."""
-    if broker.missing():
-        return convert.scenarios(options)[0].first_alone()
+    """Return the scenario of --quick: a worker, or a conversion if no broker can run here."""
+    if broker.find_obstacle():
+        return convert.scenarios(options)[0].only_first_side()
     title, size = next(iter(SIZES.items()))
-    return work.scenario(options, broker.Broker(options), title, *size).first_alone()
+    return work.scenario(options, broker.Broker(options), title, *size).only_first_side()
 
 
 __all__ = ["scenarios", "smoke"]

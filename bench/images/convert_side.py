@@ -1,4 +1,4 @@
-"""`python -m bench.images.convert_side SIDE FILE SECONDS`: turn a JPEG grey again and again; print figures as JSON."""
+"""`python -m bench.images.convert_side SIDE FILE SECONDS`: convert a JPEG to grey repeatedly, print figures as JSON."""
 
 import io
 import json
@@ -10,18 +10,18 @@ from statistics import median
 
 from PIL import Image, ImageChops
 
-LEAST_ROUNDS = 3
+MIN_ROUNDS = 3
 
 
-def original(data: bytes) -> bytes:
-    """Convert as the original's worker does."""
+def legacy(data: bytes) -> bytes:
+    """Convert as the legacy worker does."""
     result = io.BytesIO()
     Image.open(io.BytesIO(data)).convert("L").save(result, "JPEG")
     return result.getvalue()
 
 
 def draft(data: bytes) -> bytes:
-    """Convert as the original's worker could: the decoder leaves the colours out."""
+    """Convert with Pillow, without decoding the colours."""
     image, result = Image.open(io.BytesIO(data)), io.BytesIO()
     image.draft("L", image.size)
     image.convert("L").save(result, "JPEG")
@@ -29,35 +29,35 @@ def draft(data: bytes) -> bytes:
 
 
 def frota(data: bytes) -> bytes:
-    """Convert as our worker does."""
+    """Convert as the worker of frota does."""
     from frota.images.converter import grayscale
 
     return grayscale.convert(data, ".jpg").data
 
 
-SIDES: dict[str, Callable[[bytes], bytes]] = {"frota": frota, "draft": draft, "original": original}
+SIDES: dict[str, Callable[[bytes], bytes]] = {"frota": frota, "draft": draft, "legacy": legacy}
 
 
 def differences(source: bytes, result: bytes) -> tuple[int, float]:
-    """Return how far the result is from the source's own grey: the largest difference, and the share within 2 levels.
+    """Compare the result with the grey of the source: return the largest difference, and the share within 2 levels.
 
-    The first leaves out what has a colour at an end of its range: decoded, that was cut off, and its grey with it.
+    The largest difference excludes pixels with a colour of 0 or 255: decoding has clipped the colour, and so its grey.
     """
     colours = Image.open(io.BytesIO(source)).convert("RGB")
     difference = ImageChops.difference(colours.convert("L"), Image.open(io.BytesIO(result)))
     inside = [band.point(lambda level: 255 * (0 < level < 255)) for band in colours.split()]
-    whole = ImageChops.multiply(ImageChops.multiply(inside[0], inside[1]), inside[2])
-    counts = difference.histogram(whole)
+    unclipped = ImageChops.multiply(ImageChops.multiply(inside[0], inside[1]), inside[2])
+    counts = difference.histogram(unclipped)
     within = difference.histogram()[:3]
     return max(level for level, count in enumerate(counts) if count), sum(within) / (colours.width * colours.height)
 
 
 def measure(convert: Callable[[bytes], bytes], data: bytes, seconds: float) -> dict[str, float]:
-    """Convert for so many seconds; the time that counts is this process's CPU time."""
+    """Convert for `seconds`, at least MIN_ROUNDS times, and return the figures by the CPU time of this process."""
     result = convert(data)
     times: list[float] = []
-    until = time.monotonic() + seconds
-    while len(times) < LEAST_ROUNDS or time.monotonic() < until:
+    end = time.monotonic() + seconds
+    while len(times) < MIN_ROUNDS or time.monotonic() < end:
         start = time.process_time()
         convert(data)
         times.append(time.process_time() - start)

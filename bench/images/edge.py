@@ -1,7 +1,7 @@
-"""What no producer of this kind can be faster than: `python -m bench.images.edge PORT BROKER_PORT`.
+"""The upper limit for a producer with gRPC: `python -m bench.images.edge PORT BROKER_PORT`.
 
-gRPC's own server and our publisher, and the image's SHA-256 in between, since the queue's messages carry it: no look at
-the image, no status, no log.
+The server of gRPC, the SHA-256 of the image, which the messages contain, and the publisher of frota. It does not check
+the image, and writes no status and no log.
 """
 
 import asyncio

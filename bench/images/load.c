@@ -1,88 +1,49 @@
-/* Load for the image producer: clients that speak gRPC over HTTP/2 (RFC 9113) in clear text, one thread, epoll.
+/* Load for the image producer (see load.h for the arguments, the phases and the output):
  *
- *   load PORT CLIENTS SECONDS LIMIT original|native FILE
+ *   load PORT CONNECTIONS SECONDS LIMIT legacy|native FILE
  *
- * CLIENTS connections to 127.0.0.1:PORT each send the image in FILE and wait for its answer, again and again, every
- * time under another name: `original` with cloudimg.ImageService/SendImage, `native` with frota.images.Images/Send and
- * an id of its own. First each client has one image accepted; then a quarter of SECONDS warms up and SECONDS are
- * measured, or the time that LIMIT answers take. Then nothing more is sent, and all answers are waited for.
+ * Each connection is a client that speaks gRPC over HTTP/2 (RFC 9113) in clear text. It sends the image in FILE, waits
+ * for the response, and sends it again under another name: `legacy` with cloudimg.ImageService/SendImage, `native` with
+ * frota.images.Images/Send and an idempotency key.
  *
- * By hand, not with a gRPC library, so that the load takes little of the machine: the image is never copied here.
- *
- * Prints one JSON object. Exit status 1, with a sentence, where the load could not be made at all; what the server did
- * wrong ends the load: it is counted in "errors" and told on standard error. */
+ * Without a gRPC library, so that the load uses little CPU: the image is never copied here. */
 
-#define _GNU_SOURCE
-#include <arpa/inet.h>
-#include <errno.h>
+#include "load.h"
+
 #include <fcntl.h>
-#include <netinet/tcp.h>
-#include <stdbool.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/epoll.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/uio.h>
-#include <time.h>
-#include <unistd.h>
 
-enum { FRAME = 16384, HEADER = 9, HEAD = 256, ROOM = FRAME + HEADER, EVENTS = 256, AT_ONCE = 16 };
+enum { MAX_FRAME_BYTES = 16384, FRAME_HEADER_BYTES = 9, MAX_HEAD_BYTES = 256, FRAMES_PER_SEND = 16 };
+enum { IN_BYTES = MAX_FRAME_BYTES + FRAME_HEADER_BYTES, DEFAULT_WINDOW_BYTES = 65535 };
 enum { DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE };
 enum { ACK = 1, END_STREAM = 1, END_HEADERS = 4 };
-static const uint64_t SECOND = 1000000000;
-static const int PATIENCE_MS = 20000; /* for the next answer, whoever's */
 
 struct client {
-    int fd;
-    uint32_t number, stream;
-    bool told; /* the answer to the image of the moment has come */
-    uint64_t sent, acknowledged, sent_at;
-    int64_t window, stream_window, first_window; /* bytes that the server takes: in all, of this image, of each */
-    size_t head_length, length, done; /* of the message: what is before the image, all of it, what is sent */
-    size_t have;
-    unsigned char head[HEAD], in[ROOM];
+    struct connection base;
+    uint32_t stream; /* of the current request */
+    bool has_response; /* to the current request */
+    uint64_t sent_at;
+    int64_t window, stream_window, initial_window; /* flow control: bytes of the connection, this stream, a new one */
+    size_t head_length, length, written; /* bytes of the message: before the image, in total, sent so far */
+    size_t in_length;
+    unsigned char head[MAX_HEAD_BYTES], in[IN_BYTES];
 };
 
 static bool native;
 static const unsigned char *image;
 static size_t image_length;
-static unsigned char headers[HEAD];
+static unsigned char headers[MAX_HEAD_BYTES];
 static size_t headers_length;
-static uint64_t measured_from = UINT64_MAX, measured_until = UINT64_MAX;
-static uint64_t in_time, errors, first_answers, waiting;
-static uint64_t *latencies;
-static size_t latency_count, latency_room;
 
-static void give_up(const char *what) {
-    fprintf(stderr, "load: %s: %s\n", what, strerror(errno));
-    exit(1);
-}
-
-static uint64_t clock_ns(clockid_t clock) {
-    struct timespec now;
-    clock_gettime(clock, &now);
-    return (uint64_t)now.tv_sec * SECOND + (uint64_t)now.tv_nsec;
-}
-
-static uint64_t now_ns(void) { return clock_ns(CLOCK_MONOTONIC); }
-
-/* The server broke the contract: tell it once, and end. */
-static void fail(const struct client *c, const char *what) {
-    if (errors++ == 0)
-        fprintf(stderr, "load: after %llu answers: %s\n", (unsigned long long)c->acknowledged, what);
-}
-
-/* Send all parts; the server reads at any time, so waiting for it here does no harm. */
+/* Blocks until everything is sent; the server reads at any time. */
 static void send_parts(const struct client *c, struct iovec *parts, size_t count) {
     while (count) {
         struct msghdr message = {.msg_iov = parts, .msg_iovlen = count};
-        ssize_t sent = sendmsg(c->fd, &message, MSG_NOSIGNAL);
+        ssize_t sent = sendmsg(c->base.fd, &message, MSG_NOSIGNAL);
         if (sent < 0) {
-            fail(c, strerror(errno));
+            fail(&c->base, strerror(errno));
             return;
         }
         while (count && (size_t)sent >= parts->iov_len) {
@@ -107,58 +68,62 @@ static uint32_t read_32(const unsigned char *in) {
     return ntohl(value);
 }
 
-static void frame_header(unsigned char *out, size_t length, int kind, int flags, uint32_t stream) {
-    write_32(out, (uint32_t)length << 8 | (uint32_t)kind);
+static void write_frame_header(unsigned char *out, size_t length, int type, int flags, uint32_t stream) {
+    write_32(out, (uint32_t)length << 8 | (uint32_t)type);
     out[4] = (unsigned char)flags;
     write_32(out + 5, stream);
 }
 
-static void send_frame(const struct client *c, int kind, int flags, uint32_t stream, const void *data, size_t length) {
-    unsigned char header[HEADER];
-    struct iovec parts[] = {{header, HEADER}, {(void *)data, length}};
-    frame_header(header, length, kind, flags, stream);
+static void send_frame(const struct client *c, int type, int flags, uint32_t stream, const void *data, size_t length) {
+    unsigned char header[FRAME_HEADER_BYTES];
+    struct iovec parts[] = {{header, FRAME_HEADER_BYTES}, {(void *)data, length}};
+    write_frame_header(header, length, type, flags, stream);
     send_parts(c, parts, 2);
 }
 
-/* Send as much of the message as the server takes now. */
-static void send_more(struct client *c) {
-    unsigned char frames[AT_ONCE][HEADER];
-    while (c->done < c->length && c->window > 0 && c->stream_window > 0 && !errors) {
-        struct iovec parts[3 * AT_ONCE];
-        size_t count = 0;
-        for (int i = 0; i < AT_ONCE && c->done < c->length && c->window > 0 && c->stream_window > 0; i++) {
-            int64_t takes = c->window < c->stream_window ? c->window : c->stream_window;
-            size_t size = c->length - c->done < FRAME ? c->length - c->done : FRAME;
-            if ((int64_t)size > takes)
-                size = (size_t)takes;
-            bool last = c->done + size == c->length;
-            frame_header(frames[i], size, DATA, last ? END_STREAM : 0, c->stream);
-            parts[count++] = (struct iovec){frames[i], HEADER};
-            size_t of_head = c->done < c->head_length ? c->head_length - c->done : 0;
-            if (of_head > size)
-                of_head = size;
-            if (of_head)
-                parts[count++] = (struct iovec){c->head + c->done, of_head};
-            if (size > of_head)
-                parts[count++] = (struct iovec){(void *)(image + c->done + of_head - c->head_length), size - of_head};
-            c->done += size;
-            c->window -= (int64_t)size;
-            c->stream_window -= (int64_t)size;
+static size_t min_size(size_t a, size_t b) { return a < b ? a : b; }
+
+/* Returns the length of the next DATA frame that flow control permits, 0 if it permits none or nothing is left. */
+static size_t next_frame_length(const struct client *c) {
+    int64_t permitted = c->window < c->stream_window ? c->window : c->stream_window;
+    return permitted > 0 ? min_size(min_size(c->length - c->written, MAX_FRAME_BYTES), (size_t)permitted) : 0;
+}
+
+static void send_message(struct client *c) {
+    unsigned char frame_headers[FRAMES_PER_SEND][FRAME_HEADER_BYTES];
+    while (next_frame_length(c) && !errors) {
+        struct iovec parts[3 * FRAMES_PER_SEND];
+        size_t count = 0, length;
+        for (int i = 0; i < FRAMES_PER_SEND && (length = next_frame_length(c)); i++) {
+            int flags = c->written + length == c->length ? END_STREAM : 0;
+            write_frame_header(frame_headers[i], length, DATA, flags, c->stream);
+            parts[count++] = (struct iovec){frame_headers[i], FRAME_HEADER_BYTES};
+            size_t from_head = min_size(c->written < c->head_length ? c->head_length - c->written : 0, length);
+            if (from_head)
+                parts[count++] = (struct iovec){c->head + c->written, from_head};
+            if (length > from_head) {
+                const unsigned char *rest = image + (c->written + from_head - c->head_length);
+                parts[count++] = (struct iovec){(void *)rest, length - from_head};
+            }
+            c->written += length;
+            c->window -= (int64_t)length;
+            c->stream_window -= (int64_t)length;
         }
         send_parts(c, parts, count);
     }
 }
 
-static int name_of(const struct client *c, char *out) {
-    return sprintf(out, "%u.%llu.jpg", c->number, (unsigned long long)c->sent);
+static int write_name(const struct client *c, char *out) {
+    return sprintf(out, "%u.%llu.jpg", c->base.number, (unsigned long long)c->base.sent);
 }
 
-static void id_of(const struct client *c, char *out) {
-    sprintf(out, "%016x%016llx", c->number + 1, (unsigned long long)c->sent);
+static void write_id(const struct client *c, char *out) {
+    sprintf(out, "%016x%016llx", c->base.number + 1, (unsigned long long)c->base.sent);
 }
 
-/* Write a field of a protocol buffer whose content has a known length; return the length of what was written. */
-static size_t field(unsigned char *out, int number, size_t length, const void *content) {
+/* Writes a length-delimited field of a protocol buffer, without its content if `content` is NULL. Returns the number
+ * of bytes written. */
+static size_t write_field(unsigned char *out, int number, size_t length, const void *content) {
     size_t at = 0;
     out[at++] = (unsigned char)(number << 3 | 2);
     for (size_t rest = length; rest || at == 1; rest >>= 7)
@@ -168,224 +133,138 @@ static size_t field(unsigned char *out, int number, size_t length, const void *c
     return at + (content ? length : 0);
 }
 
-static void ask(struct client *c) {
+static void send_request(struct connection *connection, uint64_t now) {
+    struct client *c = (struct client *)connection;
+    if (connection->sent != connection->acknowledged || !may_send(connection, now))
+        return;
     char name[64], id[64];
-    size_t at = 5; /* gRPC: not compressed, length */
-    c->sent++;
-    int length = name_of(c, name);
-    id_of(c, id);
+    size_t at = 5; /* gRPC: a byte for the compression, which is off, and the length */
+    count_request(connection);
+    int length = write_name(c, name);
+    write_id(c, id);
     if (native)
-        at += field(c->head + at, 1, 32, id);
-    at += field(c->head + at, native ? 2 : 1, (size_t)length, name);
-    at += field(c->head + at, native ? 3 : 2, image_length, NULL);
+        at += write_field(c->head + at, 1, 32, id);
+    at += write_field(c->head + at, native ? 2 : 1, (size_t)length, name);
+    at += write_field(c->head + at, native ? 3 : 2, image_length, NULL);
     c->head[0] = 0;
     write_32(c->head + 1, (uint32_t)(at - 5 + image_length));
-    c->head_length = at, c->length = at + image_length, c->done = 0;
+    c->head_length = at, c->length = at + image_length, c->written = 0;
     c->stream = c->stream ? c->stream + 2 : 1;
-    c->stream_window = c->first_window;
-    c->told = false;
-    c->sent_at = now_ns();
-    waiting++;
+    c->stream_window = c->initial_window;
+    c->has_response = false;
+    c->sent_at = now;
     send_frame(c, HEADERS, END_HEADERS, c->stream, headers, headers_length);
-    send_more(c);
+    send_message(c);
 }
 
-static bool is_right(const struct client *c, const unsigned char *in, size_t length) {
-    char name[64], wanted[HEAD];
+static bool is_expected(const struct client *c, const unsigned char *in, size_t length) {
+    char name[64], expected[MAX_HEAD_BYTES];
     if (length < 5 || in[0] || read_32(in + 1) != length - 5)
         return false;
     in += 5, length -= 5;
     if (native) { /* id and trace id */
-        id_of(c, name);
+        write_id(c, name);
         return length == 68 && in[0] == 0x0A && in[1] == 32 && memcmp(in + 2, name, 32) == 0;
     }
-    name_of(c, name);
-    int text = sprintf(wanted, "Imagem %s recebida, processamento iniciado.", name);
+    write_name(c, name);
+    int text = sprintf(expected, "Imagem %s recebida, processamento iniciado.", name);
     return length == (size_t)text + 4 && in[0] == 0x08 && in[1] == 1 && in[2] == 0x12 && in[3] == text &&
-           memcmp(in + 4, wanted, (size_t)text) == 0;
+           memcmp(in + 4, expected, (size_t)text) == 0;
 }
 
-/* The server has ended the stream of the moment: its answer must have come. */
-static void ended(struct client *c) {
+static void handle_end_of_stream(struct client *c) {
     uint64_t now = now_ns();
-    if (!c->told) {
-        fail(c, "an image was refused");
+    if (!c->has_response) {
+        fail(&c->base, "the server rejected an image");
         return;
     }
-    waiting--;
-    if (c->acknowledged++ == 0)
-        first_answers++;
-    if (now >= measured_from && now < measured_until) {
-        in_time++;
-        if (latency_count == latency_room) {
-            latency_room = latency_room ? 2 * latency_room : 1 << 16;
-            if (!(latencies = realloc(latencies, latency_room * sizeof *latencies)))
-                give_up("memory");
-        }
-        latencies[latency_count++] = now - c->sent_at;
-    }
-    if (now < measured_until)
-        ask(c);
+    count_response(&c->base, c->sent_at, now);
+    send_request(&c->base, now);
 }
 
-static void take_settings(struct client *c, const unsigned char *in, size_t length) {
+static void apply_settings(struct client *c, const unsigned char *in, size_t length) {
     for (; length >= 6; in += 6, length -= 6)
-        if (in[0] == 0 && in[1] == 4) { /* INITIAL_WINDOW_SIZE: of the stream that is open, too */
-            c->stream_window += (int64_t)read_32(in + 2) - c->first_window;
-            c->first_window = read_32(in + 2);
+        if (in[0] == 0 && in[1] == 4) { /* INITIAL_WINDOW_SIZE, which also applies to the open stream */
+            c->stream_window += (int64_t)read_32(in + 2) - c->initial_window;
+            c->initial_window = read_32(in + 2);
         }
     send_frame(c, SETTINGS, ACK, 0, NULL, 0);
 }
 
-static void take_frame(struct client *c, const unsigned char *in, size_t length) {
-    int kind = in[3], flags = in[4];
+static void handle_frame(struct client *c, const unsigned char *in, size_t length) {
+    int type = in[3], flags = in[4];
     uint32_t stream = read_32(in + 5) & 0x7FFFFFFF;
-    const unsigned char *content = in + HEADER;
-    if (kind == SETTINGS && !(flags & ACK)) {
-        take_settings(c, content, length);
-    } else if (kind == PING && !(flags & ACK)) {
+    const unsigned char *content = in + FRAME_HEADER_BYTES;
+    if (type == SETTINGS && !(flags & ACK)) {
+        apply_settings(c, content, length);
+    } else if (type == PING && !(flags & ACK)) {
         send_frame(c, PING, ACK, 0, content, length);
-    } else if (kind == WINDOW_UPDATE) {
+    } else if (type == WINDOW_UPDATE) {
         if (stream == 0)
             c->window += read_32(content);
         else if (stream == c->stream)
             c->stream_window += read_32(content);
-        send_more(c);
-    } else if (kind == GOAWAY) {
-        fail(c, "the server says good-bye");
+        send_message(c);
+    } else if (type == GOAWAY) {
+        fail(&c->base, "the server sent GOAWAY");
     } else if (stream && stream == c->stream) {
-        if (kind == DATA && length && !(c->told = is_right(c, content, length)))
-            fail(c, "a wrong answer");
-        else if (kind == RST_STREAM)
-            fail(c, "a call was broken off");
-        else if ((kind == DATA || kind == HEADERS) && flags & END_STREAM)
-            ended(c);
+        if (type == DATA && length && !(c->has_response = is_expected(c, content, length)))
+            fail(&c->base, "a wrong response");
+        else if (type == RST_STREAM)
+            fail(&c->base, "the server reset a stream");
+        else if ((type == DATA || type == HEADERS) && flags & END_STREAM)
+            handle_end_of_stream(c);
     }
 }
 
-static void receive(struct client *c) {
-    ssize_t got = recv(c->fd, c->in + c->have, sizeof c->in - c->have, MSG_DONTWAIT);
-    if (got <= 0) {
-        if (got == 0 || errno != EAGAIN)
-            fail(c, got ? strerror(errno) : "the server closed the connection");
-        return;
-    }
-    c->have += (size_t)got;
+static void receive(struct connection *connection) {
+    struct client *c = (struct client *)connection;
     size_t at = 0, length;
-    while (!errors && c->have - at >= HEADER && c->have - at >= HEADER + (length = read_32(c->in + at) >> 8)) {
-        take_frame(c, c->in + at, length);
-        at += HEADER + length;
+    c->in_length += read_available(connection, c->in + c->in_length, sizeof c->in - c->in_length);
+    while (!errors && c->in_length - at >= FRAME_HEADER_BYTES &&
+           c->in_length - at >= FRAME_HEADER_BYTES + (length = read_32(c->in + at) >> 8)) {
+        handle_frame(c, c->in + at, length);
+        at += FRAME_HEADER_BYTES + length;
     }
-    memmove(c->in, c->in + at, c->have -= at);
+    memmove(c->in, c->in + at, c->in_length -= at);
 }
 
-static void connect_to(struct client *c, int port, int poller, uint32_t number) {
-    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((uint16_t)port)};
-    struct epoll_event event = {.events = EPOLLIN, .data.ptr = c};
-    /* No table of headers, so that none of the server's has to be remembered; any number of answers is taken. */
-    static const unsigned char settings[] = {0, 1, 0, 0, 0, 0}, much[] = {0x3F, 0, 0, 0};
+static void start(struct connection *connection) {
+    struct client *c = (struct client *)connection;
+    /* HEADER_TABLE_SIZE 0: no header of the server needs to be stored. A large window for the responses. */
+    static const unsigned char settings[] = {0, 1, 0, 0, 0, 0}, window_increment[] = {0x3F, 0, 0, 0};
     static const char preface[] = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
     struct iovec part = {(void *)preface, sizeof preface - 1};
-    int on = 1;
-    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    c->number = number, c->window = c->first_window = 65535; /* until the server says otherwise */
-    c->fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (c->fd < 0 || connect(c->fd, (struct sockaddr *)&address, sizeof address) < 0)
-        give_up("connect");
-    setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    if (epoll_ctl(poller, EPOLL_CTL_ADD, c->fd, &event) < 0)
-        give_up("epoll_ctl");
+    c->window = c->initial_window = DEFAULT_WINDOW_BYTES;
     send_parts(c, &part, 1);
     send_frame(c, SETTINGS, 0, 0, settings, sizeof settings);
-    send_frame(c, WINDOW_UPDATE, 0, 0, much, sizeof much);
-    ask(c);
+    send_frame(c, WINDOW_UPDATE, 0, 0, window_increment, sizeof window_increment);
+    send_request(connection, now_ns());
 }
 
-/* What every call says first (RFC 7541: indexed fields and literals without Huffman). */
+/* The headers of every request (RFC 7541: indexed fields, and literals without Huffman coding). */
 static void make_headers(void) {
     const char *path = native ? "/frota.images.Images/Send" : "/cloudimg.ImageService/SendImage";
     headers_length = (size_t)sprintf((char *)headers, "\x83\x86\x04%c%s\x01\x09localhost\x0F\x10\x10%s%c\x02te\x08%s",
                                      (char)strlen(path), path, "application/grpc", 0, "trailers");
 }
 
-static void open_image(const char *path) {
+static void map_image(const char *path) {
     int file = open(path, O_RDONLY | O_CLOEXEC);
-    struct stat about;
-    if (file < 0 || fstat(file, &about) < 0)
-        give_up(path);
-    image_length = (size_t)about.st_size;
+    struct stat status;
+    if (file < 0 || fstat(file, &status) < 0)
+        die(path);
+    image_length = (size_t)status.st_size;
     image = mmap(NULL, image_length, PROT_READ, MAP_PRIVATE | MAP_POPULATE, file, 0);
     if (image == MAP_FAILED)
-        give_up(path);
-}
-
-static int ascending(const void *one, const void *other) {
-    uint64_t a = *(const uint64_t *)one, b = *(const uint64_t *)other;
-    return (a > b) - (a < b);
-}
-
-static double percentile_ms(size_t percent) {
-    return latency_count ? (double)latencies[(latency_count - 1) * percent / 100] / 1e6 : 0;
-}
-
-static void report(const struct client *clients, uint32_t count, uint64_t busy_ns) {
-    uint64_t unanswered = 0, acknowledged = 0;
-    double seconds = measured_until == UINT64_MAX ? 0 : (double)(measured_until - measured_from) / 1e9;
-    double per_second = seconds > 0 ? 1 / seconds : 0;
-    for (uint32_t i = 0; i < count; i++) {
-        unanswered += clients[i].sent - clients[i].acknowledged;
-        acknowledged += clients[i].acknowledged;
-    }
-    if (latency_count)
-        qsort(latencies, latency_count, sizeof *latencies, ascending);
-    printf("{\"count\": %llu, \"seconds\": %.6f, \"rate\": %.1f, ", (unsigned long long)in_time, seconds,
-           (double)in_time * per_second);
-    printf("\"p50_ms\": %.4f, \"p99_ms\": %.4f, \"load_busy\": %.3f, ", percentile_ms(50), percentile_ms(99),
-           (double)busy_ns / 1e9 * per_second);
-    printf("\"errors\": %llu, \"unanswered\": %llu, \"acknowledged\": %llu}\n", (unsigned long long)errors,
-           (unsigned long long)unanswered, (unsigned long long)acknowledged);
+        die(path);
 }
 
 int main(int argc, char **argv) {
-    if (argc != 7) {
-        fprintf(stderr, "usage: load PORT CLIENTS SECONDS LIMIT original|native FILE\n");
-        return 2;
-    }
-    int port = atoi(argv[1]), poller = epoll_create1(EPOLL_CLOEXEC);
-    uint32_t count = (uint32_t)atoi(argv[2]);
-    double seconds = atof(argv[3]);
-    uint64_t limit = strtoull(argv[4], NULL, 10), busy_from = 0;
-    native = !strcmp(argv[5], "native");
-    open_image(argv[6]);
+    static const struct protocol protocol = {sizeof(struct client), start, send_request, receive};
+    parse_arguments(argc, argv, 1, "legacy|native FILE");
+    native = protocol_is("native");
+    map_image(argv[6]);
     make_headers();
-    struct client *clients = calloc(count, sizeof *clients);
-    if (!clients || poller < 0)
-        give_up("start");
-    for (uint32_t i = 0; i < count; i++)
-        connect_to(&clients[i], port, poller, i);
-
-    while (!errors) {
-        struct epoll_event events[EVENTS];
-        int found = epoll_wait(poller, events, EVENTS, PATIENCE_MS);
-        if (found <= 0)
-            break;
-        uint64_t woken = now_ns();
-        if (in_time == 0 && woken >= measured_until) /* a rate of nothing says nothing: measured for longer */
-            measured_until = woken + (uint64_t)(seconds * 1e9);
-        for (int i = 0; i < found && !errors; i++)
-            receive(events[i].data.ptr);
-        uint64_t now = now_ns();
-        if (measured_from == UINT64_MAX && first_answers == count) {
-            measured_from = now + (uint64_t)(seconds / 4 * 1e9);
-            measured_until = measured_from + (uint64_t)(seconds * 1e9);
-        }
-        if (!busy_from && now >= measured_from)
-            busy_from = clock_ns(CLOCK_PROCESS_CPUTIME_ID);
-        if (in_time >= limit && now < measured_until)
-            measured_until = now;
-        if (now >= measured_until && waiting == 0)
-            break;
-    }
-    report(clients, count, clock_ns(CLOCK_PROCESS_CPUTIME_ID) - busy_from);
-    return 0;
+    return run_load(&protocol);
 }

@@ -1,4 +1,4 @@
-"""How many images a second the worker sees through, from the queue into S3, beside its converters alone."""
+"""The rate of images from the queue to S3: the worker, its parts alone, and its converters alone."""
 
 import http.client
 import json
@@ -20,28 +20,27 @@ import pika  # type: ignore[import-untyped]
 
 from bench.core.compare import Claim, Column, Figures, Scenario
 from bench.core.errors import InvalidRunError
-from bench.core.load import run_pinned
+from bench.core.load import MEBIBYTE, run_pinned
 from bench.core.machine import cpus
 from bench.core.options import Options
-from bench.core.process import cpu_seconds, free_port, on_cpus, peak_memory, require_alive, running
+from bench.core.process import cpu_seconds, free_port, fresh_state, on_cpus, peak_memory, require_alive, running
 from bench.images.broker import EVENTS_QUEUE, Broker
 from bench.images.photos import jpeg
-from bench.list.measure import MEBIBYTE, fresh
 from frota.images.converter import grayscale
 from frota.images.messages import DEAD, QUEUE, QueuedImage, result_keys
 
 HERE = Path(__file__).parent
-QUALITIES = (85, 86, 87)  # so that not all results are the same
-HANDED_OUT = 5  # images for each converter that the worker has at a time
-MOST_BYTES = 1 << 30  # of one measurement, in the queue at first and in the sink's memory at last
-STOP_SECONDS = 20.0
+QUALITIES = (85, 86, 87)  # so that the results differ
+PREFETCH_PER_CONVERTER = 5  # unacknowledged images of the worker
+MAX_BYTES = 1 << 30  # of one measurement: first in the queue, finally in the memory of the sink
+STOP_TIMEOUT_S = 20.0
 CREDENTIALS = ("AWS_ACCESS_KEY_ID=x", "AWS_SECRET_ACCESS_KEY=x")
 
 WORKER_ALL, POOL_ALL = "worker, all CPUs", "converters, all CPUs"
 WORKER_ONE, PARTS_ONE, POOL_ONE = "worker, one CPU", "its parts, one CPU", "converters, one CPU"
 
 Command = Callable[[int, int, int, Path], Sequence[str]]
-"""Gives the command of a worker: ports of broker and S3, how many converters, and a folder for its state."""
+"""Returns the command of a worker for: ports of broker and S3, number of converters, folder for state."""
 
 COLUMNS = (
     Column("rate", "images/s", ",.1f"),
@@ -59,60 +58,60 @@ CLAIMS = (
 
 @dataclass(frozen=True)
 class Image:
-    """An image in a file, and the SHA-256 of its grey."""
+    """An image, its file, and the SHA-256 of its conversion."""
 
     path: Path
     data: bytes
-    grey: str
+    grey_sha256: str
 
 
 @dataclass(frozen=True)
 class Plan:
-    """So many images, by so many converters on these CPUs, broker and sink on those."""
+    """`count` images for `converters` on `cpus`, with broker and sink on `other_cpus`."""
 
     images: Sequence[Image]
     count: int
     converters: int
     cpus: Collection[int]
-    others: Collection[int]
+    other_cpus: Collection[int]
 
     @property
-    def edge(self) -> int:
-        """How many of the first and of the last images are not measured: as many as the worker has at a time."""
-        return HANDED_OUT * self.converters
+    def unmeasured(self) -> int:
+        """The number of first and of last images that are not measured: the worker's unacknowledged images."""
+        return PREFETCH_PER_CONVERTER * self.converters
 
 
 def scenario(options: Options, broker: Broker, title: str, width: int, height: int) -> Scenario:
-    """Return the scenario of one size, its images ready on disk."""
-    images = list(prepared(options.folder, width, height))
-    seconds = time_of(images[0])
+    """Return the scenario of one size, with its images on disk."""
+    images = list(prepare_images(options.folder, width, height))
+    seconds = conversion_seconds(images[0])
 
-    def plan(own: Collection[int], others: Collection[int]) -> Plan:
-        edges = 2 * HANDED_OUT * len(own)
-        count = edges + max(edges, int(options.seconds / seconds * len(own)))
-        return Plan(images, min(count, MOST_BYTES // len(images[0].data)), len(own), own, others)
+    def plan(own: Collection[int], other: Collection[int]) -> Plan:
+        unmeasured = 2 * PREFETCH_PER_CONVERTER * len(own)
+        count = unmeasured + max(unmeasured, int(options.seconds / seconds * len(own)))
+        return Plan(images, min(count, MAX_BYTES // len(images[0].data)), len(own), own, other)
 
     everywhere, alone = plan(cpus(), cpus()), plan(cpus()[:1], cpus()[-1:])
     sides: dict[str, Callable[[], Figures]] = {
-        WORKER_ALL: partial(measure_worker, options, broker, everywhere, partial(ours, options)),
+        WORKER_ALL: partial(measure_worker, options, broker, everywhere, partial(frota, options)),
         POOL_ALL: partial(measure_pool, options, everywhere),
-        WORKER_ONE: partial(measure_worker, options, broker, alone, partial(ours, options)),
+        WORKER_ONE: partial(measure_worker, options, broker, alone, partial(frota, options)),
         PARTS_ONE: partial(measure_worker, options, broker, alone, parts),
         POOL_ONE: partial(measure_pool, options, alone),
     }
     return Scenario(title, sides, COLUMNS, CLAIMS)
 
 
-def prepared(folder: Path, width: int, height: int) -> Iterator[Image]:
-    """Make the images of one size, and what must become of them."""
+def prepare_images(folder: Path, width: int, height: int) -> Iterator[Image]:
+    """Yield the images of one size, and write their files."""
     for quality in QUALITIES:
         data, path = jpeg(width, height, quality), folder / f"work-{width}x{height}-{quality}.jpg"
         path.write_bytes(data)
         yield Image(path, data, sha256(grayscale.convert(data, ".jpg").data).hexdigest())
 
 
-def time_of(image: Image) -> float:
-    """Return the CPU seconds that a conversion takes, so that as many can be planned as fill the time."""
+def conversion_seconds(image: Image) -> float:
+    """Return the CPU time (s) of a conversion, which determines the number of images."""
     times = []
     for _ in range(3):
         start = time.process_time()
@@ -121,11 +120,11 @@ def time_of(image: Image) -> float:
     return median(times)
 
 
-def ours(options: Options, broker: int, s3: int, converters: int, state: Path) -> Sequence[str]:
-    """Return the command of the worker."""
-    where = ["--brokers", f"127.0.0.1:{broker}", "--s3-endpoint", f"http://127.0.0.1:{s3}"]
+def frota(options: Options, broker: int, s3: int, converters: int, state: Path) -> Sequence[str]:
+    """Return the command of the worker of frota."""
+    address = ["--brokers", f"127.0.0.1:{broker}", "--s3-endpoint", f"http://127.0.0.1:{s3}"]
     flags = ["--bucket", "results", "--state-dir", str(state), "--converters", str(converters)]
-    return [str(options.frota), "images", "work", *where, *flags]
+    return [str(options.frota), "images", "work", *address, *flags]
 
 
 def parts(broker: int, s3: int, converters: int, _state: Path) -> Sequence[str]:
@@ -134,93 +133,93 @@ def parts(broker: int, s3: int, converters: int, _state: Path) -> Sequence[str]:
 
 
 def measure_worker(options: Options, broker: Broker, plan: Plan, command: Command) -> Figures:
-    """Return a worker's figures. Raises InvalidRunError unless each image is in the sink once, and right."""
-    broker.fresh(plan.others)
-    wanted = fill(broker, plan)
-    with fresh(options.folder) as (state, log):
+    """Return the figures of a worker. Raises InvalidRunError unless S3 has each image once, and right."""
+    broker.reset(plan.other_cpus)
+    expected = fill_queue(broker, plan)
+    with fresh_state(options.folder) as (state, log):
         port = free_port()
-        sink = on_cpus([sys.executable, str(HERE / "sink.py"), str(port)], plan.others)
+        sink = on_cpus([sys.executable, str(HERE / "sink.py"), str(port)], plan.other_cpus)
         work = on_cpus(["env", *CREDENTIALS, *command(broker.port, port, plan.converters, state)], plan.cpus)
         with running(sink, port, state.with_name("sink")), worker(work, log) as server:
-            done = len(ask(port, plan.edge)["objects"])
+            first = len(get_objects(port, plan.unmeasured)["objects"])
             require_alive(server)
-            used = cpu_seconds(server.pid)
-            account = ask(port, plan.count)
+            cpu_before = cpu_seconds(server.pid)
+            stored = get_objects(port, plan.count)
             require_alive(server)
-            used = (cpu_seconds(server.pid) - used) / (plan.count - done)
+            cpu = (cpu_seconds(server.pid) - cpu_before) / (plan.count - first)
             peak = peak_memory(server.pid)
-    require_stored(account, wanted)
-    # Whatever took longer than half a second was told of when it was begun, too.
+    require_stored(stored, expected)
+    # For an image that takes more than 0.5 s, the worker also publishes an event at the start.
     broker.require({QUEUE: 0, DEAD: 0, EVENTS_QUEUE: range(plan.count, 2 * plan.count + 1)})
-    times = [at for at, _ in account["objects"].values()]
-    return {"rate": steady(times, plan), "cpu_ms": 1e3 * used, "peak_mib": peak / MEBIBYTE}
+    times = [at for at, _ in stored["objects"].values()]
+    return {"rate": steady_rate(times, plan), "cpu_ms": 1e3 * cpu, "peak_mib": peak / MEBIBYTE}
 
 
 def measure_pool(options: Options, plan: Plan) -> Figures:
-    """Return the figures of the converters alone. Raises InvalidRunError where they fail."""
-    words = [str(plan.converters), str(plan.count), *(str(image.path) for image in plan.images)]
-    output, _ = run_pinned([sys.executable, "-m", "bench.images.pool", *words], options.seconds, plan.cpus)
-    account = json.loads(output)
-    cpu_ms = 1e3 * account["cpu"] / (plan.count - plan.edge)
-    return {"rate": steady(account["times"], plan), "cpu_ms": cpu_ms, "peak_mib": account["peak"] / MEBIBYTE}
+    """Return the figures of the converters alone. Raises InvalidRunError if they fail."""
+    arguments = [str(plan.converters), str(plan.count), *(str(image.path) for image in plan.images)]
+    output, _ = run_pinned([sys.executable, "-m", "bench.images.pool", *arguments], options.seconds, plan.cpus)
+    stats = json.loads(output)
+    cpu_ms = 1e3 * stats["cpu"] / (plan.count - plan.unmeasured)
+    return {"rate": steady_rate(stats["times"], plan), "cpu_ms": cpu_ms, "peak_mib": stats["peak"] / MEBIBYTE}
 
 
-def fill(broker: Broker, plan: Plan) -> dict[str, str]:
-    """Queue the images as the producer does; return what must come of them: the SHA-256 of each key."""
-    channel, wanted = broker.channel(), {}
+def fill_queue(broker: Broker, plan: Plan) -> dict[str, str]:
+    """Queue the images as the producer does; return the keys to expect in S3, and the SHA-256 of each."""
+    channel, expected = broker.channel(), {}
     digests = [sha256(image.data).hexdigest() for image in plan.images]
     for number in range(plan.count):
         image, digest = plan.images[number % len(plan.images)], digests[number % len(plan.images)]
-        ticket = QueuedImage(uuid4().hex, f"{number}.jpg", uuid4().hex, digest, len(image.data))
+        queued = QueuedImage(uuid4().hex, f"{number}.jpg", uuid4().hex, digest, len(image.data))
         properties = pika.BasicProperties(
-            message_id=ticket.id, delivery_mode=2, timestamp=int(time.time()), headers=ticket.headers()
+            message_id=queued.id, delivery_mode=2, timestamp=int(time.time()), headers=queued.headers()
         )
         channel.basic_publish("", QUEUE, image.data, properties)
-        wanted["/results/" + result_keys(ticket.filename, ticket.sha256)[0]] = image.grey
+        expected["/results/" + result_keys(queued.filename, queued.sha256)[0]] = image.grey_sha256
     channel.connection.close()
     broker.require({QUEUE: plan.count})
-    return wanted
+    return expected
 
 
 @contextmanager
 def worker(command: Sequence[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a worker, and let it end in order: what it has done it must have acknowledged. Raises InvalidRunError."""
+    """Run a worker, and stop it by SIGTERM, so that it acknowledges its images. Raises InvalidRunError."""
     with log.open("wb") as output:
         server = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output)
     try:
         yield server
         server.send_signal(signal.SIGTERM)
-        if status := server.wait(STOP_SECONDS):
-            raise InvalidRunError(f"the worker ended with {status}")
+        if status := server.wait(STOP_TIMEOUT_S):
+            raise InvalidRunError(f"the worker exited with status {status}")
     except subprocess.TimeoutExpired as error:
-        raise InvalidRunError(f"the worker does not end within {STOP_SECONDS:.0f} s") from error
+        raise InvalidRunError(f"the worker does not end within {STOP_TIMEOUT_S:.0f} s") from error
     finally:
-        if server.poll() is None:  # its converters end with it
+        if server.poll() is None:
             server.kill()
             server.wait()
 
 
-def ask(port: int, count: int) -> dict[str, Any]:
-    """Return the sink's account, as soon as it has so many objects."""
+def get_objects(port: int, count: int) -> dict[str, Any]:
+    """Wait until the sink has `count` objects; return its objects and the number of rejected requests (sink.py)."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=120)
     connection.request("GET", f"/?count={count}")
-    account: dict[str, Any] = json.load(connection.getresponse())
+    stored: dict[str, Any] = json.load(connection.getresponse())
     connection.close()
-    return account
+    return stored
 
 
-def require_stored(account: dict[str, Any], wanted: dict[str, str]) -> None:
-    """Raise InvalidRunError unless each object was put once, with the right content, and nothing else."""
-    stored = {key: digest for key, (_, digest) in account["objects"].items()}
-    if account["refused"] or stored != wanted:
-        wrong = sum(stored.get(key) != digest for key, digest in wanted.items())
+def require_stored(stored: dict[str, Any], expected: dict[str, str]) -> None:
+    """Raise InvalidRunError unless exactly the expected objects were put, once, with the right content."""
+    digests = {key: digest for key, (_, digest) in stored["objects"].items()}
+    if stored["rejected"] or digests != expected:
+        wrong = sum(digests.get(key) != digest for key, digest in expected.items())
         raise InvalidRunError(
-            f"of {len(wanted)} images {wrong} are missing or wrong, {len(stored.keys() - wanted.keys())} are others, "
-            f"and {account['refused']} requests were refused"
+            f"of {len(expected)} images, {wrong} are missing or wrong; {len(digests.keys() - expected.keys())} objects "
+            f"are unexpected; {stored['rejected']} requests were rejected"
         )
 
 
-def steady(times: Sequence[float], plan: Plan) -> float:
-    """Return the rate while all converters had something to do: without the first and the last images."""
-    inner = sorted(times)[plan.edge : -plan.edge]
+def steady_rate(times: Sequence[float], plan: Plan) -> float:
+    """Return the rate while all converters were busy, that is, without the first and the last images."""
+    inner = sorted(times)[plan.unmeasured : -plan.unmeasured]
     return (len(inner) - 1) / (inner[-1] - inner[0])

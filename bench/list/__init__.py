@@ -1,4 +1,4 @@
-"""The remote list beside Redis, beside a bare echo, and beside Python's own list."""
+"""The remote list, compared with Redis, with a bare echo server, and with Python's own list."""
 
 from bench.list.scenarios import scenarios, smoke
 

@@ -1,7 +1,7 @@
-"""Load as the original's clients make it: `python clients.py PORT CLIENTS SECONDS original|native|echo`.
+"""Load as the legacy clients make it: `python -m bench.list.clients PORT CLIENTS SECONDS legacy|native|echo`.
 
-Each client is a process with a REQ socket of pyzmq that asks and waits, as the original's is. Requests, checks and the
-account that is printed are those of load.c; the processes run wherever the system puts them.
+Each client is a process with a REQ socket of pyzmq that sends a request and waits for the response. Requests, checks
+and output are those of load.c. The processes run on the CPUs that the scheduler chooses.
 """
 
 import json
@@ -10,100 +10,89 @@ import sys
 import time
 from multiprocessing.synchronize import Barrier
 from queue import Empty
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import zmq
 
-PATIENCE_SECONDS = 20.0
+from bench.core.load import make_stats
+
+RESPONSE_TIMEOUT_S = 20.0
 
 
-class Counted(NamedTuple):
-    """What one client has seen: the latencies of answers in time and its CPU time, in seconds; what was wrong."""
+class ClientResult(NamedTuple):
+    """The measurement of one client; latencies and CPU time in seconds. `error` may be empty."""
 
     client: int
     latencies: list[float]
     busy: float
     acknowledged: int
-    complaint: str
+    error: str
 
 
-def request(client: int, number: int, dialect: str) -> bytes:
+class Plan(NamedTuple):
+    """The arguments that all clients share."""
+
+    port: int
+    seconds: float
+    protocol: str
+
+
+def make_request(client: int, number: int, protocol: str) -> bytes:
     """Return request `number` of a client."""
-    if dialect == "native":
+    if protocol == "native":
         fields = {"op": "append", "id": f"{client + 1:032x}:{number}", "value": f"{client}.{number}"}
         return json.dumps(fields).encode()
     return b"append %d.%d" % (client, number)
 
 
-def is_right(answer: bytes, client: int, number: int, dialect: str) -> bool:
-    """Tell whether an answer is the one to a request."""
-    if dialect == "native":
-        fields = json.loads(answer)
+def is_expected(response: bytes, client: int, number: int, protocol: str) -> bool:
+    """Return whether a response is the right one to request `number` of a client."""
+    if protocol == "native":
+        fields = json.loads(response)
         return bool(fields["ok"]) and fields["id"] == f"{client + 1:032x}:{number}"
-    if dialect == "echo":
-        return answer == request(client, number, dialect)
-    return answer == f"Elemento '{client}.{number}' adicionado.".encode()
+    if protocol == "echo":
+        return response == make_request(client, number, protocol)
+    return response == f"Elemento '{client}.{number}' adicionado.".encode()
 
 
-class Plan(NamedTuple):
-    """What all clients have in common: the server's port, how long they measure, how they speak."""
-
-    port: int
-    seconds: float
-    dialect: str
-
-
-def ask(plan: Plan, client: int, together: Barrier, counted: Any) -> None:
-    """Be one client: one request answered, then, together with the others, a warm-up and the time measured."""
+def run_client(plan: Plan, client: int, barrier: Barrier, results: "multiprocessing.Queue[ClientResult]") -> None:
+    """Run one client: one request; then, at the same time as the other clients, the warm-up and the measurement."""
     socket = zmq.Context().socket(zmq.REQ)
-    socket.rcvtimeo = int(PATIENCE_SECONDS * 1000)
+    socket.rcvtimeo = int(RESPONSE_TIMEOUT_S * 1000)
     socket.connect(f"tcp://127.0.0.1:{plan.port}")
     latencies: list[float] = []
-    number, began, until, complaint = 0, float("inf"), float("inf"), ""
-    busy_from = 0.0
-    while (now := time.monotonic()) < until and not complaint:
+    number, start, end, busy_from, error = 0, float("inf"), float("inf"), 0.0, ""
+    while (now := time.monotonic()) < end and not error:
         number += 1
-        socket.send(request(client, number, plan.dialect))
-        answer = socket.recv()
-        if not is_right(answer, client, number, plan.dialect):
-            complaint = f"a wrong answer: {answer[:80]!r}"
-        if now >= began:
+        socket.send(make_request(client, number, plan.protocol))
+        response = socket.recv()
+        if not is_expected(response, client, number, plan.protocol):
+            error = f"client {client}: a wrong response: {response[:80]!r}"
+        if now >= start:
             busy_from = busy_from or time.process_time()
             latencies.append(time.monotonic() - now)
         if number == 1:
-            together.wait(PATIENCE_SECONDS)
-            began = time.monotonic() + plan.seconds / 4
-            until = began + plan.seconds
-    counted.put(Counted(client, latencies, time.process_time() - busy_from, number, complaint))
+            barrier.wait(RESPONSE_TIMEOUT_S)
+            start = time.monotonic() + plan.seconds / 4
+            end = start + plan.seconds
+    results.put(ClientResult(client, latencies, time.process_time() - busy_from, number, error))
 
 
-def account(found: list[Counted], seconds: float) -> dict[str, Any]:
-    """Return what load.c would print."""
-    latencies = sorted(latency * 1e3 for one in found for latency in one.latencies)
-    quantiles = {name: latencies[int((len(latencies) - 1) * part)] for name, part in _PARTS.items()}
-    wrong = [one.complaint for one in found if one.complaint]
-    acknowledged = [one.acknowledged for one in sorted(found)]
-    rate, busy = len(latencies) / seconds, sum(one.busy for one in found) / seconds
-    figures = {"count": len(latencies), "seconds": seconds, "rate": rate, **quantiles}
-    return {**figures, "load_busy": busy, "errors": len(wrong), "unanswered": 0, "acknowledged": acknowledged}
-
-
-_PARTS = {"p50_ms": 0.5, "p99_ms": 0.99, "max_ms": 1.0}
-
-
-def main(port: int, clients: int, seconds: float, dialect: str) -> None:
-    """Run the clients, and print their account."""
-    plan, together = Plan(port, seconds, dialect), multiprocessing.Barrier(clients)
-    counted: multiprocessing.Queue[Counted] = multiprocessing.Queue()
-    arguments = [(plan, client, together, counted) for client in range(clients)]
-    processes = [multiprocessing.Process(target=ask, args=one, daemon=True) for one in arguments]
-    for process in processes:
-        process.start()
+def main(port: int, clients: int, seconds: float, protocol: str) -> None:
+    """Run the clients, and print their statistics."""
+    plan, barrier = Plan(port, seconds, protocol), multiprocessing.Barrier(clients)
+    queue: multiprocessing.Queue[ClientResult] = multiprocessing.Queue()
+    for client in range(clients):
+        multiprocessing.Process(target=run_client, args=(plan, client, barrier, queue), daemon=True).start()
     try:
-        found = [counted.get(timeout=2 * seconds + PATIENCE_SECONDS) for _ in processes]
+        results = sorted(queue.get(timeout=2 * seconds + RESPONSE_TIMEOUT_S) for _ in range(clients))
     except Empty:
-        sys.exit("a client has ended, or waits for ever")
-    print(json.dumps(account(found, seconds)))
+        sys.exit("a client has ended, or has no response")
+    if errors := [result.error for result in results if result.error]:
+        sys.exit(errors[0])
+    latencies = [latency for result in results for latency in result.latencies]
+    busy = sum(result.busy for result in results)
+    print(json.dumps(make_stats(latencies, seconds, [result.acknowledged for result in results], busy)))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The least that a ZeroMQ server in Python can do: `python echo.py PORT` sends every request back."""
+"""A minimal ZeroMQ server in Python: `python echo.py PORT` sends every request back."""
 
 import sys
 

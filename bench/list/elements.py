@@ -1,4 +1,4 @@
-"""Which elements are sent, and whether a list holds exactly those."""
+"""The elements that are appended, and the comparison of a list with them."""
 
 import random
 from collections.abc import Iterable, Sequence
@@ -9,23 +9,23 @@ SEED = 1234
 
 @cache
 def strings(count: int) -> tuple[str, ...]:
-    """Return `count` strings of 12 characters in no order, the same ones every time."""
+    """Return `count` unsorted strings of 12 characters, the same in every run."""
     source = random.Random(SEED)  # repeatable, not secret
     return tuple(source.randbytes(6).hex() for _ in range(count))
 
 
 def difference(acknowledged: Sequence[int], stored: Iterable[str]) -> str | None:
-    """Return what is wrong with a list, in a sentence, or None where it holds just what was acknowledged.
+    """Return a description of the difference, None if the list contains exactly the acknowledged elements.
 
     Client N appended the elements N.1, N.2, …, N.<acknowledged[N]> in this order (see load.c).
     """
-    seen = [0] * len(acknowledged)
+    counts = [0] * len(acknowledged)
     for index, element in enumerate(stored):
         client, _, number = element.partition(".")
-        if not (client.isdecimal() and int(client) < len(seen) and number == str(seen[int(client)] + 1)):
-            return f"element {index} of the list is {element[:60]!r}, which is nobody's next one"
-        seen[int(client)] += 1
-    for which, (wanted, found) in enumerate(zip(acknowledged, seen, strict=True)):
-        if wanted != found:
-            return f"client {which} had {wanted} appends acknowledged, and the list holds {found} of them"
+        if not (client.isdecimal() and int(client) < len(counts) and number == str(counts[int(client)] + 1)):
+            return f"element {index} of the list is {element[:60]!r}, which is not the next element of any client"
+        counts[int(client)] += 1
+    for client_number, (expected, count) in enumerate(zip(acknowledged, counts, strict=True)):
+        if expected != count:
+            return f"of the {expected} acknowledged appends of client {client_number}, the list contains {count}"
     return None

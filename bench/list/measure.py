@@ -1,53 +1,35 @@
-"""One measurement of appends: a fresh server, the load, the answers' verdict, and the store's."""
+"""One measurement of appends: a new server, the load, and the check of the list."""
 
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 from bench.core.compare import Figures
 from bench.core.errors import InvalidRunError
+from bench.core.load import Stats, figures_of
 from bench.core.machine import cpus
-from bench.core.process import free_port, on_cpus, peak_memory, running, tail
-from bench.list.sides import Account, Side
-
-MEBIBYTE = 1 << 20
-FIGURES = ("count", "seconds", "rate", "p50_ms", "p99_ms", "max_ms", "load_busy")
-
-
-@contextmanager
-def fresh(folder: Path) -> Iterator[tuple[Path, Path]]:
-    """Give an empty state folder and a file for a server's output, whose end a failure quotes."""
-    with tempfile.TemporaryDirectory(dir=folder) as run:
-        state, log = Path(run) / "state", Path(run) / "output"
-        state.mkdir()
-        log.touch()
-        try:
-            yield state, log
-        except InvalidRunError as error:
-            raise InvalidRunError(f"{error}\n  the server's last words:\n{tail(log)}") from error
+from bench.core.process import free_port, fresh_state, on_cpus, peak_memory, running
+from bench.list.sides import Side
 
 
 def measure(side: Side, folder: Path) -> Figures:
     """Return the figures of one run; `peak_mib` is the server's highest resident set.
 
-    Raises InvalidRunError, with the end of the server's output, where an answer or the store is not what it must be.
+    Raises InvalidRunError, with the end of the server's output, if a response or the store is wrong.
     """
-    with fresh(folder) as (state, log):
+    with fresh_state(folder) as (state, log):
         port = free_port()
         with running(on_cpus(side.command(port, state), cpus()), port, log) as server:
-            account = side.load(port)
+            stats = side.load(port)
             peak = peak_memory(server)
             if not side.durable:
-                require_stored(side, port, account)
-        if side.durable:  # it was killed just now
+                require_stored(side, port, stats)
+        if side.durable:  # it was killed above
             port = free_port()
             with running(side.command(port, state), port, log):
-                require_stored(side, port, account)
-    return {**{name: account[name] for name in FIGURES}, "peak_mib": peak / MEBIBYTE}
+                require_stored(side, port, stats)
+    return figures_of(stats, peak)
 
 
-def require_stored(side: Side, port: int, account: Account) -> None:
-    """Raise InvalidRunError unless the server holds each acknowledged append exactly once, and nothing else."""
-    if complaint := side.complaint(port, account["acknowledged"]):
-        raise InvalidRunError(complaint)
+def require_stored(side: Side, port: int, stats: Stats) -> None:
+    """Raise InvalidRunError unless the list contains each acknowledged element exactly once, and nothing else."""
+    if error := side.find_error(port, stats["acknowledged"]):
+        raise InvalidRunError(error)

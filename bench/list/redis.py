@@ -1,52 +1,50 @@
-"""Redis as the peer: its server, its benchmark, and what it stored."""
+"""Redis: its server, its benchmark, and the length of the stored list."""
 
 import csv
-import resource
 import shutil
 import socket
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from bench.core.build import BUILD
 from bench.core.errors import CannotRunError, InvalidRunError
-from bench.core.load import run_pinned
-from bench.core.process import LOOK_AGAIN_SECONDS
+from bench.core.load import Stats, run_pinned
+from bench.core.process import POLL_INTERVAL_S, children_cpu_seconds
 
-KEY = "mylist"  # where redis-benchmark pushes to
-PROBED = 2000  # requests that warm up, and tell how many are to be measured
-PATIENCE_SECONDS = 20.0
+KEY = "mylist"  # the list of redis-benchmark
+PROBE_REQUESTS = 2000  # the warm-up, which determines the number of requests to measure
+RESPONSE_TIMEOUT_S = 20.0
 
 
 @dataclass(frozen=True)
 class Programs:
-    """Redis' own server and benchmark."""
+    """The paths of the server and the benchmark of Redis."""
 
     server: str
     bench: str
 
     def serve(self, port: int, state: Path) -> list[str]:
-        """Return how the server is started: each answer after its fsync, no snapshots."""
+        """Return the command of the server, which fsyncs before each response and writes no snapshots."""
         durable = ["--appendonly", "yes", "--appendfsync", "always", "--save", ""]
         return [self.server, "--bind", "127.0.0.1", "--port", str(port), "--dir", str(state), *durable]
 
 
 def find() -> Programs:
-    """Return the programs. Raises CannotRunError where Redis is not installed."""
-    server, bench = shutil.which("redis-server") or _server_of_tools(), shutil.which("redis-benchmark")
+    """Return the programs. Raises CannotRunError if Redis is not installed."""
+    server, bench = shutil.which("redis-server") or _server_from_tools(), shutil.which("redis-benchmark")
     if server is None or bench is None:
         raise CannotRunError(
-            "there is no Redis here to compare with: install it (Debian: apt-get install redis-tools); "
-            "it need not run, the benchmark starts one of its own"
+            "there is no Redis to compare with: install it (Debian: apt-get install redis-tools); "
+            "the benchmark starts a server of its own"
         )
     return Programs(server, bench)
 
 
-def _server_of_tools() -> str | None:
-    """Return the server by way of Debian's redis-tools, which starts no daemon when it is installed.
+def _server_from_tools() -> str | None:
+    """Return the server from Debian's redis-tools, which does not start a daemon at installation.
 
-    Server and redis-check-rdb are one program, which goes by the name it is called by.
+    redis-check-rdb is the same program as the server; the name of the file selects the function.
     """
     program = shutil.which("redis-check-rdb")
     if program is None:
@@ -58,46 +56,40 @@ def _server_of_tools() -> str | None:
     return str(link)
 
 
-def benchmark(programs: Programs, port: int, clients: int, seconds: float, most: int) -> dict[str, Any]:
-    """Push for about `seconds`, at most `most` times; return an account as load.c's. Raises InvalidRunError."""
-    probed = _push(programs, port, clients, PROBED, seconds)
-    count = max(PROBED, min(most, int(float(probed["rps"]) * seconds)))
-    busy_from, start = _children_seconds(), time.monotonic()
+def benchmark(programs: Programs, port: int, clients: int, seconds: float, limit: int) -> Stats:
+    """Push for about `seconds`, at most `limit` times; return the same statistics as load.h. Raises InvalidRunError."""
+    probe = _push(programs, port, clients, PROBE_REQUESTS, seconds)
+    count = max(PROBE_REQUESTS, min(limit, int(float(probe["rps"]) * seconds)))
+    busy_from, start = children_cpu_seconds(), time.monotonic()
     row = _push(programs, port, clients, count, seconds)
-    busy = (_children_seconds() - busy_from) / (time.monotonic() - start)
+    busy = (children_cpu_seconds() - busy_from) / (time.monotonic() - start)
     rate = float(row["rps"])
     percentiles = {f"{name}_ms": float(row[f"{name}_latency_ms"]) for name in ("p50", "p99", "max")}
     figures = {"count": count, "seconds": count / rate, "rate": rate, "load_busy": busy}
-    return {**figures, **percentiles, "acknowledged": [PROBED + count]}
+    return {**figures, **percentiles, "acknowledged": [PROBE_REQUESTS + count]}
 
 
 def length(port: int) -> int:
-    """Return the length of the list, as soon as the server has loaded it. Raises InvalidRunError."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while (answer := _ask(port, f"LLEN {KEY}")).startswith("-LOADING") and time.monotonic() < deadline:
-        time.sleep(LOOK_AGAIN_SECONDS)  # Redis does not tell when it has
-    if not answer.startswith(":"):
-        raise InvalidRunError(f"Redis answered {answer!r}")
-    return int(answer[1:])
+    """Wait until the server has loaded the list, and return its length. Raises InvalidRunError."""
+    deadline = time.monotonic() + RESPONSE_TIMEOUT_S
+    while (response := _send_command(port, f"LLEN {KEY}")).startswith("-LOADING") and time.monotonic() < deadline:
+        time.sleep(POLL_INTERVAL_S)
+    if not response.startswith(":"):
+        raise InvalidRunError(f"Redis responded {response!r}")
+    return int(response[1:])
 
 
 def _push(programs: Programs, port: int, clients: int, count: int, seconds: float) -> dict[str, str]:
-    where = ["-h", "127.0.0.1", "-p", str(port)]
-    what = ["-t", "rpush", "-P", "1", "-c", str(clients), "-n", str(count), "--csv"]
-    output, complaint = run_pinned([programs.bench, *where, *what], seconds)
+    address = ["-h", "127.0.0.1", "-p", str(port)]
+    options = ["-t", "rpush", "-P", "1", "-c", str(clients), "-n", str(count), "--csv"]
+    output, message = run_pinned([programs.bench, *address, *options], seconds)
     rows = list(csv.DictReader(output.splitlines()))
     if len(rows) != 1:
-        raise InvalidRunError(f"redis-benchmark printed no result: {output[:200]!r} {complaint}")
+        raise InvalidRunError(f"redis-benchmark printed no result: {output[:200]!r} {message}")
     return rows[0]
 
 
-def _ask(port: int, command: str) -> str:
-    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_SECONDS) as connection:
+def _send_command(port: int, command: str) -> str:
+    with socket.create_connection(("127.0.0.1", port), timeout=RESPONSE_TIMEOUT_S) as connection:
         connection.sendall(f"{command}\r\n".encode())
         return connection.makefile(encoding="utf-8").readline().strip()
-
-
-def _children_seconds() -> float:
-    """CPU time of the processes that have ended: of the load, as the server still runs."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime

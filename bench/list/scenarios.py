@@ -1,4 +1,4 @@
-"""What is measured of the remote list, and what it must reach."""
+"""The scenarios of the remote list, and their targets."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -6,24 +6,26 @@ from pathlib import Path
 
 from bench.core.build import compile_c
 from bench.core.compare import Claim, Column, Scenario
+from bench.core.load import Generator
 from bench.core.options import Options
 from bench.list import show, sides, waits
 from bench.list.measure import measure
-from bench.list.sides import Load, Originals, Side
+from bench.list.sides import LegacyClients, Side
 
 HERE = Path(__file__).parent
-SHOWN = 100_000
-MANY = 1_000_000
+MAX_APPENDS = 400_000  # of one measurement, so that reading back a list does not take longer than filling it
+SHOW_ELEMENTS = 100_000
+MANY_ELEMENTS = 1_000_000
 
-ORIGINAL = "frota (original's)"
+LEGACY = "frota (legacy)"
 NATIVE = "frota (native)"
 REDIS = "Redis (fsync always)"
 ECHO = "bare pyzmq REP echo"
 REPR = "repr in plain Python"
 FROTA = "frota"
 PLAIN_SORT = "list.sort in one call"
-COMPACTING = "frota (compacting)"
-QUIET = "frota (no snapshot)"
+SNAPSHOT = "frota (snapshot)"
+NO_SNAPSHOT = "frota (no snapshot)"
 
 APPEND_COLUMNS = (
     Column("rate", "appends/s", ",.0f"),
@@ -44,95 +46,98 @@ WAIT_COLUMNS = (
     Column("requests", "requests", ",.0f"),
 )
 SORT_COLUMNS = (*WAIT_COLUMNS, Column("sort_ms", "sort ms", ",.0f"))
-COMPACTION_COLUMNS = (*WAIT_COLUMNS, Column("snapshots", "snapshots", ",.0f"))
+SNAPSHOT_COLUMNS = (*WAIT_COLUMNS, Column("snapshots", "snapshots", ",.0f"))
 
 DURABLE_CLAIMS = (
     Claim("native ÷ Redis (aim: 1)", "rate", NATIVE, REDIS, at_least=0.5),
-    Claim("original's ÷ Redis (aim: 1)", "rate", ORIGINAL, REDIS, at_least=0.5),
+    Claim("legacy ÷ Redis (aim: 1)", "rate", LEGACY, REDIS, at_least=0.5),
 )
 MEMORY_CLAIMS = (
-    Claim("original's ÷ bare echo", "rate", ORIGINAL, ECHO, at_least=0.75),
+    Claim("legacy ÷ bare echo", "rate", LEGACY, ECHO, at_least=0.75),
     Claim("native ÷ bare echo", "rate", NATIVE, ECHO),
 )
-# Clients that cost next to nothing leave both CPUs to the servers, whose whole cost then shows.
+# Without targets: these clients use so little CPU that the servers get both CPUs.
 LIMIT_CLAIMS = tuple(Claim(claim.text, claim.figure, claim.side, claim.against) for claim in MEMORY_CLAIMS)
 SHOW_CLAIMS = (
-    Claim("original's, changed, ms", "first_ms", ORIGINAL, at_most=15),
+    Claim("legacy, changed, ms", "first_ms", LEGACY, at_most=15),
     Claim("native, changed, ms", "first_ms", NATIVE, at_most=15),
-    Claim("original's ÷ repr", "first_ms", ORIGINAL, REPR),
+    Claim("legacy ÷ repr", "first_ms", LEGACY, REPR),
     Claim("native ÷ repr", "first_ms", NATIVE, REPR),
 )
 SORT_CLAIMS = (
-    Claim("longest wait meanwhile, ms", "longest_ms", FROTA, at_most=100, shape=".1f"),
+    Claim("longest wait, ms", "longest_ms", FROTA, at_most=100, format_spec=".1f"),
     Claim("time to sort ÷ list.sort", "sort_ms", FROTA, PLAIN_SORT),
-    Claim("peak memory, MiB", "peak_mib", FROTA, shape=".1f"),
+    Claim("peak memory, MiB", "peak_mib", FROTA, format_spec=".1f"),
 )
-COMPACTION_CLAIMS = (
-    Claim("longest wait meanwhile, ms", "longest_ms", COMPACTING, at_most=50, shape=".1f"),
-    Claim("longest wait ÷ without snapshot", "longest_ms", COMPACTING, QUIET),
-    Claim("peak memory, MiB", "peak_mib", COMPACTING, shape=".1f"),
+SNAPSHOT_CLAIMS = (
+    Claim("longest wait, ms", "longest_ms", SNAPSHOT, at_most=50, format_spec=".1f"),
+    Claim("longest wait ÷ without snapshot", "longest_ms", SNAPSHOT, NO_SNAPSHOT),
+    Claim("peak memory, MiB", "peak_mib", SNAPSHOT, format_spec=".1f"),
 )
 
 
 def scenarios(options: Options) -> Sequence[Scenario]:
-    """Return what `python -m bench list` measures.
-
-    Raises CannotRunError where the compiler, frota or Redis is missing.
-    """
+    """Return the scenarios of `python -m bench list`. Raises CannotRunError without a compiler, frota or Redis."""
     return [*appends(options), showing(options), *waiting(options)]
 
 
 def smoke(options: Options) -> Scenario:
-    """Return what shows that the benchmark runs. Raises CannotRunError as `scenarios` does."""
-    return appends(options)[1].first_alone()
+    """Return the scenario of --quick. Raises CannotRunError as `scenarios` does."""
+    return appends(options)[1].only_first_side()
 
 
 def appends(options: Options) -> list[Scenario]:
-    """Return the scenarios that count appends: on disk, and in memory."""
-    generator = compile_c(HERE / "load.c")
+    """Return the scenarios of appends, on disk and in memory."""
+    program = compile_c(HERE / "load.c")
 
-    def frota(load: Load | Originals, durable: bool) -> dict[str, Side]:
-        dialects = {NATIVE: "native", ORIGINAL: "original"}
-        return {side: sides.frota(options.frota, load, dialect, durable) for side, dialect in dialects.items()}
+    def frota(load: Generator | LegacyClients, durable: bool) -> dict[str, Side]:
+        protocols = {NATIVE: "native", LEGACY: "legacy"}
+        return {side: sides.frota(options.frota, load, protocol, durable) for side, protocol in protocols.items()}
 
-    def scenario(title: str, compared: dict[str, Side], claims: Sequence[Claim]) -> Scenario:
-        measured = {name: partial(measure, side, options.folder) for name, side in compared.items()}
+    def scenario(title: str, sides_by_name: dict[str, Side], claims: Sequence[Claim]) -> Scenario:
+        measured = {name: partial(measure, side, options.folder) for name, side in sides_by_name.items()}
         return Scenario(title, measured, APPEND_COLUMNS, claims)
 
+    def generator(clients: int) -> Generator:
+        return Generator(program, clients, options.seconds, MAX_APPENDS)
+
     def durable(clients: int) -> dict[str, Side]:
-        load = Load(generator, clients, options.seconds)
+        load = generator(clients)
         return {**frota(load, durable=True), REDIS: sides.redis_side(load)}
 
-    def in_memory(load: Load | Originals) -> dict[str, Side]:
+    def in_memory(load: Generator | LegacyClients) -> dict[str, Side]:
         return {**frota(load, durable=False), ECHO: sides.echo(load)}
 
-    originals, light = Originals(16, options.seconds), Load(generator, 16, options.seconds)
+    legacy_clients, light = LegacyClients(16, options.seconds), generator(16)
     return [
         scenario("durable, 1 client", durable(1), DURABLE_CLAIMS),
         scenario("durable, 16 clients", durable(16), DURABLE_CLAIMS),
-        scenario("memory, 16 originals", in_memory(originals), MEMORY_CLAIMS),
+        scenario("memory, 16 legacy clients", in_memory(legacy_clients), MEMORY_CLAIMS),
         scenario("memory, 16 light clients", in_memory(light), LIMIT_CLAIMS),
     ]
 
 
 def showing(options: Options) -> Scenario:
-    """Return the scenario of a long list that is shown."""
-    compared = {
-        NATIVE: partial(show.measure_show, options, show.NATIVE, SHOWN),
-        ORIGINAL: partial(show.measure_show, options, show.ORIGINAL, SHOWN),
-        REPR: partial(show.measure_repr, options, SHOWN),
+    """Return the scenario that shows a long list."""
+    sides_by_name = {
+        NATIVE: partial(show.measure_show, options, show.NATIVE, SHOW_ELEMENTS),
+        LEGACY: partial(show.measure_show, options, show.LEGACY, SHOW_ELEMENTS),
+        REPR: partial(show.measure_repr, options, SHOW_ELEMENTS),
     }
-    return Scenario(f"show {SHOWN:,}", compared, SHOW_COLUMNS, SHOW_CLAIMS)
+    return Scenario(f"show {SHOW_ELEMENTS:,}", sides_by_name, SHOW_COLUMNS, SHOW_CLAIMS)
 
 
 def waiting(options: Options) -> list[Scenario]:
-    """Return the scenarios in which one client waits because of another, or of the server itself."""
-    sorting = {FROTA: partial(waits.measure_sort, options, MANY), PLAIN_SORT: partial(waits.measure_plain_sort, MANY)}
-    compacting = {
-        COMPACTING: partial(waits.measure_compaction, options, MANY, compacts=True),
-        QUIET: partial(waits.measure_compaction, options, MANY, compacts=False),
+    """Return the scenarios in which a client waits while the server sorts or writes a snapshot."""
+    sorting = {
+        FROTA: partial(waits.measure_sort, options, MANY_ELEMENTS),
+        PLAIN_SORT: partial(waits.measure_plain_sort, MANY_ELEMENTS),
+    }
+    snapshots = {
+        SNAPSHOT: partial(waits.measure_snapshot, options, MANY_ELEMENTS, with_snapshot=True),
+        NO_SNAPSHOT: partial(waits.measure_snapshot, options, MANY_ELEMENTS, with_snapshot=False),
     }
     return [
-        Scenario(f"sort {MANY:,}", sorting, SORT_COLUMNS, SORT_CLAIMS),
-        Scenario(f"compact {MANY:,}", compacting, COMPACTION_COLUMNS, COMPACTION_CLAIMS),
+        Scenario(f"sort {MANY_ELEMENTS:,}", sorting, SORT_COLUMNS, SORT_CLAIMS),
+        Scenario(f"snapshot {MANY_ELEMENTS:,}", snapshots, SNAPSHOT_COLUMNS, SNAPSHOT_CLAIMS),
     ]

@@ -1,101 +1,86 @@
-"""The servers that take appends: how each is started, loaded, and asked what it kept."""
+"""The servers to compare: how to start each, send it load, and check its list."""
 
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from bench.core.errors import CannotRunError
-from bench.core.load import account_of
+from bench.core.load import Generator, Stats, run_generator
 from bench.core.machine import cpus
+from bench.core.process import require_frota
 from bench.list import elements, redis
 from bench.list.client import connected
 
-ECHO, CLIENTS = (Path(__file__).with_name(name) for name in ("echo.py", "clients.py"))
+ECHO = Path(__file__).with_name("echo.py")
 DEFAULT_LIST = "default"
-MOST_APPENDS = 400_000  # measured at most, so that reading back a store does not take longer than filling it
-
-Account = dict[str, Any]
-"""What a load tells of itself (see load.c); "acknowledged" counts each client's appends."""
 
 
 @dataclass(frozen=True)
-class Load:
-    """Appends from `clients`, each of which waits for its answer."""
-
-    program: Path
-    clients: int
-    seconds: float
-
-    def run(self, port: int, dialect: str) -> Account:
-        """Return the load's account. Raises InvalidRunError where the server broke the contract."""
-        numbers = (port, self.clients, self.seconds, MOST_APPENDS)
-        return account_of([str(self.program), *map(str, numbers), dialect], self.seconds)
-
-
-@dataclass(frozen=True)
-class Originals:
-    """The same from processes with a pyzmq socket each, as the original's clients are; they run on every CPU."""
+class LegacyClients:
+    """The load of clients.py: like the legacy clients, processes with one pyzmq socket each, on all CPUs."""
 
     clients: int
     seconds: float
 
-    def run(self, port: int, dialect: str) -> Account:
-        """Return the load's account. Raises InvalidRunError where the server broke the contract."""
-        numbers = (port, self.clients, self.seconds)
-        return account_of([sys.executable, str(CLIENTS), *map(str, numbers), dialect], self.seconds, cpus())
+    def run(self, port: int, protocol: str) -> Stats:
+        """Return the statistics of a run. Raises InvalidRunError if the server violated its contract."""
+        arguments = (port, self.clients, self.seconds, protocol)
+        command = [sys.executable, "-m", "bench.list.clients", *map(str, arguments)]
+        return run_generator(command, self.seconds, cpus())
 
 
 @dataclass(frozen=True)
 class Side:
-    """`command` takes port and state folder; `complaint` asks a server whether it holds what was acknowledged."""
+    """`command` starts a server on a port with a state folder; `find_error` compares its list with the acknowledged."""
 
     command: Callable[[int, Path], list[str]]
-    load: Callable[[int], Account]
-    complaint: Callable[[int, Sequence[int]], str | None]
+    load: Callable[[int], Stats]
+    find_error: Callable[[int, Sequence[int]], str | None]
     durable: bool
 
 
 def serve(program: Path, *flags: str) -> Callable[[int, Path], list[str]]:
-    """Return how our own server is started. Raises CannotRunError where there is no such program."""
-    if not program.exists():
-        raise CannotRunError(f"there is no {program}: run `make venv`, or name one with --frota")
+    """Return the command of the server of frota. Raises CannotRunError if `program` does not exist."""
+    require_frota(program)
 
     def command(port: int, state: Path) -> list[str]:
-        where = ["--host", "127.0.0.1", "--port", str(port), "--state-dir", str(state)]
-        return [str(program), "list", "serve", *where, *flags]
+        address = ["--host", "127.0.0.1", "--port", str(port), "--state-dir", str(state)]
+        return [str(program), "list", "serve", *address, *flags]
 
     return command
 
 
-def frota(program: Path, load: Load | Originals, dialect: str, durable: bool = True) -> Side:
-    """Return our own server, asked in the `original` or the `native` way."""
+def frota(program: Path, load: Generator | LegacyClients, protocol: str, durable: bool = True) -> Side:
+    """Return the server of frota, under load in the `legacy` or the `native` protocol."""
 
-    def complaint(port: int, acknowledged: Sequence[int]) -> str | None:
+    def find_error(port: int, acknowledged: Sequence[int]) -> str | None:
         with connected(port) as client:
             return elements.difference(acknowledged, client.elements(DEFAULT_LIST))
 
     command = serve(program, "--durable", "yes" if durable else "no")
-    return Side(command, lambda port: load.run(port, dialect), complaint, durable)
+    return Side(command, lambda port: load.run(port, protocol), find_error, durable)
 
 
-def redis_side(load: Load) -> Side:
-    """Return Redis, which fsyncs before it answers, under the load of its own benchmark."""
+def redis_side(load: Generator) -> Side:
+    """Return Redis, which fsyncs before it responds, under the load of its own benchmark."""
     programs = redis.find()
 
-    def complaint(port: int, acknowledged: Sequence[int]) -> str | None:
+    def find_error(port: int, acknowledged: Sequence[int]) -> str | None:
         stored = redis.length(port)
-        return None if stored == sum(acknowledged) else f"{sum(acknowledged)} were acknowledged, {stored} are stored"
+        return (
+            None
+            if stored == sum(acknowledged)
+            else f"of {sum(acknowledged)} acknowledged elements, the list contains {stored}"
+        )
 
-    def benchmark(port: int) -> Account:
-        return redis.benchmark(programs, port, load.clients, load.seconds, MOST_APPENDS)
+    def benchmark(port: int) -> Stats:
+        return redis.benchmark(programs, port, load.connections, load.seconds, load.limit)
 
-    return Side(programs.serve, benchmark, complaint, durable=True)
+    return Side(programs.serve, benchmark, find_error, durable=True)
 
 
-def echo(load: Load | Originals) -> Side:
-    """Return the bare echo, which keeps nothing."""
+def echo(load: Generator | LegacyClients) -> Side:
+    """Return the echo server, which stores nothing."""
 
     def command(port: int, _state: Path) -> list[str]:
         return [sys.executable, str(ECHO), str(port)]

@@ -1,4 +1,4 @@
-"""The sensor server beside the original's design and beside a plain epoll server in C."""
+"""The sensor server, compared with the legacy design and with a simple epoll server in C."""
 
 from bench.sensors.scenarios import scenarios, smoke
 

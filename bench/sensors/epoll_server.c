@@ -1,13 +1,12 @@
-/* The peer: a plain single-threaded epoll server that promises what frota promises and does nothing else.
+/* A single-threaded epoll server, which shows the limit of the machine: like frota, it syncs each reading to the disk
+ * before it responds; it does nothing else.
  *
  *   epoll_server PORT FILE
  *
- * A round: read every ready connection once, append what came to FILE with one write, fdatasync, answer all.
- * Until a connection's first newline each chunk is one reading; from then on each line is. Nothing is parsed,
- * checked, limited or logged: this is what the machine gives, not a server for anybody's use.
- * Sends block: the load always reads its answers. */
+ * In each batch it reads every ready connection once, appends the input to FILE with one write, calls fdatasync, and
+ * responds. Until the first newline of a connection, each chunk is one reading; then each line is. It does not parse,
+ * check, limit or log anything. Sends block, since the load generator always reads its responses. */
 
-#define _GNU_SOURCE /* accept4 */
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -21,22 +20,23 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-enum { BACKLOG = 4096, EVENTS = 4096, DESCRIPTORS = 65536, CHUNK = 256 * 1024, ROUND = 16 * 1024 * 1024 };
+enum { BACKLOG = 4096, MAX_EVENTS = 4096, MAX_DESCRIPTORS = 65536 };
+enum { CHUNK_BYTES = 256 * 1024, BATCH_BYTES = 16 * 1024 * 1024 };
 
-#define ANSWER "Dados recebidos com sucesso."
+#define RESPONSE "Dados recebidos com sucesso."
 
-struct due {
+struct pending {
     int fd;
-    size_t answers;
+    size_t responses;
 };
 
-static char round_bytes[ROUND];
-static size_t round_length;
-static struct due due[EVENTS];
-static size_t due_count;
-static bool speaks_lines[DESCRIPTORS];
+static char batch[BATCH_BYTES];
+static size_t batch_length;
+static struct pending pending[MAX_EVENTS];
+static size_t pending_count;
+static bool speaks_lines[MAX_DESCRIPTORS];
 
-static void give_up(const char *what) {
+static void die(const char *what) {
     perror(what);
     exit(1);
 }
@@ -44,27 +44,27 @@ static void give_up(const char *what) {
 static int listen_on(int port) {
     struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons((unsigned short)port)};
     address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    int one = 1, listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+    int on = 1, listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     if (bind(listener, (struct sockaddr *)&address, sizeof address) != 0)
-        give_up("bind");
+        die("bind");
     if (listen(listener, BACKLOG) != 0)
-        give_up("listen");
+        die("listen");
     return listener;
 }
 
 static void watch(int poller, int fd) {
     struct epoll_event event = {.events = EPOLLIN, .data.fd = fd};
     if (epoll_ctl(poller, EPOLL_CTL_ADD, fd, &event) != 0)
-        give_up("epoll_ctl");
+        die("epoll_ctl");
 }
 
 static void accept_all(int poller, int listener) {
-    int one = 1;
+    int on = 1;
     for (int fd; (fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC)) >= 0; watch(poller, fd)) {
-        if (fd >= DESCRIPTORS)
-            errno = EMFILE, give_up("accept4");
-        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+        if (fd >= MAX_DESCRIPTORS)
+            errno = EMFILE, die("accept4");
+        setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
         speaks_lines[fd] = false;
     }
 }
@@ -77,57 +77,57 @@ static size_t count_lines(const char *bytes, size_t length) {
 }
 
 static void read_chunk(int fd) {
-    char *chunk = round_bytes + round_length;
-    ssize_t n = recv(fd, chunk, CHUNK, MSG_DONTWAIT);
+    char *chunk = batch + batch_length;
+    ssize_t n = recv(fd, chunk, CHUNK_BYTES, MSG_DONTWAIT);
     if (n <= 0) {
         close(fd);
         return;
     }
-    round_length += (size_t)n;
+    batch_length += (size_t)n;
     size_t lines = count_lines(chunk, (size_t)n);
     speaks_lines[fd] |= lines > 0;
     if (!speaks_lines[fd])
-        round_bytes[round_length++] = '\n', lines = 1;
-    due[due_count++] = (struct due){.fd = fd, .answers = lines};
+        batch[batch_length++] = '\n', lines = 1;
+    pending[pending_count++] = (struct pending){.fd = fd, .responses = lines};
 }
 
-static void store_round(int file) {
-    if (write(file, round_bytes, round_length) != (ssize_t)round_length)
-        give_up("write");
+static void store_batch(int file) {
+    if (write(file, batch, batch_length) != (ssize_t)batch_length)
+        die("write");
     if (fdatasync(file) != 0)
-        give_up("fdatasync");
-    round_length = 0;
+        die("fdatasync");
+    batch_length = 0;
 }
 
-/* Many answers to one connection leave in few sends. A client that is gone is noticed at the next read. */
-static void answer_one(const struct due *d) {
-    static char answers[CHUNK];
-    const char *text = speaks_lines[d->fd] ? ANSWER "\n" : ANSWER;
+/* Sends the responses of a connection in few calls. The next read notices a closed connection. */
+static void respond(const struct pending *p) {
+    static char responses[CHUNK_BYTES];
+    const char *text = speaks_lines[p->fd] ? RESPONSE "\n" : RESPONSE;
     size_t length = strlen(text);
-    for (size_t left = d->answers; left > 0;) {
-        size_t fitting = sizeof answers / length, now = left < fitting ? left : fitting;
+    for (size_t left = p->responses; left > 0;) {
+        size_t fitting = sizeof responses / length, now = left < fitting ? left : fitting;
         for (size_t i = 0; i < now; i++)
-            memcpy(answers + i * length, text, length);
-        if (send(d->fd, answers, now * length, MSG_NOSIGNAL) < 0)
+            memcpy(responses + i * length, text, length);
+        if (send(p->fd, responses, now * length, MSG_NOSIGNAL) < 0)
             return;
         left -= now;
     }
 }
 
-static void serve_round(int poller, int listener, int file) {
-    static struct epoll_event ready[EVENTS];
-    int count = epoll_wait(poller, ready, EVENTS, -1);
+static void serve_batch(int poller, int listener, int file) {
+    static struct epoll_event ready[MAX_EVENTS];
+    int count = epoll_wait(poller, ready, MAX_EVENTS, -1);
     for (int i = 0; i < count; i++) {
         if (ready[i].data.fd == listener)
             accept_all(poller, listener);
-        else if (round_length + CHUNK < ROUND)
-            read_chunk(ready[i].data.fd); /* what does not fit is still ready in the next round */
+        else if (batch_length + CHUNK_BYTES < BATCH_BYTES)
+            read_chunk(ready[i].data.fd); /* the rest remains ready for the next batch */
     }
-    if (due_count > 0)
-        store_round(file);
-    for (size_t i = 0; i < due_count; i++)
-        answer_one(&due[i]);
-    due_count = 0;
+    if (pending_count > 0)
+        store_batch(file);
+    for (size_t i = 0; i < pending_count; i++)
+        respond(&pending[i]);
+    pending_count = 0;
 }
 
 int main(int argc, char **argv) {
@@ -138,9 +138,9 @@ int main(int argc, char **argv) {
     signal(SIGPIPE, SIG_IGN);
     int file = open(argv[2], O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
     if (file < 0)
-        give_up(argv[2]);
+        die(argv[2]);
     int listener = listen_on(atoi(argv[1])), poller = epoll_create1(EPOLL_CLOEXEC);
     watch(poller, listener);
     for (;;)
-        serve_round(poller, listener, file);
+        serve_batch(poller, listener, file);
 }

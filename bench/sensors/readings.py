@@ -1,20 +1,20 @@
-"""Which readings the load sends, and whether a store holds exactly those."""
+"""The readings that the load generator sends, and the comparison of a store with them."""
 
 from collections import Counter
 from collections.abc import Sequence
 
 VALUES = 1001
-SHOWN = 3
+EXAMPLES = 3
 
 
 def reading(sensor: int, sequence: int) -> str:
-    """Return the text of one reading: 20.00 to 30.00 °C, known from its sensor and its number (see load.c)."""
+    """Return the text of a reading: 20.00 to 30.00 °C, determined by sensor and sequence number (see load.c)."""
     hundredths = 2000 + (sensor * 7919 + sequence * 389) % VALUES
     return f"Sensor{sensor} - Temperatura: {hundredths // 100}.{hundredths % 100:02}°C"
 
 
 def expected(acknowledged: Sequence[int]) -> Counter[str]:
-    """Return how often each text was acknowledged, given each sensor's count of readings (Sensor1 first)."""
+    """Return how often each text was acknowledged; `acknowledged` counts the readings of Sensor1, Sensor2 and so on."""
     texts: Counter[str] = Counter()
     for sensor, count in enumerate(acknowledged, start=1):
         cycles, rest = divmod(count, VALUES)
@@ -24,16 +24,16 @@ def expected(acknowledged: Sequence[int]) -> Counter[str]:
 
 
 def difference(acknowledged: Counter[str], stored: Counter[str]) -> str | None:
-    """Return what is wrong with a store, in a sentence, or None where it holds exactly what was acknowledged."""
+    """Return a description of the difference, None if the store contains exactly the acknowledged readings."""
     if acknowledged == stored:
         return None
     missing, surplus = acknowledged - stored, stored - acknowledged
     return (
-        f"of {acknowledged.total()} acknowledged readings {missing.total()} are not in the store{_some(missing)}, "
-        f"and {surplus.total()} are there that were not acknowledged{_some(surplus)}"
+        f"of {acknowledged.total()} acknowledged readings, {missing.total()} are missing{_examples(missing)}, "
+        f"and the store contains {surplus.total()} others{_examples(surplus)}"
     )
 
 
-def _some(texts: Counter[str]) -> str:
-    # repr: a store may hold anything, a terminal shall not.
-    return f" (such as {', '.join(repr(text[:60]) for text in list(texts)[:SHOWN])})" if texts else ""
+def _examples(texts: Counter[str]) -> str:
+    # repr: the store may contain control characters, which must not reach the terminal.
+    return f" (for example {', '.join(repr(text[:60]) for text in list(texts)[:EXAMPLES])})" if texts else ""

@@ -1,4 +1,4 @@
-"""The servers that are compared: how each is started, and how its store is read back."""
+"""The servers to compare: how to start each, and how to read its store."""
 
 import json
 import subprocess
@@ -8,14 +8,15 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from bench.core.errors import CannotRunError, InvalidRunError
+from bench.core.errors import InvalidRunError
+from bench.core.process import require_frota
 
-ORIGINAL = Path(__file__).with_name("original.py")
+LEGACY = Path(__file__).with_name("legacy_server.py")
 
 
 @dataclass(frozen=True)
 class Side:
-    """`command` takes port and state directory; `stored` counts the texts of the readings kept there."""
+    """`command` starts a server on a port with a state folder; `stored` counts the texts in its store."""
 
     command: Callable[[int, Path], list[str]]
     stored: Callable[[Path, int], Counter[str]]
@@ -23,9 +24,8 @@ class Side:
 
 
 def frota(program: Path, cpus: Collection[int]) -> Side:
-    """Return our own server. Raises CannotRunError where there is no such program."""
-    if not program.exists():
-        raise CannotRunError(f"there is no {program}: run `make venv`, or name one with --frota")
+    """Return the sensor server of frota. Raises CannotRunError if `program` does not exist."""
+    require_frota(program)
 
     def command(port: int, state: Path) -> list[str]:
         return [str(program), "sensors", "serve", "--host", "127.0.0.1", "--port", str(port), "--state-dir", str(state)]
@@ -37,20 +37,20 @@ def frota(program: Path, cpus: Collection[int]) -> Side:
 
 
 def history(program: Path, state: Path, count: int) -> Counter[str]:
-    """Read back one reading more than there should be, so that a surplus shows."""
+    """Return the stored readings, at most one more than `count`, so that a surplus shows."""
     command = [str(program), "sensors", "history", "--state-dir", str(state), "--last", str(count + 1), "--json"]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         texts = Counter(json.loads(line)["text"] for line in process.stdout or ())
     if process.returncode != 0:
-        raise InvalidRunError(f"`frota sensors history` ended with {process.returncode}")
+        raise InvalidRunError(f"`frota sensors history` exited with status {process.returncode}")
     return texts
 
 
-def original(cpus: Collection[int]) -> Side:
-    """Return the original's design; its store is its log."""
+def legacy(cpus: Collection[int]) -> Side:
+    """Return the legacy design, whose store is its log file."""
 
     def command(port: int, state: Path) -> list[str]:
-        return [sys.executable, str(ORIGINAL), str(port), str(state / "log")]
+        return [sys.executable, str(LEGACY), str(port), str(state / "log")]
 
     def stored(state: Path, _count: int) -> Counter[str]:
         with (state / "log").open(encoding="utf-8") as log:
@@ -60,7 +60,7 @@ def original(cpus: Collection[int]) -> Side:
 
 
 def epoll(program: Path, cpus: Collection[int]) -> Side:
-    """Return the plain server in C; its store is a file with a reading on each line."""
+    """Return the server in C, whose store is a file with one reading per line."""
 
     def command(port: int, state: Path) -> list[str]:
         return [str(program), str(port), str(state / "readings")]

@@ -1,15 +1,15 @@
-"""The hosts with their state as data, for pyinfra. Reads the file that $BENCH_DEPLOY names."""
+"""The inventory for pyinfra: the hosts, with their expected state as data, from the file $BENCH_DEPLOY."""
 
 import json
 import os
 from pathlib import Path
 
-_GIVEN = json.loads(Path(os.environ["BENCH_DEPLOY"]).read_text(encoding="utf-8"))
+_CONFIG = json.loads(Path(os.environ["BENCH_DEPLOY"]).read_text(encoding="utf-8"))
 
 hosts = (
-    [(name, {"wanted": state, "release": _GIVEN["release"]}) for name, state in _GIVEN["hosts"].items()],
+    [(name, {"expected": state, "release": _CONFIG["release"]}) for name, state in _CONFIG["hosts"].items()],
     {
-        "ssh_config_file": _GIVEN["ssh_config"],
+        "ssh_config_file": _CONFIG["ssh_config"],
         "_sudo": True,
     },
 )

@@ -1,4 +1,4 @@
-"""A server of the original's design: `python original_server.py PORT`, a thread for each agent, nothing kept."""
+"""A server of the legacy design: `python legacy_server.py PORT`, one thread per agent, nothing stored."""
 
 import socket
 import sys
@@ -6,7 +6,7 @@ import threading
 
 
 def serve(connection: socket.socket, clients: dict[socket.socket, str]) -> None:
-    """Take each packet for a message, as the original does, and print it."""
+    """Print the result of each `recv` as one message, as the legacy server does."""
     with connection:
         while data := connection.recv(1024):
             clients[connection] = data.decode()
@@ -15,7 +15,7 @@ def serve(connection: socket.socket, clients: dict[socket.socket, str]) -> None:
 
 
 def main(port: int) -> None:
-    """Accept for ever."""
+    """Accept connections until the process is killed."""
     threading.stack_size(256 * 1024)
     clients: dict[socket.socket, str] = {}
     with socket.create_server(("127.0.0.1", port), backlog=4096) as listener:

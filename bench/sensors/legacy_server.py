@@ -1,8 +1,8 @@
-"""The original's design, as a reference to measure against: `python original.py PORT LOG_FILE`.
+"""A server of the legacy design: `python legacy_server.py PORT LOG_FILE`. Only for the benchmark.
 
-A thread per connection, `recv(1024)` taken for one reading, the log file opened and
-closed for each, the record shown and flushed as `logging` would, then the answer;
-nothing is fsynced. Written from the wire contract, faults included: measure it, don't use it.
+One thread per connection. The server treats the result of each `recv(1024)` as one reading, opens and closes the log
+file for it, prints and flushes the record, as `logging` does, and responds. It does not fsync. It has the faults of
+the legacy server.
 """
 
 import socket
@@ -11,12 +11,12 @@ import threading
 import time
 from pathlib import Path
 
-ANSWER = b"Dados recebidos com sucesso."
-BACKLOG = 4096  # the original's is shorter; a refused connection is not what is measured
+RESPONSE = b"Dados recebidos com sucesso."
+BACKLOG = 4096  # the legacy server's is shorter, but rejected connections are not measured
 
 
 def record(log_file: Path, text: str) -> None:
-    """Show a record and append it to the log file."""
+    """Print a record and append it to the log file."""
     line = f"{time.strftime('%Y-%m-%d %H:%M:%S')} - {text}"
     print(line, flush=True)
     with log_file.open("a", encoding="utf-8") as log:
@@ -24,11 +24,11 @@ def record(log_file: Path, text: str) -> None:
 
 
 def handle(connection: socket.socket, address: tuple[str, int], log_file: Path) -> None:
-    """Serve one connection until its end, in its own thread."""
+    """Serve a connection until it is closed."""
     try:
         while data := connection.recv(1024):
             record(log_file, f"Recebido de {address}: {data.decode()}")
-            connection.sendall(ANSWER)
+            connection.sendall(RESPONSE)
     except OSError as error:
         record(log_file, f"Erro com {address}: {error}")
     finally:
@@ -37,7 +37,7 @@ def handle(connection: socket.socket, address: tuple[str, int], log_file: Path) 
 
 
 def main(port: int, log_file: Path) -> None:
-    """Serve for ever on loopback."""
+    """Serve on loopback until the process is killed."""
     with socket.create_server(("127.0.0.1", port), backlog=BACKLOG) as listener:
         record(log_file, f"Servidor iniciando em 127.0.0.1:{port}")
         while True:

@@ -1,12 +1,13 @@
-"""The publisher that ours is measured against: `python -m bench.images.peer PORT SECONDS WINDOW LIMIT FILE`.
+"""The peer of our publisher: `python -m bench.images.pika_publisher PORT SECONDS WINDOW LIMIT FILE`.
 
-pika with asynchronous confirms, on the event loop that is its fastest: publishes a file to the queue `images` with at
-most WINDOW messages unconfirmed, and does nothing else: nobody sends it the images, and it looks at none. A quarter of
-SECONDS warms up. Prints the account that load.c prints.
+pika with asynchronous publisher confirms, on its fastest event loop. It publishes a file to the queue `images`, with at
+most WINDOW unconfirmed messages; it receives and checks no images. The warm-up is a quarter of SECONDS. Prints the
+same statistics as load.c, and its highest resident set as "peak".
 """
 
 import asyncio
 import json
+import os
 import sys
 import time
 from collections import OrderedDict
@@ -19,62 +20,61 @@ import uvloop
 from pika.adapters.asyncio_connection import AsyncioConnection  # type: ignore[import-untyped]
 from pika.channel import Channel  # type: ignore[import-untyped]
 
-from bench.images.account import account
+from bench.core.load import Stats, make_stats
+from bench.core.process import peak_memory
 
 
-class Peer:
-    """Keeps the window full until the time is over, then waits for the confirms that are missing."""
+class PikaPublisher:
+    """Keeps WINDOW messages unconfirmed until the measurement ends, then waits for the outstanding confirms."""
 
     def __init__(self, channel: Channel, seconds: float, window: int, limit: int, body: bytes) -> None:
         self._channel, self._seconds, self._window, self._limit, self._body = channel, seconds, window, limit, body
-        self._open: OrderedDict[int, float] = OrderedDict()  # when each was published
+        self._unconfirmed: OrderedDict[int, float] = OrderedDict()  # delivery tag: time of publishing
         self._number = 0
         self.latencies: list[float] = []
         self.errors = self.acknowledged = 0
-        self.over = asyncio.get_running_loop().create_future()
-        self._from = time.monotonic() + seconds / 4
-        self._until = self._from + seconds
+        self.finished = asyncio.get_running_loop().create_future()
+        self._start = time.monotonic() + seconds / 4
+        self._end = self._start + seconds
         self._busy_from = 0.0
 
-    def begin(self, _frame: object) -> None:
-        """Fill the window."""
+    def start(self, _frame: object) -> None:
+        """Publish the first WINDOW messages."""
         for _ in range(self._window):
             self._publish()
 
     def confirm(self, frame: Any) -> None:
-        """Take a confirm, of one message or of all up to it; publish as many."""
+        """Handle a confirm of one message, or of all messages up to one; publish as many again."""
         method, now = frame.method, time.monotonic()
         if not isinstance(method, pika.spec.Basic.Ack):
             self.errors += 1
-        while self._open:
-            number = next(iter(self._open)) if method.multiple else method.delivery_tag
-            if number > method.delivery_tag or number not in self._open:
+        while self._unconfirmed:
+            number = next(iter(self._unconfirmed)) if method.multiple else method.delivery_tag
+            if number > method.delivery_tag or number not in self._unconfirmed:
                 break
-            self._confirmed(self._open.pop(number), now)
-        if not self._open and now >= self._until and not self.over.done():
-            self.over.set_result(None)
+            self._confirmed(self._unconfirmed.pop(number), now)
+        if not self._unconfirmed and now >= self._end and not self.finished.done():
+            self.finished.set_result(None)
 
-    def account(self) -> dict[str, Any]:
-        """Return what was measured."""
-        seconds, busy = self._until - self._from, time.process_time() - self._busy_from
-        return {
-            **account(self.latencies, seconds, self.acknowledged, self.errors, busy),
-            "unanswered": len(self._open),
-        }
+    def stats(self) -> Stats:
+        """Return the statistics of the measurement."""
+        busy = time.process_time() - self._busy_from
+        stats = make_stats(self.latencies, self._end - self._start, [self.acknowledged], busy)
+        return {**stats, "errors": self.errors, "unanswered": len(self._unconfirmed), "peak": peak_memory(os.getpid())}
 
     def _confirmed(self, published: float, now: float) -> None:
         self.acknowledged += 1
-        if self._from <= now < self._until:
+        if self._start <= now < self._end:
             self._busy_from = self._busy_from or time.process_time()
             self.latencies.append(now - published)
             if len(self.latencies) >= self._limit:
-                self._until = now
-        if now < self._until:
+                self._end = now
+        if now < self._end:
             self._publish()
 
     def _publish(self) -> None:
         self._number += 1
-        self._open[self._number] = time.monotonic()
+        self._unconfirmed[self._number] = time.monotonic()
         headers = {"filename": "foto.jpg", "traceparent": "00-" + 32 * "a", "sha256": 64 * "0", "size": len(self._body)}
         properties = pika.BasicProperties(
             message_id=uuid4().hex, delivery_mode=2, timestamp=int(time.time()), headers=headers
@@ -83,7 +83,7 @@ class Peer:
 
 
 async def main(port: int, seconds: float, window: int, limit: int, body: bytes) -> None:
-    """Publish, and print the account."""
+    """Publish, and print the statistics."""
     loop = asyncio.get_running_loop()
     opened: asyncio.Future[Channel] = loop.create_future()
     closed = loop.create_future()
@@ -95,10 +95,10 @@ async def main(port: int, seconds: float, window: int, limit: int, body: bytes) 
         custom_ioloop=loop,
     )
     channel = await opened
-    peer = Peer(channel, seconds, window, limit, body)
-    channel.confirm_delivery(peer.confirm, callback=peer.begin)
-    await asyncio.wait((peer.over, closed), return_when=asyncio.FIRST_COMPLETED)
-    print(json.dumps(peer.account()))
+    publisher = PikaPublisher(channel, seconds, window, limit, body)
+    channel.confirm_delivery(publisher.confirm, callback=publisher.start)
+    await asyncio.wait((publisher.finished, closed), return_when=asyncio.FIRST_COMPLETED)
+    print(json.dumps(publisher.stats()))
     if not closed.done():
         connection.close()
         await closed
