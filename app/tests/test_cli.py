@@ -18,14 +18,16 @@ def run(*words: str) -> tuple[int, str]:
 
 
 @pytest.mark.parametrize("command", ["serve", "simulate", "tail", "history"])
-def test_every_command_explains_itself_with_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_has_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The help of every command has an example."""
     with pytest.raises(SystemExit) as ended:
         cli.main(["sensors", command, "--help"])
     assert ended.value.code == 0
     assert f"example: frota sensors {command} " in capsys.readouterr().out
 
 
-def test_asking_for_help_imports_no_system() -> None:
+def test_help_imports_no_system() -> None:
+    """Help imports the package of no system."""
     script = "import atexit, sys; from frota import cli; atexit.register(lambda: print(*sys.modules)); cli.main(['-h'])"
     loaded = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout
     assert "sensors" in loaded
@@ -33,7 +35,8 @@ def test_asking_for_help_imports_no_system() -> None:
     assert "asyncio" not in loaded
 
 
-def test_check_accepts_good_settings_without_starting(tmp_path: Path) -> None:
+def test_check_accepts_valid_settings(tmp_path: Path) -> None:
+    """--check accepts valid settings without starting anything."""
     file = tmp_path / "env"
     file.write_text("SENSORS_PORT=1\nOTHER=x\n", encoding="utf-8")
     assert run("sensors", "serve", "--env-file", str(file), "--state-dir", str(tmp_path / "s"), "--check") == (0, "")
@@ -49,7 +52,8 @@ def test_check_accepts_good_settings_without_starting(tmp_path: Path) -> None:
         ("nonsense", "env:1: 'nonsense' is not KEY=VALUE"),
     ],
 )
-def test_check_refuses_bad_settings_with_the_reason_and_status_78(tmp_path: Path, text: str, reason: str) -> None:
+def test_check_rejects_invalid_settings(tmp_path: Path, text: str, reason: str) -> None:
+    """--check rejects invalid settings with the reason and status 78."""
     file = tmp_path / "env"
     file.write_text(text, encoding="utf-8")
     status, said = run("sensors", "serve", "--env-file", str(file), "--check")
@@ -57,9 +61,8 @@ def test_check_refuses_bad_settings_with_the_reason_and_status_78(tmp_path: Path
     assert reason in said
 
 
-def test_a_flag_wins_over_the_env_file_and_the_env_file_over_the_environment(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_precedence_of_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An option overrides the env file, and the env file the environment."""
     file = tmp_path / "env"
     monkeypatch.setenv("SENSORS_PORT", "bad")
     assert run("sensors", "serve", "--check")[0] == 78
@@ -81,9 +84,10 @@ def test_a_flag_wins_over_the_env_file_and_the_env_file_over_the_environment(
         (["serve", "--host", "a..b", "--port", "0"], 1, "cannot start: a..b:0: "),
     ],
 )
-def test_a_failure_is_one_sentence_and_a_status(
+def test_failure_is_one_sentence(
     words: list[str], status: int, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A failure is one sentence without a traceback, and a status."""
     monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
     found, said = run("sensors", *words)
     assert found == status
@@ -91,11 +95,13 @@ def test_a_failure_is_one_sentence_and_a_status(
     assert "Traceback" not in said
 
 
-def test_a_folder_without_readings_has_an_empty_history(tmp_path: Path) -> None:
+def test_empty_folder_has_no_history(tmp_path: Path) -> None:
+    """A folder without readings has an empty history."""
     assert output("sensors", "history", "--state-dir", tmp_path, "--json") == ""
 
 
-def test_readings_are_printed_whatever_the_terminal_can_show(tmp_path: Path) -> None:
+def test_history_survives_any_output(tmp_path: Path) -> None:
+    """Readings are printed in any encoding; a closed output is no error, a full one is."""
     with server(tmp_path) as running:
         running.ask(READING)
         words = [sys.executable, "-m", "frota", "sensors", "history", "--state-dir", str(running.state)]
@@ -119,9 +125,8 @@ _FOR_PEOPLE = [
 
 
 @pytest.mark.parametrize("command", _FOR_PEOPLE)
-def test_the_env_file_of_every_command_for_people_is_checked_without_its_words(
-    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_check_needs_no_arguments(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """--check of a client command reads its env file without its other arguments."""
     file = tmp_path / "env"
     words = [*command.split(), "--env-file", str(file), "--check"]
     file.write_text("OTHER=x\n", encoding="utf-8")
@@ -147,9 +152,10 @@ def test_the_env_file_of_every_command_for_people_is_checked_without_its_words(
         ('LIST_SERVER_KEY="VARIABLE IS NOT DEFINED!"\n', "must be 64 hexadecimal digits"),
     ],
 )
-def test_a_list_clients_file_that_would_shut_its_users_out_is_refused_by_check(
+def test_check_rejects_unusable_client_file(
     text: str, reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """--check rejects an env file with which no client can connect."""
     key, file = tmp_path / "key", tmp_path / "env"
     assert cli.main(["list", "keygen", str(key)]) == 0
     server = capsys.readouterr().out.strip()
@@ -161,9 +167,8 @@ def test_a_list_clients_file_that_would_shut_its_users_out_is_refused_by_check(
     assert reason in capsys.readouterr().err
 
 
-def test_words_that_are_missing_are_still_asked_for_where_nothing_is_only_checked(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_missing_arguments_are_reported(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without --check, missing arguments are reported."""
     for words in (["list", "search"], ["images", "send"], ["images", "status"]):
         with pytest.raises(SystemExit):
             cli.main(words)

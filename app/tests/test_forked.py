@@ -28,7 +28,8 @@ def known(pid: int) -> tuple[list[str], list[str], str]:
     return state, sorted(open_files), str((process / "cwd").readlink())
 
 
-def test_the_system_knows_no_difference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fork_equals_a_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system sees no difference between a forked and a started command."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     monkeypatch.chdir(tmp_path)
     for name in ("fork", "start"):
@@ -46,7 +47,8 @@ def test_the_system_knows_no_difference(tmp_path: Path, monkeypatch: pytest.Monk
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def test_it_ends_with_its_own_status_or_by_the_signal(tmp_path: Path) -> None:
+def test_fork_has_its_own_exit_status(tmp_path: Path) -> None:
+    """A forked command ends with its own status, or by a signal."""
     assert ran("sensors", "history", "--last", "x").returncode == 2
     assert ran("sensors", "history", "--state-dir", tmp_path / "none").returncode == 1
     with server(tmp_path) as running:
@@ -55,7 +57,8 @@ def test_it_ends_with_its_own_status_or_by_the_signal(tmp_path: Path) -> None:
         assert tail.wait(PATIENCE) == -signal.SIGKILL
 
 
-def test_it_has_the_variables_that_it_is_given_and_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fork_has_the_given_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A forked command has exactly the variables that it is given."""
     monkeypatch.setenv("SENSORS_PORT", "none")
     forked._server.cache_clear()  # so that there is one with this variable
     assert "SENSORS_PORT" in ran("sensors", "serve", "--check").stderr
@@ -74,5 +77,6 @@ def test_it_has_the_variables_that_it_is_given_and_no_others(monkeypatch: pytest
     ],
     ids=",".join,
 )
-def test_what_a_fork_cannot_have_is_started(options: dict[str, object]) -> None:
+def test_other_options_need_a_start(options: dict[str, object]) -> None:
+    """Options that a fork cannot apply need a start."""
     assert not can_be_forked(options)

@@ -38,16 +38,19 @@ def unsound(source: str) -> list[int]:
 @pytest.mark.parametrize(
     "pattern", ['r"(?:e[0-9])?+"', 'rf"{x}{{1,2}}+"', 'rb"(?:ab){4,}+c"', 'r"(?>a|b)"', 'r"[0-9]++"']
 )
-def test_a_possessive_or_atomic_group_is_found_wherever_it_is_written(pattern: str) -> None:
+def test_unsound_group_is_detected(pattern: str) -> None:
+    """A possessive quantifier or an atomic group is detected in every kind of string."""
     assert unsound(f"import re\nx = re.compile({pattern})\n") == [2]
 
 
 @pytest.mark.parametrize("pattern", [r'r"a?\+b"', 'r"[*+]+"', 'r"\\++"', '"a + b"'])
-def test_a_plus_that_is_no_quantifier_is_none(pattern: str) -> None:
+def test_other_plus_signs_are_ignored(pattern: str) -> None:
+    """A plus sign that is no quantifier is ignored."""
     assert unsound(f"x = {pattern}\n") == []
 
 
-def test_no_pattern_has_a_group_that_the_oldest_python_misreads() -> None:
+def test_oldest_python_reads_every_pattern() -> None:
+    """No pattern has a group that the oldest admitted Python misreads."""
     if oldest_python() >= _SOUND_SINCE:
         pytest.skip("every Python that is admitted reads them alike")
     modules = sorted((APP / "src").rglob("*.py"))

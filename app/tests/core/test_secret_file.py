@@ -37,7 +37,8 @@ def file(tmp_path: Path) -> Path:
         (0o444, "everybody can read", 0o600),
     ],
 )
-def test_a_secret_for_others_is_refused_and_what_is_said_mends_it(file: Path, mode: int, who: str, mended: int) -> None:
+def test_shared_secret_is_rejected_with_the_fix(file: Path, mode: int, who: str, mended: int) -> None:
+    """A secret that others can read or replace is rejected, and the error's command fixes it."""
     file.chmod(mode)
     with pytest.raises(SettingsError, match=f"{who} this secret") as told:
         secret_file.check(file)
@@ -49,18 +50,21 @@ def test_a_secret_for_others_is_refused_and_what_is_said_mends_it(file: Path, mo
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o400, 0o700])
-def test_a_secret_for_its_owner_is_taken(file: Path, mode: int) -> None:
+def test_private_secret_is_accepted(file: Path, mode: int) -> None:
+    """A secret that only its owner can access is accepted."""
     file.chmod(mode)
     secret_file.check(file)
 
 
-def test_what_is_not_there_or_no_file_is_for_others_to_complain_about(tmp_path: Path) -> None:
+def test_missing_file_and_folder_are_not_checked(tmp_path: Path) -> None:
+    """A missing file, a folder and a device are not checked here."""
     secret_file.check(tmp_path / "none")
     secret_file.check(tmp_path)
     secret_file.check(Path(os.devnull))
 
 
-def test_a_link_is_as_secret_as_what_it_leads_to(file: Path, tmp_path: Path) -> None:
+def test_symlink_is_checked_as_its_target(file: Path, tmp_path: Path) -> None:
+    """A symbolic link is checked by the mode of its target."""
     file.chmod(0o644)
     (tmp_path / "link").symlink_to(file)
     with pytest.raises(SettingsError, match="everybody can read"):
@@ -68,16 +72,16 @@ def test_a_link_is_as_secret_as_what_it_leads_to(file: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("mode", [0o400, 0o440, 0o444])
-def test_what_systemd_hands_over_has_the_mode_that_it_gives(
-    file: Path, mode: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_systemd_credential_is_accepted(file: Path, mode: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A credential of systemd is accepted with any mode."""
     file.chmod(mode)
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(file.parent))
     secret_file.check(file)
 
 
 @as_root
-def test_a_group_that_was_given_the_file_by_root_may_read_it_and_no_more(file: Path) -> None:
+def test_group_may_read_a_file_of_root(file: Path) -> None:
+    """The group of a file of root may read it, and nothing more."""
     os.chown(file, 0, _SHARED)
     file.chmod(0o640)
     secret_file.check(file)
@@ -88,7 +92,8 @@ def test_a_group_that_was_given_the_file_by_root_may_read_it_and_no_more(file: P
 
 
 @as_root
-def test_another_users_file_that_we_may_read_is_for_that_user_to_share(file: Path) -> None:
+def test_group_may_read_a_file_of_another_user(file: Path) -> None:
+    """The group of another user's file may read it, but not everybody."""
     os.chown(file, 12345, 12345)
     file.chmod(0o640)
     secret_file.check(file)
@@ -97,9 +102,8 @@ def test_another_users_file_that_we_may_read_is_for_that_user_to_share(file: Pat
         secret_file.check(file)
 
 
-def test_every_command_of_the_list_refuses_a_key_that_is_no_secret(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_list_commands_reject_a_shared_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every command of the list rejects a key that others can read."""
     key = tmp_path / "key"
     assert cli.main(["list", "keygen", str(key)]) == 0
     public = capsys.readouterr().out.strip()
@@ -118,9 +122,8 @@ def test_every_command_of_the_list_refuses_a_key_that_is_no_secret(
         assert f"chmod 600 {key}" in done.stderr
 
 
-def test_the_commands_of_the_images_refuse_a_private_key_that_is_none(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_images_commands_reject_a_shared_secret(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The commands of the images reject a key or password that others can read."""
     for name in ("ca", "crt", "key", "password"):
         (tmp_path / name).write_text("x", encoding="ascii")
         (tmp_path / name).chmod(0o644)

@@ -67,7 +67,8 @@ def manager(tmp_path: Path) -> Iterator[Manager]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_systemd_hears_of_readiness_of_life_and_of_the_end(manager: Manager, number: int) -> None:
+def test_systemd_is_notified(manager: Manager, number: int) -> None:
+    """systemd is notified of readiness, of progress, and of the stop."""
     process = manager.start()
     assert manager.hear("READY=1") == "READY=1\nSTATUS=started"
     manager.hear("WATCHDOG=1")
@@ -78,7 +79,8 @@ def test_systemd_hears_of_readiness_of_life_and_of_the_end(manager: Manager, num
     assert process.returncode == 0
 
 
-def test_a_service_that_makes_no_progress_does_not_feed_the_watchdog(manager: Manager) -> None:
+def test_unhealthy_service_does_not_notify_the_watchdog(manager: Manager) -> None:
+    """An unhealthy service does not notify the watchdog."""
     process = manager.start("ill")
     manager.hear("READY=1")
     manager.socket.settimeout(0.3)
@@ -91,9 +93,8 @@ def test_a_service_that_makes_no_progress_does_not_feed_the_watchdog(manager: Ma
 @pytest.mark.parametrize(
     ("word", "said"), [("", "configuration reloaded"), ("unreadable", "unchanged: X_PORT='a': must be a")]
 )
-def test_a_reload_begins_and_ends_for_systemd_whether_it_succeeds_or_not(
-    manager: Manager, word: str, said: str
-) -> None:
+def test_reload_is_notified(manager: Manager, word: str, said: str) -> None:
+    """Start and end of a reload are notified, whether it succeeds or not."""
     process = manager.start(word)
     manager.hear("READY=1")
     process.send_signal(signal.SIGHUP)
@@ -104,7 +105,8 @@ def test_a_reload_begins_and_ends_for_systemd_whether_it_succeeds_or_not(
     assert process.returncode == 0
 
 
-def test_what_cannot_be_finished_in_time_is_not_waited_for(manager: Manager) -> None:
+def test_stop_timeout(manager: Manager) -> None:
+    """A stop that exceeds its timeout is abandoned with a warning."""
     process = manager.start("stuck")
     manager.hear("READY=1")
     process.terminate()
@@ -112,7 +114,8 @@ def test_what_cannot_be_finished_in_time_is_not_waited_for(manager: Manager) -> 
     assert process.returncode == 0
 
 
-def test_a_service_that_cannot_start_says_why_in_one_line_and_is_never_ready(manager: Manager) -> None:
+def test_failed_start(manager: Manager) -> None:
+    """A failed start is logged without a traceback, and ends with status 1."""
     process = manager.start("broken")
     error = process.communicate(timeout=PATIENCE)[1]
     assert "cannot start: the port is taken" in error
@@ -120,7 +123,8 @@ def test_a_service_that_cannot_start_says_why_in_one_line_and_is_never_ready(man
     assert process.returncode == 1
 
 
-def test_a_service_may_end_itself_with_a_status(manager: Manager) -> None:
+def test_service_ends_itself(manager: Manager) -> None:
+    """A service can end itself with an exit status."""
     process = manager.start("ends")
     process.communicate(timeout=PATIENCE)
     assert process.returncode == 3

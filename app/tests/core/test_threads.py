@@ -17,7 +17,8 @@ from support import PATIENCE
 from support.pipeline import Producer, picture
 
 
-def test_work_is_done_by_so_many_threads_and_its_errors_come_back() -> None:
+def test_work_runs_in_the_given_threads() -> None:
+    """Work runs in the given number of threads, and its errors reach the caller."""
     threads, meeting = Threads(2, "two"), threading.Barrier(2)
     assert [one.result(PATIENCE) for one in [threads.submit(meeting.wait, PATIENCE) for _ in range(4)]]
     with pytest.raises(ZeroDivisionError):
@@ -26,7 +27,8 @@ def test_work_is_done_by_so_many_threads_and_its_errors_come_back() -> None:
     threads.close()
 
 
-def test_what_waits_for_a_thread_at_the_end_is_cancelled_and_what_runs_is_not() -> None:
+def test_close_cancels_only_queued_work() -> None:
+    """Closing cancels queued work, and lets running work finish."""
     threads, go = Threads(1, "one"), threading.Event()
     running, waiting = threads.submit(go.wait, PATIENCE), threads.submit(go.wait, PATIENCE)
     while not running.running():
@@ -38,7 +40,8 @@ def test_what_waits_for_a_thread_at_the_end_is_cancelled_and_what_runs_is_not() 
     assert running.result(PATIENCE)
 
 
-def test_a_producer_ends_though_its_s3_has_accepted_an_upload_and_says_nothing(tmp_path: Path) -> None:
+def test_producer_stops_while_s3_does_not_respond(tmp_path: Path) -> None:
+    """A producer stops although S3 does not respond to an upload."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         silent.settimeout(PATIENCE)
         s3 = ["--s3-endpoint", f"http://127.0.0.1:{silent.getsockname()[1]}", "--uploads-bucket", "uploads"]

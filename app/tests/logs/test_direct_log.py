@@ -28,7 +28,8 @@ def as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("level", LEVELS)
-def test_the_journal_gets_the_same_records(level: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_journal_gets_the_same_records(level: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With and without loguru, the journal gets the same records."""
     path = str(tmp_path / "journal")
     monkeypatch.setenv("FROTA_JOURNAL_SOCKET", path)
     both = []
@@ -45,7 +46,8 @@ def test_the_journal_gets_the_same_records(level: str, tmp_path: Path, monkeypat
     assert both[0] == both[1]
 
 
-def test_a_terminal_gets_the_same_lines(capfd: pytest.CaptureFixture[str]) -> None:
+def test_stderr_gets_the_same_lines(capfd: pytest.CaptureFixture[str]) -> None:
+    """With and without loguru, standard error gets the same lines."""
     both = []
     for configure in (log.configure, log.configure_direct):
         configure("cpu", "unit")
@@ -55,7 +57,8 @@ def test_a_terminal_gets_the_same_lines(capfd: pytest.CaptureFixture[str]) -> No
     assert len(both[0]) > len(LEVELS)
 
 
-def test_it_imports_no_loguru() -> None:
+def test_direct_log_imports_no_loguru() -> None:
+    """The log without loguru imports neither loguru nor asyncio."""
     script = "import sys; from frota.logs import log; log.configure_direct('cpu', 'unit'); log.record('INFO', 'x', 'y')"
     command = [sys.executable, "-c", f"{script}; print('loguru' in sys.modules, 'asyncio' in sys.modules)"]
     assert subprocess.run(command, check=True, capture_output=True, text=True).stdout == "False False\n"

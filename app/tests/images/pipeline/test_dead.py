@@ -47,7 +47,8 @@ def dead(broker: Broker, *words: object) -> Ran:
     return images("dead", *words, "--brokers", f"127.0.0.1:{broker.port}")
 
 
-def test_the_dead_are_listed_with_the_reason_and_stay_where_they_are(broker: Broker, channel: BlockingChannel) -> None:
+def test_dead_letters_are_listed(broker: Broker, channel: BlockingChannel) -> None:
+    """Dead letters are listed with their reasons, and stay in their queue."""
     first = kill(channel, 1, b"image", **{"reason": "imagem \x1b[31mtruncada", "reason-code": "truncated"})
     second = kill(channel, 2, upload="uploads/x", size=10**8)
     people = dead(broker, "list")
@@ -68,7 +69,8 @@ def test_the_dead_are_listed_with_the_reason_and_stay_where_they_are(broker: Bro
     assert (people.status, machines.status, broker.count(DEAD)) == (0, 0, 2)
 
 
-def test_what_the_broker_gave_up_is_listed_with_its_reason_and_time(broker: Broker, channel: BlockingChannel) -> None:
+def test_rejected_message_is_listed(broker: Broker, channel: BlockingChannel) -> None:
+    """A message that the broker dead-lettered is listed with its reason and time."""
     channel.basic_publish("", QUEUE, b"image", pika.BasicProperties(message_id="a" * 32, headers={"filename": "a.jpg"}))
     got, _, _ = channel.basic_get(QUEUE)
     assert got
@@ -79,7 +81,8 @@ def test_what_the_broker_gave_up_is_listed_with_its_reason_and_time(broker: Brok
     assert found["time"].endswith("Z")
 
 
-def test_a_retried_image_is_in_the_queue_as_it_was_before_it_died(broker: Broker, channel: BlockingChannel) -> None:
+def test_retried_image_is_unchanged(broker: Broker, channel: BlockingChannel) -> None:
+    """A retried image is queued without the headers of a dead letter."""
     kill(channel, 1)
     headers: dict[str, Any] = {"reason": "x", "reason-code": "y", "x-death": [], "x-delivery-count": 3, "sha256": "s"}
     image = kill(channel, 2, **headers)
@@ -106,15 +109,15 @@ def hearing(channel: BlockingChannel) -> BlockingChannel:
     return channel
 
 
-def test_producers_are_told_that_an_image_is_queued_again(broker: Broker, hearing: BlockingChannel) -> None:
+def test_retry_publishes_queued(broker: Broker, hearing: BlockingChannel) -> None:
+    """A retry publishes the status of the image: queued."""
     image = kill(hearing, 1, sha256="ab" * 32, reason="x")
     assert dead(broker, "retry", image).status == 0
     assert told(broker) == [(image, "queued", "")]
 
 
-def test_producers_are_told_that_an_image_is_dead_still_where_the_queue_does_not_take_it(
-    broker: Broker, hearing: BlockingChannel
-) -> None:
+def test_failed_retry_publishes_dead(broker: Broker, hearing: BlockingChannel) -> None:
+    """A retry that fails publishes that the image is still dead."""
     image = kill(hearing, 1, sha256="ab" * 32, reason="x")
     hearing.queue_delete(QUEUE)
     assert dead(broker, "retry", image).status == 1
@@ -122,7 +125,8 @@ def test_producers_are_told_that_an_image_is_dead_still_where_the_queue_does_not
     assert broker.count(DEAD) == 1
 
 
-def test_an_image_that_is_retried_is_queued_and_may_die_again(pipeline: Pipeline) -> None:
+def test_retried_image_may_fail_again(pipeline: Pipeline) -> None:
+    """A retried image is processed, and may be dead-lettered again."""
     pipeline.serve()
     whole = picture(kind="PNG", size=(500, 500))
     image = pipeline.send("bad.png", whole[:60] + b"\xff" * 40 + whole[100:])
@@ -137,14 +141,16 @@ def test_an_image_that_is_retried_is_queued_and_may_die_again(pipeline: Pipeline
     assert again.changed > first.changed
 
 
-def test_all_are_retried_in_their_order_and_large_ones_too(broker: Broker, channel: BlockingChannel) -> None:
+def test_retry_all_keeps_the_order(broker: Broker, channel: BlockingChannel) -> None:
+    """--all retries every image in order, also large ones."""
     ids = [kill(channel, number, bytes(15 * 2**20) if number == 1 else b"") for number in range(3)]
     ran = dead(broker, "retry", "--all", "--json")
     assert [one["id"] for one in ran.objects] == [str(one.message_id) for one, _ in broker.take(QUEUE)] == ids
     assert broker.count(DEAD) == 0
 
 
-def test_only_what_was_named_is_dropped(broker: Broker, channel: BlockingChannel) -> None:
+def test_drop_deletes_only_the_given_id(broker: Broker, channel: BlockingChannel) -> None:
+    """A drop deletes only the given image."""
     kept, dropped = kill(channel, 1), kill(channel, 2)
     ran = dead(broker, "drop", dropped, "--yes")
     assert (ran.status, ran.out) == (0, f"{dropped}  2.jpg  dropped\n")
@@ -152,7 +158,8 @@ def test_only_what_was_named_is_dropped(broker: Broker, channel: BlockingChannel
     assert broker.count(QUEUE) == 0
 
 
-def test_all_are_dropped_if_it_is_meant(broker: Broker, channel: BlockingChannel) -> None:
+def test_drop_all_with_yes(broker: Broker, channel: BlockingChannel) -> None:
+    """--all with --yes deletes every dead letter."""
     for number in range(3):
         kill(channel, number)
     assert len(dead(broker, "drop", "--all", "--yes").lines) == 3
@@ -160,9 +167,8 @@ def test_all_are_dropped_if_it_is_meant(broker: Broker, channel: BlockingChannel
 
 
 @pytest.mark.parametrize(("answer", "left"), [(b"n\n", 1), (b"\n", 1), (b"y\n", 0)])
-def test_on_a_terminal_people_are_asked_before_anything_is_dropped(
-    broker: Broker, channel: BlockingChannel, answer: bytes, left: int
-) -> None:
+def test_drop_asks_on_a_terminal(broker: Broker, channel: BlockingChannel, answer: bytes, left: int) -> None:
+    """On a terminal, a drop asks for a confirmation."""
     kill(channel, 1)
     ours, theirs = pty.openpty()
     words = ("images", "dead", "drop", "--all", "--brokers", f"127.0.0.1:{broker.port}")
@@ -175,16 +181,16 @@ def test_on_a_terminal_people_are_asked_before_anything_is_dropped(
     assert (process.returncode, broker.count(DEAD)) == (left, left)
 
 
-def test_an_id_that_is_not_among_the_dead_fails_the_command_and_not_the_others(
-    broker: Broker, channel: BlockingChannel
-) -> None:
+def test_unknown_id_does_not_stop_others(broker: Broker, channel: BlockingChannel) -> None:
+    """An unknown id fails the command, but not the other images."""
     image = kill(channel, 1)
     ran = dead(broker, "retry", "f" * 32, image)
     assert (ran.status, ran.err) == (1, f"frota: {'f' * 32}: no dead image has this id\n")
     assert broker.count(QUEUE) == 1
 
 
-def test_what_the_full_queue_does_not_take_stays_among_the_dead(broker: Broker, channel: BlockingChannel) -> None:
+def test_full_queue_keeps_dead_letters(broker: Broker, channel: BlockingChannel) -> None:
+    """An image that the full queue rejects remains a dead letter."""
     channel.queue_delete(QUEUE)
     full = QUORUM | {"x-max-length": 1, "x-overflow": "reject-publish"}
     channel.queue_declare(QUEUE, durable=True, arguments=full)
@@ -200,7 +206,8 @@ def test_what_the_full_queue_does_not_take_stays_among_the_dead(broker: Broker, 
     assert broker.count(DEAD) == 20 - put
 
 
-def test_a_broker_without_room_is_told_and_not_waited_for_in_silence(broker: Broker, channel: BlockingChannel) -> None:
+def test_blocked_broker_is_reported(broker: Broker, channel: BlockingChannel) -> None:
+    """A broker that accepts no message is reported after the timeout."""
     kill(channel, 1)
     broker.run_ctl("set_vm_memory_high_watermark", "absolute", "1000000")
     try:
@@ -211,7 +218,8 @@ def test_a_broker_without_room_is_told_and_not_waited_for_in_silence(broker: Bro
     assert broker.count(DEAD) == 1
 
 
-def test_without_the_queue_nothing_is_put_back_and_nothing_lost(broker: Broker, channel: BlockingChannel) -> None:
+def test_retry_without_queue_loses_nothing(broker: Broker, channel: BlockingChannel) -> None:
+    """Without the queue, nothing is retried and nothing lost."""
     kill(channel, 1)
     channel.queue_delete(QUEUE)
     ran = dead(broker, "retry", "--all")
@@ -219,13 +227,15 @@ def test_without_the_queue_nothing_is_put_back_and_nothing_lost(broker: Broker, 
     assert broker.count(DEAD) == 1
 
 
-def test_without_the_dead_queue_a_sentence_says_so(broker: Broker, channel: BlockingChannel) -> None:
+def test_missing_dead_letter_queue_is_reported(broker: Broker, channel: BlockingChannel) -> None:
+    """A missing dead letter queue is reported in one line."""
     channel.queue_delete(DEAD)
     ran = dead(broker, "list")
     assert (ran.status, "no queue 'images.dead'" in ran.err, ran.err.count("\n")) == (1, True, 1)
 
 
-def test_a_retry_that_is_killed_may_double_images_but_loses_none(broker: Broker, channel: BlockingChannel) -> None:
+def test_killed_retry_loses_nothing(broker: Broker, channel: BlockingChannel) -> None:
+    """A killed retry may duplicate images, but loses none."""
     ids = {kill(channel, number) for number in range(300)}
     words = ("images", "dead", "retry", "--all", "--brokers", f"127.0.0.1:{broker.port}")
     process = frota(*words, stdout=subprocess.PIPE, env=CLEAN)
@@ -241,7 +251,8 @@ def test_a_retry_that_is_killed_may_double_images_but_loses_none(broker: Broker,
     assert len(again) >= 50
 
 
-def test_many_large_ones_are_listed_one_at_a_time(broker: Broker, channel: BlockingChannel) -> None:
+def test_large_dead_letters_are_listed_one_by_one(broker: Broker, channel: BlockingChannel) -> None:
+    """Large dead letters are listed one at a time, in limited memory."""
     for number in range(30):
         kill(channel, number, bytes(15 * 2**20))
     limit = 400 * 2**20  # bytes of address space; all of them together have more
@@ -256,7 +267,8 @@ def test_many_large_ones_are_listed_one_at_a_time(broker: Broker, channel: Block
     assert (process.returncode, out.count(b"\n")) == (0, 30)
 
 
-def test_who_is_not_let_in_is_told_so(broker: Broker, tmp_path: Path) -> None:
+def test_rejected_login_is_reported(broker: Broker, tmp_path: Path) -> None:
+    """A rejected login is reported in one line."""
     (tmp_path / "password").write_text("wrong\n")
     (tmp_path / "password").chmod(0o600)
     for words, text in (

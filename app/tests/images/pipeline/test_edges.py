@@ -72,9 +72,8 @@ class Authority:
         ]
 
 
-def test_without_a_certificate_of_the_fleet_nobody_is_let_in_and_with_one_everybody(
-    pipeline: Pipeline, tmp_path: Path
-) -> None:
+def test_client_needs_a_certificate_of_the_fleet(pipeline: Pipeline, tmp_path: Path) -> None:
+    """Only a client with a certificate of the fleet's authority is accepted."""
     ours, others = Authority(tmp_path / "ours"), Authority(tmp_path / "others")
     producer = pipeline.serve(*ours.flags(), "--brokers", f"127.0.0.1:{pipeline.broker.port}", waits=False)
     address, answers = f"127.0.0.1:{producer.port}", list[object]()
@@ -108,7 +107,8 @@ def serving(pipeline: Pipeline, service: str = "") -> bool:
     return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
 
-def test_health_is_told_by_whether_an_image_would_be_accepted(pipeline: Pipeline) -> None:
+def test_health_follows_the_broker(pipeline: Pipeline) -> None:
+    """The health check succeeds exactly while images are accepted."""
     pipeline.serve()
     until(lambda: serving(pipeline), "the producer says that it serves")
     pipeline.broker.kill()
@@ -117,9 +117,8 @@ def test_health_is_told_by_whether_an_image_would_be_accepted(pipeline: Pipeline
     until(lambda: serving(pipeline), "it says so again")
 
 
-def test_a_producer_without_its_queue_of_events_accepts_images_and_says_that_their_statuses_are_old(
-    pipeline: Pipeline, tmp_path: Path
-) -> None:
+def test_missing_events_queue_makes_statuses_stale(pipeline: Pipeline, tmp_path: Path) -> None:
+    """Without its queue of events, a producer accepts images and reports stale statuses."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
         manager.settimeout(PATIENCE)
@@ -138,7 +137,8 @@ def test_a_producer_without_its_queue_of_events_accepts_images_and_says_that_the
         assert any("statuses are stale" in one for one in told)
 
 
-def test_who_watches_is_told_to_come_back_when_the_producer_stops_and_is_not_waited_for(pipeline: Pipeline) -> None:
+def test_stop_ends_status_streams(pipeline: Pipeline) -> None:
+    """A stopping producer ends streams of statuses with an error, and does not wait for them."""
     producer = pipeline.serve()
     image = pipeline.send("a.jpg", picture())
     call = pipeline.channel.unary_stream(
@@ -151,9 +151,8 @@ def test_who_watches_is_told_to_come_back_when_the_producer_stops_and_is_not_wai
         next(watching)
 
 
-def test_a_clear_port_is_there_for_the_originals_clients_beside_the_port_with_certificates(
-    pipeline: Pipeline, tmp_path: Path
-) -> None:
+def test_clear_port_for_legacy_clients(pipeline: Pipeline, tmp_path: Path) -> None:
+    """A clear-text port for legacy clients is served beside the port with TLS."""
     clear = free_port()
     pipeline.serve(*Authority(tmp_path / "ours").flags(), "--clear-port", clear, waits=False)
     with grpc.insecure_channel(f"127.0.0.1:{clear}") as channel:
@@ -163,7 +162,8 @@ def test_a_clear_port_is_there_for_the_originals_clients_beside_the_port_with_ce
         assert call(native.StatusRequest(ids=[uuid4().hex]), timeout=10).statuses[0].state == native.UNKNOWN
 
 
-def test_a_message_beyond_all_limits_is_refused_and_the_next_is_served(pipeline: Pipeline) -> None:
+def test_oversized_message_is_rejected(pipeline: Pipeline) -> None:
+    """A message above the size limit is rejected, and the next is accepted."""
     pipeline.serve()
     with pytest.raises(grpc.RpcError) as error:
         pipeline.send("a.jpg", bytes(40 * 2**20))

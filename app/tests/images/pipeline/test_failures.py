@@ -18,7 +18,8 @@ from support.pipeline import S3, Broker, Pipeline, Producer, digest, picture, un
 UPLOADED = (5, 25)  # of forty images, which take the way of those that are too large for the queue
 
 
-def test_kills_of_workers_broker_producer_and_s3_lose_no_image_and_double_none(pipeline: Pipeline) -> None:
+def test_kills_neither_lose_nor_duplicate_images(pipeline: Pipeline) -> None:
+    """Kills of workers, broker, producer and S3 lose no image and duplicate none."""
     pipeline.serve()
     for _ in range(2):
         pipeline.work()
@@ -79,7 +80,8 @@ def destroy(pipeline: Pipeline) -> None:
             others[turn].start()
 
 
-def test_a_broker_that_is_away_is_told_before_the_deadline_and_found_again(pipeline: Pipeline) -> None:
+def test_unavailable_broker_is_reported_in_time(pipeline: Pipeline) -> None:
+    """An unavailable broker is reported before the deadline, then reconnected."""
     producer = pipeline.serve()
     pipeline.broker.kill()
     producer.wait_for("broker_lost|lost:")
@@ -91,7 +93,8 @@ def test_a_broker_that_is_away_is_told_before_the_deadline_and_found_again(pipel
     assert pipeline.broker.count(QUEUE) == 1
 
 
-def test_a_full_queue_is_told_as_such_and_takes_images_again_when_there_is_room(pipeline: Pipeline) -> None:
+def test_full_queue_is_reported(pipeline: Pipeline) -> None:
+    """A full queue is reported as such, and accepts images again once it has space."""
     pipeline.serve()
     pipeline.broker.run_ctl("set_policy", "--apply-to", "queues", "full", "^images$", '{"max-length": 2}')
     try:
@@ -110,9 +113,8 @@ def test_a_full_queue_is_told_as_such_and_takes_images_again_when_there_is_room(
     assert pipeline.finals(image)[image].state == native.DONE
 
 
-def test_a_broker_without_memory_takes_no_image_but_lets_workers_finish_and_hears_it_later(
-    pipeline: Pipeline,
-) -> None:
+def test_broker_without_memory_lets_workers_finish(pipeline: Pipeline) -> None:
+    """A broker without memory accepts no image, but workers finish and report it later."""
     producer = pipeline.serve()
     images = [pipeline.send(f"{colour}.jpg", picture(colour)) for colour in range(30)]
     pipeline.broker.run_ctl("set_vm_memory_high_watermark", "absolute", "1000000")
@@ -132,7 +134,8 @@ def test_a_broker_without_memory_takes_no_image_but_lets_workers_finish_and_hear
     assert {one.state for one in pipeline.finals(*images).values()} == {native.DONE}
 
 
-def test_while_s3_is_away_images_wait_and_nothing_is_dead(pipeline: Pipeline) -> None:
+def test_images_wait_for_s3(pipeline: Pipeline) -> None:
+    """While S3 is unavailable, images wait and none is dead-lettered."""
     pipeline.serve()
     worker = pipeline.work()
     pipeline.s3.kill()
@@ -145,9 +148,8 @@ def test_while_s3_is_away_images_wait_and_nothing_is_dead(pipeline: Pipeline) ->
     assert len(pipeline.s3.names()) == 12
 
 
-def test_an_image_that_no_worker_brings_to_its_end_is_dead_after_five_deliveries_and_its_status_says_so(
-    pipeline: Pipeline,
-) -> None:
+def test_sixth_delivery_is_dead_lettered(pipeline: Pipeline) -> None:
+    """An image that five deliveries did not finish is dead-lettered, with its status."""
     pipeline.serve()
     image = pipeline.send("deadly.jpg", picture())
     for _ in range(6):
@@ -167,7 +169,8 @@ def test_an_image_that_no_worker_brings_to_its_end_is_dead_after_five_deliveries
     assert dead_letter_reason(properties.headers).code == "delivery_limit"
 
 
-def test_a_worker_that_is_told_to_stop_finishes_what_it_began_and_hands_back_the_others(pipeline: Pipeline) -> None:
+def test_stopping_worker_requeues_the_rest(pipeline: Pipeline) -> None:
+    """A stopping worker finishes its current images, and requeues the others."""
     pipeline.serve()
     images = [pipeline.send(f"{colour}.png", picture(colour, (3000, 2000), "PNG")) for colour in range(30)]
     worker = pipeline.work("--converters", 1)
@@ -180,7 +183,8 @@ def test_a_worker_that_is_told_to_stop_finishes_what_it_began_and_hands_back_the
     assert {one.state for one in pipeline.finals(*images).values()} == {native.DONE}
 
 
-def test_a_message_that_is_no_image_of_ours_is_put_among_the_dead(pipeline: Pipeline) -> None:
+def test_foreign_message_is_dead_lettered(pipeline: Pipeline) -> None:
+    """A message that is no image is dead-lettered."""
     pipeline.serve()
     channel = pipeline.broker.channel()
     channel.basic_publish("", QUEUE, b"hello")
@@ -191,7 +195,8 @@ def test_a_message_that_is_no_image_of_ours_is_put_among_the_dead(pipeline: Pipe
     assert (body, (properties.headers or {})["reason-code"]) == (b"hello", "foreign")
 
 
-def test_what_became_of_an_image_is_known_after_a_kill_of_the_producer(pipeline: Pipeline) -> None:
+def test_status_survives_a_kill(pipeline: Pipeline) -> None:
+    """The status of an image survives a kill of the producer."""
     producer = pipeline.serve()
     pipeline.work()
     queued = pipeline.send("a.jpg", picture(1))
@@ -201,7 +206,8 @@ def test_what_became_of_an_image_is_known_after_a_kill_of_the_producer(pipeline:
     assert pipeline.status(queued).state == native.DONE
 
 
-def test_many_large_images_at_once_wait_with_their_clients_and_not_in_the_producers_memory(pipeline: Pipeline) -> None:
+def test_many_large_images_take_limited_memory(pipeline: Pipeline) -> None:
+    """Many large images at once wait in their clients, not in the producer's memory."""
     producer = pipeline.serve("--max-held-bytes", 64 * 2**20, fresh=True)
     large = picture() + random.Random(1).randbytes(14 * 2**20)
     peak, stop = [0], threading.Event()
@@ -232,7 +238,8 @@ def test_many_large_images_at_once_wait_with_their_clients_and_not_in_the_produc
     assert 0 < peak[0] < 330 * 1024, f"{peak[0] // 1024} MiB"
 
 
-def test_a_client_that_never_finishes_its_message_keeps_nobody_from_sending(pipeline: Pipeline) -> None:
+def test_unfinished_messages_block_nobody(pipeline: Pipeline) -> None:
+    """Clients that never finish their messages do not block others."""
     producer = pipeline.serve("--max-held-bytes", 32 * 2**20, "--answer-seconds", 2)
     idle = [half_a_message(producer.port) for _ in range(6)]
     try:

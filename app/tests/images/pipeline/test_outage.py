@@ -37,9 +37,8 @@ def hold(broker: Broker) -> None:
         channel.connection.process_data_events(0.2)
 
 
-def test_an_image_waits_for_s3_for_longer_than_an_impatient_broker_lets_others(
-    impatient: Broker, s3: S3, tmp_path: Path
-) -> None:
+def test_image_outlives_the_consumer_timeout(impatient: Broker, s3: S3, tmp_path: Path) -> None:
+    """An image waits for S3 longer than the broker's consumer timeout."""
     with Pipeline(impatient, s3, tmp_path) as pipeline:
         pipeline.serve()
         worker = pipeline.work()
@@ -56,7 +55,8 @@ def test_an_image_waits_for_s3_for_longer_than_an_impatient_broker_lets_others(
     assert impatient.count(DEAD) == 0
 
 
-def test_a_queue_from_before_it_had_a_limit_of_its_own_is_taken_as_it_is(pipeline: Pipeline) -> None:
+def test_queue_of_the_former_release_is_used(pipeline: Pipeline) -> None:
+    """A queue with the arguments of a former release is used as it is."""
     channel = pipeline.broker.channel()
     channel.exchange_declare(DEAD, "fanout", durable=True)
     former = {"x-queue-type": "quorum", "x-delivery-limit": 5, "x-overflow": "reject-publish"}
@@ -70,7 +70,8 @@ def test_a_queue_from_before_it_had_a_limit_of_its_own_is_taken_as_it_is(pipelin
     assert " lost: " not in worker.log()
 
 
-def test_workers_that_are_stopped_while_s3_is_away_count_as_no_delivery(pipeline: Pipeline) -> None:
+def test_stopped_workers_count_as_no_delivery(pipeline: Pipeline) -> None:
+    """Workers that stop while S3 is unavailable do not count as deliveries."""
     pipeline.serve()
     pipeline.s3.kill()
     images = [pipeline.send(f"{number}.jpg", picture(number)) for number in range(4)]

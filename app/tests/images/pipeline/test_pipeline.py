@@ -22,9 +22,8 @@ def refused(pipeline: Pipeline, name: str, data: bytes) -> tuple[grpc.StatusCode
     pytest.fail(f"image {image} was accepted; the producer says:\n{pipeline.producer.log()}")
 
 
-def test_an_original_client_is_told_of_success_and_the_grey_image_is_under_the_originals_key(
-    pipeline: Pipeline,
-) -> None:
+def test_legacy_client_gets_the_legacy_key(pipeline: Pipeline) -> None:
+    """A legacy client gets success, and the grey image has the legacy key."""
     pipeline.serve()
     pipeline.work().wait_for("for images")
     answer = pipeline.send_as_original("foto.jpg", picture())
@@ -34,7 +33,8 @@ def test_an_original_client_is_told_of_success_and_the_grey_image_is_under_the_o
     assert (grey.format, grey.mode, grey.size) == ("JPEG", "L", (64, 48))
 
 
-def test_the_trace_of_the_client_goes_with_the_image_into_the_metadata_of_the_result(pipeline: Pipeline) -> None:
+def test_metadata_has_the_trace_id(pipeline: Pipeline) -> None:
+    """The client's trace id is in the status and in the metadata of the result."""
     pipeline.serve()
     pipeline.work()
     trace = uuid4().hex
@@ -55,9 +55,8 @@ def test_the_trace_of_the_client_goes_with_the_image_into_the_metadata_of_the_re
     }
 
 
-def test_two_different_images_of_one_name_are_kept_apart_and_the_same_one_again_makes_no_second_object(
-    pipeline: Pipeline,
-) -> None:
+def test_images_of_one_name_have_separate_results(pipeline: Pipeline) -> None:
+    """Different images of one name have separate results, equal images have one."""
     pipeline.serve()
     pipeline.work()
     for colour in (1, 2, 1, 2):
@@ -82,7 +81,8 @@ _REFUSED = {
 }
 
 
-def test_what_is_no_image_of_ours_is_refused_in_words_and_nothing_is_queued(pipeline: Pipeline) -> None:
+def test_invalid_images_are_rejected(pipeline: Pipeline) -> None:
+    """Invalid images are rejected with the reason, and nothing is queued."""
     pipeline.serve()
     otherwise = {}
     for what, (name, data, code, text) in _REFUSED.items():
@@ -94,9 +94,8 @@ def test_what_is_no_image_of_ours_is_refused_in_words_and_nothing_is_queued(pipe
     assert pipeline.broker.count(QUEUE) == 0
 
 
-def test_an_image_that_only_decoding_shows_to_be_bad_is_dead_with_the_reason_and_the_next_is_served(
-    pipeline: Pipeline,
-) -> None:
+def test_undecodable_image_is_dead_lettered(pipeline: Pipeline) -> None:
+    """An image that cannot be decoded is dead-lettered with the reason, and the next is processed."""
     pipeline.serve()
     pipeline.work()
     whole = picture(kind="PNG", size=(500, 500))
@@ -111,9 +110,8 @@ def test_an_image_that_only_decoding_shows_to_be_bad_is_dead_with_the_reason_and
     assert pipeline.finals(good)[good].state == native.DONE
 
 
-def test_an_image_too_large_for_the_queue_is_uploaded_and_its_upload_deleted_when_it_is_done(
-    pipeline: Pipeline,
-) -> None:
+def test_large_image_is_uploaded(pipeline: Pipeline) -> None:
+    """An image too large for the queue is uploaded, and its upload deleted when it is done."""
     pipeline.serve()
     large = picture(kind="PNG") + b"trailing bytes are no harm" * 700_000
     image = pipeline.upload("large.png", large)
@@ -126,7 +124,8 @@ def test_an_image_too_large_for_the_queue_is_uploaded_and_its_upload_deleted_whe
     assert pipeline.s3.names(UPLOADS) == []
 
 
-def test_an_upload_repeated_with_other_bytes_is_refused_and_what_was_accepted_is_worked_on(pipeline: Pipeline) -> None:
+def test_repeated_upload_with_other_bytes_is_rejected(pipeline: Pipeline) -> None:
+    """An upload repeated with other bytes is rejected, and the accepted one is processed."""
     pipeline.serve()
     image = pipeline.upload("a.jpg", picture(1))
     assert pipeline.upload("a.jpg", picture(1), image=image) == image
@@ -147,9 +146,10 @@ def test_an_upload_repeated_with_other_bytes_is_refused_and_what_was_accepted_is
     ],
     ids=["other bytes", "expired"],
 )
-def test_an_upload_that_is_not_there_any_more_as_it_was_accepted_is_dead_with_the_reason(
+def test_changed_upload_is_dead_lettered(
     pipeline: Pipeline, happens: Callable[[S3, str], None], code: str, reason: str
 ) -> None:
+    """An upload that changed or disappeared after its acceptance is dead-lettered with the reason."""
     pipeline.serve()
     image = pipeline.upload("a.jpg", picture(1))
     happens(pipeline.s3, f"uploads/{image}-{digest(picture(1))}")
@@ -161,7 +161,8 @@ def test_an_upload_that_is_not_there_any_more_as_it_was_accepted_is_dead_with_th
     assert pipeline.s3.names() == []
 
 
-def test_an_upload_that_does_not_keep_what_it_announced_is_refused(pipeline: Pipeline) -> None:
+def test_upload_of_another_size_is_rejected(pipeline: Pipeline) -> None:
+    """An upload whose size differs from the announced one, or exceeds the limit, is rejected."""
     pipeline.serve()
     for announced, code in ((10, grpc.StatusCode.INVALID_ARGUMENT), (2**40, grpc.StatusCode.RESOURCE_EXHAUSTED)):
         with pytest.raises(grpc.RpcError) as error:
@@ -170,7 +171,8 @@ def test_an_upload_that_does_not_keep_what_it_announced_is_refused(pipeline: Pip
     assert pipeline.s3.names(UPLOADS) == []
 
 
-def test_an_id_that_was_used_for_another_image_is_refused_and_for_the_same_one_is_not(pipeline: Pipeline) -> None:
+def test_id_of_another_image_is_rejected(pipeline: Pipeline) -> None:
+    """An id that was used for another image is rejected; for the same image it is accepted."""
     pipeline.serve()
     image = pipeline.send("a.jpg", picture(1))
     assert pipeline.send("a.jpg", picture(1), image) == image
@@ -178,7 +180,8 @@ def test_an_id_that_was_used_for_another_image_is_refused_and_for_the_same_one_i
         pipeline.send("a.jpg", picture(2), image)
 
 
-def test_of_an_unknown_id_nothing_is_known_and_of_what_is_no_id_it_is_said(pipeline: Pipeline) -> None:
+def test_unknown_and_invalid_ids(pipeline: Pipeline) -> None:
+    """An unknown id has the status unknown, and an invalid one is rejected."""
     pipeline.serve()
     assert pipeline.status(uuid4().hex).state == native.UNKNOWN
     with pytest.raises(grpc.RpcError, match="32 dígitos"):

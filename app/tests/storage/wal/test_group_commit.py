@@ -36,7 +36,9 @@ def kept(folder: Path) -> list[bytes]:
     return [record.payload for record in Reader(folder).records(1)]
 
 
-def test_nothing_is_answered_before_the_sync_and_everything_in_order_after_it(tmp_path: Path, disk: Disk) -> None:
+def test_callbacks_run_in_order_after_the_sync(tmp_path: Path, disk: Disk) -> None:
+    """Callbacks run after the sync, in the order of the appends."""
+
     async def use(book: WriteAheadLog, answers: Answers) -> None:
         disk.go.clear()
         for name in "abc":
@@ -54,7 +56,9 @@ def test_nothing_is_answered_before_the_sync_and_everything_in_order_after_it(tm
     assert kept(tmp_path) == [b"a", b"b", b"c", b"d"]
 
 
-def test_what_gathers_during_one_sync_shares_the_next(tmp_path: Path, disk: Disk) -> None:
+def test_records_share_a_sync(tmp_path: Path, disk: Disk) -> None:
+    """Records that are appended during a sync share the next one."""
+
     async def use(book: WriteAheadLog, answers: Answers) -> None:
         disk.go.clear()
         append(book, answers, "first")
@@ -69,9 +73,9 @@ def test_what_gathers_during_one_sync_shares_the_next(tmp_path: Path, disk: Disk
     assert disk.syncs <= 4
 
 
-def test_after_a_full_disk_nothing_succeeds_that_was_appended_before_the_failure_was_known(
-    tmp_path: Path, disk: Disk
-) -> None:
+def test_full_disk_fails_all_pending_records(tmp_path: Path, disk: Disk) -> None:
+    """After a full disk, no record succeeds that was appended before the failure was known."""
+
     async def use(book: WriteAheadLog, answers: Answers) -> None:
         disk.failures = 1
         append(book, answers, "a")
@@ -86,7 +90,9 @@ def test_after_a_full_disk_nothing_succeeds_that_was_appended_before_the_failure
     assert kept(tmp_path) == [b"c"]
 
 
-def test_a_failed_sync_answers_nobody_and_is_reported_once(tmp_path: Path, disk: Disk) -> None:
+def test_failed_sync_is_fatal(tmp_path: Path, disk: Disk) -> None:
+    """A failed sync runs no callback, and is reported once."""
+
     async def use(book: WriteAheadLog, answers: Answers) -> None:
         disk.broken = True
         append(book, answers, "a")
@@ -96,7 +102,9 @@ def test_a_failed_sync_answers_nobody_and_is_reported_once(tmp_path: Path, disk:
     assert run(tmp_path, use) == [("fatal", False)]
 
 
-def test_whatever_ends_the_committing_thread_is_reported_and_nobody_waits_for_it(tmp_path: Path) -> None:
+def test_error_in_the_commit_thread_is_fatal(tmp_path: Path) -> None:
+    """An error that ends the commit thread is reported, and drain returns."""
+
     async def use(book: WriteAheadLog, _: Answers) -> None:
         book.append(b"a", lambda *_: None, None, bytes(range(16)), 2**64)  # a number that no record has room for
         await asyncio.wait_for(book.drain(), PATIENCE)
@@ -105,7 +113,9 @@ def test_whatever_ends_the_committing_thread_is_reported_and_nobody_waits_for_it
     assert run(tmp_path, use) == [("fatal", False)]
 
 
-def test_one_callers_mistake_does_not_cost_the_others_their_answer(tmp_path: Path) -> None:
+def test_failing_callback_does_not_affect_others(tmp_path: Path) -> None:
+    """A callback that raises does not affect the others."""
+
     async def use(book: WriteAheadLog, answers: Answers) -> None:
         book.append(b"x", lambda _, __: 1 / 0, None)  # type: ignore[arg-type]
         append(book, answers, "a")

@@ -30,7 +30,8 @@ def reopened(folder: Path, limits: Limits | None = None) -> LogFiles:
     return LogFiles(folder, limits or Limits())
 
 
-def test_what_is_committed_is_there_after_reopening_and_goes_on_behind_it(tmp_path: Path) -> None:
+def test_reopened_log_continues(tmp_path: Path) -> None:
+    """A reopened log has its records, and appends after them."""
     store = reopened(tmp_path)
     commit(store, b"one", b"two")
     store.close()
@@ -42,9 +43,8 @@ def test_what_is_committed_is_there_after_reopening_and_goes_on_behind_it(tmp_pa
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
 @given(cut=st.integers(0, 300))
-def test_a_crash_in_the_middle_of_a_write_costs_only_that_commit_and_its_bytes_are_set_aside(
-    tmp_path: Path, cut: int
-) -> None:
+def test_torn_write_loses_only_its_commit(tmp_path: Path, cut: int) -> None:
+    """A torn write loses only its own commit."""
     folder = tmp_path / str(uuid4())
     store = reopened(folder)
     for number in range(3):
@@ -61,7 +61,8 @@ def test_a_crash_in_the_middle_of_a_write_costs_only_that_commit_and_its_bytes_a
     store.close()
 
 
-def test_damage_inside_the_newest_segment_keeps_the_bytes_behind_it_for_a_human(tmp_path: Path) -> None:
+def test_damaged_bytes_are_saved(tmp_path: Path) -> None:
+    """The bytes from the damage on, in the newest segment, are saved to a file."""
     store = reopened(tmp_path)
     commit(store, b"first")
     good = store.position.offset
@@ -76,9 +77,9 @@ def test_damage_inside_the_newest_segment_keeps_the_bytes_behind_it_for_a_human(
     assert path.with_suffix(".damaged").read_bytes() == data[good:]
 
 
-def test_a_log_that_finds_no_room_to_begin_says_so_and_what_to_do(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_full_disk_at_the_start_has_a_fix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A log that cannot begin on a full disk raises StateError with the fix."""
+
     def full(*_: object) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -88,7 +89,8 @@ def test_a_log_that_finds_no_room_to_begin_says_so_and_what_to_do(
     assert segment.segment_numbers(tmp_path) == []
 
 
-def test_what_one_recovery_has_set_aside_the_next_one_keeps(tmp_path: Path) -> None:
+def test_saved_bytes_survive_the_next_recovery(tmp_path: Path) -> None:
+    """A recovery keeps the bytes that a former one saved."""
     reopened(tmp_path).close()
     path = segment.path_of(tmp_path, 1)
     for tail in (b"first", b"second"):
@@ -97,7 +99,8 @@ def test_what_one_recovery_has_set_aside_the_next_one_keeps(tmp_path: Path) -> N
     assert path.with_suffix(".damaged").read_bytes() == b"firstsecond"
 
 
-def test_a_segment_without_a_head_is_as_if_it_had_never_been_begun(tmp_path: Path) -> None:
+def test_segment_with_a_torn_header_is_deleted(tmp_path: Path) -> None:
+    """A segment with a torn header is deleted, and the log continues before it."""
     store = reopened(tmp_path)
     commit(store, b"one")
     store.close()
@@ -109,7 +112,8 @@ def test_a_segment_without_a_head_is_as_if_it_had_never_been_begun(tmp_path: Pat
     store.close()
 
 
-def test_retention_by_bytes_deletes_the_oldest_segments_and_no_last_number(tmp_path: Path) -> None:
+def test_retention_by_bytes_keeps_sequence_numbers(tmp_path: Path) -> None:
+    """Retention by bytes deletes the oldest segments, but no producer's last sequence number."""
     limits = Limits(segment_bytes=300, retention_bytes=1000)
     store = LogFiles(tmp_path, limits)
     writer = uuid4().bytes
@@ -126,7 +130,8 @@ def test_retention_by_bytes_deletes_the_oldest_segments_and_no_last_number(tmp_p
     store.close()
 
 
-def test_only_so_many_writers_are_remembered_and_the_longest_silent_one_goes_first(tmp_path: Path) -> None:
+def test_idle_producer_is_forgotten_first(tmp_path: Path) -> None:
+    """Above max_producers, the producer that was idle longest is forgotten."""
     store = LogFiles(tmp_path, Limits(max_producers=2))
     first, second, third = (uuid4().bytes for _ in range(3))
     for writer, number in ((first, 1), (second, 1), (first, 2), (third, 1)):
@@ -136,9 +141,8 @@ def test_only_so_many_writers_are_remembered_and_the_longest_silent_one_goes_fir
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
-def test_half_a_commit_on_a_full_disk_is_taken_back_and_the_next_one_succeeds(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
-) -> None:
+def test_partial_commit_is_truncated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    """A commit that fills the disk is truncated, and the next one succeeds."""
     store = reopened(tmp_path)
     commit(store, b"one")
     write = os.write
@@ -158,9 +162,8 @@ def test_half_a_commit_on_a_full_disk_is_taken_back_and_the_next_one_succeeds(
     store.close()
 
 
-def test_no_room_for_a_new_segment_fails_the_commit_and_leaves_no_file_behind(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_full_disk_creates_no_segment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A commit that needs a new segment on a full disk fails without leaving a file."""
     store = LogFiles(tmp_path, Limits(segment_bytes=1))
 
     def full(*_: object) -> int:
@@ -176,7 +179,8 @@ def test_no_room_for_a_new_segment_fails_the_commit_and_leaves_no_file_behind(
     store.close()
 
 
-def test_a_failed_sync_is_never_taken_for_a_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_sync_is_no_full_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failed sync raises OSError, not DiskFull."""
     store = reopened(tmp_path)
 
     def broken(_: int) -> None:
@@ -188,9 +192,8 @@ def test_a_failed_sync_is_never_taken_for_a_full_disk(tmp_path: Path, monkeypatc
     store.close()
 
 
-def test_the_name_of_a_new_segment_is_durable_before_anything_in_it_is(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_new_segment_is_synced_before_its_commits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new segment and its folder are synced before its first commit."""
     calls: list[str] = []
     monkeypatch.setattr(
         os, "fsync", lambda fd: calls.append("folder" if stat.S_ISDIR(os.fstat(fd).st_mode) else "file")
@@ -202,14 +205,17 @@ def test_the_name_of_a_new_segment_is_durable_before_anything_in_it_is(
     store.close()
 
 
-def test_a_second_owner_is_refused_with_the_first_one_named(tmp_path: Path) -> None:
+def test_second_owner_is_rejected(tmp_path: Path) -> None:
+    """A second owner is rejected with the process id of the first."""
     store = reopened(tmp_path)
     with pytest.raises(StateError, match=f"in use by process {os.getpid()}"):
         reopened(tmp_path)
     store.close()
 
 
-def test_a_full_segment_grows_on_while_no_file_can_be_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_segment_grows_without_descriptors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full segment grows further while no file can be opened."""
+
     def refuse(*_: object) -> int:
         raise OSError(errno.EMFILE, "Too many open files")
 
@@ -231,7 +237,8 @@ def test_a_full_segment_grows_on_while_no_file_can_be_opened(tmp_path: Path, mon
 AHEAD = Limits(segment_bytes=1000, preallocated_bytes=4096)
 
 
-def test_a_segment_that_is_longer_than_what_it_holds_is_no_damage_after_a_crash(tmp_path: Path) -> None:
+def test_preallocated_zeros_are_no_damage(tmp_path: Path) -> None:
+    """The preallocated zeros of a segment are no damage after a crash."""
     store = reopened(tmp_path, AHEAD)
     commit(store, b"one")
     path = segment.path_of(tmp_path, 1)
@@ -248,7 +255,8 @@ def test_a_segment_that_is_longer_than_what_it_holds_is_no_damage_after_a_crash(
     assert kept(tmp_path) == [b"one", b"two"]
 
 
-def test_half_a_commit_in_a_longer_segment_is_set_aside_without_the_zeros_behind_it(tmp_path: Path) -> None:
+def test_torn_commit_is_saved_without_zeros(tmp_path: Path) -> None:
+    """A torn commit in a preallocated segment is saved without the zeros after it."""
     store = reopened(tmp_path, AHEAD)
     commit(store, b"one")
     path, end = segment.path_of(tmp_path, 1), store.position.offset
@@ -262,7 +270,8 @@ def test_half_a_commit_in_a_longer_segment_is_set_aside_without_the_zeros_behind
     assert kept(tmp_path) == [b"one"]
 
 
-def test_only_the_newest_segment_is_longer_than_what_it_holds(tmp_path: Path) -> None:
+def test_only_the_newest_segment_is_preallocated(tmp_path: Path) -> None:
+    """Only the newest segment has preallocated zeros."""
     store = reopened(tmp_path, AHEAD)
     for _ in range(20):
         commit(store, b"x" * 100)
@@ -274,9 +283,9 @@ def test_only_the_newest_segment_is_longer_than_what_it_holds(tmp_path: Path) ->
     store.close()
 
 
-def test_without_room_to_be_longer_a_segment_grows_as_it_is_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_failed_preallocation_is_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A segment that cannot be preallocated grows with each write."""
+
     def full(*_: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 

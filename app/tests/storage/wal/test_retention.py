@@ -59,9 +59,8 @@ def kept(folder: Path) -> list[bytes]:
     return [r.payload for number in segment.segment_numbers(folder) for r in Reader(folder).records(number)]
 
 
-def test_what_was_followed_by_a_segment_that_is_old_enough_is_deleted(
-    tmp_path: Path, store: LogFiles, clocks: Clocks
-) -> None:
+def test_old_segment_is_deleted(tmp_path: Path, store: LogFiles, clocks: Clocks) -> None:
+    """A segment is deleted when the one after it is older than the retention."""
     clocks.go_on(79)
     store.apply_retention()
     assert kept(tmp_path) == [b"old", b"new"]
@@ -71,9 +70,8 @@ def test_what_was_followed_by_a_segment_that_is_old_enough_is_deleted(
 
 
 @pytest.mark.parametrize("leap", [MONTH, -MONTH, 1e10, -1.8e9])
-def test_a_clock_that_leaps_for_a_moment_deletes_nothing(
-    tmp_path: Path, store: LogFiles, clocks: Clocks, leap: float
-) -> None:
+def test_clock_leap_deletes_nothing(tmp_path: Path, store: LogFiles, clocks: Clocks, leap: float) -> None:
+    """A clock that leaps and returns deletes nothing."""
     for _ in range(3):
         clocks.wall += leap
         commit(store, b"meanwhile")
@@ -85,9 +83,8 @@ def test_a_clock_that_leaps_for_a_moment_deletes_nothing(
 
 
 @pytest.mark.parametrize("leap", [MONTH, -MONTH])
-def test_a_clock_that_is_wrong_at_boot_and_put_right_later_deletes_nothing(
-    tmp_path: Path, store: LogFiles, clocks: Clocks, leap: float
-) -> None:
+def test_wrong_clock_at_boot_deletes_nothing(tmp_path: Path, store: LogFiles, clocks: Clocks, leap: float) -> None:
+    """A clock that is wrong at boot and corrected later deletes nothing."""
     for step in (leap, -leap):
         store.close()
         clocks.wall += step
@@ -100,9 +97,8 @@ def test_a_clock_that_is_wrong_at_boot_and_put_right_later_deletes_nothing(
     assert kept(tmp_path) == [b"old", b"new", b"more", b"more"]
 
 
-def test_segments_that_were_begun_while_the_clock_was_wrong_are_deleted_in_their_turn_too(
-    tmp_path: Path, store: LogFiles, clocks: Clocks
-) -> None:
+def test_segments_of_a_wrong_clock_are_deleted(tmp_path: Path, store: LogFiles, clocks: Clocks) -> None:
+    """Segments that were created while the clock was wrong are deleted in their turn."""
     clocks.wall += MONTH
     clocks.go_on(20)
     commit(store, b"ahead")
@@ -115,9 +111,8 @@ def test_segments_that_were_begun_while_the_clock_was_wrong_are_deleted_in_their
     assert kept(tmp_path) == [b"right"]
 
 
-def test_time_is_counted_over_restarts_as_far_as_the_log_was_open(
-    tmp_path: Path, store: LogFiles, clocks: Clocks
-) -> None:
+def test_age_counts_while_the_log_is_open(tmp_path: Path, store: LogFiles, clocks: Clocks) -> None:
+    """The age of a segment is counted across restarts, only while the log is open."""
     for _ in range(3):
         store.close()
         clocks.go_on(MONTH)  # while nobody has it open
@@ -130,7 +125,8 @@ def test_time_is_counted_over_restarts_as_far_as_the_log_was_open(
     assert kept(tmp_path) == [b"new"]
 
 
-def test_a_crash_costs_a_minute_of_the_count_at_most(tmp_path: Path, store: LogFiles, clocks: Clocks) -> None:
+def test_crash_loses_a_minute_of_age(tmp_path: Path, store: LogFiles, clocks: Clocks) -> None:
+    """A crash loses at most a minute of the counted age."""
     for _ in range(20):
         clocks.go_on(3)
         store.apply_retention()
@@ -149,9 +145,10 @@ def test_a_crash_costs_a_minute_of_the_count_at_most(tmp_path: Path, store: LogF
 @pytest.mark.parametrize(
     "content", [None, b"", b"nonsense", b"9999999999.000 99", b"nan nan", b"1e300 1e300", b"-5 -5", b"\xff" * 42]
 )
-def test_a_count_that_is_lost_or_damaged_deletes_nothing_too_early(
+def test_damaged_age_deletes_nothing_early(
     tmp_path: Path, store: LogFiles, clocks: Clocks, content: bytes | None
 ) -> None:
+    """A lost or damaged age file deletes nothing too early."""
     store.close()
     path = tmp_path / "running"
     path.unlink()
@@ -164,9 +161,10 @@ def test_a_count_that_is_lost_or_damaged_deletes_nothing_too_early(
     assert kept(tmp_path) == [b"new"]
 
 
-def test_segments_that_do_not_say_how_long_the_log_was_open_are_taken_for_newer_not_for_older(
+def test_segment_without_age_counts_as_new(
     tmp_path: Path, store: LogFiles, clocks: Clocks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A segment without a counted age, as older versions write, counts as new."""
     clocks.go_on(70)
     encode = segment.encode_head
     with monkeypatch.context() as older:  # a version that wrote no such number, after a rollback
@@ -185,7 +183,8 @@ def test_segments_that_do_not_say_how_long_the_log_was_open_are_taken_for_newer_
     assert kept(tmp_path) == [b"newest"]
 
 
-def test_a_damaged_head_deletes_nothing_before_its_time(tmp_path: Path, store: LogFiles, clocks: Clocks) -> None:
+def test_damaged_header_deletes_nothing_early(tmp_path: Path, store: LogFiles, clocks: Clocks) -> None:
+    """A damaged header deletes nothing too early."""
     following = segment.path_of(tmp_path, 2)
     data = bytearray(following.read_bytes())
     data[30] ^= 255
@@ -201,9 +200,8 @@ def test_a_damaged_head_deletes_nothing_before_its_time(tmp_path: Path, store: L
     assert segment.segment_numbers(tmp_path) == [3]
 
 
-def test_a_segment_that_somebody_has_deleted_by_hand_stops_no_retention(
-    tmp_path: Path, store: LogFiles, clocks: Clocks
-) -> None:
+def test_missing_segment_does_not_stop_retention(tmp_path: Path, store: LogFiles, clocks: Clocks) -> None:
+    """A segment that was deleted by hand does not stop the retention."""
     clocks.go_on(20)
     commit(store, b"newest")
     for number in (1, 2):
@@ -214,9 +212,10 @@ def test_a_segment_that_somebody_has_deleted_by_hand_stops_no_retention(
     assert kept(tmp_path) == [b"newest", b"more"]
 
 
-def test_each_deletion_says_what_was_deleted_and_why(
+def test_deletion_is_logged_with_its_reason(
     tmp_path: Path, store: LogFiles, clocks: Clocks, capfd: pytest.CaptureFixture[str]
 ) -> None:
+    """Each deletion is logged with the file, its size, its period and the reason."""
     log.configure("sensors", "test")
     size = segment.path_of(tmp_path, 1).stat().st_size
     clocks.go_on(86400)
@@ -227,7 +226,8 @@ def test_each_deletion_says_what_was_deleted_and_why(
     assert "the log was open for 1 days since then" in said
 
 
-def test_a_deletion_for_want_of_room_says_so(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_deletion_by_size_is_logged(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A deletion by size is logged with the limit."""
     log.configure("sensors", "test")
     store = LogFiles(tmp_path, Limits(segment_bytes=200, retention_bytes=400))
     for _ in range(4):
@@ -238,9 +238,8 @@ def test_a_deletion_for_want_of_room_says_so(tmp_path: Path, capfd: pytest.Captu
     assert "bytes, its retention is 400" in said
 
 
-def test_history_since_a_moment_finds_what_was_written_before_the_clock_was_set_back(
-    tmp_path: Path, store: LogFiles, clocks: Clocks
-) -> None:
+def test_history_survives_a_clock_set_back(tmp_path: Path, store: LogFiles, clocks: Clocks) -> None:
+    """History since a time includes what was written before the clock was set back."""
     clocks.go_on(1)
     moment = clocks.wall
     store.begin_segment()

@@ -22,9 +22,8 @@ def read(data: bytes) -> list[list[bytes]]:
 
 
 @given(st.lists(payloads, max_size=5), st.data())
-def test_cut_anywhere_a_segment_reads_as_whole_commits_from_its_beginning(
-    commits: list[list[bytes]], data: st.DataObject
-) -> None:
+def test_truncated_segment_has_whole_commits(commits: list[list[bytes]], data: st.DataObject) -> None:
+    """A segment truncated anywhere reads as its first whole commits."""
     whole = image(commits)
     cut = data.draw(st.integers(0, len(whole)))
     found = read(whole[:cut])
@@ -33,9 +32,8 @@ def test_cut_anywhere_a_segment_reads_as_whole_commits_from_its_beginning(
 
 
 @given(st.lists(payloads, max_size=5), st.data())
-def test_with_any_byte_changed_a_segment_reads_as_whole_commits_from_its_beginning(
-    commits: list[list[bytes]], data: st.DataObject
-) -> None:
+def test_damaged_segment_has_whole_commits(commits: list[list[bytes]], data: st.DataObject) -> None:
+    """A segment with a changed byte reads as its first whole commits."""
     whole = bytearray(image(commits))
     place = data.draw(st.integers(len(segment.MAGIC), len(whole) - 1))
     whole[place] ^= data.draw(st.integers(1, 255))
@@ -44,14 +42,16 @@ def test_with_any_byte_changed_a_segment_reads_as_whole_commits_from_its_beginni
     assert len(found) < max(1, len(commits))
 
 
-def test_zeros_that_a_crash_may_leave_are_no_record() -> None:
+def test_zeros_are_no_record() -> None:
+    """Zeros, which a crash may leave, are no record."""
     assert read(image([[b"one"]]) + bytes(4096)) == [[b"one"]]
 
 
 @pytest.mark.parametrize(
     "name", ["\u00b2", "\u0663", "3", "-0000001", "00000003.bak", "\u00b2\u00b2\u00b2\u00b2\u00b2\u00b2\u00b2\u00b2"]
 )
-def test_a_file_that_is_not_named_as_ours_is_no_segment(tmp_path: Path, name: str) -> None:
+def test_other_file_names_are_ignored(tmp_path: Path, name: str) -> None:
+    """Only a file named by eight ASCII digits is a segment."""
     (tmp_path / f"{name}.segment").touch()
     segment.path_of(tmp_path, 7).touch()
     assert segment.segment_numbers(tmp_path) == [7]
