@@ -1,4 +1,4 @@
-"""The command line: help with an example everywhere, checks that start nothing, exit statuses that mean something."""
+"""The command line: help with examples, checks without side effects, and exit statuses."""
 
 import json
 import os
@@ -56,9 +56,9 @@ def test_check_rejects_invalid_settings(tmp_path: Path, text: str, reason: str) 
     """--check rejects invalid settings with the reason and status 78."""
     file = tmp_path / "env"
     file.write_text(text, encoding="utf-8")
-    status, said = run("sensors", "serve", "--env-file", str(file), "--check")
+    status, output_text = run("sensors", "serve", "--env-file", str(file), "--check")
     assert status == 78
-    assert reason in said
+    assert reason in output_text
 
 
 def test_precedence_of_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -89,10 +89,10 @@ def test_failure_is_one_sentence(
 ) -> None:
     """A failure is one sentence without a traceback, and a status."""
     monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
-    found, said = run("sensors", *words)
-    assert found == status
-    assert reason in said
-    assert "Traceback" not in said
+    exit_status, output_text = run("sensors", *words)
+    assert exit_status == status
+    assert reason in output_text
+    assert "Traceback" not in output_text
 
 
 def test_empty_folder_has_no_history(tmp_path: Path) -> None:
@@ -117,14 +117,14 @@ def test_history_survives_any_output(tmp_path: Path) -> None:
         assert failed.stderr.startswith(b"frota: [Errno 28] No space left on device")
 
 
-_LIST = ("show", "search", "append", "insert", "remove", "sort", "clear", "undo", "lists", "menu", "watch")
-_FOR_PEOPLE = [
-    *(f"list {name}" for name in _LIST),
+_LIST_COMMANDS = ("show", "search", "append", "insert", "remove", "sort", "clear", "undo", "lists", "menu", "watch")
+_CLIENT_COMMANDS = [
+    *(f"list {name}" for name in _LIST_COMMANDS),
     *(f"images {name}" for name in ("send", "status", "dead list", "dead retry", "dead drop")),
 ]
 
 
-@pytest.mark.parametrize("command", _FOR_PEOPLE)
+@pytest.mark.parametrize("command", _CLIENT_COMMANDS)
 def test_check_needs_no_arguments(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """--check of a client command reads its env file without its other arguments."""
     file = tmp_path / "env"
@@ -145,7 +145,7 @@ def test_check_needs_no_arguments(command: str, tmp_path: Path, capsys: pytest.C
     ("text", "reason"),
     [
         ('LIST_KEY_FILE="{key}"\nLIST_SERVER_KEY=""\n', "both, or neither for clear text"),
-        ('LIST_KEY_FILE="{key}.away"\nLIST_SERVER_KEY="{server}"\n', "No such file or directory"),
+        ('LIST_KEY_FILE="{key}.missing"\nLIST_SERVER_KEY="{server}"\n', "No such file or directory"),
         ('LIST_HOST=""\n', "LIST_HOST='': must be a host"),
         ('LIST_HOST="[::1]:1234"\n', "must be a host alone"),
         ('LIST_HOST="10.0.0.1:1234"\n', "must be a host alone"),

@@ -1,4 +1,4 @@
-"""Commands that are forked for tests are what the tests take them for: what `python -m frota` would have started."""
+"""Forked commands behave like commands that `python -m frota` started."""
 
 import os
 import re
@@ -11,19 +11,19 @@ import pytest
 from support import PATIENCE, forked, frota, ran, server
 from support.forked import Forked, can_be_forked
 
-_KNOWN = re.compile(r"(?m)^(?:PPid|NSsid|Uid|Umask|Threads|Sig\w+|NoNewPrivs|Max .*?):?\s.*$")
+_STATE = re.compile(r"(?m)^(?:PPid|NSsid|Uid|Umask|Threads|Sig\w+|NoNewPrivs|Max .*?):?\s.*$")
 
 
 @pytest.fixture(autouse=True)
-def forking() -> None:
-    """Have the process that forks started before a test changes anything."""
+def fork_server() -> None:
+    """Start the process that forks before a test changes anything."""
     assert can_be_forked({})
 
 
-def known(pid: int) -> tuple[list[str], list[str], str]:
-    """Return what the system says of a process: its state, limits, descriptors and folder."""
+def process_state(pid: int) -> tuple[list[str], list[str], str]:
+    """Return the state and limits, the descriptors and the folder of a process."""
     process = Path(f"/proc/{pid}")
-    state = _KNOWN.findall((process / "status").read_text() + (process / "limits").read_text())
+    state = _STATE.findall((process / "status").read_text() + (process / "limits").read_text())
     open_files = [re.sub(r"\d+|fork|start", "", str(path.readlink())) for path in (process / "fd").iterdir()]
     return state, sorted(open_files), str((process / "cwd").readlink())
 
@@ -39,10 +39,10 @@ def test_fork_equals_a_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         with server(tmp_path / "fork") as child, server(tmp_path / "start", fresh=True) as started:
             assert isinstance(child.process, Forked)
             assert not isinstance(started.process, Forked)
-            state, _, folder = known(child.process.pid)
+            state, _, folder = process_state(child.process.pid)
             assert f"PPid:\t{os.getpid()}" in state
             assert folder == str(tmp_path)
-            assert known(child.process.pid) == known(started.process.pid)
+            assert process_state(child.process.pid) == process_state(started.process.pid)
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 

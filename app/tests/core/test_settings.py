@@ -1,4 +1,4 @@
-"""Settings are read once, strictly, and their errors say what would be right."""
+"""Settings are read once, strictly; an error names the valid values."""
 
 import dataclasses
 from pathlib import Path
@@ -33,7 +33,7 @@ def test_environment_overrides_defaults() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "value", "right"),
+    ("key", "value", "expected"),
     [
         ("X_PORT", "99999", "must be from 0 to 65535"),
         ("X_PORT", "abc", "must be a whole number"),
@@ -44,22 +44,22 @@ def test_environment_overrides_defaults() -> None:
         ("X_QUICK", "perhaps", "must be yes or no"),
     ],
 )
-def test_error_names_key_value_and_range(key: str, value: str, right: str) -> None:
+def test_error_names_key_value_and_range(key: str, value: str, expected: str) -> None:
     """An error names the key, the value and the valid values."""
     with pytest.raises(SettingsError) as caught:
         settings.read(Example, "X_", {key: value})
-    assert str(caught.value) == f"{key}={value!r}: {right}"
+    assert str(caught.value) == f"{key}={value!r}: {expected}"
 
 
 @given(st.dictionaries(st.sampled_from(["X_PORT", "X_WAIT", "X_MODE", "X_QUICK"]), st.text()))
 def test_any_environment_is_valid_or_rejected(environ: dict[str, str]) -> None:
     """Any environment gives valid settings, or SettingsError and nothing else."""
     try:
-        found = settings.read(Example, "X_", environ)
+        example = settings.read(Example, "X_", environ)
     except SettingsError:
         return
-    assert 0 <= found.port <= 65535
-    assert 0 <= found.wait <= 10
+    assert 0 <= example.port <= 65535
+    assert 0 <= example.wait <= 10
 
 
 def test_misspelt_key_is_unknown() -> None:

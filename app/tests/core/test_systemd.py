@@ -1,4 +1,4 @@
-"""What a service tells systemd, and takes from it."""
+"""Notifications to systemd, and what a service gets from it."""
 
 import os
 import resource
@@ -35,19 +35,29 @@ def test_abstract_address_is_notified(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_notifications_survive_a_lack_of_descriptors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A notification without a free descriptor is skipped, and the next one is sent."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (1, hard))
-    try:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (1, hard))
+        try:
+            systemd.notify("STATUS=skipped")
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
         systemd.notify("WATCHDOG=1")
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        assert manager.recv(1024) == b"WATCHDOG=1"
 
 
 @pytest.mark.parametrize("address", ["", "relative", "/nobody/listens/here"])
-def test_other_addresses_are_ignored(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
-    """Without a valid address of a manager, a notification has no effect."""
+def test_other_addresses_are_ignored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    """A notification to an address that is not absolute, or where nobody listens, has no effect."""
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NOTIFY_SOCKET", address)
-    systemd.notify("READY=1")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind("relative")
+        manager.setblocking(False)
+        systemd.notify("READY=1")
+        with pytest.raises(BlockingIOError):
+            manager.recv(1024)
 
 
 def test_watchdog_interval_is_for_one_process(monkeypatch: pytest.MonkeyPatch) -> None:

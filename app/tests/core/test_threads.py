@@ -1,4 +1,4 @@
-"""Threads that may be left behind: they do what others do, and keep no process alive."""
+"""Threads run work as an executor does, but keep no process alive."""
 
 import os
 import signal
@@ -20,23 +20,23 @@ from support.pipeline import Producer, picture
 def test_work_runs_in_the_given_threads() -> None:
     """Work runs in the given number of threads, and its errors reach the caller."""
     threads, meeting = Threads(2, "two"), threading.Barrier(2)
-    assert [one.result(PATIENCE) for one in [threads.submit(meeting.wait, PATIENCE) for _ in range(4)]]
+    assert [future.result(PATIENCE) for future in [threads.submit(meeting.wait, PATIENCE) for _ in range(4)]]
     with pytest.raises(ZeroDivisionError):
         threads.submit(divmod, 1, 0).result(PATIENCE)
-    assert sum(one.name.startswith("two-") for one in threading.enumerate()) == 2
+    assert sum(thread.name.startswith("two-") for thread in threading.enumerate()) == 2
     threads.close()
 
 
 def test_close_cancels_only_queued_work() -> None:
     """Closing cancels queued work, and lets running work finish."""
-    threads, go = Threads(1, "one"), threading.Event()
-    running, waiting = threads.submit(go.wait, PATIENCE), threads.submit(go.wait, PATIENCE)
+    threads, release = Threads(1, "one"), threading.Event()
+    running, queued = threads.submit(release.wait, PATIENCE), threads.submit(release.wait, PATIENCE)
     while not running.running():
         os.sched_yield()
     threads.close()
     with pytest.raises(CancelledError):
-        waiting.result(PATIENCE)
-    go.set()
+        queued.result(PATIENCE)
+    release.set()
     assert running.result(PATIENCE)
 
 
@@ -55,7 +55,7 @@ def test_producer_stops_while_s3_does_not_respond(tmp_path: Path) -> None:
             call = upload.future(iter([header, native.UploadPart(data=picture())]), timeout=PATIENCE * 2)
             connection, _ = silent.accept()
             producer.process.send_signal(signal.SIGTERM)
-            # S3 is waited for much longer than this.
+            # the timeout of S3 is much longer than this
             assert producer.process.wait(PATIENCE) == 0, producer.log()
             call.cancel()
             connection.close()

@@ -12,7 +12,7 @@ SPAN = "00f067aa0ba902b7"
         f"00-{TRACE}-{SPAN}-01",
         f"00-{TRACE}-{SPAN}-00",
         f"cc-{TRACE}-{SPAN}-01",
-        f"01-{TRACE}-{SPAN}-01-what-comes-later",
+        f"01-{TRACE}-{SPAN}-01-future-fields",
     ],
 )
 def test_valid_traceparent_has_a_trace_id(header: str) -> None:
@@ -60,4 +60,4 @@ def test_derived_ids() -> None:
     ids = [trace.derive(producer, number) for producer in ("a", "b") for number in (1, 2, 11)]
     assert ids == [trace.derive(producer, number) for producer in ("a", "b") for number in (1, 2, 11)]
     assert len(set(ids)) == len(ids)
-    assert [trace.trace_of(trace.traceparent(one)) for one in ids] == ids
+    assert [trace.trace_of(trace.traceparent(trace_id)) for trace_id in ids] == ids

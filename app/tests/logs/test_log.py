@@ -1,4 +1,4 @@
-"""Records reach the journal unforgeable and the terminal harmless, and a journal that refuses stops nobody."""
+"""Records cannot be forged or control a terminal, and an unavailable journal blocks nobody."""
 
 import os
 import re
@@ -90,9 +90,9 @@ def test_full_journal_drops_and_counts_records(journal: socket.socket) -> None:
         while True:
             journal.recv(65536)
     sender.send({"MESSAGE": "after", "SYSLOG_IDENTIFIER": "unit"})
-    told = dict(decode(journal.recv(65536)))
-    assert told["MESSAGE"].startswith(f"{lost} log records dropped")
-    assert told["SYSLOG_IDENTIFIER"] == "unit"
+    report = dict(decode(journal.recv(65536)))
+    assert report["MESSAGE"].startswith(f"{lost} log records dropped")
+    assert report["SYSLOG_IDENTIFIER"] == "unit"
     assert dict(decode(journal.recv(65536)))["MESSAGE"] == "after"
     assert sender.dropped == 0
 
@@ -101,13 +101,13 @@ def test_journal_is_reconnected(tmp_path: Path) -> None:
     """A journal that was unavailable gets the next records."""
     path = str(tmp_path / "journal")
     sender = journald.Journal(path)
-    sender.send({"MESSAGE": "nobody there"})
+    sender.send({"MESSAGE": "unavailable"})
     assert sender.dropped == 1
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(path)
-        sender.send({"MESSAGE": "here"})
+        sender.send({"MESSAGE": "available"})
         assert b"1 log records dropped" in listener.recv(65536)
-        assert listener.recv(65536) == b"MESSAGE=here\n"
+        assert listener.recv(65536) == b"MESSAGE=available\n"
 
 
 def test_control_characters_are_escaped() -> None:
@@ -119,14 +119,14 @@ def test_full_stderr_does_not_block(capfd: pytest.CaptureFixture[str]) -> None:
     """A standard error that nobody reads does not block the writer."""
     log.configure("sensors", "unit")
     reader, writer = os.pipe()
-    saved = os.dup(2)
+    stderr = os.dup(2)
     try:
         os.dup2(writer, 2)
         for _ in range(200):
             log.record("INFO", "reading", "x" * 2000)
     finally:
-        os.dup2(saved, 2)
-        for fd in (saved, reader, writer):
+        os.dup2(stderr, 2)
+        for fd in (stderr, reader, writer):
             os.close(fd)
         logger.remove()
     assert capfd.readouterr().err == ""

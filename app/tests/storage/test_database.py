@@ -27,8 +27,8 @@ def test_commits_are_synced(tmp_path: Path) -> None:
 def test_error_names_file_and_fix(tmp_path: Path) -> None:
     """An error names the file and the fix."""
     file = tmp_path / "a.sqlite"
-    file.write_bytes(b"no database at all, whatever its name says" * 100)
+    file.write_bytes(b"no database in spite of its name" * 100)
     with pytest.raises(sqlite3.DatabaseError) as raised:
         database.connect(file)
-    said = str(database.explained(file, raised.value))
-    assert said == f"{file}: file is not a database; repair the file, or remove it to start empty"
+    text = str(database.explained(file, raised.value))
+    assert text == f"{file}: file is not a database; repair the file, or remove it to start empty"

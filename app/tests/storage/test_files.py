@@ -20,7 +20,7 @@ def test_interrupted_replacement_keeps_the_file(tmp_path: Path) -> None:
     """An interrupted replacement keeps the former file, and the next one succeeds."""
 
     def broken() -> Iterator[bytes]:
-        yield b"half"
+        yield b"part"
         raise OSError("no room")
 
     path = tmp_path / "spool"
@@ -38,15 +38,15 @@ def test_replacement_syncs_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     steps: list[str] = []
     fsync, rename = os.fsync, Path.replace
 
-    def noted_fsync(descriptor: int) -> None:
+    def recorded_fsync(descriptor: int) -> None:
         steps.append(f"sync {Path(f'/proc/self/fd/{descriptor}').readlink().name}")
         fsync(descriptor)
 
-    def noted_rename(old: Path, new: Path) -> None:
+    def recorded_rename(old: Path, new: Path) -> None:
         steps.append(f"rename {old.name} {new.name}")
         rename(old, new)
 
-    monkeypatch.setattr(os, "fsync", noted_fsync)
-    monkeypatch.setattr(Path, "replace", noted_rename)
+    monkeypatch.setattr(os, "fsync", recorded_fsync)
+    monkeypatch.setattr(Path, "replace", recorded_rename)
     files.replace(tmp_path / "spool", [b"content"])
     assert steps == ["sync spool.new", "rename spool.new spool", f"sync {tmp_path.name}"]

@@ -1,4 +1,4 @@
-"""The files of a log: what was committed comes back, in spite of crashes, rotation and retention."""
+"""The files of a log: committed records survive crashes, rotation and retention."""
 
 import errno
 import os
@@ -17,12 +17,12 @@ from frota.storage.wal.reader import Reader
 from frota.storage.wal.segment import NO_PRODUCER, encode_commit, encode_record
 
 
-def commit(store: LogFiles, *payloads: bytes, writer: bytes = NO_PRODUCER, number: int = 0) -> None:
-    sequences = [(writer, number)] if writer != NO_PRODUCER else []
-    store.commit(encode_commit([encode_record(one, 1, writer, number) for one in payloads]), sequences)
+def commit(store: LogFiles, *records: bytes, producer: bytes = NO_PRODUCER, sequence: int = 0) -> None:
+    sequences = [(producer, sequence)] if producer != NO_PRODUCER else []
+    store.commit(encode_commit([encode_record(payload, 1, producer, sequence) for payload in records]), sequences)
 
 
-def kept(folder: Path) -> list[bytes]:
+def payloads(folder: Path) -> list[bytes]:
     return [r.payload for number in segment.segment_numbers(folder) for r in Reader(folder).records(number)]
 
 
@@ -37,7 +37,7 @@ def test_reopened_log_continues(tmp_path: Path) -> None:
     store.close()
     store = reopened(tmp_path)
     commit(store, b"three")
-    assert kept(tmp_path) == [b"one", b"two", b"three"]
+    assert payloads(tmp_path) == [b"one", b"two", b"three"]
     store.close()
 
 
@@ -49,7 +49,6 @@ def test_torn_write_loses_only_its_commit(tmp_path: Path, cut: int) -> None:
     store = reopened(folder)
     for number in range(3):
         commit(store, b"%d" % number * 30)
-    ends = [0] * 3
     path = segment.path_of(folder, 1)
     ends = [end for end, _ in segment.scan(path.read_bytes())][1:]
     store.close()
@@ -57,7 +56,7 @@ def test_torn_write_loses_only_its_commit(tmp_path: Path, cut: int) -> None:
     store = reopened(folder)
     commit(store, b"next")
     whole = sum(end <= cut for end in ends)
-    assert kept(folder) == [b"%d" % number * 30 for number in range(whole)] + [b"next"]
+    assert payloads(folder) == [b"%d" % number * 30 for number in range(whole)] + [b"next"]
     store.close()
 
 
@@ -65,16 +64,16 @@ def test_damaged_bytes_are_saved(tmp_path: Path) -> None:
     """The bytes from the damage on, in the newest segment, are saved to a file."""
     store = reopened(tmp_path)
     commit(store, b"first")
-    good = store.position.offset
+    damage = store.position.offset
     commit(store, b"second")
     store.close()
     path = segment.path_of(tmp_path, 1)
     data = bytearray(path.read_bytes())
-    data[good + 20] ^= 1
+    data[damage + 20] ^= 1
     path.write_bytes(data)
     reopened(tmp_path).close()
-    assert kept(tmp_path) == [b"first"]
-    assert path.with_suffix(".damaged").read_bytes() == data[good:]
+    assert payloads(tmp_path) == [b"first"]
+    assert path.with_suffix(".damaged").read_bytes() == data[damage:]
 
 
 def test_full_disk_at_the_start_has_a_fix(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,7 +106,7 @@ def test_segment_with_a_torn_header_is_deleted(tmp_path: Path) -> None:
     segment.path_of(tmp_path, 2).write_bytes(segment.MAGIC[:5])
     store = reopened(tmp_path)
     commit(store, b"two")
-    assert kept(tmp_path) == [b"one", b"two"]
+    assert payloads(tmp_path) == [b"one", b"two"]
     assert segment.segment_numbers(tmp_path) == [1]
     store.close()
 
@@ -116,17 +115,17 @@ def test_retention_by_bytes_keeps_sequence_numbers(tmp_path: Path) -> None:
     """Retention by bytes deletes the oldest segments, but no producer's last sequence number."""
     limits = Limits(segment_bytes=300, retention_bytes=1000)
     store = LogFiles(tmp_path, limits)
-    writer = uuid4().bytes
-    commit(store, b"mine", writer=writer, number=41)
+    producer = uuid4().bytes
+    commit(store, b"sequenced", producer=producer, sequence=41)
     for number in range(40):
         commit(store, b"%04d" % number * 20)
     assert segment.segment_numbers(tmp_path)[0] > 1
     assert 600 < sum(path.stat().st_size for path in tmp_path.glob("*.segment")) <= 1300
-    assert b"mine" not in kept(tmp_path)
-    assert kept(tmp_path)[-1] == b"0039" * 20
+    assert b"sequenced" not in payloads(tmp_path)
+    assert payloads(tmp_path)[-1] == b"0039" * 20
     store.close()
     store = LogFiles(tmp_path, limits)
-    assert store.last_sequences[writer] == 41
+    assert store.last_sequences[producer] == 41
     store.close()
 
 
@@ -134,8 +133,8 @@ def test_idle_producer_is_forgotten_first(tmp_path: Path) -> None:
     """Above max_producers, the producer that was idle longest is forgotten."""
     store = LogFiles(tmp_path, Limits(max_producers=2))
     first, second, third = (uuid4().bytes for _ in range(3))
-    for writer, number in ((first, 1), (second, 1), (first, 2), (third, 1)):
-        commit(store, b"x", writer=writer, number=number)
+    for producer, sequence in ((first, 1), (second, 1), (first, 2), (third, 1)):
+        commit(store, b"x", producer=producer, sequence=sequence)
     assert store.last_sequences == {first: 2, third: 1}
     store.close()
 
@@ -147,18 +146,18 @@ def test_partial_commit_is_truncated(tmp_path: Path, monkeypatch: pytest.MonkeyP
     commit(store, b"one")
     write = os.write
 
-    def half(fd: int, data: memoryview) -> int:
+    def write_half(fd: int, data: memoryview) -> int:
         if len(data) < 10:
             raise OSError(code, os.strerror(code))
         return write(fd, data[: len(data) // 2])
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "write", half)
+        patch.setattr(os, "write", write_half)
         with pytest.raises(DiskFull):
             commit(store, b"two")
-    assert kept(tmp_path) == [b"one"]
+    assert payloads(tmp_path) == [b"one"]
     commit(store, b"three")
-    assert kept(tmp_path) == [b"one", b"three"]
+    assert payloads(tmp_path) == [b"one", b"three"]
     store.close()
 
 
@@ -175,7 +174,7 @@ def test_full_disk_creates_no_segment(tmp_path: Path, monkeypatch: pytest.Monkey
             commit(store, b"one")
     assert segment.segment_numbers(tmp_path) == [1]
     commit(store, b"two")
-    assert kept(tmp_path) == [b"two"]
+    assert payloads(tmp_path) == [b"two"]
     store.close()
 
 
@@ -216,30 +215,30 @@ def test_second_owner_is_rejected(tmp_path: Path) -> None:
 def test_full_segment_grows_without_descriptors(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full segment grows further while no file can be opened."""
 
-    def refuse(*_: object) -> int:
+    def fail(*_: object) -> int:
         raise OSError(errno.EMFILE, "Too many open files")
 
     store = LogFiles(tmp_path, Limits(segment_bytes=100, retention_s=3600))
     commit(store, b"one" * 50)
-    with monkeypatch.context() as flood:
-        flood.setattr(os, "open", refuse)
-        flood.setattr(segment, "read_start", refuse)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "open", fail)
+        patch.setattr(segment, "read_start", fail)
         commit(store, b"two")
         store.apply_retention()
     assert segment.segment_numbers(tmp_path) == [1]
     commit(store, b"three")
     store.apply_retention()
     assert segment.segment_numbers(tmp_path) == [1, 2]
-    assert kept(tmp_path) == [b"one" * 50, b"two", b"three"]
+    assert payloads(tmp_path) == [b"one" * 50, b"two", b"three"]
     store.close()
 
 
-AHEAD = Limits(segment_bytes=1000, preallocated_bytes=4096)
+PREALLOCATED = Limits(segment_bytes=1000, preallocated_bytes=4096)
 
 
 def test_preallocated_zeros_are_no_damage(tmp_path: Path) -> None:
     """The preallocated zeros of a segment are no damage after a crash."""
-    store = reopened(tmp_path, AHEAD)
+    store = reopened(tmp_path, PREALLOCATED)
     commit(store, b"one")
     path = segment.path_of(tmp_path, 1)
     crashed = path.read_bytes()
@@ -247,32 +246,32 @@ def test_preallocated_zeros_are_no_damage(tmp_path: Path) -> None:
     store.close()
     assert path.stat().st_size == store.position.offset
     path.write_bytes(crashed)
-    store = reopened(tmp_path, AHEAD)
+    store = reopened(tmp_path, PREALLOCATED)
     commit(store, b"two")
     assert [record.payload for record in Reader(tmp_path, store.position).records(1)] == [b"one", b"two"]
     assert list(tmp_path.glob("*.damaged")) == []
     store.close()
-    assert kept(tmp_path) == [b"one", b"two"]
+    assert payloads(tmp_path) == [b"one", b"two"]
 
 
 def test_torn_commit_is_saved_without_zeros(tmp_path: Path) -> None:
     """A torn commit in a preallocated segment is saved without the zeros after it."""
-    store = reopened(tmp_path, AHEAD)
+    store = reopened(tmp_path, PREALLOCATED)
     commit(store, b"one")
     path, end = segment.path_of(tmp_path, 1), store.position.offset
     torn = encode_commit([encode_record(b"two", 1, NO_PRODUCER, 0)])[:20]
     crashed = path.read_bytes()
     store.close()
     path.write_bytes(crashed[:end] + torn + crashed[end + 20 :])
-    store = reopened(tmp_path, AHEAD)
+    store = reopened(tmp_path, PREALLOCATED)
     assert path.with_suffix(".damaged").read_bytes() == torn.rstrip(b"\0")
     store.close()
-    assert kept(tmp_path) == [b"one"]
+    assert payloads(tmp_path) == [b"one"]
 
 
 def test_only_the_newest_segment_is_preallocated(tmp_path: Path) -> None:
     """Only the newest segment has preallocated zeros."""
-    store = reopened(tmp_path, AHEAD)
+    store = reopened(tmp_path, PREALLOCATED)
     for _ in range(20):
         commit(store, b"x" * 100)
     numbers = segment.segment_numbers(tmp_path)
@@ -290,8 +289,8 @@ def test_failed_preallocation_is_ignored(tmp_path: Path, monkeypatch: pytest.Mon
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", full)
-    store = reopened(tmp_path, AHEAD)
+    store = reopened(tmp_path, PREALLOCATED)
     commit(store, b"one")
     commit(store, b"two")
     store.close()
-    assert kept(tmp_path) == [b"one", b"two"]
+    assert payloads(tmp_path) == [b"one", b"two"]

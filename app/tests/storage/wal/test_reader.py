@@ -1,4 +1,4 @@
-"""Reading a log that others write to, or that has been damaged: all that can be read, and what could not be."""
+"""Readers of a log that is being written, or is damaged: all readable records, and reports of the damage."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from frota.storage.wal.segment import NO_PRODUCER, encode_commit, encode_record
 
 
 def write(folder: Path, count: int) -> Position:
-    """Write so many commits, three to a segment, each of 10 bytes of payload; return where the log ends."""
+    """Write commits of 10 bytes of payload, three to a segment; return where the log ends."""
     store = LogFiles(folder, Limits(segment_bytes=200))
     for number in range(count):
         store.commit(encode_commit([encode_record(b"%02d" % number * 5, 1, NO_PRODUCER, 0)]))
@@ -38,8 +38,8 @@ def test_last_records_span_segments(tmp_path: Path) -> None:
     write(tmp_path, 20)
     reader = Reader(tmp_path)
     numbers, skip = reader.find_last(7, lambda _: 1)
-    found = [int(record.payload[:2]) for number in numbers for record in reader.records(number)][skip:]
-    assert found == list(range(13, 20))
+    numbers_read = [int(record.payload[:2]) for number in numbers for record in reader.records(number)][skip:]
+    assert numbers_read == list(range(13, 20))
     assert len(numbers) < len(segment.segment_numbers(tmp_path))
 
 
@@ -80,6 +80,6 @@ def test_damage_in_the_newest_segment_is_reported(tmp_path: Path) -> None:
     path = segment.path_of(tmp_path, 1)
     flip(path, end.offset - 1)
     for until in (None, end):
-        found, damages = read(tmp_path, until)
-        assert found == [0, 1]
+        numbers_read, damages = read(tmp_path, until)
+        assert numbers_read == [0, 1]
         assert [damage.path for damage in damages] == [path]

@@ -1,4 +1,4 @@
-"""A damaged or cut-off segment reads as a prefix of what was written, never as something else."""
+"""A damaged or truncated segment reads as a prefix of its commits, never as other records."""
 
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from frota.storage.wal.segment import NO_PRODUCER, encode_commit, encode_head, e
 payloads = st.lists(st.binary(max_size=40), min_size=1, max_size=4)
 
 
-def image(commits: list[list[bytes]]) -> bytes:
+def segment_bytes(commits: list[list[bytes]]) -> bytes:
     head = encode_head({}, 1)
     return head + b"".join(encode_commit([encode_record(p, 1, NO_PRODUCER, 0) for p in commit]) for commit in commits)
 
@@ -24,27 +24,27 @@ def read(data: bytes) -> list[list[bytes]]:
 @given(st.lists(payloads, max_size=5), st.data())
 def test_truncated_segment_has_whole_commits(commits: list[list[bytes]], data: st.DataObject) -> None:
     """A segment truncated anywhere reads as its first whole commits."""
-    whole = image(commits)
+    whole = segment_bytes(commits)
     cut = data.draw(st.integers(0, len(whole)))
-    found = read(whole[:cut])
-    assert found == commits[: len(found)]
-    assert cut < len(whole) or found == commits
+    prefix = read(whole[:cut])
+    assert prefix == commits[: len(prefix)]
+    assert cut < len(whole) or prefix == commits
 
 
 @given(st.lists(payloads, max_size=5), st.data())
 def test_damaged_segment_has_whole_commits(commits: list[list[bytes]], data: st.DataObject) -> None:
     """A segment with a changed byte reads as its first whole commits."""
-    whole = bytearray(image(commits))
+    whole = bytearray(segment_bytes(commits))
     place = data.draw(st.integers(len(segment.MAGIC), len(whole) - 1))
     whole[place] ^= data.draw(st.integers(1, 255))
-    found = read(bytes(whole))
-    assert found == commits[: len(found)]
-    assert len(found) < max(1, len(commits))
+    prefix = read(bytes(whole))
+    assert prefix == commits[: len(prefix)]
+    assert len(prefix) < max(1, len(commits))
 
 
 def test_zeros_are_no_record() -> None:
     """Zeros, which a crash may leave, are no record."""
-    assert read(image([[b"one"]]) + bytes(4096)) == [[b"one"]]
+    assert read(segment_bytes([[b"one"]]) + bytes(4096)) == [[b"one"]]
 
 
 @pytest.mark.parametrize(
