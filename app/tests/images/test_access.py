@@ -1,4 +1,4 @@
-"""How people get to the producer and operators to the broker, and how commands of both are told so."""
+"""Addresses of the producer and the brokers, and the settings and errors of the clients."""
 
 import re
 import subprocess
@@ -82,13 +82,13 @@ def test_fleet_file_has_lowest_precedence(
     read = access.read
 
     def spy(*arguments: object) -> access.ClientSettings:
-        seen.append(read(*arguments))  # type: ignore[arg-type] # what the command hands over
+        seen.append(read(*arguments))  # type: ignore[arg-type] # the arguments of the command
         return seen[-1]
 
     monkeypatch.setattr(access, "read", spy)
     assert cli.main(["images", "send", "a.jpg", "--check"]) == 0
     assert cli.main(["images", "send", "a.jpg", "10.0.0.1:5", "--check"]) == 0
-    assert [(one.address, one.patience) for one in seen] == [("10.0.0.9:50051", 8), ("10.0.0.1:5", 8)]
+    assert [(settings.address, settings.patience) for settings in seen] == [("10.0.0.9:50051", 8), ("10.0.0.1:5", 8)]
     file.write_text("IMAGES_ADDRESS=nonsense:\n")
     assert cli.main(["images", "send", "a.jpg", "--check"]) == 78
     assert f"{file}: IMAGES_ADDRESS='nonsense:'" in capsys.readouterr().err
@@ -109,13 +109,13 @@ def test_legacy_environment_is_a_fallback(monkeypatch: pytest.MonkeyPatch) -> No
     seen: list[WorkerSettings] = []
     read = images_cli._worker_settings
     monkeypatch.setattr(images_cli, "_worker_settings", lambda args: seen.append(read(args)))
-    monkeypatch.setenv("BUCKET_NAME", "theirs")
+    monkeypatch.setenv("BUCKET_NAME", "legacy")
     for host, words in (("rabbit", []), ("rabbit:7", []), ("x", ["--bucket", "ours", "--brokers", "b:1"])):
         monkeypatch.setenv("RABBIT_HOST", host)
         assert cli.main(["images", "work", "--check", *words]) == 0
-    assert [(one.bucket, one.brokers) for one in seen] == [
-        ("theirs", (("rabbit", 5672),)),
-        ("theirs", (("rabbit", 7),)),
+    assert [(settings.bucket, settings.brokers) for settings in seen] == [
+        ("legacy", (("rabbit", 5672),)),
+        ("legacy", (("rabbit", 7),)),
         ("ours", (("b", 1),)),
     ]
     monkeypatch.setenv("RABBIT_HOST", "no host")
@@ -144,30 +144,30 @@ def test_unreachable_broker_is_one_line() -> None:
 
 
 @pytest.mark.parametrize(
-    ("word", "is_one"),
+    ("argument", "is_address"),
     [("h:5", True), ("[::1]:5", True), ("[::1]", True), ("::1", True), ("h", False), ("a.jpg", False), ("a:b", False)],
 )
-def test_last_argument_may_be_the_server(word: str, is_one: bool) -> None:
+def test_last_argument_may_be_the_server(argument: str, is_address: bool) -> None:
     """The last argument is the server only if it is unmistakably an address."""
-    assert access.is_address(word) is is_one
+    assert access.is_address(argument) is is_address
 
 
-def bound(tmp_path: Path, host: str) -> tuple[subprocess.Popen[bytes], str]:
-    """Start a producer without a broker, and return it with where it says that it listens."""
+def start_producer(tmp_path: Path, host: str) -> tuple[subprocess.Popen[bytes], str]:
+    """Start a producer without a broker, and return it with the address that it logs."""
     words = ("--host", host, "--port", "0", "--brokers", "[::1]:1", "--state-dir", str(tmp_path / "state"))
     more = ("--security", "clear") if host in ("::", "[::]") else ()
     process = frota("images", "serve", *words, *more, stderr=-1, stdin=subprocess.DEVNULL, env=CLEAN)
     assert process.stderr
     for line in process.stderr:
-        if found := re.search(rb"iniciado em (\S+:\d+)", line):
-            return process, found[1].decode()
-    raise AssertionError("it ended")
+        if match := re.search(rb"iniciado em (\S+:\d+)", line):
+            return process, match[1].decode()
+    raise AssertionError("the producer ended")
 
 
 @pytest.mark.parametrize("host", ["::1", "[::1]", "::", "localhost"])
 def test_producer_serves_ipv6(tmp_path: Path, host: str) -> None:
     """A producer listens on IPv6, and clients reach it."""
-    process, address = bound(tmp_path, host)
+    process, address = start_producer(tmp_path, host)
     try:
         port = address.rpartition(":")[2]
         assert address == f"{'[' + host.strip('[]') + ']' if ':' in host else host}:{port}"
@@ -186,7 +186,7 @@ def test_image_is_sent_over_ipv6() -> None:
         for words in ((f"[::1]:{server.port}",), ("--address", f"[::1]:{server.port}"), (f"ipv6:[::1]:{server.port}",)):
             ran = images("send", __file__, *words)
             assert ran.status == 0, ran.err
-        assert {one.peer.partition(":")[0] for one in server.received} == {"ipv6"}
+        assert {received.peer.partition(":")[0] for received in server.received} == {"ipv6"}
 
 
 def test_unreachable_server_is_named() -> None:

@@ -44,8 +44,8 @@ async def refusal(conversion: Coroutine[Any, Any, GreyImage] | asyncio.Task[Grey
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait for what only looking can tell: what another process has come to."""
-    while not condition():  # noqa: ASYNC110 -- a process tells nobody
+    """Poll a condition of another process until it is true."""
+    while not condition():  # noqa: ASYNC110 -- another process sends no event
         await asyncio.sleep(0.01)
 
 
@@ -60,7 +60,7 @@ def ticks(pid: int) -> int:
 
 
 def own_memory(pid: int) -> int:
-    """Return the bytes that nobody else has."""
+    """Return the private memory of a process in bytes."""
     rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
     return sum(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Private_")) << 10
 
@@ -259,9 +259,9 @@ def test_children_end_with_a_killed_parent() -> None:
     """Children exit when their parent is killed."""
     parent = """
 import asyncio
-from frota.images.converter.pool import Pool
+from frota.images.converter.pool import ConverterPool
 async def main():
-    async with Pool(2, 10, 1 << 30) as pool:
+    async with ConverterPool(2, 10, 1 << 30) as pool:
         print(*pool.pids(), flush=True)
         await asyncio.Event().wait()
 asyncio.run(main())
@@ -270,6 +270,7 @@ asyncio.run(main())
         assert process.stdout
         children = [os.pidfd_open(int(pid)) for pid in process.stdout.readline().split()]
         process.kill()
+        assert len(children) == 2
         for child in children:
             assert select.select([child], [], [], PATIENCE)[0], "a child has outlived its parent"
             os.close(child)

@@ -1,4 +1,4 @@
-"""`frota images dead` at a real broker: what is dead can be looked at, put back, or dropped, and is never lost."""
+"""`frota images dead` at a real broker: dead letters are listed, retried or deleted, and never lost."""
 
 import os
 import pty
@@ -23,18 +23,18 @@ QUORUM: dict[str, Any] = {"x-queue-type": "quorum"}
 
 @pytest.fixture
 def channel(broker: Broker) -> BlockingChannel:
-    """Give a channel to a broker with both queues, where an image dies when it is rejected."""
-    found = broker.channel()
-    found.exchange_declare(DEAD, exchange_type="fanout", durable=True)
-    found.queue_declare(QUEUE, durable=True, arguments=QUORUM | {"x-dead-letter-exchange": DEAD})
-    found.queue_declare(DEAD, durable=True, arguments=QUORUM | {"x-delivery-limit": -1})
-    found.queue_bind(DEAD, DEAD)
-    found.confirm_delivery()
-    return found
+    """Give a channel to a broker with both queues, where a rejected image is dead-lettered."""
+    channel = broker.channel()
+    channel.exchange_declare(DEAD, exchange_type="fanout", durable=True)
+    channel.queue_declare(QUEUE, durable=True, arguments=QUORUM | {"x-dead-letter-exchange": DEAD})
+    channel.queue_declare(DEAD, durable=True, arguments=QUORUM | {"x-delivery-limit": -1})
+    channel.queue_bind(DEAD, DEAD)
+    channel.confirm_delivery()
+    return channel
 
 
-def kill(channel: BlockingChannel, number: int, body: bytes = b"image", **headers: object) -> str:
-    """Put an image among the dead as a worker does; return its id."""
+def dead_letter(channel: BlockingChannel, number: int, body: bytes = b"image", **headers: object) -> str:
+    """Dead-letter an image as a worker does; return its id."""
     image = f"{number:032x}"
     about = {"filename": f"{number}.jpg", "size": len(body), "traceparent": f"00-{'ab' * 16}-{'cd' * 8}-01"}
     properties = pika.BasicProperties(message_id=image, timestamp=1_800_000_000, headers=about | headers)
@@ -43,21 +43,21 @@ def kill(channel: BlockingChannel, number: int, body: bytes = b"image", **header
 
 
 def dead(broker: Broker, *words: object) -> Ran:
-    """Run a command."""
+    """Run `frota images dead` with arguments."""
     return images("dead", *words, "--brokers", f"127.0.0.1:{broker.port}")
 
 
 def test_dead_letters_are_listed(broker: Broker, channel: BlockingChannel) -> None:
     """Dead letters are listed with their reasons, and stay in their queue."""
-    first = kill(channel, 1, b"image", **{"reason": "imagem \x1b[31mtruncada", "reason-code": "truncated"})
-    second = kill(channel, 2, upload="uploads/x", size=10**8)
-    people = dead(broker, "list")
-    machines = dead(broker, "list", "--json")
-    assert people.lines == [
+    first = dead_letter(channel, 1, b"image", **{"reason": "imagem \x1b[31mtruncada", "reason-code": "truncated"})
+    second = dead_letter(channel, 2, upload="uploads/x", size=10**8)
+    text = dead(broker, "list")
+    json_lines = dead(broker, "list", "--json")
+    assert text.lines == [
         f"{first}           5  2027-01-15T08:00:00Z  1.jpg  truncated: imagem \\x1b[31mtruncada",
         f"{second}   100000000  2027-01-15T08:00:00Z  2.jpg  unknown: motivo desconhecido",
     ]
-    assert machines.objects[0] == {
+    assert json_lines.objects[0] == {
         "id": first,
         "filename": "1.jpg",
         "size": 5,
@@ -66,26 +66,26 @@ def test_dead_letters_are_listed(broker: Broker, channel: BlockingChannel) -> No
         "reason": "imagem \x1b[31mtruncada",
         "trace_id": "ab" * 16,
     }
-    assert (people.status, machines.status, broker.count(DEAD)) == (0, 0, 2)
+    assert (text.status, json_lines.status, broker.count(DEAD)) == (0, 0, 2)
 
 
 def test_rejected_message_is_listed(broker: Broker, channel: BlockingChannel) -> None:
     """A message that the broker dead-lettered is listed with its reason and time."""
     channel.basic_publish("", QUEUE, b"image", pika.BasicProperties(message_id="a" * 32, headers={"filename": "a.jpg"}))
-    got, _, _ = channel.basic_get(QUEUE)
-    assert got
-    channel.basic_reject(got.delivery_tag, requeue=False)
+    method, _, _ = channel.basic_get(QUEUE)
+    assert method
+    channel.basic_reject(method.delivery_tag, requeue=False)
     until(lambda: broker.count(DEAD) > 0, "the image is dead-lettered")
-    (found,) = dead(broker, "list", "--json").objects
-    assert (found["code"], found["size"]) == ("rejected", 5)
-    assert found["time"].endswith("Z")
+    (letter,) = dead(broker, "list", "--json").objects
+    assert (letter["code"], letter["size"]) == ("rejected", 5)
+    assert letter["time"].endswith("Z")
 
 
 def test_retried_image_is_unchanged(broker: Broker, channel: BlockingChannel) -> None:
     """A retried image is queued without the headers of a dead letter."""
-    kill(channel, 1)
+    dead_letter(channel, 1)
     headers: dict[str, Any] = {"reason": "x", "reason-code": "y", "x-death": [], "x-delivery-count": 3, "sha256": "s"}
-    image = kill(channel, 2, **headers)
+    image = dead_letter(channel, 2, **headers)
     ran = dead(broker, "retry", image)
     ((properties, body),) = broker.take(QUEUE)
     about = {"filename": "2.jpg", "size": 5, "traceparent": f"00-{'ab' * 16}-{'cd' * 8}-01", "sha256": "s"}
@@ -94,34 +94,34 @@ def test_retried_image_is_unchanged(broker: Broker, channel: BlockingChannel) ->
     assert (ran.status, ran.out, broker.count(DEAD)) == (0, f"{image}  2.jpg  queued\n", 1)
 
 
-def told(broker: Broker) -> list[tuple[str, str, str]]:
-    """Return what producers were told: id, state, reason."""
+def published_statuses(broker: Broker) -> list[tuple[str, str, str]]:
+    """Return the published statuses: id, state, reason."""
     events = [StatusEvent.read(body) for _, body in broker.take(EVENTS)]
     return [(event.id, event.state, event.reason) for event in events]
 
 
 @pytest.fixture
-def hearing(channel: BlockingChannel) -> BlockingChannel:
-    """Give a channel to a broker with a producer's queue of events, too."""
+def events_channel(channel: BlockingChannel) -> BlockingChannel:
+    """Give a channel to a broker that also has a producer's queue of events."""
     channel.exchange_declare(EVENTS, exchange_type="fanout", durable=True)
     channel.queue_declare(EVENTS, durable=True, arguments=QUORUM)
     channel.queue_bind(EVENTS, EVENTS)
     return channel
 
 
-def test_retry_publishes_queued(broker: Broker, hearing: BlockingChannel) -> None:
+def test_retry_publishes_queued(broker: Broker, events_channel: BlockingChannel) -> None:
     """A retry publishes the status of the image: queued."""
-    image = kill(hearing, 1, sha256="ab" * 32, reason="x")
+    image = dead_letter(events_channel, 1, sha256="ab" * 32, reason="x")
     assert dead(broker, "retry", image).status == 0
-    assert told(broker) == [(image, "queued", "")]
+    assert published_statuses(broker) == [(image, "queued", "")]
 
 
-def test_failed_retry_publishes_dead(broker: Broker, hearing: BlockingChannel) -> None:
+def test_failed_retry_publishes_dead(broker: Broker, events_channel: BlockingChannel) -> None:
     """A retry that fails publishes that the image is still dead."""
-    image = kill(hearing, 1, sha256="ab" * 32, reason="x")
-    hearing.queue_delete(QUEUE)
+    image = dead_letter(events_channel, 1, sha256="ab" * 32, reason="x")
+    events_channel.queue_delete(QUEUE)
     assert dead(broker, "retry", image).status == 1
-    assert told(broker) == [(image, "queued", ""), (image, "dead", "x")]
+    assert published_statuses(broker) == [(image, "queued", ""), (image, "dead", "x")]
     assert broker.count(DEAD) == 1
 
 
@@ -136,40 +136,44 @@ def test_retried_image_may_fail_again(pipeline: Pipeline) -> None:
     assert dead(pipeline.broker, "retry", image).status == 0
     until(lambda: pipeline.status(image).state == native.QUEUED, "the image is queued again")
     worker.start()
-    again = pipeline.finals(image)[image]
-    assert (first.state, again.state, again.reason) == (native.DEAD, native.DEAD, first.reason)
-    assert again.changed > first.changed
+    second = pipeline.finals(image)[image]
+    assert (first.state, second.state, second.reason) == (native.DEAD, native.DEAD, first.reason)
+    assert second.changed > first.changed
 
 
 def test_retry_all_keeps_the_order(broker: Broker, channel: BlockingChannel) -> None:
     """--all retries every image in order, also large ones."""
-    ids = [kill(channel, number, bytes(15 * 2**20) if number == 1 else b"") for number in range(3)]
+    ids = [dead_letter(channel, number, bytes(15 * 2**20) if number == 1 else b"") for number in range(3)]
     ran = dead(broker, "retry", "--all", "--json")
-    assert [one["id"] for one in ran.objects] == [str(one.message_id) for one, _ in broker.take(QUEUE)] == ids
+    assert (
+        [letter["id"] for letter in ran.objects]
+        == [str(properties.message_id) for properties, _ in broker.take(QUEUE)]
+        == ids
+    )
     assert broker.count(DEAD) == 0
 
 
 def test_drop_deletes_only_the_given_id(broker: Broker, channel: BlockingChannel) -> None:
     """A drop deletes only the given image."""
-    kept, dropped = kill(channel, 1), kill(channel, 2)
+    remaining, dropped = dead_letter(channel, 1), dead_letter(channel, 2)
     ran = dead(broker, "drop", dropped, "--yes")
     assert (ran.status, ran.out) == (0, f"{dropped}  2.jpg  dropped\n")
-    assert [one.message_id for one, _ in broker.take(DEAD)] == [kept]
+    assert [properties.message_id for properties, _ in broker.take(DEAD)] == [remaining]
     assert broker.count(QUEUE) == 0
 
 
 def test_drop_all_with_yes(broker: Broker, channel: BlockingChannel) -> None:
     """--all with --yes deletes every dead letter."""
     for number in range(3):
-        kill(channel, number)
+        dead_letter(channel, number)
     assert len(dead(broker, "drop", "--all", "--yes").lines) == 3
     assert broker.count(DEAD) == 0
 
 
-@pytest.mark.parametrize(("answer", "left"), [(b"n\n", 1), (b"\n", 1), (b"y\n", 0)])
-def test_drop_asks_on_a_terminal(broker: Broker, channel: BlockingChannel, answer: bytes, left: int) -> None:
+@pytest.mark.parametrize(("answer", "remaining"), [(b"n\n", 1), (b"\n", 1), (b"y\n", 0)])
+def test_drop_asks_on_a_terminal(broker: Broker, channel: BlockingChannel, answer: bytes, remaining: int) -> None:
     """On a terminal, a drop asks for a confirmation."""
-    kill(channel, 1)
+    dead_letter(channel, 1)
     ours, theirs = pty.openpty()
     words = ("images", "dead", "drop", "--all", "--brokers", f"127.0.0.1:{broker.port}")
     process = frota(*words, stdin=theirs, stdout=subprocess.PIPE, env=CLEAN)
@@ -178,12 +182,12 @@ def test_drop_asks_on_a_terminal(broker: Broker, channel: BlockingChannel, answe
     os.close(ours)
     os.close(theirs)
     assert out.startswith(b"delete all dead images for ever? [y/N] ")
-    assert (process.returncode, broker.count(DEAD)) == (left, left)
+    assert (process.returncode, broker.count(DEAD)) == (remaining, remaining)
 
 
 def test_unknown_id_does_not_stop_others(broker: Broker, channel: BlockingChannel) -> None:
     """An unknown id fails the command, but not the other images."""
-    image = kill(channel, 1)
+    image = dead_letter(channel, 1)
     ran = dead(broker, "retry", "f" * 32, image)
     assert (ran.status, ran.err) == (1, f"frota: {'f' * 32}: no dead image has this id\n")
     assert broker.count(QUEUE) == 1
@@ -195,7 +199,7 @@ def test_full_queue_keeps_dead_letters(broker: Broker, channel: BlockingChannel)
     full = QUORUM | {"x-max-length": 1, "x-overflow": "reject-publish"}
     channel.queue_declare(QUEUE, durable=True, arguments=full)
     for number in range(20):
-        kill(channel, number)
+        dead_letter(channel, number)
     ran = dead(broker, "retry", "--all")
     put = len(ran.lines)
     assert (ran.status, f"queue 'images' is full; {put} were put back, the others are still dead" in ran.err) == (
@@ -208,7 +212,7 @@ def test_full_queue_keeps_dead_letters(broker: Broker, channel: BlockingChannel)
 
 def test_blocked_broker_is_reported(broker: Broker, channel: BlockingChannel) -> None:
     """A broker that accepts no message is reported after the timeout."""
-    kill(channel, 1)
+    dead_letter(channel, 1)
     broker.run_ctl("set_vm_memory_high_watermark", "absolute", "1000000")
     try:
         ran = dead(broker, "retry", "--all", "--patience", "0.5")
@@ -220,7 +224,7 @@ def test_blocked_broker_is_reported(broker: Broker, channel: BlockingChannel) ->
 
 def test_retry_without_queue_loses_nothing(broker: Broker, channel: BlockingChannel) -> None:
     """Without the queue, nothing is retried and nothing lost."""
-    kill(channel, 1)
+    dead_letter(channel, 1)
     channel.queue_delete(QUEUE)
     ran = dead(broker, "retry", "--all")
     assert (ran.status, "there is no queue 'images'; 0 were put back" in ran.err) == (1, True)
@@ -236,7 +240,7 @@ def test_missing_dead_letter_queue_is_reported(broker: Broker, channel: Blocking
 
 def test_killed_retry_loses_nothing(broker: Broker, channel: BlockingChannel) -> None:
     """A killed retry may duplicate images, but loses none."""
-    ids = {kill(channel, number) for number in range(300)}
+    ids = {dead_letter(channel, number) for number in range(300)}
     words = ("images", "dead", "retry", "--all", "--brokers", f"127.0.0.1:{broker.port}")
     process = frota(*words, stdout=subprocess.PIPE, env=CLEAN)
     assert process.stdout
@@ -245,16 +249,16 @@ def test_killed_retry_loses_nothing(broker: Broker, channel: BlockingChannel) ->
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=PATIENCE)
     until(lambda: broker.count(DEAD) + broker.count(QUEUE) >= len(ids), "the unconfirmed images are requeued")
-    left = {str(one.message_id) for one, _ in broker.take(DEAD)}
-    again = {str(one.message_id) for one, _ in broker.take(QUEUE)}
-    assert left | again == ids
-    assert len(again) >= 50
+    dead_ids = {str(properties.message_id) for properties, _ in broker.take(DEAD)}
+    queued_ids = {str(properties.message_id) for properties, _ in broker.take(QUEUE)}
+    assert dead_ids | queued_ids == ids
+    assert len(queued_ids) >= 50
 
 
 def test_large_dead_letters_are_listed_one_by_one(broker: Broker, channel: BlockingChannel) -> None:
     """Large dead letters are listed one at a time, in limited memory."""
     for number in range(30):
-        kill(channel, number, bytes(15 * 2**20))
+        dead_letter(channel, number, bytes(15 * 2**20))
     limit = 400 * 2**20  # bytes of address space; all of them together have more
     words = ("images", "dead", "list", "--brokers", f"127.0.0.1:{broker.port}")
     process = frota(

@@ -1,4 +1,4 @@
-"""Who is let in, what is told to those who watch the service, and how it ends."""
+"""Authentication, health checks, and the end of a producer."""
 
 import socket
 import subprocess
@@ -61,7 +61,7 @@ class Authority:
         return (self.folder / name).read_bytes()
 
     def flags(self) -> list[object]:
-        """Return what makes a producer speak TLS, and with the broker none: that one has no certificate here."""
+        """Return the options of a producer with TLS; the broker has no certificate here."""
         return [
             "--cert-file",
             self.folder / "server.crt",
@@ -97,7 +97,7 @@ def test_client_needs_a_certificate_of_the_fleet(pipeline: Pipeline, tmp_path: P
 
 
 def serving(pipeline: Pipeline, service: str = "") -> bool:
-    """Ask the producer how it is."""
+    """Return whether the health check of a service succeeds."""
     check = pipeline.channel.unary_unary(
         "/grpc.health.v1.Health/Check",
         health_pb2.HealthCheckRequest.SerializeToString,
@@ -110,11 +110,15 @@ def serving(pipeline: Pipeline, service: str = "") -> bool:
 def test_health_follows_the_broker(pipeline: Pipeline) -> None:
     """The health check succeeds exactly while images are accepted."""
     pipeline.serve()
-    until(lambda: serving(pipeline), "the producer says that it serves")
+    until(lambda: serving(pipeline), "the producer is healthy")
+    assert pipeline.send("before.jpg", picture(1))
     pipeline.broker.kill()
-    until(lambda: not serving(pipeline), "it says that it does not")
+    until(lambda: not serving(pipeline), "the producer is unhealthy")
+    with pytest.raises(grpc.RpcError, match="fila indisponível"):
+        pipeline.send("during.jpg", picture(2))
     pipeline.broker.start()
-    until(lambda: serving(pipeline), "it says so again")
+    until(lambda: serving(pipeline), "the producer is healthy again")
+    assert pipeline.send("after.jpg", picture(3))
 
 
 def test_missing_events_queue_makes_statuses_stale(pipeline: Pipeline, tmp_path: Path) -> None:
@@ -126,15 +130,15 @@ def test_missing_events_queue_makes_statuses_stale(pipeline: Pipeline, tmp_path:
         channel = pipeline.broker.channel()
         channel.queue_declare(QUEUE, durable=True, arguments={"x-queue-type": "quorum"})
         pipeline.serve("--declare", "no")
-        until(lambda: serving(pipeline), "the producer says that it serves")
+        until(lambda: serving(pipeline), "the producer is healthy")
         assert not serving(pipeline, STATUSES_HEALTH)
         assert pipeline.send("a.jpg", picture())
         channel.queue_declare("images.events", durable=True, arguments={"x-queue-type": "quorum"})
-        until(lambda: serving(pipeline, STATUSES_HEALTH), "it says that it hears")
-        told = [manager.recv(1000).decode()]
-        while "STATUS=" not in told[-1] or "statuses are stale" in told[-1]:
-            told.append(manager.recv(1000).decode())
-        assert any("statuses are stale" in one for one in told)
+        until(lambda: serving(pipeline, STATUSES_HEALTH), "its statuses are current")
+        messages = [manager.recv(1000).decode()]
+        while "STATUS=" not in messages[-1] or "statuses are stale" in messages[-1]:
+            messages.append(manager.recv(1000).decode())
+        assert any("statuses are stale" in message for message in messages)
 
 
 def test_stop_ends_status_streams(pipeline: Pipeline) -> None:

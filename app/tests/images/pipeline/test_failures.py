@@ -1,4 +1,4 @@
-"""Whatever fails: what was answered with success is in S3 once, or among the dead; nobody waits for ever."""
+"""Failures of any process: each accepted image is in S3 once, or dead-lettered; no client waits for ever."""
 
 import random
 import socket
@@ -15,7 +15,7 @@ from frota.images.messages import DEAD, QUEUE, QueuedImage, dead_letter_reason
 from frota.images.proto import images_pb2 as native
 from support.pipeline import S3, Broker, Pipeline, Producer, digest, picture, until
 
-UPLOADED = (5, 25)  # of forty images, which take the way of those that are too large for the queue
+UPLOADED = (5, 25)  # of forty images, uploaded like those that are too large for the queue
 
 
 def test_kills_neither_lose_nor_duplicate_images(pipeline: Pipeline) -> None:
@@ -26,35 +26,35 @@ def test_kills_neither_lose_nor_duplicate_images(pipeline: Pipeline) -> None:
     accepted: dict[str, str] = {}
     stop = threading.Event()
     with ThreadPoolExecutor(9) as threads:
-        destroyer = threads.submit(destroy, pipeline)
+        killer = threads.submit(kill_all, pipeline)
         clients = [threads.submit(send_forty, pipeline, number, accepted, stop) for number in range(8)]
         try:
-            for one in (destroyer, *clients):
-                one.result(300)
+            for future in (killer, *clients):
+                future.result(300)
         finally:
             stop.set()
     assert len(accepted) == 320
     dead: set[str] = set()
 
-    def all_are_somewhere() -> bool:
+    def all_are_stored() -> bool:
         dead.update(str((properties.headers or {})["sha256"]) for properties, _ in pipeline.broker.take(DEAD))
         return len(pipeline.s3.names()) + len(dead) >= len(accepted)
 
-    until(all_are_somewhere, "every image is in S3 or dead", 200)
-    found = Counter(pipeline.s3.metadata(key)["source-sha256"] for key in pipeline.s3.names())
-    assert set(accepted) - set(found) - dead == set()
+    until(all_are_stored, "every image is in S3 or dead", 200)
+    results = Counter(pipeline.s3.metadata(key)["source-sha256"] for key in pipeline.s3.names())
+    assert set(accepted) - set(results) - dead == set()
     uploaded = {f"{client}-{count}_gray.png" for client in range(8) for count in UPLOADED}
     assert uploaded & set(pipeline.s3.names()) != set()
-    assert [one for one, count in found.items() if count > 1] == []
+    assert [digest for digest, count in results.items() if count > 1] == []
 
 
 def send_forty(pipeline: Pipeline, client: int, accepted: dict[str, str], stop: threading.Event) -> None:
-    """Send as a client does that wants its images there: the same id again, until it is accepted."""
+    """Send forty images as a persistent client does: with the same id, until it is accepted."""
     for count in range(40):
         number, image, name = 1000 * client + count, uuid4().hex, f"{client}-{count}"
         data, uploaded = picture(number), count in UPLOADED
         if uploaded:
-            # One client's are as large as that; if all were, it would take too long.
+            # Only one client sends large files, to limit the duration.
             data = picture(number, kind="PNG") + bytes(0 if client else MAX_MESSAGE_BYTES)
         while not stop.is_set():
             try:
@@ -67,8 +67,8 @@ def send_forty(pipeline: Pipeline, client: int, accepted: dict[str, str], stop: 
                 continue
 
 
-def destroy(pipeline: Pipeline) -> None:
-    """Kill everything once, the workers several times, each when images are under way."""
+def kill_all(pipeline: Pipeline) -> None:
+    """Kill every process once, the workers several times, each while images are being processed."""
     others: dict[int, S3 | Broker | Producer] = {1: pipeline.s3, 3: pipeline.broker, 5: pipeline.producer}
     for turn in range(6):
         worker = pipeline.workers[turn % 2]
@@ -87,7 +87,7 @@ def test_unavailable_broker_is_reported_in_time(pipeline: Pipeline) -> None:
     producer.wait_for("broker_lost|lost:")
     with pytest.raises(grpc.RpcError, match="fila indisponível") as error:
         pipeline.send("a.jpg", picture(), timeout=3)
-    assert error.value.code() == grpc.StatusCode.UNAVAILABLE  # after the deadline it would be another
+    assert error.value.code() == grpc.StatusCode.UNAVAILABLE  # not DEADLINE_EXCEEDED
     pipeline.broker.start()
     assert pipeline.send("a.jpg", picture())
     assert pipeline.broker.count(QUEUE) == 1
@@ -122,7 +122,7 @@ def test_broker_without_memory_lets_workers_finish(pipeline: Pipeline) -> None:
         with pytest.raises(grpc.RpcError, match="fila indisponível"):
             pipeline.send("no.jpg", picture(99), timeout=3)
         producer.wait_for("has no room")
-        with pytest.raises(grpc.RpcError, match="fila cheia"):  # at once, before it is in the producer's memory
+        with pytest.raises(grpc.RpcError, match="fila cheia"):  # without a timeout: the producer did not read it
             pipeline.send("no.jpg", picture(98))
         pipeline.work()
         pipeline.workers[0].wait_for("29.jpg processada")
@@ -131,7 +131,7 @@ def test_broker_without_memory_lets_workers_finish(pipeline: Pipeline) -> None:
     finally:
         pipeline.broker.run_ctl("set_vm_memory_high_watermark", "0.6")
     pipeline.workers[0].start()
-    assert {one.state for one in pipeline.finals(*images).values()} == {native.DONE}
+    assert {status.state for status in pipeline.finals(*images).values()} == {native.DONE}
 
 
 def test_images_wait_for_s3(pipeline: Pipeline) -> None:
@@ -141,9 +141,9 @@ def test_images_wait_for_s3(pipeline: Pipeline) -> None:
     pipeline.s3.kill()
     images = [pipeline.send(f"{colour}.jpg", picture(colour)) for colour in range(12)]
     worker.wait_for("trying again until it answers")
-    until(lambda: pipeline.status(images[0]).state == native.WORKING, "nobody was told that the image is worked on")
+    until(lambda: pipeline.status(images[0]).state == native.WORKING, "the status is not WORKING")
     pipeline.s3.start()
-    assert {one.state for one in pipeline.finals(*images).values()} == {native.DONE}
+    assert {status.state for status in pipeline.finals(*images).values()} == {native.DONE}
     assert worker.log().count("trying again until it answers") == 1
     assert len(pipeline.s3.names()) == 12
 
@@ -177,10 +177,10 @@ def test_stopping_worker_requeues_the_rest(pipeline: Pipeline) -> None:
     worker.wait_for("0.png processada")
     assert worker.stop() == 0
     done = len(pipeline.s3.names())
-    assert done < 30, "it saw all of them through first"
+    assert done < 30, "the worker finished all images before it stopped"
     until(lambda: pipeline.broker.count(QUEUE) == 30 - done, f"{done} are done, the others queued again")
     pipeline.work()
-    assert {one.state for one in pipeline.finals(*images).values()} == {native.DONE}
+    assert {status.state for status in pipeline.finals(*images).values()} == {native.DONE}
 
 
 def test_foreign_message_is_dead_lettered(pipeline: Pipeline) -> None:
@@ -212,7 +212,7 @@ def test_many_large_images_take_limited_memory(pipeline: Pipeline) -> None:
     large = picture() + random.Random(1).randbytes(14 * 2**20)
     peak, stop = [0], threading.Event()
 
-    def look() -> None:
+    def monitor() -> None:
         while not stop.wait(0.02):
             peak[0] = max(peak[0], producer.rss_kib())
 
@@ -226,14 +226,14 @@ def test_many_large_images_take_limited_memory(pipeline: Pipeline) -> None:
             )
             call(native.SendRequest(filename=f"{number}.jpg", image_data=large), timeout=200)
 
-    looker = threading.Thread(target=look)
-    looker.start()
+    monitoring = threading.Thread(target=monitor)
+    monitoring.start()
     try:
         with ThreadPoolExecutor(24) as threads:
             list(threads.map(send, range(24)))
     finally:
         stop.set()
-        looker.join()
+        monitoring.join()
     assert pipeline.broker.count(QUEUE) == 24
     assert 0 < peak[0] < 330 * 1024, f"{peak[0] // 1024} MiB"
 
@@ -241,12 +241,12 @@ def test_many_large_images_take_limited_memory(pipeline: Pipeline) -> None:
 def test_unfinished_messages_block_nobody(pipeline: Pipeline) -> None:
     """Clients that never finish their messages do not block others."""
     producer = pipeline.serve("--max-held-bytes", 32 * 2**20, "--answer-seconds", 2)
-    idle = [half_a_message(producer.port) for _ in range(6)]
+    unfinished = [half_a_message(producer.port) for _ in range(6)]
     try:
         assert pipeline.send("a.jpg", picture(), timeout=15)
     finally:
-        for one in idle:
-            one.close()
+        for connection in unfinished:
+            connection.close()
 
 
 def half_a_message(port: int) -> socket.socket:

@@ -1,4 +1,4 @@
-"""An image's way: from a client over producer, broker and worker into S3; or among the dead, with the reason."""
+"""The data path of an image: from a client over producer, broker and worker into S3, or to the dead letters."""
 
 import io
 from collections.abc import Callable
@@ -13,8 +13,8 @@ from frota.images.proto import images_pb2 as native
 from support.pipeline import S3, UPLOADS, Pipeline, digest, picture
 
 
-def refused(pipeline: Pipeline, name: str, data: bytes) -> tuple[grpc.StatusCode, str | None]:
-    """Return how a native client is refused."""
+def rejection(pipeline: Pipeline, name: str, data: bytes) -> tuple[grpc.StatusCode, str | None]:
+    """Return status and message of the rejection by the native API."""
     try:
         image = pipeline.send(name, data)
     except grpc.RpcError as error:
@@ -40,10 +40,10 @@ def test_metadata_has_the_trace_id(pipeline: Pipeline) -> None:
     trace = uuid4().hex
     image = pipeline.send("férias.png", picture(kind="PNG"), traceparent=f"00-{trace}-{'1' * 16}-01")
     final = pipeline.finals(image)[image]
-    about = pipeline.s3.metadata("férias_gray.png")
+    metadata = pipeline.s3.metadata("férias_gray.png")
     assert (final.state, final.trace_id, final.filename) == (native.DONE, trace, "férias.png")
     assert final.url.endswith("/results/f%C3%A9rias_gray.png")
-    assert about == {
+    assert metadata == {
         "media-type": "image/png",
         "image-id": image,
         "trace-id": trace,
@@ -68,8 +68,8 @@ def test_images_of_one_name_have_separate_results(pipeline: Pipeline) -> None:
     assert pipeline.s3.metadata(second)["source-sha256"] == digest(picture(2))
 
 
-# What is sent -> how it is refused: name, bytes, status, a word of what is said.
-_REFUSED = {
+# Invalid image: file name, bytes, status, part of the message.
+_INVALID = {
     "empty": ("a.jpg", b"", grpc.StatusCode.INVALID_ARGUMENT, "vazia"),
     "text": ("a.jpg", b"not an image, but text", grpc.StatusCode.INVALID_ARGUMENT, "não suportado"),
     "truncated": ("a.jpg", picture()[:-20], grpc.StatusCode.INVALID_ARGUMENT, "truncada"),
@@ -84,13 +84,18 @@ _REFUSED = {
 def test_invalid_images_are_rejected(pipeline: Pipeline) -> None:
     """Invalid images are rejected with the reason, and nothing is queued."""
     pipeline.serve()
-    otherwise = {}
-    for what, (name, data, code, text) in _REFUSED.items():
-        native_client, original = refused(pipeline, name, data), pipeline.send_as_original(name, data)
-        told = [native_client[0], text in (native_client[1] or ""), original.success, text in original.message]
-        if told != [code, True, False, True]:
-            otherwise[what] = (native_client, original)
-    assert otherwise == {}
+    unexpected = {}
+    for case, (name, data, code, text) in _INVALID.items():
+        native_response, legacy_response = rejection(pipeline, name, data), pipeline.send_as_original(name, data)
+        outcome = [
+            native_response[0],
+            text in (native_response[1] or ""),
+            legacy_response.success,
+            text in legacy_response.message,
+        ]
+        if outcome != [code, True, False, True]:
+            unexpected[case] = (native_response, legacy_response)
+    assert unexpected == {}
     assert pipeline.broker.count(QUEUE) == 0
 
 
@@ -113,7 +118,7 @@ def test_undecodable_image_is_dead_lettered(pipeline: Pipeline) -> None:
 def test_large_image_is_uploaded(pipeline: Pipeline) -> None:
     """An image too large for the queue is uploaded, and its upload deleted when it is done."""
     pipeline.serve()
-    large = picture(kind="PNG") + b"trailing bytes are no harm" * 700_000
+    large = picture(kind="PNG") + b"trailing bytes are harmless" * 700_000
     image = pipeline.upload("large.png", large)
     assert pipeline.s3.names(UPLOADS) == [f"uploads/{image}-{digest(large)}"]
     pipeline.work()
@@ -139,7 +144,7 @@ def test_repeated_upload_with_other_bytes_is_rejected(pipeline: Pipeline) -> Non
 
 
 @pytest.mark.parametrize(
-    ("happens", "code", "reason"),
+    ("change", "code", "reason"),
     [
         (lambda s3, key: s3.client.put_object(Bucket=UPLOADS, Key=key, Body=picture(2)), "altered", "não é o que foi"),
         (lambda s3, key: s3.client.delete_object(Bucket=UPLOADS, Key=key), "gone", "não está mais"),
@@ -147,12 +152,12 @@ def test_repeated_upload_with_other_bytes_is_rejected(pipeline: Pipeline) -> Non
     ids=["other bytes", "expired"],
 )
 def test_changed_upload_is_dead_lettered(
-    pipeline: Pipeline, happens: Callable[[S3, str], None], code: str, reason: str
+    pipeline: Pipeline, change: Callable[[S3, str], None], code: str, reason: str
 ) -> None:
     """An upload that changed or disappeared after its acceptance is dead-lettered with the reason."""
     pipeline.serve()
     image = pipeline.upload("a.jpg", picture(1))
-    happens(pipeline.s3, f"uploads/{image}-{digest(picture(1))}")
+    change(pipeline.s3, f"uploads/{image}-{digest(picture(1))}")
     pipeline.work()
     final = pipeline.finals(image)[image]
     assert (final.state, reason in final.reason) == (native.DEAD, True)
