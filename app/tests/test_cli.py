@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from frota import cli
-from support import PATIENCE, READING, output, ran, server
+from support import READING, TIMEOUT_S, output, run_frota, server
 
 
 def run(*words: str) -> tuple[int, str]:
-    done = ran(*words)
+    done = run_frota(*words)
     return done.returncode, done.stdout + done.stderr
 
 
@@ -103,16 +103,16 @@ def test_empty_folder_has_no_history(tmp_path: Path) -> None:
 def test_history_survives_any_output(tmp_path: Path) -> None:
     """Readings are printed in any encoding; a closed output is no error, a full one is."""
     with server(tmp_path) as running:
-        running.ask(READING)
+        running.request(READING)
         words = [sys.executable, "-m", "frota", "sensors", "history", "--state-dir", str(running.state)]
         ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii"}
-        assert b"25.34\\xb0C" in subprocess.check_output(words, env=ascii_only, timeout=PATIENCE)
-        line = subprocess.check_output([*words, "--json"], env=ascii_only, timeout=PATIENCE)
+        assert b"25.34\\xb0C" in subprocess.check_output(words, env=ascii_only, timeout=TIMEOUT_S)
+        line = subprocess.check_output([*words, "--json"], env=ascii_only, timeout=TIMEOUT_S)
         assert json.loads(line)["text"] == READING.decode()
         closed = ["sh", "-c", '"$@" >&-', "sh", *words]
-        assert subprocess.run(closed, stderr=subprocess.PIPE, timeout=PATIENCE, check=True).stderr == b""
+        assert subprocess.run(closed, stderr=subprocess.PIPE, timeout=TIMEOUT_S, check=True).stderr == b""
         with Path("/dev/full").open("wb") as full:
-            failed = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, timeout=PATIENCE, check=False)
+            failed = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, timeout=TIMEOUT_S, check=False)
         assert failed.returncode == 1
         assert failed.stderr.startswith(b"frota: [Errno 28] No space left on device")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from support import PATIENCE, forked, frota, ran, server
+from support import TIMEOUT_S, forked, run_frota, server, start_frota
 from support.forked import Forked, can_be_forked
 
 _STATE = re.compile(r"(?m)^(?:PPid|NSsid|Uid|Umask|Threads|Sig\w+|NoNewPrivs|Max .*?):?\s.*$")
@@ -49,21 +49,21 @@ def test_fork_equals_a_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_fork_has_its_own_exit_status(tmp_path: Path) -> None:
     """A forked command ends with its own status, or by a signal."""
-    assert ran("sensors", "history", "--last", "x").returncode == 2
-    assert ran("sensors", "history", "--state-dir", tmp_path / "none").returncode == 1
+    assert run_frota("sensors", "history", "--last", "x").returncode == 2
+    assert run_frota("sensors", "history", "--state-dir", tmp_path / "none").returncode == 1
     with server(tmp_path) as running:
-        tail = frota("sensors", "tail", "--port", running.port, stdout=-1)
+        tail = start_frota("sensors", "tail", "--port", running.port, stdout=-1)
         tail.kill()
-        assert tail.wait(PATIENCE) == -signal.SIGKILL
+        assert tail.wait(TIMEOUT_S) == -signal.SIGKILL
 
 
 def test_fork_has_the_given_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """A forked command has exactly the variables that it is given."""
     monkeypatch.setenv("SENSORS_PORT", "none")
     forked._server.cache_clear()  # so that there is one with this variable
-    assert "SENSORS_PORT" in ran("sensors", "serve", "--check").stderr
+    assert "SENSORS_PORT" in run_frota("sensors", "serve", "--check").stderr
     without = {name: value for name, value in os.environ.items() if name != "SENSORS_PORT"}
-    assert ran("sensors", "serve", "--check", env=without).returncode == 0
+    assert run_frota("sensors", "serve", "--check", env=without).returncode == 0
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 from frota import cli
 from frota.core import secret_file
 from frota.core.settings import SettingsError
-from support import ran
+from support import run_frota
 
 _GROUP = 4  # adm, which exists on every host
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can change the owner of a file")
@@ -121,7 +121,7 @@ def test_list_commands_reject_a_shared_key(tmp_path: Path, capsys: pytest.Captur
         ["keygen", "--public", str(key)],
         ["serve", "--port", "0", "--key-file", str(key), "--state-dir", str(tmp_path / "state")],
     ):
-        done = ran("list", *words, given=b"1\n")
+        done = run_frota("list", *words, stdin_data=b"1\n")
         assert done.returncode == 78
         assert f"chmod 600 {key}" in done.stderr
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from support import PATIENCE
+from support import TIMEOUT_S
 
 SERVICE = """
 import asyncio, sys
@@ -43,7 +43,7 @@ class Manager:
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.path = str(folder / "notify")
         self.socket.bind(self.path)
-        self.socket.settimeout(PATIENCE)
+        self.socket.settimeout(TIMEOUT_S)
 
     def start(self, *words: str) -> "subprocess.Popen[str]":
         environ = {**os.environ, "NOTIFY_SOCKET": self.path, "WATCHDOG_USEC": "100000"}
@@ -74,7 +74,7 @@ def test_systemd_is_notified(manager: Manager, number: int) -> None:
     manager.receive("WATCHDOG=1")
     process.send_signal(number)
     manager.receive("STOPPING=1")
-    assert process.communicate(timeout=PATIENCE)[0] == "stopped\n"
+    assert process.communicate(timeout=TIMEOUT_S)[0] == "stopped\n"
     assert process.returncode == 0
 
 
@@ -86,7 +86,7 @@ def test_unhealthy_service_does_not_notify_the_watchdog(manager: Manager) -> Non
     with pytest.raises(TimeoutError):
         manager.receive("WATCHDOG=1")
     process.terminate()
-    process.communicate(timeout=PATIENCE)
+    process.communicate(timeout=TIMEOUT_S)
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_reload_is_notified(manager: Manager, word: str, text: str) -> None:
     assert "MONOTONIC_USEC=" in manager.receive("RELOADING=1")
     manager.receive("READY=1")
     process.terminate()
-    assert text in process.communicate(timeout=PATIENCE)[1]
+    assert text in process.communicate(timeout=TIMEOUT_S)[1]
     assert process.returncode == 0
 
 
@@ -109,14 +109,14 @@ def test_stop_timeout(manager: Manager) -> None:
     process = manager.start("stuck")
     manager.receive("READY=1")
     process.terminate()
-    assert "work in flight was not finished" in process.communicate(timeout=PATIENCE)[1]
+    assert "work in flight was not finished" in process.communicate(timeout=TIMEOUT_S)[1]
     assert process.returncode == 0
 
 
 def test_failed_start(manager: Manager) -> None:
     """A failed start is logged without a traceback, and ends with status 1."""
     process = manager.start("broken")
-    error = process.communicate(timeout=PATIENCE)[1]
+    error = process.communicate(timeout=TIMEOUT_S)[1]
     assert "cannot start: the port is taken" in error
     assert "Traceback" not in error
     assert process.returncode == 1
@@ -125,5 +125,5 @@ def test_failed_start(manager: Manager) -> None:
 def test_service_ends_itself(manager: Manager) -> None:
     """A service can end itself with an exit status."""
     process = manager.start("ends")
-    process.communicate(timeout=PATIENCE)
+    process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 3

@@ -10,9 +10,9 @@ from frota import cli
 from frota.images import access
 from frota.images import cli as images_cli
 from frota.images.settings import parse_brokers
-from support import PATIENCE, frota
-from support.fake_producer import fake
-from support.images import CLEAN, images
+from support import TIMEOUT_S, start_frota
+from support.fake_producer import fake_producer
+from support.images import CLEAN_ENVIRONMENT, run_images
 
 
 @pytest.mark.parametrize(
@@ -57,17 +57,17 @@ def test_invalid_address_is_rejected(text: str) -> None:
 )
 def test_invalid_settings_are_explained(words: list[str], text: str) -> None:
     """Unusable settings are rejected with the expected values."""
-    ran = images("send", "a.jpg", *words)
-    assert ran.status == 78
-    assert text in ran.err
+    result = run_images("send", "a.jpg", *words)
+    assert result.status == 78
+    assert text in result.err
 
 
 def test_invalid_certificate_names_its_setting(tmp_path: Path) -> None:
     """An unusable certificate file is reported with its setting."""
     (tmp_path / "ca.crt").write_text("garbage")
     for file in ("ca.crt", "none.crt"):
-        ran = images("send", "a.jpg", "--ca-file", tmp_path / file)
-        assert (ran.status, f"IMAGES_CA_FILE='{tmp_path / file}': " in ran.err) == (78, True)
+        result = run_images("send", "a.jpg", "--ca-file", tmp_path / file)
+        assert (result.status, f"IMAGES_CA_FILE='{tmp_path / file}': " in result.err) == (78, True)
 
 
 def test_fleet_file_has_lowest_precedence(
@@ -97,8 +97,8 @@ def test_fleet_file_has_lowest_precedence(
 def test_worker_needs_a_bucket() -> None:
     """A worker without a bucket is rejected, also by --check."""
     for words in ((), ("--check",)):
-        ran = images("work", *words)
-        assert (ran.status, "IMAGES_BUCKET" in ran.err) == (78, True)
+        result = run_images("work", *words)
+        assert (result.status, "IMAGES_BUCKET" in result.err) == (78, True)
 
 
 def test_legacy_environment_is_a_fallback(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,14 +133,14 @@ def test_legacy_environment_is_a_fallback(monkeypatch: pytest.MonkeyPatch) -> No
 )
 def test_ambiguous_dead_command_does_nothing(words: list[str], text: str) -> None:
     """An ambiguous command for dead letters does nothing."""
-    ran = images("dead", *words, "--brokers", "127.0.0.1:1")
-    assert (ran.status, text in ran.err) == (2, True)
+    result = run_images("dead", *words, "--brokers", "127.0.0.1:1")
+    assert (result.status, text in result.err) == (2, True)
 
 
 def test_unreachable_broker_is_one_line() -> None:
     """An unreachable broker is reported in one line."""
-    ran = images("dead", "list", "--brokers", "127.0.0.1:1")
-    assert (ran.status, ran.err) == (1, "frota: no broker at 127.0.0.1:1: Connection refused\n")
+    result = run_images("dead", "list", "--brokers", "127.0.0.1:1")
+    assert (result.status, result.err) == (1, "frota: no broker at 127.0.0.1:1: Connection refused\n")
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def start_producer(tmp_path: Path, host: str) -> tuple[subprocess.Popen[bytes], 
     """Start a producer without a broker, and return it with the address that it logs."""
     words = ("--host", host, "--port", "0", "--brokers", "[::1]:1", "--state-dir", str(tmp_path / "state"))
     more = ("--security", "clear") if host in ("::", "[::]") else ()
-    process = frota("images", "serve", *words, *more, stderr=-1, stdin=subprocess.DEVNULL, env=CLEAN)
+    process = start_frota("images", "serve", *words, *more, stderr=-1, stdin=subprocess.DEVNULL, env=CLEAN_ENVIRONMENT)
     assert process.stderr
     for line in process.stderr:
         if match := re.search(rb"iniciado em (\S+:\d+)", line):
@@ -173,27 +173,27 @@ def test_producer_serves_ipv6(tmp_path: Path, host: str) -> None:
         assert address == f"{'[' + host.strip('[]') + ']' if ':' in host else host}:{port}"
         targets = {"::": ("[::1]", "127.0.0.1", "localhost"), "localhost": ("localhost",)}.get(host, ("[::1]",))
         for target in targets:
-            ran = images("status", "a" * 32, "--address", f"{target}:{port}", "--patience", "5")
-            assert (ran.status, "unknown" in ran.out) == (1, True), ran.err
+            result = run_images("status", "a" * 32, "--address", f"{target}:{port}", "--patience", "5")
+            assert (result.status, "unknown" in result.out) == (1, True), result.err
     finally:
         process.terminate()
-        assert process.wait(PATIENCE) == 0
+        assert process.wait(TIMEOUT_S) == 0
 
 
 def test_image_is_sent_over_ipv6() -> None:
     """An image is sent over IPv6, with the server as argument or as setting."""
-    with fake(host="[::1]") as server:
+    with fake_producer(host="[::1]") as server:
         for words in ((f"[::1]:{server.port}",), ("--address", f"[::1]:{server.port}"), (f"ipv6:[::1]:{server.port}",)):
-            ran = images("send", __file__, *words)
-            assert ran.status == 0, ran.err
+            result = run_images("send", __file__, *words)
+            assert result.status == 0, result.err
         assert {received.peer.partition(":")[0] for received in server.received} == {"ipv6"}
 
 
 def test_unreachable_server_is_named() -> None:
     """An unreachable server is reported with its address."""
-    ran = images("send", __file__, "[::1]:1", "--patience", "0.3")
-    assert ran.status == 1
-    assert "[::1]:1" in ran.err
+    result = run_images("send", __file__, "[::1]:1", "--patience", "0.3")
+    assert result.status == 1
+    assert "[::1]:1" in result.err
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from frota.cpu.server import exposition
 from frota.cpu.server.hosts import Hosts
 from frota.cpu.server.http import server_metrics
 from frota.cpu.settings import parse_thresholds
-from support.metrics import SAMPLE, inner, run
+from support.metrics import SAMPLE, in_process_server, run
 
 
 def hosts(count: int = 1) -> Hosts:
@@ -73,7 +73,7 @@ def test_resident_memory_is_current(tmp_path: Path) -> None:
     """The server's memory metric follows its memory up and down."""
 
     async def scenario() -> None:
-        async with inner(tmp_path) as one:
+        async with in_process_server(tmp_path) as one:
 
             def resident() -> float:
                 metrics = server_metrics(one.server.hosts, 0, one.server.event_log)

@@ -13,7 +13,7 @@ from frota.cpu.framing import SampleMessage
 from frota.cpu.messages import hello
 from frota.cpu.server.agents import LegacyNames
 from support import until
-from support.metrics import RUN, SAMPLE, TEXT, MetricsServer, inner, run
+from support.metrics import RUN, SAMPLE, TEXT, MetricsServer, in_process_server, run
 
 
 def test_new_run_restarts_sequence_numbers(running: MetricsServer) -> None:
@@ -121,7 +121,7 @@ def test_history_by_any_address(tmp_path: Path, address: str) -> None:
     """The history of a legacy agent is found by its address, IPv6 included."""
 
     async def scenario() -> None:
-        async with inner(tmp_path) as one:
+        async with in_process_server(tmp_path) as one:
             host = one.server.hosts.get_or_create(address, "original", 5.0)
             one.server.hosts.take(host, SampleMessage(0, 0.0, SAMPLE))
             assert await one.numbers(address) == [1]

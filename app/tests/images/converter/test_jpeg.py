@@ -15,8 +15,8 @@ from frota.images.converter import lossless
 from frota.images.converter.grayscale import convert
 from frota.images.formats import BadImage, read_header
 from frota.images.producer.submission import SubmissionRejected, SubmittedImage
-from support.intake import Broker, Bucket, intake
 from support.pictures import decode, encode, p3_profile, photo
+from support.submission import Broker, Bucket, submission_handler
 
 END = b"\xff\xd9"
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -107,11 +107,11 @@ def test_producer_rejects_truncated_jpegs(tmp_path: Path) -> None:
 
     async def run() -> None:
         broker = Broker()
-        async with intake(tmp_path, broker, Bucket()) as taking:
-            await taking.accept(SubmittedImage.of("whole.jpg", "", ""), data[:-2], 30)
+        async with submission_handler(tmp_path, broker, Bucket()) as handler:
+            await handler.accept(SubmittedImage.of("whole.jpg", "", ""), data[:-2], 30)
             for cut in (data[:-20], data[: len(data) * 3 // 4]):
                 with pytest.raises(SubmissionRejected, match="truncada"):
-                    await taking.accept(SubmittedImage.of("cut.jpg", "", ""), cut, 30)
+                    await handler.accept(SubmittedImage.of("cut.jpg", "", ""), cut, 30)
         assert len(broker.published) == 1
 
     asyncio.run(run())

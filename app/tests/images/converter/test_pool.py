@@ -17,7 +17,7 @@ from frota.images.converter.grayscale import convert
 from frota.images.converter.pool import DEFAULT_MEMORY_BYTES, ConverterPool
 from frota.images.formats import BadImage, GreyImage
 from frota.images.producer.submission import _DECODE_BYTES
-from support import FULL, PATIENCE
+from support import FULL, TIMEOUT_S
 from support.pictures import encode, photo, png_bomb, samples
 
 GOOD = encode(photo(), "JPEG")
@@ -34,7 +34,7 @@ def slow() -> bytes:
 
 def run(test: Callable[[], Coroutine[Any, Any, None]], loop: Callable[[], Any] = uvloop.new_event_loop) -> None:
     with asyncio.Runner(loop_factory=loop) as runner:
-        runner.run(asyncio.wait_for(test(), 2 * PATIENCE))
+        runner.run(asyncio.wait_for(test(), 2 * TIMEOUT_S))
 
 
 async def refusal(conversion: Coroutine[Any, Any, GreyImage] | asyncio.Task[GreyImage]) -> BadImage:
@@ -272,7 +272,7 @@ asyncio.run(main())
         process.kill()
         assert len(children) == 2
         for child in children:
-            assert select.select([child], [], [], PATIENCE)[0], "a child has outlived its parent"
+            assert select.select([child], [], [], TIMEOUT_S)[0], "a child has outlived its parent"
             os.close(child)
 
 
@@ -319,7 +319,7 @@ def test_producer_memory_suffices_for_jpegs() -> None:
     panorama = encode(photo().resize((width, 4_000)), "JPEG").removesuffix(b"\xff\xd9")
 
     async def test() -> None:
-        async with ConverterPool(1, 2 * PATIENCE, _DECODE_BYTES) as pool:
+        async with ConverterPool(1, 2 * TIMEOUT_S, _DECODE_BYTES) as pool:
             grey = await pool.convert(panorama, ".jpg")
             assert (grey.width, grey.height) == (width, 4_000)
             assert (await refusal(pool.convert(panorama[: len(panorama) // 2], ".jpg"))).code == "truncated"

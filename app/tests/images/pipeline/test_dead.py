@@ -14,9 +14,9 @@ from pika.adapters.blocking_connection import BlockingChannel
 
 from frota.images.messages import DEAD, EVENTS, QUEUE, StatusEvent
 from frota.images.proto import images_pb2 as native
-from support import PATIENCE, frota
-from support.images import CLEAN, Ran, images
-from support.pipeline import Broker, Pipeline, picture, until
+from support import TIMEOUT_S, start_frota, until
+from support.images import CLEAN_ENVIRONMENT, CommandResult, run_images
+from support.pipeline import Broker, Pipeline, picture
 
 QUORUM: dict[str, Any] = {"x-queue-type": "quorum"}
 
@@ -42,9 +42,9 @@ def dead_letter(channel: BlockingChannel, number: int, body: bytes = b"image", *
     return image
 
 
-def dead(broker: Broker, *words: object) -> Ran:
+def dead(broker: Broker, *words: object) -> CommandResult:
     """Run `frota images dead` with arguments."""
-    return images("dead", *words, "--brokers", f"127.0.0.1:{broker.port}")
+    return run_images("dead", *words, "--brokers", f"127.0.0.1:{broker.port}")
 
 
 def test_dead_letters_are_listed(broker: Broker, channel: BlockingChannel) -> None:
@@ -86,12 +86,12 @@ def test_retried_image_is_unchanged(broker: Broker, channel: BlockingChannel) ->
     dead_letter(channel, 1)
     headers: dict[str, Any] = {"reason": "x", "reason-code": "y", "x-death": [], "x-delivery-count": 3, "sha256": "s"}
     image = dead_letter(channel, 2, **headers)
-    ran = dead(broker, "retry", image)
+    result = dead(broker, "retry", image)
     ((properties, body),) = broker.take(QUEUE)
     about = {"filename": "2.jpg", "size": 5, "traceparent": f"00-{'ab' * 16}-{'cd' * 8}-01", "sha256": "s"}
     assert (properties.headers, properties.message_id, properties.timestamp) == (about, image, 1_800_000_000)
     assert (properties.delivery_mode, body) == (2, b"image")
-    assert (ran.status, ran.out, broker.count(DEAD)) == (0, f"{image}  2.jpg  queued\n", 1)
+    assert (result.status, result.out, broker.count(DEAD)) == (0, f"{image}  2.jpg  queued\n", 1)
 
 
 def published_statuses(broker: Broker) -> list[tuple[str, str, str]]:
@@ -131,12 +131,12 @@ def test_retried_image_may_fail_again(pipeline: Pipeline) -> None:
     whole = picture(kind="PNG", size=(500, 500))
     image = pipeline.send("bad.png", whole[:60] + b"\xff" * 40 + whole[100:])
     worker = pipeline.work()
-    first = pipeline.finals(image)[image]
+    first = pipeline.final_statuses(image)[image]
     assert worker.stop() == 0
     assert dead(pipeline.broker, "retry", image).status == 0
     until(lambda: pipeline.status(image).state == native.QUEUED, "the image is queued again")
     worker.start()
-    second = pipeline.finals(image)[image]
+    second = pipeline.final_statuses(image)[image]
     assert (first.state, second.state, second.reason) == (native.DEAD, native.DEAD, first.reason)
     assert second.changed > first.changed
 
@@ -144,9 +144,9 @@ def test_retried_image_may_fail_again(pipeline: Pipeline) -> None:
 def test_retry_all_keeps_the_order(broker: Broker, channel: BlockingChannel) -> None:
     """--all retries every image in order, also large ones."""
     ids = [dead_letter(channel, number, bytes(15 * 2**20) if number == 1 else b"") for number in range(3)]
-    ran = dead(broker, "retry", "--all", "--json")
+    result = dead(broker, "retry", "--all", "--json")
     assert (
-        [letter["id"] for letter in ran.objects]
+        [letter["id"] for letter in result.objects]
         == [str(properties.message_id) for properties, _ in broker.take(QUEUE)]
         == ids
     )
@@ -156,8 +156,8 @@ def test_retry_all_keeps_the_order(broker: Broker, channel: BlockingChannel) -> 
 def test_drop_deletes_only_the_given_id(broker: Broker, channel: BlockingChannel) -> None:
     """A drop deletes only the given image."""
     remaining, dropped = dead_letter(channel, 1), dead_letter(channel, 2)
-    ran = dead(broker, "drop", dropped, "--yes")
-    assert (ran.status, ran.out) == (0, f"{dropped}  2.jpg  dropped\n")
+    result = dead(broker, "drop", dropped, "--yes")
+    assert (result.status, result.out) == (0, f"{dropped}  2.jpg  dropped\n")
     assert [properties.message_id for properties, _ in broker.take(DEAD)] == [remaining]
     assert broker.count(QUEUE) == 0
 
@@ -176,9 +176,9 @@ def test_drop_asks_on_a_terminal(broker: Broker, channel: BlockingChannel, answe
     dead_letter(channel, 1)
     ours, theirs = pty.openpty()
     words = ("images", "dead", "drop", "--all", "--brokers", f"127.0.0.1:{broker.port}")
-    process = frota(*words, stdin=theirs, stdout=subprocess.PIPE, env=CLEAN)
+    process = start_frota(*words, stdin=theirs, stdout=subprocess.PIPE, env=CLEAN_ENVIRONMENT)
     os.write(ours, answer)
-    out, _ = process.communicate(timeout=PATIENCE)
+    out, _ = process.communicate(timeout=TIMEOUT_S)
     os.close(ours)
     os.close(theirs)
     assert out.startswith(b"delete all dead images for ever? [y/N] ")
@@ -188,8 +188,8 @@ def test_drop_asks_on_a_terminal(broker: Broker, channel: BlockingChannel, answe
 def test_unknown_id_does_not_stop_others(broker: Broker, channel: BlockingChannel) -> None:
     """An unknown id fails the command, but not the other images."""
     image = dead_letter(channel, 1)
-    ran = dead(broker, "retry", "f" * 32, image)
-    assert (ran.status, ran.err) == (1, f"frota: {'f' * 32}: no dead image has this id\n")
+    result = dead(broker, "retry", "f" * 32, image)
+    assert (result.status, result.err) == (1, f"frota: {'f' * 32}: no dead image has this id\n")
     assert broker.count(QUEUE) == 1
 
 
@@ -200,9 +200,9 @@ def test_full_queue_keeps_dead_letters(broker: Broker, channel: BlockingChannel)
     channel.queue_declare(QUEUE, durable=True, arguments=full)
     for number in range(20):
         dead_letter(channel, number)
-    ran = dead(broker, "retry", "--all")
-    put = len(ran.lines)
-    assert (ran.status, f"queue 'images' is full; {put} were put back, the others are still dead" in ran.err) == (
+    result = dead(broker, "retry", "--all")
+    put = len(result.lines)
+    assert (result.status, f"queue 'images' is full; {put} were put back, the others are still dead" in result.err) == (
         1,
         True,
     )
@@ -215,10 +215,14 @@ def test_blocked_broker_is_reported(broker: Broker, channel: BlockingChannel) ->
     dead_letter(channel, 1)
     broker.run_ctl("set_vm_memory_high_watermark", "absolute", "1000000")
     try:
-        ran = dead(broker, "retry", "--all", "--patience", "0.5")
+        result = dead(broker, "retry", "--all", "--patience", "0.5")
     finally:
         broker.run_ctl("set_vm_memory_high_watermark", "0.6")
-    assert (ran.status, "it has no room, and took nothing for 0.5 s" in ran.err, ran.err.count("\n")) == (1, True, 1)
+    assert (result.status, "it has no room, and took nothing for 0.5 s" in result.err, result.err.count("\n")) == (
+        1,
+        True,
+        1,
+    )
     assert broker.count(DEAD) == 1
 
 
@@ -226,28 +230,28 @@ def test_retry_without_queue_loses_nothing(broker: Broker, channel: BlockingChan
     """Without the queue, nothing is retried and nothing lost."""
     dead_letter(channel, 1)
     channel.queue_delete(QUEUE)
-    ran = dead(broker, "retry", "--all")
-    assert (ran.status, "there is no queue 'images'; 0 were put back" in ran.err) == (1, True)
+    result = dead(broker, "retry", "--all")
+    assert (result.status, "there is no queue 'images'; 0 were put back" in result.err) == (1, True)
     assert broker.count(DEAD) == 1
 
 
 def test_missing_dead_letter_queue_is_reported(broker: Broker, channel: BlockingChannel) -> None:
     """A missing dead letter queue is reported in one line."""
     channel.queue_delete(DEAD)
-    ran = dead(broker, "list")
-    assert (ran.status, "no queue 'images.dead'" in ran.err, ran.err.count("\n")) == (1, True, 1)
+    result = dead(broker, "list")
+    assert (result.status, "no queue 'images.dead'" in result.err, result.err.count("\n")) == (1, True, 1)
 
 
 def test_killed_retry_loses_nothing(broker: Broker, channel: BlockingChannel) -> None:
     """A killed retry may duplicate images, but loses none."""
     ids = {dead_letter(channel, number) for number in range(300)}
     words = ("images", "dead", "retry", "--all", "--brokers", f"127.0.0.1:{broker.port}")
-    process = frota(*words, stdout=subprocess.PIPE, env=CLEAN)
+    process = start_frota(*words, stdout=subprocess.PIPE, env=CLEAN_ENVIRONMENT)
     assert process.stdout
     for _ in range(50):
         process.stdout.readline()
     process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=PATIENCE)
+    process.communicate(timeout=TIMEOUT_S)
     until(lambda: broker.count(DEAD) + broker.count(QUEUE) >= len(ids), "the unconfirmed images are requeued")
     dead_ids = {str(properties.message_id) for properties, _ in broker.take(DEAD)}
     queued_ids = {str(properties.message_id) for properties, _ in broker.take(QUEUE)}
@@ -261,13 +265,13 @@ def test_large_dead_letters_are_listed_one_by_one(broker: Broker, channel: Block
         dead_letter(channel, number, bytes(15 * 2**20))
     limit = 400 * 2**20  # bytes of address space; all of them together have more
     words = ("images", "dead", "list", "--brokers", f"127.0.0.1:{broker.port}")
-    process = frota(
+    process = start_frota(
         *words,
         stdout=subprocess.PIPE,
-        env=CLEAN,
+        env=CLEAN_ENVIRONMENT,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA, (limit, limit)),
     )
-    out, _ = process.communicate(timeout=PATIENCE)
+    out, _ = process.communicate(timeout=TIMEOUT_S)
     assert (process.returncode, out.count(b"\n")) == (0, 30)
 
 
@@ -279,5 +283,5 @@ def test_rejected_login_is_reported(broker: Broker, tmp_path: Path) -> None:
         (["--password-file", tmp_path / "password"], "it does not let guest in"),
         (["--vhost", "nowhere"], "no virtual host 'nowhere', or not for us"),
     ):
-        ran = dead(broker, "list", *words)
-        assert (ran.status, text in ran.err, ran.err.count("\n")) == (1, True, 1)
+        result = dead(broker, "list", *words)
+        assert (result.status, text in result.err, result.err.count("\n")) == (1, True, 1)

@@ -11,8 +11,8 @@ from grpc_health.v1 import health_pb2
 
 from frota.images.messages import QUEUE, STATUSES_HEALTH
 from frota.images.proto import images_pb2 as native
-from support import PATIENCE
-from support.pipeline import Pipeline, free_port, picture, until
+from support import TIMEOUT_S, until
+from support.pipeline import Pipeline, free_port, picture
 
 
 class Authority:
@@ -125,7 +125,7 @@ def test_missing_events_queue_makes_statuses_stale(pipeline: Pipeline, tmp_path:
     """Without its queue of events, a producer accepts images and reports stale statuses."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
-        manager.settimeout(PATIENCE)
+        manager.settimeout(TIMEOUT_S)
         pipeline.environ["NOTIFY_SOCKET"] = str(tmp_path / "notify")
         channel = pipeline.broker.channel()
         channel.queue_declare(QUEUE, durable=True, arguments={"x-queue-type": "quorum"})
@@ -148,9 +148,9 @@ def test_stop_ends_status_streams(pipeline: Pipeline) -> None:
     call = pipeline.channel.unary_stream(
         "/frota.images.Images/Watch", native.StatusRequest.SerializeToString, native.Status.FromString
     )
-    watching = call(native.StatusRequest(ids=[image]), timeout=10 * PATIENCE)
+    watching = call(native.StatusRequest(ids=[image]), timeout=10 * TIMEOUT_S)
     assert next(watching).state == native.QUEUED
-    assert producer.stop() == 0  # within PATIENCE
+    assert producer.stop() == 0  # within TIMEOUT_S
     with pytest.raises(grpc.RpcError, match="servidor encerrando"):
         next(watching)
 

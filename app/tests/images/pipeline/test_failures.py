@@ -13,7 +13,8 @@ import pytest
 from frota.images.client.client import MAX_MESSAGE_BYTES
 from frota.images.messages import DEAD, QUEUE, QueuedImage, dead_letter_reason
 from frota.images.proto import images_pb2 as native
-from support.pipeline import S3, Broker, Pipeline, Producer, digest, picture, until
+from support import until
+from support.pipeline import S3, Broker, Pipeline, Producer, digest, picture
 
 UPLOADED = (5, 25)  # of forty images, uploaded like those that are too large for the queue
 
@@ -110,7 +111,7 @@ def test_full_queue_is_reported(pipeline: Pipeline) -> None:
         pipeline.broker.run_ctl("clear_policy", "full")
     pipeline.work()
     image = pipeline.send("more.jpg", picture(99))
-    assert pipeline.finals(image)[image].state == native.DONE
+    assert pipeline.final_statuses(image)[image].state == native.DONE
 
 
 def test_broker_without_memory_lets_workers_finish(pipeline: Pipeline) -> None:
@@ -131,7 +132,7 @@ def test_broker_without_memory_lets_workers_finish(pipeline: Pipeline) -> None:
     finally:
         pipeline.broker.run_ctl("set_vm_memory_high_watermark", "0.6")
     pipeline.workers[0].start()
-    assert {status.state for status in pipeline.finals(*images).values()} == {native.DONE}
+    assert {status.state for status in pipeline.final_statuses(*images).values()} == {native.DONE}
 
 
 def test_images_wait_for_s3(pipeline: Pipeline) -> None:
@@ -143,7 +144,7 @@ def test_images_wait_for_s3(pipeline: Pipeline) -> None:
     worker.wait_for("trying again until it answers")
     until(lambda: pipeline.status(images[0]).state == native.WORKING, "the status is not WORKING")
     pipeline.s3.start()
-    assert {status.state for status in pipeline.finals(*images).values()} == {native.DONE}
+    assert {status.state for status in pipeline.final_statuses(*images).values()} == {native.DONE}
     assert worker.log().count("trying again until it answers") == 1
     assert len(pipeline.s3.names()) == 12
 
@@ -158,7 +159,7 @@ def test_sixth_delivery_is_dead_lettered(pipeline: Pipeline) -> None:
         assert method is not None
         assert properties.message_id == image
         channel.connection.close()
-    final = pipeline.finals(image)[image]
+    final = pipeline.final_statuses(image)[image]
     assert (final.state, final.reason) == (
         native.DEAD,
         "entregue vezes demais: nenhum trabalhador que a recebeu chegou ao fim",
@@ -180,7 +181,7 @@ def test_stopping_worker_requeues_the_rest(pipeline: Pipeline) -> None:
     assert done < 30, "the worker finished all images before it stopped"
     until(lambda: pipeline.broker.count(QUEUE) == 30 - done, f"{done} are done, the others queued again")
     pipeline.work()
-    assert {status.state for status in pipeline.finals(*images).values()} == {native.DONE}
+    assert {status.state for status in pipeline.final_statuses(*images).values()} == {native.DONE}
 
 
 def test_foreign_message_is_dead_lettered(pipeline: Pipeline) -> None:
@@ -200,7 +201,7 @@ def test_status_survives_a_kill(pipeline: Pipeline) -> None:
     producer = pipeline.serve()
     pipeline.work()
     queued = pipeline.send("a.jpg", picture(1))
-    pipeline.finals(queued)
+    pipeline.final_statuses(queued)
     producer.kill()
     producer.start()
     assert pipeline.status(queued).state == native.DONE

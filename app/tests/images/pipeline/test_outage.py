@@ -51,7 +51,7 @@ def test_image_outlives_the_consumer_timeout(short_timeout_broker: Broker, s3: S
         hold(short_timeout_broker)
         assert not re.search("broker_lost|connection to .* lost", worker.log())
         s3.start()
-        assert {status.state for status in pipeline.finals(*images).values()} == {3}, worker.log()
+        assert {status.state for status in pipeline.final_statuses(*images).values()} == {3}, worker.log()
         assert "lost" not in worker.log()
     assert short_timeout_broker.count(DEAD) == 0
 
@@ -66,7 +66,7 @@ def test_queue_of_the_former_release_is_used(pipeline: Pipeline) -> None:
     pipeline.serve()
     worker = pipeline.work()
     image = pipeline.send("a.jpg", picture())
-    assert pipeline.finals(image)[image].state == 3
+    assert pipeline.final_statuses(image)[image].state == 3
     assert "broker_lost" not in worker.log()
     assert " lost: " not in worker.log()
 
@@ -83,5 +83,5 @@ def test_stopped_workers_count_as_no_delivery(pipeline: Pipeline) -> None:
     assert pipeline.broker.count(QUEUE) == 4
     pipeline.s3.start()
     pipeline.work()
-    assert {status.state for status in pipeline.finals(*images).values()} == {3}
+    assert {status.state for status in pipeline.final_statuses(*images).values()} == {3}
     assert pipeline.broker.count(DEAD) == 0

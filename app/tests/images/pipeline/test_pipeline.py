@@ -26,7 +26,7 @@ def test_legacy_client_gets_the_legacy_key(pipeline: Pipeline) -> None:
     """A legacy client gets success, and the grey image has the legacy key."""
     pipeline.serve()
     pipeline.work().wait_for("for images")
-    answer = pipeline.send_as_original("foto.jpg", picture())
+    answer = pipeline.send_legacy("foto.jpg", picture())
     assert (answer.success, answer.message) == (True, "Imagem foto.jpg recebida, processamento iniciado.")
     pipeline.workers[0].wait_for("foto_gray.jpg")
     grey = Image.open(io.BytesIO(pipeline.s3.body("foto_gray.jpg")))
@@ -39,7 +39,7 @@ def test_metadata_has_the_trace_id(pipeline: Pipeline) -> None:
     pipeline.work()
     trace = uuid4().hex
     image = pipeline.send("férias.png", picture(kind="PNG"), traceparent=f"00-{trace}-{'1' * 16}-01")
-    final = pipeline.finals(image)[image]
+    final = pipeline.final_statuses(image)[image]
     metadata = pipeline.s3.metadata("férias_gray.png")
     assert (final.state, final.trace_id, final.filename) == (native.DONE, trace, "férias.png")
     assert final.url.endswith("/results/f%C3%A9rias_gray.png")
@@ -61,7 +61,7 @@ def test_images_of_one_name_have_separate_results(pipeline: Pipeline) -> None:
     pipeline.work()
     for colour in (1, 2, 1, 2):
         image = pipeline.send("photo.jpg", picture(colour))
-        assert pipeline.finals(image)[image].state == native.DONE
+        assert pipeline.final_statuses(image)[image].state == native.DONE
     second = f"photo_gray-{digest(picture(2))[:16]}.jpg"
     assert sorted(pipeline.s3.names()) == sorted(["photo_gray.jpg", second])
     assert pipeline.s3.metadata("photo_gray.jpg")["source-sha256"] == digest(picture(1))
@@ -86,7 +86,7 @@ def test_invalid_images_are_rejected(pipeline: Pipeline) -> None:
     pipeline.serve()
     unexpected = {}
     for case, (name, data, code, text) in _INVALID.items():
-        native_response, legacy_response = rejection(pipeline, name, data), pipeline.send_as_original(name, data)
+        native_response, legacy_response = rejection(pipeline, name, data), pipeline.send_legacy(name, data)
         outcome = [
             native_response[0],
             text in (native_response[1] or ""),
@@ -106,13 +106,13 @@ def test_undecodable_image_is_dead_lettered(pipeline: Pipeline) -> None:
     whole = picture(kind="PNG", size=(500, 500))
     bad = whole[:60] + b"\xff" * 40 + whole[100:]
     image = pipeline.send("bad.png", bad)
-    final = pipeline.finals(image)[image]
+    final = pipeline.final_statuses(image)[image]
     assert (final.state, final.reason != "") == (native.DEAD, True)
     [(properties, body)] = pipeline.broker.take(DEAD)
     assert (properties.message_id, body) == (image, bad)
     assert properties.headers["reason"] == final.reason
     good = pipeline.send("good.png", whole)
-    assert pipeline.finals(good)[good].state == native.DONE
+    assert pipeline.final_statuses(good)[good].state == native.DONE
 
 
 def test_large_image_is_uploaded(pipeline: Pipeline) -> None:
@@ -122,7 +122,7 @@ def test_large_image_is_uploaded(pipeline: Pipeline) -> None:
     image = pipeline.upload("large.png", large)
     assert pipeline.s3.names(UPLOADS) == [f"uploads/{image}-{digest(large)}"]
     pipeline.work()
-    assert pipeline.finals(image)[image].state == native.DONE
+    assert pipeline.final_statuses(image)[image].state == native.DONE
     pipeline.workers[0].wait_for("large_gray.png")
     assert pipeline.s3.metadata("large_gray.png")["source-sha256"] == digest(large)
     assert pipeline.workers[0].stop() == 0
@@ -137,7 +137,7 @@ def test_repeated_upload_with_other_bytes_is_rejected(pipeline: Pipeline) -> Non
     with pytest.raises(grpc.RpcError, match="id já usado"):
         pipeline.upload("a.jpg", picture(2), image=image)
     pipeline.work()
-    assert pipeline.finals(image)[image].state == native.DONE
+    assert pipeline.final_statuses(image)[image].state == native.DONE
     assert pipeline.s3.metadata("a_gray.jpg")["source-sha256"] == digest(picture(1))
     grey = Image.open(io.BytesIO(pipeline.s3.body("a_gray.jpg"))).getpixel((0, 0))
     assert grey == Image.open(io.BytesIO(picture(1))).convert("L").getpixel((0, 0))
@@ -159,7 +159,7 @@ def test_changed_upload_is_dead_lettered(
     image = pipeline.upload("a.jpg", picture(1))
     change(pipeline.s3, f"uploads/{image}-{digest(picture(1))}")
     pipeline.work()
-    final = pipeline.finals(image)[image]
+    final = pipeline.final_statuses(image)[image]
     assert (final.state, reason in final.reason) == (native.DEAD, True)
     [(properties, _)] = pipeline.broker.take(DEAD)
     assert (properties.headers or {})["reason-code"] == code

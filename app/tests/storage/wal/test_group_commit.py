@@ -7,7 +7,7 @@ from pathlib import Path
 from frota.storage.wal.group_commit import WriteAheadLog
 from frota.storage.wal.log import Limits, LogFiles
 from frota.storage.wal.reader import Reader
-from support import PATIENCE, Disk
+from support import TIMEOUT_S, Disk
 
 Results = list[tuple[str, bool]]
 
@@ -40,7 +40,7 @@ def test_callbacks_run_in_order_after_the_sync(tmp_path: Path, disk: Disk) -> No
     """Callbacks run after the sync, in the order of the appends."""
 
     async def use(wal: WriteAheadLog, results: Results) -> None:
-        disk.go.clear()
+        disk.may_sync.clear()
         for name in "abc":
             append(wal, results, name)
             await asyncio.sleep(0)
@@ -48,7 +48,7 @@ def test_callbacks_run_in_order_after_the_sync(tmp_path: Path, disk: Disk) -> No
         append(wal, results, "d")
         assert results == []
         assert not wal.healthy() or wal.backlog
-        disk.go.set()
+        disk.may_sync.set()
         await wal.drain()
 
     names = ["a", "b", "c", "barrier", "d"]
@@ -60,13 +60,13 @@ def test_records_share_a_sync(tmp_path: Path, disk: Disk) -> None:
     """Records that are appended during a sync share the next one."""
 
     async def use(wal: WriteAheadLog, results: Results) -> None:
-        disk.go.clear()
+        disk.may_sync.clear()
         append(wal, results, "first")
         await asyncio.sleep(0)
         for number in range(500):
             append(wal, results, str(number))
             await asyncio.sleep(0)
-        disk.go.set()
+        disk.may_sync.set()
         await wal.drain()
 
     assert len(run(tmp_path, use)) == 501
@@ -108,7 +108,7 @@ def test_error_in_the_commit_thread_is_fatal(tmp_path: Path) -> None:
     async def use(wal: WriteAheadLog, _: Results) -> None:
         too_large = 2**64  # for the sequence number of a record
         wal.append(b"a", lambda *_: None, None, bytes(range(16)), too_large)
-        await asyncio.wait_for(wal.drain(), PATIENCE)
+        await asyncio.wait_for(wal.drain(), TIMEOUT_S)
         assert not wal.healthy()
 
     assert run(tmp_path, use) == [("fatal", False)]
