@@ -107,8 +107,8 @@ def test_legacy_environment_is_a_fallback(monkeypatch: pytest.MonkeyPatch) -> No
     from frota.images.settings import WorkerSettings
 
     seen: list[WorkerSettings] = []
-    read = images_cli._worker_settings
-    monkeypatch.setattr(images_cli, "_worker_settings", lambda args: seen.append(read(args)))
+    read = images_cli.worker_settings
+    monkeypatch.setattr(images_cli, "worker_settings", lambda args: seen.append(read(args)))
     monkeypatch.setenv("BUCKET_NAME", "legacy")
     for host, words in (("rabbit", []), ("rabbit:7", []), ("x", ["--bucket", "ours", "--brokers", "b:1"])):
         monkeypatch.setenv("RABBIT_HOST", host)
@@ -209,4 +209,4 @@ def test_unreachable_server_is_named() -> None:
 )
 def test_rabbit_host_may_be_ipv6(host: str, broker: tuple[str, int]) -> None:
     """RABBIT_HOST may be an IPv6 address."""
-    assert parse_brokers(images_cli._with_port(host)) == (broker,)
+    assert parse_brokers(images_cli.with_port(host)) == (broker,)

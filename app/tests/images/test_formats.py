@@ -19,7 +19,7 @@ CODES = ("", "empty", "unsupported", "truncated", "damaged", "too_large")  # of 
 SIZE, STRIPS = ((256, 4, 1, 8), (257, 4, 1, 8)), 273
 
 
-def refusal(data: bytes, limits: Limits = DEFAULT_LIMITS) -> BadImage:
+def rejection(data: bytes, limits: Limits = DEFAULT_LIMITS) -> BadImage:
     with pytest.raises(BadImage) as caught:
         read_header(data, limits)
     return caught.value
@@ -45,12 +45,12 @@ def test_tiled_tiff_is_read() -> None:
     grey = (258, 3, 1, 8), (262, 3, 1, 1), (322, 3, 1, 16), (323, 3, 1, 16)
     data = tiff(*SIZE, *grey, (324, 4, 1, 110), (325, 4, 1, 256), after=bytes(256))
     assert read_header(data) == ImageHeader("TIFF", 8, 8)
-    assert refusal(data[:-1]).code == "truncated"
+    assert rejection(data[:-1]).code == "truncated"
 
 
 def test_empty_image_is_rejected() -> None:
     """An empty image is rejected."""
-    assert refusal(b"").code == "empty"
+    assert rejection(b"").code == "empty"
 
 
 @pytest.mark.parametrize(
@@ -70,13 +70,13 @@ def test_empty_image_is_rejected() -> None:
 )
 def test_unsupported_format_is_named(data: bytes, name: str) -> None:
     """The rejection names an unsupported format."""
-    assert refusal(data).code == "unsupported"
-    assert f"({name})" in refusal(data).text
+    assert rejection(data).code == "unsupported"
+    assert f"({name})" in rejection(data).text
 
 
 def test_noise_is_rejected() -> None:
     """Noise is rejected without naming a format."""
-    assert refusal(b"\xfe\xdc\xba\x98" * 9).text.startswith("formato não suportado: envie")
+    assert rejection(b"\xfe\xdc\xba\x98" * 9).text.startswith("formato não suportado: envie")
 
 
 @pytest.mark.parametrize("kind", [kind for kind in GOOD if kind not in ("JPEG MPO", "TIFF JPEG")])
@@ -90,9 +90,9 @@ def test_truncated_file_is_rejected(kind: str) -> None:
         if kind.startswith("JPEG") and (header := header_or_none(data[:end])):
             assert header.unterminated
             continue
-        assert refusal(data[:end]).code in ("truncated", "unsupported", "damaged"), end
+        assert rejection(data[:end]).code in ("truncated", "unsupported", "damaged"), end
     if not kind.startswith("JPEG"):
-        assert refusal(data[: len(data) // 2]).code == "truncated"
+        assert rejection(data[: len(data) // 2]).code == "truncated"
 
 
 def header_or_none(data: bytes) -> ImageHeader | None:
@@ -121,7 +121,7 @@ def test_trailing_bytes_are_ignored(kind: str, padding: bytes) -> None:
 
 def test_bomb_is_rejected_by_its_pixels() -> None:
     """A decompression bomb is rejected by its size in pixels."""
-    bomb = refusal(png_bomb(50_000))
+    bomb = rejection(png_bomb(50_000))
     assert bomb.code == "too_large"
     assert "50000 x 50000" in bomb.text
 
@@ -132,13 +132,13 @@ def test_bomb_is_rejected_by_its_pixels() -> None:
 )
 def test_impossible_sides_are_rejected(width: int, height: int, code: str) -> None:
     """Sides of zero and beyond the limit are rejected."""
-    assert refusal(png(width, height)).code == code
+    assert rejection(png(width, height)).code == code
 
 
 def test_pixel_limit_is_inclusive() -> None:
     """The pixel limit is inclusive."""
     assert read_header(png(1000, 10), Limits(10_000)).width == 1000
-    assert refusal(png(1000, 10), Limits(9_999)).code == "too_large"
+    assert rejection(png(1000, 10), Limits(9_999)).code == "too_large"
 
 
 @pytest.mark.parametrize(
@@ -159,7 +159,7 @@ def test_pixel_limit_is_inclusive() -> None:
 def test_malicious_file_costs_little(data: bytes) -> None:
     """A malicious file costs little time."""
     start = time.process_time()
-    assert refusal(data).code in ("damaged", "truncated")
+    assert rejection(data).code in ("damaged", "truncated")
     assert time.process_time() - start < 0.05
 
 

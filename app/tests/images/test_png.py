@@ -155,7 +155,7 @@ def test_cgbi_png_is_rejected() -> None:
     assert caught.value.code == "unsupported"
 
 
-def refusal(data: bytes) -> tuple[str, str] | None:
+def rejection(data: bytes) -> tuple[str, str] | None:
     try:
         convert(data, ".png")
     except BadImage as bad:
@@ -175,7 +175,7 @@ def test_missing_rows_are_rejected(colour: int, depth: int, interlaced: bool) ->
         short = zlib.compress(rows[: len(rows) - missing])
         cut = data[: start - 8] + struct.pack(">I", len(short)) + b"IDAT" + short
         cut += struct.pack(">I", zlib.crc32(b"IDAT" + short)) + data[end + 4 :]
-        error = refusal(cut)
+        error = rejection(cut)
         assert error, missing
         assert error[0] == "truncated", error
         assert error[1].startswith("imagem PNG truncada: "), error
@@ -185,7 +185,7 @@ def test_black_png_is_complete() -> None:
     """A black PNG in several chunks is complete."""
     rows = zlib.compress(bytes(HEIGHT * (1 + WIDTH)))
     data = png(WIDTH, HEIGHT, (b"IDAT", rows[:5]), (b"IDAT", b""), rows=rows[5:])
-    assert refusal(data) is None
+    assert rejection(data) is None
 
 
 def test_apng_needs_its_default_image() -> None:
@@ -193,4 +193,4 @@ def test_apng_needs_its_default_image() -> None:
     black = Image.new("RGB", (30, 20))
     data = encode(black, "PNG", save_all=True, append_images=[photo(30, 20)])
     assert b"acTL" in data
-    assert refusal(data) is None
+    assert rejection(data) is None

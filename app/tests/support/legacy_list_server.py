@@ -15,7 +15,7 @@ class LegacyList:
     def __init__(self) -> None:
         self.elements: list[str] = []
 
-    def answer(self, command: str) -> str:  # noqa: PLR0911 -- one per command
+    def respond(self, command: str) -> str:  # noqa: PLR0911 -- one per command
         words = command.split()
         if words[0] == "mostrar":
             return str(self.elements)
@@ -72,9 +72,9 @@ def _serve(replies: "zmq.Socket[bytes]", received: list[str]) -> None:
         while True:
             received.append(replies.recv().decode())
             try:
-                answer = legacy.answer(received[-1])
+                response = legacy.respond(received[-1])
             except (IndexError, ValueError):
                 replies.poll()  # without a reply, the socket can receive nothing more
-            replies.send_string(answer)
+            replies.send_string(response)
     except zmq.ContextTerminated:
         replies.close()

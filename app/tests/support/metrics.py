@@ -84,10 +84,10 @@ class Agent:
 
     def wait(self, number: int) -> None:
         """Wait until the server has acknowledged a sample."""
-        while self.answer().get("ack", 0) < number:
+        while self.receive().get("ack", 0) < number:
             pass
 
-    def answer(self) -> dict[str, Any]:
+    def receive(self) -> dict[str, Any]:
         """Return the next line; fails at the end of the connection."""
         line = self.lines.readline()
         assert line, "the server has closed the connection"
@@ -118,7 +118,7 @@ class InProcessServer:
     ) -> "AsyncAgent":
         """Connect as a native agent, and complete the handshake."""
         agent = await self.connect(host, run, instance, interval)
-        assert "last" in await agent.answer()
+        assert "last" in await agent.receive()
         return agent
 
     async def connect(
@@ -169,7 +169,7 @@ class AsyncAgent(NamedTuple):
         while json.loads(await self.reader.readline()).get("ack", 0) < numbers[-1]:
             pass
 
-    async def answer(self) -> dict[str, Any]:
+    async def receive(self) -> dict[str, Any]:
         """Return the next line of the server."""
         line = await self.reader.readline()
         assert line, "the server has closed the connection"
@@ -177,7 +177,7 @@ class AsyncAgent(NamedTuple):
 
     async def answer_ping(self) -> None:
         """Wait for a ping, and answer it."""
-        while "ping" not in await self.answer():
+        while "ping" not in await self.receive():
             pass
         self.writer.write(PONG)
 

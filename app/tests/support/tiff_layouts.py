@@ -79,7 +79,7 @@ def colours(layout: Layout) -> Samples:
     return np.stack([levels, levels[::-1], levels // 2], axis=1)
 
 
-def shown(layout: Layout, samples: Samples) -> Samples:
+def expected_levels(layout: Layout, samples: Samples) -> Samples:
     """Return the expected grey levels, 0 to 255: by TIFF 6.0, ITU-R 601, and our own rule for more than 16 bits."""
     values = samples.astype(float)
     if layout.photometric == PALETTE:

@@ -120,7 +120,7 @@ def test_hello_over_ipv6(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with in_process_server(tmp_path, host="::1") as one:
             agent = await one.connect("web-1", source="::1")
-            assert await agent.answer() == {"frota": 1, "last": 0}
+            assert await agent.receive() == {"frota": 1, "last": 0}
             agent.writer.write(hello("web-1", RUN, 5.0) + SAMPLE.native(1, 0.0))
             await one.until(lambda: one.server.hosts.get("web-1").row.last == 1)  # type: ignore[union-attr]
 

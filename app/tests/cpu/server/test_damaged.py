@@ -103,9 +103,9 @@ def test_failed_response_ends_with_an_error(tmp_path: Path, told: Told, monkeypa
             await agent.send(1)
             monkeypatch.setattr("frota.cpu.server.host.Host.shown", lambda *_: 1 / 0)
             viewer = await one.connect("web-2")
-            assert "last" in await viewer.answer()
+            assert "last" in await viewer.receive()
             viewer.writer.write(b'{"frota": 1, "ask": "hosts"}\n')
-            assert "erro interno" in (await viewer.answer())["error"]
+            assert "erro interno" in (await viewer.receive())["error"]
             monkeypatch.undo()
             assert await one.numbers("web-1") == [1]
 

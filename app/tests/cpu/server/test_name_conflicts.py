@@ -37,7 +37,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> Told:
 
 
 async def refused(newcomer: AsyncAgent) -> str:
-    answer = await newcomer.answer()
+    answer = await newcomer.receive()
     assert answer["code"] == "name_taken"
     assert await newcomer.reader.read() == b""
     newcomer.close()
@@ -94,9 +94,9 @@ def test_unresponsive_agent_is_replaced(tmp_path: Path) -> None:
             for new_run, instance in ((RUNS[0], ONE), (RUNS[0], OTHER), (RUNS[1], THIRD)):
                 second = await one.connect(run=new_run, instance=instance)
                 second.writer.write(SAMPLE.native(3, 0.0))
-                assert await second.answer() == {"frota": 1, "last": 3}
-                assert "ping" in await first.answer()
-                assert "error" in await first.answer()
+                assert await second.receive() == {"frota": 1, "last": 3}
+                assert "ping" in await first.receive()
+                assert "error" in await first.receive()
                 first = second
             assert await one.query(ask="hosts")
 
@@ -110,9 +110,9 @@ def test_contender_follows_a_disconnect(tmp_path: Path) -> None:
         async with in_process_server(tmp_path) as one:
             first = await one.agent(run=RUNS[0], instance=ONE)
             second = await one.connect(run=RUNS[1], instance=OTHER)
-            assert "ping" in await first.answer()
+            assert "ping" in await first.receive()
             first.close()
-            assert await second.answer() == {"frota": 1, "last": 0}
+            assert await second.receive() == {"frota": 1, "last": 0}
             await second.send(1)
 
     run(scenario())
@@ -130,7 +130,7 @@ def test_contenders_are_served_in_order(tmp_path: Path, told: Told) -> None:
             first.close()
             await second.answer_ping()
             await refused(third)
-            assert await second.answer() == {"frota": 1, "last": 0}
+            assert await second.receive() == {"frota": 1, "last": 0}
             await second.send(1)
             assert not one.server.services.agents.names._contests
 
@@ -145,7 +145,7 @@ def test_contender_that_leaves_is_no_rival(tmp_path: Path) -> None:
         async with in_process_server(tmp_path) as one:
             first = await one.agent(run=RUNS[0], instance=ONE)
             second = await one.connect(run=RUNS[1], instance=OTHER)
-            assert "ping" in await first.answer()
+            assert "ping" in await first.receive()
             second.close()
             [[(contender, _)]] = one.server.services.agents.names._contests.values()
             contender.tcp.abort()  # type: ignore[attr-defined]
@@ -168,7 +168,7 @@ def test_unexpected_pong_is_ignored(tmp_path: Path) -> None:
                 first.writer.write(b'{"frota": 1, "pong": 1}\n')
             await first.send(1)
             other = await one.connect("web-2", instance=OTHER)
-            assert await other.answer() == {"frota": 1, "last": 0}
+            assert await other.receive() == {"frota": 1, "last": 0}
 
     run(scenario())
 
@@ -181,7 +181,7 @@ def test_alternating_runs_are_stored_once(tmp_path: Path) -> None:
         async with in_process_server(tmp_path) as one:
             for turn in range(6):
                 agent = await one.connect(run=RUNS[turn % 2], instance=ONE)
-                last = (await agent.answer())["last"]
+                last = (await agent.receive())["last"]
                 assert last == turn // 2 * 3
                 await agent.send(last + 1, last + 2, last + 3)
                 sent += [last + 1, last + 2, last + 3]
@@ -191,7 +191,7 @@ def test_alternating_runs_are_stored_once(tmp_path: Path) -> None:
         async with in_process_server(tmp_path) as one:
             for name, last in ((RUNS[0], 9), (RUNS[1], 9), (RUNS[2], 0)):
                 agent = await one.connect(run=name)
-                assert (await agent.answer())["last"] == last
+                assert (await agent.receive())["last"] == last
                 agent.close()
                 await away(one)
             [host] = await one.query(ask="hosts")
@@ -212,7 +212,7 @@ def test_remembered_runs_are_bounded(tmp_path: Path) -> None:
                 await away(one)
             for name, last in ((RUNS[-2], 1), (RUNS[0], 0)):
                 agent = await one.connect(run=name)
-                assert (await agent.answer())["last"] == last
+                assert (await agent.receive())["last"] == last
                 agent.close()
                 await away(one)
 
@@ -239,8 +239,8 @@ def test_agent_without_pings_keeps_its_name(tmp_path: Path, newer: str, source: 
             assert host
             host.heard -= 10.0
             third = await one.connect(run=RUNS[1], instance=newer, source=source)
-            assert await third.answer() == {"frota": 1, "last": 0}
-            assert "tomou o lugar" in (await old.answer())["error"]
+            assert await third.receive() == {"frota": 1, "last": 0}
+            assert "tomou o lugar" in (await old.receive())["error"]
 
     run(scenario())
 
@@ -252,8 +252,8 @@ def test_reconnecting_agent_is_served_at_once(tmp_path: Path) -> None:
         async with in_process_server(tmp_path) as one:
             old = await one.agent(run=RUN)
             again = await one.connect(run=RUN)
-            assert await again.answer() == {"frota": 1, "last": 0}
-            assert "tomou o lugar" in (await old.answer())["error"]
+            assert await again.receive() == {"frota": 1, "last": 0}
+            assert "tomou o lugar" in (await old.receive())["error"]
 
     run(scenario())
 

@@ -100,7 +100,7 @@ def test_invalid_sample_is_rejected(running: MetricsServer, change: dict[str, An
     with running.agent() as agent:
         sample = json.loads(SAMPLE.native(1, 0.0)) | change
         agent.connection.sendall(json.dumps(sample).encode() + b"\n")
-        assert "inválida" in agent.answer()["error"]
+        assert "inválida" in agent.receive()["error"]
     assert running.hosts()["web-1"]["samples"] == 0
 
 

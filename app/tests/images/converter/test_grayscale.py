@@ -27,7 +27,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 @pytest.fixture(params=["with libturbojpeg", "without libturbojpeg"])
 def both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "without libturbojpeg":
-        monkeypatch.setattr(lossless, "_turbo_jpeg", lambda: None)
+        monkeypatch.setattr(lossless, "turbo_jpeg", lambda: None)
     elif not lossless.available():
         pytest.skip("libturbojpeg.so.0 is not installed")
 
@@ -46,7 +46,7 @@ def max_difference(first: Image.Image, second: Image.Image) -> int:
     return int(ImageChops.difference(first, second.convert("L")).getextrema()[1])  # type: ignore[arg-type] # one channel, one pair
 
 
-def refusal(data: bytes, extension: str = ".jpg", limits: Limits = DEFAULT_LIMITS) -> BadImage:
+def rejection(data: bytes, extension: str = ".jpg", limits: Limits = DEFAULT_LIMITS) -> BadImage:
     with pytest.raises(BadImage) as caught:
         convert(data, extension, limits)
     return caught.value
@@ -313,7 +313,7 @@ def test_mapped_file_equals_bytes(tmp_path: Path) -> None:
 def test_truncated_image_is_rejected(kind: str, extension: str) -> None:
     """A truncated image of any format is rejected."""
     data = samples()[kind]
-    assert refusal(data[: len(data) * 6 // 10], extension).code in ("truncated", "damaged")
+    assert rejection(data[: len(data) * 6 // 10], extension).code in ("truncated", "damaged")
 
 
 @pytest.mark.skipif(not lossless.available(), reason="Pillow alone does not tell")
@@ -322,7 +322,7 @@ def test_truncated_image_is_rejected(kind: str, extension: str) -> None:
 def test_truncated_jpeg_with_end_marker_is_rejected(kind: str, extension: str) -> None:
     """A truncated JPEG is rejected although an end marker was appended."""
     data = samples()[kind]
-    assert refusal(data[: len(data) * 8 // 10] + b"\xff\xd9", extension).code in ("truncated", "damaged")
+    assert rejection(data[: len(data) * 8 // 10] + b"\xff\xd9", extension).code in ("truncated", "damaged")
 
 
 def test_broken_lzw_is_rejected() -> None:
@@ -330,7 +330,7 @@ def test_broken_lzw_is_rejected() -> None:
     data = bytearray(samples()["GIF"])
     start = data.index(b"\x2c") + 12 if data.index(b"\x2c") else 0
     data[start : start + 60] = b"\xff" * 60
-    assert refusal(bytes(data)).code in ("truncated", "damaged")
+    assert rejection(bytes(data)).code in ("truncated", "damaged")
 
 
 @pytest.mark.parametrize(
@@ -343,20 +343,20 @@ def test_broken_lzw_is_rejected() -> None:
 )
 def test_metadata_bomb_is_rejected(chunk: tuple[bytes, bytes]) -> None:
     """A compressed bomb in metadata is rejected without decompression."""
-    assert refusal(png(9, 9, chunk)).code == "damaged"
+    assert rejection(png(9, 9, chunk)).code == "damaged"
 
 
 def test_pixel_bomb_is_rejected() -> None:
     """A decompression bomb is rejected by its size in pixels."""
-    assert refusal(png_bomb(50_000)).code == "too_large"
-    assert refusal(png(101, 100), limits=Limits(10_000)).code == "too_large"
+    assert rejection(png_bomb(50_000)).code == "too_large"
+    assert rejection(png(101, 100), limits=Limits(10_000)).code == "too_large"
 
 
 def test_oversized_frame_is_rejected() -> None:
     """A frame larger than its animation's limit is rejected."""
     data = bytearray(encode(photo(300, 300).quantize(8), "GIF"))
     data[6:10] = struct.pack("<HH", 10, 10)
-    assert refusal(bytes(data), limits=Limits(10_000)).code == "too_large"
+    assert rejection(bytes(data), limits=Limits(10_000)).code == "too_large"
 
 
 def test_cyclic_tiff_directories_are_harmless() -> None:

@@ -34,7 +34,7 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
 @pytest.fixture(params=["with libturbojpeg", "without libturbojpeg"], autouse=True)
 def both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "without libturbojpeg":
-        monkeypatch.setattr(lossless, "_turbo_jpeg", lambda: None)
+        monkeypatch.setattr(lossless, "turbo_jpeg", lambda: None)
     elif not lossless.available():
         pytest.skip("libturbojpeg.so.0 is not installed")
 
@@ -44,7 +44,7 @@ def picture(kind: str) -> bytes:
     return encode(photo(75, 52).convert(mode), "JPEG", **options)
 
 
-def refusal(data: bytes, extension: str = ".jpg") -> BadImage:
+def rejection(data: bytes, extension: str = ".jpg") -> BadImage:
     with pytest.raises(BadImage) as caught:
         convert(data, extension)
     return caught.value
@@ -78,7 +78,7 @@ def test_truncation_in_the_last_scan_is_rejected(kind: str) -> None:
     ends = range(len(data) - 8, scan + 14, -max(1, (len(data) - scan) // 60))
     for end in (*ends, *restarts, *(at + 1 for at in restarts), *(at + 2 for at in restarts)):
         for extension in (".jpg", ".png"):
-            assert refusal(data[:end], extension).code == "truncated", len(data) - end
+            assert rejection(data[:end], extension).code == "truncated", len(data) - end
 
 
 def test_truncation_between_scans_is_rejected() -> None:
@@ -98,7 +98,7 @@ def test_truncation_in_one_colour_is_rejected() -> None:
     """A JPEG truncated inside of an area of one colour is rejected, though the decoder fills it alike."""
     flat = encode(Image.new("RGB", (640, 480), (200, 30, 40)), "JPEG")
     assert convert(flat[:-2], ".png") == convert(flat, ".png")
-    assert refusal(flat[: len(flat) - 40]).code == "truncated"
+    assert rejection(flat[: len(flat) - 40]).code == "truncated"
 
 
 def test_producer_rejects_truncated_jpegs(tmp_path: Path) -> None:
@@ -134,7 +134,7 @@ def test_samsung_panorama_is_accepted(extension: str) -> None:
     assert read_header(data[:-2] + trailer).unterminated
     assert convert(data[:-2] + trailer, extension) == convert(data, extension)
     assert convert(data + trailer, extension) == convert(data, extension)
-    assert refusal(data[:-60] + trailer).code == "truncated"
+    assert rejection(data[:-60] + trailer).code == "truncated"
 
 
 @pytest.mark.parametrize("size", [0, 1, 12, 2**31, 2**32 - 1])

@@ -26,8 +26,8 @@ def test_legacy_client_gets_the_legacy_key(pipeline: Pipeline) -> None:
     """A legacy client gets success, and the grey image has the legacy key."""
     pipeline.serve()
     pipeline.work().wait_for("for images")
-    answer = pipeline.send_legacy("foto.jpg", picture())
-    assert (answer.success, answer.message) == (True, "Imagem foto.jpg recebida, processamento iniciado.")
+    response = pipeline.send_legacy("foto.jpg", picture())
+    assert (response.success, response.message) == (True, "Imagem foto.jpg recebida, processamento iniciado.")
     pipeline.workers[0].wait_for("foto_gray.jpg")
     grey = Image.open(io.BytesIO(pipeline.s3.body("foto_gray.jpg")))
     assert (grey.format, grey.mode, grey.size) == ("JPEG", "L", (64, 48))

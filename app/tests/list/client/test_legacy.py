@@ -29,7 +29,7 @@ def test_legacy_server_equals_a_python_list(requests: list[dict[str, Any]]) -> N
     server, model = LegacyList(), list[str]()
     for request in [*requests, {"op": "show"}]:
         whole = {"list": "default", "id": "i", **request}
-        answer = legacy.parse_response(whole, server.answer(legacy.command(whole)))
+        answer = legacy.parse_response(whole, server.respond(legacy.command(whole)))
         assert answer["ok"] == _carried_out(model, request)
         if request["op"] == "show":
             assert answer["elements"] == model
