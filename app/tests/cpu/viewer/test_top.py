@@ -160,10 +160,11 @@ def test_keys() -> None:
         top.wait_for(r"> pi ")
         top.type("?")
         top.wait_for("this help")
-        top.type("?\x13s")  # Ctrl+S is no key to be stuck by
+        top.type("?\x13s")  # Ctrl+S does not stop the output
         top.wait_for(r"by cpu")
         top.type("/web\r")
         top.wait_for(r"1 of 3 hosts with 'web'")
+        assert any("web-1" in line for line in top.screen)
         quit_properly(top)
 
 
@@ -192,9 +193,9 @@ def test_blocked_terminal() -> None:
     """SIGTERM ends the command although the terminal takes no more output."""
     with fake_metrics_server(lines(*HOSTS * 5)) as server, shown(server, columns=200, rows=50) as top:
         top.wait_for("web-1")
-        asked = len(server.requests)
+        requests = len(server.requests)
         top.type("\x1b[B" * 100)  # each a reason to draw, while nobody reads
-        until(lambda: len(server.requests) > asked + 10, "it does not ask so often")
+        until(lambda: len(server.requests) > requests + 10, "fewer than ten requests")
         top.process.send_signal(signal.SIGTERM)
         assert top.process.wait(TIMEOUT_S) == 128 + signal.SIGTERM
 
@@ -216,6 +217,7 @@ def test_resize() -> None:
         top.wait_for("web-1")
         top.resize(200, 50)
         top.wait_for(r"HOST +STATE(.*\n){48}q quit")
+        assert len(top.screen) == 50
         quit_properly(top)
 
 
@@ -239,6 +241,7 @@ def test_silent_server() -> None:
         top.wait_for("web-1")
         server.response = b""
         top.wait_for(r"▲ no answer from .* for \d+ s: trying again")
+        assert any("web-1" in line for line in top.screen)
         quit_properly(top)
 
 
@@ -285,6 +288,7 @@ def test_ctrl_z_without_a_shell() -> None:
         top.data = b""
         top.type("\x1a")
         until(lambda: LEFT in top.read_rest() and top.data.rfind(ENTERED) > top.data.find(LEFT), "the screen is back")
+        assert top.process.poll() is None
         top.type("?")
         top.wait_for("this help")
         quit_properly(top)
