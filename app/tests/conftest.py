@@ -13,6 +13,9 @@ from support import FULL, STARTED, Disk, Server, server
 # gRPC reads it at its import, and complains of forks on standard error: set here, before any test is imported.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
+# Ports of metrics are fixed by default: tests that need one name it.
+os.environ.update(SENSORS_METRICS_PORT="0", CPU_METRICS_PORT="0")
+
 # How fast a machine makes up examples says nothing about the code, nor how fast it runs the first one.
 settings.register_profile(
     "frota", deadline=None, max_examples=100 if FULL else 30, suppress_health_check=[HealthCheck.too_slow]

@@ -1,21 +1,27 @@
 #!/usr/bin/python3
-"""Check that units are active, enabled, valid and sandboxed."""
+"""Check that units are active, enabled, valid and sandboxed, and that they say that they are healthy."""
 
 import re
 from collections.abc import Iterator, Mapping
 
 from ansible.module_utils.basic import AnsibleModule  # type: ignore[import-untyped]  # Ansible carries no types
 from ansible.module_utils.systemd_units import journal, properties  # type: ignore[import-untyped]  # found by Ansible
+from ansible.module_utils.urls import open_url  # type: ignore[import-untyped]  # Ansible carries no types
 
 DOCUMENTATION = """
 module: unit_health
-short_description: Check that units are active, enabled, valid and sandboxed
+short_description: Check that units are active, enabled, valid, sandboxed and healthy
 description:
   - Fails with all faults and the end of the faulty units' journals. Changes nothing.
 options:
   units: {type: list, elements: str, required: true, description: Full names of the units.}
   exposure:
     {type: float, required: true, description: "Maximum exposure level of C(systemd-analyze security), 0 to 10."}
+  health:
+    type: list
+    elements: str
+    default: []
+    description: Addresses (ADDRESS:PORT) at which C(GET /healthz) must be answered with 200.
 author: frota
 """
 
@@ -23,12 +29,14 @@ EXAMPLES = """
 - unit_health:
     units: [frota-sensor-server.socket, frota-sensor-server.service]
     exposure: 1.4
+    health: ["127.0.0.1:9401"]
 """
 
 RETURN = "{}"
 
 LEVEL = re.compile(r"exposure level[^:]*: ([0-9.]+)")
 JOURNAL_LINES = 10
+HEALTH_TIMEOUT = 5  # seconds
 
 
 def state_faults(unit: str, state: Mapping[str, str]) -> Iterator[str]:
@@ -53,6 +61,16 @@ def exposure_fault(unit: str, said: str, most: float) -> str:
     return f"{unit} has the exposure level {found[1] if found else 'unknown'}: expected at most {most:g}"
 
 
+def health_fault(address: str) -> str:
+    """Return a message unless GET /healthz is answered with 200, else an empty text."""
+    url = f"http://{address}/healthz"
+    try:
+        open_url(url, timeout=HEALTH_TIMEOUT, use_proxy=False).close()
+    except OSError as error:  # HTTPError and URLError, too
+        return f"GET {url}: {error}"
+    return ""
+
+
 def faults(module: AnsibleModule, unit: str, state: Mapping[str, str]) -> list[str]:
     """Return a message for each fault of a unit."""
     _, out, err = module.run_command(["systemd-analyze", "verify", unit])
@@ -68,15 +86,18 @@ def main() -> None:
     spec = {
         "units": {"type": "list", "elements": "str", "required": True},
         "exposure": {"type": "float", "required": True},
+        "health": {"type": "list", "elements": "str", "default": []},
     }
     module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
     units = module.params["units"]
     states = properties(module, units, ["ActiveState", "SubState", "UnitFileState"])
     found = {unit: faults(module, unit, states[unit]) for unit in units}
-    wrong = {unit: sentences for unit, sentences in found.items() if sentences}
-    if wrong:
-        sentences = "; ".join(sentence for unit in wrong for sentence in wrong[unit])
-        journals = "\n".join(journal(module, unit, JOURNAL_LINES) for unit in wrong)
+    unhealthy = [fault for address in module.params["health"] if (fault := health_fault(address))]
+    wrong = [unit for unit in units if found[unit]]
+    if wrong or unhealthy:
+        sentences = "; ".join([*(sentence for unit in wrong for sentence in found[unit]), *unhealthy])
+        shown = wrong or [unit for unit in units if unit.endswith(".service")]
+        journals = "\n".join(journal(module, unit, JOURNAL_LINES) for unit in shown)
         module.fail_json(msg=f"{sentences}. End of the journal:\n{journals}")
     module.exit_json(changed=False)
 

@@ -1,11 +1,13 @@
 """Every unit that a role deploys is one that it verifies, on hosts of the group that it is deployed to."""
 
+import re
 from typing import Any
 
 from ansible.parsing.dataloader import DataLoader  # type: ignore[import-untyped]  # Ansible carries no types
 from ansible.template import Templar, trust_as_template  # type: ignore[import-untyped]
 
-from .checkout import ROOT, load
+from .checkout import ROOT, defaults, load
+from .test_settings import SERVICES
 
 # Entry point -> the group whose hosts get it.
 _GROUPS = {
@@ -40,3 +42,50 @@ def test_every_unit_of_a_host_is_verified_and_no_other() -> None:
             )
             everywhere = {"frota-cpu-agent.service"} if role == "cpu" else set()
             assert _verified(role, group) == deployed | everywhere, f"{role} {entry}"
+
+
+def _health(role: str, groups: list[str], **changes: object) -> list[str]:
+    """Return where a role expects a host's services to answer GET /healthz, as Ansible makes it of the template."""
+    variables = {**defaults(role), **load(ROOT / "roles" / role / "vars" / "main.yml"), "group_names": groups}
+    trusted = {name: trust_as_template(value) if isinstance(value, str) else value for name, value in variables.items()}
+    templar = Templar(loader=DataLoader(), variables={**trusted, **changes})
+    return list(templar.template(trust_as_template(f"{{{{ _{role}_health }}}}")))
+
+
+def test_health_is_asked_at_the_port_of_each_service_of_a_host() -> None:
+    """`verify` asks at the ports that the code has by default, on the hosts of each service and on no others."""
+    ports = {(service.system, service.entry): service.settings.metrics_port for service in SERVICES}
+    kinds = next(service.module.KINDS for service in SERVICES if service.system == "sensors")
+    for role, entries in {**_GROUPS, "list": {"server": "list_server"}}.items():
+        for entry, group in entries.items():
+            expected = [ports[role, entry]] if ports[role, entry] else []
+            if (role, entry) == ("sensors", "client"):
+                expected = [kind["metrics_port"] for kind in kinds.values()]
+            assert _health(role, ["fleet", group])[: len(expected)] == [f"127.0.0.1:{port}" for port in expected]
+    assert _health("images", ["fleet"]) == _health("sensors", ["fleet"]) == []
+
+
+def test_health_is_asked_at_the_address_that_a_service_listens_on() -> None:
+    """A wildcard address includes loopback, an IPv6 address has brackets, and a disabled port is not asked."""
+    group = ["image_worker"]
+    assert _health("images", group, images_metrics_host="0.0.0.0") == ["127.0.0.1:9404"]
+    assert _health("images", group, images_metrics_host="10.0.0.7") == ["10.0.0.7:9404"]
+    assert _health("images", group, images_metrics_host="fd00::7") == ["[fd00::7]:9404"]
+    assert _health("images", group, images_worker_metrics_port="0") == []
+    assert _health("cpu", ["fleet"], cpu_agent_metrics_port=9406) == ["127.0.0.1:9406"]
+
+
+def test_ports_of_metrics_are_documented() -> None:
+    """docs/operating/README.md names each unit with the port that the code and the role give it."""
+    text = (ROOT / "docs" / "operating" / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(frota-[a-z-]+)[^|]* \| ([^|]+) \| `(\w+)`", text, re.MULTILINE)
+    documented = {unit: (ports, variable) for unit, ports, variable in rows}
+    for service in SERVICES:
+        ports, variable = documented.pop(getattr(service.module, f"{service.entry.upper()}_UNIT"))
+        port = str(service.settings.metrics_port)
+        if (service.system, service.entry) == ("sensors", "client"):
+            port = ", ".join(str(kind["metrics_port"]) for kind in service.module.KINDS.values())
+        else:
+            assert str(defaults(service.system)[variable]) == port
+        assert ports == port or (ports.endswith(", off") and port == "0")
+    assert documented == {}

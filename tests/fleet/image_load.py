@@ -74,7 +74,7 @@ class Client(threading.Thread):
                 self._send(folder)
 
     def _send(self, folder: str) -> None:
-        command = ["frota", "images", "send", "--json", "--parallel", "4", "--patience", str(_PATIENCE), folder]
+        command = ["frota", "images", "send", "--json", "--parallel", "4", "--timeout", str(_PATIENCE), folder]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
             assert process.stdout
             assert process.stderr

@@ -23,7 +23,7 @@ class Client(threading.Thread):
 
     def __init__(self, wanted: str, pace: float, name: int, grown: threading.Condition, over: threading.Event) -> None:
         super().__init__(daemon=True)
-        command = ["frota", "list", "append", "--list", wanted, "--patience", str(_PATIENCE), "-"]
+        command = ["frota", "list", "append", "--list", wanted, "--timeout", str(_PATIENCE), "-"]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )

@@ -24,7 +24,7 @@ _LOST = {"closed", "[Errno 104] Connection reset by peer", "[Errno 32] Broken pi
 @contextmanager
 def _numbered(host: Host, fleet: Fleet, name: str) -> Iterator["subprocess.Popen[str]"]:
     """Run our own client at full speed with a spool of its own; it ends when everything is delivered."""
-    flags = f"--host {fleet.server.address} --port {fleet.port} --protocol native --retry-most 1 --log-level ERROR"
+    flags = f"--host {fleet.server.address} --port {fleet.port} --protocol native --max-backoff 1 --log-level ERROR"
     wanted = f"--sensor {name} --label Teste --unit % --interval 0.005 --count {_NUMBERED}"
     folder = f"/var/tmp/{name}"
     with host.start(f"timeout 900 frota sensors simulate {name} {flags} {wanted} --state-dir {folder}") as process:

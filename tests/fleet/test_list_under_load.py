@@ -58,9 +58,7 @@ def test_no_client_sees_more_than_a_pause_while_all_keys_are_rotated_and_the_old
     assert not {line for text in before for line in text.split()} & {
         line for host in hosts for line in _public(host).split()
     }
-    refused = fleet.list_client.run(
-        "! frota list show --key-file /run/former.key --patience 2 2>&1; rm /run/former.key"
-    )
+    refused = fleet.list_client.run("! frota list show --key-file /run/former.key --timeout 2 2>&1; rm /run/former.key")
     assert "does not accept our key" in refused
 
 

@@ -1,5 +1,8 @@
 """The module `unit_health` without a host: what it reads from systemd's own words, and what it calls a fault."""
 
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
 import pytest
 
 from .modules import load, systemd_units
@@ -43,6 +46,25 @@ def test_a_line_about_the_unit_is_a_fault_of_its_form_and_one_about_another_is_n
 )
 def test_an_exposure_above_the_limit_or_unknown_is_a_fault(said: str, fault: str) -> None:
     assert _MODULE.exposure_fault(_UNIT, said, 1.4) == (f"{_UNIT} {fault}" if fault else "")
+
+
+def test_a_service_that_does_not_say_that_it_is_healthy_is_a_fault() -> None:
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_error(200 if self.path == "/healthz" and healthy else 503)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    healthy = True
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        address = f"127.0.0.1:{server.server_port}"
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        assert _MODULE.health_fault(address) == ""
+        healthy = False
+        assert _MODULE.health_fault(address).startswith(f"GET http://{address}/healthz: HTTP Error 503")
+        server.shutdown()
+    assert "Connection refused" in _MODULE.health_fault(address)
 
 
 def test_properties_are_read_unit_by_unit() -> None:

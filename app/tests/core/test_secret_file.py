@@ -112,7 +112,7 @@ def test_list_commands_reject_a_shared_key(tmp_path: Path, capsys: pytest.Captur
     assert cli.main(["list", "keygen", str(key)]) == 0
     public = capsys.readouterr().out.strip()
     key.chmod(0o644)
-    client = ["--key-file", str(key), "--server-key", public, "--port", "1", "--patience", "0.1"]
+    client = ["--key-file", str(key), "--server-key", public, "--port", "1", "--timeout", "0.1"]
     for words in (
         ["show", *client],
         ["show", *client, "--check"],

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frota.cpu.framing import Event, Framer, Hello, Malformed, SampleMessage
+from frota.core.errors import MalformedMessage
+from frota.cpu.framing import Event, Framer, Hello, SampleMessage
 from frota.cpu.messages import MAX_MESSAGE_BYTES, hello
 from support.metrics import RUN, SAMPLE, TEXT
 
@@ -18,13 +19,13 @@ NATIVE = hello("web-1", RUN, 5.0) + SAMPLE.native(1, 0.5) + SAMPLE.native(2, 0.0
 
 
 def fed(data: bytes, cuts: list[int]) -> list[object]:
-    """Return the events of bytes that arrive in pieces; last the reason of a Malformed that ended the connection."""
+    """Return the events of bytes that arrive in pieces; last the reason of an error that ended the connection."""
     framer, events, start = Framer(), list[object](), 0
     try:
         for cut in [*sorted(cuts), len(data)]:
             events += framer.feed(data[start:cut])
             start = cut
-    except Malformed as bad:
+    except MalformedMessage as bad:
         events.append(str(bad))
     return events
 
@@ -48,7 +49,7 @@ def test_legacy_texts_in_any_packets(cuts: list[int]) -> None:
 
 @given(st.binary(max_size=400), st.sampled_from([b"", b"{", b"CPU -> ", b"GET ", NATIVE, TEXT]))
 def test_any_bytes_are_events_or_malformed(data: bytes, before: bytes) -> None:
-    """Any input gives events or Malformed, whose text is printable, never another error."""
+    """Any input gives events or MalformedMessage, whose text is printable, never another error."""
     for event in fed(before + data, []):
         assert isinstance(event, Event) or str(event).isprintable()
 
@@ -75,7 +76,7 @@ def test_oversized_line_is_malformed() -> None:
 def test_legacy_percentages_are_0_to_100(core: str, mean: str) -> None:
     """A legacy percentage is a number from 0 to 100, or the message is malformed."""
     for event in fed(f"CPU -> Núcleos: [1.0, {core}] | Média: {mean}%".encode(), []):
-        assert isinstance(event, Malformed) or (
+        assert isinstance(event, MalformedMessage) or (
             isinstance(event, SampleMessage)
             and all(0 <= value <= 100 for value in (*event.sample.cpu, event.sample.mean))
         )
@@ -158,7 +159,7 @@ def test_native_sample_error_names_the_cause(change: dict[str, object], reason: 
     """An invalid native sample is rejected with its cause."""
     framer = Framer()
     line = json.dumps(json.loads(SAMPLE.native(7, 0.0)) | change).encode() + b"\n"
-    with pytest.raises(Malformed) as error:
+    with pytest.raises(MalformedMessage) as error:
         list(framer.feed(line))
     assert reason in str(error.value)
     assert error.value.number == 7

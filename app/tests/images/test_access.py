@@ -52,7 +52,7 @@ def test_invalid_address_is_rejected(text: str) -> None:
     [
         (["--cert-file", "/x"], "IMAGES_KEY_FILE (--key-file): both, or neither"),
         (["--cert-file", "/x", "--key-file", "/x"], "IMAGES_CA_FILE (--ca-file) is missing"),
-        (["--patience", "0"], "--patience '0': must be from 0.1"),
+        (["--timeout", "0"], "--timeout '0': must be from 0.1"),
     ],
 )
 def test_invalid_settings_are_explained(words: list[str], text: str) -> None:
@@ -75,9 +75,9 @@ def test_fleet_file_has_lowest_precedence(
 ) -> None:
     """The fleet's file has the lowest precedence of all sources."""
     file = tmp_path / "client.env"
-    file.write_text("IMAGES_ADDRESS=10.0.0.9:50051\nIMAGES_PATIENCE=7\n")
+    file.write_text("IMAGES_ADDRESS=10.0.0.9:50051\nIMAGES_TIMEOUT=7\n")
     monkeypatch.setattr(access, "CLIENT_FILE", file)
-    monkeypatch.setenv("IMAGES_PATIENCE", "8")
+    monkeypatch.setenv("IMAGES_TIMEOUT", "8")
     seen: list[access.ClientSettings] = []
     read = access.read
 
@@ -88,7 +88,7 @@ def test_fleet_file_has_lowest_precedence(
     monkeypatch.setattr(access, "read", spy)
     assert cli.main(["images", "send", "a.jpg", "--check"]) == 0
     assert cli.main(["images", "send", "a.jpg", "10.0.0.1:5", "--check"]) == 0
-    assert [(settings.address, settings.patience) for settings in seen] == [("10.0.0.9:50051", 8), ("10.0.0.1:5", 8)]
+    assert [(settings.address, settings.timeout) for settings in seen] == [("10.0.0.9:50051", 8), ("10.0.0.1:5", 8)]
     file.write_text("IMAGES_ADDRESS=nonsense:\n")
     assert cli.main(["images", "send", "a.jpg", "--check"]) == 78
     assert f"{file}: IMAGES_ADDRESS='nonsense:'" in capsys.readouterr().err
@@ -173,7 +173,7 @@ def test_producer_serves_ipv6(tmp_path: Path, host: str) -> None:
         assert address == f"{'[' + host.strip('[]') + ']' if ':' in host else host}:{port}"
         targets = {"::": ("[::1]", "127.0.0.1", "localhost"), "localhost": ("localhost",)}.get(host, ("[::1]",))
         for target in targets:
-            result = run_images("status", "a" * 32, "--address", f"{target}:{port}", "--patience", "5")
+            result = run_images("status", "a" * 32, "--address", f"{target}:{port}", "--timeout", "5")
             assert (result.status, "unknown" in result.out) == (1, True), result.err
     finally:
         process.terminate()
@@ -191,7 +191,7 @@ def test_image_is_sent_over_ipv6() -> None:
 
 def test_unreachable_server_is_named() -> None:
     """An unreachable server is reported with its address."""
-    result = run_images("send", __file__, "[::1]:1", "--patience", "0.3")
+    result = run_images("send", __file__, "[::1]:1", "--timeout", "0.3")
     assert result.status == 1
     assert "[::1]:1" in result.err
 

@@ -6,15 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from frota.core.errors import MalformedMessage
 from frota.images import messages
-from frota.images.messages import (
-    InvalidMessage,
-    QueuedImage,
-    StatusEvent,
-    dead_letter_reason,
-    result_keys,
-    result_metadata,
-)
+from frota.images.messages import QueuedImage, StatusEvent, dead_letter_reason, result_keys, result_metadata
 
 ID, SHA, TRACE = "0123456789abcdef" * 2, "ab" * 32, "fedcba9876543210" * 2
 names = st.text(st.characters(codec="utf-8"), min_size=1, max_size=60)
@@ -130,7 +124,7 @@ def test_unusual_name_is_accepted(name: str) -> None:
 )
 def test_invalid_name_is_rejected(name: str, reason: str) -> None:
     """An invalid name is rejected with the reason."""
-    with pytest.raises(InvalidMessage) as error:
+    with pytest.raises(MalformedMessage) as error:
         messages.check_name(name)
     assert str(error.value) == reason
 
@@ -140,7 +134,7 @@ def test_name_is_unchanged_or_rejected(name: str) -> None:
     """A name is accepted unchanged, or rejected."""
     try:
         assert messages.check_name(name) == name
-    except InvalidMessage:
+    except MalformedMessage:
         return
     assert not set(name) & set("/\\\n\r\x00")
     assert len(result_keys(name, SHA)[1].encode()) < 1024
@@ -166,14 +160,14 @@ def test_headers_round_trip(upload: str) -> None:
     ],
 )
 def test_foreign_headers_are_invalid(message_id: str | None, changed: dict[str, object]) -> None:
-    """Foreign headers raise InvalidMessage."""
-    with pytest.raises(InvalidMessage):
+    """Foreign headers raise MalformedMessage."""
+    with pytest.raises(MalformedMessage):
         QueuedImage.read(message_id, image().headers() | changed)
 
 
 def test_missing_headers_are_invalid() -> None:
-    """A message without headers raises InvalidMessage."""
-    with pytest.raises(InvalidMessage):
+    """A message without headers raises MalformedMessage."""
+    with pytest.raises(MalformedMessage):
         QueuedImage.read(ID, None)
 
 
@@ -186,8 +180,8 @@ def test_event_round_trip(state: str) -> None:
 
 @given(st.binary(max_size=200) | st.sampled_from([b"[]", b"{}", b'"x"', b'{"id": 1, "state": "done"}', b"null"]))
 def test_malformed_event_is_invalid(body: bytes) -> None:
-    """A malformed event raises InvalidMessage."""
-    with pytest.raises(InvalidMessage):
+    """A malformed event raises MalformedMessage."""
+    with pytest.raises(MalformedMessage):
         StatusEvent.read(body)
 
 

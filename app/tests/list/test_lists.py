@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from frota.core.errors import RequestRejected
 from frota.list.lists import UNLIMITED, AppliedChange, Limits, Lists
-from frota.list.messages import Request, RequestRejected
+from frota.list.messages import Request
 
 
 def change(lists: Lists, op: str, **fields: object) -> str:

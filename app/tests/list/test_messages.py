@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from frota.core.errors import RequestRejected
 from frota.list import messages
-from frota.list.messages import Outcome, Request, RequestRejected
+from frota.list.messages import Outcome, Request
 
 CLIENT = "0123456789abcdef" * 2
 MAX_ELEMENT_BYTES = 1000

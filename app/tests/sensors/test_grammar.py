@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from core.test_patterns import APP, oldest_python
+from frota.core.errors import MalformedMessage
 from frota.sensors import messages, parser, units
 from support import grammar_cases
 
@@ -61,7 +62,7 @@ def test_accepted_text_is_a_reading(measure: str) -> None:
     fast = messages.LINES.findall(f"{line}\n")
     try:
         reading = parser.parse(line)
-    except parser.Malformed:
+    except MalformedMessage:
         assert fast == []
         return
     assert abs(float(reading.value)) < 1e125

@@ -106,6 +106,7 @@ class Server:
 
     system = "sensors"
     port = 0  # a free one, which a restart keeps
+    metrics_port = 0  # none
 
     def __init__(self, folder: Path, *flags: object, **options: Any) -> None:
         self.state = folder / "state"
@@ -124,6 +125,8 @@ class Server:
             self.port,
             "--state-dir",
             self.state,
+            "--metrics-port",
+            self.metrics_port,
             *self.flags,
         ]
         with self.log_path.open("wb") as log:
@@ -199,7 +202,7 @@ async def serving(
     folder: Path, end: Callable[[int], None] = lambda _: None, **settings: Any
 ) -> AsyncIterator[tuple[SensorServer, int]]:
     """Run a server inside this process for the time of a block; give the server and its port."""
-    config = ServerSettings(port=0, state_dir=folder, **settings)
+    config = ServerSettings(port=0, state_dir=folder, **{"metrics_port": 0, **settings})
     sensor_server = SensorServer(config, lambda: config, end)
     port = int((await sensor_server.start()).rpartition(":")[2])
     try:

@@ -5,6 +5,7 @@ It needs only the standard library and the package's modules without I/O, so tha
 
 import sys
 
+from frota.core.errors import MalformedMessage
 from frota.sensors import messages, parser, units
 
 KNOWN = {"°C", "%"}
@@ -188,7 +189,7 @@ def failures() -> list[str]:
 def _differences(line: str, expected: tuple[str, str, float, str]) -> list[str]:
     try:
         sensor, kind, value, unit = parser.parse(line)
-    except parser.Malformed as malformed:
+    except MalformedMessage as malformed:
         return [f"{line!r}: {malformed}"]
     read = sensor, kind, float(value), units.canonical(unit)
     fast = [(*parts[:2], float(parts[2]), units.canonical(parts[3])) for parts in messages.LINES.findall(f"{line}\n")]
@@ -199,7 +200,7 @@ def reason(line: str) -> str:
     """Return why a line is invalid, nothing if it is valid."""
     try:
         parser.parse(line)
-    except parser.Malformed as malformed:
+    except MalformedMessage as malformed:
         return str(malformed)
     return ""
 

@@ -7,6 +7,6 @@ from frota.list.client_settings import ClientSettings
 from support import TIMEOUT_S
 
 
-def client(port: int, patience: float = TIMEOUT_S, **settings: Any) -> Client:
+def client(port: int, timeout: float = TIMEOUT_S, **settings: Any) -> Client:
     """Return a client of a server on this machine."""
-    return Client(ClientSettings(port=port, patience=patience, **settings))
+    return Client(ClientSettings(port=port, timeout=timeout, **settings))

@@ -15,7 +15,7 @@ from frota.cpu.messages import PONG, Disk, Memory, Network, Own, Sample, hello
 from frota.cpu.server import server as server_module
 from frota.cpu.server.history import HostRow
 from frota.cpu.settings import ServerSettings
-from support import TIMEOUT_S, Server
+from support import TIMEOUT_S, Server, prometheus
 
 RUN = "ab" * 16
 SAMPLE = Sample(
@@ -65,8 +65,7 @@ class MetricsServer(Server):
         """Scrape the metrics as Prometheus does."""
         head, _, body = self.request(b"GET /metrics HTTP/1.0\r\n\r\n").partition(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 200")
-        lines = [line for line in body.decode().splitlines() if line and not line.startswith("#")]
-        return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
+        return prometheus.parse(body.decode())
 
 
 class Agent:
@@ -194,7 +193,7 @@ class AsyncAgent(NamedTuple):
 @asynccontextmanager
 async def in_process_server(folder: Path, **changes: Any) -> AsyncIterator[InProcessServer]:
     """Run a server in this process for the time of a block."""
-    values = {"port": 0, "state_dir": folder / "state", "commit_seconds": 0.01, **changes}
+    values = {"port": 0, "metrics_port": 0, "state_dir": folder / "state", "commit_seconds": 0.01, **changes}
     config, ended = ServerSettings(**values), list[int]()
     server = server_module.Server(config, lambda: config, ended.append)
     await server.start()

@@ -298,7 +298,7 @@ class Pipeline:
         """Start a worker."""
         folder = self.folder / f"worker-{len(self.workers)}"
         folder.mkdir()
-        places = ["--bucket", RESULTS, "--state-dir", folder / "state"]
+        places = ["--bucket", RESULTS, "--state-dir", folder / "state", "--metrics-port", 0]
         worker = Worker(folder, *self.common, *places, *flags, env=self.environ)
         self.workers.append(worker)
         return worker

@@ -35,8 +35,9 @@ def configurable(parser: argparse.ArgumentParser, cls: type, prefix: str) -> Non
     for key, field in settings.keys(cls, prefix).items():
         unit = f", in {field.metadata['unit']}" if field.metadata["unit"] else ""
         text = f"{field.metadata['text']}{unit} ({_shown(field.default)}; environment: {key})"
-        flag = "--" + field.name.replace("_", "-")
-        parser.add_argument(flag, dest=key, metavar=field.name.upper(), help=text.replace("%", "%%"))
+        parser.add_argument(_flag(field.name), dest=key, metavar=field.name.upper(), help=text.replace("%", "%%"))
+        if former := field.metadata["former"]:
+            parser.add_argument(_flag(former), dest=key, help=argparse.SUPPRESS)
     parser.add_argument("--env-file", metavar="FILE", help="KEY=VALUE lines that override the environment")
     text = "check the settings and exit: 0, or 78 with the reason; positional arguments are optional"
     parser.add_argument("--check", action=_Check, help=text)
@@ -132,7 +133,11 @@ def _as_typed(reason: str, flags: Mapping[str, str], prefix: str) -> str:
     key, equals, rest = reason.partition("=")
     if not equals or key not in flags:
         return reason
-    return f"--{key.removeprefix(prefix).lower().replace('_', '-')} {rest}"
+    return f"{_flag(key.removeprefix(prefix).lower())} {rest}"
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
 
 
 def _shown(default: object) -> str:

@@ -11,7 +11,7 @@ import uvloop
 from frota.core import systemd
 from frota.core.errors import StateError
 from frota.core.settings import SettingsError
-from frota.logs import log
+from frota.logs import libraries, log
 
 DEFAULT_STOP_TIMEOUT_S = 4.5  # a stop is promised within 5 s
 
@@ -37,6 +37,7 @@ Build = Callable[[Callable[[int], None]], Service]  # makes the service, given t
 
 def run(build: Build, *, stop_timeout_s: float = DEFAULT_STOP_TIMEOUT_S) -> int:
     """Run the service that `build` makes until SIGTERM or SIGINT (status 0), or until it gives `end` a status."""
+    libraries.capture()
     gc.set_threshold(20_000, 50, 50)  # most of a server's garbage is short-lived and acyclic
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_live(build, stop_timeout_s))

@@ -25,12 +25,15 @@ def setting(  # noqa: PLR0913 -- a keyword for each property of a setting, all o
     choices: tuple[str, ...] = (),
     live: bool = False,
     parse: Callable[[str], Any] | None = None,
+    former: str = "",
 ) -> T:
     """Describe a field: default, meaning, unit, range, and whether SIGHUP changes it live.
 
-    `parse` turns text into the field's value; it raises ValueError that says what would be valid.
+    `parse` turns text into the field's value; it raises ValueError that says what would be valid. `former` is the
+    field's name in earlier releases, whose flag still works.
     """
     meta = {"text": text, "unit": unit, "low": low, "high": high, "choices": choices, "live": live, "parse": parse}
+    meta["former"] = former
     return dataclasses.field(default=default, metadata=meta)
 
 

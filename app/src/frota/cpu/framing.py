@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from frota.core.errors import MalformedMessage
 from frota.cpu import messages
 from frota.cpu.messages import Disk, Memory, Network, Own, Sample
 from frota.logs.log import printable
@@ -25,12 +26,6 @@ _MAX_NAME_CHARACTERS = 260  # of a DNS name, or an address with a scope and a nu
 _MAX_AGE_S = 30 * 86400.0
 _MAX_BYTES = 2**63
 _HTTP_PREFIXES = (b"GET ", b"HEAD ")
-
-
-class Malformed(ValueError):
-    """Malformed input; the text is the reason in Portuguese, `number` the sample's, 0 if unknown."""
-
-    number = 0
 
 
 class Hello(NamedTuple):
@@ -87,11 +82,11 @@ class Framer:
         self.dialect = ""
         self._rest = b""
 
-    def feed(self, data: bytes) -> Iterator[Event | Malformed]:
+    def feed(self, data: bytes) -> Iterator[Event | MalformedMessage]:
         """Process input and yield the messages that are complete.
 
-        Yields Malformed for a malformed legacy message, after which the connection goes on; raises Malformed if it
-        cannot go on.
+        Yields MalformedMessage for a malformed legacy message, after which the connection goes on; raises it if the
+        connection cannot go on.
         """
         self._rest = data = self._rest + data if self._rest else data
         if not self.dialect:
@@ -105,30 +100,30 @@ class Framer:
         elif self.dialect == "original":
             yield from self._legacy(data)
         if len(self._rest) > messages.MAX_MESSAGE_BYTES:
-            raise Malformed(messages.TOO_LONG)
+            raise MalformedMessage(messages.TOO_LONG)
 
     def _native(self, data: bytes) -> Iterator[Event]:
         *lines, self._rest = data.split(b"\n")
         for line in lines:
             if len(line) > messages.MAX_MESSAGE_BYTES:
-                raise Malformed(messages.TOO_LONG)
+                raise MalformedMessage(messages.TOO_LONG)
             if (event := _event(line)) is not None:
                 yield event
 
-    def _legacy(self, data: bytes) -> Iterator[Event | Malformed]:
+    def _legacy(self, data: bytes) -> Iterator[Event | MalformedMessage]:
         """Split legacy messages: each ends with a percent sign, and there is no separator."""
         *parts, self._rest = data.split(b"%")
         for part in parts:
             match = _LEGACY.fullmatch(part + b"%")
             begins = part.rfind(_LEGACY_PREFIX)
             if not match and begins > 0:  # bytes before a message that may be complete
-                yield Malformed(messages.INVALID_MESSAGE)
+                yield MalformedMessage(messages.INVALID_MESSAGE)
                 match = _LEGACY.fullmatch(part[begins:] + b"%")
             yield _legacy_sample(match) if match else _legacy_error(part + b"%")
 
 
 def _dialect(data: bytes) -> str:
-    """Return the peer's dialect, "" while it is unknown. Raises Malformed."""
+    """Return the peer's dialect, "" while it is unknown. Raises MalformedMessage."""
     start = data.lstrip(_PADDING)[:8]
     if start.startswith(b"{"):
         return "native"
@@ -137,10 +132,10 @@ def _dialect(data: bytes) -> str:
             return name
         if any(prefix.startswith(start) for prefix in prefixes):
             return ""
-    raise Malformed(messages.INVALID_MESSAGE)
+    raise MalformedMessage(messages.INVALID_MESSAGE)
 
 
-def _legacy_sample(match: re.Match[bytes]) -> SampleMessage | Malformed:
+def _legacy_sample(match: re.Match[bytes]) -> SampleMessage | MalformedMessage:
     try:
         cores = tuple(float(core) for core in match[1].split(b",")) if match[1].strip() else ()
         return SampleMessage(0, 0.0, Sample(_percentages(cores), _number("mean", float(match[2]), 100)))
@@ -148,23 +143,23 @@ def _legacy_sample(match: re.Match[bytes]) -> SampleMessage | Malformed:
         return _legacy_error(match[0])
 
 
-def _legacy_error(part: bytes) -> Malformed:
+def _legacy_error(part: bytes) -> MalformedMessage:
     """Return why a legacy message is malformed."""
     try:
         match = _OUTLINE.match(part[max(0, part.rfind(_LEGACY_PREFIX)) :].decode())
     except UnicodeDecodeError:
-        return Malformed(f"{messages.INVALID_MESSAGE}; não é UTF-8")
+        return MalformedMessage(f"{messages.INVALID_MESSAGE}; não é UTF-8")
     if not match:
-        return Malformed(messages.INVALID_MESSAGE)
+        return MalformedMessage(messages.INVALID_MESSAGE)
     if comma := _DECIMAL_COMMA.fullmatch(match[2]):
         text = f"média {_excerpt(comma[0])}, com vírgula; o separador decimal é o ponto"
     else:
         text = f"núcleos {_excerpt(match[1])}, média {_excerpt(match[2])}; esperava números de 0 a 100"
-    return Malformed(messages.INVALID_SAMPLE.format(text))
+    return MalformedMessage(messages.INVALID_SAMPLE.format(text))
 
 
 def _event(line: bytes) -> Event | None:
-    """Parse a line of a native agent or a viewer; None for a blank one. Raises Malformed."""
+    """Parse a line of a native agent or a viewer; None for a blank one. Raises MalformedMessage."""
     try:
         fields = orjson.loads(line)
     except orjson.JSONDecodeError as error:
@@ -172,15 +167,15 @@ def _event(line: bytes) -> Event | None:
             return _event(stripped) if stripped else None
         if not line:
             return None
-        raise Malformed(_invalid_json(line, error)) from None
+        raise MalformedMessage(_invalid_json(line, error)) from None
     if type(fields) is not dict:
-        raise Malformed(messages.INVALID_MESSAGE)
+        raise MalformedMessage(messages.INVALID_MESSAGE)
     if fields.get("frota") != messages.VERSION:
-        raise Malformed(f"{messages.INVALID_MESSAGE}; frota é {_excerpt(fields.get('frota'))}")
+        raise MalformedMessage(f"{messages.INVALID_MESSAGE}; frota é {_excerpt(fields.get('frota'))}")
     if "n" in fields:
         try:
             return _native_sample(fields)
-        except Malformed as bad:
+        except MalformedMessage as bad:
             bad.number = fields["n"] if type(fields["n"]) is int else 0
             raise
     if "hello" in fields:
@@ -209,12 +204,14 @@ def _hello(fields: Any) -> Hello:
         host, run, interval = fields["host"], fields["run"], _number("interval", fields["interval"], 86400)
         acked = int(_number("acked", fields.get("acked", 0), _MAX_NUMBER))
         instance = fields.get("instance", "")
-    except (TypeError, KeyError, Malformed):
-        raise Malformed(messages.INVALID_HELLO) from None
+    except (TypeError, KeyError, MalformedMessage):
+        raise MalformedMessage(messages.INVALID_HELLO) from None
     if not messages.is_host(host):
-        raise Malformed(f"{messages.INVALID_HELLO}; host é {_excerpt(host)}, e pode ter {messages.HOST_CHARACTERS}")
+        raise MalformedMessage(
+            f"{messages.INVALID_HELLO}; host é {_excerpt(host)}, e pode ter {messages.HOST_CHARACTERS}"
+        )
     if not (messages.is_run(run) and interval > 0 and (instance == "" or messages.is_run(instance))):
-        raise Malformed(messages.INVALID_HELLO)
+        raise MalformedMessage(messages.INVALID_HELLO)
     return Hello(host, run, interval, acked, instance)
 
 
@@ -222,20 +219,22 @@ def _query(fields: dict[str, Any]) -> Query:
     kind, host = fields.get("ask"), fields.get("host", "")
     # A legacy agent's name is its address, which may begin with a colon.
     if kind not in ("hosts", "history") or type(host) is not str or len(host) > _MAX_NAME_CHARACTERS:
-        raise Malformed(messages.INVALID_MESSAGE)
+        raise MalformedMessage(messages.INVALID_MESSAGE)
     return Query(kind, host, _number("seconds", fields.get("seconds", 3600), _MAX_NUMBER))
 
 
 def _native_sample(fields: dict[str, Any]) -> SampleMessage:
-    """Parse a sample; missing fields were not measured. Raises Malformed."""
+    """Parse a sample; missing fields were not measured. Raises MalformedMessage."""
     number = fields["n"]
     if type(number) is not int or not 1 <= number <= _MAX_NUMBER:
-        raise Malformed(messages.INVALID_SAMPLE.format(f"n é {_excerpt(number)}, esperava um número inteiro desde 1"))
+        raise MalformedMessage(
+            messages.INVALID_SAMPLE.format(f"n é {_excerpt(number)}, esperava um número inteiro desde 1")
+        )
     cores, load = fields.get("cpu"), fields.get("load")
     if type(cores) is not list:
-        raise Malformed(messages.INVALID_SAMPLE.format(f"cpu é {_excerpt(cores)}, esperava uma lista"))
+        raise MalformedMessage(messages.INVALID_SAMPLE.format(f"cpu é {_excerpt(cores)}, esperava uma lista"))
     if load is not None and (type(load) is not list or len(load) != 3):
-        raise Malformed(messages.INVALID_SAMPLE.format(f"load é {_excerpt(load)}, esperava três números"))
+        raise MalformedMessage(messages.INVALID_SAMPLE.format(f"load é {_excerpt(load)}, esperava três números"))
     sample = Sample(
         _percentages(tuple(cores)),
         _number("mean", fields.get("mean"), 100),
@@ -249,12 +248,12 @@ def _native_sample(fields: dict[str, Any]) -> SampleMessage:
 
 
 def _part(fields: dict[str, Any], name: str, kind: Any) -> Any:
-    """Parse one group of values, None without one; a field of type int is a whole number. Raises Malformed."""
+    """Parse one group of values, None without one; a field of type int is a whole number. Raises MalformedMessage."""
     group = fields.get(name)
     if group is None:
         return None
     if type(group) is not dict:
-        raise Malformed(messages.INVALID_SAMPLE.format(f"{name} é {_excerpt(group)}, esperava um objeto"))
+        raise MalformedMessage(messages.INVALID_SAMPLE.format(f"{name} é {_excerpt(group)}, esperava um objeto"))
     types = kind.__annotations__
     return kind(*(_value(name, group.get(field), types[field]) for field in kind._fields))
 
@@ -267,16 +266,16 @@ def _value(name: str, value: Any, kind: type) -> float:
 def _percentages(cores: tuple[Any, ...]) -> tuple[float, ...]:
     if not 1 <= len(cores) <= messages.MAX_CORES:
         text = f"cpu tem {len(cores)} núcleos, esperava de 1 a {messages.MAX_CORES}"
-        raise Malformed(messages.INVALID_SAMPLE.format(text))
+        raise MalformedMessage(messages.INVALID_SAMPLE.format(text))
     return tuple(_number("cpu", core, 100) for core in cores)
 
 
 def _number(name: str, value: Any, high: float = 1e9) -> float:
-    """Return a number from 0 to `high`. Raises Malformed."""
+    """Return a number from 0 to `high`. Raises MalformedMessage."""
     if (
         isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= high
     ):  # nan is not between any
-        raise Malformed(
+        raise MalformedMessage(
             messages.INVALID_SAMPLE.format(f"{name} é {_excerpt(value)}, esperava um número de 0 a {high:g}")
         )
     return value

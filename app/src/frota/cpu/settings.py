@@ -65,8 +65,13 @@ class ServerSettings:
     state_dir: Path | None = setting(None, "folder that keeps the history", parse=Path)
     max_connections: int = setting(10_000, "connections at a time", low=1, high=100_000)
     max_hosts: int = setting(10_000, "hosts at a time; a further one is rejected", low=1, high=100_000, live=True)
-    forget_days: float = setting(
-        7.0, "after which a host without a sample is deleted", unit="days", low=0.01, live=True
+    expiry_days: float = setting(
+        7.0,
+        "after which a host without a sample is deleted",
+        unit="days",
+        low=0.01,
+        live=True,
+        former="forget_days",
     )
     history_samples: int = setting(
         17_280, "samples stored of each host; the default is 24 h at 5 s", low=60, high=1_000_000, live=True
@@ -97,6 +102,8 @@ class ServerSettings:
         0, "samples logged one by one, as the legacy server does", low=0, high=1000, live=True
     )
     log_level: str = setting("INFO", "least severe level that is logged", choices=LEVELS, live=True)
+    metrics_host: str = setting("127.0.0.1", "address of GET /metrics and /healthz", parse=parse_host)
+    metrics_port: int = setting(9405, "port of GET /metrics and /healthz, 0 for none", low=0, high=65535)
 
     @property
     def directory(self) -> Path:
@@ -116,10 +123,17 @@ class AgentSettings:
     name: str = setting("", "this computer's name; without one, its host name")
     interval: float = setting(5.0, "between two samples", unit="seconds", low=0.1, high=3600.0, live=True)
     protocol: str = setting("native", "native, or original: the legacy text", choices=("native", "original"))
-    keep_samples: int = setting(
-        720, "samples in the spool, above which the oldest are dropped", low=1, high=100_000, live=True
+    spool_samples: int = setting(
+        720,
+        "samples in the spool, above which the oldest are dropped",
+        low=1,
+        high=100_000,
+        live=True,
+        former="keep_samples",
     )
     log_level: str = setting("INFO", "least severe level that is logged", choices=LEVELS, live=True)
+    metrics_host: str = setting("127.0.0.1", "address of GET /metrics and /healthz", parse=parse_host)
+    metrics_port: int = setting(0, "port of GET /metrics and /healthz, 0 for none", low=0, high=65535)
 
     @property
     def directory(self) -> Path:

@@ -54,8 +54,13 @@ class ClientSettings:
         None, "file (PEM) with the client certificate, where the server asks for one", parse=path
     )
     key_file: Path | None = setting(None, "file (PEM) with the private key of that certificate", parse=path)
-    patience: float = setting(
-        60.0, "how long to retry while the server does not answer", unit="seconds", low=0.1, high=86400
+    timeout: float = setting(
+        60.0,
+        "how long to retry while the server does not answer",
+        unit="seconds",
+        low=0.1,
+        high=86400,
+        former="patience",
     )
 
     def __post_init__(self) -> None:
@@ -72,8 +77,13 @@ class ClientSettings:
 class OperatorSettings(BrokerConfig):
     """The settings of the dead letter commands: how to reach the broker."""
 
-    patience: float = setting(
-        20.0, "how long to wait while the broker blocks publishers", unit="seconds", low=0.1, high=86400
+    timeout: float = setting(
+        20.0,
+        "how long to wait while the broker blocks publishers",
+        unit="seconds",
+        low=0.1,
+        high=86400,
+        former="patience",
     )
 
 

@@ -7,6 +7,7 @@ from urllib.parse import unquote
 from frota.images.messages import MAX_NAME_BYTES, RECEIVED, DeadLetterReason, QueuedImage
 from frota.logs.log import printable, record
 from frota.logs.rate_limit import RateLimitedLog, RateLimiter
+from frota.net.exposition import CounterBy
 
 
 class ImageIdentity(Protocol):
@@ -59,20 +60,24 @@ class ProducerEventLog(RateLimitedLog):
 
 
 class WorkerEventLog(RateLimitedLog):
-    """Writes the worker's records."""
+    """Writes the worker's records, and counts."""
 
     def __init__(self, per_second: int) -> None:
+        self.converted_total, self.conversion_seconds_total = 0, 0.0
+        self.dead_letters = CounterBy()  # by the code of their reason
         self._images = RateLimiter("images_suppressed", "converted images", per_second)
         super().__init__(self._images)
 
     def done(self, image: QueuedImage, began: float, bucket: str, key: str) -> None:
-        """Log an image whose result is in S3."""
+        """Count and log an image whose result is in S3."""
+        self.converted_total += 1
+        self.conversion_seconds_total += time.perf_counter() - began
         if self._images.allow():
             text = f"Imagem {printable(image.filename)} processada: s3://{bucket}/{printable(key)}"
             record("INFO", "image_done", text, **_fields(image, began, KEY=printable(key)))
 
-    @staticmethod
-    def dead(image: QueuedImage, began: float, death: DeadLetterReason) -> None:
-        """Log an image that was dead-lettered."""
+    def dead(self, image: QueuedImage, began: float, death: DeadLetterReason) -> None:
+        """Count and log an image that was dead-lettered."""
+        self.dead_letters.count(death.code)
         text = f"Imagem {printable(image.filename)} descartada: {printable(death.text)}"
         record("WARNING", "image_dead_lettered", text, **_fields(image, began, REASON=death.code))

@@ -20,6 +20,7 @@ from urllib.parse import quote
 
 import orjson
 
+from frota.core.errors import MalformedMessage
 from frota.core.trace import trace_of, traceparent
 
 # QUEUE is a queue, DEAD a queue and an exchange, EVENTS and REQUEUE are exchanges.
@@ -59,31 +60,27 @@ _SURROGATE = re.compile(r"[\ud800-\udfff]")  # Python's replacement of a byte th
 _MAX_EXTENSION_BYTES = 32  # of an extension that survives shortening
 
 
-class InvalidMessage(ValueError):
-    """A message that violates the contract; the text is Portuguese where clients see it."""
-
-
 def check_name(name: str) -> str:
-    """Return a valid file name unchanged. Raises InvalidMessage."""
+    """Return a valid file name unchanged. Raises MalformedMessage."""
     if not name:
-        raise InvalidMessage(EMPTY_NAME)
+        raise MalformedMessage(EMPTY_NAME)
     if _SURROGATE.search(name):
-        raise InvalidMessage(NOT_UTF8_NAME)
+        raise MalformedMessage(NOT_UTF8_NAME)
     if match := _CONTROL.search(name):
-        raise InvalidMessage(CONTROL_CHARACTER.format(f"U+{ord(match[0]):04X}"))
+        raise MalformedMessage(CONTROL_CHARACTER.format(f"U+{ord(match[0]):04X}"))
     if match := _BIDI_CONTROL.search(name):
-        raise InvalidMessage(BIDI_NAME.format(f"U+{ord(match[0]):04X}"))
+        raise MalformedMessage(BIDI_NAME.format(f"U+{ord(match[0]):04X}"))
     if "/" in name or "\\" in name or name in (".", ".."):
-        raise InvalidMessage(PATH_NAME)
+        raise MalformedMessage(PATH_NAME)
     if len(name.encode()) > MAX_NAME_BYTES:
-        raise InvalidMessage(LONG_NAME)
+        raise MalformedMessage(LONG_NAME)
     return name
 
 
 def check_id(text: str) -> str:
-    """Return a valid image id unchanged. Raises InvalidMessage."""
+    """Return a valid image id unchanged. Raises MalformedMessage."""
     if not _ID.fullmatch(text):
-        raise InvalidMessage(BAD_ID)
+        raise MalformedMessage(BAD_ID)
     return text
 
 
@@ -161,7 +158,7 @@ class QueuedImage:
 
     @classmethod
     def read(cls, message_id: str | None, headers: Mapping[str, Any] | None) -> "QueuedImage":
-        """Parse a message's id and headers. Raises InvalidMessage."""
+        """Parse a message's id and headers. Raises MalformedMessage."""
         fields = headers or {}
         try:
             image = cls(
@@ -173,9 +170,9 @@ class QueuedImage:
                 str(fields.get("upload", "")),
             )
         except (KeyError, TypeError, ValueError) as error:
-            raise InvalidMessage(f"not an image of this pipeline: {error}") from None
+            raise MalformedMessage(f"not an image of this pipeline: {error}") from None
         if not (image.trace and re.fullmatch("[0-9a-f]{64}", image.sha256)):
-            raise InvalidMessage("not an image of this pipeline: traceparent or sha256 is invalid")
+            raise MalformedMessage("not an image of this pipeline: traceparent or sha256 is invalid")
         return image
 
 
@@ -216,15 +213,15 @@ class StatusEvent:
 
     @classmethod
     def read(cls, body: bytes) -> "StatusEvent":
-        """Parse JSON. Raises InvalidMessage."""
+        """Parse JSON. Raises MalformedMessage."""
         try:
             fields = orjson.loads(body)
             event = cls(**{field.name: fields.get(field.name, "") for field in dataclasses.fields(cls)})
             if event.state not in EVENT_STATES or not all(isinstance(value, str) for value in vars(event).values()):
-                raise InvalidMessage("not a status event")
+                raise MalformedMessage("not a status event")
             check_id(event.id)
         except (ValueError, AttributeError, TypeError) as error:
-            raise InvalidMessage(f"not a status event: {error}") from None
+            raise MalformedMessage(f"not a status event: {error}") from None
         return event
 
 

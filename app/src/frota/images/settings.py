@@ -105,22 +105,32 @@ class ProducerSettings(BrokerConfig, StorageConfig):
     max_bytes: int = setting(15 * MIB, "size of one image sent at once", unit="bytes", low=1, high=15 * MIB)
     max_upload_bytes: int = setting(200 * MIB, "size of one image uploaded", unit="bytes", low=1, high=2**32)
     max_pixels: int = setting(65_000_000, "pixels of one image", low=1, high=10**9, live=True)
-    max_held_bytes: int = setting(
-        256 * MIB, "memory limit for images of all clients together", unit="bytes", low=32 * MIB, high=2**40
+    memory_limit_bytes: int = setting(
+        256 * MIB,
+        "memory limit for images of all clients together",
+        unit="bytes",
+        low=32 * MIB,
+        high=2**40,
+        former="max_held_bytes",
     )
-    answer_seconds: float = setting(
+    publish_timeout: float = setting(
         20.0,
         "timeout for the broker's confirm, for a client without a deadline",
         unit="seconds",
         low=0.1,
         high=3600,
         live=True,
+        former="answer_seconds",
     )
-    remembered: int = setting(100_000, "images whose status is stored; the oldest are deleted", low=1, high=10**8)
+    max_statuses: int = setting(
+        100_000, "images whose status is stored; the oldest are deleted", low=1, high=10**8, former="remembered"
+    )
     log_requests_per_second: int = setting(
         50, "images logged per second, 0 for none; others are counted", low=0, high=10**6, live=True
     )
     log_level: str = setting("INFO", "least severe level logged", choices=LEVELS, live=True)
+    metrics_host: str = setting("127.0.0.1", "address of GET /metrics and /healthz", parse=parse_host)
+    metrics_port: int = setting(9403, "port of GET /metrics and /healthz, 0 for none", low=0, high=65535)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -145,12 +155,18 @@ class WorkerSettings(BrokerConfig, StorageConfig):
     declare: bool = setting(True, "whether to declare the queues; no if somebody else does")
     converters: int = setting(0, "images converted at a time, 0 for one on each CPU", low=0, high=256)
     max_pixels: int = setting(65_000_000, "pixels of one image", low=1, high=10**9)
-    convert_seconds: float = setting(60.0, "timeout of one conversion", unit="seconds", low=0.1, high=3600)
-    convert_bytes: int = setting(768 * MIB, "memory limit of one conversion", unit="bytes", low=64 * MIB, high=2**40)
+    conversion_timeout: float = setting(
+        60.0, "timeout of one conversion", unit="seconds", low=0.1, high=3600, former="convert_seconds"
+    )
+    conversion_memory_bytes: int = setting(
+        768 * MIB, "memory limit of one conversion", unit="bytes", low=64 * MIB, high=2**40, former="convert_bytes"
+    )
     log_requests_per_second: int = setting(
         50, "images logged per second, 0 for none; others are counted", low=0, high=10**6, live=True
     )
     log_level: str = setting("INFO", "least severe level logged", choices=LEVELS, live=True)
+    metrics_host: str = setting("127.0.0.1", "address of GET /metrics and /healthz", parse=parse_host)
+    metrics_port: int = setting(9404, "port of GET /metrics and /healthz, 0 for none", low=0, high=65535)
 
     @property
     def directory(self) -> Path:

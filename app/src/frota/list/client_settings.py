@@ -28,7 +28,9 @@ class ClientSettings:
     list: str = setting(DEFAULT_LIST, "name of the list")
     key_file: Path | None = setting(None, "file with the client's secret key; without one, clear text", parse=_path)
     server_key: str = setting("", "the server's public key, 64 hexadecimal digits", parse=keys.parse_key)
-    patience: float = setting(30.0, "timeout of a request, retries included", unit="seconds", low=0.1, high=86400)
+    timeout: float = setting(
+        30.0, "timeout of a request, retries included", unit="seconds", low=0.1, high=86400, former="patience"
+    )
 
     def __post_init__(self) -> None:
         if (self.key_file is None) != (not self.server_key):

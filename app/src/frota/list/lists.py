@@ -9,8 +9,9 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from frota.core.errors import RequestRejected
 from frota.list import lookalikes, sorting
-from frota.list.messages import Request, RequestRejected, truncated
+from frota.list.messages import Request, truncated
 
 MAX_RECENT_CHANGES = 1000  # of all lists, for subscribers that missed some
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import orjson
 
+from frota.core.errors import RequestRejected
 from frota.core.trace import trace_of
 
 DEFAULT_LIST = "default"
@@ -39,14 +40,6 @@ _LEGACY_COMMANDS = {
     "limpar": "clear",
 }
 _USAGE = {"append": "append X", "insert": "insert POS X", "remover": "remover X", "pesquisar": "pesquisar X"}
-
-
-class RequestRejected(Exception):
-    """Why a request is rejected: a code for programs, a sentence for people (Portuguese), and maybe a hint."""
-
-    def __init__(self, code: str, text: str, hint: str = "") -> None:
-        super().__init__(text)
-        self.code, self.text, self.hint = code, text, hint
 
 
 @dataclass(init=False)

@@ -6,10 +6,11 @@ from typing import Any
 
 import orjson
 
+from frota.core.errors import RequestRejected
 from frota.list import lookalikes
 from frota.list.changes import encode_response
 from frota.list.lists import Change, List, Lists, Thresholds
-from frota.list.messages import Outcome, Request, RequestRejected, response_fields
+from frota.list.messages import Outcome, Request, response_fields
 
 _MAX_POSITIONS = 10_000  # in the response to a search; `found` counts all
 _CHUNK_ELEMENTS, _CHUNK_BYTES = 4096, 2**18  # of one chunk, so that other threads get the interpreter lock

@@ -1,6 +1,7 @@
 """The response cache: the last response to each client, so that a repeated request changes nothing again."""
 
-from frota.list.messages import Request, RequestRejected
+from frota.core.errors import RequestRejected
+from frota.list.messages import Request
 
 
 class ResponseCache:

@@ -53,8 +53,12 @@ class ServerSettings:
     max_elements: int = setting(2_000_000, "elements in all lists together", low=1, high=10**9)
     max_bytes: int = setting(64 * 2**20, "size of all elements together", unit="bytes", low=1, high=2**40)
     max_element_bytes: int = setting(65536, "size of one element", unit="bytes", low=1, high=4 * 2**20)
-    remembered_clients: int = setting(
-        10_000, "clients in the response cache, which makes a repeated request change nothing", low=1, high=10**7
+    cached_clients: int = setting(
+        10_000,
+        "clients in the response cache, which makes a repeated request change nothing",
+        low=1,
+        high=10**7,
+        former="remembered_clients",
     )
     snapshot_bytes: int = setting(
         16 * 2**20,
@@ -67,6 +71,8 @@ class ServerSettings:
         50, "rate limit of logged requests, 0 for none; suppressed ones are counted", low=0, high=10**6, live=True
     )
     log_level: str = setting("INFO", "least severe level logged", choices=LEVELS, live=True)
+    metrics_host: str = setting("127.0.0.1", "address of GET /metrics and /healthz", parse=addresses.parse_host)
+    metrics_port: int = setting(9402, "port of GET /metrics and /healthz, 0 for none", low=0, high=65535)
 
     def __post_init__(self) -> None:
         ports = [port for port in (self.port, self.watch_port, self.clear_port) if port]

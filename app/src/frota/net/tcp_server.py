@@ -236,11 +236,14 @@ class TcpConnection(asyncio.Protocol):
         if self.state is State.LINGERING and now - self._finished_at > limits.linger_s:
             self.abort()
         elif self._unread_since is not None and self._reads_too_slowly(limits, self._unread_since, now):
+            self._admission.timeouts["unread"] += 1
             self.abort(f"has not read its answers for {limits.unread_timeout_s:g} s")
         elif self.state is State.OPEN:
             if self._pause_reasons:
                 self.last_received = now
-            if reason := self._why_expired(limits, now):
+            if expired := self._expired(limits, now):
+                timeout, reason = expired
+                self._admission.timeouts[timeout] += 1
                 self._admission.observer.aborted(self, reason)
                 self.finish()
             else:
@@ -310,12 +313,15 @@ class TcpConnection(asyncio.Protocol):
             self._transport.resume_reading()
         self._pause_reasons &= ~reason
 
-    def _why_expired(self, limits: Limits, now: float) -> str:
+    def _expired(self, limits: Limits, now: float) -> tuple[str, str] | None:
+        """Return the timeout that has expired and the reason in words."""
         timeout = self._handler.idle_timeout()
         if timeout is None:
-            late = now - self.opened_at > limits.first_message_timeout_s
-            return f"sent no valid message within {limits.first_message_timeout_s:g} s" if late else ""
-        return f"sent nothing for {timeout:g} s" if now - self.last_received > timeout else ""
+            if now - self.opened_at > limits.first_message_timeout_s:
+                return "first_message", f"sent no valid message within {limits.first_message_timeout_s:g} s"
+        elif now - self.last_received > timeout:
+            return "idle", f"sent nothing for {timeout:g} s"
+        return None
 
     def _reads_too_slowly(self, limits: Limits, since: float, now: float) -> bool:
         """Compare the write buffer at the end of each timeout with its largest size in it."""
@@ -367,6 +373,7 @@ class Admission:
         self.limits, self.observer = limits, observer
         self.accepted: set[TcpConnection] = set()
         self.rejected: dict[TcpConnection, None] = {}  # ordered by age
+        self.timeouts = dict.fromkeys(("first_message", "idle", "unread"), 0)  # how many connections each has ended
         self.overloaded = False
         self._rejection, self._handler = rejection, handler
 
@@ -434,6 +441,16 @@ class TcpServer:
     def connections(self) -> list[TcpConnection]:
         """The accepted connections."""
         return list(self._admission.accepted)
+
+    @property
+    def timeouts(self) -> dict[str, int]:
+        """How many connections each timeout has ended."""
+        return self._admission.timeouts
+
+    @property
+    def connection_count(self) -> int:
+        """The number of accepted connections."""
+        return len(self._admission.accepted)
 
     def configure(self, limits: Limits) -> None:
         """Change the limits."""

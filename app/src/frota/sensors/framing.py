@@ -10,6 +10,7 @@ which is rejected up to its unit.
 import re
 from typing import NamedTuple
 
+from frota.core.errors import MalformedMessage
 from frota.sensors import messages, parser
 from frota.sensors.messages import Command, Parts
 from frota.sensors.parser import PADDING
@@ -26,7 +27,7 @@ class Batch(NamedTuple):
 
 
 class Bad(NamedTuple):
-    """Malformed input: the reason, and whether it ends the connection."""
+    """MalformedMessage input: the reason, and whether it ends the connection."""
 
     reason: str
     fatal: bool
@@ -185,7 +186,7 @@ def _parse_line(line: bytes) -> tuple[messages.Reading, bytes] | Command | Bad |
         return None
     try:
         return parser.parse(text), f"{text}\n".encode()
-    except parser.Malformed as malformed:
+    except MalformedMessage as malformed:
         return messages.parse_command(text) or Bad(str(malformed), fatal=False, text=text)
 
 

@@ -6,6 +6,7 @@ marks in names; a unit in any spelling, or none.
 
 import re
 
+from frota.core.errors import MalformedMessage
 from frota.sensors import names, rejections, units
 from frota.sensors.messages import INCOMPLETE, KIND, LINE, MALFORMED, SENSOR, Reading
 
@@ -18,16 +19,12 @@ _OPEN = re.compile(rf"{_SPACES}({_NUMBER}){_SPACES}")
 _MEASURE = re.compile(rf"{_OPEN.pattern}((?![0-9.,]).*)")
 
 
-class Malformed(ValueError):
-    """Text that is no reading; the reason is in Portuguese, for its sender."""
-
-
 def parse(text: str) -> Reading:
-    """Parse a line. Raises Malformed."""
+    """Parse a line. Raises MalformedMessage."""
     text = text.strip(PADDING)
     reading = _read(text)
     if reading is None:
-        raise Malformed(rejections.reason(text))
+        raise MalformedMessage(rejections.reason(text))
     return reading
 
 

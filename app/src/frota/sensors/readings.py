@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from frota.core.errors import MalformedMessage
 from frota.net.addresses import endpoint
 from frota.sensors import names, parser, units
 from frota.storage.wal.segment import NO_PRODUCER, Record
@@ -146,7 +147,7 @@ def _parts(text: str) -> tuple[str, str, str, str]:
     """Parse a stored reading. Raises ValueError."""
     try:
         return parser.parse(text)
-    except parser.Malformed:
+    except MalformedMessage:
         match = _FORMER_READING.fullmatch(text)
         if match is None:
             raise

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from frota.core.errors import MalformedMessage
 from frota.core.settings import setting
 from frota.logs.log import LEVELS
 from frota.net.addresses import parse_host
@@ -25,8 +26,17 @@ KINDS: dict[str, dict[str, Any]] = {
         "low": 20.0,
         "high": 30.0,
         "interval": 2.0,
+        "metrics_port": 9407,
     },
-    "humidity": {"sensor": "Sensor2", "label": "Umidade", "unit": "%", "low": 40.0, "high": 70.0, "interval": 3.0},
+    "humidity": {
+        "sensor": "Sensor2",
+        "label": "Umidade",
+        "unit": "%",
+        "low": 40.0,
+        "high": 70.0,
+        "interval": 3.0,
+        "metrics_port": 9408,
+    },
 }
 
 
@@ -107,10 +117,17 @@ class ServerSettings:
         high=10**8,
         live=True,
     )
-    keep_days: float = setting(
-        30.0, "how long readings are stored, in running time of the server, 0 for ever", unit="days", low=0, high=36500
+    retention_days: float = setting(
+        30.0,
+        "how long readings are stored, in running time of the server, 0 for ever",
+        unit="days",
+        low=0,
+        high=36500,
+        former="keep_days",
     )
-    keep_bytes: int = setting(2**30, "size of all stored readings, 0 for no limit", unit="bytes", low=0, high=2**50)
+    retention_bytes: int = setting(
+        2**30, "size of all stored readings, 0 for no limit", unit="bytes", low=0, high=2**50, former="keep_bytes"
+    )
     segment_bytes: int = setting(
         4 * 2**20, "size of a segment; whole segments are deleted", unit="bytes", low=4096, high=2**28
     )
@@ -118,6 +135,8 @@ class ServerSettings:
     log_readings_per_second: int = setting(
         50, "readings logged one by one, 0 for none; the others are counted", low=0, high=10**6, live=True
     )
+    metrics_host: str = setting("127.0.0.1", "address of GET /metrics and /healthz", parse=parse_host)
+    metrics_port: int = setting(9401, "port of GET /metrics and /healthz, 0 for none", low=0, high=65535)
 
     def __post_init__(self) -> None:
         try:
@@ -156,9 +175,15 @@ class ClientSettings:
     interval: float = setting(2.0, "time between two readings", unit="seconds", low=0.001, high=86400)
     count: int = setting(0, "number of readings to deliver before ending, 0 for no end", low=0, high=10**12)
     spool_limit: int = setting(100_000, "readings in the spool, above which the oldest are dropped", low=1, high=10**7)
-    answer_timeout: float = setting(10.0, "how long the server may take to answer", unit="seconds", low=0.05, high=3600)
-    retry_most: float = setting(30.0, "longest pause between attempts to connect", unit="seconds", low=0.01, high=3600)
+    response_timeout: float = setting(
+        10.0, "how long the server may take to answer", unit="seconds", low=0.05, high=3600, former="answer_timeout"
+    )
+    max_backoff: float = setting(
+        30.0, "longest pause between attempts to connect", unit="seconds", low=0.01, high=3600, former="retry_most"
+    )
     log_level: str = setting("INFO", "least severe level logged", choices=LEVELS)
+    metrics_host: str = setting("127.0.0.1", "address of GET /metrics and /healthz", parse=parse_host)
+    metrics_port: int = setting(0, "port of GET /metrics and /healthz, 0 for none", low=0, high=65535)
 
     def __post_init__(self) -> None:
         for name in ("sensor", "label", "unit"):
@@ -175,5 +200,5 @@ class ClientSettings:
 def _why_no_reading(example: messages.Reading) -> str:
     try:
         return "" if parser.parse(str(example)) == example else " of these"
-    except parser.Malformed as malformed:
+    except MalformedMessage as malformed:
         return f" ({malformed})"

@@ -81,6 +81,10 @@ class SensorMonitor:
             self._limits.clear()
         return self._limits.setdefault((kind, unit), self._ranges.get(_key(kind, unit)))
 
+    def counts(self) -> dict[str, int]:
+        """Return how many sensors are stale, and how many are not, as of the last sweep."""
+        return {"current": len(self._last_seen) - len(self._stale), "stale": len(self._stale)}
+
     def sweep(self, now: float) -> tuple[list[str], list[str]]:
         """Return the sensors that have become stale since the last call, and those that have recovered."""
         if not self._stale_after:

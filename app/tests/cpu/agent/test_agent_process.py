@@ -145,7 +145,7 @@ def test_unavailable_server(tmp_path: Path) -> None:
 def test_full_spool_is_logged(tmp_path: Path) -> None:
     """A full spool is logged once, and the lost samples when the server is available again."""
     with reserved_port() as port:
-        agent = Agent(tmp_path, port, "--interval", 0.1, "--keep-samples", 2)
+        agent = Agent(tmp_path, port, "--interval", 0.1, "--spool-samples", 2)
         agent.wait_for("the spool is full: 2 samples wait for the server")
         time.sleep(0.5)  # five samples, of which two are kept
         with FakeServer(port) as server:

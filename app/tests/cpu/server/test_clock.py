@@ -91,7 +91,7 @@ def test_deletions_are_logged_with_counts(told: Told) -> None:
     event_log, kept = EventLog(0), HostRow(1, "web-1", "native", "", 7, 1.0, 2.0, 5.0, 7, 0, 0, 0, 0)
     event_log.forgotten(Host(kept), 7.0)
     text = "web-1: deleted with its history of 7 samples, after 7 days of the server's running time without a sample"
-    assert told.pop() == ("host_expired", f"{text} (CPU_FORGET_DAYS)")
+    assert told.pop() == ("host_expired", f"{text} (CPU_EXPIRY_DAYS)")
     for _ in range(1000):
         event_log.trimmed(2, 17_280)
     assert len(told) == 1  # and the others within the hour

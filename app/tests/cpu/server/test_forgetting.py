@@ -45,7 +45,7 @@ def test_clock_change_deletes_no_host(tmp_path: Path, set_clock: Set) -> None:
     """Setting the clock deletes no host and hides no sample."""
 
     async def scenario() -> None:
-        async with in_process_server(tmp_path, forget_days=1.0) as one:
+        async with in_process_server(tmp_path, expiry_days=1.0) as one:
             await away(one, 1, 2)
             for number, ahead in enumerate((3 * WEEK, -5 * 3600.0, 0.0), 3):
                 set_clock(ahead)
@@ -58,13 +58,13 @@ def test_clock_change_deletes_no_host(tmp_path: Path, set_clock: Set) -> None:
 
 
 def test_downtime_deletes_no_host(tmp_path: Path, set_clock: Set) -> None:
-    """Time in which no server ran does not count towards CPU_FORGET_DAYS."""
+    """Time in which no server ran does not count towards CPU_EXPIRY_DAYS."""
 
     async def scenario() -> None:
-        async with in_process_server(tmp_path, forget_days=1.0) as one:
+        async with in_process_server(tmp_path, expiry_days=1.0) as one:
             await away(one, 1, 2)
         set_clock(WEEK)
-        async with in_process_server(tmp_path, forget_days=1.0) as one:
+        async with in_process_server(tmp_path, expiry_days=1.0) as one:
             assert known(one)
             assert await one.numbers("web-1") == [1, 2]
 
@@ -75,7 +75,7 @@ def test_expiry_counts_from_last_seen(tmp_path: Path) -> None:
     """A host expires by when it was last seen, not by the age of its samples."""
 
     async def scenario() -> None:
-        async with in_process_server(tmp_path, forget_days=1.0) as one:
+        async with in_process_server(tmp_path, expiry_days=1.0) as one:
             await away(one, 1, 2)
             assert known(one, after=0.9 * DAY)
             assert not known(one, after=1.1 * DAY)
@@ -88,7 +88,7 @@ def test_old_backlog_keeps_its_host(tmp_path: Path) -> None:
     """A host that delivers old samples has just been seen."""
 
     async def scenario() -> None:
-        async with in_process_server(tmp_path, forget_days=1.0) as one:
+        async with in_process_server(tmp_path, expiry_days=1.0) as one:
             agent = await one.agent()
             await agent.send(1, 2, age=2 * DAY)
             agent.close()

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from support import TIMEOUT_S, read_all, until
+from support import TIMEOUT_S, read_all, reserved_port, until
 from support.metrics import RUN, SAMPLE, TEXT, MetricsServer, metrics_server
+from support.prometheus import get, scrape
 
 
 def test_native_sample_is_acknowledged(running: MetricsServer) -> None:
@@ -200,7 +201,7 @@ def test_flooding_agent_is_rate_limited(tmp_path: Path) -> None:
         assert 0 < hosts["flood"]["samples"] < 20_000
         assert hosts["calm"]["samples"] == 5
         server.wait_for("exceeds the rate limit of samples")
-        assert server.metrics()["frota_cpu_server_hasty_total"] >= 1
+        assert server.metrics()["frota_cpu_server_rate_limited_total"] >= 1
 
 
 def test_metrics_of_every_host(running: MetricsServer) -> None:
@@ -213,10 +214,25 @@ def test_metrics_of_every_host(running: MetricsServer) -> None:
     assert found['frota_cpu_core_busy_ratio{host="web-1",core="0"}'] == pytest.approx(0.373)
     assert found['frota_cpu_busy_ratio{host="web-1"}'] == pytest.approx(0.229)
     assert found['frota_cpu_missing_samples_total{host="web-1"}'] == 1
-    assert found['frota_memory_bytes{host="web-1",kind="available"}'] == 5 << 30
-    assert found['frota_disk_bytes_per_second{host="web-1",direction="read"}'] == 1234
-    assert found['frota_network_faults_per_second{host="web-1",kind="drops"}'] == 0.25
-    assert found["frota_cpu_server_hosts_connected"] == 1
+    assert found['frota_cpu_memory_bytes{host="web-1",kind="available"}'] == 5 << 30
+    assert found['frota_cpu_disk_bytes_per_second{host="web-1",direction="read"}'] == 1234
+    assert found['frota_cpu_network_faults_per_second{host="web-1",kind="drops"}'] == 0.25
+    assert found['frota_cpu_server_hosts{state="connected"}'] == 1
+
+
+def test_metrics_at_a_port_of_their_own(tmp_path: Path) -> None:
+    """The same metrics, and the server's health, are at a port that serves no agents."""
+    with reserved_port() as port, metrics_server(tmp_path, "--metrics-port", port) as server, server.agent() as agent:
+        agent.send(1, 3)
+        agent.wait(3)
+        found = scrape(port)
+        assert found.keys() == server.metrics().keys()
+        assert get(port, "/healthz").content == "ok\n"
+        assert server.request(b"GET /healthz HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.1 404")
+    assert found['frota_cpu_samples_total{host="web-1"}'] == 2
+    assert found["frota_cpu_server_agents"] == 1
+    assert found["frota_cpu_server_commits_total"] >= 1
+    assert found["frota_cpu_server_commit_seconds_total"] > 0
 
 
 def test_other_http_requests(running: MetricsServer) -> None:

@@ -11,11 +11,11 @@ from typing import Any
 import grpc
 import pytest
 
-from frota.core.errors import ServerUnavailable
+from frota.core.errors import RequestRejected, ServerUnavailable
 from frota.images import messages
 from frota.images.access import ClientSettings
 from frota.images.client.calls import Image
-from frota.images.client.client import Client, RequestRejected
+from frota.images.client.client import Client
 from frota.images.client.files import CHANGED, BadFile
 from frota.images.proto import images_pb2 as native
 from support import TIMEOUT_S, reserved_port
@@ -29,7 +29,7 @@ AWAY = (grpc.StatusCode.UNAVAILABLE, messages.BROKER_UNAVAILABLE)
 def sent(
     server: FakeProducer | int,
     image: Image,
-    patience: float = TIMEOUT_S,
+    timeout: float = TIMEOUT_S,
     warn: Callable[[str], None] = lambda _: None,
     attempt_timeout_s: float = 20.0,
 ) -> str:
@@ -37,9 +37,7 @@ def sent(
     port = server if isinstance(server, int) else server.port
 
     async def work() -> str:
-        async with Client(
-            ClientSettings(address=f"127.0.0.1:{port}", patience=patience), warn, attempt_timeout_s
-        ) as one:
+        async with Client(ClientSettings(address=f"127.0.0.1:{port}", timeout=timeout), warn, attempt_timeout_s) as one:
             return await one.send(image)
 
     return asyncio.run(work())
@@ -127,7 +125,7 @@ def test_unavailable_storage_fails_uploads_only(
     away = (grpc.StatusCode.UNAVAILABLE, messages.STORAGE_UNAVAILABLE)
     paths = [*image_files(tmp_path, "large.jpg", size=16 * MIB), *image_files(tmp_path, "a.jpg")]
     with fake_producer(lambda one: away if one.method == "Upload" else None) as server:
-        result = send(server, "--patience", 1, *paths)
+        result = send(server, "--timeout", 1, *paths)
     assert (result.status, f"✘ Falha: {paths[0]}: {messages.STORAGE_UNAVAILABLE}" in result.lines) == (1, True)
     assert "✔ Feita: a.jpg: https://results/a.jpg" in result.lines
 

@@ -90,7 +90,7 @@ def test_unanswered_image_is_in_doubt(tmp_path: Path) -> None:
     """An image without a response is in doubt, not among the ids."""
     (picture,) = image_files(tmp_path, "a.jpg")
     with reserved_port() as port:
-        result = run_images("send", picture, "--no-wait", "--patience", 0.5, f"127.0.0.1:{port}")
+        result = run_images("send", picture, "--no-wait", "--timeout", 0.5, f"127.0.0.1:{port}")
     assert (result.status, result.out) == (1, "")
     assert re.search(r"^[0-9a-f]{32}  a\.jpg  em dúvida$", result.err, re.MULTILINE)
 

@@ -23,14 +23,14 @@ def follow(
     server: FakeProducer,
     ids: list[str],
     unknown_seconds: float = 0,
-    patience: float = TIMEOUT_S,
+    timeout: float = TIMEOUT_S,
     times: StreamTimes = StreamTimes(),  # noqa: B008 -- immutable
 ) -> list[Any]:
     """Follow images to their end and return the changes."""
     changes: list[native.Status] = []
 
     async def work() -> None:
-        access = ClientSettings(address=f"127.0.0.1:{server.port}", patience=patience)
+        access = ClientSettings(address=f"127.0.0.1:{server.port}", timeout=timeout)
         async with Client(access, lambda _: None) as client:
             one = StatusStream(client, changes.append, unknown_seconds, times)
             one.add(ids)
@@ -104,7 +104,7 @@ def test_stream_survives_a_server_restart(tmp_path: Path) -> None:
 def test_lost_server_leaves_accepted_ids(tmp_path: Path) -> None:
     """If the server stays away, the command prints the ids of accepted images."""
     (path,) = image_files(tmp_path, "a.jpg")
-    with fake_producer(states=lambda _: (native.QUEUED,)) as server, waiting(server, path, "--patience", 1) as process:
+    with fake_producer(states=lambda _: (native.QUEUED,)) as server, waiting(server, path, "--timeout", 1) as process:
         server.stop()
         out, err = process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 1
@@ -128,7 +128,7 @@ def test_unknown_image_is_queried_again() -> None:
 def test_unknown_image_fails_in_the_end(tmp_path: Path) -> None:
     """An image that stays unknown fails the command after the time limit."""
     with fake_producer(states=lambda _: (native.UNKNOWN,)) as server:
-        result = send(server, "--patience", 1, *image_files(tmp_path, "a.jpg"))
+        result = send(server, "--timeout", 1, *image_files(tmp_path, "a.jpg"))
     assert result.status == 1
     assert result.lines[-1].startswith("✘ Desconhecida: a.jpg: ")
     assert server.received[0].id in result.lines[-1]

@@ -215,7 +215,7 @@ def test_blocked_broker_is_reported(broker: Broker, channel: BlockingChannel) ->
     dead_letter(channel, 1)
     broker.run_ctl("set_vm_memory_high_watermark", "absolute", "1000000")
     try:
-        result = dead(broker, "retry", "--all", "--patience", "0.5")
+        result = dead(broker, "retry", "--all", "--timeout", "0.5")
     finally:
         broker.run_ctl("set_vm_memory_high_watermark", "0.6")
     assert (result.status, "it has no room, and took nothing for 0.5 s" in result.err, result.err.count("\n")) == (

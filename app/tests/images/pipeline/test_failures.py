@@ -209,7 +209,7 @@ def test_status_survives_a_kill(pipeline: Pipeline) -> None:
 
 def test_many_large_images_take_limited_memory(pipeline: Pipeline) -> None:
     """Many large images at once wait in their clients, not in the producer's memory."""
-    producer = pipeline.serve("--max-held-bytes", 64 * 2**20, fresh=True)
+    producer = pipeline.serve("--memory-limit-bytes", 64 * 2**20, fresh=True)
     large = picture() + random.Random(1).randbytes(14 * 2**20)
     peak, stop = [0], threading.Event()
 
@@ -241,7 +241,7 @@ def test_many_large_images_take_limited_memory(pipeline: Pipeline) -> None:
 
 def test_unfinished_messages_block_nobody(pipeline: Pipeline) -> None:
     """Clients that never finish their messages do not block others."""
-    producer = pipeline.serve("--max-held-bytes", 32 * 2**20, "--answer-seconds", 2)
+    producer = pipeline.serve("--memory-limit-bytes", 32 * 2**20, "--publish-timeout", 2)
     unfinished = [half_a_message(producer.port) for _ in range(6)]
     try:
         assert pipeline.send("a.jpg", picture(), timeout=15)

@@ -24,7 +24,7 @@ SMALLEST = 32 * 2**20  # bytes of images held; two of the largest
 @asynccontextmanager
 async def served(folder: Path, bucket: Bucket, read_timeout_s: float = 90.0) -> AsyncIterator[grpc.aio.Channel]:
     """Give a channel to a producer with memory for two messages."""
-    async with submission_handler(folder, Broker(), bucket, max_held_bytes=SMALLEST) as handler:
+    async with submission_handler(folder, Broker(), bucket, memory_limit_bytes=SMALLEST) as handler:
         server = grpc.aio.server()
         edge = Servicer(
             handler, handler._statuses, lambda bucket, key: f"{bucket}/{key}", ProducerEventLog(0), read_timeout_s

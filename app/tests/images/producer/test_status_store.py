@@ -130,7 +130,7 @@ def test_deletion_is_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
                 await statuses.save(QUEUED._replace(id=f"{number:032x}"))
 
     asyncio.run(run())
-    text = "deleted the oldest 10 statuses of more than 100 (IMAGES_REMEMBERED)"
+    text = "deleted the oldest 10 statuses of more than 100 (IMAGES_MAX_STATUSES)"
     assert told == [f"statuses_expired: {text}"]
 
 

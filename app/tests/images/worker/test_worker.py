@@ -49,7 +49,9 @@ def test_leftover_downloads_are_deleted(tmp_path: Path, monkeypatch: pytest.Monk
         (tmp_path / name).touch()
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "x")
-    config = WorkerSettings(bucket="results", state_dir=tmp_path, brokers=(("127.0.0.1", 1),), converters=1)
+    config = WorkerSettings(
+        bucket="results", state_dir=tmp_path, brokers=(("127.0.0.1", 1),), converters=1, metrics_port=0
+    )
 
     async def run() -> None:
         worker = Worker(config, lambda: config, lambda _: None)

@@ -87,7 +87,7 @@ def test_server_started_late() -> None:
     """The client waits for a server that starts late."""
     with reserved_port() as port, ExitStack() as later:
         late = fake_list_server(lambda request: [response_to(request)], port)
-        access = ClientSettings(port=port, patience=TIMEOUT_S)
+        access = ClientSettings(port=port, timeout=TIMEOUT_S)
 
         def begin(_: str) -> None:
             later.enter_context(late)
@@ -101,7 +101,7 @@ def test_unavailable_server_is_one_warning(
 ) -> None:
     """An unavailable server is reported in one line."""
     with reserved_port() as port:
-        access = ClientSettings(port=port, patience=1)
+        access = ClientSettings(port=port, timeout=1)
         with Client(access, first_timeout_s=0.1, max_backoff_s=0.1) as one, pytest.raises(ServerUnavailable):
             one.ask("clear")
     assert capsys.readouterr().err == f"frota: 127.0.0.1:{port} does not answer, trying again\n"

@@ -197,7 +197,7 @@ def test_failure_is_one_sentence_and_a_status(
 def test_unavailable_server_exits_1(capsys: pytest.CaptureFixture[str]) -> None:
     """An unavailable server is one sentence and status 1."""
     with reserved_port() as port:
-        status, errors = failing(["clear", "--port", str(port), "--patience", "0.3"], capsys)
+        status, errors = failing(["clear", "--port", str(port), "--timeout", "0.3"], capsys)
     assert status == 1
     assert errors.startswith(f"frota: gave up after 0 s: no server listens at 127.0.0.1:{port}")
 

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from frota.core.errors import UnsupportedByServer
 from frota.list.client import legacy
 from frota.list.client.client import OutcomeUnknown
 from support.fake_list_server import DISCONNECT, fake_list_server
@@ -77,7 +78,7 @@ def test_legacy_server_is_recognized() -> None:
 def test_unsupported_request_is_not_sent(op: str, fields: dict[str, Any], reason: str) -> None:
     """A request that a legacy server cannot execute is an error, and not sent."""
     with legacy_server() as (port, received), client(port) as one:
-        with pytest.raises(legacy.Unsupported, match="is a legacy server: ") as caught:
+        with pytest.raises(UnsupportedByServer, match="is a legacy server: ") as caught:
             one.ask(op, **fields)
         assert reason in str(caught.value)
         assert one.ask("clear").ok
@@ -118,6 +119,6 @@ def test_malformed_list_is_an_error(response: bytes) -> None:
     with (
         fake_list_server(lambda request: [NOT_UNDERSTOOD if b"{" in request else response]) as server,
         client(server.port) as one,
-        pytest.raises(legacy.Unsupported, match="cannot be read"),
+        pytest.raises(UnsupportedByServer, match="cannot be read"),
     ):
         one.ask("show")

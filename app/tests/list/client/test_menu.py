@@ -116,7 +116,7 @@ def test_end_of_input_ends_the_menu(port: int) -> None:
 def test_script_ends_without_a_server() -> None:
     """With scripted input, an unavailable server ends the menu with one sentence."""
     with reserved_port() as port:
-        done = menu(port, "2\n3\n1\n9\n", "--patience", "0.3")
+        done = menu(port, "2\n3\n1\n9\n", "--timeout", "0.3")
     assert done.stdout == _MENU + _APPEND
     assert done.returncode == 1
     assert done.stderr.startswith("frota: gave up after 0 s: no server listens at ")
@@ -127,7 +127,7 @@ def test_person_can_continue_without_a_server() -> None:
     """On a terminal, the menu goes on after an unavailable server."""
     ours, theirs = os.openpty()
     with reserved_port() as port:
-        words = ["list", "menu", "--port", port, "--patience", "0.3"]
+        words = ["list", "menu", "--port", port, "--timeout", "0.3"]
         process = start_frota(*words, stdin=theirs, stdout=-1, stderr=-1)
         os.write(ours, b"1\n9\n")
         output, errors = process.communicate(timeout=TIMEOUT_S)

@@ -39,14 +39,14 @@ def test_wrong_server_is_reported_at_once(response: bytes) -> None:
 
 def _gives_reason(expected: str, port: int, **settings: Any) -> bool:
     """Tell whether a client says something at its timeout; on a busy machine it may need a longer one."""
-    patience = _SHORT
-    while patience < TIMEOUT_S:
-        with client(port, patience, **settings) as one, pytest.raises(ServerUnavailable) as caught:
+    timeout = _SHORT
+    while timeout < TIMEOUT_S:
+        with client(port, timeout, **settings) as one, pytest.raises(ServerUnavailable) as caught:
             one.ask("append", value="x")
         reason = str(caught.value).replace(f"127.0.0.1:{port}", "HERE")
         if expected in reason:
             return True
-        patience *= 3
+        timeout *= 3
     raise AssertionError(f"{expected!r} is not in {reason!r}")
 
 
@@ -103,12 +103,12 @@ def test_replaced_key_is_used_at_the_next_attempt(key: tuple[Path, str], tmp_pat
     public = [keys.generate(secret) for secret in secrets]
 
     def reread() -> ClientSettings:  # the second key of the server is in the env file by now
-        return ClientSettings(port=port, key_file=key[0], server_key=public[1], patience=TIMEOUT_S)
+        return ClientSettings(port=port, key_file=key[0], server_key=public[1], timeout=TIMEOUT_S)
 
     raw = keys.read_secret(secrets[1])
     with fake_list_server(lambda request: [response_to(request)], secret=z85.encode(raw)) as server:
         port = server.port
-        access = ClientSettings(port=port, key_file=key[0], server_key=public[0], patience=TIMEOUT_S)
+        access = ClientSettings(port=port, key_file=key[0], server_key=public[0], timeout=TIMEOUT_S)
         with Client(access, reread) as one:
             assert one.ask("clear").ok
 
@@ -129,7 +129,7 @@ def test_key_file_missing_for_a_moment(key: tuple[Path, str], tmp_path: Path) ->
         away.rename(key[0])
 
     with fake_list_server(cut, secret=z85.encode(raw)) as server:
-        access = ClientSettings(port=server.port, key_file=key[0], server_key=public, patience=TIMEOUT_S)
+        access = ClientSettings(port=server.port, key_file=key[0], server_key=public, timeout=TIMEOUT_S)
         with Client(access, warn=back) as one:
             assert one.ask("clear").ok
 

@@ -164,7 +164,7 @@ def test_client_names_the_connection_limit(tmp_path: Path) -> None:
     """The client's timeout message names the connection limit among the reasons."""
     with list_server(tmp_path, "--max-connections", 5) as server, crowd(server.port, zmq.REQ):
         server.wait_for(_FULL)
-        done = run_frota("list", "show", "--port", server.port, "--patience", 1)
+        done = run_frota("list", "show", "--port", server.port, "--timeout", 1)
         assert done.returncode == 1
         assert re.search(
             r"gave up after \d s: \S+ (does not answer|accepts connections).*connection limit", done.stderr

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 from loguru import logger
 
-from frota.core.errors import StateError
+from frota.core.errors import RequestRejected, StateError
 from frota.list.changes import execute
 from frota.list.lists import Limits, Lists
-from frota.list.messages import Request, RequestRejected
+from frota.list.messages import Request
 from frota.list.response_cache import ResponseCache
 from frota.list.server import change_log, snapshot
 from frota.list.server.change_log import ChangeLog

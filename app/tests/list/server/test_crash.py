@@ -27,7 +27,7 @@ class Load(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        access = ClientSettings(host="127.0.0.1", port=self.port, list=f"list{self.client % 3}", patience=TIMEOUT_S)
+        access = ClientSettings(host="127.0.0.1", port=self.port, list=f"list{self.client % 3}", timeout=TIMEOUT_S)
         try:
             with Client(access, warn=lambda _: None) as client:
                 while not self.stop.is_set():

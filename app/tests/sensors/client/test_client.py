@@ -48,7 +48,7 @@ def legacy_server() -> Iterator[LegacyServer]:
 
 def simulate(folder: Path, port: int, *flags: object, kind: str = "temperature") -> tuple[int, str]:
     """Run a client to its end; return its status and its log."""
-    flags = ("--port", port, "--state-dir", folder / kind, "--interval", 0.01, "--retry-most", 0.05, *flags)
+    flags = ("--port", port, "--state-dir", folder / kind, "--interval", 0.01, "--max-backoff", 0.05, *flags)
     process = start_frota("sensors", "simulate", kind, *flags, stderr=-1)
     _, log = process.communicate(timeout=TIMEOUT_S)
     return process.returncode, log.decode()
@@ -139,9 +139,9 @@ def test_oversized_answer_is_rejected(tmp_path: Path) -> None:
             listener.getsockname()[1],
             "--state-dir",
             tmp_path,
-            "--answer-timeout",
+            "--response-timeout",
             3600,
-            "--retry-most",
+            "--max-backoff",
             0.01,
         )
         process = start_frota("sensors", "simulate", "temperature", *flags, stderr=-1)
@@ -212,7 +212,7 @@ def test_error_without_newline_is_retried(
         server = await asyncio.start_server(answer, "127.0.0.1", 0)
         host, port = server.sockets[0].getsockname()
         config = ClientSettings(
-            host, port, protocol, None, "S", "L", "°C", interval=3600, count=1, answer_timeout=3600, retry_most=0.01
+            host, port, protocol, None, "S", "L", "°C", interval=3600, count=1, response_timeout=3600, max_backoff=0.01
         )
         ended = asyncio.get_running_loop().create_future()
         client = SensorClient(config, tmp_path, ended.set_result)
@@ -242,7 +242,7 @@ def test_answer_in_two_packets(tmp_path: Path) -> None:
     async def deliver() -> None:
         server = await asyncio.start_server(answer, "127.0.0.1", 0)
         host, port = server.sockets[0].getsockname()
-        config = ClientSettings(host, port, "original", sensor="S", label="L", unit="°C", answer_timeout=TIMEOUT_S)
+        config = ClientSettings(host, port, "original", sensor="S", label="L", unit="°C", response_timeout=TIMEOUT_S)
         spool, delivered = Spool(tmp_path, 9), asyncio.Event()
         spool.append("S - L: 5°C")
         delivering = asyncio.create_task(delivery.Delivery(config, spool, asyncio.Event(), delivered.set, 0.01).run())

@@ -114,7 +114,7 @@ def test_restart_with_socket_activation(tmp_path: Path) -> None:
 
 def client(folder: Path, port: int, *flags: object) -> "subprocess.Popen[bytes]":
     with (folder / "client.log").open("ab") as log:
-        where = ("--port", port, "--state-dir", folder / "client", "--retry-most", 0.1)
+        where = ("--port", port, "--state-dir", folder / "client", "--max-backoff", 0.1)
         return start_frota("sensors", "simulate", "temperature", *where, *flags, stderr=log)
 
 

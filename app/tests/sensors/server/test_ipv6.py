@@ -68,7 +68,7 @@ def test_mapped_address_is_served(tmp_path: Path) -> None:
 
 def test_unavailable_ipv6_server_is_named(tmp_path: Path) -> None:
     """A client without a server logs its IPv6 address in brackets."""
-    flags = ("--host", "::1", "--port", 1, "--state-dir", tmp_path, "--retry-most", 0.01)
+    flags = ("--host", "::1", "--port", 1, "--state-dir", tmp_path, "--max-backoff", 0.01)
     sensor = start_frota("sensors", "simulate", "humidity", *flags, stderr=-1)
     assert sensor.stderr
     assert any("[::1]:1: " in line.decode() for line in sensor.stderr)

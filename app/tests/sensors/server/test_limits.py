@@ -205,8 +205,8 @@ def test_full_disk_rejects_readings(tmp_path: Path) -> None:
 
 
 def test_expired_segments_are_deleted(tmp_path: Path) -> None:
-    """Segments older than SENSORS_KEEP_DAYS are deleted, with a record each."""
-    with server(tmp_path, "--segment-bytes", 4096, "--keep-days", 1e-5) as running:
+    """Segments older than SENSORS_RETENTION_DAYS are deleted, with a record each."""
+    with server(tmp_path, "--segment-bytes", 4096, "--retention-days", 1e-5) as running:
         while "00000001.segment: deleted, " not in running.log():
             assert running.request(LINE * 100) == RESPONSE_LINE * 100
         assert re.search(r"INFO .*00000001\.segment: deleted, \d+ bytes written .*the log was open for", running.log())

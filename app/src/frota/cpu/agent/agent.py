@@ -9,6 +9,7 @@ import select
 import signal
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from frota.core import commands, systemd
 from frota.core.errors import StateError
@@ -22,6 +23,9 @@ from frota.cpu.messages import Sample
 from frota.cpu.settings import AGENT_UNIT, PREFIX, SYSTEM, AgentSettings
 from frota.logs import log
 
+if TYPE_CHECKING:
+    from frota.cpu.agent.monitoring import Monitoring
+
 
 def run(config: AgentSettings, read_settings: Callable[[], AgentSettings]) -> int:
     """Run the agent until SIGTERM or SIGINT; return the exit status. `read_settings` is called at each reload."""
@@ -31,7 +35,7 @@ def run(config: AgentSettings, read_settings: Callable[[], AgentSettings]) -> in
         if config.protocol == "original":
             return Agent(config, read_settings, sampler, wakeups, None).run()
         spool_file = SpoolFile(config.directory)
-        spool = spool_file.load(config.keep_samples, config.interval)
+        spool = spool_file.load(config.spool_samples, config.interval)
     except (StateError, OSError) as error:
         log.record("ERROR", "start_failed", f"cannot start: {error}")
         return 1
@@ -76,6 +80,8 @@ class Agent:
         self.next_sample = time.monotonic() + FIRST_SAMPLE_DELAY_S  # when the next one is due
         self._last_sample: float | None = None  # when the last one was due
         self._ready = self._spool_full = self._sampling_failed = self._spool_failed = False  # each is reported once
+        self._samples_total = 0
+        self._monitoring = self._open_monitoring(config) if config.metrics_port else None
         self._watchdog = systemd.watchdog_seconds()
         self._next_watchdog = 0.0 if self._watchdog else math.inf
 
@@ -90,10 +96,19 @@ class Agent:
                     self._uplink.close()
                     return 0
             now = time.monotonic()
+            if self._monitoring:
+                self._monitoring.step(now)
             self._uplink.step(now, self.sample(now) if now >= self.next_sample else None)
             if now >= self._next_watchdog and self._watchdog:
                 systemd.notify("WATCHDOG=1")
                 self._next_watchdog = now + self._watchdog / 2
+
+    def _open_monitoring(self, config: AgentSettings) -> "Monitoring":
+        from frota.cpu.agent import metrics  # here: most agents do without its memory
+        from frota.cpu.agent.monitoring import Monitoring
+
+        own = metrics.metrics(lambda: self._samples_total, self._spool, self._uplink)
+        return Monitoring(config.metrics_host, config.metrics_port, own)
 
     def _wait(self) -> bytes:
         """Wait for the next deadline, the connection, or a wakeup; return the numbers of the signals received."""
@@ -102,6 +117,10 @@ class Agent:
         if link := self._uplink.link:
             poll.register(link, link.poll_events)
         deadline = min(self.next_sample, self._uplink.deadline, self._next_watchdog)
+        if self._monitoring:
+            for polled in self._monitoring.polled():
+                poll.register(*polled)
+            deadline = min(deadline, self._monitoring.deadline)
         poll.poll(max(0, math.ceil((deadline - time.monotonic()) * 1000)))
         return self._wakeups.read()
 
@@ -120,6 +139,7 @@ class Agent:
             self._sampling_failed = True
             return None
         self._sampling_failed = False
+        self._samples_total += 1
         if self._spool is not None:
             self._store(self._spool, sample)
         if not self._ready:
@@ -163,5 +183,5 @@ class Agent:
         self._config = config
         log.configure_direct(SYSTEM, AGENT_UNIT, config.log_level)
         if self._spool is not None:
-            self._spool.limit = config.keep_samples
+            self._spool.limit = config.spool_samples
         self._uplink.reconfigure(config)

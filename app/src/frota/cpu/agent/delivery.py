@@ -9,7 +9,7 @@ import json
 import math
 from typing import Any
 
-from frota.core.errors import WrongServer
+from frota.core.errors import ConnectionRejected, WrongServer
 from frota.cpu import messages
 from frota.cpu.agent.spool import Spool
 from frota.cpu.agent.tcp_link import Link
@@ -20,10 +20,6 @@ ANSWER_TIMEOUT_S = 15.0  # for the connection with the hello's answer, and for a
 MAX_IN_FLIGHT = 500  # samples that are sent and not acknowledged yet
 _BATCH_SAMPLES = 50  # samples in one write
 _MAX_ANSWER_BYTES = 4096
-
-
-class ConnectionRejected(Exception):
-    """The server answered with an error: gives its reason."""
 
 
 class NameConflict(ConnectionRejected):
@@ -47,7 +43,7 @@ class NativeDelivery:
     def step(self, now: float, _sample: Sample | None = None) -> None:
         """Send and receive what is possible now.
 
-        When the connection has ended, or must: raises OSError (WrongServer is one) or ConnectionRejected.
+        When the connection has ended, or must: raises OSError: among others WrongServer, ConnectionRejected.
         """
         if self.link.connected():
             if not self._hello_sent:

@@ -17,12 +17,14 @@ class Spool:
 
     `limit`: samples at most. `last`: the newest sample's number, 0 before the first. `acked`: the highest number that
     is on the server's disk. `sent`: the highest that any agent may have sent. `lost`: samples the server never gets.
+    `delivered`, `dropped`: samples acknowledged, and dropped for a newer one, by this process.
     """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.run = os.urandom(16).hex()
         self.last = self.acked = self.sent = self.lost = 0
+        self.delivered = self.dropped = 0
         self._samples: deque[tuple[int, float, Sample]] = deque()  # number, time of the boot clock (s), sample
 
     @classmethod
@@ -56,6 +58,7 @@ class Spool:
         while len(self._samples) > self.limit or self._samples[0][1] < boottime() - _MAX_AGE_S:
             self._samples.popleft()
             dropped += 1
+        self.dropped += dropped
         return dropped
 
     def acknowledge(self, number: int) -> None:
@@ -63,6 +66,7 @@ class Spool:
         self.acked = max(self.acked, number)
         while self._samples and self._samples[0][0] <= number:
             self._samples.popleft()
+            self.delivered += 1
 
     def discard(self, number: int) -> None:
         """Delete a sample that the server rejects; it counts as lost when a later one is sent."""

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 from frota.core.backoff import Backoff, jittered
-from frota.core.errors import WrongServer
+from frota.core.errors import ConnectionRejected, WrongServer
 from frota.cpu import messages
-from frota.cpu.agent.delivery import ConnectionRejected, LegacyDelivery, NameConflict, NativeDelivery
+from frota.cpu.agent.delivery import LegacyDelivery, NameConflict, NativeDelivery
 from frota.cpu.agent.spool import Spool
 from frota.cpu.agent.tcp_link import Link, Lookup
 from frota.cpu.messages import Sample
@@ -47,6 +47,11 @@ class Uplink:
         return self._delivery.link if self._delivery else None
 
     @property
+    def connected(self) -> bool:
+        """Whether the server has accepted the connection."""
+        return self._connected
+
+    @property
     def deadline(self) -> float:
         """When `step` must be called at the latest."""
         if self._delivery:
@@ -61,7 +66,7 @@ class Uplink:
             if self._delivery:
                 self._delivery.step(now, sample)
                 self._check_progress(self._delivery, now)
-        except (OSError, ConnectionRejected) as error:
+        except OSError as error:
             self._fail(error, now)
 
     def reconfigure(self, config: AgentSettings) -> None:
@@ -122,7 +127,7 @@ class Uplink:
             text = f"{lost} samples are lost ({causes}); {self._logged_lost} since the start"
             log.record("WARNING", "samples_lost", text, COUNT=lost)
 
-    def _fail(self, error: OSError | ConnectionRejected, now: float) -> None:
+    def _fail(self, error: OSError, now: float) -> None:
         self.close()
         reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
         if not _answered(error) and not self._connected and self._addresses:
@@ -133,7 +138,7 @@ class Uplink:
         self._settled_at = math.inf
         self._retry_at = now + self._pause(error)
 
-    def _pause(self, error: OSError | ConnectionRejected) -> float:
+    def _pause(self, error: OSError) -> float:
         """Return the seconds until the next attempt."""
         if isinstance(error, NameConflict):
             return self._conflicts.pause()
@@ -142,7 +147,7 @@ class Uplink:
         # A server that answered with an error will most likely do so again a moment later.
         return jittered(self._failures.max_s) if _answered(error) else pause
 
-    def _log_failure(self, error: OSError | ConnectionRejected, reason: str) -> None:
+    def _log_failure(self, error: OSError, reason: str) -> None:
         """Log each error that a server answered and each lost connection; a repeated reason of the others once."""
         suffix = f"; {len(self._spool)} samples wait in the spool" if self._spool else ""
         if isinstance(error, NameConflict):
@@ -163,6 +168,6 @@ class Uplink:
         log.record("WARNING", event, text + suffix, PEER=self._server, REASON=reason)
 
 
-def _answered(error: OSError | ConnectionRejected) -> bool:
+def _answered(error: OSError) -> bool:
     """Tell whether a server answered, though not as the agent needs it."""
     return isinstance(error, ConnectionRejected | WrongServer)

@@ -4,8 +4,9 @@ from collections import defaultdict
 from heapq import heappop, heappush
 from typing import Protocol
 
+from frota.core.errors import MalformedMessage
 from frota.cpu import messages
-from frota.cpu.framing import Hello, Malformed, SampleMessage
+from frota.cpu.framing import Hello, SampleMessage
 from frota.cpu.server import name_conflicts
 from frota.cpu.server.event_log import EventLog
 from frota.cpu.server.host import Host
@@ -39,15 +40,20 @@ class Agents:
         self._acknowledgements: dict[Connection, tuple[str, int]] = {}  # due after the next commit
         self._keep_crossings()
 
+    @property
+    def connected(self) -> int:
+        """The number of connected agents."""
+        return len(self._connected)
+
     def configure(self, settings: ServerSettings) -> None:
         """Apply settings that may change live."""
         self.settings = settings
         self._keep_crossings()
 
     def greet(self, connection: Connection, hello: Hello) -> None:
-        """Identify a native agent, unless another agent has its host's name. Raises Malformed."""
+        """Identify a native agent, unless another agent has its host's name. Raises MalformedMessage."""
         if connection.host and connection.host.row.name != hello.host:
-            raise Malformed(messages.INVALID_HELLO)
+            raise MalformedMessage(messages.INVALID_HELLO)
         self._check_host_limit(hello.host)
         connection.instance = hello.instance
         known = self._hosts.get(hello.host)
@@ -58,7 +64,7 @@ class Agents:
         self._acknowledgements[connection] = ("last", host.row.last)
 
     def identify_legacy(self, connection: Connection) -> None:
-        """Identify a legacy agent by its address, numbered if there are several of it. Raises Malformed."""
+        """Identify a legacy agent by its address, numbered if there are several of it. Raises MalformedMessage."""
         address = connection.address[0]
         while True:
             number = self._legacy_names.take(address)
@@ -71,7 +77,7 @@ class Agents:
         self._attach(connection, self._hosts.get_or_create(name, "original", self.settings.default_interval))
 
     def receive(self, connection: Connection, reading: SampleMessage) -> None:
-        """Take a sample in; it is acknowledged when it is on disk. Raises Malformed."""
+        """Take a sample in; it is acknowledged when it is on disk. Raises MalformedMessage."""
         host = connection.host
         if host is None or host.connection is not connection:
             return
@@ -107,14 +113,14 @@ class Agents:
         self.names.disconnected(connection)
 
     def sweep(self) -> None:
-        """Find the hosts that have become stale, and forget those without a sample for CPU_FORGET_DAYS."""
-        oldest = self._clock.now - self.settings.forget_days * 86400
+        """Find the hosts that have become stale, and forget those without a sample for CPU_EXPIRY_DAYS."""
+        oldest = self._clock.now - self.settings.expiry_days * 86400
         for host in self._hosts:
             if host.rivals:
                 self.names.sweep(host)
             if host.connection is None:
                 if host.heard < oldest:
-                    self._event_log.forgotten(host, self.settings.forget_days)
+                    self._event_log.forgotten(host, self.settings.expiry_days)
                     self._hosts.forget(host)
             elif not host.stale and self._clock.now - host.heard > self.stale_seconds(host):
                 host.stale = True
@@ -158,7 +164,7 @@ class Agents:
 
     def _check_host_limit(self, name: str) -> None:
         if self._hosts.get(name) is None and len(self._hosts) >= self.settings.max_hosts:
-            raise Malformed(messages.SERVER_FULL)
+            raise MalformedMessage(messages.SERVER_FULL)
 
 
 class LegacyNames:
@@ -195,6 +201,6 @@ class _Numbers:
 def _check_number(host: Host, reading: SampleMessage) -> None:
     limit = host.row.last + _MAX_SEQUENCE_JUMP
     if reading.number > limit:
-        bad = Malformed(messages.INVALID_SAMPLE.format(f"n é {reading.number}, esperava no máximo {limit}"))
+        bad = MalformedMessage(messages.INVALID_SAMPLE.format(f"n é {reading.number}, esperava no máximo {limit}"))
         bad.number = reading.number
         raise bad

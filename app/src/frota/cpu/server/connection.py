@@ -7,17 +7,18 @@ from itertools import chain
 
 import orjson
 
+from frota.core.errors import MalformedMessage
 from frota.cpu import messages
-from frota.cpu.framing import Event, Framer, Hello, HttpRequest, Malformed, Pong, Query, SampleMessage
+from frota.cpu.framing import Event, Framer, Hello, HttpRequest, Pong, Query, SampleMessage
 from frota.cpu.server.agents import Agents
 from frota.cpu.server.event_log import EventLog
 from frota.cpu.server.host import Host
-from frota.cpu.server.http import MetricsEndpoint
 from frota.cpu.server.responses import Responses, ResponseTasks
 from frota.cpu.session import Phase, Step, advance
 from frota.cpu.settings import ServerSettings
 from frota.logs import log
 from frota.logs.log import printable
+from frota.net import http
 from frota.net.tcp_server import State, TcpConnection, Watermarks
 
 _VIEWER_IDLE_TIMEOUT_S = 600.0
@@ -32,7 +33,7 @@ class Services:
     agents: Agents
     pending: Watermarks  # of samples that wait for the disk
     responses: Responses
-    endpoint: MetricsEndpoint
+    routes: http.Routes  # for collectors of metrics
     tasks: ResponseTasks
     event_log: EventLog
 
@@ -61,7 +62,7 @@ class MetricsConnection:
         self.host: Host | None = None
         self.instance = ""  # id of the agent's process, if its hello has one
         self.name_numbers: list[int] = []  # that distinguish a legacy agent from others at its address
-        self._events: Iterator[Event | Malformed] | None = None  # received, and not processed yet
+        self._events: Iterator[Event | MalformedMessage] | None = None  # received, and not processed yet
         self._processed = self._malformed = 0  # `_processed` since the last sweep
         self._response: ResponseTasks.Task | None = None
 
@@ -137,7 +138,7 @@ class MetricsConnection:
     def reject(self, reason: str, **details: object) -> None:
         """Tell a peer that can read it why the connection ends, and end it."""
         if self.framer.dialect == "http":
-            self.tcp.write(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n")
+            self.tcp.write(http.BAD_REQUEST)
         elif self.framer.dialect != "original":
             self.tcp.write(orjson.dumps({"frota": messages.VERSION, "error": reason, **details}) + b"\n")
         self.tcp.finish()
@@ -169,24 +170,24 @@ class MetricsConnection:
                     return
                 if self.ended:
                     break
-        except Malformed as bad:
+        except MalformedMessage as bad:
             self._services.event_log.malformed(self, str(bad))
             self.reject(str(bad), **({"n": bad.number} if bad.number else {}))
         self._events = None
 
-    def _process_event(self, event: Event | Malformed) -> None:
+    def _process_event(self, event: Event | MalformedMessage) -> None:
         services = self._services
         if isinstance(event, Query):
             self._respond(services.responses.respond(event))
             return
         if isinstance(event, HttpRequest):
-            self._respond(services.endpoint.respond(event.data), last=True)
+            self._respond(self._http_response(event.data), last=True)
             return
         self._processed += 1
         if isinstance(event, SampleMessage):
             if self.host is None:
                 if self.framer.dialect != "original":
-                    raise Malformed(messages.NO_HELLO)
+                    raise MalformedMessage(messages.NO_HELLO)
                 services.agents.identify_legacy(self)
             services.agents.receive(self, event)
         elif isinstance(event, Hello):
@@ -199,10 +200,19 @@ class MetricsConnection:
             if self._malformed >= _MAX_MALFORMED:
                 raise event
 
+    def _http_response(self, data: bytes) -> AsyncIterator[bytes]:
+        exchange = http.Exchange(self._services.routes)
+        try:
+            if exchange.receive(data):
+                return exchange.respond()
+        except http.BadRequest:
+            pass
+        raise MalformedMessage(messages.INVALID_MESSAGE)
+
     def _respond(self, chunks: AsyncIterator[bytes], *, last: bool = False) -> None:
         """Send a response in a task of its own, one at a time."""
         if self._response and not self._response.done():
-            raise Malformed(messages.ONE_AT_A_TIME)
+            raise MalformedMessage(messages.ONE_AT_A_TIME)
         if self._response is None:
             self.tcp.set_write_watermark(0)  # one chunk of a response at a time
         self.advance(Step.QUERIED)
@@ -215,7 +225,7 @@ class MetricsConnection:
                     if self.ended:
                         return
                     await self.tcp.send(chunk)
-        except (Malformed, OSError) as error:
+        except (MalformedMessage, OSError) as error:
             self.reject(printable(str(error)))
             return
         except Exception as error:  # noqa: BLE001 -- the edge of a task: log the error, and tell the viewer

@@ -31,7 +31,7 @@ class EventLog(RateLimitedLog):
     """Writes the records, and counts; it is the observer of the TCP server."""
 
     def __init__(self, samples_per_second: int) -> None:
-        self.connected_total = self.aborted_total = 0
+        self.connected_total = self.rejected_total = self.aborted_total = 0
         self.malformed_total = self.rate_limited_total = self.name_conflicts_total = 0
         self._trimmed_chunks = self._max_samples = 0
         self._trim_due = self._limit_due = self._descriptors_due = 0.0
@@ -54,7 +54,8 @@ class EventLog(RateLimitedLog):
         """Log nothing: the end of an agent's connection is logged as a change of its host."""
 
     def rejected(self, connection: Peer, max_connections: int) -> None:  # noqa: ARG002 -- one record for all
-        """Log once a minute that connections are rejected because of the limit."""
+        """Count a connection above the limit; log it once a minute."""
+        self.rejected_total += 1
         if time.monotonic() >= self._limit_due:
             self._limit_due = time.monotonic() + _LIMIT_REPORT_S
             text = f"all {max_connections} connections are in use, new ones are rejected (CPU_MAX_CONNECTIONS)"
@@ -123,7 +124,7 @@ class EventLog(RateLimitedLog):
         """Log that a host and its history are deleted after `days` without a sample."""
         name, samples = host.row.name, host.row.samples
         text = f"{name}: deleted with its history of {samples} samples, after {days:g} days of the server's running"
-        record("INFO", "host_expired", f"{text} time without a sample (CPU_FORGET_DAYS)", HOST=name, COUNT=samples)
+        record("INFO", "host_expired", f"{text} time without a sample (CPU_EXPIRY_DAYS)", HOST=name, COUNT=samples)
 
     def trimmed(self, chunks: int, max_samples: int) -> None:
         """Count deleted chunks of old samples; they are logged together, at once and then every hour."""

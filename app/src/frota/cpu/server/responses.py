@@ -9,8 +9,9 @@ from typing import Any
 
 import orjson
 
+from frota.core.errors import MalformedMessage
 from frota.cpu import chunk, messages
-from frota.cpu.framing import Malformed, Query
+from frota.cpu.framing import Query
 from frota.cpu.server.history import History, StoredChunk
 from frota.cpu.server.hosts import Hosts
 from frota.logs import log
@@ -40,7 +41,7 @@ class Responses:
         self._thread.shutdown()
 
     async def respond(self, query: Query) -> AsyncIterator[bytes]:
-        """Yield the lines of a response, in chunks. Raises Malformed, OSError."""
+        """Yield the lines of a response, in chunks. Raises MalformedMessage, OSError."""
         if query.kind == "hosts":
             hosts, now = list(self._hosts), self._hosts.now()
             for start in range(0, len(hosts), _BATCH):
@@ -54,7 +55,7 @@ class Responses:
     async def _samples(self, query: Query) -> AsyncIterator[bytes]:
         host = self._hosts.get(query.host)
         if host is None:
-            raise Malformed(messages.UNKNOWN_HOST.format(query.host))
+            raise MalformedMessage(messages.UNKNOWN_HOST.format(query.host))
         since = self._hosts.now() - query.seconds
         last, newest = host.newest()  # both at once: no sample is between them, or in both
         loop, after = asyncio.get_running_loop(), 0

@@ -15,17 +15,19 @@ import orjson
 from frota.core import commands
 from frota.core.tasks import EssentialTasks, essential
 from frota.cpu import messages, settings
+from frota.cpu.server import host_metrics
 from frota.cpu.server.agents import SWEEP_S, Agents
 from frota.cpu.server.clock import Clock
 from frota.cpu.server.connection import MetricsConnection, Services
 from frota.cpu.server.event_log import EventLog
 from frota.cpu.server.history import History
 from frota.cpu.server.hosts import Hosts
-from frota.cpu.server.http import MetricsEndpoint, server_metrics
+from frota.cpu.server.metrics import metrics
 from frota.cpu.server.responses import Responses, ResponseTasks
 from frota.cpu.server.writer import HistoryWriter
 from frota.cpu.settings import ServerSettings
 from frota.logs import log
+from frota.net.http import MonitoringServer
 from frota.net.listen import listening_sockets
 from frota.net.tcp_server import Limits, TcpConnection, TcpServer, Watermarks, connection_limits
 from frota.storage import state_folder
@@ -45,7 +47,7 @@ class Server:
         self.settings, self._reread, self._end = config, reread, end
         self.event_log = EventLog(config.log_samples_per_second)
         self.clock = Clock()
-        self.hosts = Hosts(self.clock.now, config.forget_days * 86400)
+        self.hosts = Hosts(self.clock.now, config.expiry_days * 86400)
         self._tasks = EssentialTasks(end)
 
     async def start(self) -> str:
@@ -60,6 +62,7 @@ class Server:
         self.services = self._make_services(config)
         await self.services.responses.open()
         self.addresses = await self.tcp.listen(listening_sockets(config.host, config.port, _BACKLOG), _BACKLOG)
+        await self._monitoring.start(config.metrics_host, config.metrics_port)
         self._tasks.start(self._sweep())
         self._writing = essential(self.writer.run(self.services.agents, self._committed), self._end)
         for address in self.addresses:
@@ -69,6 +72,7 @@ class Server:
     async def stop(self) -> None:
         """Accept nothing new, write and acknowledge what was received, close."""
         self.tcp.stop_accepting()
+        await self._monitoring.stop()
         self.writer.stop()
         await self.services.tasks.cancel()
         swept = self._tasks.alive()
@@ -104,9 +108,11 @@ class Server:
         tcp, event_log, hosts = self.tcp, self.event_log, self.hosts
         pending = Watermarks(_MAX_PENDING_SAMPLES, _MAX_PENDING_SAMPLES // 2, tcp.pause_reading, tcp.resume_reading)
         agents = Agents(hosts, config, event_log, tcp.clock, pending)
-        endpoint = MetricsEndpoint(hosts, lambda: server_metrics(hosts, len(tcp.connections), event_log))
+        own = metrics(hosts, agents, tcp, self.writer, event_log)
+        self._monitoring = MonitoringServer(own, self.healthy, lambda: host_metrics.text(hosts))
+        routes = {b"/metrics": self._monitoring.metrics}
         responses = Responses(hosts, config.directory)
-        return Services(config, agents, pending, responses, endpoint, ResponseTasks(), event_log)
+        return Services(config, agents, pending, responses, routes, ResponseTasks(), event_log)
 
     def _committed(self) -> None:
         self.services.pending.update(len(self.hosts.changes.recent))

@@ -26,6 +26,7 @@ class HistoryWriter:
         self._hosts, self._event_log, self._end = hosts, event_log, end
         self._thread = ThreadPoolExecutor(1, "history")
         self._writing_since = 0.0  # monotonic seconds, 0 between writes
+        self.commits_total, self.commit_seconds_total = 0, 0.0
         self._stopping = asyncio.Event()
 
     async def open(self) -> None:
@@ -73,6 +74,8 @@ class HistoryWriter:
             writing = asyncio.get_running_loop().run_in_executor(self._thread, self.history.write, changes)
             if trimmed := await writing:
                 self._event_log.trimmed(trimmed, self.settings.history_samples)
+            self.commits_total += 1
+            self.commit_seconds_total += time.monotonic() - self._writing_since
             self._writing_since = 0.0
             self._hosts.written()
         for connection, (kind, number) in acknowledgements.items():

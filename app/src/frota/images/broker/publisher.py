@@ -92,6 +92,11 @@ class Publisher(BrokerConnection):
         self._prepare_session, self._max_unconfirmed_bytes = prepare, max_unconfirmed_bytes
         self._confirms = _PendingConfirms()
 
+    @property
+    def unconfirmed(self) -> int:
+        """The number of messages that wait for their confirm."""
+        return len(self._confirms.messages)
+
     async def publish(self, exchange: str, key: str, body: bytes, properties: pika.BasicProperties) -> None:
         """Publish a message that has a message id; return when it is confirmed. Waits for a connection first.
 

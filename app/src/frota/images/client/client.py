@@ -13,7 +13,7 @@ from typing import Self, TypeVar
 import grpc
 import grpc.aio
 
-from frota.core.errors import ServerUnavailable, WrongServer
+from frota.core.errors import RequestRejected, ServerUnavailable, UnsupportedByServer, WrongServer
 from frota.images import messages
 from frota.images.access import ClientSettings
 from frota.images.client import calls, diagnosis
@@ -48,18 +48,6 @@ _SERVER_ANSWERS = (messages.BROKER_UNAVAILABLE, messages.BROKER_FULL, messages.S
 _LAST_ERROR = re.compile(r"last error: \w+: \S+: (?:Failed to connect to remote host: )?(.*)")
 _OVERSIZE = re.compile(r".*larger than max \((\d+) vs\. (\d+)\)")
 T = TypeVar("T")
-
-
-class LegacyServerError(OSError):
-    """The server speaks the legacy protocol only, which lacks the request."""
-
-
-class RequestRejected(Exception):
-    """The server rejected the image for good: `code` for programs, `text` in Portuguese for people."""
-
-    def __init__(self, code: str, text: str) -> None:
-        super().__init__(text)
-        self.code, self.text = code, text
 
 
 def warn(text: str) -> None:
@@ -105,7 +93,7 @@ class Client:
             request = await asyncio.to_thread(calls.send_request, image)
             try:
                 await self.call(partial(calls.send, image, request), image.size)
-            except LegacyServerError:
+            except UnsupportedByServer:
                 self.legacy = True
             else:
                 return messages.RECEIVED.format(image.name)
@@ -121,7 +109,7 @@ class Client:
             if not self.legacy:
                 await self.call(partial(calls.upload, image, self._progress), image.size)
                 return messages.RECEIVED.format(image.name)
-        except LegacyServerError:
+        except UnsupportedByServer:
             self.legacy = True
         except ServerUnavailable as error:
             if messages.STORAGE_UNAVAILABLE not in str(error):
@@ -142,9 +130,9 @@ class Client:
     async def call(self, attempt: Callable[[grpc.aio.Channel, float], Awaitable[T]], size: int = 0) -> T:
         """Make attempts, each given a channel and a timeout in seconds, until one is answered.
 
-        Raises RequestRejected, LegacyServerError, ServerUnavailable, WrongServer.
+        Raises RequestRejected, UnsupportedByServer, ServerUnavailable, WrongServer.
         """
-        retries = RetryPolicy(self.access.patience)
+        retries = RetryPolicy(self.access.timeout)
         while True:
             began, channel = time.monotonic(), self.channel
             try:
@@ -165,7 +153,7 @@ class Client:
             return False, "the connection was replaced"
         code, text = error.code(), error.details() or ""
         if code is grpc.StatusCode.UNIMPLEMENTED:
-            raise LegacyServerError(f"{self.access.address} speaks the legacy protocol, which has no image status")
+            raise UnsupportedByServer(f"{self.access.address} speaks the legacy protocol, which has no image status")
         if code not in _RETRYABLE and text != messages.BROKER_FULL:
             raise RequestRejected(code.name, _in_portuguese(text))
         if code is grpc.StatusCode.DEADLINE_EXCEEDED:

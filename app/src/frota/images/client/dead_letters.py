@@ -17,6 +17,7 @@ import pika
 from pika import exceptions
 from pika.adapters.blocking_connection import BlockingChannel
 
+from frota.core.errors import MalformedMessage
 from frota.core.trace import trace_of
 from frota.images import access
 from frota.images.access import OperatorSettings
@@ -25,7 +26,7 @@ from frota.images.broker.session import BrokerUnavailable
 from frota.images.client import diagnosis
 from frota.images.client.client import warn
 from frota.images.client.output import write
-from frota.images.messages import DEAD, EVENTS, QUEUE, InvalidMessage, QueuedImage, StatusEvent, dead_letter_reason
+from frota.images.messages import DEAD, EVENTS, QUEUE, QueuedImage, StatusEvent, dead_letter_reason
 from frota.images.settings import PREFIX, SYSTEM
 from frota.logs import log
 from frota.logs.log import printable
@@ -134,7 +135,7 @@ def _publish_status(channel: BlockingChannel, dead: DeadLetter, state: str) -> N
     """Publish the status of an image; a foreign message has none."""
     try:
         image = QueuedImage.read(dead.id, dead.properties.headers)
-    except InvalidMessage:
+    except MalformedMessage:
         return
     reason = dead.fields()["reason"] if state == "dead" else ""
     event = StatusEvent(image.id, state, image.filename, image.trace, image.sha256, "", reason=reason)
@@ -194,7 +195,7 @@ def _channel(config: OperatorSettings) -> Iterator[BlockingChannel]:
     where = ",".join(f"{host}:{port}" for host, port in config.brokers)
     nodes = session.parameters(config)
     for node in nodes:
-        node.blocked_connection_timeout = config.patience
+        node.blocked_connection_timeout = config.timeout
     try:
         connection = pika.BlockingConnection(nodes)
     except (exceptions.AMQPError, OSError) as error:
@@ -225,7 +226,7 @@ def _error_text(error: BaseException, config: OperatorSettings) -> str:
         case exceptions.ChannelClosedByBroker() | exceptions.ConnectionClosedByBroker():
             text = inner.reply_text
         case exceptions.ConnectionBlockedTimeout():
-            text = f"it has no room, and took nothing for {config.patience:g} s; what was not put back is still dead"
+            text = f"it has no room, and took nothing for {config.timeout:g} s; what was not put back is still dead"
         case exceptions.StreamLostError() | exceptions.IncompatibleProtocolError():
             text = f"it hangs up: it {cause}, or speaks no AMQP"
         case _:

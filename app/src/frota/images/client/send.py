@@ -5,16 +5,16 @@ import asyncio
 import os
 from collections.abc import Iterator
 
-from frota.core.errors import WrongServer
+from frota.core.errors import MalformedMessage, RequestRejected, WrongServer
 from frota.core.settings import SettingsError
 from frota.images import access
 from frota.images.client import files
 from frota.images.client.calls import Image
-from frota.images.client.client import Client, RequestRejected, warn
+from frota.images.client.client import Client, warn
 from frota.images.client.files import BadFile, File
 from frota.images.client.output import Report
 from frota.images.client.status_stream import StatusStream
-from frota.images.messages import InvalidMessage, check_name
+from frota.images.messages import check_name
 from frota.images.proto import images_pb2 as native
 from frota.images.settings import SYSTEM
 from frota.logs import log
@@ -146,7 +146,7 @@ def _image(file: File) -> Image:
         raise BadFile(file.problem)
     try:
         return Image(file.path, check_name(file.name), files.size_of(file.path))
-    except InvalidMessage as error:
+    except MalformedMessage as error:
         raise BadFile(str(error)) from None
 
 

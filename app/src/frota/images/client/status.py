@@ -4,9 +4,10 @@ import argparse
 import asyncio
 from datetime import datetime
 
+from frota.core.errors import RequestRejected
 from frota.images import access
 from frota.images.client import output
-from frota.images.client.client import Client, RequestRejected
+from frota.images.client.client import Client
 from frota.images.client.send import UNIT
 from frota.images.client.status_stream import StatusStream
 from frota.images.proto import images_pb2 as native

@@ -52,7 +52,7 @@ class StatusStream:
         times: StreamTimes = _TIMES,
     ) -> None:
         self._client, self._changed, self._times = client, changed, times
-        self._unknown_seconds = client.access.patience if unknown_seconds is None else unknown_seconds
+        self._unknown_seconds = client.access.timeout if unknown_seconds is None else unknown_seconds
         self._open: dict[str, _Subscription] = {}
         self._in_stream = 0
         self._restart = asyncio.Event()
@@ -70,8 +70,11 @@ class StatusStream:
             self._restart.set()
 
     async def run(self) -> None:
-        """Follow all images to their end. Raises LegacyServerError, ServerUnavailable, WrongServer, RequestRejected."""
-        retries = RetryPolicy(self._client.access.patience)
+        """Follow all images to their end.
+
+        Raises UnsupportedByServer, ServerUnavailable, WrongServer, RequestRejected.
+        """
+        retries = RetryPolicy(self._client.access.timeout)
         while self._open or not self._complete:
             self._restart.clear()
             if not self._open:

@@ -9,10 +9,11 @@ from typing import Any, NoReturn
 import grpc
 import grpc.aio
 
+from frota.core.errors import MalformedMessage
 from frota.core.trace import trace_of
 from frota.images import messages
 from frota.images.event_log import ProducerEventLog, image_fields
-from frota.images.messages import InvalidMessage, QueuedImage
+from frota.images.messages import QueuedImage
 from frota.images.producer.memory_limiter import MemoryLimiter, Reservation
 from frota.images.producer.status_store import FINAL, State, Status, StatusStore
 from frota.images.producer.submission import (
@@ -25,6 +26,7 @@ from frota.images.producer.submission import (
 from frota.images.proto import cloudimg_pb2 as legacy
 from frota.images.proto import images_pb2 as native
 from frota.logs.log import record
+from frota.net.exposition import CounterBy
 
 Context = Any  # grpc.aio.ServicerContext, generic in types that no method here uses
 _ENVELOPE_BYTES = 64 * 1024  # of a message besides its image
@@ -56,10 +58,12 @@ class Servicer:
     ) -> None:
         self._submissions, self._statuses, self._url, self._event_log = submissions, statuses, url, event_log
         self._largest = submissions.settings.max_bytes + _ENVELOPE_BYTES
-        limit = submissions.settings.max_held_bytes
-        self._memory = MemoryLimiter(limit)
+        limit = submissions.settings.memory_limit_bytes
+        self.memory = MemoryLimiter(limit)
         self._uploads = MemoryLimiter(max(1, min(_MAX_UPLOADS, limit // (2 * self._largest))))
         self._read_timeout_s = read_timeout_s
+        self.accepted_total = self.accepted_bytes_total = 0
+        self.rejections = CounterBy()  # images by the kind of their rejection
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:
@@ -112,12 +116,16 @@ class Servicer:
         try:
             image = await work()
         except SubmissionRejected as error:
+            self.rejections.count(error.kind.name.lower())
             self._event_log.rejected(context.peer(), error, error.image or _unidentified(context))
             raise
         except Exception as error:  # noqa: BLE001 -- the edge of the task: the client gets a response, the log the error
             text = f"unexpected error while accepting an image: {error!r}"
             record("ERROR", "internal_error", text, error=error, **image_fields(_unidentified(context)))
+            self.rejections.count("internal")
             raise SubmissionRejected(RejectionKind.UNAVAILABLE, messages.INTERNAL) from None
+        self.accepted_total += 1
+        self.accepted_bytes_total += image.size
         self._event_log.queued(context.peer(), image, began)
         return image
 
@@ -162,12 +170,12 @@ class Servicer:
         """Return the seconds until the response must be sent."""
         remaining = context.time_remaining()
         if remaining is None:
-            return self._submissions.settings.answer_seconds
+            return self._submissions.settings.publish_timeout
         return max(float(remaining) - _ANSWER_MARGIN_S, 0)
 
     def _reserve(self, context: Context) -> Reservation:
         """Return a reservation for the largest message; entering it may raise SubmissionRejected."""
-        return self._memory.reserve(self._largest, self._remaining(context))
+        return self.memory.reserve(self._largest, self._remaining(context))
 
     async def _read_message(self, context: Context, *, may_end: bool = False) -> Any:
         """Read one message; None at the end of the stream, if `may_end`. Raises SubmissionRejected."""
@@ -238,7 +246,7 @@ async def _ids(request: native.StatusRequest, context: Context) -> list[str]:
         await _abort(context, grpc.StatusCode.INVALID_ARGUMENT, messages.TOO_MANY_IDS)
     try:
         return [messages.check_id(image) for image in request.ids]
-    except InvalidMessage as error:
+    except MalformedMessage as error:
         await _abort(context, grpc.StatusCode.INVALID_ARGUMENT, str(error))
 
 

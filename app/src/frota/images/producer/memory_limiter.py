@@ -12,8 +12,18 @@ class MemoryLimiter:
     """Reserves up to `size` bytes, first come, first served."""
 
     def __init__(self, size: int) -> None:
-        self._available = size
+        self.size = self._available = size
         self._waiters: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    @property
+    def reserved(self) -> int:
+        """The bytes that are reserved."""
+        return self.size - self._available
+
+    @property
+    def waiting(self) -> int:
+        """The number of requests that wait for a reservation."""
+        return len(self._waiters)
 
     def reserve(self, size: int, timeout_s: float) -> "Reservation":
         """Return a context manager that reserves `size` bytes, and waits at most `timeout_s` for them.

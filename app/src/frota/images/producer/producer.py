@@ -13,7 +13,7 @@ from grpc_health.v1 import health, health_pb2_grpc
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 
 from frota.core import commands, systemd
-from frota.core.errors import StateError
+from frota.core.errors import MalformedMessage, StateError
 from frota.core.settings import SettingsError
 from frota.core.tasks import EssentialTasks
 from frota.images import messages, settings
@@ -22,14 +22,16 @@ from frota.images.broker.consumer import Consumer, Delivery
 from frota.images.broker.publisher import Publisher
 from frota.images.broker.session import Session
 from frota.images.event_log import ProducerEventLog, image_fields
-from frota.images.messages import InvalidMessage, QueuedImage, StatusEvent, dead_letter_reason
+from frota.images.messages import QueuedImage, StatusEvent, dead_letter_reason
 from frota.images.producer.grpc_api import Servicer
+from frota.images.producer.metrics import metrics
 from frota.images.producer.status_store import State, Status, StatusStore
 from frota.images.producer.submission import SubmissionHandler
 from frota.images.s3.bucket import S3Client
 from frota.images.settings import ProducerSettings
 from frota.logs import log
 from frota.net.addresses import is_loopback
+from frota.net.http import MonitoringServer
 from frota.storage import state_folder
 
 _GRACE_S = 3.0  # for requests in flight when the producer stops
@@ -68,16 +70,19 @@ class Producer:
         """Open the status store, then listen; the broker may come later."""
         config = self.settings
         self._lock = state_folder.lock(config.directory)
-        self._statuses = StatusStore(config.directory, config.remembered)
+        self._statuses = StatusStore(config.directory, config.max_statuses)
         await self._statuses.open()
         objects = S3Client(config, threads=4)
         self._objects = objects
-        self._publisher = Publisher(config, self._declare, config.max_held_bytes)
+        self._publisher = Publisher(config, self._declare, config.memory_limit_bytes)
         self._events = Consumer(config, config.events_queue, _EVENT_PREFETCH, self._on_event, self._declare)
         self._submissions = SubmissionHandler(config, self._publisher, self._statuses, objects)
         self._rpc = Servicer(self._submissions, self._statuses, objects.url, self._event_log)
         self._saving: set[asyncio.Task[None]] = set()
         addresses = await self._listen(config)
+        own = metrics(self._rpc, self._publisher, self._events, self._statuses)
+        self._monitoring = MonitoringServer(own, self.healthy)
+        await self._monitoring.start(config.metrics_host, config.metrics_port)
         self._tasks.start(self._publisher.run(), self._events.run(), self._sweep())
         self._listening = f"listening on {', '.join(addresses)}"
         for address in addresses:
@@ -87,6 +92,7 @@ class Producer:
     async def stop(self) -> None:
         """Stop accepting, answer the requests in flight, close."""
         await self._health.enter_graceful_shutdown()
+        await self._monitoring.stop()
         self._rpc.stop()
         await self._server.stop(_GRACE_S)
         for task in self._saving:
@@ -161,7 +167,7 @@ class Producer:
             status = (
                 _status_of_dead_letter(delivery) if delivery.exchange == messages.DEAD else _status_of_event(delivery)
             )
-        except InvalidMessage as error:
+        except MalformedMessage as error:
             log.record("WARNING", "event_malformed", f"a malformed status event is dropped: {error}")
             delivery.ack()
             return

@@ -106,6 +106,16 @@ class StatusStore:
         with self._as_oserror():
             return _read(self._reader, image)
 
+    @property
+    def pending(self) -> int:
+        """The number of changes that wait for the disk."""
+        return len(self._pending)
+
+    @property
+    def watched(self) -> int:
+        """The number of images with subscribers."""
+        return len(self._watchers)
+
     def watch(self, ids: Iterable[str]) -> "asyncio.Queue[Status]":
         """Subscribe to images: return a queue that gets every change until `unwatch`."""
         changes: asyncio.Queue[Status] = asyncio.Queue()
@@ -178,7 +188,7 @@ class StatusStore:
             last = "SELECT max(number) FROM images"
             old = f"DELETE FROM images WHERE number <= ({last}) - ?"  # noqa: S608 -- a constant
             if deleted := self._table.execute(old, [self._max_images]).rowcount:
-                text = f"deleted the oldest {deleted} statuses of more than {self._max_images} (IMAGES_REMEMBERED)"
+                text = f"deleted the oldest {deleted} statuses of more than {self._max_images} (IMAGES_MAX_STATUSES)"
                 log.record("INFO", "statuses_expired", text, COUNT=deleted)
 
 

@@ -16,6 +16,7 @@ from typing import IO
 import pika
 
 from frota.core.backoff import Backoff
+from frota.core.errors import MalformedMessage
 from frota.core.trace import new_id, trace_of
 from frota.images import messages
 from frota.images.broker.publisher import NackError, Publisher, UnroutableError
@@ -23,7 +24,7 @@ from frota.images.broker.session import BrokerUnavailable
 from frota.images.converter.pool import ConverterPool
 from frota.images.event_log import image_fields
 from frota.images.formats import BadImage, Limits, read_header
-from frota.images.messages import InvalidMessage, QueuedImage
+from frota.images.messages import QueuedImage
 from frota.images.producer.status_store import State, Status, StatusStore
 from frota.images.s3.bucket import S3Client, StorageError
 from frota.images.settings import ProducerSettings
@@ -63,7 +64,7 @@ class SubmittedImage:
         try:
             messages.check_name(filename)
             messages.check_id(submitted.id)
-        except InvalidMessage as error:
+        except MalformedMessage as error:
             raise SubmissionRejected(RejectionKind.INVALID, str(error), submitted) from None
         return submitted
 

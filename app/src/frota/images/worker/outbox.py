@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from frota.images.messages import InvalidMessage, StatusEvent
+from frota.core.errors import MalformedMessage
+from frota.images.messages import StatusEvent
 from frota.logs import log
 from frota.storage import files
 
@@ -34,7 +35,7 @@ class Outbox:
         for line in lines:
             try:
                 events.append(StatusEvent.read(line))
-            except InvalidMessage as error:
+            except MalformedMessage as error:
                 first_error = first_error or str(error)
         if bad := len(lines) - len(events):
             text = f"{self._file}: {bad} lines are damaged and skipped, their results are not reported: {first_error}"

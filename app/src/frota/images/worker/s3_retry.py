@@ -29,6 +29,12 @@ class S3Retry:
     def __init__(self, clock: Callable[[], float] = time.monotonic, min_backoff_s: float = _MIN_BACKOFF_S) -> None:
         self._min_backoff_s = min_backoff_s
         self._clock, self._unavailable, self._next_reminder = clock, False, -math.inf
+        self.failures_total = 0
+
+    @property
+    def available(self) -> bool:
+        """Whether the last request succeeded."""
+        return not self._unavailable
 
     def deadline(self) -> float:
         """Return when a delivery that starts now has to be requeued, over all its requests."""
@@ -52,6 +58,7 @@ class S3Retry:
             await asyncio.sleep(backoff.pause())
 
     def _log_failure(self, error: StorageError) -> None:
+        self.failures_total += 1
         now = self._clock()
         if error.permanent and now >= self._next_reminder:
             self._next_reminder = now + _REMINDER_INTERVAL_S

@@ -26,6 +26,11 @@ class StatusPublisher:
         self._publisher, self._worker, self._bucket, self._outbox = publisher, worker, bucket, outbox
         self._pending: dict[asyncio.Task[None], StatusEvent] = {}
 
+    @property
+    def pending(self) -> int:
+        """The number of status events that wait for the broker's confirm."""
+        return len(self._pending)
+
     def publish_outbox(self) -> Coroutine[None, None, None]:
         """Start publishing the outbox at once, so that a stop right afterwards puts the rest back."""
         return self._empty_outbox_after(list(map(self._start_publishing, self._outbox.read())))

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from frota.core import commands
+from frota.core.errors import MalformedMessage
 from frota.core.tasks import EssentialTasks, essential
 from frota.images import settings
 from frota.images.broker import topology
@@ -20,21 +21,15 @@ from frota.images.broker.session import Session
 from frota.images.converter.pool import ConverterPool
 from frota.images.event_log import WorkerEventLog, image_fields
 from frota.images.formats import BadImage, GreyImage
-from frota.images.messages import (
-    QUEUE,
-    DeadLetterReason,
-    InvalidMessage,
-    QueuedImage,
-    extension,
-    result_keys,
-    result_metadata,
-)
+from frota.images.messages import QUEUE, DeadLetterReason, QueuedImage, extension, result_keys, result_metadata
 from frota.images.s3.bucket import ObjectMissing, S3Client, StorageError
 from frota.images.settings import WorkerSettings
+from frota.images.worker.metrics import in_flight, metrics
 from frota.images.worker.outbox import Outbox
 from frota.images.worker.s3_retry import OutageTimeout, S3Retry
 from frota.images.worker.status_publisher import StatusPublisher
 from frota.logs import log
+from frota.net.http import MonitoringServer
 from frota.storage import state_folder
 
 _PREFETCH_PER_CONVERTER = 4  # so that a converter waits neither for the broker nor for S3
@@ -73,6 +68,7 @@ class Worker:
         self._s3_retry = S3Retry()
         self._tasks = EssentialTasks(end)
         self._resources = AsyncExitStack()
+        self._requeued_total = 0
 
     async def start(self) -> str:
         """Start the converters, then connect; the broker may come later."""
@@ -81,7 +77,7 @@ class Worker:
         for leftover in config.directory.glob("*.image*"):  # boto3 appends to the name while it downloads
             leftover.unlink()
         count = config.converters or len(os.sched_getaffinity(0))
-        pool = ConverterPool(count, config.convert_seconds, config.convert_bytes, config.max_pixels)
+        pool = ConverterPool(count, config.conversion_timeout, config.conversion_memory_bytes, config.max_pixels)
         self._pool = await self._resources.enter_async_context(pool)
         self._s3 = S3Client(config, threads=count * _S3_REQUESTS_PER_CONVERTER)
         publisher = Publisher(config, self._declare)
@@ -89,6 +85,10 @@ class Worker:
         self._consumer = Consumer(
             config, QUEUE, count * (1 + _PREFETCH_PER_CONVERTER), self._on_delivery, self._declare
         )
+        own = metrics(self._event_log, self._s3_retry, self._status_publisher, publisher, self._consumer)
+        own += in_flight(lambda: len(self._working), lambda: self._requeued_total, self._pool.pids)
+        self._monitoring = MonitoringServer(own, self.healthy)
+        await self._monitoring.start(config.metrics_host, config.metrics_port)
         self._tasks.start(publisher.run(), self._consumer.run(), self._sweep())
         self._outbox_task = essential(self._status_publisher.publish_outbox(), self._end)
         log.record("INFO", "starting", f"Trabalhador {self._name} iniciado, {count} conversões por vez")
@@ -97,6 +97,7 @@ class Worker:
     async def stop(self) -> None:
         """Stop consuming, finish the images in flight, requeue the rest."""
         end = time.monotonic() + _FINISH_TIMEOUT_S
+        await self._monitoring.stop()
         await self._consumer.cancel()
         if self._working:
             await asyncio.wait(self._working, timeout=end - time.monotonic())
@@ -158,6 +159,7 @@ class Worker:
         """Requeue an image and acknowledge this delivery; tell whether the broker confirmed it."""
         confirmed = await self._status_publisher.requeue(delivery)
         if confirmed:
+            self._requeued_total += 1
             delivery.ack()
         return confirmed
 
@@ -166,7 +168,8 @@ class Worker:
         began = time.perf_counter()
         try:
             image = QueuedImage.read(delivery.properties.message_id, delivery.properties.headers)
-        except InvalidMessage as error:
+        except MalformedMessage as error:
+            self._event_log.dead_letters.count("foreign")
             log.record("WARNING", "message_foreign", f"a foreign message is dead-lettered: {error}")
             await self._status_publisher.dead_letter(delivery, DeadLetterReason("foreign", str(error)))
             delivery.ack()

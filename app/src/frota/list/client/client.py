@@ -17,7 +17,7 @@ from typing import Any, Self
 import zmq
 
 from frota.core.backoff import Backoff
-from frota.core.errors import ServerUnavailable, WrongServer
+from frota.core.errors import ServerUnavailable, UnsupportedByServer, WrongServer
 from frota.core.settings import SettingsError
 from frota.core.trace import from_environment, traceparent
 from frota.list.client import legacy
@@ -108,14 +108,14 @@ class Client:
     def ask(self, op: str, **fields: Any) -> Response:
         """Send a request until there is a response, and return it; a rejection is a response too (`ok` is False).
 
-        Raises ServerUnavailable, HostNotFound, OutcomeUnknown, WrongServer, legacy.Unsupported, SettingsError (keys).
+        Raises ServerUnavailable, HostNotFound, OutcomeUnknown, WrongServer, UnsupportedByServer, SettingsError (keys).
         """
         self._number += 1
         request = {"op": op, "list": self.access.list, "id": f"{self._name}:{self._number}"}
         request |= {"traceparent": traceparent(from_environment()), **fields}
         began, backoff = time.monotonic(), Backoff(_FIRST_BACKOFF_S, self._max_backoff_s)
         while True:
-            remaining = began + self.access.patience - time.monotonic()
+            remaining = began + self.access.timeout - time.monotonic()
             timeout = min(remaining, self._first_timeout_s * 2 ** min(backoff.failures, 3))
             response = self._attempt(request, timeout, remaining)
             if response:
@@ -126,7 +126,7 @@ class Client:
         """Pause before the next attempt. Raises ServerUnavailable when the time is up."""
         now = time.monotonic()
         pause = backoff.pause()
-        if now + pause + _MIN_TIMEOUT_S >= began + self.access.patience:
+        if now + pause + _MIN_TIMEOUT_S >= began + self.access.timeout:
             raise ServerUnavailable(f"gave up after {now - began:.0f} s: {self._reason}")
         if now - began >= self._first_timeout_s and now - self._warned >= _WARNING_INTERVAL_S:
             self._warned = now
@@ -163,8 +163,8 @@ class Client:
             raw = connection.exchange(command.encode(), remaining if legacy.is_change(request) else timeout)
             if raw is not None:
                 return Response(legacy.parse_response(request, raw.decode(errors="replace")))
-        except legacy.Unsupported as error:
-            raise legacy.Unsupported(f"the server at {self.access.address} is a legacy server: {error}") from None
+        except UnsupportedByServer as error:
+            raise UnsupportedByServer(f"the server at {self.access.address} is a legacy server: {error}") from None
         self._abandon(connection)
         if legacy.is_change(request):
             raise OutcomeUnknown(

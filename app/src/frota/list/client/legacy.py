@@ -4,6 +4,7 @@ import ast
 from collections.abc import Mapping
 from typing import Any
 
+from frota.core.errors import UnsupportedByServer
 from frota.list.messages import CHANGES, DEFAULT_LIST
 
 NOT_UNDERSTOOD = "Comando inválido."  # its response to anything but a command, JSON included
@@ -11,30 +12,26 @@ _WITH_VALUE = {"append": "append", "remove": "remover", "search": "pesquisar"}
 _REJECTIONS = (NOT_UNDERSTOOD, "Posição inválida")
 
 
-class Unsupported(OSError):
-    """The server cannot execute this request: says why."""
-
-
 def command(request: Mapping[str, Any]) -> str:
-    """Return the legacy command of a native request. Raises Unsupported."""
+    """Return the legacy command of a native request. Raises UnsupportedByServer."""
     op = request["op"]
     if request["list"] != DEFAULT_LIST:
-        raise Unsupported(f"it has one list only, and none named {request['list']!r}")
+        raise UnsupportedByServer(f"it has one list only, and none named {request['list']!r}")
     if op in _WITH_VALUE:
         return f"{_WITH_VALUE[op]} {_single_word(request['value'])}"
     if op == "insert":
         if request["position"] < 0:
-            raise Unsupported("it does not count positions from the end")
+            raise UnsupportedByServer("it does not count positions from the end")
         return f"insert {request['position']} {_single_word(request['value'])}"
     if op == "sort":
         if request.get("by", "text") != "text":
-            raise Unsupported("it sorts by text only")
+            raise UnsupportedByServer("it sorts by text only")
         return "ordenar_desc" if request.get("descending") else "ordenar_cresc"
     if op == "show" and (request.get("start") is not None or request.get("stop") is not None):
-        raise Unsupported("it shows the whole list only")
+        raise UnsupportedByServer("it shows the whole list only")
     if op in ("show", "clear"):
         return {"show": "mostrar", "clear": "limpar"}[op]
-    raise Unsupported(f"it has no operation {op!r}")
+    raise UnsupportedByServer(f"it has no operation {op!r}")
 
 
 def parse_response(request: Mapping[str, Any], text: str) -> dict[str, Any]:
@@ -56,7 +53,9 @@ def is_change(request: Mapping[str, Any]) -> bool:
 
 def _single_word(value: str) -> str:
     if value.split() != [value]:
-        raise Unsupported("an element must be one word: it would cut off the rest, and an empty one would stop it")
+        raise UnsupportedByServer(
+            "an element must be one word: it would cut off the rest, and an empty one would stop it"
+        )
     return value
 
 
@@ -66,5 +65,5 @@ def _parse_elements(text: str) -> list[str]:
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         elements = None
     if not isinstance(elements, list) or not all(isinstance(element, str) for element in elements):
-        raise Unsupported(f"its list cannot be read: {text[:60]!r}")
+        raise UnsupportedByServer(f"its list cannot be read: {text[:60]!r}")
     return elements

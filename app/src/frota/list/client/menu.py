@@ -6,8 +6,7 @@ from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
-from frota.core.errors import ServerUnavailable
-from frota.list.client import legacy
+from frota.core.errors import ServerUnavailable, UnsupportedByServer
 from frota.list.client.client import Client, OutcomeUnknown, Response, warn
 from frota.list.client.commands import InvalidInput
 from frota.list.messages import parse_integer
@@ -71,7 +70,7 @@ def _run_choice(client: Client, choice: Choice | None) -> None:
         response = client.ask(choice.op, **choice.fields, **fields)
     except InvalidInput as error:
         return _print(str(error))
-    except (ServerUnavailable, OutcomeUnknown, legacy.Unsupported) as error:
+    except (ServerUnavailable, OutcomeUnknown, UnsupportedByServer) as error:
         if not sys.stdin.isatty():  # the rest of a script depends on it
             raise
         return warn(str(error))

@@ -8,9 +8,9 @@ from typing import Any
 
 import zmq
 
-from frota.core.errors import ServerUnavailable
+from frota.core.errors import ServerUnavailable, UnsupportedByServer
 from frota.core.settings import SettingsError
-from frota.list.client import connection, legacy
+from frota.list.client import connection
 from frota.list.client.client import Client, Response, warn
 from frota.list.client.commands import write
 from frota.logs.log import printable
@@ -133,7 +133,7 @@ def _request(client: Client, op: str, **fields: Any) -> Response:
 def _subscribe(context: "zmq.Context[zmq.Socket[bytes]]", client: Client, info: Response) -> "zmq.Socket[bytes]":
     port = info.fields.get("watch_port", 0)
     if not port:
-        raise legacy.Unsupported(f"the server at {client.access.address} publishes no changes")
+        raise UnsupportedByServer(f"the server at {client.access.address} publishes no changes")
     endpoint, family = connection.resolve(client.access, port, client.address_index)
     zmq_socket = context.socket(zmq.SUB)
     connection.secure(zmq_socket, client.access)

@@ -60,6 +60,21 @@ class Admission:
         self._plan()
         self._admit(used)
 
+    @property
+    def paused(self) -> bool:
+        """Whether further clients wait."""
+        return self._paused
+
+    @property
+    def connections(self) -> int:
+        """The number of open connections, and of the few files that the server has opened since its start."""
+        return len(_used()) - 1 - self._own_files
+
+    @property
+    def max_connections(self) -> int:
+        """The limit of connections in force."""
+        return self._connections
+
     def sweep(self) -> None:
         """Pause or resume accepting connections. Call it several times a second."""
         if resource.getrlimit(resource.RLIMIT_NOFILE) != (self._soft, self._hard):  # changed from outside: prlimit(1)

@@ -5,16 +5,17 @@ before that are deleted once the snapshot is on disk.
 """
 
 import asyncio
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-from frota.core.errors import StateError
+from frota.core.errors import RequestRejected, StateError
 from frota.list.changes import ExecutedRequest, execute
 from frota.list.lists import UNLIMITED, Lists
-from frota.list.messages import CHANGES, Request, RequestRejected
+from frota.list.messages import CHANGES, Request
 from frota.list.response_cache import ResponseCache
 from frota.list.server import snapshot
 from frota.list.server.snapshot import StateCopy
@@ -38,12 +39,15 @@ class ChangeLog:
         self._wal_bytes = self._snapshot_size = 0  # of the log since the last snapshot, and of that
         self._executor: ThreadPoolExecutor | None = None
         self._snapshot_wanted = True
+        self.snapshot_time = 0.0  # when the newest one was written, in seconds since 1970; 0 without one
+        self.snapshots_failed_total = 0
 
     def recover(self, lists: Lists, cache: ResponseCache) -> int:
         """Load the snapshot and replay the log; return the number of replayed records. Raises StateError."""
         first = snapshot.newest(self._directory)
         if first:
-            self._snapshot_size = snapshot.read(snapshot.path_of(self._directory, first), lists, cache)
+            path = snapshot.path_of(self._directory, first)
+            self._snapshot_size, self.snapshot_time = snapshot.read(path, lists, cache), path.stat().st_mtime
         for path in self._directory.glob("*.unfinished"):
             path.unlink()
         begin, last = max(first, 1), self._wal.position.segment
@@ -72,6 +76,11 @@ class ChangeLog:
                 count += 1
             self._wal_bytes += segment.path_of(self._directory, number).stat().st_size
         return count
+
+    @property
+    def size(self) -> int:
+        """The size of all segments, in bytes."""
+        return self._wal.size
 
     def commit(self, records: list[bytes], replay_bytes: int = 0) -> None:
         """Append records and fsync, all or none; `replay_bytes` is the cost of replaying them beyond their length.
@@ -111,6 +120,7 @@ class ChangeLog:
         self._wal.close()
 
     def _log_failed_snapshot(self, error: BaseException) -> None:
+        self.snapshots_failed_total += 1
         log.record("WARNING", "snapshot_failed", f"snapshot failed, the change log keeps growing: {error}")
 
     def _finish_snapshot(self, number: int, done: "asyncio.Future[int]") -> None:
@@ -119,7 +129,7 @@ class ChangeLog:
         if error:
             self._log_failed_snapshot(error)
         elif self._snapshot_wanted and done.result():
-            self._snapshot_size = done.result()
+            self._snapshot_size, self.snapshot_time = done.result(), time.time()
             self._wal.truncate_before(number)
             text = f"snapshot {number} written: {self._snapshot_size} bytes"
             log.record("INFO", "snapshot_written", text, BYTES=self._snapshot_size)
@@ -129,6 +139,8 @@ class NoChangeLog:
     """Replaces the change log where lists are in memory only."""
 
     durable = False
+    size = snapshots_failed_total = 0
+    snapshot_time = 0.0
 
     def recover(self, _lists: Lists, _cache: ResponseCache) -> int:
         """Recover nothing."""

@@ -10,12 +10,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple, Protocol
 
+from frota.core.errors import RequestRejected
 from frota.list import messages, queries, sorting
 from frota.list.changes import ExecutedRequest, cache_response, encode_response, execute, roll_back
 from frota.list.lists import THRESHOLDS, Change, Limits, List, Lists, Thresholds
-from frota.list.messages import CHANGES, Request, RequestRejected
+from frota.list.messages import CHANGES, Request
 from frota.list.response_cache import ResponseCache
 from frota.list.server.change_log import ChangeLog, NoChangeLog, encode_change, replay_cost
+from frota.net.exposition import CounterBy
 from frota.storage.wal.log import DiskFull
 
 _MAX_WAITING_REQUESTS = 1000  # changes of one list that wait for its sort
@@ -69,6 +71,9 @@ class Engine:
         self.info: dict[str, Any] = {}
         self.recovered = change_log.recover(self.lists, self.cache)
         self.has_subscribers = False  # a client has requested the port of publication
+        self.changes_total = self.cached_responses_total = 0
+        self.rejections = CounterBy()  # by their code
+        self.commits_total, self.commit_seconds_total = 0, 0.0
         self.failed = False  # the state of the disk is unknown: nothing is executed or answered any more
         self._responses: list[tuple[PendingRequest, bytes]] = []
         self._executed: list[ExecutedRequest] = []
@@ -125,9 +130,10 @@ class Engine:
         self.cache.evict()
         for pending, response in responses:
             self._callbacks.send(pending.reply_to, response)
-        for request in executed:
-            if request.applied and self.has_subscribers:
-                self._callbacks.publish(request.applied.change)
+        changes = [request.applied.change for request in executed if request.applied]
+        self.changes_total += len(changes)
+        for change in changes if self.has_subscribers else ():
+            self._callbacks.publish(change)
         deferred, self._deferred = self._deferred, []
         for pending in deferred:
             self._start_in_thread(pending)
@@ -138,11 +144,14 @@ class Engine:
     def _commit(self) -> None:
         records, replay_bytes = self._records, self._replay_bytes
         self._records, self._replay_bytes = [], 0
+        began = time.perf_counter()
         try:
             self.change_log.commit(records, replay_bytes)
         except OSError:
             self.failed = True
             raise
+        self.commits_total += 1
+        self.commit_seconds_total += time.perf_counter() - began
 
     def _execute(self, pending: PendingRequest) -> None:
         try:
@@ -188,6 +197,7 @@ class Engine:
         request = pending.request
         cached = self.cache.find(request) if request.client else None
         if cached is not None:
+            self.cached_responses_total += 1
             self._responses.append((pending, cached))
             return
         list_ = self.lists.get(request.list)
@@ -202,6 +212,7 @@ class Engine:
         except RequestRejected as error:
             if not request.client:
                 raise
+            self.rejections.count(error.code)
             executed = cache_response(request, None, queries.rejection_of(list_, error), self.cache)
         self._executed.append(executed)
         self._responses.append((pending, executed.response))
@@ -241,6 +252,7 @@ class Engine:
         self._resumable.append(list_.name)
 
     def _reject(self, pending: PendingRequest, error: RequestRejected) -> None:
+        self.rejections.count(error.code)
         outcome = queries.rejection_of(self.lists.get(pending.request.list), error)
         self._responses.append((pending, encode_response(pending.request, outcome)))
 

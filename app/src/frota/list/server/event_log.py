@@ -26,9 +26,11 @@ class RequestRecord:
 
 
 class EventLog(RateLimitedLog):
-    """Writes the records."""
+    """Writes the records, and counts."""
 
     def __init__(self, requests_per_second: int) -> None:
+        self.clients_rejected_total = self.responses_dropped_total = 0
+        self.disk_full_total = self.internal_errors_total = 0
         self._requests = RateLimiter("requests_suppressed", "requests", requests_per_second)
         self._rejections = RateLimiter("rejections_suppressed", "clients whose key is not on the allow-list")
         self._dropped = RateLimiter("responses_dropped_suppressed", "discarded responses", 1)
@@ -60,12 +62,14 @@ class EventLog(RateLimitedLog):
         record("INFO", "response", text, **logged.fields, DURATION_MS=milliseconds)
 
     def client_rejected(self, key: str) -> None:
-        """Log a client whose key is not on the allow-list."""
+        """Count and log a client whose key is not on the allow-list."""
+        self.clients_rejected_total += 1
         if self._rejections.allow():
             record("WARNING", "client_rejected", f"client rejected, its key is not on the allow-list: {key}", KEY=key)
 
     def responses_dropped(self, count: int) -> None:
-        """Log discarded responses."""
+        """Count and log discarded responses."""
+        self.responses_dropped_total += count
         if self._dropped.allow():
             text = f"{count} responses discarded: the client does not read, or has disconnected"
             record("WARNING", "responses_dropped", text, COUNT=count)
@@ -86,12 +90,14 @@ class EventLog(RateLimitedLog):
             record("WARNING", "connection_limit_reached", f"{text}; to allow more, raise {more}", COUNT=connections)
 
     def internal_error(self, error: Exception) -> None:
-        """Log an unexpected error in a request."""
+        """Count and log an unexpected error in a request."""
+        self.internal_errors_total += 1
         if self._internal.allow():
             record("ERROR", "internal_error", "unexpected error while processing a request", error=error)
 
     def disk_full(self, error: DiskFull) -> None:
-        """Log that changes were rejected because the disk is full."""
+        """Count and log that the changes of a round were rejected because the disk is full."""
+        self.disk_full_total += 1
         if self._disk.allow():
             record("ERROR", "disk_full", f"changes rejected, disk full; nothing was changed: {error}")
 

@@ -42,6 +42,11 @@ class SendQueue:
         self._timer: asyncio.TimerHandle | None = None
         self._large_in_flight: list[LargeInFlight] = []
 
+    @property
+    def queued_bytes(self) -> int:
+        """The size of the responses that wait."""
+        return self._queued_bytes
+
     def send(self, reply_to: ReplyTo, response: bytes) -> None:
         """Send a response, or queue it until its client reads."""
         socket, envelope, logged = reply_to

@@ -20,11 +20,13 @@ from frota.list.server.change_log import ChangeLog, NoChangeLog
 from frota.list.server.drain import Connections
 from frota.list.server.engine import Engine
 from frota.list.server.event_log import EventLog, RequestRecord
+from frota.list.server.metrics import metrics
 from frota.list.server.send_queue import ReplyTo, SendQueue
 from frota.list.server.sockets import Socket
 from frota.list.settings import ServerSettings
 from frota.logs import log
 from frota.net.addresses import plain
+from frota.net.http import MonitoringServer, open_port
 from frota.storage.wal.log import DiskFull
 
 _MAX_ROUND_BYTES, _MAX_ROUND_S = 2 * 2**20, 0.005  # limits of one socket in one round
@@ -51,6 +53,7 @@ class ListServer:
         self._scheduled = self._stopping = False
         self._tasks = EssentialTasks(end)
         self._thread_tasks: set[asyncio.Task[None]] = set()
+        self._requests_total = 0
 
     async def start(self) -> str:
         """Recover the lists, then listen."""
@@ -61,13 +64,17 @@ class ListServer:
         config = self.settings
         limits = Limits(config.max_lists, config.max_elements, config.max_bytes, config.max_element_bytes)
         change_log = ChangeLog(config.directory, config.snapshot_bytes) if config.durable else NoChangeLog()
-        self._engine = Engine(limits, config.remembered_clients, change_log, self)
+        self._engine = Engine(limits, config.cached_clients, change_log, self)
         self._context: zmq.Context[Socket] = zmq.Context()
         if self._secret:
             self._authenticator = authentication.start(self._context, self._allowed)
         self._sockets = sockets.open_all(self._context, config, self._guard)
+        monitoring_sockets = open_port(config.metrics_host, config.metrics_port)  # before what counts open files
         self._admission = Admission(self._sockets.listening, config.max_connections, config.backlog, self._event_log)
         self._addresses = self._sockets.addresses
+        own = metrics(self._engine, self._admission, self._send_queue, self._event_log, lambda: self._requests_total)
+        self._monitoring = MonitoringServer(own, self.healthy)
+        await self._monitoring.serve(monitoring_sockets)
         self._sockets.bind()
         self._engine.info = {"watch_port": self._sockets.watch_port, "security": "curve" if self._secret else "clear"}
         for socket in self._sockets.requests:
@@ -84,6 +91,7 @@ class ListServer:
         its connection: no request is lost in a connection that is not read any more.
         """
         await self._tasks.cancel()
+        await self._monitoring.stop()
         self._stopping = True
         for socket in self._sockets.requests:
             self._loop.remove_reader(sockets.descriptor(socket))
@@ -226,6 +234,7 @@ class ListServer:
                     size += len(body[0]) if body else 0
                     self._event_log.suppress_requests(1)
                 count += 1
+        self._requests_total += count
         return count
 
     def _receive_and_log(self, socket: Socket) -> int:

@@ -10,6 +10,8 @@ from frota.core.backoff import Backoff
 from frota.core.tasks import EssentialTasks
 from frota.logs import log
 from frota.net.addresses import endpoint
+from frota.net.exposition import Metric, counter, gauge
+from frota.net.http import MonitoringServer
 from frota.sensors.client.delivery import Delivery
 from frota.sensors.client.spool import Spool
 from frota.sensors.messages import Reading
@@ -24,8 +26,9 @@ class SensorClient:
     def __init__(self, config: ClientSettings, directory: Path, end: Callable[[int], None]) -> None:
         self._config, self._directory, self._end = config, directory, end
         self._spool_changed = asyncio.Event()
-        self._backoff = Backoff(min(_FIRST_PAUSE_S, config.retry_most), config.retry_most)
-        self._measured = 0
+        self._backoff = Backoff(min(_FIRST_PAUSE_S, config.max_backoff), config.max_backoff)
+        self._measured = self._dropped_total = self._failures_total = 0
+        self._delivery: Delivery | None = None
         self._tasks = EssentialTasks(end)
 
     async def start(self) -> str:
@@ -34,12 +37,15 @@ class SensorClient:
             self._spool = Spool(self._directory, self._config.spool_limit)
         except sqlite3.Error as error:
             raise OSError(f"{self._directory / 'spool.sqlite'}: {error}; repair or remove it") from error
+        self._monitoring = MonitoringServer(self._metrics(), self.healthy)
+        await self._monitoring.start(self._config.metrics_host, self._config.metrics_port)
         self._tasks.start(self._measure(), self._deliver())
         return f"{self._config.sensor} to {endpoint(self._config.host, self._config.port)}"
 
     async def stop(self) -> None:
         """Stop. Readings without an answer stay in the spool; their numbers prevent duplicates."""
         await self._tasks.cancel()
+        await self._monitoring.stop()
         if self._spool.waiting:
             log.record("INFO", "stopped", f"stopped; {self._spool.waiting} readings wait in {self._directory}")
         self._spool.close()
@@ -50,6 +56,33 @@ class SensorClient:
 
     def reload(self) -> None:
         """Do nothing: no setting of a client changes live."""
+
+    def _metrics(self) -> list[Metric]:
+        spool = self._spool
+        return [
+            counter("frota_sensors_client_readings_total", "Readings of the sensor.", lambda: self._measured),
+            counter(
+                "frota_sensors_client_readings_delivered_total",
+                "Readings that the server has stored, or rejected for good.",
+                lambda: spool.delivered_total,
+            ),
+            counter(
+                "frota_sensors_client_readings_dropped_total",
+                "Readings dropped from the full spool.",
+                lambda: self._dropped_total,
+            ),
+            gauge("frota_sensors_client_spool_readings", "Readings that wait for the server.", lambda: spool.waiting),
+            gauge(
+                "frota_sensors_client_connected",
+                "Whether there is a connection to the server.",
+                lambda: int(self._delivery is not None and self._delivery.connected),
+            ),
+            counter(
+                "frota_sensors_client_connections_failed_total",
+                "Connections that failed or were lost.",
+                lambda: self._failures_total,
+            ),
+        ]
 
     async def _measure(self) -> None:
         loop = asyncio.get_running_loop()
@@ -69,6 +102,7 @@ class SensorClient:
             text = f"a reading was lost, it could not be spooled: {self._directory}: {error}"
             log.record("ERROR", "spool_failed", text, SENSOR=config.sensor)
             return
+        self._dropped_total += dropped
         if dropped:
             text = f"the spool is full ({config.spool_limit}): the oldest reading was dropped"
             log.record("WARNING", "spool_full", text, SENSOR=config.sensor, COUNT=dropped)
@@ -77,7 +111,8 @@ class SensorClient:
     async def _deliver(self) -> None:
         while True:
             try:
-                await Delivery(self._config, self._spool, self._spool_changed, self._delivered).run()
+                self._delivery = Delivery(self._config, self._spool, self._spool_changed, self._delivered)
+                await self._delivery.run()
             except* (OSError, ValueError, sqlite3.Error) as group:
                 self._failed(_first(group))
             await asyncio.sleep(self._backoff.pause())
@@ -88,6 +123,7 @@ class SensorClient:
             self._end(0)
 
     def _failed(self, error: BaseException) -> None:
+        self._failures_total += 1
         where = endpoint(self._config.host, self._config.port)
         log.record("ERROR", "connect_failed", "Erro ao conectar ao servidor.", PEER=where, REASON=str(error))
         text = f"{where}: {error or type(error).__name__}; {self._spool.waiting} readings wait"

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from frota.core import trace
+from frota.core.errors import ConnectionRejected
 from frota.logs import log
 from frota.net.addresses import endpoint
 from frota.sensors.client.spool import Spool
@@ -21,10 +22,6 @@ _MAX_IN_FLIGHT = 500  # readings that are sent and not answered yet
 _GRACE_S = 0.5
 _NATIVE = b"frota "  # begins lines that end with a newline
 _NUMBERED = re.compile(rb"frota numbered ([0-9]{1,%d})\n" % len(str(MAX_NUMBER)))
-
-
-class Rejected(ConnectionError):
-    """The server does not accept readings now; the text says why."""
 
 
 class Delivery:
@@ -44,11 +41,13 @@ class Delivery:
     ) -> None:
         self._config, self._spool, self._changed, self._delivered = config, spool, spool_changed, delivered
         self._grace_s = grace_s
+        self.connected = False
 
     async def run(self) -> None:
-        """Connect and deliver until the connection ends. Raises OSError (of which Rejected is one) or TimeoutError."""
-        async with asyncio.timeout(self._config.answer_timeout):
+        """Connect and deliver until the connection ends. Raises OSError (ConnectionRejected is one) or TimeoutError."""
+        async with asyncio.timeout(self._config.response_timeout):
             self._reader, self._writer = await asyncio.open_connection(self._config.host, self._config.port)
+        self.connected = True
         try:
             log.record(
                 "INFO", "connected", "Conectado ao servidor.", PEER=endpoint(self._config.host, self._config.port)
@@ -58,6 +57,7 @@ class Delivery:
             else:
                 await self._deliver_legacy()
         finally:
+            self.connected = False
             self._writer.close()
             with suppress(OSError):
                 await self._writer.wait_closed()
@@ -96,7 +96,7 @@ class Delivery:
         if numbered is None:
             if not answer.startswith(ERROR.encode()):  # a native server that rejects is native all the same
                 self._spool.set("protocol", "")
-            raise Rejected(_as_text(answer))
+            raise ConnectionRejected(_as_text(answer))
         last = int(numbered[1])
         if self._spool.delivered(1, last):  # the server has them; its answers were lost
             self._delivered()
@@ -119,18 +119,19 @@ class Delivery:
     async def _receive_answers(self, sent: asyncio.Queue[int]) -> None:
         while True:
             number = await sent.get()
-            async with asyncio.timeout(self._config.answer_timeout):
+            async with asyncio.timeout(self._config.response_timeout):
                 line = await self._reader.readline()
             self._process_answer(number, line)
 
     async def _answer(self) -> bytes:
         """Read one answer: a line, the legacy answer without a newline, or other text and then `grace_s` of silence.
 
-        Raises Rejected at the end of the connection and for an oversized answer, TimeoutError for an incomplete one.
+        Raises ConnectionRejected at the end of the connection and for an oversized answer, TimeoutError for an
+        incomplete one.
         """
         answer, clock = b"", asyncio.get_running_loop().time
         try:
-            async with asyncio.timeout(self._config.answer_timeout) as timeout:
+            async with asyncio.timeout(self._config.response_timeout) as timeout:
                 end = timeout.when() or 0.0
                 while answer != ANSWER and b"\n" not in answer:
                     if not _is_incomplete(answer):
@@ -138,26 +139,26 @@ class Delivery:
                     chunk = await self._reader.read(1024)
                     answer += chunk
                     if not chunk or len(answer) > MAX_LINE_BYTES:
-                        raise Rejected(_as_text(answer))
+                        raise ConnectionRejected(_as_text(answer))
         except TimeoutError:
             if _is_incomplete(answer):
                 raise
         return answer
 
     async def _next(self, number: int, limit: int) -> list[tuple[int, str]]:
-        """Wait for readings after `number`, `limit` at most. Raises Rejected when the connection has ended."""
+        """Wait for readings after `number`, `limit` at most. Raises ConnectionRejected at the end of the connection."""
         while True:
             self._changed.clear()
             readings = self._spool.after(number, limit)
             if self._reader.at_eof():
-                raise Rejected(_as_text(b""))
+                raise ConnectionRejected(_as_text(b""))
             if readings:
                 return readings
             await self._changed.wait()
 
     def _write(self, message: str) -> None:
         if self._writer.is_closing():
-            raise Rejected(_as_text(b""))
+            raise ConnectionRejected(_as_text(b""))
         self._writer.write(message.encode())
 
     def _send(self, number: int, message: str) -> None:
@@ -165,13 +166,13 @@ class Delivery:
         self._record("INFO", "reading_sent", f"Enviado: {message.strip()}", number)
 
     def _process_answer(self, number: int, answer: bytes) -> None:
-        """Delete a reading that the server has stored or rejected for good. Raises Rejected: try again later."""
+        """Delete a reading that the server has stored or rejected for good. Raises ConnectionRejected: retry later."""
         text = _as_text(answer)
         self._record("INFO", "response", f"Resposta: {text}", number)
         if text.startswith(f"{ERROR}{MALFORMED}"):
             self._record("ERROR", "reading_rejected", f"reading {number} was rejected for good and is deleted", number)
         elif answer.rstrip() != ANSWER:
-            raise Rejected(text)
+            raise ConnectionRejected(text)
         self._spool.delivered(number, number)
         self._delivered()
 

@@ -23,6 +23,7 @@ class Spool:
         )
         self.client = self.get("client") or str(uuid4())
         self.set("client", self.client)
+        self.delivered_total = 0
         (self.waiting,) = self._db.execute("select count(*) from reading").fetchone()
 
     def append(self, text: str) -> int:
@@ -44,6 +45,7 @@ class Spool:
         """Delete the readings from `first` to `last`, which the server has stored or rejected; return how many."""
         deleted = self._db.execute("delete from reading where number between ? and ?", (first, last)).rowcount
         self.waiting -= deleted
+        self.delivered_total += deleted
         return deleted
 
     def continue_after(self, number: int) -> None:

@@ -182,7 +182,7 @@ class SensorConnection:
     def _reject(self, bad: Bad) -> None:
         """Answer in its turn; end the connection if it cannot go on or has sent too many malformed lines."""
         session, wal = self.session, self._services.store.wal
-        self._services.event_log.failed(self.tcp, bad.reason, bad.text)
+        self._services.event_log.malformed(self.tcp, bad.reason, bad.text)
         session.errors += 1
         session.number_lines(1)  # a rejected line has a number too: both sides count lines
         wal.barrier(self._answer, self._error_line(bad.reason))

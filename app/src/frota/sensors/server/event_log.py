@@ -23,10 +23,13 @@ class Peer(Protocol):
 
 
 class EventLog(RateLimitedLog):
-    """Writes the records; it is the observer of the TCP server. `directory` is where readings are stored."""
+    """Writes the records, and counts; the observer of the TCP server. `directory` is where readings are stored."""
 
     def __init__(self, directory: Path, readings_per_second: int) -> None:
         self._directory = directory
+        self.connected_total = self.rejected_total = 0
+        self.received_total = self.out_of_range_total = self.malformed_total = 0
+        self.dropped_total = self.disk_full_total = 0  # readings: by clients, and by this server
         self._damaged: set[tuple[type, Path]] = set()  # kind of damage and segment, as logged already
         self._readings = RateLimiter("readings_suppressed", "readings", readings_per_second)
         self._connections = RateLimiter("connections_suppressed", "connections opened or closed")
@@ -37,7 +40,8 @@ class EventLog(RateLimitedLog):
         super().__init__(self._readings, self._connections, self._errors, self._ranges, self._sensors, self._disk)
 
     def connected(self, connection: Peer, count: int) -> None:
-        """Log an accepted connection; `count` includes it."""
+        """Count and log an accepted connection; `count` includes it."""
+        self.connected_total += 1
         if self._connections.allow():
             address = connection.address
             record("INFO", "connected", f"Nova conexão de {address}", PEER=endpoint(*address))
@@ -50,7 +54,8 @@ class EventLog(RateLimitedLog):
             record("INFO", "disconnected", f"Conexão encerrada com {address}", PEER=endpoint(*address))
 
     def rejected(self, connection: Peer, max_connections: int) -> None:  # noqa: ARG002 -- the text is the legacy one
-        """Log a connection above the limit."""
+        """Count and log a connection above the limit."""
+        self.rejected_total += 1
         self.failed(connection, SERVER_FULL)
 
     def aborted(self, connection: Peer, reason: str) -> None:
@@ -64,14 +69,21 @@ class EventLog(RateLimitedLog):
             message = f"Erro com {peer.address}: {reason}{excerpt}"
             record("WARNING", "connection_failed", message, PEER=endpoint(*peer.address))
 
+    def malformed(self, peer: Peer, reason: str, text: str) -> None:
+        """Count and log input that is rejected."""
+        self.malformed_total += 1
+        self.failed(peer, reason, text)
+
     def readings(
         self, peers: Sequence[Peer], parts: list[Parts], out_of_range: list[int], producer: str = "", last: int = 0
     ) -> None:
-        """Log readings, each with its peer and its trace id, and warn of those out of range (by index).
+        """Count and log readings, each with its peer and its trace id, and warn of those out of range (by index).
 
         `producer` and the sequence number of the `last` reading give the trace ids that the client logs, too; readings
         of legacy clients get new ones.
         """
+        self.received_total += len(parts)
+        self.out_of_range_total += len(out_of_range)
         traces: dict[int, str] = {}  # by index, only of what is logged
         for index in out_of_range:
             if self._ranges.allow():
@@ -87,12 +99,14 @@ class EventLog(RateLimitedLog):
                 _reading("INFO", "reading", "Recebido", peer, reading, trace_id)
 
     def dropped(self, peer: Peer, count: int) -> None:
-        """Log that a client with a full spool has dropped readings."""
+        """Count and log readings that a client with a full spool has dropped."""
+        self.dropped_total += count
         message = f"the full spool of a sensor's client has dropped {count} readings"
         record("WARNING", "readings_dropped", message, PEER=endpoint(*peer.address), COUNT=count)
 
     def disk_full(self, peer: Peer, count: int, error: DiskFull) -> None:
-        """Log that readings are rejected because the disk is full."""
+        """Count and log readings that are rejected because the disk is full."""
+        self.disk_full_total += count
         if self._disk.allow():
             message = f"Erro com {peer.address}: {DISK_FULL} ({self._directory}: {error})"
             record("ERROR", "disk_full", message, PEER=endpoint(*peer.address), COUNT=count)

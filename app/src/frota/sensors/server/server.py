@@ -10,12 +10,14 @@ from collections.abc import Callable
 from frota.core import commands
 from frota.core.tasks import EssentialTasks
 from frota.logs import log
+from frota.net.http import MonitoringServer
 from frota.net.listen import listening_sockets
 from frota.net.tcp_server import Limits, TcpConnection, TcpServer, Watermarks, connection_limits
 from frota.sensors import messages, settings, units
 from frota.sensors.server.batch import Batcher
 from frota.sensors.server.connection import SensorConnection, Services
 from frota.sensors.server.event_log import EventLog
+from frota.sensors.server.metrics import metrics
 from frota.sensors.server.producers import ProducerRegistry
 from frota.sensors.server.store import ReadingStore
 from frota.sensors.server.subscriptions import Subscriptions
@@ -46,12 +48,16 @@ class SensorServer:
         config, loop = self.settings, asyncio.get_running_loop()
         rejection = f"{messages.ERROR}{messages.SERVER_FULL}".encode()
         self.tcp = TcpServer(self._limits(), self.event_log, rejection, self._handler)
-        retention = Retention(config.segment_bytes, config.keep_bytes, config.keep_days * 86400)
+        retention = Retention(config.segment_bytes, config.retention_bytes, config.retention_days * 86400)
         self.wal = WriteAheadLog(LogFiles(config.directory, retention), loop, self._disk_failed)
         self.services = self._make_services(config)
         self.wal.on_commit = self._committed
         sockets = listening_sockets(config.host, config.port, config.backlog)
         addresses = await self.tcp.listen(sockets, config.backlog)
+        own = metrics(self.tcp, self.event_log, self.monitor, self.wal, self.services.subscriptions)
+        # Not `healthy`, which compares two moments: its calls must be the watchdog's alone.
+        self._monitoring = MonitoringServer(own, self._tasks.alive)
+        await self._monitoring.start(config.metrics_host, config.metrics_port)
         self._tasks.start(self._sweep())
         for address in addresses:
             log.record("INFO", "starting", f"Servidor iniciando em {address}", ADDRESS=address)
@@ -60,6 +66,7 @@ class SensorServer:
     async def stop(self) -> None:
         """Accept nothing new, answer what was received, close."""
         await self._tasks.cancel()
+        await self._monitoring.stop()
         self.tcp.stop_accepting()
         self.services.subscriptions.cancel_all()
         self.tcp.drain()

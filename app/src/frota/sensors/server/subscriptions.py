@@ -91,6 +91,9 @@ class Subscriptions:
         self._streams: dict[Peer, asyncio.Task[None]] = {}
         self._readers = ThreadPoolExecutor(2, "history")
 
+    def __len__(self) -> int:
+        return len(self._streams)
+
     def publish(self, group: list[Entry]) -> None:
         """Send a committed group to the live subscribers."""
         for subscription in self._live:

@@ -41,6 +41,7 @@ class WriteAheadLog:
         self._commits = self._commits_seen = 0
         self._stopped: asyncio.Future[None] = loop.create_future()
         self.backlog = 0  # bytes appended that are not yet durable
+        self.commits_total, self.commit_seconds_total = 0, 0.0  # durable groups of records
         self.position = store.position
         self.on_commit: Callable[[Batch], None] | None = None
         self._thread = Thread(target=self._run, name="commit", daemon=True)
@@ -60,6 +61,11 @@ class WriteAheadLog:
     def last_sequence(self, producer: bytes) -> int:
         """Return the sequence number of the producer's last durable record, 0 if there is none."""
         return self._store.last_sequences.get(producer, 0)
+
+    @property
+    def size(self) -> int:
+        """The size of all segments, in bytes."""
+        return self._store.size
 
     def healthy(self) -> bool:
         """Tell whether something was committed since the last call, or nothing is pending."""
@@ -125,7 +131,10 @@ class WriteAheadLog:
             ]
             try:
                 if records:
+                    began = time.perf_counter()
                     self._store.commit(encode_commit(records), sequences)
+                    self.commits_total += 1
+                    self.commit_seconds_total += time.perf_counter() - began
             except DiskFull as error:
                 self._failed = error
         self._commits += 1

@@ -64,6 +64,11 @@ class LogFiles:
         """Where the next commit will start."""
         return Position(self._number, self._size)
 
+    @property
+    def size(self) -> int:
+        """The size of all segments, in bytes; any thread may ask."""
+        return sum(tuple(self._sizes.values()))
+
     def commit(self, data: bytes, sequences: Iterable[tuple[bytes, int]] = ()) -> None:
         """Make a commit durable, atomically. Raises DiskFull; after another OSError the file's state is unknown."""
         if self._size >= self._limits.segment_bytes or self._aged():

@@ -1,16 +1,13 @@
 """Prometheus's text format: all digits, and no values of disconnected hosts."""
 
-from pathlib import Path
-
 import pytest
 
 from frota.cpu import chunk
 from frota.cpu.framing import SampleMessage
-from frota.cpu.server import exposition
+from frota.cpu.server import host_metrics
 from frota.cpu.server.hosts import Hosts
-from frota.cpu.server.http import server_metrics
 from frota.cpu.settings import parse_thresholds
-from support.metrics import SAMPLE, in_process_server, run
+from support.metrics import SAMPLE
 
 
 def hosts(count: int = 1) -> Hosts:
@@ -26,7 +23,7 @@ def hosts(count: int = 1) -> Hosts:
 
 
 def collected(some: Hosts) -> dict[str, str]:
-    lines = b"".join(exposition.text(some, [])).decode().splitlines()
+    lines = b"".join(host_metrics.text(some)).decode().splitlines()
     return dict(line.rsplit(" ", 1) for line in lines if not line.startswith("#"))
 
 
@@ -37,7 +34,7 @@ def test_values_keep_all_digits() -> None:
     assert host
     host.row = host.row._replace(last_seen=1769860800.123, samples=2**53 - 1)
     found = collected(some)
-    assert found['frota_agent_resident_memory_bytes{host="h0"}'] == "123456789012"
+    assert found['frota_cpu_agent_resident_memory_bytes{host="h0"}'] == "123456789012"
     assert found['frota_cpu_last_seen_timestamp_seconds{host="h0"}'] == "1769860800.123"
     assert found['frota_cpu_samples_total{host="h0"}'] == "9007199254740991"
     assert found['frota_cpu_core_busy_ratio{host="h0",core="0"}'] == "0.373"
@@ -64,25 +61,6 @@ def test_hosts_are_unpacked_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
         return unpack(packed, **how)
 
     monkeypatch.setattr(chunk, "unpack", count)
-    for _ in exposition.text(hosts(200), []):
+    for _ in host_metrics.text(hosts(200)):
         most, unpacked[0] = max(most, unpacked[0]), 0
-    assert most == exposition._BATCH
-
-
-def test_resident_memory_is_current(tmp_path: Path) -> None:
-    """The server's memory metric follows its memory up and down."""
-
-    async def scenario() -> None:
-        async with in_process_server(tmp_path) as one:
-
-            def resident() -> float:
-                metrics = server_metrics(one.server.hosts, 0, one.server.event_log)
-                return {name: value for name, _, _, value in metrics}["process_resident_memory_bytes"]
-
-            before = resident()
-            much = b"x" * (256 << 20)
-            assert resident() > before + (200 << 20)
-            del much
-            assert resident() < before + (100 << 20)
-
-    run(scenario())
+    assert most == host_metrics._BATCH

@@ -1,4 +1,4 @@
-"""All metrics in Prometheus's text format (version 0.0.4), encoded in chunks."""
+"""The metrics of all hosts in Prometheus's text format, encoded in chunks."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
@@ -6,8 +6,8 @@ from typing import NamedTuple
 from frota.cpu import chunk
 from frota.cpu.messages import Sample
 from frota.cpu.server.host import Host
+from frota.net.exposition import heading, number
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _BATCH = 50  # hosts of one chunk
 
 
@@ -43,31 +43,30 @@ _FAMILIES = (
     Family("frota_cpu_busy_ratio", "gauge", "Mean of all cores.", None, lambda sample: [("", _ratio(sample.mean))]),
     Family("frota_cpu_load", "gauge", "Load average.", None,
            lambda sample: _each(("1m", "5m", "15m"), sample.load, "over")),
-    Family("frota_memory_bytes", "gauge", "Memory.", None,
+    Family("frota_cpu_memory_bytes", "gauge", "Memory.", None,
            lambda sample: _each(("total", "used", "available"), sample.memory, "kind")),
-    Family("frota_disk_bytes", "gauge", "Space of the root filesystem.", None,
+    Family("frota_cpu_disk_bytes", "gauge", "Space of the root filesystem.", None,
            lambda sample: _each(("total", "used"), sample.disk, "kind")),
-    Family("frota_disk_bytes_per_second", "gauge", "Reads and writes of all disks.", None,
+    Family("frota_cpu_disk_bytes_per_second", "gauge", "Reads and writes of all disks.", None,
            lambda sample: _each(("read", "write"), sample.disk and sample.disk[2:], "direction")),
-    Family("frota_network_bytes_per_second", "gauge", "Bytes received and sent.", None,
+    Family("frota_cpu_network_bytes_per_second", "gauge", "Bytes received and sent.", None,
            lambda sample: _each(("received", "sent"), sample.network, "direction")),
-    Family("frota_network_faults_per_second", "gauge", "Dropped and faulty packets.", None,
+    Family("frota_cpu_network_faults_per_second", "gauge", "Dropped and faulty packets.", None,
            lambda sample: _each(("drops", "errors"), sample.network and sample.network[2:], "kind")),
-    Family("frota_agent_cpu_seconds_total", "counter", "CPU time of the agent.", None,
+    Family("frota_cpu_agent_cpu_seconds_total", "counter", "CPU time of the agent.", None,
            lambda sample: [("", sample.own.cpu)] if sample.own else ()),
-    Family("frota_agent_resident_memory_bytes", "gauge", "Resident memory of the agent.", None,
+    Family("frota_cpu_agent_resident_memory_bytes", "gauge", "Resident memory of the agent.", None,
            lambda sample: [("", sample.own.memory)] if sample.own else ()),
     Family("frota_cpu_threshold_crossed", "gauge", "Whether a metric is above its threshold.",
            lambda host: [(f',metric="{metric}"', 1) for metric in host.crossings.over if host.state != "away"]),
 )  # fmt: skip
 
 
-def text(hosts: Iterable[Host], server: Iterable[tuple[str, str, str, float]]) -> Iterator[bytes]:
-    """Yield the metrics: the server's own, as name, type, help and value, then those of all hosts."""
-    yield "".join(_heading(*metric[:3]) + f"{metric[0]} {metric[3]!r}\n" for metric in server).encode()
+def text(hosts: Iterable[Host]) -> Iterator[bytes]:
+    """Yield the metrics of hosts."""
     all_hosts = list(hosts)
     for family in _FAMILIES:
-        yield _heading(family.name, family.kind, family.text).encode()
+        yield heading(family.name, family.kind, family.text).encode()
         for start in range(0, len(all_hosts), _BATCH):
             yield "".join(_lines(family, all_hosts[start : start + _BATCH])).encode()
 
@@ -81,12 +80,8 @@ def _lines(family: Family, hosts: Iterable[Host]) -> Iterator[str]:
         elif family.measured and host.latest and host.state == "connected":
             values = family.measured(chunk.unpack(host.latest, with_cores=family.of_cores)[2])
         for labels, value in values:
-            yield f'{family.name}{{host="{host.row.name}"{labels}}} {value!r}\n'  # with all digits
+            yield f'{family.name}{{host="{host.row.name}"{labels}}} {number(value)}\n'  # with all digits
 
 
 def _ratio(percent: float) -> float:
     return round(percent * 10) / 1000  # as exact as it is stored
-
-
-def _heading(name: str, kind: str, what: str) -> str:
-    return f"# HELP {name} {what}\n# TYPE {name} {kind}\n"
