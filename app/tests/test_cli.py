@@ -133,12 +133,12 @@ def test_check_needs_no_arguments(command: str, tmp_path: Path, capsys: pytest.C
     assert cli.main(words) == 0
     assert capsys.readouterr() == ("", "")
     prefix = "LIST" if command.startswith("list") else "IMAGES"
-    file.write_text(f"{prefix}_PATIENCE=x\n", encoding="utf-8")
+    file.write_text(f"{prefix}_TIMEOUT=x\n", encoding="utf-8")
     assert cli.main(words) == 78
-    assert f"{prefix}_PATIENCE='x': must be a number" in capsys.readouterr().err
-    file.write_text(f"{prefix}_PATINCE=1\n", encoding="utf-8")
+    assert f"{prefix}_TIMEOUT='x': must be a number" in capsys.readouterr().err
+    file.write_text(f"{prefix}_TIMEUOT=1\n", encoding="utf-8")
     assert cli.main(words) == 78
-    assert f"{prefix}_PATINCE: no such setting" in capsys.readouterr().err
+    assert f"{prefix}_TIMEUOT: no such setting" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

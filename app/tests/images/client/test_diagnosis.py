@@ -1,4 +1,4 @@
-"""Why there is no conversation with a server is said in a sentence, at once, and not after the whole patience."""
+"""An unusable connection to a server is explained in one sentence, at once instead of after the timeout."""
 
 import socket
 import threading
