@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from frota.images.producer.status_store import State, StatusStore
-from frota.images.worker.outbox import Outbox
+from frota.images.worker.outbox import EventOutbox
 from support import TIMEOUT_S, output, server, start_frota, until
 from support.metrics import metrics_server
 from support.zmq_server import list_server
@@ -91,5 +91,5 @@ def test_image_statuses(state: Path) -> None:
 
 def test_image_outbox(state: Path) -> None:
     """Status events that a stopped worker could not publish are read."""
-    [event] = Outbox(state / "images_worker").read()
+    [event] = EventOutbox(state / "images_worker").read()
     assert (event.id, event.state, event.key) == ("a" * 32, "done", "foto_gray.jpg")

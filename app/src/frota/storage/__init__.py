@@ -1,1 +1,1 @@
-"""Durable storage: state folders, atomic files, SQLite, the write-ahead log."""
+"""Durable storage: state folders, atomic files, SQLite, the write-ahead log, the outbox."""

@@ -21,6 +21,13 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def write_all(fd: int, data: bytes) -> None:
+    """Write all bytes. Raises OSError, and may have written some."""
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
 def replace(path: Path, content: Iterable[bytes]) -> None:
     """Replace or create a file atomically: readers, also after a crash, see the former or the new content.
 

@@ -1,6 +1,5 @@
 """What an agent that was killed leaves to the next: its sequence numbers, and samples that waited for long."""
 
-import json
 import os
 import time
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from frota.cpu.agent import spool as spool_module
+from frota.cpu.agent import spool_file as spool_file_module
 from frota.cpu.agent.sequence import BOOT_ID_FILE
 from frota.cpu.agent.spool import Spool
 from frota.cpu.agent.spool_file import SpoolFile
@@ -22,6 +22,7 @@ class Clock:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.now = 1000.0
         monkeypatch.setattr(spool_module, "boottime", lambda: self.now)
+        monkeypatch.setattr(spool_file_module, "boottime", lambda: self.now)
         monkeypatch.setattr(time, "monotonic", lambda: self.now)
 
 
@@ -114,30 +115,26 @@ def test_acknowledged_samples_leave_the_file(tmp_path: Path, clock: Clock) -> No
     agent.measure(clock, 50)
     agent.spool.acknowledge(50)
     agent.measure(clock, 1)
-    assert not (tmp_path / "spool").exists()
+    assert not (tmp_path / "outbox").exists()
     agent.kill()
     second = Agent(tmp_path)
     assert (second.numbers(), second.spool.last) == ([], 51)
 
 
-@pytest.mark.parametrize("waiting", [720, 20_000])
-def test_larger_spools_are_written_less_often(tmp_path: Path, clock: Clock, waiting: int) -> None:
-    """The file is written again when a sixtieth of its samples are new."""
-    agent = Agent(tmp_path, limit=waiting)
-    for _ in range(waiting):
+def test_only_new_samples_are_written(tmp_path: Path, clock: Clock) -> None:
+    """While the server is unavailable, the samples of the last 30 s are appended to the file."""
+    agent = Agent(tmp_path, limit=20_000)
+    for _ in range(20_000):
         agent.spool.add(Sample((1.0,), 1.0))
     clock.now += 60
     agent.spool_file.checkpoint(agent.spool, INTERVAL)
-    first = _last_written(tmp_path)
-    while _last_written(tmp_path) == first:
-        agent.measure(clock, 1)
-    assert _last_written(tmp_path) - first == waiting // 60 + (waiting % 60 > 0)
-
-
-def _last_written(folder: Path) -> int:
-    with (folder / "spool").open(encoding="ascii") as file:
-        next_number: int = json.loads(file.readline())["next"]
-    return next_number - 1
+    before = (tmp_path / "outbox").read_bytes()
+    agent.measure(clock, 12)
+    after = (tmp_path / "outbox").read_bytes()
+    assert after.startswith(before)
+    assert after[len(before) :].count(b"\n") in range(12, 15)  # and the oldest are dropped
+    agent.kill()
+    assert Agent(tmp_path, limit=20_000).numbers()[-1] == 20_012
 
 
 def test_no_fsync_while_the_server_acknowledges(tmp_path: Path, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,6 +201,7 @@ def test_gaps_survive_a_stop(tmp_path: Path) -> None:
     """The file keeps gaps in the numbers."""
     spool = Spool.resumed(10, "ab" * 16, 9, 2, [(3, 1.0, Sample((1.0,), 1.0)), (7, 0.5, Sample((2.0,), 2.0))])
     spool_file = SpoolFile(tmp_path)
+    spool_file.load(10, INTERVAL)
     spool_file.save(spool)
     spool_file.close()
     agent = Agent(tmp_path)

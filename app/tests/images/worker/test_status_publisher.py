@@ -11,7 +11,7 @@ import pytest
 from frota.images.broker.publisher import NackError, UnroutableError
 from frota.images.broker.session import BrokerUnavailable
 from frota.images.messages import DeadLetterReason, QueuedImage, StatusEvent
-from frota.images.worker.outbox import Outbox
+from frota.images.worker.outbox import EventOutbox
 from frota.images.worker.status_publisher import StatusPublisher
 from frota.logs import log
 
@@ -35,7 +35,7 @@ class Broker:
 
 def reporter(broker: Any, folder: Path) -> StatusPublisher:
     """Return a worker's."""
-    return StatusPublisher(broker, "worker-1", "results", Outbox(folder))
+    return StatusPublisher(broker, "worker-1", "results", EventOutbox(folder))
 
 
 async def owe(folder: Path) -> None:
@@ -74,7 +74,7 @@ def test_outbox_is_kept_until_published(tmp_path: Path) -> None:
         telling = asyncio.ensure_future(requeue.publish_outbox())
         await requeue.finish(0.01)  # before the first step of it is taken
         telling.cancel()
-        return Outbox(tmp_path).read()
+        return EventOutbox(tmp_path).read()
 
     assert [event.id for event in asyncio.run(run())] == [image.id for image in IMAGES]
 
@@ -98,10 +98,10 @@ def test_outbox_limit_is_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     said: list[str] = []
     monkeypatch.setattr(log, "record", lambda _level, event, _text, **_: said.append(event))
     events = [StatusEvent(one.id, "done", "a.jpg", one.trace, one.sha256, "worker-1") for one in IMAGES]
-    Outbox(tmp_path, max_events=2).replace(events)
-    assert Outbox(tmp_path).read() == events[1:]
-    (tmp_path / "owed.jsonl").write_bytes(b"garbage\n")
-    assert Outbox(tmp_path).read() == []
+    EventOutbox(tmp_path, max_events=2).replace(events)
+    assert EventOutbox(tmp_path).read() == events[1:]
+    (tmp_path / "outbox").write_bytes(b"garbage\n")
+    assert EventOutbox(tmp_path).read() == []
     assert said == ["outbox_failed", "outbox_failed"]
 
 

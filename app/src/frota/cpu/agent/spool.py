@@ -4,12 +4,14 @@ import os
 from collections import deque
 from collections.abc import Iterable
 from itertools import dropwhile, islice
+from typing import Any
 
 from frota.core.clock import boottime
-from frota.cpu.messages import Sample
+from frota.cpu.messages import Disk, Memory, Network, Own, Sample
 
 _MAX_AGE_S = 29 * 86400.0  # the server rejects a sample that is older than 30 days
 _RESUMED_MARGIN_S = 86400.0  # for how long samples from a file may still wait
+_PARTS = {"memory": Memory, "disk": Disk, "network": Network, "own": Own}
 
 
 class Spool:
@@ -95,3 +97,9 @@ class Spool:
         self.run = os.urandom(16).hex()
         self._samples = deque((number, taken, sample) for number, (_, taken, sample) in enumerate(self._samples, 1))
         self.last, self.acked, self.sent = len(self._samples), 0, 0
+
+
+def parse_sample(fields: dict[str, Any]) -> Sample:
+    """Return a sample from the fields of its line. Raises LookupError and TypeError; the server checks the values."""
+    parts: dict[str, Any] = {name: kind(**fields[name]) for name, kind in _PARTS.items() if fields.get(name)}
+    return Sample(tuple(fields["cpu"]), fields["mean"], tuple(fields["load"]) if fields.get("load") else None, **parts)

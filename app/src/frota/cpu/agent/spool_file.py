@@ -1,48 +1,42 @@
 """The agent's state folder: what the next agent needs to continue.
 
-`spool`: a header, one line of JSON, then a line for each sample as on the wire. Written when the agent stops, and at
-most twice a minute while the server is unavailable.
+`outbox`: the samples, and the run. Written when the agent stops, and at most twice a minute while the server is
+unavailable.
 `numbers`: the next sequence number, while an agent runs (sequence.py). An agent that was killed leaves it behind; the
 next one continues the run after it and uses no number twice.
-`spool.bad`: a damaged spool, for people. `lock`: the lock of the process that uses the folder.
+`outbox.bad`: a damaged outbox, for people. `lock`: the lock of the process that uses the folder.
 """
 
 import json
+import sys
 import time
 from collections.abc import Iterator
-from contextlib import suppress
-from functools import partial
-from itertools import chain
 from pathlib import Path
-from typing import IO, Any, NoReturn
+from typing import Any
 
 from frota.core.clock import boottime
 from frota.core.errors import StateError
 from frota.cpu.agent.sequence import BOOT_ID_FILE, SequenceFile, SequenceState, boot_id
-from frota.cpu.agent.spool import Spool
-from frota.cpu.messages import MAX_CORES, MAX_MESSAGE_BYTES, VERSION, Disk, Memory, Network, Own, Sample, is_run
+from frota.cpu.agent.spool import Spool, parse_sample
+from frota.cpu.messages import Sample, is_run
 from frota.logs import log
-from frota.logs.log import printable
 from frota.storage import files, state_folder
+from frota.storage.outbox import Outbox
 
 _WRITE_INTERVAL_S = 30.0  # between two writes; and how old a sample must be before the first
-_MAX_REWRITE_RATIO = 60  # a write takes at most so many samples for each that is new in the file
-_MALFORMED = (ValueError, TypeError, LookupError, ArithmeticError, RecursionError)  # what parsing a line may raise
-_MAX_VALUE = 2.0**63 - 1025  # the server's limits
-_MAX_LOAD = 1e9
-_PARTS = {"memory": Memory, "disk": Disk, "network": Network, "own": Own}
+_BATCH_SAMPLES = 100  # in memory at the same time
 
 
 class SpoolFile:
-    """The state folder, locked for this process. Raises StateError if another process has locked it."""
+    """The state folder, locked for this process. Raises OSError, StateError if another process has locked it."""
 
     def __init__(self, directory: Path, boot_id_file: Path = BOOT_ID_FILE) -> None:
         self._lock = state_folder.lock(directory)
-        self._path = directory / "spool"
+        self._directory = directory
+        self._path = directory / "outbox"
         self._boot = boot_id(boot_id_file)
         self._sequence = SequenceFile(directory / "numbers", self._boot)
-        self._exists = False
-        self._saved = "", 0  # run and highest number in the file
+        self._outbox = self._open()
         self._next_write = 0.0  # of the monotonic clock
 
     def load(self, limit: int, interval: float) -> Spool:
@@ -51,159 +45,104 @@ class SpoolFile:
         From now on `numbers` says that an agent runs, with this interval (s). Raises StateError.
         """
         try:
+            self._outbox.max_records = limit
+            self._convert_former(self._directory / "spool")
             spool = self._load_spool(limit)
             if state := self._sequence.read():
                 spool.continue_after(state.run, state.next_number - 1, state.acked)
             self._sequence.create(_state(spool), interval)
-            files.sync_folder(self._path.parent)  # if a power failure removed the file, numbers would be used twice
+            files.sync_folder(self._directory)  # if a power failure removed the file, numbers would be used twice
         except OSError as error:
             raise StateError(f"{self._path}: {error.strerror}; remove it, or choose another --state-dir") from error
         return spool
 
     def checkpoint(self, spool: Spool, interval: float) -> None:
-        """Write the next number, and the samples if enough of them are new, in case of a kill. Raises OSError."""
+        """Write the next number, and the samples if the server is unavailable, in case of a kill. Raises OSError."""
         self._sequence.write(_state(spool), interval)
         now = time.monotonic()
         if spool.oldest_age < _WRITE_INTERVAL_S:  # the server acknowledges
-            if self._exists:
-                self._path.unlink(missing_ok=True)
-                self._exists, self._saved = False, ("", 0)
-        elif now >= self._next_write and self._unsaved(spool) * _MAX_REWRITE_RATIO >= len(spool):
+            if self._outbox.facts or len(self._outbox):
+                self._outbox.clear()
+        elif now >= self._next_write:
             self._next_write = now + _WRITE_INTERVAL_S
-            self._write(spool)
+            self._append(spool)
 
     def save(self, spool: Spool) -> None:
         """Write the spool atomically and delete `numbers`: the agent stops. Raises OSError."""
         self._write(spool)
         self._sequence.remove()
-        files.sync_folder(self._path.parent)
+        files.sync_folder(self._directory)
 
     def close(self) -> None:
         """Unlock the folder."""
         self._sequence.close()
+        self._outbox.close()
         self._lock.close()
 
-    def _unsaved(self, spool: Spool) -> int:
-        run, number = self._saved
-        return spool.last - (number if run == spool.run else 0)
+    def _open(self) -> Outbox:
+        try:
+            outbox = Outbox(self._path, sys.maxsize)
+        except OSError as error:
+            bad = self._path.with_suffix(".bad")
+            self._path.replace(bad)
+            text = f"{self._path}: {error}; moved to {bad.name}, its samples are lost"
+            log.record("ERROR", "spool_unreadable", text)
+            return Outbox(self._path, sys.maxsize)
+        if outbox.damaged:
+            text = f"{self._path}: {outbox.damaged} lines are damaged and skipped; the other {len(outbox)} samples"
+            log.record("ERROR", "spool_corrupted", f"{text} are sent, {self._path.stem}.bad is a copy of the file")
+        return outbox
+
+    def _convert_former(self, path: Path) -> None:
+        if path.exists():
+            from frota.cpu.agent import former_spool  # memory that only the first start of a new release needs
+
+            former_spool.convert(path, self._outbox)
 
     def _load_spool(self, limit: int) -> Spool:
-        bad = self._path.with_suffix(".bad")
-        try:
-            with self._path.open("rb") as file:
-                spool, fault = _read(file, limit, self._boot)
-        except FileNotFoundError:
-            return Spool(limit)
-        except (OSError, *_MALFORMED) as error:
-            self._path.replace(bad)
-            text = f"{self._path}: {error or type(error).__name__}; moved to {bad.name}, its samples are lost"
-            log.record("ERROR", "spool_unreadable", text)
-            return Spool(limit)
-        if fault:
-            with suppress(OSError):  # the copy is for people; the samples are sent without it, too
-                bad.write_bytes(self._path.read_bytes())
-            text = f"{self._path}: {fault}; the other {len(spool)} samples are sent, {bad.name} is a copy of the file"
-            log.record("ERROR", "spool_corrupted", text)
-        self._exists, self._saved = True, (spool.run, spool.last)
+        facts = self._outbox.facts
+        run, acked = str(facts.get("run", "")), int(facts.get("acked", 0))
+        spool = Spool.resumed(limit, run, self._outbox.last, acked, self._samples())
+        if not is_run(run):
+            spool.start_new_run()
         return spool
 
+    def _samples(self) -> Iterator[tuple[int, float, Sample]]:
+        """Iterate over the outbox, as (number, age in s, sample)."""
+        last = 0
+        while records := self._outbox.after(last, _BATCH_SAMPLES):
+            for last, payload in records:
+                fields = json.loads(payload)
+                yield last, fields["age"] + _seconds_since(fields, self._boot), parse_sample(fields)
+
+    def _append(self, spool: Spool) -> None:
+        """Write the samples that are new."""
+        if self._outbox.facts.get("run") != spool.run:
+            return self._write(spool)
+        self._outbox.max_records = spool.limit
+        self._outbox.acknowledge(spool.after(0, 1)[0][0] - 1)
+        self._outbox.extend(self._records(spool, self._outbox.last))
+        return None
+
     def _write(self, spool: Spool) -> None:
-        header = {"frota": VERSION, "run": spool.run, "next": spool.last + 1, "acked": spool.acked}
-        header |= {"samples": len(spool), "saved": time.time(), "boot": self._boot, "clock": boottime()}
-        samples = (sample.native(number, age) for number, age, sample in spool.after(0, len(spool)))
-        files.replace(self._path, chain([json.dumps(header).encode() + b"\n"], samples))
-        self._exists, self._saved = True, (spool.run, spool.last)
+        self._outbox.replace(self._records(spool), spool.last, {"run": spool.run, "acked": spool.acked})
+
+    def _records(self, spool: Spool, after: int = 0) -> Iterator[tuple[int, bytes]]:
+        """Iterate over samples as records: the line on the wire, with the time at which its age is right."""
+        clocks = json.dumps({"saved": time.time(), "boot": self._boot, "clock": boottime()}).encode()
+        for number, age, sample in spool.after(after, len(spool)):
+            yield number, clocks[:-1] + b", " + sample.native(number, age)[1:-1]
 
 
 def _state(spool: Spool) -> SequenceState:
     return SequenceState(spool.run, spool.last + 1, spool.acked)
 
 
-def _read(file: IO[bytes], limit: int, boot: str) -> tuple[Spool, str]:
-    """Return the spool, and what is wrong with samples ("" if nothing is). Raises _MALFORMED if the header is wrong."""
-    header = _json(file.readline(MAX_MESSAGE_BYTES))
-    run, next_number, acked, count = (header[name] for name in ("run", "next", "acked", "samples"))
-    valid = all(type(number) is int and number >= 0 for number in (next_number, acked, count))
-    if header["frota"] != VERSION or not is_run(run) or not valid or not max(count, acked) < next_number:
-        raise ValueError(f"the first line is not the header of a spool of version {VERSION}")
-    samples = _SampleReader(file, next_number, _age(header, boot))
-    spool = Spool.resumed(limit, run, next_number - 1, acked, samples)
-    fault = samples.fault
-    if not fault and samples.count != count:
-        fault = f"{samples.count} samples, the header says {count}"
-    return spool, fault
-
-
-class _SampleReader:
-    """Iterates over the samples of a file that is `file_age` seconds old, as (number, age in s, sample).
-
-    Skips malformed lines; afterwards `count` is how many samples were read.
-    """
-
-    def __init__(self, file: IO[bytes], next_number: int, file_age: float) -> None:
-        self._file, self._next_number, self._file_age = file, next_number, file_age
-        self.count = self._malformed = 0
-        self._first_fault = ""
-
-    @property
-    def fault(self) -> str:
-        """How many lines are malformed and why the first one is; "" if none is."""
-        return f"{self._malformed} lines are no samples ({self._first_fault})" if self._malformed else ""
-
-    def __iter__(self) -> Iterator[tuple[int, float, Sample]]:
-        last = 0
-        for line in iter(partial(self._file.readline, MAX_MESSAGE_BYTES + 1), b""):
-            try:
-                fields = _json(line)
-                number, age = fields["n"], _number(fields["age"])
-                if type(number) is not int or not last < number < self._next_number:
-                    raise ValueError(f"sample number {number!r}, expected from {last + 1} to {self._next_number - 1}")
-                sample = _sample(fields)
-            except _MALFORMED as error:
-                self._malformed += 1
-                self._first_fault = self._first_fault or printable(str(error)[:100]) or type(error).__name__
-                continue
-            last, self.count = number, self.count + 1
-            yield number, age + self._file_age, sample
-
-
-def _number(value: object, high: float = _MAX_VALUE) -> float:
-    """Return a number that the server accepts. Raises ValueError."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= high:
-        raise ValueError(f"{str(value)[:40]!r} is no number from 0 to {high:g}")
-    return value
-
-
-def _json(line: bytes) -> dict[str, Any]:
-    fields = json.loads(line, parse_constant=_reject_constant)
-    if not isinstance(fields, dict):
-        raise TypeError("a line is no JSON object")
-    return fields
-
-
-def _age(header: dict[str, Any], boot: str) -> float:
-    """Return the seconds since a file was written: of the boot clock if this is the same boot, else of the date.
+def _seconds_since(fields: dict[str, Any], boot: str) -> float:
+    """Return the seconds since a record was written: of the boot clock if this is the same boot, else of the date.
 
     The date may have jumped; Spool.resumed caps the samples' ages.
     """
-    if header.get("boot") == boot != "?" and isinstance(saved := header.get("clock"), int | float):
-        return max(0.0, boottime() - saved)
-    return max(0.0, time.time() - _number(header["saved"], 1e12))
-
-
-def _reject_constant(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is no number")
-
-
-def _sample(fields: dict[str, Any]) -> Sample:
-    load = fields.get("load")
-    one, five, fifteen = (_number(part, _MAX_LOAD) for part in load or (0, 0, 0))
-    parts: dict[str, Any] = {
-        name: kind(**{key: kind.__annotations__[key](_number(value)) for key, value in fields[name].items()})
-        for name, kind in _PARTS.items()
-        if fields.get(name) is not None
-    }
-    cpu, mean = tuple(_number(core, 100) for core in fields["cpu"]), _number(fields["mean"], 100)
-    if not 1 <= len(cpu) <= MAX_CORES:
-        raise ValueError(f"{len(cpu)} cores")
-    return Sample(cpu, mean, (one, five, fifteen) if load else None, **parts)
+    if fields.get("boot") == boot != "?" and "clock" in fields:
+        return max(0.0, boottime() - float(fields["clock"]))
+    return max(0.0, time.time() - float(fields["saved"]))

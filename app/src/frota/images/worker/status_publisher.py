@@ -12,7 +12,7 @@ from frota.images.broker.publisher import NackError, Publisher, UnroutableError
 from frota.images.broker.session import BrokerUnavailable
 from frota.images.event_log import image_fields
 from frota.images.messages import DEAD, EVENTS, REQUEUE, DeadLetterReason, QueuedImage, StatusEvent
-from frota.images.worker.outbox import Outbox
+from frota.images.worker.outbox import EventOutbox
 from frota.logs import log
 
 _REQUEUE_TIMEOUT_S = 5.0  # for the confirm of a requeued image
@@ -22,7 +22,7 @@ _MIN_BACKOFF_S, _MAX_BACKOFF_S = 0.1, 5.0  # between two attempts to dead-letter
 class StatusPublisher:
     """Publishes in the name of a worker; unpublished `done` events go to the outbox when it stops."""
 
-    def __init__(self, publisher: Publisher, worker: str, bucket: str, outbox: Outbox) -> None:
+    def __init__(self, publisher: Publisher, worker: str, bucket: str, outbox: EventOutbox) -> None:
         self._publisher, self._worker, self._bucket, self._outbox = publisher, worker, bucket, outbox
         self._pending: dict[asyncio.Task[None], StatusEvent] = {}
 

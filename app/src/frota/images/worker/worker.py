@@ -25,7 +25,7 @@ from frota.images.messages import QUEUE, DeadLetterReason, QueuedImage, extensio
 from frota.images.s3.bucket import ObjectMissing, S3Client, StorageError
 from frota.images.settings import WorkerSettings
 from frota.images.worker.metrics import in_flight, metrics
-from frota.images.worker.outbox import Outbox
+from frota.images.worker.outbox import EventOutbox
 from frota.images.worker.s3_retry import OutageTimeout, S3Retry
 from frota.images.worker.status_publisher import StatusPublisher
 from frota.logs import log
@@ -81,7 +81,7 @@ class Worker:
         self._pool = await self._resources.enter_async_context(pool)
         self._s3 = S3Client(config, threads=count * _S3_REQUESTS_PER_CONVERTER)
         publisher = Publisher(config, self._declare)
-        self._status_publisher = StatusPublisher(publisher, self._name, config.bucket, Outbox(config.directory))
+        self._status_publisher = StatusPublisher(publisher, self._name, config.bucket, EventOutbox(config.directory))
         self._consumer = Consumer(
             config, QUEUE, count * (1 + _PREFETCH_PER_CONVERTER), self._on_delivery, self._declare
         )

@@ -2,7 +2,6 @@
 
 import asyncio
 import random
-import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,10 +32,7 @@ class SensorClient:
 
     async def start(self) -> str:
         """Open the spool and start to measure. Raises OSError and StateError."""
-        try:
-            self._spool = Spool(self._directory, self._config.spool_limit)
-        except sqlite3.Error as error:
-            raise OSError(f"{self._directory / 'spool.sqlite'}: {error}; repair or remove it") from error
+        self._spool = Spool(self._directory, self._config.spool_limit)
         self._monitoring = MonitoringServer(self._metrics(), self.healthy)
         await self._monitoring.start(self._config.metrics_host, self._config.metrics_port)
         self._tasks.start(self._measure(), self._deliver())
@@ -98,7 +94,7 @@ class SensorClient:
         self._measured += 1
         try:
             dropped = self._spool.append(str(Reading(config.sensor, config.label, str(value), config.unit)))
-        except sqlite3.Error as error:
+        except OSError as error:
             text = f"a reading was lost, it could not be spooled: {self._directory}: {error}"
             log.record("ERROR", "spool_failed", text, SENSOR=config.sensor)
             return
@@ -113,7 +109,7 @@ class SensorClient:
             try:
                 self._delivery = Delivery(self._config, self._spool, self._spool_changed, self._delivered)
                 await self._delivery.run()
-            except* (OSError, ValueError, sqlite3.Error) as group:
+            except* (OSError, ValueError) as group:
                 self._failed(_first(group))
             await asyncio.sleep(self._backoff.pause())
 

@@ -98,7 +98,7 @@ class Delivery:
                 self._spool.set("protocol", "")
             raise ConnectionRejected(_as_text(answer))
         last = int(numbered[1])
-        if self._spool.delivered(1, last):  # the server has them; its answers were lost
+        if self._spool.acknowledge(last):  # the server has them; its answers were lost
             self._delivered()
         self._spool.continue_after(last)
         sent: asyncio.Queue[int] = asyncio.Queue(_MAX_IN_FLIGHT)
@@ -173,7 +173,7 @@ class Delivery:
             self._record("ERROR", "reading_rejected", f"reading {number} was rejected for good and is deleted", number)
         elif answer.rstrip() != ANSWER:
             raise ConnectionRejected(text)
-        self._spool.delivered(number, number)
+        self._spool.acknowledge(number)
         self._delivered()
 
     def _record(self, level: str, event: str, text: str, number: int) -> None:

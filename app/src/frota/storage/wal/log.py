@@ -76,7 +76,7 @@ class LogFiles:
         if self._size + len(data) > self._allocated:
             self._allocate(len(data))
         try:
-            _write(self._fd, data)
+            files.write_all(self._fd, data)
         except OSError as error:
             self._trim()  # recovery must not read a torn commit as a whole one
             _raise_disk_full(error)
@@ -202,7 +202,7 @@ class LogFiles:
         age_s = self._age.seconds if self._age else 0.0
         head = segment.encode_head(self.last_sequences, int(time.time() * 1e6), int(age_s * 1e6))
         try:
-            _write(fd, head)
+            files.write_all(fd, head)
             os.fsync(fd)
             os.fsync(self._folder)
         except OSError as error:
@@ -279,12 +279,6 @@ def _deferred_without_descriptor() -> Iterator[None]:
     except OSError as error:
         if error.errno not in _DESCRIPTORS_EXHAUSTED:
             raise
-
-
-def _write(fd: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(fd, view) :]
 
 
 def _raise_disk_full(error: OSError) -> None:
