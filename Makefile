@@ -48,7 +48,7 @@ molecule: ## Test every role on real systemd hosts, or one: make molecule ROLE=s
 fleet: ## Run the acceptance tests on the running fleet
 	@tools/prepare.sh fleet
 	@$(MAKE) --no-print-directory venv
-	@tools/run pytest tests/fleet
+	@tools/fleet
 
 bench: ## Benchmark: ratios to the legacy designs, C servers, Redis, pika, Pillow and node-exporter
 	@tools/prepare.sh bench

@@ -31,22 +31,28 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible carries no type
     """Query in Ansible's own process, which has boto3 loaded: starting a module takes longer than the requests."""
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """Return each stack's outputs, and all resources as text; both empty if the embedded AWS is unreachable."""
+        """Return outputs, instances, and all resources as text; all empty if AWS may be absent and is."""
         result: dict[str, Any] = super().run(tmp, task_vars)
-        options = {"aws": {"type": "dict", "required": True}, "fleet": {"type": "str", "required": True}}
+        options = {
+            "aws": {"type": "dict", "required": True},
+            "fleet": {"type": "str", "required": True},
+            "may_be_absent": {"type": "bool", "default": False},
+        }
         _, arguments = self.validate_argument_spec(argument_spec=options)
         account = Account(arguments["aws"], arguments["fleet"])
         try:
             stacks = list(account.stacks())
-            found = [*stacks, *account.keys(), *account.groups(), *account.instances()]
+            instances = list(account.instances())
+            found = [*stacks, *account.keys(), *account.groups(), *instances]
         except (ConnectTimeoutError, EndpointConnectionError) as error:
-            if "endpoint_url" not in arguments["aws"]:
+            if not arguments["may_be_absent"] or "endpoint_url" not in arguments["aws"]:
                 raise AnsibleActionFail(f"AWS is unreachable: {error}") from error
-            return {**result, "found": "", "outputs": {}}
+            return {**result, "found": "", "outputs": {}, "instances": []}
         except (BotoCoreError, ClientError) as error:
             raise AnsibleActionFail(f"AWS: {error}") from error
         outputs = {stack["stack"]: stack["outputs"] for stack in stacks}
-        return {**result, "found": json.dumps(found, sort_keys=True), "outputs": outputs}
+        told = {"found": json.dumps(found, sort_keys=True), "outputs": outputs, "instances": instances}
+        return {**result, **told}
 
 
 class Account:
@@ -79,7 +85,7 @@ class Account:
                     yield {"group": group["AutoScalingGroupName"], "size": group["DesiredCapacity"]}
 
     def instances(self) -> Iterator[dict[str, Any]]:
-        """Yield the instances that are not terminated, with their state, address and tags."""
+        """Yield the instances that are not terminated, in the format of amazon.aws.ec2_instance_info."""
         filters = [
             {"Name": "tag:Fleet", "Values": [self._fleet]},
             {"Name": "instance-state-name", "Values": ALIVE},
@@ -87,9 +93,9 @@ class Account:
         for page in self._pages("ec2", "describe_instances", Filters=filters):
             for instance in (one for reservation in page["Reservations"] for one in reservation["Instances"]):
                 yield {
-                    "instance": instance["InstanceId"],
-                    "state": instance["State"]["Name"],
-                    "address": instance.get("PrivateIpAddress", ""),
+                    "instance_id": instance["InstanceId"],
+                    "state": {"name": instance["State"]["Name"]},
+                    "private_ip_address": instance.get("PrivateIpAddress", ""),
                     "tags": pairs(instance.get("Tags", ()), "Key", "Value"),
                 }
 

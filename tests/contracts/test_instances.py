@@ -63,6 +63,19 @@ def test_instances_that_are_no_hosts_of_their_own_are_named_with_what_to_do(
     assert [word for word in said if word not in told] == []
 
 
+@pytest.mark.parametrize("manager", ["aws:cloudformation:stack-name", "aws:autoscaling:groupName"])
+def test_faults_that_an_update_of_the_stacks_may_mend_are_left_to_the_time_after_it(manager: str) -> None:
+    managed = [_instance(1, Name="one", **{manager: "x"}), _instance(2, FrotaRole="sensr", **{manager: "x"})]
+    lacks_a_role = _instance(3, Name="three", FrotaRole="list_client")
+    assert len(_faults(*managed, lacks_a_role)) == 3
+    assert _MODULE.launched_faults([*managed, lacks_a_role], _NEEDS) == []
+    launched = [_instance(4, Name="one"), _instance(5), _instance(6, Name="six", FrotaRole="sensr")]
+    told = " ".join(_MODULE.launched_faults([*managed, *launched], _NEEDS))
+    for text in ("i-1 and i-4 have the same name", "i-5 has no name", "six has the role sensr"):
+        assert text in told
+    assert "i-2" not in told
+
+
 def test_instances_that_share_the_name_of_their_auto_scaling_group_are_told_to_take_it_off() -> None:
     shared = {"Name": "worker", "aws:autoscaling:groupName": "frota-image-worker"}
     told = _faults(_instance(1, **shared), _instance(2, **shared))

@@ -87,4 +87,4 @@ def test_every_run_on_the_fleet_that_needs_localhost_says_so_first() -> None:
         first = ROOT / name
         while "import_playbook" in load(first)[0]:
             first = first.parent / load(first)[0]["import_playbook"]
-        assert first.name == "limit.yml", name
+        assert first.name == "require_localhost.yml", name

@@ -2,6 +2,9 @@
 
 Those marked `whole` play site.yml on the whole fleet. They come first only because that takes longer after runs of a
 part, which leave what they went through without a record.
+
+Those marked `beside` fail a single system and judge by that system: tools/fleet runs them beside those of other
+systems. All others see the whole fleet and run alone: no unit restarts, every host responds.
 """
 
 import tempfile
@@ -16,8 +19,9 @@ from .fleet import Fleet, NoFleetError
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Know the marker."""
+    """Know the markers."""
     config.addinivalue_line("markers", "whole: plays site.yml on the whole fleet")
+    config.addinivalue_line("markers", "beside(system): fails this system only, and may run beside tests of others")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

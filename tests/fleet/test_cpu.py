@@ -111,6 +111,7 @@ def test_the_journals_tell_who_is_connected_with_whom(fleet: Fleet) -> None:
         assert told["MESSAGE"] == f"[CLIENTE] Conectado ao servidor {fleet.cpu_server.address}:{fleet.cpu_port}"
 
 
+@pytest.mark.beside(system="cpu")
 @pytest.mark.usefixtures("_nothing_is_lost")
 def test_a_server_that_starts_again_misses_no_sample_and_refuses_nobody(fleet: Fleet) -> None:
     with load(fleet.sensors[0], "knock.py", fleet.cpu_server.address, str(fleet.cpu_port)) as knocking:
@@ -129,6 +130,7 @@ def _server_runs_afterwards(fleet: Fleet) -> Iterator[None]:
     fleet.cpu_server.run(f"systemctl start {_SOCKET} {_SERVER}")
 
 
+@pytest.mark.beside(system="cpu")
 @pytest.mark.usefixtures("_nothing_is_lost", "_server_runs_afterwards")
 def test_what_waits_for_a_server_that_is_stopped_with_its_socket_outlasts_a_restart_of_the_agent(
     fleet: Fleet, start: float
@@ -145,6 +147,7 @@ def test_what_waits_for_a_server_that_is_stopped_with_its_socket_outlasts_a_rest
     assert len(now) > len(kept)
 
 
+@pytest.mark.beside(system="cpu")
 def test_an_agent_that_was_killed_numbers_on_and_what_it_lost_is_counted(fleet: Fleet) -> None:
     host = fleet.sensors[0]
     missing, kept = _missing(fleet)[host.name], _numbers(fleet, host)
@@ -156,6 +159,7 @@ def test_an_agent_that_was_killed_numbers_on_and_what_it_lost_is_counted(fleet: 
     assert _missing(fleet)[host.name] - missing == (now[-1] - kept[-1]) - (len(now) - len(kept))
 
 
+@pytest.mark.beside(system="cpu")
 @pytest.mark.usefixtures("_nothing_is_lost", "_agent_runs_afterwards")
 def test_a_host_whose_agent_hangs_is_stale_one_whose_agent_is_stopped_is_away_and_both_come_back(
     fleet: Fleet, start: float

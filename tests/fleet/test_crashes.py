@@ -35,6 +35,7 @@ def _numbered(host: Host, fleet: Fleet, name: str) -> Iterator["subprocess.Popen
             host.run(f"rm -rf {folder}")
 
 
+@pytest.mark.beside(system="sensors")
 @pytest.mark.parametrize(
     ("blows", "errors_allowed"),
     [

@@ -77,6 +77,7 @@ def _nothing_waits(fleet: Fleet) -> bool:
     return bool(said) and {queue["name"]: queue["messages"] for queue in json.loads(said)}["images"] == 0
 
 
+@pytest.mark.beside(system="images")
 def test_images_outlast_killed_workers_a_killed_producer_a_broker_that_reboots_and_an_s3_that_is_away(
     fleet: Fleet,
 ) -> None:

@@ -35,6 +35,7 @@ def _prove(fleet: Fleet, *happenings: Callable[[], object], pace: float = 0.005)
         assert of_client == [f"{client}-{number}" for number in range(acknowledged)]
 
 
+@pytest.mark.beside(system="list")
 def test_no_client_sees_more_than_a_pause_and_nothing_answered_is_lost_or_there_twice_after_restarts_kills_and_a_reboot(
     fleet: Fleet,
 ) -> None:

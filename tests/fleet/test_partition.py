@@ -32,6 +32,7 @@ def _whole_afterwards(fleet: Fleet) -> Iterator[None]:
         _heal(host)
 
 
+@pytest.mark.beside(system="sensors")
 @pytest.mark.usefixtures("_whole_afterwards")
 def test_sensors_that_were_cut_off_deliver_in_order_and_once_though_one_of_them_was_killed_meanwhile(
     fleet: Fleet, start: float

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from frota.core import output
+from frota.core import standard_output
 from frota.core.errors import StateError
 from frota.core.settings import EXIT_CONFIG, SettingsError
 
@@ -40,11 +40,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         _complain(error)
         return EXIT_CONFIG
     except BrokenPipeError:  # the reader of standard output has exited, as `head` does: not an error
-        output.discard()
+        standard_output.discard()
         return 1
     except (StateError, OSError) as error:
         _complain(error)
-        output.discard()
+        standard_output.discard()
         return 1
     except KeyboardInterrupt:
         return 130

@@ -23,7 +23,7 @@ process. Of two agents with the same name the server serves the first while it a
 A viewer sends queries, any number over one connection, and gets lines of JSON and an end:
 
     → {"frota": 1, "ask": "hosts"}                                   ← a line for each agent, see server/host.py
-    → {"frota": 1, "ask": "history", "host": "web-1", "seconds": 3600}   ← samples in columns, see chunk.py
+    → {"frota": 1, "ask": "history", "host": "web-1", "seconds": 3600}   ← samples in columns, see history_chunk.py
     ← {"frota": 1, "end": true}
 """
 

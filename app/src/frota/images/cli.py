@@ -12,7 +12,7 @@ from typing import Any
 from frota.core import commands
 from frota.core.settings import SettingsError
 from frota.images import settings
-from frota.images.access import ClientSettings, OperatorSettings
+from frota.images.client_settings import ClientSettings, OperatorSettings
 from frota.images.messages import check_id
 from frota.images.settings import PREFIX, PRODUCER_UNIT, SYSTEM, WORKER_UNIT, ProducerSettings, WorkerSettings
 

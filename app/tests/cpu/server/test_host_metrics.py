@@ -2,7 +2,7 @@
 
 import pytest
 
-from frota.cpu import chunk
+from frota.cpu import history_chunk
 from frota.cpu.framing import SampleMessage
 from frota.cpu.server import host_metrics
 from frota.cpu.server.hosts import Hosts
@@ -54,13 +54,13 @@ def test_disconnected_host_crosses_no_threshold() -> None:
 
 def test_hosts_are_unpacked_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the hosts of one chunk of the text are unpacked at a time."""
-    unpacked, unpack, most = [0], chunk.unpack, 0
+    unpacked, unpack, most = [0], history_chunk.unpack, 0
 
     def count(packed: bytes, **how: bool) -> object:
         unpacked[0] += 1
         return unpack(packed, **how)
 
-    monkeypatch.setattr(chunk, "unpack", count)
+    monkeypatch.setattr(history_chunk, "unpack", count)
     for _ in host_metrics.text(hosts(200)):
         most, unpacked[0] = max(most, unpacked[0]), 0
     assert most == host_metrics._BATCH

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from frota.cpu import chunk
+from frota.cpu import history_chunk
 from frota.cpu.framing import Hello, Query, SampleMessage
 from frota.cpu.server.history import MAX_CHUNK_SAMPLES, History, StoredChunk
 from frota.cpu.server.hosts import Hosts
@@ -121,7 +121,7 @@ def test_retention_counts_samples_not_chunks(tmp_path: Path) -> None:
 
 def test_older_file_is_read_and_trimmed(tmp_path: Path) -> None:
     """The file of an older release is read, and trimmed to the limit."""
-    samples = [chunk.pack(1e9 + number, number, SAMPLE) for number in range(1, 301)]
+    samples = [history_chunk.pack(1e9 + number, number, SAMPLE) for number in range(1, 301)]
     with closing(sqlite3.connect(tmp_path / "history.sqlite")) as table, table:
         for statement in OLD:
             table.execute(statement)
@@ -129,7 +129,7 @@ def test_older_file_is_read_and_trimmed(tmp_path: Path) -> None:
         table.execute(f"INSERT INTO hosts VALUES ({', '.join('?' * 13)})", row)
         for ordinal in range(1, 6):
             piece = samples[60 * ordinal - 60 : 60 * ordinal]
-            columns = zlib.compress(chunk.line(piece))
+            columns = zlib.compress(history_chunk.line(piece))
             table.execute("INSERT INTO chunks VALUES (1, ?, ?, ?)", (ordinal, 1e9 + 60 * ordinal, columns))
     keeper = Keeper(tmp_path, most=200)
     assert keeper.told() == list(range(1, 301))

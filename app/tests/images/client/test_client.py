@@ -13,10 +13,10 @@ import pytest
 
 from frota.core.errors import RequestRejected, ServerUnavailable
 from frota.images import messages
-from frota.images.access import ClientSettings
-from frota.images.client.calls import Image
 from frota.images.client.client import Client
 from frota.images.client.files import CHANGED, BadFile
+from frota.images.client.rpc import Image
+from frota.images.client_settings import ClientSettings
 from frota.images.proto import images_pb2 as native
 from support import TIMEOUT_S, reserved_port
 from support.fake_producer import FakeProducer, Received, Reply, fake_producer

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from frota.images.access import ClientSettings
 from frota.images.client import diagnosis
+from frota.images.client_settings import ClientSettings
 from support import TIMEOUT_S, reserved_port
 from support.fake_producer import fake_producer
 from support.images import Certificate, CommandResult, certificate, credentials, image_files, send

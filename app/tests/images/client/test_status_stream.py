@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from frota.images.access import ClientSettings
 from frota.images.client.client import Client
 from frota.images.client.status_stream import StatusStream, StreamTimes
+from frota.images.client_settings import ClientSettings
 from frota.images.proto import images_pb2 as native
 from support import TIMEOUT_S, start_frota, until
 from support.fake_producer import DONE, FakeProducer, fake_producer

@@ -90,7 +90,7 @@ def test_client_needs_a_certificate_of_the_fleet(pipeline: Pipeline, tmp_path: P
                 "/frota.images.Images/GetStatus", native.StatusRequest.SerializeToString, native.StatusReply.FromString
             )
             try:
-                answers.append(call(native.StatusRequest(ids=[uuid4().hex]), timeout=10).statuses[0].state)
+                answers.append(call(native.StatusRequest(ids=[uuid4().hex]), timeout=TIMEOUT_S).statuses[0].state)
             except grpc.RpcError as error:
                 answers.append(error.code())
     assert answers == [native.UNKNOWN, *[grpc.StatusCode.UNAVAILABLE] * 3]
@@ -163,7 +163,7 @@ def test_clear_port_for_legacy_clients(pipeline: Pipeline, tmp_path: Path) -> No
         call = channel.unary_unary(
             "/frota.images.Images/GetStatus", native.StatusRequest.SerializeToString, native.StatusReply.FromString
         )
-        assert call(native.StatusRequest(ids=[uuid4().hex]), timeout=10).statuses[0].state == native.UNKNOWN
+        assert call(native.StatusRequest(ids=[uuid4().hex]), timeout=TIMEOUT_S).statuses[0].state == native.UNKNOWN
 
 
 def test_oversized_message_is_rejected(pipeline: Pipeline) -> None:

@@ -13,7 +13,7 @@ import pytest
 from frota.images.client.client import MAX_MESSAGE_BYTES
 from frota.images.messages import DEAD, QUEUE, QueuedImage, dead_letter_reason
 from frota.images.proto import images_pb2 as native
-from support import until
+from support import TIMEOUT_S, until
 from support.pipeline import S3, Broker, Pipeline, Producer, digest, picture
 
 UPLOADED = (5, 25)  # of forty images, uploaded like those that are too large for the queue
@@ -155,7 +155,7 @@ def test_sixth_delivery_is_dead_lettered(pipeline: Pipeline) -> None:
     image = pipeline.send("deadly.jpg", picture())
     for _ in range(6):
         channel = pipeline.broker.channel()
-        method, properties, _body = next(channel.consume(QUEUE, inactivity_timeout=10))
+        method, properties, _body = next(channel.consume(QUEUE, inactivity_timeout=TIMEOUT_S))
         assert method is not None
         assert properties.message_id == image
         channel.connection.close()
@@ -244,7 +244,7 @@ def test_unfinished_messages_block_nobody(pipeline: Pipeline) -> None:
     producer = pipeline.serve("--memory-limit-bytes", 32 * 2**20, "--publish-timeout", 2)
     unfinished = [half_a_message(producer.port) for _ in range(6)]
     try:
-        assert pipeline.send("a.jpg", picture(), timeout=15)
+        assert pipeline.send("a.jpg", picture())
     finally:
         for connection in unfinished:
             connection.close()

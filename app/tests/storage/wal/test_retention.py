@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from frota.logs import log
-from frota.storage.wal import age, segment
+from frota.storage.wal import log_age, segment
 from frota.storage.wal.log import Limits, LogFiles
 from frota.storage.wal.reader import Reader
 from frota.storage.wal.segment import NO_PRODUCER, encode_commit, encode_record
@@ -25,7 +25,7 @@ class Clocks:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.wall, self.monotonic = 1_800_000_000.0, 1000.0
         monkeypatch.setattr(time, "time", lambda: self.wall)
-        monkeypatch.setattr(age, "time", SimpleNamespace(monotonic=lambda: self.monotonic))
+        monkeypatch.setattr(log_age, "time", SimpleNamespace(monotonic=lambda: self.monotonic))
 
     def advance(self, seconds: float) -> None:
         """Advance both clocks."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
-from frota.cpu import chunk
+from frota.cpu import history_chunk
 from frota.cpu.messages import is_run
 from frota.logs import log
 from frota.storage import database
@@ -100,7 +100,7 @@ def _validated(row: HostRow) -> HostRow | None:
         return None
     if not all(isinstance(at, int | float) and abs(at) < 6e10 for at in times) or row.interval <= 0:
         return None
-    latest = row.latest if chunk.is_sample(row.latest) else b""
+    latest = row.latest if history_chunk.is_sample(row.latest) else b""
     means = row.means if isinstance(row.means, bytes) and len(row.means) % 2 == 0 else b""
     former = row.former if _FORMER.fullmatch(row.former) else ""
     heard = row.heard if 0 <= row.heard < _MAX_RUNNING_TIME_S else 0.0
@@ -122,8 +122,8 @@ class Chunk(NamedTuple):
 
     def row(self) -> tuple[int, int, float, bytes, float, int]:
         """Return the row to insert. After a clock change the last sample need not be the latest."""
-        times = [chunk.moment(packed)[0] for packed in self.samples]
-        return self.host, self.ordinal, max(times), chunk.compress(self.samples), min(times), self.total
+        times = [history_chunk.moment(packed)[0] for packed in self.samples]
+        return self.host, self.ordinal, max(times), history_chunk.compress(self.samples), min(times), self.total
 
 
 class StoredChunk(NamedTuple):
@@ -181,7 +181,9 @@ class History:
             hosts = [host for host in validated if host]
             known = {host.id for host in hosts}
             samples = self._opened.execute(_UNCHUNKED).fetchall()
-            rows = [row for row in samples if row[0] < _MAX_INTEGER and row[1] in known and chunk.is_sample(row[2])]
+            rows = [
+                row for row in samples if row[0] < _MAX_INTEGER and row[1] in known and history_chunk.is_sample(row[2])
+            ]
             (newest,) = self._opened.execute(_NEWEST, (_MAX_INTEGER,)).fetchone()
             (highest,) = self._opened.execute(_HIGHEST_ID).fetchone()
             if damaged := len(validated) - len(hosts) + len(samples) - len(rows):

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, NamedTuple
 
-from frota.cpu import chunk
+from frota.cpu import history_chunk
 from frota.cpu.server.history import MAX_CHUNK_SAMPLES, Chunk, HostRow
 from frota.cpu.thresholds import Crossings
 
@@ -68,7 +68,7 @@ class Host:
 
     def append(self, sequence: int, packed: bytes) -> None:
         """Append a packed sample, which is written as row `sequence`."""
-        taken, number, mean = chunk.moment(packed)
+        taken, number, mean = history_chunk.moment(packed)
         self.row = self.row._replace(last=number, last_seen=taken, samples=min(self.row.samples + 1, MAX_COUNT))
         self.latest = packed
         if not self.tail:
@@ -135,7 +135,7 @@ class Host:
             "name_conflicts": [rival.name for rival in islice(self.rivals.values(), _SHOWN_RIVALS)],
             "over": self.crossings.over,
             "means": [mean / 10 for mean in self.means],
-            "sample": chunk.shown(self.latest) if self.latest else None,
+            "sample": history_chunk.shown(self.latest) if self.latest else None,
         }
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
-from frota.cpu import chunk
+from frota.cpu import history_chunk
 from frota.cpu.messages import Sample
 from frota.cpu.server.host import Host
 from frota.net.exposition import heading, number
@@ -78,7 +78,7 @@ def _lines(family: Family, hosts: Iterable[Host]) -> Iterator[str]:
             values = family.values(host)
         # A host that is not connected has no current values: Prometheus would take old ones for new.
         elif family.measured and host.latest and host.state == "connected":
-            values = family.measured(chunk.unpack(host.latest, with_cores=family.of_cores)[2])
+            values = family.measured(history_chunk.unpack(host.latest, with_cores=family.of_cores)[2])
         for labels, value in values:
             yield f'{family.name}{{host="{host.row.name}"{labels}}} {number(value)}\n'  # with all digits
 

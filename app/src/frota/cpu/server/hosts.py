@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterator
 
-from frota.cpu import chunk
+from frota.cpu import history_chunk
 from frota.cpu.framing import Hello, SampleMessage
 from frota.cpu.server.history import Changes, HostRow
 from frota.cpu.server.host import Host
@@ -62,7 +62,7 @@ class Hosts:
         for number, identity, packed in recent:
             host = by_id[identity]
             host.heard = now  # or shortly before the last server ended
-            host.is_new(chunk.moment(packed)[1])
+            host.is_new(history_chunk.moment(packed)[1])
             host.append(number, packed)
 
     def get_or_create(self, name: str, dialect: str, interval: float) -> Host:
@@ -98,7 +98,7 @@ class Hosts:
         number = reading.number or host.row.last + 1  # legacy samples have none
         if not host.is_new(number):
             return None
-        packed = chunk.pack(self.now() - reading.age, number, reading.sample)
+        packed = history_chunk.pack(self.now() - reading.age, number, reading.sample)
         self._sequence += 1
         self.changes.recent.append((self._sequence, host.row.id, packed))
         host.append(self._sequence, packed)

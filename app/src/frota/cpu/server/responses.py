@@ -10,7 +10,7 @@ from typing import Any
 import orjson
 
 from frota.core.errors import MalformedMessage
-from frota.cpu import chunk, messages
+from frota.cpu import history_chunk, messages
 from frota.cpu.framing import Query
 from frota.cpu.server.history import History, StoredChunk
 from frota.cpu.server.hosts import Hosts
@@ -63,8 +63,8 @@ class Responses:
             after, lines = await loop.run_in_executor(self._thread, self._read, host.row.id, since, after, last)
             if lines:
                 yield lines
-        if recent := [packed for packed in newest if chunk.moment(packed)[0] >= since]:
-            yield chunk.line(recent)
+        if recent := [packed for packed in newest if history_chunk.moment(packed)[0] >= since]:
+            yield history_chunk.line(recent)
 
     def _read(self, host: int, since: float, after: int, last: int) -> tuple[int, bytes]:
         """Return the lines of the next chunks behind ordinal `after`, and the ordinal that they reach."""

@@ -15,10 +15,10 @@ import grpc.aio
 
 from frota.core.errors import RequestRejected, ServerUnavailable, UnsupportedByServer, WrongServer
 from frota.images import messages
-from frota.images.access import ClientSettings
-from frota.images.client import calls, diagnosis
-from frota.images.client.calls import Image
+from frota.images.client import diagnosis, rpc
 from frota.images.client.retry import MAX_BACKOFF_S, MIN_BACKOFF_S, RetryPolicy
+from frota.images.client.rpc import Image
+from frota.images.client_settings import ClientSettings
 from frota.images.proto import images_pb2 as native
 from frota.images.settings import MIB
 from frota.logs.log import printable
@@ -90,16 +90,16 @@ class Client:
 
     async def _send(self, image: Image) -> str:
         if not self.legacy:
-            request = await asyncio.to_thread(calls.send_request, image)
+            request = await asyncio.to_thread(rpc.send_request, image)
             try:
-                await self.call(partial(calls.send, image, request), image.size)
+                await self.call(partial(rpc.send, image, request), image.size)
             except UnsupportedByServer:
                 self.legacy = True
             else:
                 return messages.RECEIVED.format(image.name)
-        request = await asyncio.to_thread(calls.legacy_request, image)
+        request = await asyncio.to_thread(rpc.legacy_request, image)
         # The legacy protocol has no ids: a retry may queue the image twice, but both have the same result.
-        reply = await self.call(partial(calls.send_legacy, image, request), image.size)
+        reply = await self.call(partial(rpc.send_legacy, image, request), image.size)
         if not reply.success:
             raise RequestRejected("REFUSED", reply.message)
         return reply.message
@@ -107,7 +107,7 @@ class Client:
     async def _upload(self, image: Image) -> str:
         try:
             if not self.legacy:
-                await self.call(partial(calls.upload, image, self._progress), image.size)
+                await self.call(partial(rpc.upload, image, self._progress), image.size)
                 return messages.RECEIVED.format(image.name)
         except UnsupportedByServer:
             self.legacy = True
@@ -123,7 +123,7 @@ class Client:
         """Return the status of each id, in their order. Raises as `call` does."""
         statuses: list[native.Status] = []
         for start in range(0, len(ids), MAX_IDS):
-            reply = await self.call(partial(calls.get_status, ids[start : start + MAX_IDS]))
+            reply = await self.call(partial(rpc.get_status, ids[start : start + MAX_IDS]))
             statuses += reply.statuses
         return statuses
 

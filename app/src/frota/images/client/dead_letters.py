@@ -19,13 +19,13 @@ from pika.adapters.blocking_connection import BlockingChannel
 
 from frota.core.errors import MalformedMessage
 from frota.core.trace import trace_of
-from frota.images import access
-from frota.images.access import OperatorSettings
+from frota.images import client_settings
 from frota.images.broker import session
 from frota.images.broker.session import BrokerUnavailable
 from frota.images.client import diagnosis
 from frota.images.client.client import warn
 from frota.images.client.output import write
+from frota.images.client_settings import OperatorSettings
 from frota.images.messages import DEAD, EVENTS, QUEUE, QueuedImage, StatusEvent, dead_letter_reason
 from frota.images.settings import PREFIX, SYSTEM
 from frota.logs import log
@@ -64,7 +64,7 @@ class DeadLetter:
 def run(args: argparse.Namespace) -> int:
     """Run a command; return 0, or 1 if a named image is not in the dead letter queue. Raises SettingsError."""
     log.configure(SYSTEM, _UNIT)
-    config = access.read_operator(args)
+    config = client_settings.read_operator(args)
     diagnosis.tls_context(config.ca_file, config.cert_file, config.secret_key_file)
     if args.check:
         return 0

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 from frota.core.settings import SettingsError
-from frota.images.access import ClientSettings
+from frota.images.client_settings import ClientSettings
 from frota.images.settings import PREFIX
 
 _STEP_TIMEOUT_S = 3.0  # for each step of a probe

@@ -7,8 +7,8 @@ import time
 from collections import Counter
 from typing import Any
 
-from frota.images.client.calls import Image
 from frota.images.client.files import File
+from frota.images.client.rpc import Image
 from frota.images.proto import images_pb2 as native
 from frota.logs.log import printable
 

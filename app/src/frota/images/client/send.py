@@ -7,12 +7,12 @@ from collections.abc import Iterator
 
 from frota.core.errors import MalformedMessage, RequestRejected, WrongServer
 from frota.core.settings import SettingsError
-from frota.images import access
+from frota.images import client_settings
 from frota.images.client import files
-from frota.images.client.calls import Image
 from frota.images.client.client import Client, warn
 from frota.images.client.files import BadFile, File
 from frota.images.client.output import Report
+from frota.images.client.rpc import Image
 from frota.images.client.status_stream import StatusStream
 from frota.images.messages import check_name
 from frota.images.proto import images_pb2 as native
@@ -30,9 +30,9 @@ def run(args: argparse.Namespace) -> int:
     """Send images; return 0 if all are done (accepted, with --no-wait), else 1. Raises SettingsError."""
     log.configure(SYSTEM, UNIT)
     arguments = list(args.files or ())
-    if arguments and access.is_address(arguments[-1]) and not os.path.lexists(arguments[-1]):
+    if arguments and client_settings.is_address(arguments[-1]) and not os.path.lexists(arguments[-1]):
         args.IMAGES_ADDRESS = arguments.pop()
-    config = access.read(args)
+    config = client_settings.read(args)
     if args.check:
         return 0
     if not arguments:
@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 async def _send_all(
-    config: access.ClientSettings, selected: list[File], report: Report, parallel: int, *, wait: bool
+    config: client_settings.ClientSettings, selected: list[File], report: Report, parallel: int, *, wait: bool
 ) -> int:
     async with Client(config) as client:
         return await SendJob(client, selected, report, wait=wait).run(parallel)

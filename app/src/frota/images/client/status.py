@@ -5,7 +5,7 @@ import asyncio
 from datetime import datetime
 
 from frota.core.errors import RequestRejected
-from frota.images import access
+from frota.images import client_settings
 from frota.images.client import output
 from frota.images.client.client import Client
 from frota.images.client.send import UNIT
@@ -19,7 +19,7 @@ from frota.logs.log import printable
 def run(args: argparse.Namespace) -> int:
     """Print statuses; return 0, or 1 if an image is dead or unknown. Raises SettingsError, OSError."""
     log.configure(SYSTEM, UNIT)
-    config = access.read(args)
+    config = client_settings.read(args)
     if args.check:
         return 0
     try:
@@ -28,7 +28,7 @@ def run(args: argparse.Namespace) -> int:
         raise OSError(f"{config.address}: {error}") from None
 
 
-async def _print_statuses(config: access.ClientSettings, args: argparse.Namespace) -> int:
+async def _print_statuses(config: client_settings.ClientSettings, args: argparse.Namespace) -> int:
     ok = True
 
     def show(status: native.Status) -> None:

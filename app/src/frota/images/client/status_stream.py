@@ -10,7 +10,7 @@ from typing import Any
 
 import grpc.aio
 
-from frota.images.client import calls
+from frota.images.client import rpc
 from frota.images.client.client import MAX_IDS, Client
 from frota.images.client.retry import RetryPolicy
 from frota.images.proto import images_pb2 as native
@@ -95,7 +95,7 @@ class StatusStream:
         """Follow the oldest images over one stream; tell whether the server answered."""
         ids = list(islice(self._open, MAX_IDS))
         self._in_stream = len(ids)
-        call = calls.watch(ids, channel, self._times.longest + self._times.first_status)
+        call = rpc.watch(ids, channel, self._times.longest + self._times.first_status)
         end = asyncio.create_task(self._close_in_time(call))
         try:
             status = await asyncio.wait_for(call.read(), self._times.first_status)

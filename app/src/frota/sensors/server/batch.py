@@ -12,8 +12,8 @@ from frota.logs import log
 from frota.sensors import readings
 from frota.sensors.framing import Framer
 from frota.sensors.messages import ANSWER, Parts
+from frota.sensors.server.backpressure import ReadingStore
 from frota.sensors.server.event_log import EventLog, Peer
-from frota.sensors.server.store import ReadingStore
 from frota.sensors.session import FLUSHED, Session
 from frota.storage.wal.log import DiskFull
 

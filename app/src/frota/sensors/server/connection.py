@@ -13,10 +13,10 @@ from frota.sensors import messages, readings
 from frota.sensors.framing import Bad, Batch, Event, Framer, Newline
 from frota.sensors.messages import ANSWER, Command, Parts
 from frota.sensors.readings import Query
+from frota.sensors.server.backpressure import ReadingStore
 from frota.sensors.server.batch import MAX_PACKET_BYTES, Batcher
 from frota.sensors.server.event_log import EventLog
 from frota.sensors.server.producers import ProducerRegistry
-from frota.sensors.server.store import ReadingStore
 from frota.sensors.server.subscriptions import Subscriptions
 from frota.sensors.session import BATCHED, Phase, Session, Step
 from frota.sensors.settings import ServerSettings

@@ -1,7 +1,7 @@
 """The sensors' server: starts, sweeps, reloads and stops the parts that a reading passes.
 
-They are, in this order: `net/tcp_server.py`, `connection.py`, `batch.py`, `store.py`, `storage/wal/group_commit.py`,
-and, once it is durable, `connection.py` again for the answer and `subscriptions.py`.
+They are, in this order: `net/tcp_server.py`, `connection.py`, `batch.py`, `backpressure.py`,
+`storage/wal/group_commit.py`, and, once it is durable, `connection.py` again for the answer and `subscriptions.py`.
 """
 
 import asyncio
@@ -14,12 +14,12 @@ from frota.net.http import MonitoringServer
 from frota.net.listen import listening_sockets
 from frota.net.tcp_server import Limits, TcpConnection, TcpServer, Watermarks, connection_limits
 from frota.sensors import messages, settings, units
+from frota.sensors.server.backpressure import ReadingStore
 from frota.sensors.server.batch import Batcher
 from frota.sensors.server.connection import SensorConnection, Services
 from frota.sensors.server.event_log import EventLog
 from frota.sensors.server.metrics import metrics
 from frota.sensors.server.producers import ProducerRegistry
-from frota.sensors.server.store import ReadingStore
 from frota.sensors.server.subscriptions import Subscriptions
 from frota.sensors.settings import ServerSettings
 from frota.sensors.staleness import SensorMonitor

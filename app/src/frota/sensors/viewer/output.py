@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
-from frota.core import output
+from frota.core import standard_output
 from frota.core.backoff import Backoff
 from frota.core.errors import ServerUnavailable, StateError
 from frota.core.settings import SettingsError
@@ -101,7 +101,7 @@ def tail(args: argparse.Namespace) -> int:
                 )
             time.sleep(backoff.pause())  # no event tells that the server is available
     except (KeyboardInterrupt, BrokenPipeError):  # Ctrl+C, or the reader of the pipe has ended
-        output.discard()
+        standard_output.discard()
         return 0
 
 

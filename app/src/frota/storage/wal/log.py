@@ -13,7 +13,7 @@ from frota.core.errors import StateError
 from frota.logs import log
 from frota.storage import files, state_folder
 from frota.storage.wal import segment
-from frota.storage.wal.age import LogAge
+from frota.storage.wal.log_age import LogAge
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _DESCRIPTORS_EXHAUSTED = (errno.EMFILE, errno.ENFILE)

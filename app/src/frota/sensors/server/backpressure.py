@@ -1,4 +1,7 @@
-"""Where readings go: their ranges are checked, their records appended to the write-ahead log, with backpressure."""
+"""Backpressure: how many readings may wait for the disk.
+
+Readings are appended to the write-ahead log here; above the high watermark, the server reads from no connection.
+"""
 
 from typing import Any
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frota.cpu import chunk
+from frota.cpu import history_chunk
 from frota.cpu.messages import Disk, Memory, Network, Own, Sample
 from support.metrics import SAMPLE
 
@@ -28,7 +28,7 @@ SAMPLES = st.builds(
 @given(SAMPLES, st.floats(0, 4e9), st.integers(1, 2**53))
 def test_pack_round_trip(sample: Sample, time: float, number: int) -> None:
     """A packed sample is unpacked to the digits that are shown."""
-    found_time, found_number, found = chunk.unpack(chunk.pack(time, number, sample))
+    found_time, found_number, found = history_chunk.unpack(history_chunk.pack(time, number, sample))
     assert (found_time, found_number) == (time, number)
     assert found.cpu == pytest.approx(sample.cpu, abs=0.0501)
     assert found.mean == pytest.approx(sample.mean, abs=0.0501)
@@ -42,14 +42,14 @@ def test_pack_round_trip(sample: Sample, time: float, number: int) -> None:
 def test_extreme_values_are_clamped() -> None:
     """Values above the format's range are stored as its maximum."""
     sample = SAMPLE._replace(load=(1e9, 1e9, 1e9), own=Own(1e12, 1), network=Network(1, 1, 1e12, 1e12))
-    found = chunk.unpack(chunk.pack(1.0, 1, sample))[2]
+    found = history_chunk.unpack(history_chunk.pack(1.0, 1, sample))[2]
     assert found.own == Own((2**32 - 1) / 1000, 1)
 
 
 def test_columns_have_null_for_missing_values() -> None:
     """Columns have a value per sample, null where it was not measured."""
-    packed = [chunk.pack(5.0, 1, SAMPLE), chunk.pack(10.0, 2, Sample((1.0,), 1.0))]
-    columns = json.loads(zlib.decompress(chunk.compress(packed)))
+    packed = [history_chunk.pack(5.0, 1, SAMPLE), history_chunk.pack(10.0, 2, Sample((1.0,), 1.0))]
+    columns = json.loads(zlib.decompress(history_chunk.compress(packed)))
     assert columns["time"] == [5.0, 10.0]
     assert columns["cpu"] == [[37.3, 31.5, 0.0], [1.0]]
     assert columns["memory"] == [list(SAMPLE.memory or ()), None]

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from frota import cli
-from frota.images import access
 from frota.images import cli as images_cli
+from frota.images import client_settings
 from frota.images.settings import parse_brokers
 from support import TIMEOUT_S, start_frota
 from support.fake_producer import fake_producer
@@ -35,7 +35,7 @@ from support.images import CLEAN_ENVIRONMENT, run_images
 )
 def test_address_is_host_with_optional_port(text: str, address: str) -> None:
     """An address is HOST:PORT, or HOST with the default port."""
-    assert access.parse_address(text) == address
+    assert client_settings.parse_address(text) == address
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_address_is_host_with_optional_port(text: str, address: str) -> None:
 def test_invalid_address_is_rejected(text: str) -> None:
     """An invalid address is rejected with the expected form."""
     with pytest.raises(ValueError, match="must be HOST:PORT"):
-        access.parse_address(text)
+        client_settings.parse_address(text)
 
 
 @pytest.mark.parametrize(
@@ -76,16 +76,16 @@ def test_fleet_file_has_lowest_precedence(
     """The fleet's file has the lowest precedence of all sources."""
     file = tmp_path / "client.env"
     file.write_text("IMAGES_ADDRESS=10.0.0.9:50051\nIMAGES_TIMEOUT=7\n")
-    monkeypatch.setattr(access, "CLIENT_FILE", file)
+    monkeypatch.setattr(client_settings, "CLIENT_FILE", file)
     monkeypatch.setenv("IMAGES_TIMEOUT", "8")
-    seen: list[access.ClientSettings] = []
-    read = access.read
+    seen: list[client_settings.ClientSettings] = []
+    read = client_settings.read
 
-    def spy(*arguments: object) -> access.ClientSettings:
+    def spy(*arguments: object) -> client_settings.ClientSettings:
         seen.append(read(*arguments))  # type: ignore[arg-type] # the arguments of the command
         return seen[-1]
 
-    monkeypatch.setattr(access, "read", spy)
+    monkeypatch.setattr(client_settings, "read", spy)
     assert cli.main(["images", "send", "a.jpg", "--check"]) == 0
     assert cli.main(["images", "send", "a.jpg", "10.0.0.1:5", "--check"]) == 0
     assert [(settings.address, settings.timeout) for settings in seen] == [("10.0.0.9:50051", 8), ("10.0.0.1:5", 8)]
@@ -149,7 +149,7 @@ def test_unreachable_broker_is_one_line() -> None:
 )
 def test_last_argument_may_be_the_server(argument: str, is_address: bool) -> None:
     """The last argument is the server only if it is unmistakably an address."""
-    assert access.is_address(argument) is is_address
+    assert client_settings.is_address(argument) is is_address
 
 
 def start_producer(tmp_path: Path, host: str) -> tuple[subprocess.Popen[bytes], str]:
