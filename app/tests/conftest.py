@@ -22,26 +22,26 @@ settings.register_profile(
 )
 settings.load_profile("frota")
 
-# A shell starts what runs in its background with Ctrl+C ignored, and processes inherit that: `make test &`.
+# Processes that a shell starts in the background, such as `make test &`, inherit that Ctrl+C is ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture
 def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
-    """Stand in for the disk under the logs of this process."""
+    """Replace the disk of the logs in this process."""
     return Disk(monkeypatch)
 
 
 @pytest.fixture
 def running(tmp_path: Path) -> Iterator[Server]:
-    """Give a server with the defaults, in a process of its own."""
-    with server(tmp_path) as one:
-        yield one
+    """Run a server with the default settings in a process of its own."""
+    with server(tmp_path) as sensor_server:
+        yield sensor_server
 
 
 @pytest.fixture(autouse=True)
 def no_process_outlives_its_test() -> Iterator[None]:
-    """Kill what a failed test has left behind."""
+    """Kill the processes that a failed test has left."""
     yield
     for process in STARTED:
         if process.poll() is None:

@@ -1,4 +1,4 @@
-"""The command line: help with an example everywhere, checks that start nothing, exit statuses that mean something."""
+"""The command line: help with examples, checks without side effects, and exit statuses."""
 
 import json
 import os
@@ -9,23 +9,25 @@ from pathlib import Path
 import pytest
 
 from frota import cli
-from support import PATIENCE, READING, output, ran, server
+from support import READING, TIMEOUT_S, output, run_frota, server
 
 
 def run(*words: str) -> tuple[int, str]:
-    done = ran(*words)
+    done = run_frota(*words)
     return done.returncode, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("command", ["serve", "simulate", "tail", "history"])
-def test_every_command_explains_itself_with_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_help_has_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The help of every command has an example."""
     with pytest.raises(SystemExit) as ended:
         cli.main(["sensors", command, "--help"])
     assert ended.value.code == 0
     assert f"example: frota sensors {command} " in capsys.readouterr().out
 
 
-def test_asking_for_help_imports_no_system() -> None:
+def test_help_imports_no_system() -> None:
+    """Help imports the package of no system."""
     script = "import atexit, sys; from frota import cli; atexit.register(lambda: print(*sys.modules)); cli.main(['-h'])"
     loaded = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout
     assert "sensors" in loaded
@@ -33,7 +35,8 @@ def test_asking_for_help_imports_no_system() -> None:
     assert "asyncio" not in loaded
 
 
-def test_check_accepts_good_settings_without_starting(tmp_path: Path) -> None:
+def test_check_accepts_valid_settings(tmp_path: Path) -> None:
+    """--check accepts valid settings without starting anything."""
     file = tmp_path / "env"
     file.write_text("SENSORS_PORT=1\nOTHER=x\n", encoding="utf-8")
     assert run("sensors", "serve", "--env-file", str(file), "--state-dir", str(tmp_path / "s"), "--check") == (0, "")
@@ -49,17 +52,17 @@ def test_check_accepts_good_settings_without_starting(tmp_path: Path) -> None:
         ("nonsense", "env:1: 'nonsense' is not KEY=VALUE"),
     ],
 )
-def test_check_refuses_bad_settings_with_the_reason_and_status_78(tmp_path: Path, text: str, reason: str) -> None:
+def test_check_rejects_invalid_settings(tmp_path: Path, text: str, reason: str) -> None:
+    """--check rejects invalid settings with the reason and status 78."""
     file = tmp_path / "env"
     file.write_text(text, encoding="utf-8")
-    status, said = run("sensors", "serve", "--env-file", str(file), "--check")
+    status, output_text = run("sensors", "serve", "--env-file", str(file), "--check")
     assert status == 78
-    assert reason in said
+    assert reason in output_text
 
 
-def test_a_flag_wins_over_the_env_file_and_the_env_file_over_the_environment(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_precedence_of_settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An option overrides the env file, and the env file the environment."""
     file = tmp_path / "env"
     monkeypatch.setenv("SENSORS_PORT", "bad")
     assert run("sensors", "serve", "--check")[0] == 78
@@ -81,75 +84,78 @@ def test_a_flag_wins_over_the_env_file_and_the_env_file_over_the_environment(
         (["serve", "--host", "a..b", "--port", "0"], 1, "cannot start: a..b:0: "),
     ],
 )
-def test_a_failure_is_one_sentence_and_a_status(
+def test_failure_is_one_sentence(
     words: list[str], status: int, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """A failure is one sentence without a traceback, and a status."""
     monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
-    found, said = run("sensors", *words)
-    assert found == status
-    assert reason in said
-    assert "Traceback" not in said
+    exit_status, output_text = run("sensors", *words)
+    assert exit_status == status
+    assert reason in output_text
+    assert "Traceback" not in output_text
 
 
-def test_a_folder_without_readings_has_an_empty_history(tmp_path: Path) -> None:
+def test_empty_folder_has_no_history(tmp_path: Path) -> None:
+    """A folder without readings has an empty history."""
     assert output("sensors", "history", "--state-dir", tmp_path, "--json") == ""
 
 
-def test_readings_are_printed_whatever_the_terminal_can_show(tmp_path: Path) -> None:
+def test_history_survives_any_output(tmp_path: Path) -> None:
+    """Readings are printed in any encoding; a closed output is no error, a full one is."""
     with server(tmp_path) as running:
-        running.ask(READING)
+        running.request(READING)
         words = [sys.executable, "-m", "frota", "sensors", "history", "--state-dir", str(running.state)]
         ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii"}
-        assert b"25.34\\xb0C" in subprocess.check_output(words, env=ascii_only, timeout=PATIENCE)
-        line = subprocess.check_output([*words, "--json"], env=ascii_only, timeout=PATIENCE)
+        assert b"25.34\\xb0C" in subprocess.check_output(words, env=ascii_only, timeout=TIMEOUT_S)
+        line = subprocess.check_output([*words, "--json"], env=ascii_only, timeout=TIMEOUT_S)
         assert json.loads(line)["text"] == READING.decode()
         closed = ["sh", "-c", '"$@" >&-', "sh", *words]
-        assert subprocess.run(closed, stderr=subprocess.PIPE, timeout=PATIENCE, check=True).stderr == b""
+        assert subprocess.run(closed, stderr=subprocess.PIPE, timeout=TIMEOUT_S, check=True).stderr == b""
         with Path("/dev/full").open("wb") as full:
-            failed = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, timeout=PATIENCE, check=False)
+            failed = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, timeout=TIMEOUT_S, check=False)
         assert failed.returncode == 1
         assert failed.stderr.startswith(b"frota: [Errno 28] No space left on device")
 
 
-_LIST = ("show", "search", "append", "insert", "remove", "sort", "clear", "undo", "lists", "menu", "watch")
-_FOR_PEOPLE = [
-    *(f"list {name}" for name in _LIST),
+_LIST_COMMANDS = ("show", "search", "append", "insert", "remove", "sort", "clear", "undo", "lists", "menu", "watch")
+_CLIENT_COMMANDS = [
+    *(f"list {name}" for name in _LIST_COMMANDS),
     *(f"images {name}" for name in ("send", "status", "dead list", "dead retry", "dead drop")),
 ]
 
 
-@pytest.mark.parametrize("command", _FOR_PEOPLE)
-def test_the_env_file_of_every_command_for_people_is_checked_without_its_words(
-    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+@pytest.mark.parametrize("command", _CLIENT_COMMANDS)
+def test_check_needs_no_arguments(command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """--check of a client command reads its env file without its other arguments."""
     file = tmp_path / "env"
     words = [*command.split(), "--env-file", str(file), "--check"]
     file.write_text("OTHER=x\n", encoding="utf-8")
     assert cli.main(words) == 0
     assert capsys.readouterr() == ("", "")
     prefix = "LIST" if command.startswith("list") else "IMAGES"
-    file.write_text(f"{prefix}_PATIENCE=x\n", encoding="utf-8")
+    file.write_text(f"{prefix}_TIMEOUT=x\n", encoding="utf-8")
     assert cli.main(words) == 78
-    assert f"{prefix}_PATIENCE='x': must be a number" in capsys.readouterr().err
-    file.write_text(f"{prefix}_PATINCE=1\n", encoding="utf-8")
+    assert f"{prefix}_TIMEOUT='x': must be a number" in capsys.readouterr().err
+    file.write_text(f"{prefix}_TIMEUOT=1\n", encoding="utf-8")
     assert cli.main(words) == 78
-    assert f"{prefix}_PATINCE: no such setting" in capsys.readouterr().err
+    assert f"{prefix}_TIMEUOT: no such setting" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
         ('LIST_KEY_FILE="{key}"\nLIST_SERVER_KEY=""\n', "both, or neither for clear text"),
-        ('LIST_KEY_FILE="{key}.away"\nLIST_SERVER_KEY="{server}"\n', "No such file or directory"),
+        ('LIST_KEY_FILE="{key}.missing"\nLIST_SERVER_KEY="{server}"\n', "No such file or directory"),
         ('LIST_HOST=""\n', "LIST_HOST='': must be a host"),
         ('LIST_HOST="[::1]:1234"\n', "must be a host alone"),
         ('LIST_HOST="10.0.0.1:1234"\n', "must be a host alone"),
         ('LIST_SERVER_KEY="VARIABLE IS NOT DEFINED!"\n', "must be 64 hexadecimal digits"),
     ],
 )
-def test_a_list_clients_file_that_would_shut_its_users_out_is_refused_by_check(
+def test_check_rejects_unusable_client_file(
     text: str, reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """--check rejects an env file with which no client can connect."""
     key, file = tmp_path / "key", tmp_path / "env"
     assert cli.main(["list", "keygen", str(key)]) == 0
     server = capsys.readouterr().out.strip()
@@ -161,9 +167,8 @@ def test_a_list_clients_file_that_would_shut_its_users_out_is_refused_by_check(
     assert reason in capsys.readouterr().err
 
 
-def test_words_that_are_missing_are_still_asked_for_where_nothing_is_only_checked(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_missing_arguments_are_reported(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without --check, missing arguments are reported."""
     for words in (["list", "search"], ["images", "send"], ["images", "status"]):
         with pytest.raises(SystemExit):
             cli.main(words)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 APP = Path(__file__).parents[2]
-# Possessive quantifiers and atomic groups: until 3.11.4 they may keep what they have given back (gh-106052).
+# Possessive quantifiers and atomic groups: until 3.11.4 some of them match wrongly (gh-106052).
 _UNSOUND = re.compile(r"[?*+}]\+|\(\?>")
 _SOUND_SINCE = (3, 11, 5)
 
@@ -21,11 +21,11 @@ def oldest_python() -> tuple[int, ...]:
 
 
 def texts(source: str) -> Iterator[tuple[int, str]]:
-    """Yield the line and text of all strings of a module, also of those in f-strings, but for its docstrings."""
+    """Yield the line and text of all strings of a module, also in f-strings, except its docstrings."""
     tree = ast.parse(source)
-    told = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    docstrings = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str | bytes) and id(node) not in told:
+        if isinstance(node, ast.Constant) and isinstance(node.value, str | bytes) and id(node) not in docstrings:
             text = node.value if isinstance(node.value, str) else node.value.decode("latin-1")
             yield node.lineno, text
 
@@ -38,19 +38,22 @@ def unsound(source: str) -> list[int]:
 @pytest.mark.parametrize(
     "pattern", ['r"(?:e[0-9])?+"', 'rf"{x}{{1,2}}+"', 'rb"(?:ab){4,}+c"', 'r"(?>a|b)"', 'r"[0-9]++"']
 )
-def test_a_possessive_or_atomic_group_is_found_wherever_it_is_written(pattern: str) -> None:
+def test_unsound_group_is_detected(pattern: str) -> None:
+    """A possessive quantifier or an atomic group is detected in every kind of string."""
     assert unsound(f"import re\nx = re.compile({pattern})\n") == [2]
 
 
 @pytest.mark.parametrize("pattern", [r'r"a?\+b"', 'r"[*+]+"', 'r"\\++"', '"a + b"'])
-def test_a_plus_that_is_no_quantifier_is_none(pattern: str) -> None:
+def test_other_plus_signs_are_ignored(pattern: str) -> None:
+    """A plus sign that is no quantifier is ignored."""
     assert unsound(f"x = {pattern}\n") == []
 
 
-def test_no_pattern_has_a_group_that_the_oldest_python_misreads() -> None:
+def test_oldest_python_reads_every_pattern() -> None:
+    """No pattern has a group that the oldest admitted Python misreads."""
     if oldest_python() >= _SOUND_SINCE:
         pytest.skip("every Python that is admitted reads them alike")
     modules = sorted((APP / "src").rglob("*.py"))
     assert len(modules) > 100
-    found = [f"{path}:{line}" for path in modules for line in unsound(path.read_text(encoding="utf-8"))]
-    assert found == []
+    places = [f"{path}:{line}" for path in modules for line in unsound(path.read_text(encoding="utf-8"))]
+    assert places == []

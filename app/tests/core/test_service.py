@@ -1,4 +1,4 @@
-"""The life of a service, seen from outside: what systemd is told, and how it ends."""
+"""The life cycle of a service as systemd sees it: its notifications and its exit status."""
 
 import os
 import signal
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from support import PATIENCE
+from support import TIMEOUT_S
 
 SERVICE = """
 import asyncio, sys
@@ -27,24 +27,23 @@ class Example:
     async def stop(self):
         if "stuck" in sys.argv: await asyncio.sleep(60)
         print("stopped", flush=True)
-    def healthy(self): return "ill" not in sys.argv
+    def healthy(self): return "unhealthy" not in sys.argv
     def reload(self):
         if "unreadable" in sys.argv: raise SettingsError("X_PORT='a': must be a whole number")
         print("reloaded", flush=True)
 
-service.STOP_TIMEOUT_S = 0.2
-sys.exit(service.run(Example))
+sys.exit(service.run(Example, stop_timeout_s=0.2))
 """
 
 
 class Manager:
-    """Stands in for systemd: starts services and hears what they say."""
+    """Stands in for systemd: starts services and receives their notifications."""
 
     def __init__(self, folder: Path) -> None:
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.path = str(folder / "notify")
         self.socket.bind(self.path)
-        self.socket.settimeout(PATIENCE)
+        self.socket.settimeout(TIMEOUT_S)
 
     def start(self, *words: str) -> "subprocess.Popen[str]":
         environ = {**os.environ, "NOTIFY_SOCKET": self.path, "WATCHDOG_USEC": "100000"}
@@ -52,75 +51,79 @@ class Manager:
         pipe = subprocess.PIPE
         return subprocess.Popen(command, env=environ, text=True, stdout=pipe, stderr=pipe)
 
-    def hear(self, beginning: str) -> str:
-        """Wait for a message; only those of the watchdog may come before it."""
-        while not (said := self.socket.recv(1024).decode()).startswith(beginning):
-            assert said == "WATCHDOG=1"
-        return said
+    def receive(self, beginning: str) -> str:
+        """Wait for a message; only those for the watchdog may precede it."""
+        while not (message := self.socket.recv(1024).decode()).startswith(beginning):
+            assert message == "WATCHDOG=1"
+        return message
 
 
 @pytest.fixture
 def manager(tmp_path: Path) -> Iterator[Manager]:
-    one = Manager(tmp_path)
-    yield one
-    one.socket.close()
+    manager = Manager(tmp_path)
+    yield manager
+    manager.socket.close()
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_systemd_hears_of_readiness_of_life_and_of_the_end(manager: Manager, number: int) -> None:
+def test_systemd_is_notified(manager: Manager, number: int) -> None:
+    """systemd is notified of readiness, of progress, and of the stop."""
     process = manager.start()
-    assert manager.hear("READY=1") == "READY=1\nSTATUS=started"
-    manager.hear("WATCHDOG=1")
-    manager.hear("WATCHDOG=1")
+    assert manager.receive("READY=1") == "READY=1\nSTATUS=started"
+    manager.receive("WATCHDOG=1")
+    manager.receive("WATCHDOG=1")
     process.send_signal(number)
-    manager.hear("STOPPING=1")
-    assert process.communicate(timeout=PATIENCE)[0] == "stopped\n"
+    manager.receive("STOPPING=1")
+    assert process.communicate(timeout=TIMEOUT_S)[0] == "stopped\n"
     assert process.returncode == 0
 
 
-def test_a_service_that_makes_no_progress_does_not_feed_the_watchdog(manager: Manager) -> None:
-    process = manager.start("ill")
-    manager.hear("READY=1")
+def test_unhealthy_service_does_not_notify_the_watchdog(manager: Manager) -> None:
+    """An unhealthy service does not notify the watchdog."""
+    process = manager.start("unhealthy")
+    manager.receive("READY=1")
     manager.socket.settimeout(0.3)
     with pytest.raises(TimeoutError):
-        manager.hear("WATCHDOG=1")
+        manager.receive("WATCHDOG=1")
     process.terminate()
-    process.communicate(timeout=PATIENCE)
+    process.communicate(timeout=TIMEOUT_S)
 
 
 @pytest.mark.parametrize(
-    ("word", "said"), [("", "configuration reloaded"), ("unreadable", "unchanged: X_PORT='a': must be a")]
+    ("word", "text"), [("", "configuration reloaded"), ("unreadable", "unchanged: X_PORT='a': must be a")]
 )
-def test_a_reload_begins_and_ends_for_systemd_whether_it_succeeds_or_not(
-    manager: Manager, word: str, said: str
-) -> None:
+def test_reload_is_notified(manager: Manager, word: str, text: str) -> None:
+    """Start and end of a reload are notified, whether it succeeds or not."""
     process = manager.start(word)
-    manager.hear("READY=1")
+    manager.receive("READY=1")
     process.send_signal(signal.SIGHUP)
-    assert "MONOTONIC_USEC=" in manager.hear("RELOADING=1")
-    manager.hear("READY=1")
+    assert "MONOTONIC_USEC=" in manager.receive("RELOADING=1")
+    manager.receive("READY=1")
     process.terminate()
-    assert said in process.communicate(timeout=PATIENCE)[1]
+    assert text in process.communicate(timeout=TIMEOUT_S)[1]
     assert process.returncode == 0
 
 
-def test_what_cannot_be_finished_in_time_is_not_waited_for(manager: Manager) -> None:
+def test_stop_timeout(manager: Manager) -> None:
+    """A stop that exceeds its timeout is abandoned with a warning."""
     process = manager.start("stuck")
-    manager.hear("READY=1")
+    manager.receive("READY=1")
     process.terminate()
-    assert "work in flight was not finished" in process.communicate(timeout=PATIENCE)[1]
+    assert "work in flight was not finished" in process.communicate(timeout=TIMEOUT_S)[1]
     assert process.returncode == 0
 
 
-def test_a_service_that_cannot_start_says_why_in_one_line_and_is_never_ready(manager: Manager) -> None:
+def test_failed_start(manager: Manager) -> None:
+    """A failed start is logged without a traceback, and ends with status 1."""
     process = manager.start("broken")
-    error = process.communicate(timeout=PATIENCE)[1]
+    error = process.communicate(timeout=TIMEOUT_S)[1]
     assert "cannot start: the port is taken" in error
     assert "Traceback" not in error
     assert process.returncode == 1
 
 
-def test_a_service_may_end_itself_with_a_status(manager: Manager) -> None:
+def test_service_ends_itself(manager: Manager) -> None:
+    """A service can end itself with an exit status."""
     process = manager.start("ends")
-    process.communicate(timeout=PATIENCE)
+    process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 3

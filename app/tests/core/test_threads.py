@@ -1,4 +1,4 @@
-"""Threads that may be left behind: they do what others do, and keep no process alive."""
+"""Threads run work as an executor does, but keep no process alive."""
 
 import os
 import signal
@@ -13,34 +13,37 @@ import pytest
 from frota.core.threads import Threads
 from frota.images.messages import NATIVE_SERVICE
 from frota.images.proto import images_pb2 as native
-from support import PATIENCE
+from support import TIMEOUT_S
 from support.pipeline import Producer, picture
 
 
-def test_work_is_done_by_so_many_threads_and_its_errors_come_back() -> None:
+def test_work_runs_in_the_given_threads() -> None:
+    """Work runs in the given number of threads, and its errors reach the caller."""
     threads, meeting = Threads(2, "two"), threading.Barrier(2)
-    assert [one.result(PATIENCE) for one in [threads.submit(meeting.wait, PATIENCE) for _ in range(4)]]
+    assert [future.result(TIMEOUT_S) for future in [threads.submit(meeting.wait, TIMEOUT_S) for _ in range(4)]]
     with pytest.raises(ZeroDivisionError):
-        threads.submit(divmod, 1, 0).result(PATIENCE)
-    assert sum(one.name.startswith("two-") for one in threading.enumerate()) == 2
+        threads.submit(divmod, 1, 0).result(TIMEOUT_S)
+    assert sum(thread.name.startswith("two-") for thread in threading.enumerate()) == 2
     threads.close()
 
 
-def test_what_waits_for_a_thread_at_the_end_is_cancelled_and_what_runs_is_not() -> None:
-    threads, go = Threads(1, "one"), threading.Event()
-    running, waiting = threads.submit(go.wait, PATIENCE), threads.submit(go.wait, PATIENCE)
+def test_close_cancels_only_queued_work() -> None:
+    """Closing cancels queued work, and lets running work finish."""
+    threads, release = Threads(1, "one"), threading.Event()
+    running, queued = threads.submit(release.wait, TIMEOUT_S), threads.submit(release.wait, TIMEOUT_S)
     while not running.running():
         os.sched_yield()
     threads.close()
     with pytest.raises(CancelledError):
-        waiting.result(PATIENCE)
-    go.set()
-    assert running.result(PATIENCE)
+        queued.result(TIMEOUT_S)
+    release.set()
+    assert running.result(TIMEOUT_S)
 
 
-def test_a_producer_ends_though_its_s3_has_accepted_an_upload_and_says_nothing(tmp_path: Path) -> None:
+def test_producer_stops_while_s3_does_not_respond(tmp_path: Path) -> None:
+    """A producer stops although S3 does not respond to an upload."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        silent.settimeout(PATIENCE)
+        silent.settimeout(TIMEOUT_S)
         s3 = ["--s3-endpoint", f"http://127.0.0.1:{silent.getsockname()[1]}", "--uploads-bucket", "uploads"]
         environ = {**os.environ, "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x"}
         producer = Producer(tmp_path, "--brokers", "127.0.0.1:1", *s3, env=environ)
@@ -49,10 +52,10 @@ def test_a_producer_ends_though_its_s3_has_accepted_an_upload_and_says_nothing(t
                 f"/{NATIVE_SERVICE}/Upload", native.UploadPart.SerializeToString, native.Accepted.FromString
             )
             header = native.UploadPart(header=native.UploadHeader(filename="a.jpg", size=len(picture())))
-            call = upload.future(iter([header, native.UploadPart(data=picture())]), timeout=PATIENCE * 2)
+            call = upload.future(iter([header, native.UploadPart(data=picture())]), timeout=TIMEOUT_S * 2)
             connection, _ = silent.accept()
             producer.process.send_signal(signal.SIGTERM)
-            # S3 is waited for much longer than this.
-            assert producer.process.wait(PATIENCE) == 0, producer.log()
+            # the timeout of S3 is much longer than this
+            assert producer.process.wait(TIMEOUT_S) == 0, producer.log()
             call.cancel()
             connection.close()

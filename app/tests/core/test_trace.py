@@ -12,10 +12,11 @@ SPAN = "00f067aa0ba902b7"
         f"00-{TRACE}-{SPAN}-01",
         f"00-{TRACE}-{SPAN}-00",
         f"cc-{TRACE}-{SPAN}-01",
-        f"01-{TRACE}-{SPAN}-01-what-comes-later",
+        f"01-{TRACE}-{SPAN}-01-future-fields",
     ],
 )
-def test_a_valid_traceparent_names_its_trace(header: str) -> None:
+def test_valid_traceparent_has_a_trace_id(header: str) -> None:
+    """A valid traceparent has a trace id."""
     assert trace.trace_of(header) == TRACE
 
 
@@ -34,17 +35,20 @@ def test_a_valid_traceparent_names_its_trace(header: str) -> None:
         f"00-{TRACE[1:]}-{SPAN}-01",
     ],
 )
-def test_any_other_names_none(header: str) -> None:
+def test_invalid_traceparent_has_no_trace_id(header: str) -> None:
+    """An invalid traceparent has no trace id."""
     assert trace.trace_of(header) == ""
 
 
-def test_each_hop_of_a_trace_has_a_span_of_its_own() -> None:
+def test_every_traceparent_has_a_new_span() -> None:
+    """Every traceparent of a trace has a span id of its own."""
     first, second = trace.traceparent(TRACE), trace.traceparent(TRACE)
     assert first != second
     assert trace.trace_of(first) == trace.trace_of(second) == TRACE
 
 
-def test_a_trace_is_the_environments_or_a_new_one(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_trace_id_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The trace id is that of the environment, or a new one."""
     monkeypatch.setenv("TRACEPARENT", f"00-{TRACE}-{SPAN}-01")
     assert trace.from_environment() == TRACE
     monkeypatch.setenv("TRACEPARENT", "odd")
@@ -56,4 +60,4 @@ def test_derived_ids() -> None:
     ids = [trace.derive(producer, number) for producer in ("a", "b") for number in (1, 2, 11)]
     assert ids == [trace.derive(producer, number) for producer in ("a", "b") for number in (1, 2, 11)]
     assert len(set(ids)) == len(ids)
-    assert [trace.trace_of(trace.traceparent(one)) for one in ids] == ids
+    assert [trace.trace_of(trace.traceparent(trace_id)) for trace_id in ids] == ids

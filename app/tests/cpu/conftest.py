@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from support.metrics import MetricsServer, metrics
+from support.metrics import MetricsServer, metrics_server
 
 
 @pytest.fixture
 def running(tmp_path: Path) -> Iterator[MetricsServer]:
     """Give a server that writes to its disk several times a second."""
-    with metrics(tmp_path) as one:
+    with metrics_server(tmp_path) as one:
         yield one

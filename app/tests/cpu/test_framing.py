@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from frota.core.errors import MalformedMessage
-from frota.cpu.framing import Framer, Hello, SampleMessage
+from frota.cpu.framing import Event, Framer, Hello, SampleMessage
 from frota.cpu.messages import MAX_MESSAGE_BYTES, hello
 from support.metrics import RUN, SAMPLE, TEXT
 
@@ -19,15 +19,15 @@ NATIVE = hello("web-1", RUN, 5.0) + SAMPLE.native(1, 0.5) + SAMPLE.native(2, 0.0
 
 
 def fed(data: bytes, cuts: list[int]) -> list[object]:
-    """Return what becomes of bytes that arrive in pieces; the reason last, where they could not go on."""
-    framer, found, start = Framer(), list[object](), 0
+    """Return the events of bytes that arrive in pieces; last the reason of an error that ended the connection."""
+    framer, events, start = Framer(), list[object](), 0
     try:
         for cut in [*sorted(cuts), len(data)]:
-            found += framer.feed(data[start:cut])
+            events += framer.feed(data[start:cut])
             start = cut
     except MalformedMessage as bad:
-        found.append(str(bad))
-    return found
+        events.append(str(bad))
+    return events
 
 
 @given(st.lists(st.integers(0, len(NATIVE)), max_size=8))
@@ -44,54 +44,61 @@ def test_native_lines_in_any_packets(cuts: list[int]) -> None:
 def test_legacy_texts_in_any_packets(cuts: list[int]) -> None:
     """Legacy texts give the same events in whichever packets they arrive."""
     assert len(fed(3 * TEXT, cuts)) == 3
-    assert all(isinstance(one, SampleMessage) and one.sample.mean == 22.9 for one in fed(3 * TEXT, cuts))
+    assert all(isinstance(event, SampleMessage) and event.sample.mean == 22.9 for event in fed(3 * TEXT, cuts))
 
 
 @given(st.binary(max_size=400), st.sampled_from([b"", b"{", b"CPU -> ", b"GET ", NATIVE, TEXT]))
 def test_any_bytes_are_events_or_malformed(data: bytes, before: bytes) -> None:
-    """Any input gives events or MalformedMessage, never another error."""
-    fed(before + data, [])
+    """Any input gives events or MalformedMessage, whose text is printable, never another error."""
+    for event in fed(before + data, []):
+        assert isinstance(event, Event) or str(event).isprintable()
 
 
 @given(st.recursive(st.none() | st.booleans() | st.floats() | st.text(max_size=5), st.lists, max_leaves=5))
 def test_any_sample_is_valid_or_malformed(value: object) -> None:
-    """Any JSON in a sample is accepted or rejected, never another error."""
+    """A sample with any JSON in a field is accepted with valid values, or rejected with a reason."""
     for name in json.loads(SAMPLE.native(1, 0.0)):
         fields = json.loads(SAMPLE.native(1, 0.0)) | {name: value}
-        fed(json.dumps(fields).encode() + b"\n", [])
+        [event] = fed(json.dumps(fields).encode() + b"\n", [])
+        assert isinstance(event, SampleMessage | str)
+        assert isinstance(event, str) or all(0 <= percent <= 100 for percent in (*event.sample.cpu, event.sample.mean))
 
 
 def test_oversized_line_is_malformed() -> None:
     """A line above MAX_MESSAGE_BYTES is rejected."""
     for beginning in (b"{", b"CPU -> ", b"GET /"):
-        found = fed(beginning + b"1" * (MAX_MESSAGE_BYTES + 1), [])
-        assert len(found) == 1
-        assert "longa demais" in str(found[0])
+        events = fed(beginning + b"1" * (MAX_MESSAGE_BYTES + 1), [])
+        assert len(events) == 1
+        assert "longa demais" in str(events[0])
 
 
 @given(NUMBERS, NUMBERS)
 def test_legacy_percentages_are_0_to_100(core: str, mean: str) -> None:
     """A legacy percentage is a number from 0 to 100, or the message is malformed."""
-    for found in fed(f"CPU -> Núcleos: [1.0, {core}] | Média: {mean}%".encode(), []):
-        assert isinstance(found, MalformedMessage) or (
-            isinstance(found, SampleMessage) and all(0 <= one <= 100 for one in (*found.sample.cpu, found.sample.mean))
+    for event in fed(f"CPU -> Núcleos: [1.0, {core}] | Média: {mean}%".encode(), []):
+        assert isinstance(event, MalformedMessage) or (
+            isinstance(event, SampleMessage)
+            and all(0 <= value <= 100 for value in (*event.sample.cpu, event.sample.mean))
         )
 
 
 @pytest.mark.parametrize("text", ["1E1", "1e+1", "10.", "10", "1.0E1"])
 def test_exponents_are_read(text: str) -> None:
     """A number with an exponent has its value."""
-    [found] = fed(f"CPU -> Núcleos: [{text}, 10] | Média: {text}%".encode(), [])
-    assert isinstance(found, SampleMessage)
-    assert (found.sample.cpu, found.sample.mean) == ((10.0, 10.0), 10.0)
+    [event] = fed(f"CPU -> Núcleos: [{text}, 10] | Média: {text}%".encode(), [])
+    assert isinstance(event, SampleMessage)
+    assert (event.sample.cpu, event.sample.mean) == ((10.0, 10.0), 10.0)
 
 
 @pytest.mark.parametrize("between", [b"\r\n", b"\0", BOM, b"\r", b"\n\n", b" \0\r\n" + BOM, b"\0" * 300], ids=repr)
 def test_padding_is_ignored(between: bytes) -> None:
     """Padding before and between messages is ignored."""
-    assert [type(one) for one in fed(between + TEXT + between + TEXT + between, [])] == [SampleMessage, SampleMessage]
+    assert [type(event) for event in fed(between + TEXT + between + TEXT + between, [])] == [
+        SampleMessage,
+        SampleMessage,
+    ]
     native = b"".join(between + line for line in NATIVE.splitlines(keepends=True)) + between + b"\n"
-    assert [type(one) for one in fed(native, [])] == [Hello, SampleMessage, SampleMessage]
+    assert [type(event) for event in fed(native, [])] == [Hello, SampleMessage, SampleMessage]
 
 
 @given(st.lists(st.integers(0, 60), max_size=4))
@@ -99,7 +106,7 @@ def test_decomposed_accents_are_read(cuts: list[int]) -> None:
     """Decomposed accents are read like composed ones."""
     decomposed = unicodedata.normalize("NFD", TEXT.decode()).encode()
     assert decomposed != TEXT
-    assert [type(one) for one in fed(decomposed + decomposed, cuts)] == [SampleMessage, SampleMessage]
+    assert [type(event) for event in fed(decomposed + decomposed, cuts)] == [SampleMessage, SampleMessage]
 
 
 @pytest.mark.parametrize(
@@ -124,14 +131,14 @@ def test_legacy_message_error_names_the_cause(text: str, reason: str) -> None:
 
 def test_invalid_utf8_is_named() -> None:
     """A text that is no UTF-8 is rejected as such."""
-    [found] = fed("CPU -> Núcleos: [1.0] | Média: 1.0%".encode("latin-1"), [])
-    assert "não é UTF-8" in str(found)
+    [event] = fed("CPU -> Núcleos: [1.0] | Média: 1.0%".encode("latin-1"), [])
+    assert "não é UTF-8" in str(event)
 
 
 def test_malformed_input_is_rejected_fast() -> None:
     """The cause of an error is found in linear time."""
-    found = fed(b"CPU -> N: [" * 5500 + b"%" + TEXT, [])
-    assert isinstance(found[-1], SampleMessage)
+    events = fed(b"CPU -> N: [" * 5500 + b"%" + TEXT, [])
+    assert isinstance(events[-1], SampleMessage)
 
 
 @pytest.mark.parametrize(
@@ -152,10 +159,10 @@ def test_native_sample_error_names_the_cause(change: dict[str, object], reason: 
     """An invalid native sample is rejected with its cause."""
     framer = Framer()
     line = json.dumps(json.loads(SAMPLE.native(7, 0.0)) | change).encode() + b"\n"
-    with pytest.raises(MalformedMessage) as refused:
+    with pytest.raises(MalformedMessage) as error:
         list(framer.feed(line))
-    assert reason in str(refused.value)
-    assert refused.value.number == 7
+    assert reason in str(error.value)
+    assert error.value.number == 7
 
 
 @pytest.mark.parametrize(
@@ -172,6 +179,6 @@ def test_native_sample_error_names_the_cause(change: dict[str, object], reason: 
 )
 def test_native_line_error_names_the_cause(line: bytes, reason: str) -> None:
     """A malformed native line is rejected with its cause."""
-    [found] = fed(line.rstrip() + b"\n", [])
-    assert reason in str(found)
-    assert len(str(found)) < 400
+    [event] = fed(line.rstrip() + b"\n", [])
+    assert reason in str(event)
+    assert len(str(event)) < 400

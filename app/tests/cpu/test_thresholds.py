@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from frota.cpu.settings import parse_thresholds
-from support.metrics import SAMPLE, Inner, InnerAgent, inner, metrics, run
+from support.metrics import SAMPLE, AsyncAgent, InProcessServer, in_process_server, metrics_server, run
 
 CPU = {"thresholds": parse_thresholds("cpu:90:75"), "threshold_samples": 2}
 
@@ -19,7 +19,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return found
 
 
-async def send(agent: InnerAgent, first: int, *means: float) -> None:
+async def send(agent: AsyncAgent, first: int, *means: float) -> None:
     for number, mean in enumerate(means, first):
         await agent.send(number, sample=SAMPLE._replace(mean=mean))
 
@@ -28,7 +28,7 @@ def crossings(told: list[str]) -> list[str]:
     return [event for event in told if event.startswith("threshold")]
 
 
-def over(one: Inner) -> list[str]:
+def over(one: InProcessServer) -> list[str]:
     host = one.server.hosts.get("web-1")
     assert host
     return host.crossings.over
@@ -37,7 +37,10 @@ def over(one: Inner) -> list[str]:
 def test_crossing_is_logged_once(tmp_path: Path) -> None:
     """A crossed threshold is logged once, and once when it is cleared."""
     values = [95, 95, 80, 95, 95, 95, 92, 80, 70, 80, 70, 70, 70, 99]
-    with metrics(tmp_path, "--thresholds", "cpu:90:75", "--threshold-samples", 2) as server, server.agent() as agent:
+    with (
+        metrics_server(tmp_path, "--thresholds", "cpu:90:75", "--threshold-samples", 2) as server,
+        server.agent() as agent,
+    ):
         for number, value in enumerate(values, 1):
             agent.send(number, sample=SAMPLE._replace(mean=value))
         agent.wait(len(values))
@@ -49,18 +52,18 @@ def test_crossings_survive_a_restart(tmp_path: Path, told: list[str]) -> None:
     """A restart logs no crossing again and still logs its end."""
 
     async def scenario() -> None:
-        async with inner(tmp_path, **CPU) as one:
+        async with in_process_server(tmp_path, **CPU) as one:
             agent = await one.agent()
             await send(agent, 1, 95, 95)
             assert crossings(told) == ["threshold_crossed"]
-        async with inner(tmp_path, **CPU) as one:
+        async with in_process_server(tmp_path, **CPU) as one:
             assert over(one) == ["cpu"]
             agent = await one.agent()
             await send(agent, 3, 95, 95, 95)
             assert crossings(told) == ["threshold_crossed"]
             await send(agent, 6, 70, 70)
             assert crossings(told) == ["threshold_crossed", "threshold_cleared"]
-        async with inner(tmp_path, **CPU) as one:
+        async with in_process_server(tmp_path, **CPU) as one:
             assert over(one) == []
 
     run(scenario())
@@ -70,7 +73,7 @@ def test_removed_threshold_is_not_crossed(tmp_path: Path, told: list[str]) -> No
     """A metric whose threshold was removed is not above it."""
 
     async def scenario() -> None:
-        async with inner(tmp_path, **CPU) as one:
+        async with in_process_server(tmp_path, **CPU) as one:
             agent = await one.agent()
             await send(agent, 1, 95, 95)
             agent.close()
@@ -78,11 +81,11 @@ def test_removed_threshold_is_not_crossed(tmp_path: Path, told: list[str]) -> No
             one.server._reread = lambda: changed
             one.server.reload()
             assert over(one) == []
-        async with inner(tmp_path, **CPU) as one:
+        async with in_process_server(tmp_path, **CPU) as one:
             agent = await one.agent()
             await send(agent, 3, 95, 95)
             assert over(one) == ["cpu"]
-        async with inner(tmp_path, thresholds=()) as one:
+        async with in_process_server(tmp_path, thresholds=()) as one:
             assert over(one) == []
 
     run(scenario())

@@ -1,4 +1,4 @@
-"""How people get to the producer and operators to the broker, and how commands of both are told so."""
+"""Addresses of the producer and the brokers, and the settings and errors of the clients."""
 
 import re
 import subprocess
@@ -10,9 +10,9 @@ from frota import cli
 from frota.images import cli as images_cli
 from frota.images import client_settings
 from frota.images.settings import parse_brokers
-from support import PATIENCE, frota
-from support.fake_producer import fake
-from support.images import CLEAN, images
+from support import TIMEOUT_S, start_frota
+from support.fake_producer import fake_producer
+from support.images import CLEAN_ENVIRONMENT, run_images
 
 
 @pytest.mark.parametrize(
@@ -57,17 +57,17 @@ def test_invalid_address_is_rejected(text: str) -> None:
 )
 def test_invalid_settings_are_explained(words: list[str], text: str) -> None:
     """Unusable settings are rejected with the expected values."""
-    ran = images("send", "a.jpg", *words)
-    assert ran.status == 78
-    assert text in ran.err
+    result = run_images("send", "a.jpg", *words)
+    assert result.status == 78
+    assert text in result.err
 
 
 def test_invalid_certificate_names_its_setting(tmp_path: Path) -> None:
     """An unusable certificate file is reported with its setting."""
     (tmp_path / "ca.crt").write_text("garbage")
     for file in ("ca.crt", "none.crt"):
-        ran = images("send", "a.jpg", "--ca-file", tmp_path / file)
-        assert (ran.status, f"IMAGES_CA_FILE='{tmp_path / file}': " in ran.err) == (78, True)
+        result = run_images("send", "a.jpg", "--ca-file", tmp_path / file)
+        assert (result.status, f"IMAGES_CA_FILE='{tmp_path / file}': " in result.err) == (78, True)
 
 
 def test_fleet_file_has_lowest_precedence(
@@ -82,13 +82,13 @@ def test_fleet_file_has_lowest_precedence(
     read = client_settings.read
 
     def spy(*arguments: object) -> client_settings.ClientSettings:
-        seen.append(read(*arguments))  # type: ignore[arg-type] # what the command hands over
+        seen.append(read(*arguments))  # type: ignore[arg-type] # the arguments of the command
         return seen[-1]
 
     monkeypatch.setattr(client_settings, "read", spy)
     assert cli.main(["images", "send", "a.jpg", "--check"]) == 0
     assert cli.main(["images", "send", "a.jpg", "10.0.0.1:5", "--check"]) == 0
-    assert [(one.address, one.timeout) for one in seen] == [("10.0.0.9:50051", 8), ("10.0.0.1:5", 8)]
+    assert [(settings.address, settings.timeout) for settings in seen] == [("10.0.0.9:50051", 8), ("10.0.0.1:5", 8)]
     file.write_text("IMAGES_ADDRESS=nonsense:\n")
     assert cli.main(["images", "send", "a.jpg", "--check"]) == 78
     assert f"{file}: IMAGES_ADDRESS='nonsense:'" in capsys.readouterr().err
@@ -97,8 +97,8 @@ def test_fleet_file_has_lowest_precedence(
 def test_worker_needs_a_bucket() -> None:
     """A worker without a bucket is rejected, also by --check."""
     for words in ((), ("--check",)):
-        ran = images("work", *words)
-        assert (ran.status, "IMAGES_BUCKET" in ran.err) == (78, True)
+        result = run_images("work", *words)
+        assert (result.status, "IMAGES_BUCKET" in result.err) == (78, True)
 
 
 def test_legacy_environment_is_a_fallback(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,15 +107,15 @@ def test_legacy_environment_is_a_fallback(monkeypatch: pytest.MonkeyPatch) -> No
     from frota.images.settings import WorkerSettings
 
     seen: list[WorkerSettings] = []
-    read = images_cli._worker_settings
-    monkeypatch.setattr(images_cli, "_worker_settings", lambda args: seen.append(read(args)))
-    monkeypatch.setenv("BUCKET_NAME", "theirs")
+    read = images_cli.worker_settings
+    monkeypatch.setattr(images_cli, "worker_settings", lambda args: seen.append(read(args)))
+    monkeypatch.setenv("BUCKET_NAME", "legacy")
     for host, words in (("rabbit", []), ("rabbit:7", []), ("x", ["--bucket", "ours", "--brokers", "b:1"])):
         monkeypatch.setenv("RABBIT_HOST", host)
         assert cli.main(["images", "work", "--check", *words]) == 0
-    assert [(one.bucket, one.brokers) for one in seen] == [
-        ("theirs", (("rabbit", 5672),)),
-        ("theirs", (("rabbit", 7),)),
+    assert [(settings.bucket, settings.brokers) for settings in seen] == [
+        ("legacy", (("rabbit", 5672),)),
+        ("legacy", (("rabbit", 7),)),
         ("ours", (("b", 1),)),
     ]
     monkeypatch.setenv("RABBIT_HOST", "no host")
@@ -133,67 +133,67 @@ def test_legacy_environment_is_a_fallback(monkeypatch: pytest.MonkeyPatch) -> No
 )
 def test_ambiguous_dead_command_does_nothing(words: list[str], text: str) -> None:
     """An ambiguous command for dead letters does nothing."""
-    ran = images("dead", *words, "--brokers", "127.0.0.1:1")
-    assert (ran.status, text in ran.err) == (2, True)
+    result = run_images("dead", *words, "--brokers", "127.0.0.1:1")
+    assert (result.status, text in result.err) == (2, True)
 
 
 def test_unreachable_broker_is_one_line() -> None:
     """An unreachable broker is reported in one line."""
-    ran = images("dead", "list", "--brokers", "127.0.0.1:1")
-    assert (ran.status, ran.err) == (1, "frota: no broker at 127.0.0.1:1: Connection refused\n")
+    result = run_images("dead", "list", "--brokers", "127.0.0.1:1")
+    assert (result.status, result.err) == (1, "frota: no broker at 127.0.0.1:1: Connection refused\n")
 
 
 @pytest.mark.parametrize(
-    ("word", "is_one"),
+    ("argument", "is_address"),
     [("h:5", True), ("[::1]:5", True), ("[::1]", True), ("::1", True), ("h", False), ("a.jpg", False), ("a:b", False)],
 )
-def test_last_argument_may_be_the_server(word: str, is_one: bool) -> None:
+def test_last_argument_may_be_the_server(argument: str, is_address: bool) -> None:
     """The last argument is the server only if it is unmistakably an address."""
-    assert client_settings.is_address(word) is is_one
+    assert client_settings.is_address(argument) is is_address
 
 
-def bound(tmp_path: Path, host: str) -> tuple[subprocess.Popen[bytes], str]:
-    """Start a producer without a broker, and return it with where it says that it listens."""
+def start_producer(tmp_path: Path, host: str) -> tuple[subprocess.Popen[bytes], str]:
+    """Start a producer without a broker, and return it with the address that it logs."""
     words = ("--host", host, "--port", "0", "--brokers", "[::1]:1", "--state-dir", str(tmp_path / "state"))
     more = ("--security", "clear") if host in ("::", "[::]") else ()
-    process = frota("images", "serve", *words, *more, stderr=-1, stdin=subprocess.DEVNULL, env=CLEAN)
+    process = start_frota("images", "serve", *words, *more, stderr=-1, stdin=subprocess.DEVNULL, env=CLEAN_ENVIRONMENT)
     assert process.stderr
     for line in process.stderr:
-        if found := re.search(rb"iniciado em (\S+:\d+)", line):
-            return process, found[1].decode()
-    raise AssertionError("it ended")
+        if match := re.search(rb"iniciado em (\S+:\d+)", line):
+            return process, match[1].decode()
+    raise AssertionError("the producer ended")
 
 
 @pytest.mark.parametrize("host", ["::1", "[::1]", "::", "localhost"])
 def test_producer_serves_ipv6(tmp_path: Path, host: str) -> None:
     """A producer listens on IPv6, and clients reach it."""
-    process, address = bound(tmp_path, host)
+    process, address = start_producer(tmp_path, host)
     try:
         port = address.rpartition(":")[2]
         assert address == f"{'[' + host.strip('[]') + ']' if ':' in host else host}:{port}"
         targets = {"::": ("[::1]", "127.0.0.1", "localhost"), "localhost": ("localhost",)}.get(host, ("[::1]",))
         for target in targets:
-            ran = images("status", "a" * 32, "--address", f"{target}:{port}", "--timeout", "5")
-            assert (ran.status, "unknown" in ran.out) == (1, True), ran.err
+            result = run_images("status", "a" * 32, "--address", f"{target}:{port}", "--timeout", "5")
+            assert (result.status, "unknown" in result.out) == (1, True), result.err
     finally:
         process.terminate()
-        assert process.wait(PATIENCE) == 0
+        assert process.wait(TIMEOUT_S) == 0
 
 
 def test_image_is_sent_over_ipv6() -> None:
     """An image is sent over IPv6, with the server as argument or as setting."""
-    with fake(host="[::1]") as server:
+    with fake_producer(host="[::1]") as server:
         for words in ((f"[::1]:{server.port}",), ("--address", f"[::1]:{server.port}"), (f"ipv6:[::1]:{server.port}",)):
-            ran = images("send", __file__, *words)
-            assert ran.status == 0, ran.err
-        assert {one.peer.partition(":")[0] for one in server.received} == {"ipv6"}
+            result = run_images("send", __file__, *words)
+            assert result.status == 0, result.err
+        assert {received.peer.partition(":")[0] for received in server.received} == {"ipv6"}
 
 
 def test_unreachable_server_is_named() -> None:
     """An unreachable server is reported with its address."""
-    ran = images("send", __file__, "[::1]:1", "--timeout", "0.3")
-    assert ran.status == 1
-    assert "[::1]:1" in ran.err
+    result = run_images("send", __file__, "[::1]:1", "--timeout", "0.3")
+    assert result.status == 1
+    assert "[::1]:1" in result.err
 
 
 @pytest.mark.parametrize(
@@ -209,4 +209,4 @@ def test_unreachable_server_is_named() -> None:
 )
 def test_rabbit_host_may_be_ipv6(host: str, broker: tuple[str, int]) -> None:
     """RABBIT_HOST may be an IPv6 address."""
-    assert parse_brokers(images_cli._with_port(host)) == (broker,)
+    assert parse_brokers(images_cli.with_port(host)) == (broker,)

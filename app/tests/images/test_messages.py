@@ -65,7 +65,7 @@ def test_result_key_has_a_maximum_length(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "kept"),
+    ("text", "shortened"),
     [
         ("abc", "abc"),
         ("abcdef", "abcd"),
@@ -76,22 +76,22 @@ def test_result_key_has_a_maximum_length(name: str) -> None:
         ("\u0301\u0301\u0301", ""),
     ],
 )
-def test_text_is_cut_between_graphemes(text: str, kept: str) -> None:
+def test_text_is_cut_between_graphemes(text: str, shortened: str) -> None:
     """A text is cut between grapheme clusters."""
-    assert messages.shortened(text, 4) == kept
+    assert messages.shortened(text, 4) == shortened
 
 
 def test_shortened_names_differ_by_hash() -> None:
     """Names that become equal by shortening differ in their second key."""
-    one, other = result_keys("a" * 250 + "1.jpg"[:5], SHA), result_keys("a" * 250 + "2.jpg", "cd" * 32)
-    assert one[0] == other[0]
-    assert one[1] != other[1]
+    first, second = result_keys("a" * 250 + "1.jpg"[:5], SHA), result_keys("a" * 250 + "2.jpg", "cd" * 32)
+    assert first[0] == second[0]
+    assert first[1] != second[1]
 
 
 def test_metadata_has_the_media_type() -> None:
     """The metadata has the media type, whatever the extension."""
-    about = result_metadata(image("photo.webp"), 3, 2, "image/jpeg")
-    assert (about["media-type"], about["width"], about["height"]) == ("image/jpeg", "3", "2")
+    metadata = result_metadata(image("photo.webp"), 3, 2, "image/jpeg")
+    assert (metadata["media-type"], metadata["width"], metadata["height"]) == ("image/jpeg", "3", "2")
 
 
 @pytest.mark.parametrize("name", ["-rf.jpg", "...", " ", "a b.jpg", "\u200f\u05e9\u05dc\u05d5\u05dd.jpg", "con.jpg"])

@@ -1,4 +1,4 @@
-"""PNG of every depth and kind of colour, and WebP, look as an independent reading of their samples says."""
+"""PNG of every depth and kind of colour, and WebP, look as an independent calculation expects."""
 
 import struct
 import zlib
@@ -28,10 +28,12 @@ PASSES = [(0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), 
 
 
 def ramp(colour: int, depth: int) -> Samples:
-    most = 2**depth - 1
+    maximum = 2**depth - 1
     rows, columns = np.mgrid[0:HEIGHT, 0:WIDTH]
     planes = [
-        ((columns * (place + 1) / (WIDTH - 1) + rows * place / (HEIGHT - 1)) % 1.0001 * most).round().clip(0, most)
+        ((columns * (place + 1) / (WIDTH - 1) + rows * place / (HEIGHT - 1)) % 1.0001 * maximum)
+        .round()
+        .clip(0, maximum)
         for place in range(SAMPLES[colour])
     ]
     return np.stack(planes, -1).astype(int)
@@ -52,21 +54,23 @@ def palette(depth: int) -> Samples:
 
 
 def expected(colour: int, depth: int, samples: Samples, clear: Samples | None) -> Samples:
-    most, alpha = 2**depth - 1, np.ones((HEIGHT, WIDTH))
+    maximum, alpha = 2**depth - 1, np.ones((HEIGHT, WIDTH))
     if colour == PALETTE:
         level = palette(depth)[samples[..., 0]] @ LUMA
         alpha = alpha if clear is None else clear[samples[..., 0]] / 255
     else:
-        level = samples[..., 0] / most * 255 if colour in (GREY, GREY_ALPHA) else samples[..., :3] / most * 255 @ LUMA
+        level = (
+            samples[..., 0] / maximum * 255 if colour in (GREY, GREY_ALPHA) else samples[..., :3] / maximum * 255 @ LUMA
+        )
         if colour in (GREY_ALPHA, RGB_ALPHA):
-            alpha = samples[..., -1] / most
+            alpha = samples[..., -1] / maximum
         elif clear is not None:
             alpha = 1.0 - (samples == clear).all(-1)
-    shown: Samples = level * alpha + 255 * (1 - alpha)
-    return shown
+    expected_levels: Samples = level * alpha + 255 * (1 - alpha)
+    return expected_levels
 
 
-def made(colour: int, depth: int, samples: Samples, clear: Samples | None, *, interlaced: bool) -> bytes:
+def encode_png(colour: int, depth: int, samples: Samples, clear: Samples | None, *, interlaced: bool) -> bytes:
     chunks = [(b"PLTE", palette(depth).astype("u1").tobytes())] if colour == PALETTE else []
     if clear is not None:
         chunks.append((b"tRNS", clear.astype("u1" if colour == PALETTE else ">u2").tobytes()))
@@ -80,8 +84,8 @@ def made(colour: int, depth: int, samples: Samples, clear: Samples | None, *, in
     return bytes(data)
 
 
-def apart(data: bytes, shown: Samples) -> float:
-    return float(np.abs(np.asarray(decode(convert(data, ".png").data), float) - shown).max())
+def max_difference(data: bytes, expected_levels: Samples) -> float:
+    return float(np.abs(np.asarray(decode(convert(data, ".png").data), float) - expected_levels).max())
 
 
 @pytest.mark.parametrize("interlaced", [False, True])
@@ -89,9 +93,9 @@ def apart(data: bytes, shown: Samples) -> float:
 def test_depths_and_colours_are_converted(colour: int, depth: int, interlaced: bool) -> None:
     """Every bit depth and colour type is converted right."""
     samples = ramp(colour, depth)
-    data = made(colour, depth, samples, None, interlaced=interlaced)
+    data = encode_png(colour, depth, samples, None, interlaced=interlaced)
     assert np.array_equal(np.asarray(imagecodecs.png_decode(data)).shape[:2], (HEIGHT, WIDTH))
-    assert apart(data, expected(colour, depth, samples, None)) <= 2
+    assert max_difference(data, expected(colour, depth, samples, None)) <= 2
 
 
 @pytest.mark.parametrize(("colour", "depth"), [kind for kind in KINDS if kind[0] in (GREY, PALETTE)] + [(RGB, 8)])
@@ -101,15 +105,15 @@ def test_transparent_level_is_exact(colour: int, depth: int) -> None:
     clear = np.linspace(0, 255, 2**depth).round() if colour == PALETTE else samples[5, 7]
     if colour != PALETTE and depth >= 8:
         samples[0, 0], samples[0, 1] = clear + 1, np.maximum(clear - 1, 0)
-    data = made(colour, depth, samples, clear, interlaced=False)
-    assert apart(data, expected(colour, depth, samples, clear)) <= 2
+    data = encode_png(colour, depth, samples, clear, interlaced=False)
+    assert max_difference(data, expected(colour, depth, samples, clear)) <= 2
 
 
 def test_transparent_16_bit_colour_is_rejected() -> None:
     """A 16-bit RGB image with a transparent colour is rejected by its header."""
     samples = ramp(RGB, 16)
     with pytest.raises(BadImage) as caught:
-        read_header(made(RGB, 16, samples, samples[5, 7], interlaced=False))
+        read_header(encode_png(RGB, 16, samples, samples[5, 7], interlaced=False))
     assert caught.value.code == "unsupported"
     assert "canal alfa" in caught.value.text
 
@@ -122,9 +126,9 @@ def test_webp_equals_an_independent_decoder(mode: str, options: dict[str, Any]) 
     if mode == "RGBA":
         picture.putalpha(picture.getchannel("R"))
     data = encode(picture, "WEBP", **options)
-    found = np.asarray(imagecodecs.webp_decode(data, hasalpha=True), float)
-    alpha = found[..., 3] / 255 if found.shape[-1] == 4 else 1.0
-    assert apart(data, found[..., :3] @ LUMA * alpha + 255 * (1 - alpha)) <= 2
+    decoded = np.asarray(imagecodecs.webp_decode(data, hasalpha=True), float)
+    alpha = decoded[..., 3] / 255 if decoded.shape[-1] == 4 else 1.0
+    assert max_difference(data, decoded[..., :3] @ LUMA * alpha + 255 * (1 - alpha)) <= 2
 
 
 @pytest.mark.parametrize("background", [(0, 0, 0, 0), (0, 255, 0, 255)])
@@ -136,9 +140,9 @@ def test_uncovered_webp_canvas_is_white(alpha: int, background: tuple[int, int, 
     data = encode(first, "WEBP", save_all=True, append_images=[second], lossless=True, background=background)
     at = data.index(b"ANMF") + 8
     assert data[at : at + 12] == b"\x0a\0\0\x05\0\0\x09\0\0\x09\0\0", "ten by ten pixels at 20, 10"
-    shown = np.full((40, 60), 255.0)
-    shown[10:20, 20:30] = 76 * alpha / 255 + 255 - alpha
-    assert apart(data, shown) <= 1
+    expected_levels = np.full((40, 60), 255.0)
+    expected_levels[10:20, 20:30] = 76 * alpha / 255 + 255 - alpha
+    assert max_difference(data, expected_levels) <= 1
 
 
 def test_cgbi_png_is_rejected() -> None:
@@ -151,7 +155,7 @@ def test_cgbi_png_is_rejected() -> None:
     assert caught.value.code == "unsupported"
 
 
-def refusal(data: bytes) -> tuple[str, str] | None:
+def rejection(data: bytes) -> tuple[str, str] | None:
     try:
         convert(data, ".png")
     except BadImage as bad:
@@ -163,7 +167,7 @@ def refusal(data: bytes) -> tuple[str, str] | None:
 @pytest.mark.parametrize(("colour", "depth"), KINDS)
 def test_missing_rows_are_rejected(colour: int, depth: int, interlaced: bool) -> None:
     """A PNG with missing rows is rejected."""
-    data = made(colour, depth, ramp(colour, depth), None, interlaced=interlaced)
+    data = encode_png(colour, depth, ramp(colour, depth), None, interlaced=interlaced)
     start, end = data.index(b"IDAT") + 4, data.index(b"IEND") - 8
     rows = zlib.decompress(data[start:end])
     whole_rows = () if interlaced else (len(rows) // HEIGHT, 5 * len(rows) // HEIGHT)
@@ -171,17 +175,17 @@ def test_missing_rows_are_rejected(colour: int, depth: int, interlaced: bool) ->
         short = zlib.compress(rows[: len(rows) - missing])
         cut = data[: start - 8] + struct.pack(">I", len(short)) + b"IDAT" + short
         cut += struct.pack(">I", zlib.crc32(b"IDAT" + short)) + data[end + 4 :]
-        found = refusal(cut)
-        assert found, missing
-        assert found[0] == "truncated", found
-        assert found[1].startswith("imagem PNG truncada: "), found
+        error = rejection(cut)
+        assert error, missing
+        assert error[0] == "truncated", error
+        assert error[1].startswith("imagem PNG truncada: "), error
 
 
 def test_black_png_is_complete() -> None:
     """A black PNG in several chunks is complete."""
     rows = zlib.compress(bytes(HEIGHT * (1 + WIDTH)))
     data = png(WIDTH, HEIGHT, (b"IDAT", rows[:5]), (b"IDAT", b""), rows=rows[5:])
-    assert refusal(data) is None
+    assert rejection(data) is None
 
 
 def test_apng_needs_its_default_image() -> None:
@@ -189,4 +193,4 @@ def test_apng_needs_its_default_image() -> None:
     black = Image.new("RGB", (30, 20))
     data = encode(black, "PNG", save_all=True, append_images=[photo(30, 20)])
     assert b"acTL" in data
-    assert refusal(data) is None
+    assert rejection(data) is None

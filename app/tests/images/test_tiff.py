@@ -1,4 +1,4 @@
-"""A TIFF is converted to the picture that an independent decoder sees, or refused when it is handed in."""
+"""A TIFF is converted to the picture of an independent decoder, or rejected by its header."""
 
 import io
 import itertools
@@ -31,17 +31,17 @@ from support.tiff_layouts import (
     Layout,
     Samples,
     colours,
+    expected_levels,
     ramp,
-    shown,
     write,
 )
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
-PART = 5  # of which one is tried; neither a number of values in a layout's product nor a multiple of one
-LEVELS = 3  # of 255: 16 bits with their alpha multiplied in are rounded twice
+PART = 5  # one of so many layouts is tested; no divisor of the number of layouts
+LEVELS = 3  # of 255: 16 bits with premultiplied alpha are rounded twice
 Kind = tuple[int, int, int, tuple[int, ...]]
 # Photometric interpretation, bits, sample format, extra samples.
-RIGHT: list[Kind] = [
+SUPPORTED: list[Kind] = [
     *((zero, bits, UINT, ()) for zero in (MIN_IS_WHITE, MIN_IS_BLACK) for bits in (1, 2, 4, 8, 16)),
     (MIN_IS_BLACK, 12, UINT, ()),
     *((MIN_IS_BLACK, bits, kind, ()) for bits, kind in ((16, INT), (32, INT), (32, FLOAT))),
@@ -53,7 +53,7 @@ RIGHT: list[Kind] = [
     (PALETTE, 8, UINT, (2,)),
     *((CMYK, bits, UINT, extra) for bits, extra in ((8, ()), (8, (0,)), (16, ()))),
 ]
-REFUSED: list[Kind] = [
+UNSUPPORTED: list[Kind] = [
     *((zero, bits, UINT, ()) for zero in (MIN_IS_WHITE, MIN_IS_BLACK) for bits in (3, 6, 10, 14, 32, 64)),
     (MIN_IS_WHITE, 12, UINT, ()),
     *((zero, bits, INT, ()) for zero in (MIN_IS_WHITE, MIN_IS_BLACK) for bits in (8, 64)),
@@ -77,14 +77,14 @@ REFUSED: list[Kind] = [
 
 @pytest.fixture(autouse=True)
 def quiet() -> Iterator[None]:
-    """Let the independent decoder keep its opinion to itself."""
+    """Silence the warnings of the independent decoder."""
     logging.getLogger("tifffile").setLevel(logging.CRITICAL)
     yield
     logging.getLogger("tifffile").setLevel(logging.NOTSET)
 
 
 def layouts(kind: Kind) -> Iterator[Layout]:
-    """Yield how pixels of a kind may be kept."""
+    """Yield the layouts of a kind of pixels."""
     photometric, bits, number, extra = kind
     product = itertools.product((False, True), (False, True), ("none", "lzw", "packbits"), (False, True), (False, True))
     for planar, big_endian, compression, tiled, reversed_bits in product:
@@ -99,13 +99,13 @@ def layouts(kind: Kind) -> Iterator[Layout]:
 
 
 def some_layouts(kind: Kind) -> list[Layout]:
-    """Return every layout of a kind or, in part, every fifth, beginning where the kind's number says."""
+    """Return every layout of a kind or, in part, every fifth, with a different start for each kind."""
     every = list(layouts(kind))
-    return every if FULL else every[[*RIGHT, *REFUSED].index(kind) % PART :: PART]
+    return every if FULL else every[[*SUPPORTED, *UNSUPPORTED].index(kind) % PART :: PART]
 
 
 def samples_of(layout: Layout) -> Samples:
-    """Return a ramp; where alpha is multiplied in, it is."""
+    """Return a ramp, premultiplied if the alpha is associated."""
     samples = ramp(layout)
     if 1 in layout.extra:
         alpha = samples[..., layout.samples - len(layout.extra)].astype(float) / (2**layout.bits - 1)
@@ -114,7 +114,7 @@ def samples_of(layout: Layout) -> Samples:
     return samples
 
 
-def refused(data: bytes) -> BadImage | None:
+def rejection(data: bytes) -> BadImage | None:
     try:
         read_header(data)
     except BadImage as bad:
@@ -122,7 +122,7 @@ def refused(data: bytes) -> BadImage | None:
     return None
 
 
-def apart(data: bytes, expected: Samples) -> float:
+def max_difference(data: bytes, expected: Samples) -> float:
     result = np.asarray(decode(convert(data, ".png").data), float)
     assert result.shape == expected.shape
     return float(np.abs(result - expected).max())
@@ -130,38 +130,38 @@ def apart(data: bytes, expected: Samples) -> float:
 
 def independent(data: bytes, layout: Layout) -> Samples:
     """Return the samples that the independent decoder finds, rows, columns, samples."""
-    found: Samples = np.asarray(tifffile.imread(io.BytesIO(data)))
-    moved = np.moveaxis(found, 0, -1) if layout.planar and layout.samples > 1 else found
+    decoded: Samples = np.asarray(tifffile.imread(io.BytesIO(data)))
+    moved = np.moveaxis(decoded, 0, -1) if layout.planar and layout.samples > 1 else decoded
     return moved.reshape(*ramp(layout).shape)
 
 
-@pytest.mark.parametrize("kind", RIGHT, ids=str)
+@pytest.mark.parametrize("kind", SUPPORTED, ids=str)
 def test_supported_layouts_are_converted_right(
     kind: Kind,
 ) -> None:
     """Each layout of a supported kind is converted right, or rejected by its header."""
-    shown_right = 0
+    converted = 0
     for layout in some_layouts(kind):
         samples = samples_of(layout)
         data = write(layout, samples)
-        if bad := refused(data):
+        if bad := rejection(data):
             assert bad.code == "unsupported", layout
             assert "converta-o para PNG" in bad.text, layout
             continue
         assert np.array_equal(independent(data, layout), samples), layout
-        assert apart(data, shown(layout, samples)) <= LEVELS, layout
-        shown_right += 1
-    assert shown_right >= (12 if FULL else 2)
+        assert max_difference(data, expected_levels(layout, samples)) <= LEVELS, layout
+        converted += 1
+    assert converted >= (12 if FULL else 2)
 
 
-@pytest.mark.parametrize("kind", REFUSED, ids=str)
+@pytest.mark.parametrize("kind", UNSUPPORTED, ids=str)
 def test_unsupported_kinds_are_rejected(
     kind: Kind,
 ) -> None:
     """Each layout of an unsupported kind is rejected by its header."""
     for layout in some_layouts(kind):
         if layout.predictor == 1:
-            bad = refused(write(layout, ramp(layout)))
+            bad = rejection(write(layout, ramp(layout)))
             assert bad, layout
             assert bad.code == "unsupported", layout
 
@@ -183,7 +183,7 @@ PLAIN = Layout(RGB, 8)
         (PLAIN, 338, "H", [2]),
         (PLAIN, 338, "H", [999]),
         (PLAIN, 284, "H", [3]),
-        (PLAIN, 317, "H", [2]),  # which means nothing to pixels that are not compressed
+        (PLAIN, 317, "H", [2]),  # which has no effect on uncompressed pixels
         (PLAIN, 259, "H", [6]),
         (PLAIN, 259, "H", [50_001]),
         (PLAIN, 259, "H", [34_887]),
@@ -194,12 +194,12 @@ PLAIN = Layout(RGB, 8)
         (Layout(PALETTE, 4), 320, "H", [int(level) // 257 for level in colours(Layout(PALETTE, 4)).T.ravel()]),
         (Layout(PALETTE, 4), 320, "H", [65_535] * 47),
         (Layout(RGB, 8, tiled=True), 322, "I", [20]),
-        (PLAIN, 273, "I", [0, 8, 8]),  # a strip that was left out
+        (PLAIN, 273, "I", [0, 8, 8]),  # a missing strip
     ],
 )
 def test_misleading_tag_is_rejected(layout: Layout, tag: int, kind: str, values: Sequence[int]) -> None:
     """A tag that would change the picture is rejected."""
-    bad = refused(write(layout, ramp(layout), (tag, kind, values)))
+    bad = rejection(write(layout, ramp(layout), (tag, kind, values)))
     assert bad
     assert bad.code == "unsupported"
 
@@ -207,7 +207,7 @@ def test_misleading_tag_is_rejected(layout: Layout, tag: int, kind: str, values:
 @pytest.mark.parametrize("tag", [262, 258, 277])
 def test_missing_tag_without_default_is_rejected(tag: int) -> None:
     """A missing tag without a common default is rejected."""
-    bad = refused(write(PLAIN, ramp(PLAIN), leave_out=(tag,)))
+    bad = rejection(write(PLAIN, ramp(PLAIN), leave_out=(tag,)))
     assert bad
     assert bad.code == "unsupported"
 
@@ -216,7 +216,7 @@ def test_missing_strips_are_rejected() -> None:
     """A picture with missing strips is rejected."""
     for layout in (PLAIN, Layout(RGB, 8, planar=True), Layout(RGB, 8, compression="lzw")):
         data = write(layout, ramp(layout), (278, "I", [2]))  # of two rows each, there would have to be ten
-        bad = refused(data)
+        bad = rejection(data)
         assert bad
         assert bad.code == "damaged"
 
@@ -224,7 +224,7 @@ def test_missing_strips_are_rejected() -> None:
 def test_rejection_names_the_layout() -> None:
     """The rejection names the layout."""
     layout = Layout(RGB, 16, planar=True, big_endian=True)
-    assert str(refused(write(layout, ramp(layout)))) == (
+    assert str(rejection(write(layout, ramp(layout)))) == (
         "TIFF RGB de 16 bits com 3 amostras por pixel em planos separados em ordem big-endian (sem compressão) não é"
         " suportado: converta-o para PNG, ou para TIFF de 8 bits por canal em RGB, sem planos separados"
     )
@@ -253,8 +253,8 @@ def test_jpeg_in_tiff_keeps_its_colours(options: dict[str, Any], byteorder: str,
     data = by_independent_writer(
         np.moveaxis(rgb, -1, 0) if planar else rgb, compression="jpeg", byteorder=byteorder, tile=tile, **options
     )
-    found = np.asarray(tifffile.imread(io.BytesIO(data)))
-    assert apart(data, shown(PLAIN, np.moveaxis(found, 0, -1) if planar else found)) <= LEVELS
+    decoded = np.asarray(tifffile.imread(io.BytesIO(data)))
+    assert max_difference(data, expected_levels(PLAIN, np.moveaxis(decoded, 0, -1) if planar else decoded)) <= LEVELS
 
 
 def test_grey_and_cmyk_jpeg_in_tiff() -> None:
@@ -265,15 +265,15 @@ def test_grey_and_cmyk_jpeg_in_tiff() -> None:
         ("separated", Layout(5, 8)),
     ):
         data = by_independent_writer(np.squeeze(ramp(layout)), compression="jpeg", photometric=photometric)
-        found = np.asarray(tifffile.imread(io.BytesIO(data))).reshape(ramp(layout).shape)
-        assert apart(data, shown(layout, found)) <= LEVELS
+        decoded = np.asarray(tifffile.imread(io.BytesIO(data))).reshape(ramp(layout).shape)
+        assert max_difference(data, expected_levels(layout, decoded)) <= LEVELS
 
 
 @pytest.mark.parametrize("compression", ["tiff_ccitt", "group3", "group4"])
 def test_fax_is_black_on_white(compression: str) -> None:
     """A fax is black on white."""
     page = Image.fromarray(ramp(Layout(1, 8))[..., 0]).convert("1")
-    assert apart(encode(page, "TIFF", compression=compression), np.asarray(page, float) * 255) == 0
+    assert max_difference(encode(page, "TIFF", compression=compression), np.asarray(page, float) * 255) == 0
 
 
 @pytest.mark.parametrize("compression", ["none", "lzw"])
@@ -283,10 +283,10 @@ def test_ycbcr_needs_full_sampling(compression: str, big_endian: bool) -> None:
     rgb = ramp(PLAIN)
     apart_samples = np.asarray(Image.fromarray(rgb).convert("YCbCr"))
     layout = Layout(YCBCR, 8, compression=compression, big_endian=big_endian)
-    assert apart(write(layout, apart_samples, (530, "H", [1, 1])), shown(PLAIN, rgb)) <= LEVELS
+    assert max_difference(write(layout, apart_samples, (530, "H", [1, 1])), expected_levels(PLAIN, rgb)) <= LEVELS
     for subsampling in ((2, 1), (2, 2)):
-        assert refused(write(layout, apart_samples, (530, "H", subsampling)))
-    assert refused(write(layout, apart_samples)), "two by two is what is meant where nothing is said"
+        assert rejection(write(layout, apart_samples, (530, "H", subsampling)))
+    assert rejection(write(layout, apart_samples)), "two by two is the default subsampling"
 
 
 def test_lab_needs_one_plane() -> None:
@@ -298,8 +298,8 @@ def test_lab_needs_one_plane() -> None:
     back = ImageCms.profileToProfile(lab, cielab, srgb, outputMode="RGB")
     assert back
     data = write(PLAIN, np.asarray(lab), (262, "H", [8]))
-    assert apart(data, np.asarray(back.convert("L"), float)) <= LEVELS
-    assert refused(write(PLAIN._replace(planar=True), np.asarray(lab), (262, "H", [8])))
+    assert max_difference(data, np.asarray(back.convert("L"), float)) <= LEVELS
+    assert rejection(write(PLAIN._replace(planar=True), np.asarray(lab), (262, "H", [8])))
 
 
 @pytest.mark.parametrize("value", range(1, 9))
@@ -311,23 +311,23 @@ def test_orientation_is_applied(layout: Layout, value: int) -> None:
     rgb = ramp(PLAIN)
     samples = np.asarray(Image.fromarray(rgb).convert("YCbCr")) if layout.photometric == YCBCR else rgb
     data = write(layout, samples, (274, "H", [value]), *([(530, "H", [1, 1])] if layout.photometric == YCBCR else []))
-    level = shown(PLAIN, rgb)
+    level = expected_levels(PLAIN, rgb)
     if value >= 5:
         level = level.T
     upside_down, left_to_right = value in (3, 4, 7, 8), value in (2, 3, 6, 7)
     expected = level[:: -1 if upside_down else 1, :: -1 if left_to_right else 1]
-    assert apart(data, expected) <= LEVELS
+    assert max_difference(data, expected) <= LEVELS
 
 
 def test_only_the_first_page_counts() -> None:
     """Only the first page must be supported."""
     good, odd = np.squeeze(ramp(Layout(1, 8))), ramp(Layout(1, 64, FLOAT))[..., 0]
-    for first, second, taken in ((good, odd, True), (odd, good, False)):
+    for first, second, accepted in ((good, odd, True), (odd, good, False)):
         file = io.BytesIO()
         with tifffile.TiffWriter(file) as pages:
             pages.write(first, photometric="minisblack")
             pages.write(second, photometric="minisblack")
-        assert (refused(file.getvalue()) is None) is taken
+        assert (rejection(file.getvalue()) is None) is accepted
 
 
 def test_wrong_tag_type_is_rejected() -> None:
@@ -338,7 +338,7 @@ def test_wrong_tag_type_is_rejected() -> None:
     for place in range(directory + 2, directory + 2 + 12 * entries, 12):
         if struct.unpack_from("<H", data, place)[0] == 262:
             struct.pack_into("<H", data, place + 2, 11)  # FLOAT
-    bad = refused(bytes(data))
+    bad = rejection(bytes(data))
     assert bad
     assert bad.code == "damaged"
 
@@ -350,12 +350,12 @@ def test_short_raw_strip_is_rejected(kind: tuple[int, int], planar: bool, tiled:
     """An uncompressed strip or tile that is too short is rejected."""
     layout = Layout(*kind, planar=planar and kind[0] == RGB, tiled=tiled)
     data = write(layout, ramp(layout))
-    assert refused(data) is None
+    assert rejection(data) is None
     with tifffile.TiffFile(io.BytesIO(data)) as pages:
         sizes = [int(size) for size in pages.pages[0].databytecounts]
     for place in range(len(sizes)):
         short = [size - (number == place) for number, size in enumerate(sizes)]
-        bad = refused(write(layout, ramp(layout), (325 if tiled else 279, "I", short)))
+        bad = rejection(write(layout, ramp(layout), (325 if tiled else 279, "I", short)))
         assert bad, place
         assert bad.code == "damaged"
 
@@ -404,7 +404,7 @@ def test_small_overshoot_is_clipped(low: float, high: float, black: float, white
     samples = (ramp(layout) * 0.9 * high).astype("f4")
     samples[0, 0], samples[0, 1] = low, high
     expected = np.clip((samples[..., 0].astype(float) - black) / (white - black), 0, 1) * 255
-    assert apart(write(layout, samples), expected) <= 1
+    assert max_difference(write(layout, samples), expected) <= 1
 
 
 def rational(data: bytes, tag: int) -> bytes:
@@ -423,15 +423,15 @@ def rational(data: bytes, tag: int) -> bytes:
 def test_ycbcr_coding_range_is_rejected(denominator: int) -> None:
     """YCbCr with a coding range is rejected."""
     samples = np.asarray(Image.fromarray(ramp(PLAIN)).convert("YCbCr"))
-    for levels, taken in (((0, 255, 128, 255, 128, 255), True), ((16, 235, 128, 240, 128, 240), False)):
+    for levels, accepted in (((0, 255, 128, 255, 128, 255), True), ((16, 235, 128, 240, 128, 240), False)):
         pairs = [value for level in levels for value in (level * denominator, denominator)]
         data = write(Layout(YCBCR, 8), samples, (530, "H", [1, 1]), (532, "I", pairs))
-        bad = refused(rational(data, 532))
-        assert (bad is None) is taken
+        bad = rejection(rational(data, 532))
+        assert (bad is None) is accepted
         assert bad is None or bad.code == "unsupported"
 
 
 def test_coding_range_of_others_is_ignored() -> None:
     """A coding range of other colour models is ignored."""
     pairs = [value for level in (0, 255, 0, 255, 0, 255) for value in (level, 1)]
-    assert refused(rational(write(PLAIN, ramp(PLAIN), (532, "I", pairs)), 532)) is None
+    assert rejection(rational(write(PLAIN, ramp(PLAIN), (532, "I", pairs)), 532)) is None

@@ -14,7 +14,7 @@ from zmq.utils import z85
 from frota import cli
 from frota.core.settings import SettingsError
 from frota.list import keys
-from support import PATIENCE, frota
+from support import TIMEOUT_S, start_frota
 
 
 def test_new_key_has_mode_0600(tmp_path: Path) -> None:
@@ -132,8 +132,8 @@ def test_fifo_or_device_is_no_key_file(tmp_path: Path) -> None:
     fifo = tmp_path / "key"
     os.mkfifo(fifo, 0o600)
     for command in (("keygen", "--public", fifo), ("serve", "--key-file", fifo, "--check")):
-        process = frota("list", *command, stderr=subprocess.PIPE)
-        _, errors = process.communicate(timeout=PATIENCE)
+        process = start_frota("list", *command, stderr=subprocess.PIPE)
+        _, errors = process.communicate(timeout=TIMEOUT_S)
         assert process.returncode == 78
         assert f"key file {fifo}: must be a regular file" in errors.decode()
     with pytest.raises(SettingsError, match="/dev/zero: must be a regular file"):

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from frota.list import lookalikes
-from support import output, ran
+from support import output, run_frota
 from support.zmq_server import list_server
 
 
@@ -57,7 +57,7 @@ def test_hint_is_bounded() -> None:
 
 def test_only_native_responses_have_hints(tmp_path: Path) -> None:
     """Native responses have a hint, legacy ones keep their texts."""
-    with list_server(tmp_path) as server, server.asking() as one:
+    with list_server(tmp_path) as server, server.raw_client() as one:
         one.native("append", value="Pressa\u0303o")
         for op, text in (("search", "Não encontrado"), ("remove", "Elemento 'Pressão' não encontrado.")):
             answer = one.native(op, value="Pressão", id=one.next_id())
@@ -65,8 +65,8 @@ def test_only_native_responses_have_hints(tmp_path: Path) -> None:
             assert "'Pressa\\u0303o'" in answer["hint"]
             assert one.native(op, value="Pressão", id=f"{one.client}:{one.number}") == answer  # a repetition
             assert "hint" not in one.native(op, value="pressão")
-        assert one.ask("pesquisar Pressão".encode()) == "Não encontrado".encode()
-        assert one.ask("remover Pressão".encode()) == "Elemento 'Pressão' não encontrado.".encode()
+        assert one.request("pesquisar Pressão".encode()) == "Não encontrado".encode()
+        assert one.request("remover Pressão".encode()) == "Elemento 'Pressão' não encontrado.".encode()
         assert one.native("remove", value="Pressa\u0303o")["ok"]
 
 
@@ -74,10 +74,10 @@ def test_commands_and_menu_print_the_hint(tmp_path: Path) -> None:
     """The commands and the menu print the hint below the response."""
     with list_server(tmp_path) as server:
         server.native("append", value="pão ")
-        done = ran("list", "search", "pão", "--port", server.port)
+        done = run_frota("list", "search", "pão", "--port", server.port)
         assert done.returncode == 1
         first, second = done.stdout.splitlines()
         assert first == "Não encontrado"
         assert second.startswith("Dica: o elemento da posição 0 parece igual, mas está escrito 'p\\xe3o '")
-        said = output("list", "menu", "--port", server.port, given="4\npão\n9\n".encode())
+        said = output("list", "menu", "--port", server.port, stdin_data="4\npão\n9\n".encode())
         assert "[DEBUG] Resposta recebida do servidor: Elemento 'pão' não encontrado.\nDica: " in said

@@ -1,4 +1,4 @@
-"""Records reach the journal unforgeable and the terminal harmless, and a journal that refuses stops nobody."""
+"""Records cannot be forged or control a terminal, and an unavailable journal blocks nobody."""
 
 import os
 import re
@@ -41,11 +41,13 @@ def journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.
 
 
 @given(st.dictionaries(st.sampled_from(["MESSAGE", "PEER", "SENSOR"]), st.text(st.characters(codec="utf-8"))))
-def test_no_value_can_forge_a_field(fields: dict[str, str]) -> None:
+def test_fields_cannot_be_forged(fields: dict[str, str]) -> None:
+    """No value can forge another field."""
     assert decode(journald.encode(fields)) == list(fields.items())
 
 
-def test_a_record_has_its_text_its_priority_and_its_fields(journal: socket.socket) -> None:
+def test_record_has_text_priority_and_fields(journal: socket.socket) -> None:
+    """A record has its text, its priority and its fields."""
     log.configure("sensors", "frota-sensor-server")
     log.record("WARNING", "connection_failed", "Erro: {not a format} %s", PEER="10.0.0.1:5", SENSOR="a\nPRIORITY=0")
     assert dict(decode(journal.recv(65536))) == {
@@ -59,7 +61,8 @@ def test_a_record_has_its_text_its_priority_and_its_fields(journal: socket.socke
     }
 
 
-def test_an_error_brings_its_traceback_into_the_message(journal: socket.socket) -> None:
+def test_error_adds_its_traceback(journal: socket.socket) -> None:
+    """An error adds its traceback to the message."""
     log.configure("sensors", "unit")
     log.record("ERROR", "internal", "something failed", error=ValueError("because"))
     message = dict(decode(journal.recv(65536)))["MESSAGE"]
@@ -67,14 +70,16 @@ def test_an_error_brings_its_traceback_into_the_message(journal: socket.socket) 
     assert message.endswith("ValueError: because")
 
 
-def test_records_below_the_level_are_not_sent(journal: socket.socket) -> None:
+def test_records_below_the_level_are_dropped(journal: socket.socket) -> None:
+    """Records below the level are not sent."""
     log.configure("sensors", "unit", "WARNING")
     log.record("INFO", "reading", "not this")
     log.record("ERROR", "reading", "this")
     assert dict(decode(journal.recv(65536)))["MESSAGE"] == "this"
 
 
-def test_a_full_journal_is_not_waited_for_and_the_loss_is_told_once_it_takes_again(journal: socket.socket) -> None:
+def test_full_journal_drops_and_counts_records(journal: socket.socket) -> None:
+    """A full journal does not block; the dropped records are counted in a later one."""
     sender = journald.Journal(journal.getsockname())
     while not sender.dropped:
         sender.send({"MESSAGE": "x" * 1000})
@@ -85,40 +90,43 @@ def test_a_full_journal_is_not_waited_for_and_the_loss_is_told_once_it_takes_aga
         while True:
             journal.recv(65536)
     sender.send({"MESSAGE": "after", "SYSLOG_IDENTIFIER": "unit"})
-    told = dict(decode(journal.recv(65536)))
-    assert told["MESSAGE"].startswith(f"{lost} log records dropped")
-    assert told["SYSLOG_IDENTIFIER"] == "unit"
+    report = dict(decode(journal.recv(65536)))
+    assert report["MESSAGE"].startswith(f"{lost} log records dropped")
+    assert report["SYSLOG_IDENTIFIER"] == "unit"
     assert dict(decode(journal.recv(65536)))["MESSAGE"] == "after"
     assert sender.dropped == 0
 
 
-def test_a_journal_that_is_gone_is_found_again(tmp_path: Path) -> None:
+def test_journal_is_reconnected(tmp_path: Path) -> None:
+    """A journal that was unavailable gets the next records."""
     path = str(tmp_path / "journal")
     sender = journald.Journal(path)
-    sender.send({"MESSAGE": "nobody there"})
+    sender.send({"MESSAGE": "unavailable"})
     assert sender.dropped == 1
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(path)
-        sender.send({"MESSAGE": "here"})
+        sender.send({"MESSAGE": "available"})
         assert b"1 log records dropped" in listener.recv(65536)
-        assert listener.recv(65536) == b"MESSAGE=here\n"
+        assert listener.recv(65536) == b"MESSAGE=available\n"
 
 
-def test_nothing_from_outside_can_obey_or_repaint_a_terminal() -> None:
+def test_control_characters_are_escaped() -> None:
+    """Control and bidirectional characters are escaped."""
     assert log.printable("a\x1b[2J\r\n\x9b\u202eb°") == "a\\x1b[2J\\r\\n\\x9b\\u202eb°"
 
 
-def test_a_stderr_that_nobody_reads_does_not_stop_the_writer(capfd: pytest.CaptureFixture[str]) -> None:
+def test_full_stderr_does_not_block(capfd: pytest.CaptureFixture[str]) -> None:
+    """A standard error that nobody reads does not block the writer."""
     log.configure("sensors", "unit")
     reader, writer = os.pipe()
-    saved = os.dup(2)
+    stderr = os.dup(2)
     try:
         os.dup2(writer, 2)
         for _ in range(200):
             log.record("INFO", "reading", "x" * 2000)
     finally:
-        os.dup2(saved, 2)
-        for fd in (saved, reader, writer):
+        os.dup2(stderr, 2)
+        for fd in (stderr, reader, writer):
             os.close(fd)
         logger.remove()
     assert capfd.readouterr().err == ""

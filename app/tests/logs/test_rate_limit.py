@@ -12,7 +12,8 @@ def reports(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return texts
 
 
-def test_records_beyond_the_rate_are_suppressed_and_reported_together(reports: list[str]) -> None:
+def test_records_above_the_rate_are_suppressed(reports: list[str]) -> None:
+    """Records above the rate are suppressed, and reported as one count."""
     limiter = RateLimiter("readings_suppressed", "readings", 2)
     assert [limiter.allow() for _ in range(5)] == [True, True, False, False, False]
     limiter.suppress(10)
@@ -21,7 +22,8 @@ def test_records_beyond_the_rate_are_suppressed_and_reported_together(reports: l
     assert reports == ["readings_suppressed: 13 readings suppressed by the log's rate limit"]
 
 
-def test_each_second_begins_with_the_whole_rate() -> None:
+def test_rate_is_per_second() -> None:
+    """The whole rate is available again every second."""
     limiter = RateLimiter("readings_suppressed", "readings", 1)
     log = RateLimitedLog(limiter)
     log.sweep(100.0)
@@ -32,7 +34,8 @@ def test_each_second_begins_with_the_whole_rate() -> None:
     assert not limiter.exhausted
 
 
-def test_what_is_suppressed_is_reported_after_ten_seconds(reports: list[str]) -> None:
+def test_suppressed_records_are_reported_after_10_s(reports: list[str]) -> None:
+    """Suppressed records are reported after ten seconds."""
     limiter = RateLimiter("readings_suppressed", "readings", 0)
     log = RateLimitedLog(RateLimiter("requests_suppressed", "requests", 1), limiter)
     log.sweep(100.0)
@@ -43,7 +46,8 @@ def test_what_is_suppressed_is_reported_after_ten_seconds(reports: list[str]) ->
     assert reports == ["readings_suppressed: 1 readings suppressed by the log's rate limit"]
 
 
-def test_another_rate_holds_from_the_next_second_on() -> None:
+def test_new_rate_applies_from_the_next_second() -> None:
+    """A new rate applies from the next second on."""
     requests = RateLimiter("requests_suppressed", "requests", 0)
     log = RateLimitedLog(requests)
     log.configure(1)

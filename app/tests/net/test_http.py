@@ -12,7 +12,7 @@ from loguru import logger
 from frota.net import http
 from frota.net.exposition import Metric
 from frota.net.http import MonitoringServer
-from support import PATIENCE, reserved_port
+from support import TIMEOUT_S, reserved_port
 
 METRIC = Metric("frota_x_total", "counter", "Values.", lambda: 1)
 GET = b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -27,7 +27,7 @@ def serve(scenario: Scenario, *metrics: Metric, healthy: bool = True, **options:
             server = MonitoringServer(metrics or [METRIC], lambda: healthy, **options)
             await server.start("127.0.0.1", port)
             try:
-                async with asyncio.timeout(PATIENCE):
+                async with asyncio.timeout(TIMEOUT_S):
                     await scenario(port)
             finally:
                 await server.stop()

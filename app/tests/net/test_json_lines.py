@@ -6,15 +6,18 @@ import pytest
 
 from frota.core.errors import ServerUnavailable, WrongServer
 from frota.net.json_lines import JsonLinesClient, Limits
-from support.viewer import fake
+from support.viewer import fake_metrics_server
 
 PLAIN = (b"end", b"error: ")
 
 
 def received(answer: bytes, count: int, hangs_up: bool = False, limits: Limits = Limits()) -> list[bytes]:  # noqa: B008 -- immutable
     """Return the first lines of a response; stops at `count`, since the fake server leaves the connection open."""
-    with fake(answer) as server, JsonLinesClient(("127.0.0.1", server.port), "test server", limits, PLAIN) as client:
-        server.hangs_up = hangs_up
+    with (
+        fake_metrics_server(answer) as server,
+        JsonLinesClient(("127.0.0.1", server.port), "test server", limits, PLAIN) as client,
+    ):
+        server.closes_after_response = hangs_up
         return list(itertools.islice(client.lines(b"{}\n"), count))
 
 

@@ -12,7 +12,7 @@ import pytest
 from frota.net import tcp_server
 from frota.net.listen import sockets_at
 from frota.net.tcp_server import Limits, State, TcpConnection, TcpServer, Watermarks
-from support import PATIENCE
+from support import TIMEOUT_S
 
 FULL = b"full\n"
 LIMITS = Limits(max_connections=10, max_rejected=2)
@@ -86,7 +86,7 @@ class Running:
 
     async def until(self, condition: Callable[[], Any]) -> None:
         """Wait until a condition holds."""
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(TIMEOUT_S):
             while not condition():  # noqa: ASYNC110 -- the server knows nothing of tests
                 await asyncio.sleep(0.001)
 
@@ -268,7 +268,7 @@ def test_reads_nothing_from_a_peer_that_does_not_read() -> None:
             assert not sending.done()
             client = handler.client
             while not sending.done():
-                await asyncio.wait_for(running.tcp._loop.sock_recv(client, 1 << 20), PATIENCE)
+                await asyncio.wait_for(running.tcp._loop.sock_recv(client, 1 << 20), TIMEOUT_S)
             assert not handler.tcp.reading_paused
 
     asyncio.run(scenario())
@@ -302,7 +302,7 @@ def test_enforces_a_minimum_rate(rate: float, state: State) -> None:
             size = transport.get_write_buffer_size()
             client = handler.client
             while transport.get_write_buffer_size() == size:
-                await asyncio.wait_for(running.tcp._loop.sock_recv(client, 65536), PATIENCE)
+                await asyncio.wait_for(running.tcp._loop.sock_recv(client, 65536), TIMEOUT_S)
             running.sweep(after_s=31.0)
             assert handler.tcp.state is state
 

@@ -55,9 +55,9 @@ def test_all_pythons_agree() -> None:
 
 def test_wrong_table_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The comparison of Pythons fails on a wrong table."""
-    monkeypatch.setitem(grammar_cases.READ, "5e°C", (5.0, "°C"))
-    monkeypatch.setitem(grammar_cases.REFUSED, "7.5°C", "anything")
-    assert len(grammar_cases.wrong()) >= 2
+    monkeypatch.setitem(grammar_cases.VALID, "5e°C", (5.0, "°C"))
+    monkeypatch.setitem(grammar_cases.INVALID, "7.5°C", "anything")
+    assert len(grammar_cases.failures()) >= 2
 
 
 @given(st.text("0123456789.eE+-xXbdf_,'°ºCKm%/ \u00b5²\u212a", max_size=14))
@@ -91,13 +91,13 @@ def test_hopeless_text_stays_hopeless(text: str, cut: int) -> None:
         assert not parser.is_reading(whole)
 
 
-@pytest.mark.parametrize("line", [line for line in grammar_cases.LINES if line == line.strip(parser.PADDING)])
+@pytest.mark.parametrize("line", [line for line in grammar_cases.VALID_LINES if line == line.strip(parser.PADDING)])
 def test_no_prefix_of_a_reading_is_hopeless(line: str) -> None:
     """No prefix of a reading is rejected early."""
     assert [line[:end] for end in range(len(line) + 1) if parser.reason_if_hopeless(line[:end])] == []
 
 
-@pytest.mark.parametrize("measure", grammar_cases.READ)
+@pytest.mark.parametrize("measure", grammar_cases.VALID)
 def test_no_prefix_of_a_value_is_hopeless(measure: str) -> None:
     """No prefix of a value and its unit is rejected early."""
     line = f"S - K: {measure}"
@@ -105,12 +105,12 @@ def test_no_prefix_of_a_value_is_hopeless(measure: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "measure", [one for one, (_, unit) in grammar_cases.READ.items() if unit in grammar_cases.KNOWN]
+    "measure", [one for one, (_, unit) in grammar_cases.VALID.items() if unit in grammar_cases.KNOWN]
 )
 def test_known_unit_ends_a_reading(measure: str) -> None:
     """A known unit ends a legacy reading in every spelling."""
     found = parser.parse_open(f"xS - K: {measure}S - K: 1%", 1, grammar_cases.KNOWN)
     assert found
     (_, _, value, unit), end = found
-    assert (float(value), units.canonical(unit)) == grammar_cases.READ[measure]
+    assert (float(value), units.canonical(unit)) == grammar_cases.VALID[measure]
     assert end == len(f"xS - K: {measure}")

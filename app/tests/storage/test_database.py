@@ -6,7 +6,8 @@ import pytest
 from frota.storage import database
 
 
-def test_a_transaction_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_transaction_is_atomic(tmp_path: Path) -> None:
+    """A transaction is written whole or not at all."""
     connection = database.connect(tmp_path / "a.sqlite")
     connection.execute("CREATE TABLE numbers (number INTEGER PRIMARY KEY)")
     with database.transaction(connection):
@@ -16,16 +17,18 @@ def test_a_transaction_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     assert database.connect(tmp_path / "a.sqlite").execute("SELECT number FROM numbers").fetchall() == [(1,)]
 
 
-def test_every_commit_is_synced(tmp_path: Path) -> None:
+def test_commits_are_synced(tmp_path: Path) -> None:
+    """Every commit is synced to the disk."""
     connection = database.connect(tmp_path / "a.sqlite")
     assert connection.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     assert connection.execute("PRAGMA synchronous").fetchone() == (2,)
 
 
-def test_an_error_names_the_file_and_what_to_do(tmp_path: Path) -> None:
+def test_error_names_file_and_fix(tmp_path: Path) -> None:
+    """An error names the file and the fix."""
     file = tmp_path / "a.sqlite"
-    file.write_bytes(b"no database at all, whatever its name says" * 100)
+    file.write_bytes(b"no database in spite of its name" * 100)
     with pytest.raises(sqlite3.DatabaseError) as raised:
         database.connect(file)
-    said = str(database.explained(file, raised.value))
-    assert said == f"{file}: file is not a database; repair the file, or remove it to start empty"
+    text = str(database.explained(file, raised.value))
+    assert text == f"{file}: file is not a database; repair the file, or remove it to start empty"

@@ -7,7 +7,8 @@ import pytest
 from frota.storage import files
 
 
-def test_a_file_is_made_and_replaced(tmp_path: Path) -> None:
+def test_file_is_created_and_replaced(tmp_path: Path) -> None:
+    """A file is created, then replaced, without a temporary file left."""
     path = tmp_path / "spool"
     for content in ([b"one\n", b"two\n"], [b"three\n"]):
         files.replace(path, content)
@@ -15,9 +16,11 @@ def test_a_file_is_made_and_replaced(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_whoever_is_interrupted_leaves_the_former_file_and_the_next_call_works(tmp_path: Path) -> None:
+def test_interrupted_replacement_keeps_the_file(tmp_path: Path) -> None:
+    """An interrupted replacement keeps the former file, and the next one succeeds."""
+
     def broken() -> Iterator[bytes]:
-        yield b"half"
+        yield b"part"
         raise OSError("no room")
 
     path = tmp_path / "spool"
@@ -30,21 +33,20 @@ def test_whoever_is_interrupted_leaves_the_former_file_and_the_next_call_works(t
     assert list(tmp_path.iterdir()) == [path]
 
 
-def test_content_is_on_the_disk_before_the_name_and_the_name_before_the_return(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_replacement_syncs_in_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The content is synced before the rename, and the folder after it."""
     steps: list[str] = []
     fsync, rename = os.fsync, Path.replace
 
-    def noted_fsync(descriptor: int) -> None:
+    def recorded_fsync(descriptor: int) -> None:
         steps.append(f"sync {Path(f'/proc/self/fd/{descriptor}').readlink().name}")
         fsync(descriptor)
 
-    def noted_rename(old: Path, new: Path) -> None:
+    def recorded_rename(old: Path, new: Path) -> None:
         steps.append(f"rename {old.name} {new.name}")
         rename(old, new)
 
-    monkeypatch.setattr(os, "fsync", noted_fsync)
-    monkeypatch.setattr(Path, "replace", noted_rename)
+    monkeypatch.setattr(os, "fsync", recorded_fsync)
+    monkeypatch.setattr(Path, "replace", recorded_rename)
     files.replace(tmp_path / "spool", [b"content"])
     assert steps == ["sync spool.new", "rename spool.new spool", f"sync {tmp_path.name}"]

@@ -1,17 +1,17 @@
-"""A fake metrics server for tests of the agent: it receives and sends line by line, as the test says."""
+"""A fake metrics server for tests of the agent: it receives and sends line by line, as the test requires."""
 
 import json
 import socket
 from typing import Any, Self
 
-from support import PATIENCE
+from support import TIMEOUT_S
 
 
 class Peer:
     """The server's end of one connection."""
 
     def __init__(self, connection: socket.socket) -> None:
-        connection.settimeout(PATIENCE)
+        connection.settimeout(TIMEOUT_S)
         self.socket = connection
         self._file = connection.makefile("rb")
 
@@ -51,7 +51,7 @@ class FakeServer:
 
     def __init__(self, port: int = 0) -> None:
         self._listener = socket.create_server(("127.0.0.1", port))
-        self._listener.settimeout(PATIENCE)
+        self._listener.settimeout(TIMEOUT_S)
         self.port: int = self._listener.getsockname()[1]
         self._peers: list[Peer] = []
 

@@ -1,4 +1,4 @@
-"""A ROUTER under a test's control: what it says to each request, and when it goes away and comes back."""
+"""A list server that the test controls: its responses, its disconnects and its restarts."""
 
 import json
 import threading
@@ -8,22 +8,29 @@ from typing import Any
 
 import zmq
 
-from support import PATIENCE
+from support import TIMEOUT_S
 
-Handle = Callable[[bytes], list[bytes]]  # one message received, any number of messages sent back
-CUT = b"\0cut"  # instead of an answer: all connections end, and new ones are taken at once
-
-
-def answered(request: bytes, **fields: Any) -> bytes:
-    """Return a native answer to a request."""
-    told = {"id": json.loads(request)["id"], "ok": True, "text": "Feito.", "list": "default", "length": 1, "version": 1}
-    return json.dumps(told | fields).encode()
+Handler = Callable[[bytes], list[bytes]]  # a request to any number of responses
+DISCONNECT = b"\0disconnect"  # instead of a response: closes all connections, and accepts new ones at once
 
 
-class Fake:
-    """The server: `received` holds who sent what."""
+def response_to(request: bytes, **fields: Any) -> bytes:
+    """Return a native response to a request, with other values for some fields."""
+    defaults = {
+        "id": json.loads(request)["id"],
+        "ok": True,
+        "text": "Feito.",
+        "list": "default",
+        "length": 1,
+        "version": 1,
+    }
+    return json.dumps(defaults | fields).encode()
 
-    def __init__(self, handle: Handle, port: int, secret: bytes) -> None:
+
+class FakeListServer:
+    """The server; `received` has the sender and the text of each request."""
+
+    def __init__(self, handle: Handler, port: int, secret: bytes) -> None:
         self.received: list[tuple[bytes, bytes]] = []
         self._handle, self._secret = handle, secret
         self._context: zmq.Context[zmq.Socket[bytes]] = zmq.Context()
@@ -33,9 +40,9 @@ class Fake:
         self._thread.start()
 
     def stop(self) -> None:
-        """End it and all its connections."""
+        """Stop it and close all its connections."""
         self._context.term()
-        self._thread.join(PATIENCE)
+        self._thread.join(TIMEOUT_S)
 
     def _bound(self, port: int) -> "zmq.Socket[bytes]":
         router = self._context.socket(zmq.ROUTER)
@@ -48,23 +55,23 @@ class Fake:
     def _serve(self) -> None:
         try:
             while True:
-                self._once()
+                self._respond()
         except zmq.ContextTerminated:
             self._router.close(0)
 
-    def _once(self) -> None:
+    def _respond(self) -> None:
         sender, _, request = self._router.recv_multipart()
         self.received.append((sender, request))
-        for answer in self._handle(request):
-            if answer == CUT:
+        for response in self._handle(request):
+            if response == DISCONNECT:
                 self._router.unbind(_endpoint(self._router))
-                self._router.close(1000)  # once the answers before have left
-                self._router = self._again()
+                self._router.close(1000)  # ms, for the responses before
+                self._router = self._rebound()
             else:
-                self._router.send_multipart([sender, b"", answer])
+                self._router.send_multipart([sender, b"", response])
 
-    def _again(self) -> "zmq.Socket[bytes]":
-        while True:  # ZeroMQ closes the former socket in a thread of its own
+    def _rebound(self) -> "zmq.Socket[bytes]":
+        while True:  # ZeroMQ closes the former socket later, in a thread of its own
             try:
                 return self._bound(self.port)
             except zmq.ZMQError as error:
@@ -73,16 +80,16 @@ class Fake:
 
 
 def _endpoint(router: "zmq.Socket[bytes]") -> str:
-    found = router.get(zmq.LAST_ENDPOINT)
-    assert isinstance(found, bytes)
-    return found.decode().rstrip("\0")
+    address = router.get(zmq.LAST_ENDPOINT)
+    assert isinstance(address, bytes)
+    return address.decode().rstrip("\0")
 
 
 @contextmanager
-def fake(handle: Handle, port: int = 0, secret: bytes = b"") -> Iterator[Fake]:
-    """Run a fake for the time of a block."""
-    one = Fake(handle, port, secret)
+def fake_list_server(handle: Handler, port: int = 0, secret: bytes = b"") -> Iterator[FakeListServer]:
+    """Run a fake server for the time of a block."""
+    server = FakeListServer(handle, port, secret)
     try:
-        yield one
+        yield server
     finally:
-        one.stop()
+        server.stop()

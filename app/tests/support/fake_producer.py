@@ -1,4 +1,4 @@
-"""A producer that does as a test says: a real grpc.aio server, on an event loop of its own."""
+"""A producer that the test controls: a real grpc.aio server, on an event loop of its own."""
 
 import asyncio
 import threading
@@ -9,16 +9,18 @@ from typing import Any, NamedTuple, NoReturn
 import grpc
 import grpc.aio
 
-from frota.images.proto import cloudimg_pb2 as original
+from frota.images.proto import cloudimg_pb2 as legacy
 from frota.images.proto import images_pb2 as native
-from support import PATIENCE
+from support import TIMEOUT_S
 
-Reply = tuple[grpc.StatusCode, str] | Callable[[], None] | None  # a refusal, something to be done, or acceptance
+Reply = (
+    tuple[grpc.StatusCode, str] | Callable[[], None] | None
+)  # a rejection, an action before the acceptance, or acceptance
 DONE = (native.QUEUED, native.WORKING, native.DONE)
 
 
 class Received(NamedTuple):
-    """What came with one call."""
+    """The content of one call."""
 
     method: str
     id: str
@@ -28,8 +30,8 @@ class Received(NamedTuple):
     peer: str
 
 
-class Fake:
-    """Keeps what it receives; `reply` decides what is answered, `states` what becomes of an image."""
+class FakeProducer:
+    """Records its calls; `reply` gives the response to each, `states` the states of an image."""
 
     def __init__(
         self,
@@ -43,48 +45,48 @@ class Fake:
         host: str = "127.0.0.1",
     ) -> None:
         self.reply, self.states, self.credentials, self.services = reply, states, credentials, services
-        self.cut_at = 0  # bytes of an upload after which it goes and comes again, once
-        self.given_up = threading.Event()  # an upload was, by its client
+        self.disconnect_at_bytes = 0  # of an upload, after which it restarts, once
+        self.cancelled = threading.Event()  # set when a client cancels an upload
         self._limit = limit
         self.received: list[Received] = []
         self.watched: list[list[str]] = []
-        self.names: dict[str, str] = {}  # of those that were accepted
-        self.most = self.under_way = 0  # calls at a time
+        self.names: dict[str, str] = {}  # file names of accepted images, by id
+        self.max_calls = self.active_calls = 0  # at one time
         self.port, self._host = port, host
-        self.changed = asyncio.Event()  # states of `names` are to be told again to those who watch
+        self.changed = asyncio.Event()  # set when the states of `names` are to be sent to the streams
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="fake producer")
         self._thread.start()
 
     def start(self) -> None:
-        """Listen, again where it did before."""
-        self.do(self._start())
+        """Listen, after a stop on the same port."""
+        self.run(self._start())
 
     def stop(self) -> None:
         """Close all connections."""
-        self.do(self._server.stop(None))
+        self.run(self._server.stop(None))
 
     def restart(self) -> None:
-        """Go and come again."""
-        self.do(self._restart())
+        """Close all connections, and listen again."""
+        self.run(self._restart())
 
     def change(self, states: Callable[[str], tuple[int, ...]]) -> None:
-        """Let something else become of images, also of those that are watched now."""
+        """Change the states of images, and send them to the open streams."""
         self.states = states
-        self._loop.call_soon_threadsafe(self._tell)
+        self._loop.call_soon_threadsafe(self._notify)
 
-    def do(self, work: Any) -> Any:
+    def run(self, work: Any) -> Any:
         """Run a coroutine on the fake's own loop."""
-        return asyncio.run_coroutine_threadsafe(work, self._loop).result(PATIENCE)
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(TIMEOUT_S)
 
     def end(self) -> None:
-        """Stop for good."""
+        """Stop, and end the event loop."""
         self.stop()
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(PATIENCE)
+        self._thread.join(TIMEOUT_S)
         self._loop.close()
 
-    def _tell(self) -> None:
+    def _notify(self) -> None:
         self.changed.set()
         self.changed = asyncio.Event()
 
@@ -101,15 +103,15 @@ class Fake:
             "GetStatus": unary(self._get_status, native.StatusRequest.FromString, native.StatusReply.SerializeToString),
             "Watch": stream(self._watch, native.StatusRequest.FromString, native.Status.SerializeToString),
         }
-        one: dict[str, Any] = {
-            "SendImage": unary(
-                self._send_image, original.ImageRequest.FromString, original.ImageResponse.SerializeToString
-            )
+        legacy_methods: dict[str, Any] = {
+            "SendImage": unary(self._send_image, legacy.ImageRequest.FromString, legacy.ImageResponse.SerializeToString)
         }
-        if self.services != "original":
+        if self.services != "legacy":
             handlers = grpc.method_handlers_generic_handler("frota.images.Images", methods)
             self._server.add_generic_rpc_handlers((handlers,))
-        self._server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("cloudimg.ImageService", one),))
+        self._server.add_generic_rpc_handlers(
+            (grpc.method_handlers_generic_handler("cloudimg.ImageService", legacy_methods),)
+        )
         address = f"{self._host}:{self.port}"
         if self.credentials:
             self.port = self._server.add_secure_port(address, self.credentials)
@@ -131,36 +133,36 @@ class Fake:
             async for part in parts:
                 assert len(part.data) <= 2**20
                 size += len(part.data)
-                if 0 < self.cut_at <= size:
-                    self.cut_at = 0
+                if 0 < self.disconnect_at_bytes <= size:
+                    self.disconnect_at_bytes = 0
                     self._loop.create_task(self._restart())
                     await asyncio.Event().wait()
         except asyncio.CancelledError:
-            self.given_up.set()
+            self.cancelled.set()
             raise
-        if size != header.size:  # which is how the end of a call looks to one who reads
-            self.given_up.set()
-            await _abort(context, grpc.StatusCode.INVALID_ARGUMENT, f"{header.size} announced, {size} came")
+        if size != header.size:  # to the reader, a cancelled call looks like a complete one
+            self.cancelled.set()
+            await _abort(context, grpc.StatusCode.INVALID_ARGUMENT, f"{header.size} announced, {size} received")
         return await self._answer("Upload", header.id, header.filename, size, context)
 
-    async def _send_image(self, request: original.ImageRequest, context: Any) -> original.ImageResponse:
+    async def _send_image(self, request: legacy.ImageRequest, context: Any) -> legacy.ImageResponse:
         received = _received("SendImage", "", request.filename, len(request.image_data), context)
         self.received.append(received)
         if reply := self.reply(received):
             assert isinstance(reply, tuple)
-            return original.ImageResponse(success=False, message=reply[1])
+            return legacy.ImageResponse(success=False, message=reply[1])
         text = f"Imagem {request.filename} recebida, processamento iniciado."
-        return original.ImageResponse(success=True, message=text)
+        return legacy.ImageResponse(success=True, message=text)
 
     async def _answer(self, method: str, image: str, name: str, size: int, context: Any) -> native.Accepted:
-        self.under_way += 1
-        self.most = max(self.most, self.under_way)
+        self.active_calls += 1
+        self.max_calls = max(self.max_calls, self.active_calls)
         try:
             received = _received(method, image, name, size, context)
             self.received.append(received)
             reply = await asyncio.to_thread(self.reply, received)
         finally:
-            self.under_way -= 1
+            self.active_calls -= 1
         if isinstance(reply, tuple):
             await _abort(context, *reply)
         elif reply:
@@ -169,20 +171,20 @@ class Fake:
         return native.Accepted(id=image, trace_id=received.traceparent[3:35])
 
     async def _get_status(self, request: native.StatusRequest, _context: Any) -> native.StatusReply:
-        return native.StatusReply(statuses=[self._status(one, self._now(one)[-1]) for one in request.ids])
+        return native.StatusReply(statuses=[self._status(image, self._states(image)[-1]) for image in request.ids])
 
     async def _watch(self, request: native.StatusRequest, _context: Any) -> AsyncIterator[native.Status]:
         self.watched.append(list(request.ids))
         while True:
             changed = self.changed
             for image in request.ids:
-                for state in self._now(image):
+                for state in self._states(image):
                     yield self._status(image, state)
-            if all(self._now(one)[-1] in (native.UNKNOWN, native.DONE, native.DEAD) for one in request.ids):
+            if all(self._states(image)[-1] in (native.UNKNOWN, native.DONE, native.DEAD) for image in request.ids):
                 return
             await changed.wait()
 
-    def _now(self, image: str) -> tuple[int, ...]:
+    def _states(self, image: str) -> tuple[int, ...]:
         return self.states(self.names[image]) if image in self.names else (native.UNKNOWN,)
 
     def _status(self, image: str, state: Any) -> native.Status:
@@ -209,11 +211,11 @@ async def _abort(context: Any, code: grpc.StatusCode, text: str) -> NoReturn:
 
 
 @contextmanager
-def fake(*arguments: Any, **options: Any) -> Iterator[Fake]:
+def fake_producer(*arguments: Any, **options: Any) -> Iterator[FakeProducer]:
     """Run a fake producer for the time of a block."""
-    one = Fake(*arguments, **options)
-    one.start()
+    producer = FakeProducer(*arguments, **options)
+    producer.start()
     try:
-        yield one
+        yield producer
     finally:
-        one.end()
+        producer.end()

@@ -1,8 +1,8 @@
-"""Processes of frota commands that are forked, not started: most of a start is the import of libraries.
+"""Commands that are forked, not started, because most of a start is the import of libraries.
 
-A process beside each worker of the tests has imported them, and forks where a test starts a command. What comes of it
-is what `python -m frota` would be: a child of the tests with its own pid, descriptors, folder and environment, which
-ends as any other does. Only its memory holds more from the start: tests of memory, imports and starts say `fresh=True`.
+A process beside each worker of the tests has imported them, and forks when a test starts a command. The result equals
+a process of `python -m frota`: a child of the tests with its own pid, descriptors, folder and environment, which ends
+like any other. Only its memory is larger from the start: tests of memory, imports and starts use `fresh=True`.
 """
 
 import atexit
@@ -25,14 +25,14 @@ from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
 _PR_SET_CHILD_SUBREAPER = 36
-_LONGEST_REQUEST = 1 << 17  # bytes
-_AT_START = re.compile("PYTHON|L[CD]_|LANG|GLIBC_|MALLOC_|GRPC_|TZ")  # variables that are read before `main`
-_NOT_FORKED = ("preexec_fn", "pass_fds", "process_group", "user", "group", "extra_groups", "executable")
+_MAX_REQUEST_BYTES = 1 << 17
+_STARTUP_VARIABLES = re.compile("PYTHON|L[CD]_|LANG|GLIBC_|MALLOC_|GRPC_|TZ")  # read before `main`
+_UNSUPPORTED_OPTIONS = ("preexec_fn", "pass_fds", "process_group", "user", "group", "extra_groups", "executable")
 _FORKING = threading.Lock()
 
 
 class _Request(NamedTuple):
-    """A command to fork; its standard input, output and error come beside it."""
+    """A command to fork; its standard input, output and error are sent beside it."""
 
     words: list[str]
     environ: dict[str, str]
@@ -52,7 +52,7 @@ class _Server(NamedTuple):
 class Forked(subprocess.Popen[bytes]):
     """`frota WORDS…` in a fork, with the options that `can_be_forked` takes."""
 
-    # Popen makes the pipes, and calls this for what is to be at their other ends.
+    # Popen creates the pipes, and calls this method to start the child.
     def _execute_child(self, args: Any, _executable: Any, _preexec: Any, _close: Any, _pass: Any, *more: Any) -> None:
         folder, environ, _info, _flags, _shell, *pipes = more[:11]
         session = more[-2]
@@ -62,22 +62,22 @@ class Forked(subprocess.Popen[bytes]):
         request = _Request(words, variables, os.fspath(folder or Path.cwd()), session, open_files)
         self.pid = _fork(request, standard)
         self._child_created = True
-        self._close_pipe_fds(*pipes)  # type: ignore[attr-defined]  # what Popen's own does after its fork
+        self._close_pipe_fds(*pipes)  # type: ignore[attr-defined]  # as Popen does after its own fork
 
 
 def can_be_forked(options: dict[str, Any]) -> bool:
-    """Tell whether a fork is as good as a start for these options of Popen."""
+    """Return whether a fork can apply these options of Popen."""
     environ = options.get("env") or os.environ
     differing = _server().environ.symmetric_difference(environ.items())
     if sys.getfilesystemencoding() == "utf-8":
         differing -= {("LC_ALL", "C.UTF-8")}
-    asked_for = [name for name in _NOT_FORKED if options.get(name) is not None]
-    return not asked_for and not any(_AT_START.match(name) for name, _ in differing)
+    unsupported = [name for name in _UNSUPPORTED_OPTIONS if options.get(name) is not None]
+    return not unsupported and not any(_STARTUP_VARIABLES.match(name) for name, _ in differing)
 
 
 @cache
 def _server() -> _Server:
-    """Start the process that forks; it ends with this one, whose end of the connection is closed then."""
+    """Start the process that forks; it exits when this process does, and closes the connection."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
         command = [sys.executable, "-P", __file__, str(theirs.fileno())]
@@ -88,7 +88,7 @@ def _server() -> _Server:
 def _fork(request: _Request, standard: list[int]) -> int:
     """Return the pid of a new child of this process.
 
-    The server's own child ends at once, so that the command is an orphan, and goes to the next ancestor that wants it.
+    The server's own child exits at once, so that the kernel makes the command a child of this process, its subreaper.
     """
     import ctypes
 
@@ -97,48 +97,48 @@ def _fork(request: _Request, standard: list[int]) -> int:
         prctl(_PR_SET_CHILD_SUBREAPER, 1)
         try:
             socket.send_fds(connection, [json.dumps(request).encode()], standard)
-            return int(connection.recv(_LONGEST_REQUEST))
+            return int(connection.recv(_MAX_REQUEST_BYTES))
         finally:
             prctl(_PR_SET_CHILD_SUBREAPER, 0)
 
 
 @cache
 def _import_all(system: str) -> None:
-    """Import what the commands of a system may need."""
+    """Import all modules of a system."""
     from frota.cli import SYSTEMS
 
     if system in SYSTEMS:
         package = importlib.import_module(f"frota.{SYSTEMS[system].package}")
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             importlib.import_module(module.name)
-    gc.freeze()  # or the first collection of each child would copy all of it
+    gc.freeze()  # otherwise the first collection in each child would copy all memory
 
 
 def _serve(connection: socket.socket) -> _Request | None:
     """Fork for each request; return it in the new process, and None in this one, at the end of the tests."""
     while True:
-        data, standard, *_ = socket.recv_fds(connection, _LONGEST_REQUEST, 3)
+        data, standard, *_ = socket.recv_fds(connection, _MAX_REQUEST_BYTES, 3)
         if not data:
             return None
         request = _Request(*json.loads(data))
         _import_all(request.words[0] if request.words else "")
-        answer, pids = os.pipe()
-        if not (between := os.fork()):
+        pid_reader, pid_writer = os.pipe()
+        if not (parent := os.fork()):
             if not (pid := os.fork()):
                 _become(request, standard)
                 return request
-            os.write(pids, str(pid).encode())
+            os.write(pid_writer, str(pid).encode())
             os._exit(0)
-        os.waitpid(between, 0)
-        connection.send(os.read(answer, 32))
-        for number in (*standard, answer, pids):
+        os.waitpid(parent, 0)
+        connection.send(os.read(pid_reader, 32))
+        for number in (*standard, pid_reader, pid_writer):
             os.close(number)
 
 
 def _become(request: _Request, standard: list[int]) -> None:
-    """Make of this fork what a start would have made."""
-    for number, given in enumerate(standard):
-        os.dup2(given, number)
+    """Turn this fork into the process of the command."""
+    for number, descriptor in enumerate(standard):
+        os.dup2(descriptor, number)
     os.closerange(3, os.sysconf("SC_OPEN_MAX"))
     resource.setrlimit(resource.RLIMIT_NOFILE, request.open_files)
     if request.session:
@@ -152,7 +152,7 @@ def _become(request: _Request, standard: list[int]) -> None:
 
 
 def _stream(number: int, like: TextIO) -> TextIO:
-    """Open a standard stream as the interpreter does: what it can do depends on what it is now."""
+    """Open a standard stream as the interpreter does: its buffering depends on the new descriptor."""
     unbuffered = bool(number and os.environ.get("PYTHONUNBUFFERED"))
     raw = open(number, "wb" if number else "rb", 0 if unbuffered else -1, closefd=False)  # noqa: SIM115 -- it stays open
     by_line = number == 2 or os.isatty(number)
@@ -160,10 +160,10 @@ def _stream(number: int, like: TextIO) -> TextIO:
 
 
 def _end(status: object) -> None:
-    """End as the interpreter does, but leave its memory as it is, which costs more to take apart than most do."""
+    """End as the interpreter does, but without freeing its memory, which takes longer than most commands."""
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
-    with suppress(OSError, ValueError):  # whoever read it has gone: that is for the interpreter to report
+    with suppress(OSError, ValueError):  # the reader is gone, which the interpreter reports
         sys.stdout.flush()
         sys.stderr.flush()
         if isinstance(status, int):

@@ -1,6 +1,6 @@
-"""What is a reading, and what is wrong with what is none: a table, and a check of it that any Python can run.
+"""Valid and invalid readings in a table, and a check of it that any Python can run.
 
-Nothing but the standard library and the package's pure modules: it runs on Pythons that nothing is installed for.
+It needs only the standard library and the package's modules without I/O, so that it runs on any installed Python.
 """
 
 import sys
@@ -10,8 +10,8 @@ from frota.sensors import messages, parser, units
 
 KNOWN = {"°C", "%"}
 
-# measure: its number, its unit in canonical form
-READ = {
+# measure: its number, its canonical unit
+VALID = {
     "25.34°C": (25.34, "°C"),
     "-3.0°C": (-3.0, "°C"),
     "-0°C": (-0.0, "°C"),
@@ -62,8 +62,8 @@ READ = {
     "7cfu/100mL": (7.0, "cfu/100mL"),
 }
 
-# measure: a part of what its sender is told
-REFUSED = {
+# measure: part of the error message
+INVALID = {
     "5e°C": "expoente sem algarismos",
     "-1.5e°C": "expoente sem algarismos",
     "5e": "expoente sem algarismos",
@@ -126,8 +126,8 @@ REFUSED = {
     "5" + "m" * 17: "unidade inválida",
 }
 
-# whole lines that are the same reading: sensor, kind, number, unit
-LINES = {
+# line: sensor, kind, number, unit
+VALID_LINES = {
     "Sensor1 - Temperatura: 25.34°C": ("Sensor1", "Temperatura", 25.34, "°C"),
     "\ufeffSensor1 - Temperatura: 25.34°C": ("Sensor1", "Temperatura", 25.34, "°C"),
     "Sensor1 - Temperatura: 25.34°C\0": ("Sensor1", "Temperatura", 25.34, "°C"),
@@ -141,8 +141,8 @@ LINES = {
     "เซ็นเซอร์ - อุณหภูมิ: 5°C": ("เซ็นเซอร์", "อุณหภูมิ", 5.0, "°C"),
 }
 
-# whole lines that are none
-REFUSED_LINES = {
+# line: part of the error message
+INVALID_LINES = {
     "": "linha vazia",
     " \0\r": "linha vazia",
     "nada": "esperava por exemplo",
@@ -169,35 +169,35 @@ REFUSED_LINES = {
 }
 
 
-def wrong() -> list[str]:
-    """Return what this Python gets wrong; nothing if all is right."""
-    found = []
-    for measure, (value, unit) in READ.items():
-        found += _unlike(f"S - K: {measure}", ("S", "K", value, unit))
-    for line, expected in LINES.items():
-        found += _unlike(line, expected)
-    refused = {f"S - K: {measure}": part for measure, part in REFUSED.items()} | REFUSED_LINES
-    for line, part in refused.items():
-        said = reason(line)
-        found += [] if part in said else [f"{line!r}: {said or 'taken'}, not {part!r}"]
-        found += [f"{line!r}: taken by LINE"] if messages.LINE.fullmatch(line) else []
-        taken = messages.LINES.findall(f"{line}\n")
-        found += [f"{line!r}: taken by LINES: {taken}"] if taken and "\n" not in line else []
-    return found
+def failures() -> list[str]:
+    """Return the differences between this Python's results and the tables."""
+    failed = []
+    for measure, (value, unit) in VALID.items():
+        failed += _differences(f"S - K: {measure}", ("S", "K", value, unit))
+    for line, expected in VALID_LINES.items():
+        failed += _differences(line, expected)
+    invalid = {f"S - K: {measure}": part for measure, part in INVALID.items()} | INVALID_LINES
+    for line, part in invalid.items():
+        error = reason(line)
+        failed += [] if part in error else [f"{line!r}: {error or 'accepted'}, not {part!r}"]
+        failed += [f"{line!r}: accepted by LINE"] if messages.LINE.fullmatch(line) else []
+        accepted = messages.LINES.findall(f"{line}\n")
+        failed += [f"{line!r}: accepted by LINES: {accepted}"] if accepted and "\n" not in line else []
+    return failed
 
 
-def _unlike(line: str, expected: tuple[str, str, float, str]) -> list[str]:
+def _differences(line: str, expected: tuple[str, str, float, str]) -> list[str]:
     try:
         sensor, kind, value, unit = parser.parse(line)
     except MalformedMessage as malformed:
         return [f"{line!r}: {malformed}"]
     read = sensor, kind, float(value), units.canonical(unit)
     fast = [(*parts[:2], float(parts[2]), units.canonical(parts[3])) for parts in messages.LINES.findall(f"{line}\n")]
-    return [f"{line!r}: {one}" for one in [read, *fast] if repr(one) != repr(expected)]
+    return [f"{line!r}: {reading}" for reading in [read, *fast] if repr(reading) != repr(expected)]
 
 
 def reason(line: str) -> str:
-    """Return why a line is no reading, nothing if it is one."""
+    """Return why a line is invalid, nothing if it is valid."""
     try:
         parser.parse(line)
     except MalformedMessage as malformed:
@@ -206,4 +206,4 @@ def reason(line: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit("\n".join(wrong()) or 0)
+    sys.exit("\n".join(failures()) or 0)

@@ -1,4 +1,4 @@
-"""What the tests of the images' commands need: a command run to its end, and certificates made for the moment."""
+"""Support of the tests of the images' commands: complete runs of a command, and new certificates."""
 
 import ipaddress
 import json
@@ -15,15 +15,17 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from support import ran
-from support.fake_producer import Fake
+from support import run_frota
+from support.fake_producer import FakeProducer
 
-CLEAN = {name: value for name, value in os.environ.items() if not name.startswith(("IMAGES_", "FROTA_", "TRACEPARENT"))}
+CLEAN_ENVIRONMENT = {
+    name: value for name, value in os.environ.items() if not name.startswith(("IMAGES_", "FROTA_", "TRACEPARENT"))
+}
 
 
 @dataclass(frozen=True)
-class Ran:
-    """What came of a command."""
+class CommandResult:
+    """Exit status and output of a command."""
 
     status: int
     out: str
@@ -31,28 +33,28 @@ class Ran:
 
     @property
     def lines(self) -> list[str]:
-        """What it printed."""
+        """The lines of its output."""
         return self.out.splitlines()
 
     @property
     def objects(self) -> list[dict[str, Any]]:
-        """What it printed with --json."""
+        """The objects of its output with --json."""
         return [json.loads(line) for line in self.lines]
 
 
-def images(*words: object, **environ: str) -> Ran:
+def run_images(*words: object, **environ: str) -> CommandResult:
     """Run a `frota images` command to its end."""
-    done = ran("images", *words, env={**CLEAN, **environ}, stdin=subprocess.DEVNULL)
-    return Ran(done.returncode, done.stdout, done.stderr)
+    done = run_frota("images", *words, env={**CLEAN_ENVIRONMENT, **environ}, stdin=subprocess.DEVNULL)
+    return CommandResult(done.returncode, done.stdout, done.stderr)
 
 
-def send(server: Fake, *words: object, **environ: str) -> Ran:
-    """Send images to a fake."""
-    return images("send", *words, f"127.0.0.1:{server.port}", **environ)
+def send(server: FakeProducer, *words: object, **environ: str) -> CommandResult:
+    """Send images to a fake producer."""
+    return run_images("send", *words, f"127.0.0.1:{server.port}", **environ)
 
 
-def pictures(folder: Path, *names: str, size: int = 1000) -> list[Path]:
-    """Make files; a fake does not look into them."""
+def image_files(folder: Path, *names: str, size: int = 1000) -> list[Path]:
+    """Create files, whose content a fake producer does not read."""
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(bytes(size))
@@ -70,7 +72,7 @@ class Certificate:
 
 
 def certificate(folder: Path, name: str, issuer: Certificate | None = None, address: str = "127.0.0.1") -> Certificate:
-    """Make a certificate: an authority's, or one that an authority has signed."""
+    """Create a certificate: of an authority, or signed by the authority `issuer`."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.now(UTC)
@@ -88,20 +90,20 @@ def certificate(folder: Path, name: str, issuer: Certificate | None = None, addr
         builder = builder.add_extension(
             x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))]), critical=False
         )
-    made = Certificate(
+    result = Certificate(
         builder.sign(issuer.key if issuer else key, hashes.SHA256()),
         key,
         folder / f"{name}.crt",
         folder / f"{name}.key",
     )
-    made.file.write_bytes(made.certificate.public_bytes(serialization.Encoding.PEM))
+    result.file.write_bytes(result.certificate.public_bytes(serialization.Encoding.PEM))
     pem = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    made.key_file.touch(mode=0o600)
-    made.key_file.write_bytes(key.private_bytes(*pem))
-    return made
+    result.key_file.touch(mode=0o600)
+    result.key_file.write_bytes(key.private_bytes(*pem))
+    return result
 
 
 def credentials(server: Certificate, clients: Certificate | None = None) -> grpc.ServerCredentials:
-    """Return what a server needs to speak TLS, with clients that an authority knows, if one is named."""
+    """Return the credentials of a server with TLS, which requires certificates signed by the authority `clients`."""
     pair = server.key_file.read_bytes(), server.file.read_bytes()
     return grpc.ssl_server_credentials([pair], clients.file.read_bytes() if clients else None, clients is not None)

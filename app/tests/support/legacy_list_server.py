@@ -1,4 +1,4 @@
-"""A legacy server: one REP socket, one list in memory, and its fault: a malformed message stops it for good."""
+"""A legacy server: one REP socket, one list in memory, and its defect: a malformed message stops it."""
 
 import threading
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import zmq
 
-from support import PATIENCE
+from support import TIMEOUT_S
 
 
 class LegacyList:
@@ -15,7 +15,7 @@ class LegacyList:
     def __init__(self) -> None:
         self.elements: list[str] = []
 
-    def answer(self, command: str) -> str:  # noqa: PLR0911 -- one per command
+    def respond(self, command: str) -> str:  # noqa: PLR0911 -- one per command
         words = command.split()
         if words[0] == "mostrar":
             return str(self.elements)
@@ -62,8 +62,8 @@ def legacy_server() -> Iterator[tuple[int, list[str]]]:
     try:
         yield port, received
     finally:
-        context.term()  # the loop ends at it
-        thread.join(PATIENCE)
+        context.term()  # ends the loop
+        thread.join(TIMEOUT_S)
 
 
 def _serve(replies: "zmq.Socket[bytes]", received: list[str]) -> None:
@@ -72,9 +72,9 @@ def _serve(replies: "zmq.Socket[bytes]", received: list[str]) -> None:
         while True:
             received.append(replies.recv().decode())
             try:
-                answer = legacy.answer(received[-1])
+                response = legacy.respond(received[-1])
             except (IndexError, ValueError):
-                replies.poll()  # no reply was sent, so nothing can be received any more, until the end
-            replies.send_string(answer)
+                replies.poll()  # without a reply, the socket can receive nothing more
+            replies.send_string(response)
     except zmq.ContextTerminated:
         replies.close()

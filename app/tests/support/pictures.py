@@ -1,4 +1,4 @@
-"""Images for tests, all made here: good ones of every kind, and the ones that are sent to do harm."""
+"""Images for tests: valid ones of every format, and malicious ones."""
 
 import io
 import random
@@ -14,7 +14,7 @@ ORIENTATION = 274
 
 @cache
 def photo(width: int = 320, height: int = 240, seed: int = 1) -> Image.Image:
-    """Return something like a photograph: soft colours, some detail, the same every time; nobody may change it."""
+    """Return an image like a photograph: soft colours, some detail. It is cached, so that nobody may change it."""
     noise = random.Random(seed)
 
     def layer(step: int) -> Image.Image:
@@ -22,7 +22,7 @@ def photo(width: int = 320, height: int = 240, seed: int = 1) -> Image.Image:
         return Image.frombytes("RGB", size, noise.randbytes(size[0] * size[1] * 3)).resize((width, height), 3)
 
     picture = Image.blend(layer(max(8, width // 6)), layer(8), 0.2)
-    return picture.point(lambda level: 32 + level * 0.75)  # nowhere near the ends of the range, where RGB clamps
+    return picture.point(lambda level: 32 + level * 0.75)  # far from the ends of the range, where RGB is clipped
 
 
 def encode(image: Image.Image, kind: str, **options: Any) -> bytes:
@@ -41,7 +41,7 @@ def decode(data: bytes) -> Image.Image:
 
 @cache
 def samples() -> dict[str, bytes]:
-    """Return good files of every kind that is taken, 90 pixels wide and 60 high."""
+    """Return valid files of every supported format, 90 pixels wide and 60 high."""
     image = photo(90, 60)
     few = image.quantize(64)
     return {
@@ -66,7 +66,7 @@ def samples() -> dict[str, bytes]:
 
 
 def orientation(value: int) -> Image.Exif:
-    """Return EXIF that says how the camera was held."""
+    """Return EXIF data with an orientation."""
     exif = Image.Exif()
     exif[ORIENTATION] = value
     return exif
@@ -97,7 +97,7 @@ def srgb_profile() -> bytes:
 def png(
     width: int, height: int, *chunks: tuple[bytes, bytes], depth: int = 8, colour: int = 0, rows: bytes = b""
 ) -> bytes:
-    """Return a PNG with other chunks in front of its (compressed) rows, whatever its header says about these."""
+    """Return a PNG with chunks before its compressed rows, which need not match its header."""
     header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
     parts = ((b"IHDR", header), *chunks, (b"IDAT", rows or zlib.compress(b"\0")), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(
@@ -106,7 +106,7 @@ def png(
 
 
 def png_bomb(side: int, depth: int = 1) -> bytes:
-    """Return a black square that is a thousand times as large as its file."""
+    """Return a black square, whose pixels take a thousand times the size of its file."""
     packer, row = zlib.compressobj(1), bytes(1 + side * depth // 8)
     rows = b"".join([*(packer.compress(row) for _ in range(side)), packer.flush()])
     return png(side, side, depth=depth, rows=rows)

@@ -1,4 +1,4 @@
-"""What the tests of the image pipeline need: a broker, an S3, a producer and workers, each a process of its own."""
+"""Support of the tests of the image pipeline: broker, S3, producer and workers, each a process of its own."""
 
 import io
 import os
@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
@@ -23,9 +22,9 @@ from pika.adapters.blocking_connection import BlockingChannel
 from PIL import Image
 
 from frota.images.messages import DEAD, EVENTS, LEGACY_SERVICE, NATIVE_SERVICE, QUEUE
-from frota.images.proto import cloudimg_pb2 as original
+from frota.images.proto import cloudimg_pb2 as legacy
 from frota.images.proto import images_pb2 as native
-from support import PATIENCE, Server, frota
+from support import TIMEOUT_S, Server, start_frota, until
 
 ROOT = Path(__file__).parents[3]
 RESULTS, UPLOADS = "results", "uploads"
@@ -41,7 +40,7 @@ def free_port() -> int:
 
 
 class _Process:
-    """A process that is there when its port answers, its output in a file."""
+    """A process that is ready when its port accepts connections, with its output in a file."""
 
     port: int
     ending = signal.SIGTERM
@@ -58,44 +57,44 @@ class _Process:
         return dict(os.environ)
 
     def start(self) -> None:
-        """Start (again), and wait until it answers."""
+        """Start (again), and wait until it is ready."""
         with self.log_path.open("ab") as log:
             self.process = subprocess.Popen(self.command(), stdout=log, stderr=log, env=self.environ())
         deadline = time.monotonic() + 180
-        while not self.answers():
-            assert self.process.poll() is None, f"it ended:\n{self.log_path.read_text()[-2000:]}"
-            assert time.monotonic() < deadline, f"it does not answer:\n{self.log_path.read_text()[-2000:]}"
-            time.sleep(0.05)  # nothing tells when a port begins to answer
+        while not self.ready():
+            assert self.process.poll() is None, f"the process ended:\n{self.log_path.read_text()[-2000:]}"
+            assert time.monotonic() < deadline, f"the process is not ready:\n{self.log_path.read_text()[-2000:]}"
+            time.sleep(0.05)  # nobody notifies of a listening port
 
-    def answers(self) -> bool:
-        """Tell whether it can be spoken with."""
+    def ready(self) -> bool:
+        """Return whether its port accepts connections."""
         with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
             return True
         return False
 
     def kill(self) -> None:
-        """Kill it as a power cut would."""
+        """Kill it with SIGKILL."""
         self.process.kill()
-        self.process.wait(PATIENCE)
+        self.process.wait(TIMEOUT_S)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.process.send_signal(self.ending)
         try:
-            self.process.wait(PATIENCE)
+            self.process.wait(TIMEOUT_S)
         except subprocess.TimeoutExpired:
             self.kill()
 
 
 class Broker(_Process):
-    """RabbitMQ in a tree below `folder`, which is made if there is none."""
+    """RabbitMQ in a root directory below `folder`, which is created if there is none."""
 
-    ending = signal.SIGKILL  # unshare(1), which it runs under, lets SIGTERM pass by
+    ending = signal.SIGKILL  # unshare(1), its parent process, ignores SIGTERM
 
     def __init__(self, folder: Path, state: Path) -> None:
         super().__init__(state)
         self._folder, self._tool = folder, ROOT / "tools" / "broker"
-        # It and the two that tools/broker adds, 10000 and 20000 above: below those that Linux gives to whoever connects
-        # (from 32768 on), or one may be taken while the broker is down.
+        # This port, and those that tools/broker uses 10000 and 20000 above it, are below Linux's ephemeral ports, which
+        # begin at 32768: otherwise a client could be assigned one of them while the broker is down.
         self.port = 10_000 + free_port() % 2_700
         self._state = state / "broker"
 
@@ -108,8 +107,8 @@ class Broker(_Process):
         """Run it in the foreground."""
         return [str(self._tool), "run", str(self._folder), str(self.port), str(self._state)]
 
-    def answers(self) -> bool:
-        """Tell whether it lets a client in."""
+    def ready(self) -> bool:
+        """Return whether it accepts a client."""
         try:
             self.channel().connection.close()
         except (pika.exceptions.AMQPError, OSError):
@@ -117,7 +116,7 @@ class Broker(_Process):
         return True
 
     def kill(self) -> None:
-        """Kill it as a power cut would, once it has its queues' registrations on disk.
+        """Kill it with SIGKILL, once its queues' registrations are on disk.
 
         Ra, RabbitMQ's Raft library, writes the registration of a new queue half a second after the declaration is
         confirmed. Killed before that, the broker cannot serve the queue again.
@@ -136,7 +135,7 @@ class Broker(_Process):
         return pika.BlockingConnection(pika.ConnectionParameters("127.0.0.1", self.port, heartbeat=0)).channel()
 
     def empty(self) -> None:
-        """Bring it up, if it is not, without a queue of ours."""
+        """Start it if it is stopped, and delete all queues of the pipeline."""
         if self.process.poll() is not None:
             self.start()
         channel = self.channel()
@@ -149,23 +148,23 @@ class Broker(_Process):
     def count(self, queue: str) -> int:
         """Return how many messages are ready in a queue."""
         channel = self.channel()
-        found = channel.queue_declare(queue, passive=True).method.message_count
+        count = channel.queue_declare(queue, passive=True).method.message_count
         channel.connection.close()
-        return int(found)
+        return int(count)
 
     def take(self, queue: str) -> list[tuple[pika.BasicProperties, bytes]]:
         """Take all messages out of a queue."""
         channel = self.channel()
-        found: list[tuple[pika.BasicProperties, bytes]] = []
+        messages: list[tuple[pika.BasicProperties, bytes]] = []
         while True:
             method, properties, body = channel.basic_get(queue, auto_ack=True)
             if method is None:
                 channel.connection.close()
-                return found
-            found.append((properties, body))
+                return messages
+            messages.append((properties, body))
 
     def run_ctl(self, *words: str) -> str:
-        """Run rabbitmqctl and return what it printed."""
+        """Run rabbitmqctl and return its output."""
         done = subprocess.run(
             [self._tool, "ctl", self._folder, str(self.port), self._state, *words], check=True, capture_output=True
         )
@@ -173,7 +172,7 @@ class Broker(_Process):
 
 
 class S3(_Process):
-    """The embedded AWS, with its memory on disk, so that it may be killed and started again."""
+    """The embedded AWS, with its state on disk, so that it survives a kill."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
@@ -190,7 +189,7 @@ class S3(_Process):
 
     @property
     def url(self) -> str:
-        """Where it is."""
+        """Its URL."""
         return f"http://127.0.0.1:{self.port}"
 
     def command(self) -> list[str]:
@@ -199,15 +198,15 @@ class S3(_Process):
         return [sys.executable, "-c", "from embedded_aws.server import main; main()", *words]
 
     def environ(self) -> dict[str, str]:
-        """Let it find its code."""
+        """Add its source to the module path."""
         return {**os.environ, "PYTHONPATH": str(_EMBEDDED_AWS)}
 
     def empty(self) -> None:
-        """Bring it up, if it is not, without an object."""
+        """Start it if it is stopped, and delete all objects."""
         if self.process.poll() is not None:
             self.start()
         for bucket in (RESULTS, UPLOADS):
-            if names := self.names(bucket):  # fewer than the thousand that go at once
+            if names := self.names(bucket):  # at most the thousand of one request
                 self.client.delete_objects(Bucket=bucket, Delete={"Objects": [{"Key": name} for name in names]})
 
     def names(self, bucket: str = RESULTS) -> list[str]:
@@ -217,8 +216,8 @@ class S3(_Process):
 
     def metadata(self, key: str) -> dict[str, str]:
         """Return the metadata of a result."""
-        found: dict[str, str] = self.client.head_object(Bucket=RESULTS, Key=key)["Metadata"]
-        return found
+        metadata: dict[str, str] = self.client.head_object(Bucket=RESULTS, Key=key)["Metadata"]
+        return metadata
 
     def body(self, key: str) -> bytes:
         """Return the bytes of a result."""
@@ -241,34 +240,33 @@ class Worker:
     def start(self) -> None:
         """Start (again)."""
         with self.log_path.open("ab") as log:
-            self.process = frota("images", "work", *self.flags, stderr=log, **self.options)
+            self.process = start_frota("images", "work", *self.flags, stderr=log, **self.options)
 
     def log(self) -> str:
         """Return what it has logged."""
         return self.log_path.read_text(encoding="utf-8")
 
     def kill(self) -> None:
-        """Kill it as a power cut would."""
+        """Kill it with SIGKILL."""
         self.process.kill()
-        self.process.wait(PATIENCE)
+        self.process.wait(TIMEOUT_S)
 
     def stop(self) -> int:
         """Stop it as systemd does; return its exit status."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(PATIENCE)
+        return self.process.wait(TIMEOUT_S)
 
     def wait_for(self, pattern: str) -> re.Match[str]:
-        """Wait until the log has something and return the match."""
-        deadline = time.monotonic() + PATIENCE
-        while not (match := re.search(pattern, self.log())):
-            assert time.monotonic() < deadline, f"no {pattern!r} in:\n{self.log()}"
-            time.sleep(0.02)  # a file does not tell that it grew
+        """Wait until the log matches a pattern, and return the match."""
+        match: re.Match[str] = until(
+            lambda: re.search(pattern, self.log()), lambda: f"no {pattern!r} in:\n{self.log()}"
+        )
         return match
 
 
 class Pipeline:
-    """A producer, workers, and a client of theirs."""
+    """A producer, workers, and a client."""
 
     def __init__(self, broker: Broker, s3: S3, folder: Path) -> None:
         self.broker, self.s3, self.folder = broker, s3, folder
@@ -287,7 +285,7 @@ class Pipeline:
             assert self.producer.stop() in (0, -signal.SIGKILL), self.producer.log()
 
     def serve(self, *flags: object, waits: bool = True, **options: Any) -> Producer:
-        """Start the producer; `waits` for its broker."""
+        """Start the producer; with `waits`, wait until it is connected to its broker."""
         self.producer = Producer(self.folder, *self.common, *flags, env=self.environ, **options)
         if waits:
             self.producer.wait_for("for publishing")
@@ -305,16 +303,16 @@ class Pipeline:
         self.workers.append(worker)
         return worker
 
-    def send_as_original(self, name: str, data: bytes) -> original.ImageResponse:
-        """Send an image as the original's client does."""
+    def send_legacy(self, name: str, data: bytes) -> legacy.ImageResponse:
+        """Send an image as a legacy client."""
         call = self.channel.unary_unary(
             f"/{LEGACY_SERVICE}/SendImage",
-            original.ImageRequest.SerializeToString,
-            original.ImageResponse.FromString,
+            legacy.ImageRequest.SerializeToString,
+            legacy.ImageResponse.FromString,
         )
-        return call(original.ImageRequest(filename=name, image_data=data), timeout=PATIENCE)
+        return call(legacy.ImageRequest(filename=name, image_data=data), timeout=TIMEOUT_S)
 
-    def send(self, name: str, data: bytes, image: str = "", timeout: float = PATIENCE, **metadata: str) -> str:
+    def send(self, name: str, data: bytes, image: str = "", timeout: float = TIMEOUT_S, **metadata: str) -> str:
         """Send an image as a native client; return its id. Raises grpc.RpcError."""
         call = self.channel.unary_unary(
             f"/{NATIVE_SERVICE}/Send", native.SendRequest.SerializeToString, native.Accepted.FromString
@@ -323,7 +321,7 @@ class Pipeline:
         return str(call(request, timeout=timeout, metadata=tuple(metadata.items())).id)
 
     def upload(
-        self, name: str, data: bytes, announced: int | None = None, image: str = "", timeout: float = PATIENCE
+        self, name: str, data: bytes, announced: int | None = None, image: str = "", timeout: float = TIMEOUT_S
     ) -> str:
         """Upload an image in parts; return its id. Raises grpc.RpcError."""
         call = self.channel.stream_unary(
@@ -335,18 +333,18 @@ class Pipeline:
         return str(call(iter([header, *parts]), timeout=timeout).id)
 
     def status(self, image: str) -> native.Status:
-        """Return what is known of an image."""
+        """Return the status of an image."""
         call = self.channel.unary_unary(
             f"/{NATIVE_SERVICE}/GetStatus", native.StatusRequest.SerializeToString, native.StatusReply.FromString
         )
-        return call(native.StatusRequest(ids=[image]), timeout=PATIENCE).statuses[0]
+        return call(native.StatusRequest(ids=[image]), timeout=TIMEOUT_S).statuses[0]
 
-    def finals(self, *images: str) -> dict[str, native.Status]:
-        """Wait until each image is done or dead, and return what is known of each."""
+    def final_statuses(self, *images: str) -> dict[str, native.Status]:
+        """Wait until each image is done or dead, and return the status of each by id."""
         call = self.channel.unary_stream(
             f"/{NATIVE_SERVICE}/Watch", native.StatusRequest.SerializeToString, native.Status.FromString
         )
-        return {one.id: one for one in call(native.StatusRequest(ids=images), timeout=PATIENCE)}
+        return {status.id: status for status in call(native.StatusRequest(ids=images), timeout=TIMEOUT_S)}
 
 
 def digest(data: bytes) -> str:
@@ -355,16 +353,8 @@ def digest(data: bytes) -> str:
 
 
 def picture(colour: int = 0, size: tuple[int, int] = (64, 48), kind: str = "JPEG") -> bytes:
-    """Return an image, other bytes for each colour."""
+    """Return an image, with different bytes for each colour."""
     file = io.BytesIO()
-    options = {"comment": str(colour)} if kind == "JPEG" else {}  # whose bytes may be alike where its colours are
+    options = {"comment": str(colour)} if kind == "JPEG" else {}  # similar colours may have equal bytes as JPEG
     Image.new("RGB", size, (colour % 256, colour // 256 % 256, 99)).save(file, kind, **options)
     return file.getvalue()
-
-
-def until(condition: Callable[[], bool], what: str, seconds: float = PATIENCE) -> None:
-    """Ask again and again until something is so."""
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds} s: {what}"
-        time.sleep(0.05)  # nothing tells

@@ -1,4 +1,4 @@
-"""Processes under test: started with a listening socket of systemd's, and read from with a timeout."""
+"""Processes under test: started by socket activation, and read from with a timeout."""
 
 import os
 import select
@@ -7,9 +7,9 @@ import sys
 from socket import socket
 from typing import IO, Any
 
-from support import PATIENCE, STARTED
+from support import STARTED, TIMEOUT_S
 
-# Becomes the command with the socket at the descriptor where systemd passes it (sd_listen_fds(3)).
+# Executes the command with the socket at the descriptor where systemd passes it, sd_listen_fds(3).
 _ACTIVATE = """
 import os, sys
 if int(sys.argv[1]) != 3:
@@ -21,7 +21,7 @@ os.execv(sys.executable, [sys.executable, "-m", "frota", *sys.argv[2:]])
 
 
 def activated(listener: socket, *words: object, **options: Any) -> "subprocess.Popen[bytes]":
-    """Start a frota command with a listening socket as systemd passes it; it ends with the test at the latest."""
+    """Start a frota command with a listening socket as systemd passes it; it is killed after the test."""
     descriptor = listener.fileno()
     command = [sys.executable, "-c", _ACTIVATE, str(descriptor), *map(str, words)]
     process = subprocess.Popen(command, pass_fds=[descriptor], **options)
@@ -34,7 +34,7 @@ def read_until(pipe: IO[bytes] | None, end: bytes) -> bytes:
     assert pipe
     received = b""
     while not received.endswith(end):
-        assert select.select([pipe], [], [], PATIENCE)[0], f"nothing more after {received!r}"
+        assert select.select([pipe], [], [], TIMEOUT_S)[0], f"nothing more after {received!r}"
         received += (byte := os.read(pipe.fileno(), 1))  # unbuffered, so that select knows what is left
         assert byte, f"the output ended after {received!r}"
     return received

@@ -6,7 +6,7 @@ import socket
 import subprocess
 from typing import NamedTuple
 
-from support import PATIENCE, read_all, until
+from support import TIMEOUT_S, read_all, until
 
 _HELP = re.compile(r"# HELP (\S+) (\S.*\.)")
 _TYPE = re.compile(r"# TYPE (\S+) (counter|gauge)")
@@ -29,8 +29,8 @@ def get(port: int, path: str = "/metrics") -> Answer:
 
 def exchange(port: int, request: bytes) -> bytes:
     """Send bytes over a new connection; return all that comes back."""
-    with socket.create_connection(("127.0.0.1", port), PATIENCE) as connection:
-        connection.settimeout(PATIENCE)
+    with socket.create_connection(("127.0.0.1", port), TIMEOUT_S) as connection:
+        connection.settimeout(TIMEOUT_S)
         connection.sendall(request)
         return read_all(connection)
 

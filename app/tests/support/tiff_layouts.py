@@ -1,4 +1,4 @@
-"""TIFFs of every layout, made without any library of images, and what each should look like in grey."""
+"""TIFFs of every layout, written without an image library, and the expected grey image of each."""
 
 import itertools
 import struct
@@ -10,7 +10,7 @@ import imagecodecs
 import numpy as np
 
 Samples = np.ndarray[Any, Any]
-WIDTH, HEIGHT = 33, 20  # no side is a whole number of tiles, nor of bytes of the shortest samples
+WIDTH, HEIGHT = 33, 20  # no multiples of a tile, nor of a byte of 1-bit samples
 TILE = 16
 MIN_IS_WHITE, MIN_IS_BLACK, RGB, PALETTE, CMYK, YCBCR = 0, 1, 2, 3, 5, 6
 UINT, INT, FLOAT = 1, 2, 3
@@ -27,7 +27,7 @@ _TYPES = {"H": 3, "I": 4, "Q": 16}
 
 
 class Layout(NamedTuple):
-    """How a TIFF keeps its pixels; `extra` is its ExtraSamples (0 unspecified, 1 associated, 2 unassociated alpha)."""
+    """How a TIFF stores its pixels; `extra` is its ExtraSamples (0 unspecified, 1 associated, 2 unassociated alpha)."""
 
     photometric: int
     bits: int
@@ -43,7 +43,7 @@ class Layout(NamedTuple):
 
     @property
     def samples(self) -> int:
-        """How many samples a pixel has."""
+        """The number of samples per pixel."""
         return {RGB: 3, CMYK: 4, YCBCR: 3}.get(self.photometric, 1) + len(self.extra)
 
     def __str__(self) -> str:
@@ -65,22 +65,22 @@ def ramp(layout: Layout) -> Samples:
         at[..., sample] = (columns * (sample + 1) / (WIDTH - 1) + rows * sample / (HEIGHT - 1)) % 1.0001
     if layout.format == FLOAT:
         return at.astype({16: np.float16, 24: np.float32, 32: np.float32, 64: np.float64}[layout.bits])
-    most = 2 ** (layout.bits - (layout.format == INT)) - 1
-    low = -most - 1 if layout.format == INT and layout.bits == 8 else 0
+    maximum = 2 ** (layout.bits - (layout.format == INT)) - 1
+    low = -maximum - 1 if layout.format == INT and layout.bits == 8 else 0
     kind = f"{'i' if layout.format == INT else 'u'}{max(8, 1 << (layout.bits - 1).bit_length()) // 8}"
-    exact = np.round(low + at.astype(np.longdouble) * (most - low))
-    samples: Samples = np.clip(exact, low, most).astype(kind)
+    exact = np.round(low + at.astype(np.longdouble) * (maximum - low))
+    samples: Samples = np.clip(exact, low, maximum).astype(kind)
     return samples
 
 
 def colours(layout: Layout) -> Samples:
-    """Return the palette's colours: as many as the samples can name, in 16 bits each."""
+    """Return the palette: a colour of 16 bits per channel for each value of a sample."""
     levels = np.linspace(65_535, 0, 2**layout.bits).round().astype("u2")
     return np.stack([levels, levels[::-1], levels // 2], axis=1)
 
 
-def shown(layout: Layout, samples: Samples) -> Samples:
-    """Return what a viewer shows in grey, 0 to 255: by TIFF 6.0, ITU-R 601, and our own rule for what is deep."""
+def expected_levels(layout: Layout, samples: Samples) -> Samples:
+    """Return the expected grey levels, 0 to 255: by TIFF 6.0, ITU-R 601, and our own rule for more than 16 bits."""
     values = samples.astype(float)
     if layout.photometric == PALETTE:
         level = _luma(colours(layout)[samples[..., 0]] / 65_535)
@@ -126,7 +126,7 @@ def _levels(layout: Layout, parts: Samples) -> Samples:
 def write(
     layout: Layout, samples: Samples, *more: tuple[int, str, Sequence[int]], leave_out: tuple[int, ...] = ()
 ) -> bytes:
-    """Return the TIFF, with further tags (number, type as in struct, values), or others' values."""
+    """Return the TIFF; `more` adds or replaces tags (number, type as in struct, values), `leave_out` omits some."""
     planes = [samples[..., place : place + 1] for place in range(layout.samples)] if layout.planar else [samples]
     chunks = [_encoded(layout, chunk) for plane in planes for chunk in _chunks(layout, plane)]
     tags: dict[int, tuple[str, Sequence[int]]] = {
@@ -158,7 +158,7 @@ def _chunks(layout: Layout, plane: Samples) -> list[Samples]:
 
 def _encoded(layout: Layout, chunk: Samples) -> bytes:
     if layout.predictor == 2:
-        chunk = chunk.view(f"u{layout.bits // 8}")  # of the bits, whatever they say
+        chunk = chunk.view(f"u{layout.bits // 8}")  # differences of the bits, also of floats
         chunk = np.diff(chunk, axis=1, prepend=chunk[:, :1] * 0).astype(chunk.dtype)
     data: bytes | bytearray = b"".join(_row(layout, row) for row in chunk)
     match layout.compression:
@@ -176,7 +176,7 @@ def _encoded(layout: Layout, chunk: Samples) -> bytes:
 
 
 def _row(layout: Layout, row: Samples) -> bytes:
-    """Return a row in bytes: each begins with a whole one."""
+    """Return a row as bytes; rows are padded to whole bytes."""
     if layout.bits % 8 or layout.bits == 0:
         text = "".join(f"{value:0{layout.bits}b}" for value in row.ravel().tolist())
         return int(text.ljust(-len(text) % 8 + len(text), "0"), 2).to_bytes((len(text) + 7) // 8, "big")

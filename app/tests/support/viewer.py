@@ -1,4 +1,4 @@
-"""What tests of the metrics' viewers need: a fake server, and a terminal whose screen can be read."""
+"""Support of the tests of the CPU metrics' viewers: a fake server, and a terminal with a readable screen."""
 
 import fcntl
 import json
@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from support import PATIENCE, frota
+from support import TIMEOUT_S, start_frota
 
 END = b'{"frota": 1, "end": true}\n'
 _OUTPUT = re.compile(
@@ -57,29 +57,29 @@ def host(name: str, cores: int = 2, **fields: Any) -> dict[str, Any]:
 
 def lines(*objects: object) -> bytes:
     """Return a response with its end."""
-    return b"".join(json.dumps(one).encode() + b"\n" for one in objects) + END
+    return b"".join(json.dumps(line).encode() + b"\n" for line in objects) + END
 
 
-class Fake:
-    """Answers each request with `answer`, or with what that returns for it; None hangs up."""
+class FakeMetricsServer:
+    """Sends `response`, or the result of calling it with the request; None closes the connection."""
 
-    def __init__(self, answer: bytes | Callable[[dict[str, Any]], bytes | None]) -> None:
-        self.answer = answer
-        self.asked: list[dict[str, Any]] = []
+    def __init__(self, response: bytes | Callable[[dict[str, Any]], bytes | None]) -> None:
+        self.response = response
+        self.requests: list[dict[str, Any]] = []
         self.connections = 0
-        self.hangs_up = False  # after an answer
+        self.closes_after_response = False
         self.port = 0
         self._open: list[socket.socket] = []
         self.start()
 
     def start(self) -> None:
-        """Listen, where it did before if it did."""
+        """Listen, after a stop on the same port."""
         self._listener = socket.create_server(("127.0.0.1", self.port))
         self.port = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, args=[self._listener], daemon=True).start()
 
     def stop(self, *, reset: bool = False) -> None:
-        """Hang up everywhere, or break all connections as a crash of the machine does."""
+        """Close all connections, or reset them."""
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
@@ -99,21 +99,21 @@ class Fake:
                 threading.Thread(target=self._serve, args=[connection], daemon=True).start()
 
     def _serve(self, connection: socket.socket) -> None:
-        with suppress(OSError), connection, connection.makefile("rb") as requests:
-            for line in requests:
-                self.asked.append(json.loads(line))
-                answer = self.answer if isinstance(self.answer, bytes) else self.answer(self.asked[-1])
-                if answer is None:
+        with suppress(OSError), connection, connection.makefile("rb") as lines_received:
+            for line in lines_received:
+                self.requests.append(json.loads(line))
+                response = self.response if isinstance(self.response, bytes) else self.response(self.requests[-1])
+                if response is None:
                     return
-                connection.sendall(answer)
-                if self.hangs_up:
+                connection.sendall(response)
+                if self.closes_after_response:
                     return
 
 
 @contextmanager
-def fake(answer: bytes | Callable[[dict[str, Any]], bytes | None]) -> Iterator[Fake]:
+def fake_metrics_server(response: bytes | Callable[[dict[str, Any]], bytes | None]) -> Iterator[FakeMetricsServer]:
     """Run a fake server for the time of a block."""
-    server = Fake(answer)
+    server = FakeMetricsServer(response)
     try:
         yield server
     finally:
@@ -121,7 +121,7 @@ def fake(answer: bytes | Callable[[dict[str, Any]], bytes | None]) -> Iterator[F
 
 
 class Terminal:
-    """A command on a terminal of its own, whose screen is read and whose keys are typed."""
+    """A command on a pseudo-terminal: its screen can be read, and keys can be typed."""
 
     def __init__(
         self, *words: object, columns: int = 80, rows: int = 24, controlling: bool = True, **environment: str
@@ -130,20 +130,20 @@ class Terminal:
         self._ours, self.theirs = os.openpty()
         self.resize(columns, rows)
         self.before = termios.tcgetattr(self.theirs)
-        self.process = frota(
+        self.process = start_frota(
             *words,
             stdin=self.theirs,
             stdout=self.theirs,
             stderr=subprocess.PIPE,
             env={**os.environ, "TERM": "xterm-256color", "LC_ALL": "C.UTF-8", **environment},
-            # With a session of its own Ctrl+C gets there, but nobody is left who could let it go on after Ctrl+Z.
+            # A session of its own receives Ctrl+C, but has no shell to continue it after Ctrl+Z.
             start_new_session=controlling,
             process_group=None if controlling else 0,
             preexec_fn=(lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0)) if controlling else None,
         )
 
     def resize(self, columns: int, rows: int) -> None:
-        """Give the window another size, as dragging its edge does."""
+        """Resize the window."""
         fcntl.ioctl(self._ours, termios.TIOCSWINSZ, struct.pack("4H", rows, columns, 0, 0))
 
     def type(self, keys: str) -> None:
@@ -152,7 +152,7 @@ class Terminal:
 
     @property
     def screen(self) -> list[str]:
-        """The lines that are drawn now, without colours."""
+        """The current lines of the screen, without colours."""
         cells: dict[int, dict[int, str]] = {}
         row = column = 1
         for match in _OUTPUT.finditer(self.data.decode(errors="replace")):
@@ -167,18 +167,18 @@ class Terminal:
         ]
 
     def wait_for(self, pattern: str) -> re.Match[str]:
-        """Wait until the screen shows something."""
-        deadline = time.monotonic() + PATIENCE
+        """Wait until the screen matches a pattern, and return the match."""
+        deadline = time.monotonic() + TIMEOUT_S
         while not (match := re.search(pattern, "\n".join(self.screen))):
             assert time.monotonic() < deadline, f"no {pattern!r} on:\n" + "\n".join(self.screen)
             self._read(0.1)
         return match
 
     def end(self) -> int:
-        """Wait for the command's end and return its exit status; all that it wrote is in `data`."""
-        deadline = time.monotonic() + PATIENCE
+        """Wait for the command's end and return its exit status; `data` has its whole output."""
+        deadline = time.monotonic() + TIMEOUT_S
         while self.process.poll() is None:
-            assert time.monotonic() < deadline, "it does not end"
+            assert time.monotonic() < deadline, "the command does not end"
             self._read(0.05)
         self.read_rest()
         assert self.process.stderr
@@ -186,41 +186,41 @@ class Terminal:
         return int(self.process.returncode)
 
     def read_rest(self) -> bytes:
-        """Read what the command has written before it ended or stopped."""
+        """Read and return the output until now."""
         self._read(0)
         return self.data
 
     def hang_up(self) -> None:
-        """Take the terminal away while the command runs."""
+        """Close the terminal while the command runs."""
         for end in (self._ours, self.theirs):
             os.close(end)
         self._ours, self.theirs = os.openpty()
 
     def is_as_before(self) -> bool:
-        """Tell whether the terminal is as it was before the command."""
+        """Return whether the terminal is in its state before the command."""
         return self.data.rstrip(b"\a").endswith(LEFT) and termios.tcgetattr(self.theirs) == self.before
 
     def close(self) -> None:
-        """Take the terminal away."""
+        """Kill the command, and close the terminal."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGKILL)
-        self.process.wait(PATIENCE)
+        self.process.wait(TIMEOUT_S)
         assert self.process.stderr
         self.process.stderr.close()
         for end in (self._ours, self.theirs):
             os.close(end)
 
-    def _read(self, patience: float) -> None:
-        while select.select([self._ours], [], [], patience)[0]:
+    def _read(self, timeout: float) -> None:
+        while select.select([self._ours], [], [], timeout)[0]:
             self.data += os.read(self._ours, 65536)
-            patience = 0
+            timeout = 0
 
 
 @contextmanager
 def terminal(*words: object, **options: Any) -> Iterator[Terminal]:
     """Run a command on a terminal for the time of a block."""
-    one = Terminal(*words, **options)
+    screen = Terminal(*words, **options)
     try:
-        yield one
+        yield screen
     finally:
-        one.close()
+        screen.close()

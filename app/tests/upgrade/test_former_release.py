@@ -10,8 +10,8 @@ import pytest
 
 from frota.images.producer.status_store import State, StatusStore
 from frota.images.worker.outbox import EventOutbox
-from support import PATIENCE, frota, output, server, until
-from support.metrics import metrics
+from support import TIMEOUT_S, output, server, start_frota, until
+from support.metrics import metrics_server
 from support.zmq_server import list_server
 
 _FORMER = Path(__file__).parent / "former_release"
@@ -35,8 +35,8 @@ def test_sensor_readings(state: Path, tmp_path: Path) -> None:
         before = _history(running.port)
         assert [reading["sensor"] for reading in before] == ["Sensor1"] * 5 + ["Sensor2", "Sensor3"]
         words = ("--sensor", "Sensor1", "--state-dir", state / "sensor_client", "--count", 1)
-        client = frota("sensors", "simulate", "temperature", "--port", running.port, *words)
-        assert client.wait(PATIENCE) == 0
+        client = start_frota("sensors", "simulate", "temperature", "--port", running.port, *words)
+        assert client.wait(TIMEOUT_S) == 0
         readings = [reading for reading in _history(running.port) if reading["sensor"] == "Sensor1"]
     assert len(readings) == 16  # 5 acknowledged, 10 in the spool, a new one
     numbers = [reading["number"] for reading in readings if "number" in reading]
@@ -55,9 +55,9 @@ def test_lists(state: Path, tmp_path: Path) -> None:
 def test_samples(state: Path, tmp_path: Path) -> None:
     """The history is there, and the agent's spool is delivered behind it: no sample is missing or counted twice."""
     shutil.move(state / "cpu_server", tmp_path / "state")
-    with metrics(tmp_path) as running:
+    with metrics_server(tmp_path) as running:
         words = ("--name", "web-1", "--interval", 1, "--state-dir", state / "cpu_agent")
-        agent = frota("cpu", "agent", "--host", "127.0.0.1", "--port", running.port, *words)
+        agent = start_frota("cpu", "agent", "--host", "127.0.0.1", "--port", running.port, *words)
 
         def spool_is_delivered() -> dict[str, Any] | None:
             [host] = [
@@ -68,7 +68,7 @@ def test_samples(state: Path, tmp_path: Path) -> None:
 
         host = until(spool_is_delivered, "the spool is delivered")
         agent.terminate()
-        assert agent.wait(PATIENCE) == 0
+        assert agent.wait(TIMEOUT_S) == 0
         lines = output("cpu", "history", "web-1", "--port", running.port, "--seconds", 10**9, "--json").splitlines()
     assert (host["missing"], host["duplicates"]) == (0, 0)
     times = [json.loads(line)["time"] for line in lines]

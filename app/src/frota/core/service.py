@@ -13,7 +13,7 @@ from frota.core.errors import StateError
 from frota.core.settings import SettingsError
 from frota.logs import libraries, log
 
-STOP_TIMEOUT_S = 4.5  # a stop is promised within 5 s
+DEFAULT_STOP_TIMEOUT_S = 4.5  # a stop is promised within 5 s
 
 
 class Service(Protocol):
@@ -35,15 +35,15 @@ class Service(Protocol):
 Build = Callable[[Callable[[int], None]], Service]  # makes the service, given the function `end`
 
 
-def run(build: Build) -> int:
+def run(build: Build, *, stop_timeout_s: float = DEFAULT_STOP_TIMEOUT_S) -> int:
     """Run the service that `build` makes until SIGTERM or SIGINT (status 0), or until it gives `end` a status."""
     libraries.capture()
     gc.set_threshold(20_000, 50, 50)  # most of a server's garbage is short-lived and acyclic
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(_live(build))
+        return runner.run(_live(build, stop_timeout_s))
 
 
-async def _live(build: Build) -> int:
+async def _live(build: Build, stop_timeout_s: float) -> int:
     loop = asyncio.get_running_loop()
     ended: asyncio.Future[int] = loop.create_future()
 
@@ -67,9 +67,9 @@ async def _live(build: Build) -> int:
     feeder.cancel()
     systemd.notify("STOPPING=1")
     try:
-        await asyncio.wait_for(service.stop(), STOP_TIMEOUT_S)
+        await asyncio.wait_for(service.stop(), stop_timeout_s)
     except TimeoutError:
-        log.record("WARNING", "stop_timeout", f"work in flight was not finished within {STOP_TIMEOUT_S} s")
+        log.record("WARNING", "stop_timeout", f"work in flight was not finished within {stop_timeout_s} s")
     return code
 
 

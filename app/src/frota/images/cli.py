@@ -121,7 +121,7 @@ def _serve(args: argparse.Namespace) -> int:
 
 
 def _work(args: argparse.Namespace) -> int:
-    reread = partial(_worker_settings, args)
+    reread = partial(worker_settings, args)
     return commands.serve(args, SYSTEM, WORKER_UNIT, reread, "frota.images.worker.worker:Worker")
 
 
@@ -132,7 +132,7 @@ def _producer_settings(args: argparse.Namespace) -> ProducerSettings:
     return config
 
 
-def _worker_settings(args: argparse.Namespace) -> WorkerSettings:
+def worker_settings(args: argparse.Namespace) -> WorkerSettings:
     """Read the worker's settings. The environment variables of the legacy worker have the lowest precedence.
 
     Raises SettingsError.
@@ -140,7 +140,7 @@ def _worker_settings(args: argparse.Namespace) -> WorkerSettings:
     fallback: dict[str, Any] = {"bucket": os.environ.get("BUCKET_NAME", "")}
     if host := os.environ.get("RABBIT_HOST"):
         try:
-            fallback["brokers"] = settings.parse_brokers(_with_port(host))
+            fallback["brokers"] = settings.parse_brokers(with_port(host))
         except ValueError:
             raise SettingsError(f"RABBIT_HOST={host!r}: must be the broker's host") from None
     config = commands.read(WorkerSettings, PREFIX, args, fallback)
@@ -150,7 +150,7 @@ def _worker_settings(args: argparse.Namespace) -> WorkerSettings:
     return config
 
 
-def _with_port(host: str) -> str:
+def with_port(host: str) -> str:
     """Return RABBIT_HOST as HOST:PORT; a bare IPv6 address has no port."""
     with suppress(ValueError):
         return f"[{IPv6Address(host.strip('[]'))}]:{_AMQP_PORT}"

@@ -19,7 +19,7 @@ from frota.cpu.agent import agent as agent_module
 from frota.cpu.agent.sampling import Sampler
 from frota.cpu.agent.spool import Spool
 from frota.cpu.settings import AgentSettings
-from support import PATIENCE, frota, output, reserved_port, until
+from support import TIMEOUT_S, output, reserved_port, start_frota, until
 from support.agent import FakeServer
 
 FORBIDDEN = {"asyncio", "loguru", "uvloop", "ssl", "orjson", "unicodedata", "hashlib"}
@@ -44,7 +44,7 @@ class Agent:
             if command:
                 self.process = subprocess.Popen([*command, *words], stdout=subprocess.PIPE, stderr=log, env=env)
             else:
-                self.process = frota(*words, stderr=log, env=env)
+                self.process = start_frota(*words, stderr=log, env=env)
 
     def log(self) -> str:
         return self.log_path.read_text(encoding="utf-8")
@@ -63,7 +63,7 @@ class Agent:
 
     def stop(self, number: int = signal.SIGTERM) -> None:
         self.send(number)
-        assert self.process.wait(PATIENCE) == 0, self.log()
+        assert self.process.wait(TIMEOUT_S) == 0, self.log()
         assert "Traceback" not in self.log()
 
 
@@ -162,8 +162,10 @@ def test_second_agent_does_not_start(tmp_path: Path, server: FakeServer) -> None
     """A second agent does not start in the same state folder, and names the process of the first."""
     agent = Agent(tmp_path, server.port)
     server.accept().hello()
-    second = frota("cpu", "agent", "--port", server.port, "--state-dir", tmp_path / "state", stderr=subprocess.PIPE)
-    log = second.communicate(timeout=PATIENCE)[1].decode()
+    second = start_frota(
+        "cpu", "agent", "--port", server.port, "--state-dir", tmp_path / "state", stderr=subprocess.PIPE
+    )
+    log = second.communicate(timeout=TIMEOUT_S)[1].decode()
     assert second.returncode == 1
     assert f"cannot start: state folder {tmp_path / 'state'} is in use by process {agent.process.pid}" in log
 
@@ -187,7 +189,7 @@ class Manager:
         self.path = str(folder / "notify")
         self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self.socket.bind(self.path)
-        self.socket.settimeout(PATIENCE)
+        self.socket.settimeout(TIMEOUT_S)
 
     def receive(self, prefix: str) -> str:
         """Wait for a notification; only those of the watchdog may come before it."""
@@ -218,7 +220,7 @@ def test_systemd_notifications(tmp_path: Path, manager: Manager, server: FakeSer
     assert manager.receive("READY=1") == "READY=1"
     agent.send(signal.SIGTERM)
     manager.receive("STOPPING=1")
-    assert agent.process.wait(PATIENCE) == 0
+    assert agent.process.wait(TIMEOUT_S) == 0
 
 
 def test_reload(tmp_path: Path, server: FakeServer) -> None:
@@ -264,7 +266,7 @@ def test_journal_fields(tmp_path: Path) -> None:
     path = tmp_path / "journal"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journal, reserved_port() as port:
         journal.bind(str(path))
-        journal.settimeout(PATIENCE)
+        journal.settimeout(TIMEOUT_S)
         agent = Agent(tmp_path, port, FROTA_JOURNAL_SOCKET=str(path))
         fields = dict(line.split("=", 1) for line in journal.recv(65536).decode().splitlines())
         agent.stop()
@@ -289,8 +291,8 @@ def test_journal_fields(tmp_path: Path) -> None:
 )
 def test_invalid_settings(flags: tuple[str, ...], reason: str, tmp_path: Path) -> None:
     """Invalid settings end the agent with one sentence and status 78."""
-    agent = frota("cpu", "agent", "--state-dir", tmp_path, *flags, stderr=subprocess.PIPE)
-    error = agent.communicate(timeout=PATIENCE)[1].decode()
+    agent = start_frota("cpu", "agent", "--state-dir", tmp_path, *flags, stderr=subprocess.PIPE)
+    error = agent.communicate(timeout=TIMEOUT_S)[1].decode()
     assert agent.returncode == 78
     assert error.startswith(f"frota: {reason}")
 
@@ -309,7 +311,7 @@ def imported(tmp_path: Path, server: FakeServer, *flags: object) -> set[str]:
     peer.hello()
     peer.sample(ack=True)
     agent.send(signal.SIGTERM)
-    modules: list[str] = json.loads(agent.process.communicate(timeout=PATIENCE)[0])
+    modules: list[str] = json.loads(agent.process.communicate(timeout=TIMEOUT_S)[0])
     return set(modules)
 
 
@@ -344,12 +346,12 @@ def test_log_without_a_reader(tmp_path: Path) -> None:
     reader, writer = os.pipe()
     with reserved_port() as port:
         options: dict[str, Any] = {"stderr": writer}
-        agent = frota("cpu", "agent", "--port", port, "--state-dir", tmp_path, "--interval", 0.1, **options)
+        agent = start_frota("cpu", "agent", "--port", port, "--state-dir", tmp_path, "--interval", 0.1, **options)
         os.close(writer)
         assert b"no connection" in os.read(reader, 65536)
         os.close(reader)
         agent.terminate()
-        assert agent.wait(PATIENCE) == 0
+        assert agent.wait(TIMEOUT_S) == 0
 
 
 def test_sampling_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from support import PATIENCE, frota, read_all, reserved_port, until
+from support import TIMEOUT_S, read_all, reserved_port, start_frota, until
 from support.agent import FakeServer
 from support.prometheus import exchange, get, scrape
 
@@ -20,13 +20,13 @@ def agent(folder: Path, server_port: int, *flags: object) -> Iterator[int]:
     """Run an agent; give the port of its metrics."""
     with reserved_port() as port:
         words = ["cpu", "agent", "--port", server_port, "--state-dir", folder, "--name", "web-1", "--interval", 0.1]
-        process = frota(*words, "--metrics-port", port, *flags, stderr=subprocess.DEVNULL)
+        process = start_frota(*words, "--metrics-port", port, *flags, stderr=subprocess.DEVNULL)
         until(lambda: socket.socket().connect_ex(("127.0.0.1", port)) == 0, "nobody listens")
         try:
             yield port
         finally:
             process.terminate()
-            assert process.wait(PATIENCE) == 0
+            assert process.wait(TIMEOUT_S) == 0
 
 
 def test_metrics_of_an_agent(tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_idle_connections_do_not_delay_samples(tmp_path: Path) -> None:
     """Connections without a request are closed one after the other; samples are taken all the same."""
     with reserved_port() as nobody, agent(tmp_path, nobody) as port:
         before = scrape(port)["frota_cpu_agent_samples_total"]
-        idle = [socket.create_connection(("127.0.0.1", port), PATIENCE) for _ in range(2)]
+        idle = [socket.create_connection(("127.0.0.1", port), TIMEOUT_S) for _ in range(2)]
         idle[0].sendall(GET[:9])
         assert [read_all(connection) for connection in idle] == [b"", b""]
         assert scrape(port)["frota_cpu_agent_samples_total"] >= before + 20

@@ -19,7 +19,7 @@ from frota.cpu.agent.tcp_link import Lookup
 from frota.cpu.agent.uplink import Uplink
 from frota.cpu.messages import REPLACED, Sample, is_run
 from frota.cpu.settings import AgentSettings
-from support import PATIENCE, reserved_port
+from support import TIMEOUT_S, reserved_port
 from support.agent import FakeServer, Peer
 
 Records = list[tuple[str, str]]  # event and text of what is logged
@@ -52,7 +52,7 @@ class Driver:
 
     def until(self, done: Callable[[], object]) -> None:
         """Make steps until a condition is true."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT_S
         while not done():
             assert time.monotonic() < deadline
             self.step()
@@ -392,7 +392,7 @@ def test_slow_lookup_does_not_block(server: FakeServer, monkeypatch: pytest.Monk
     def slow(_host: bytes, *words: Any, flags: int, **options: Any) -> Any:
         if flags:
             raise socket.gaierror(socket.EAI_NONAME, "a name")
-        assert go.wait(PATIENCE)
+        assert go.wait(TIMEOUT_S)
         return real("127.0.0.1", *words, **options)
 
     monkeypatch.setattr(socket, "getaddrinfo", slow)
@@ -401,7 +401,7 @@ def test_slow_lookup_does_not_block(server: FakeServer, monkeypatch: pytest.Monk
     driver.step()
     assert (driver.uplink.link, driver.uplink.deadline) == (None, math.inf)
     go.set()
-    assert driver.awake.wait(PATIENCE)
+    assert driver.awake.wait(TIMEOUT_S)
     driver.until(lambda: driver.uplink.link)
     connect(driver, server)
 

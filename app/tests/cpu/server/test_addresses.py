@@ -15,8 +15,8 @@ from frota.cpu.agent.uplink import Uplink
 from frota.cpu.messages import hello
 from frota.cpu.settings import PREFIX, AgentSettings, ServerSettings
 from frota.cpu.viewer.query import Client
-from support import PATIENCE, frota, output, ran, until
-from support.metrics import RUN, SAMPLE, TEXT, inner, run
+from support import TIMEOUT_S, output, run_frota, start_frota, until
+from support.metrics import RUN, SAMPLE, TEXT, in_process_server, run
 
 
 def ask(*words: object) -> list[dict[str, object]]:
@@ -34,7 +34,9 @@ def port(request: pytest.FixtureRequest, tmp_path: Path) -> int:
     """Give the port of a server on IPv6."""
     log = tmp_path / "server.log"
     with log.open("wb") as errors:
-        frota("cpu", "serve", "--host", request.param, "--port", 0, "--state-dir", tmp_path / "state", stderr=errors)
+        start_frota(
+            "cpu", "serve", "--host", request.param, "--port", 0, "--state-dir", tmp_path / "state", stderr=errors
+        )
     host = request.param.strip("[]")
     line = until(lambda: [one for one in log.read_text().splitlines() if f"Rodando em [{host}]:" in one], "no server")
     return int(line[0].rpartition(":")[2])
@@ -43,17 +45,17 @@ def port(request: pytest.FixtureRequest, tmp_path: Path) -> int:
 def test_everything_works_over_ipv6(port: int, tmp_path: Path) -> None:
     """Agents, viewers and collectors reach a server that listens on an IPv6 address."""
     for name, host in (("plain", "::1"), ("brackets", "[::1]")):
-        frota("cpu", "agent", "--host", host, "--port", port, "--name", name, "--state-dir", tmp_path / name)
+        start_frota("cpu", "agent", "--host", host, "--port", port, "--name", name, "--state-dir", tmp_path / name)
     where = f"[::1]:{port}"
 
     until(lambda: measured(where) == 2, "not all agents are known")
     assert ask("history", "plain", "--host", "::1", "--port", port)
     assert ask("history", "brackets", "--host", "[::1]", "--port", port)
     assert all(str(host["peer"]).startswith("[::1]:") for host in ask("top", "--once", "--host", where))
-    with socket.create_connection(("::1", port), PATIENCE) as collector:
+    with socket.create_connection(("::1", port), TIMEOUT_S) as collector:
         collector.sendall(b"GET /metrics HTTP/1.1\r\nHost: [::1]:5001\r\n\r\n")
         assert b'frota_cpu_up{host="plain"}' in b"".join(iter(lambda: collector.recv(65536), b""))
-    with socket.create_connection(("::1", port), PATIENCE) as agent:
+    with socket.create_connection(("::1", port), TIMEOUT_S) as agent:
         agent.sendall(TEXT)
         until(lambda: ask("history", "::1", "--host", where), "the legacy agent is not known")
 
@@ -62,14 +64,14 @@ def test_dual_stack_shows_ipv4_addresses(tmp_path: Path) -> None:
     """An IPv4 agent has its plain IPv4 address on a server that listens for both families."""
 
     async def scenario() -> None:
-        async with inner(tmp_path) as one:
+        async with in_process_server(tmp_path) as one:
             listener = socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True)
             loop = asyncio.get_running_loop()
             both = await loop.create_server(one.server.tcp.connection, sock=listener)
             one.address = ("127.0.0.1", listener.getsockname()[1])
             agent = await one.agent()
             await agent.send(1)
-            [host] = await one.told(ask="hosts")
+            [host] = await one.query(ask="hosts")
             assert host["peer"] == agent.name
             both.close()
 
@@ -89,7 +91,7 @@ def test_host_setting_rejects_a_port(cls: type) -> None:
 @pytest.mark.parametrize("text", ["[::1]:x", "[::1]:0", "[::1]:99999", "web-1:", ":5001", "[::1"])
 def test_viewer_reports_an_invalid_address(text: str) -> None:
     """`frota cpu top` names an invalid address and exits with status 2."""
-    done = ran("cpu", "top", "--once", "--host", text)
+    done = run_frota("cpu", "top", "--once", "--host", text)
     assert done.returncode == 2
     assert repr(text) in done.stderr
     assert "Traceback" not in done.stderr
@@ -107,7 +109,7 @@ def test_name_error_shows_the_character(name: str, reason: str) -> None:
 
 def test_missing_ipv6_address_is_named(tmp_path: Path) -> None:
     """A server that cannot listen names the IPv6 address."""
-    done = ran("cpu", "serve", "--host", "2001:db8::1", "--port", 0, "--state-dir", tmp_path)
+    done = run_frota("cpu", "serve", "--host", "2001:db8::1", "--port", 0, "--state-dir", tmp_path)
     assert done.returncode == 1
     assert "cannot start: [2001:db8::1]:0: " in done.stderr
 
@@ -116,9 +118,9 @@ def test_hello_over_ipv6(tmp_path: Path) -> None:
     """A hello and samples over IPv6 are processed."""
 
     async def scenario() -> None:
-        async with inner(tmp_path, host="::1") as one:
-            agent = await one.caller("web-1", source="::1")
-            assert await agent.answer() == {"frota": 1, "last": 0}
+        async with in_process_server(tmp_path, host="::1") as one:
+            agent = await one.connect("web-1", source="::1")
+            assert await agent.receive() == {"frota": 1, "last": 0}
             agent.writer.write(hello("web-1", RUN, 5.0) + SAMPLE.native(1, 0.0))
             await one.until(lambda: one.server.hosts.get("web-1").row.last == 1)  # type: ignore[union-attr]
 
@@ -139,7 +141,7 @@ def test_name_with_only_an_ipv6_address(tmp_path: Path, monkeypatch: pytest.Monk
         return [(socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::1", port, 0, 0))]
 
     async def scenario() -> None:
-        async with inner(tmp_path, host="::1") as one:
+        async with in_process_server(tmp_path, host="::1") as one:
             port = one.address[1]
             spool = Spool(10)
             spool.add(SAMPLE)

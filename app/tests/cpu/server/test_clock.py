@@ -9,7 +9,7 @@ from frota.cpu.server.clock import Clock
 from frota.cpu.server.event_log import EventLog
 from frota.cpu.server.history import MAX_CHUNK_SAMPLES, HostRow
 from frota.cpu.server.host import Host
-from support.metrics import KEPT
+from support.metrics import STORED_HOST
 
 MONTH = 30 * 86400.0
 Told = list[tuple[str, str]]
@@ -80,7 +80,7 @@ def test_slewed_clock_is_followed(hands: Hands, told: Told) -> None:
 
 def test_age_of_a_sample_from_the_future() -> None:
     """The age of a host is right although its last sample has a date in the future."""
-    host = Host(KEPT._replace(last_seen=1e9 + MONTH))
+    host = Host(STORED_HOST._replace(last_seen=1e9 + MONTH))
     host.heard = time.monotonic() - 77
     assert host.shown(1e9)["age"] == pytest.approx(77, abs=5)
     assert host.shown(1e9 + MONTH + 5)["age"] == 5

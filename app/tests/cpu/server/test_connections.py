@@ -7,7 +7,7 @@ import pytest
 
 from frota.cpu.messages import hello
 from frota.net.tcp_server import State
-from support.metrics import inner, run
+from support.metrics import in_process_server, run
 
 
 @pytest.fixture
@@ -21,7 +21,7 @@ def test_only_agents_are_logged_as_clients(tmp_path: Path, told: list[str]) -> N
     """The legacy log texts count agents, not viewers or collectors."""
 
     async def scenario() -> None:
-        async with inner(tmp_path) as one:
+        async with in_process_server(tmp_path) as one:
             viewer = await asyncio.open_connection(*one.address)
             viewer[1].write(b'{"frota": 1, "ask": "hosts"}\n')
             await viewer[0].readline()
@@ -44,7 +44,7 @@ def test_hellos_are_rate_limited(tmp_path: Path) -> None:
     """Hellos count towards the rate limit of samples."""
 
     async def scenario() -> None:
-        async with inner(tmp_path, samples_per_second=50) as one:
+        async with in_process_server(tmp_path, samples_per_second=50) as one:
             agent = await one.agent()
             agent.writer.write(b"".join(hello("web-1", f"{number:032x}", 5.0) for number in range(200)))
             await one.until(lambda: one.server.event_log.rate_limited_total)
@@ -58,7 +58,7 @@ def test_no_valid_message_ends_the_connection(tmp_path: Path, beginning: bytes) 
     """A connection that never completes a message ends after 10 s, whatever it sends."""
 
     async def scenario() -> None:
-        async with inner(tmp_path) as one:
+        async with in_process_server(tmp_path) as one:
             reader, writer = await asyncio.open_connection(*one.address)
             writer.write(beginning)
             await one.until(lambda: one.server.tcp.connections)

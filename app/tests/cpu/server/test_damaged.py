@@ -10,7 +10,7 @@ import pytest
 from frota.cpu.framing import Hello, SampleMessage
 from frota.cpu.server.history import History
 from frota.cpu.server.hosts import Hosts
-from support.metrics import RUN, SAMPLE, inner, run
+from support.metrics import RUN, SAMPLE, in_process_server, run
 
 Told = list[tuple[str, str]]
 
@@ -69,10 +69,10 @@ def test_damage_is_confined_to_one_host(tmp_path: Path, told: Told, what: str) -
         assert table.execute(DAMAGE[what]).rowcount
 
     async def scenario() -> None:
-        async with inner(tmp_path) as one:
+        async with in_process_server(tmp_path) as one:
             numbers = await one.numbers("web-1")
             assert numbers[:100] == list(range(1, 101))
-            hosts = {host["host"]: host for host in await one.told(ask="hosts")}
+            hosts = {host["host"]: host for host in await one.query(ask="hosts")}
             assert "web-1" in hosts
             if "web-2" in hosts:
                 for _ in range(3):
@@ -98,14 +98,14 @@ def test_failed_response_ends_with_an_error(tmp_path: Path, told: Told, monkeypa
     """A response that fails ends with an error message instead of silence."""
 
     async def scenario() -> None:
-        async with inner(tmp_path) as one:
+        async with in_process_server(tmp_path) as one:
             agent = await one.agent()
             await agent.send(1)
             monkeypatch.setattr("frota.cpu.server.host.Host.shown", lambda *_: 1 / 0)
-            viewer = await one.caller("web-2")
-            assert "last" in await viewer.answer()
+            viewer = await one.connect("web-2")
+            assert "last" in await viewer.receive()
             viewer.writer.write(b'{"frota": 1, "ask": "hosts"}\n')
-            assert "erro interno" in (await viewer.answer())["error"]
+            assert "erro interno" in (await viewer.receive())["error"]
             monkeypatch.undo()
             assert await one.numbers("web-1") == [1]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from frota.cpu.server.history import Changes
-from support import PATIENCE
-from support.metrics import SAMPLE, Inner, inner, run
+from support import TIMEOUT_S
+from support.metrics import SAMPLE, InProcessServer, in_process_server, run
 
 LAST = "nothing more is acknowledged, and the server ends"
 Told = list[tuple[str, str]]
@@ -23,7 +23,7 @@ def told(monkeypatch: pytest.MonkeyPatch) -> Told:
     return records
 
 
-async def fill(one: Inner) -> None:
+async def fill(one: InProcessServer) -> None:
     """Leave the history no room for one page more."""
     table = one.server.writer.history._opened
     await asyncio.get_running_loop().run_in_executor(
@@ -36,12 +36,12 @@ def test_full_disk_ends_the_server(tmp_path: Path, told: Told, stops: bool) -> N
     """On a full disk nothing more is acknowledged, and the server ends with a record."""
 
     async def scenario() -> None:
-        async with inner(tmp_path) as one:
+        async with in_process_server(tmp_path) as one:
             agent = await one.agent()
             await agent.send(1, 2)
             await fill(one)
             if stops:
-                one.server.writer.settings = replace(one.server.settings, commit_seconds=PATIENCE)
+                one.server.writer.settings = replace(one.server.settings, commit_seconds=TIMEOUT_S)
                 await agent.send(3)  # for the last time soon
             agent.writer.write(b"".join(SAMPLE.native(number, 0.0) for number in range(4, 500)))
             host = one.server.hosts.get("web-1")
@@ -60,13 +60,13 @@ def test_full_disk_keeps_acknowledged_samples(tmp_path: Path) -> None:
     """Samples acknowledged before the disk was full are stored."""
 
     async def scenario() -> None:
-        async with inner(tmp_path) as one:
+        async with in_process_server(tmp_path) as one:
             agent = await one.agent()
             await agent.send(1, 2)
             await fill(one)
             agent.writer.write(b"".join(SAMPLE.native(number, 0.0) for number in range(3, 500)))
             await one.until(lambda: one.ended)
-        async with inner(tmp_path) as one:
+        async with in_process_server(tmp_path) as one:
             assert await one.numbers("web-1") == [1, 2]
 
     run(scenario())
@@ -77,13 +77,13 @@ def test_stop_waits_for_the_running_write(tmp_path: Path, told: Told) -> None:
     begun, go = threading.Event(), threading.Event()
 
     async def scenario() -> None:
-        async with inner(tmp_path) as one:
+        async with in_process_server(tmp_path) as one:
             agent = await one.agent()
             write = one.server.writer.history.write
 
             def slowly(changes: Changes) -> int:
                 begun.set()
-                assert go.wait(PATIENCE)
+                assert go.wait(TIMEOUT_S)
                 return write(changes)
 
             one.server.writer.history.write = slowly  # type: ignore[method-assign]

@@ -10,7 +10,7 @@ import pytest
 
 from frota.cpu.server.history import History
 from frota.cpu.server.hosts import Hosts
-from support.metrics import KEPT, Inner, inner, run
+from support.metrics import STORED_HOST, InProcessServer, in_process_server, run
 
 DAY, WEEK = 86400.0, 7 * 86400.0
 Set = Callable[[float], None]
@@ -24,7 +24,7 @@ def set_clock(monkeypatch: pytest.MonkeyPatch) -> Set:
     return lambda seconds: ahead.__setitem__(0, seconds)
 
 
-async def away(one: Inner, *numbers: int) -> None:
+async def away(one: InProcessServer, *numbers: int) -> None:
     """Let a host come, send samples and go."""
     agent = await one.agent()
     await agent.send(*numbers)
@@ -32,7 +32,7 @@ async def away(one: Inner, *numbers: int) -> None:
     await one.until(lambda: one.server.hosts.get("web-1").connection is None)  # type: ignore[union-attr]
 
 
-def known(one: Inner, after: float = 0.0) -> bool:
+def known(one: InProcessServer, after: float = 0.0) -> bool:
     """Tell whether the host is known to a server that has run for so many more seconds."""
     clock = one.server.tcp.clock
     before, clock.now = clock.now, clock.now + after
@@ -45,7 +45,7 @@ def test_clock_change_deletes_no_host(tmp_path: Path, set_clock: Set) -> None:
     """Setting the clock deletes no host and hides no sample."""
 
     async def scenario() -> None:
-        async with inner(tmp_path, expiry_days=1.0) as one:
+        async with in_process_server(tmp_path, expiry_days=1.0) as one:
             await away(one, 1, 2)
             for number, ahead in enumerate((3 * WEEK, -5 * 3600.0, 0.0), 3):
                 set_clock(ahead)
@@ -61,10 +61,10 @@ def test_downtime_deletes_no_host(tmp_path: Path, set_clock: Set) -> None:
     """Time in which no server ran does not count towards CPU_EXPIRY_DAYS."""
 
     async def scenario() -> None:
-        async with inner(tmp_path, expiry_days=1.0) as one:
+        async with in_process_server(tmp_path, expiry_days=1.0) as one:
             await away(one, 1, 2)
         set_clock(WEEK)
-        async with inner(tmp_path, expiry_days=1.0) as one:
+        async with in_process_server(tmp_path, expiry_days=1.0) as one:
             assert known(one)
             assert await one.numbers("web-1") == [1, 2]
 
@@ -75,11 +75,11 @@ def test_expiry_counts_from_last_seen(tmp_path: Path) -> None:
     """A host expires by when it was last seen, not by the age of its samples."""
 
     async def scenario() -> None:
-        async with inner(tmp_path, expiry_days=1.0) as one:
+        async with in_process_server(tmp_path, expiry_days=1.0) as one:
             await away(one, 1, 2)
             assert known(one, after=0.9 * DAY)
             assert not known(one, after=1.1 * DAY)
-            assert await one.told(ask="hosts") == []
+            assert await one.query(ask="hosts") == []
 
     run(scenario())
 
@@ -88,7 +88,7 @@ def test_old_backlog_keeps_its_host(tmp_path: Path) -> None:
     """A host that delivers old samples has just been seen."""
 
     async def scenario() -> None:
-        async with inner(tmp_path, expiry_days=1.0) as one:
+        async with in_process_server(tmp_path, expiry_days=1.0) as one:
             agent = await one.agent()
             await agent.send(1, 2, age=2 * DAY)
             agent.close()
@@ -102,7 +102,7 @@ def test_last_seen_is_stored_on_disconnect(tmp_path: Path) -> None:
     """When a host disconnects, the time at which it was last seen is stored."""
 
     async def scenario() -> None:
-        async with inner(tmp_path) as one:
+        async with in_process_server(tmp_path) as one:
             agent = await one.agent()
             host = one.server.hosts.get("web-1")
             assert host
@@ -121,7 +121,7 @@ def test_expiry_counts_over_restarts(tmp_path: Path) -> None:
     history = History(tmp_path)
     history.open()
     hosts = Hosts()
-    hosts.restore([KEPT._replace(heard=5.0), KEPT._replace(id=2, name="b", heard=5.0 + DAY)], [], 0)
+    hosts.restore([STORED_HOST._replace(heard=5.0), STORED_HOST._replace(id=2, name="b", heard=5.0 + DAY)], [], 0)
     for host in hosts:
         hosts.touch(host)
     history.write(hosts.take_changes(1000))
@@ -140,7 +140,7 @@ def test_damaged_last_seen_is_repaired(tmp_path: Path, heard: float) -> None:
     history.open()
     hosts = Hosts()
     for number, name in enumerate(("away", "shortly", "damaged"), 1):
-        hosts.restore([KEPT._replace(id=number, name=name, heard=0.5 * DAY * number)], [], 0)
+        hosts.restore([STORED_HOST._replace(id=number, name=name, heard=0.5 * DAY * number)], [], 0)
         hosts.touch(*hosts)
         history.write(hosts.take_changes(1000))
     with closing(sqlite3.connect(tmp_path / "history.sqlite")) as table, table:

@@ -13,7 +13,7 @@ from frota.cpu.framing import SampleMessage
 from frota.cpu.messages import hello
 from frota.cpu.server.agents import LegacyNames
 from support import until
-from support.metrics import RUN, SAMPLE, TEXT, MetricsServer, inner, run
+from support.metrics import RUN, SAMPLE, TEXT, MetricsServer, in_process_server, run
 
 
 def test_new_run_restarts_sequence_numbers(running: MetricsServer) -> None:
@@ -35,14 +35,14 @@ def test_second_name_is_rejected(
         victim.send(1, 2, 3)
         victim.wait(3)
         agent.connection.sendall(hello("web-1", "cd" * 16, 5.0))
-        assert "hello" in agent.answer()["error"]
+        assert "hello" in agent.receive()["error"]
         victim.send(4)
         victim.wait(4)
         host = running.hosts()["web-1"]
         assert (host["samples"], host["missing"]) == (4, 0)
         with running.agent("web-3") as another:
             another.connection.sendall(hello("nobody", RUN, 5.0))
-            assert "hello" in another.answer()["error"]
+            assert "hello" in another.receive()["error"]
     assert set(running.hosts()) == {"web-1", "web-2", "web-3"}
     assert running.numbers("web-1") == [1, 2, 3, 4]
 
@@ -61,7 +61,7 @@ def test_newer_connection_replaces_the_older(running: MetricsServer) -> None:
     """A second connection of the same agent replaces the first, which gets an error with the reason."""
     first = running.agent()
     with running.agent() as second:
-        assert first.answer()["error"] == "outra conexão do mesmo host tomou o lugar desta"
+        assert first.receive()["error"] == "outra conexão do mesmo host tomou o lugar desta"
         assert first.connection.recv(100) == b""
         second.send(1)
         second.wait(1)
@@ -121,7 +121,7 @@ def test_history_by_any_address(tmp_path: Path, address: str) -> None:
     """The history of a legacy agent is found by its address, IPv6 included."""
 
     async def scenario() -> None:
-        async with inner(tmp_path) as one:
+        async with in_process_server(tmp_path) as one:
             host = one.server.hosts.get_or_create(address, "original", 5.0)
             one.server.hosts.take(host, SampleMessage(0, 0.0, SAMPLE))
             assert await one.numbers(address) == [1]

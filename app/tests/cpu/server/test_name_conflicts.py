@@ -10,8 +10,17 @@ from pathlib import Path
 import pytest
 
 from frota.cpu.messages import Sample, hello
-from support import frota, until
-from support.metrics import RUN, SAMPLE, Inner, InnerAgent, MetricsServer, inner, metrics, run
+from support import start_frota, until
+from support.metrics import (
+    RUN,
+    SAMPLE,
+    AsyncAgent,
+    InProcessServer,
+    MetricsServer,
+    in_process_server,
+    metrics_server,
+    run,
+)
 
 RUNS = [f"{number:032x}" for number in range(1, 30)]
 ONE, OTHER, THIRD = "a1" * 16, "b2" * 16, "c3" * 16  # processes of agents
@@ -27,8 +36,8 @@ def told(monkeypatch: pytest.MonkeyPatch) -> Told:
     return found
 
 
-async def refused(newcomer: InnerAgent) -> str:
-    answer = await newcomer.answer()
+async def refused(newcomer: AsyncAgent) -> str:
+    answer = await newcomer.receive()
     assert answer["code"] == "name_taken"
     assert await newcomer.reader.read() == b""
     newcomer.close()
@@ -39,18 +48,18 @@ def test_second_agent_is_rejected(tmp_path: Path, told: Told) -> None:
     """While the first agent answers pings, a second one of its name is rejected with the reason."""
 
     async def scenario() -> None:
-        async with inner(tmp_path) as one:
+        async with in_process_server(tmp_path) as one:
             first = await one.agent(run=RUNS[0], instance=ONE)
             for _ in range(3):
-                second = await one.caller(run=RUNS[1], instance=OTHER)
-                await first.pinged()
+                second = await one.connect(run=RUNS[1], instance=OTHER)
+                await first.answer_ping()
                 reason = await refused(second)
                 assert reason == (
                     f"dois agentes se chamam web-1: {first.name} e {second.name} (este);"
                     " dê outro nome a um dos dois (CPU_NAME, --name)"
                 )
             await first.send(1, 2)
-            [host] = await one.told(ask="hosts")
+            [host] = await one.query(ask="hosts")
             assert (host["samples"], host["duplicates"], host["name_conflicts"]) == (2, 0, [second.name])
             assert host["peer"] == first.name
 
@@ -62,11 +71,11 @@ def test_rejected_agent_stores_nothing(tmp_path: Path) -> None:
     """Samples that a rejected agent sent behind its hello are not stored."""
 
     async def scenario() -> None:
-        async with inner(tmp_path) as one:
+        async with in_process_server(tmp_path) as one:
             first = await one.agent(run=RUNS[0], instance=ONE)
-            second = await one.caller(run=RUNS[1], instance=OTHER)
+            second = await one.connect(run=RUNS[1], instance=OTHER)
             second.writer.write(b"".join(SAMPLE.native(number, 0.0) for number in range(1, 100)))
-            await first.pinged()
+            await first.answer_ping()
             await refused(second)
             await first.send(1)
             assert await one.numbers("web-1") == [1]
@@ -78,18 +87,18 @@ def test_unresponsive_agent_is_replaced(tmp_path: Path) -> None:
     """An agent that does not answer a ping loses its name to the contender."""
 
     async def scenario() -> None:
-        async with inner(tmp_path) as one:
+        async with in_process_server(tmp_path) as one:
             first = await one.agent(run=RUNS[0], instance=ONE)
             await first.send(1, 2)
             one.server.services.agents.names.pong_timeout_s = 0.05
             for new_run, instance in ((RUNS[0], ONE), (RUNS[0], OTHER), (RUNS[1], THIRD)):
-                second = await one.caller(run=new_run, instance=instance)
+                second = await one.connect(run=new_run, instance=instance)
                 second.writer.write(SAMPLE.native(3, 0.0))
-                assert await second.answer() == {"frota": 1, "last": 3}
-                assert "ping" in await first.answer()
-                assert "error" in await first.answer()
+                assert await second.receive() == {"frota": 1, "last": 3}
+                assert "ping" in await first.receive()
+                assert "error" in await first.receive()
                 first = second
-            assert await one.told(ask="hosts")
+            assert await one.query(ask="hosts")
 
     run(scenario())
 
@@ -98,12 +107,12 @@ def test_contender_follows_a_disconnect(tmp_path: Path) -> None:
     """A contender is served as soon as the holder of the name disconnects."""
 
     async def scenario() -> None:
-        async with inner(tmp_path) as one:
+        async with in_process_server(tmp_path) as one:
             first = await one.agent(run=RUNS[0], instance=ONE)
-            second = await one.caller(run=RUNS[1], instance=OTHER)
-            assert "ping" in await first.answer()
+            second = await one.connect(run=RUNS[1], instance=OTHER)
+            assert "ping" in await first.receive()
             first.close()
-            assert await second.answer() == {"frota": 1, "last": 0}
+            assert await second.receive() == {"frota": 1, "last": 0}
             await second.send(1)
 
     run(scenario())
@@ -113,15 +122,15 @@ def test_contenders_are_served_in_order(tmp_path: Path, told: Told) -> None:
     """Of several contenders the first is served, and the others contend with it."""
 
     async def scenario() -> None:
-        async with inner(tmp_path) as one:
+        async with in_process_server(tmp_path) as one:
             first = await one.agent(run=RUNS[0], instance=ONE)
-            second = await one.caller(run=RUNS[1], instance=OTHER)
-            third = await one.caller(run=RUNS[2], instance=THIRD)
+            second = await one.connect(run=RUNS[1], instance=OTHER)
+            third = await one.connect(run=RUNS[2], instance=THIRD)
             await one.until(lambda: sum(map(len, one.server.services.agents.names._contests.values())) == 2)
             first.close()
-            await second.pinged()
+            await second.answer_ping()
             await refused(third)
-            assert await second.answer() == {"frota": 1, "last": 0}
+            assert await second.receive() == {"frota": 1, "last": 0}
             await second.send(1)
             assert not one.server.services.agents.names._contests
 
@@ -133,17 +142,17 @@ def test_contender_that_leaves_is_no_rival(tmp_path: Path) -> None:
     """A contender that disconnects while it waits is no rival."""
 
     async def scenario() -> None:
-        async with inner(tmp_path) as one:
+        async with in_process_server(tmp_path) as one:
             first = await one.agent(run=RUNS[0], instance=ONE)
-            second = await one.caller(run=RUNS[1], instance=OTHER)
-            assert "ping" in await first.answer()
+            second = await one.connect(run=RUNS[1], instance=OTHER)
+            assert "ping" in await first.receive()
             second.close()
             [[(contender, _)]] = one.server.services.agents.names._contests.values()
             contender.tcp.abort()  # type: ignore[attr-defined]
             await one.until(lambda: len(one.server.tcp.connections) == 1)
             first.writer.write(b'{"frota": 1, "pong": 1}\n')
             await first.send(1)
-            [host] = await one.told(ask="hosts")
+            [host] = await one.query(ask="hosts")
             assert (host["name_conflicts"], host["samples"]) == ([], 1)
 
     run(scenario())
@@ -153,13 +162,13 @@ def test_unexpected_pong_is_ignored(tmp_path: Path) -> None:
     """A pong without a ping changes nothing, also before a hello."""
 
     async def scenario() -> None:
-        async with inner(tmp_path) as one:
+        async with in_process_server(tmp_path) as one:
             first = await one.agent(run=RUNS[0], instance=ONE)
             for _ in range(3):
                 first.writer.write(b'{"frota": 1, "pong": 1}\n')
             await first.send(1)
-            other = await one.caller("web-2", instance=OTHER)
-            assert await other.answer() == {"frota": 1, "last": 0}
+            other = await one.connect("web-2", instance=OTHER)
+            assert await other.receive() == {"frota": 1, "last": 0}
 
     run(scenario())
 
@@ -169,23 +178,23 @@ def test_alternating_runs_are_stored_once(tmp_path: Path) -> None:
 
     async def scenario() -> None:
         sent: list[int] = []
-        async with inner(tmp_path) as one:
+        async with in_process_server(tmp_path) as one:
             for turn in range(6):
-                agent = await one.caller(run=RUNS[turn % 2], instance=ONE)
-                last = (await agent.answer())["last"]
+                agent = await one.connect(run=RUNS[turn % 2], instance=ONE)
+                last = (await agent.receive())["last"]
                 assert last == turn // 2 * 3
                 await agent.send(last + 1, last + 2, last + 3)
                 sent += [last + 1, last + 2, last + 3]
                 agent.close()
                 await away(one)
             assert await one.numbers("web-1") == sent
-        async with inner(tmp_path) as one:
+        async with in_process_server(tmp_path) as one:
             for name, last in ((RUNS[0], 9), (RUNS[1], 9), (RUNS[2], 0)):
-                agent = await one.caller(run=name)
-                assert (await agent.answer())["last"] == last
+                agent = await one.connect(run=name)
+                assert (await agent.receive())["last"] == last
                 agent.close()
                 await away(one)
-            [host] = await one.told(ask="hosts")
+            [host] = await one.query(ask="hosts")
             assert (host["samples"], host["missing"], host["duplicates"]) == (18, 0, 0)
 
     run(scenario())
@@ -195,22 +204,22 @@ def test_remembered_runs_are_bounded(tmp_path: Path) -> None:
     """Of a name's former runs only the newest are remembered."""
 
     async def scenario() -> None:
-        async with inner(tmp_path) as one:
+        async with in_process_server(tmp_path) as one:
             for name in RUNS:
                 agent = await one.agent(run=name)
                 await agent.send(1)
                 agent.close()
                 await away(one)
             for name, last in ((RUNS[-2], 1), (RUNS[0], 0)):
-                agent = await one.caller(run=name)
-                assert (await agent.answer())["last"] == last
+                agent = await one.connect(run=name)
+                assert (await agent.receive())["last"] == last
                 agent.close()
                 await away(one)
 
     run(scenario())
 
 
-async def away(one: Inner) -> None:
+async def away(one: InProcessServer) -> None:
     await one.until(lambda: one.server.hosts.get("web-1").connection is None)  # type: ignore[union-attr]
 
 
@@ -219,19 +228,19 @@ def test_agent_without_pings_keeps_its_name(tmp_path: Path, newer: str, source: 
     """An older agent that knows no ping keeps its name while its samples arrive."""
 
     async def scenario() -> None:
-        async with inner(tmp_path) as one:
+        async with in_process_server(tmp_path) as one:
             old = await one.agent(run=RUNS[0])
-            second = await one.caller(run=RUNS[1], instance=newer, source=source)
+            second = await one.connect(run=RUNS[1], instance=newer, source=source)
             await refused(second)
             await old.send(1)
             one.server.tcp.clock.now += 9.4  # it is silent for less than an interval and a half, and two seconds
-            await refused(await one.caller(run=RUNS[1], instance=newer, source=source))
+            await refused(await one.connect(run=RUNS[1], instance=newer, source=source))
             host = one.server.hosts.get("web-1")
             assert host
             host.heard -= 10.0
-            third = await one.caller(run=RUNS[1], instance=newer, source=source)
-            assert await third.answer() == {"frota": 1, "last": 0}
-            assert "tomou o lugar" in (await old.answer())["error"]
+            third = await one.connect(run=RUNS[1], instance=newer, source=source)
+            assert await third.receive() == {"frota": 1, "last": 0}
+            assert "tomou o lugar" in (await old.receive())["error"]
 
     run(scenario())
 
@@ -240,11 +249,11 @@ def test_reconnecting_agent_is_served_at_once(tmp_path: Path) -> None:
     """An older agent that reconnects replaces its own half-open connection."""
 
     async def scenario() -> None:
-        async with inner(tmp_path) as one:
+        async with in_process_server(tmp_path) as one:
             old = await one.agent(run=RUN)
-            again = await one.caller(run=RUN)
-            assert await again.answer() == {"frota": 1, "last": 0}
-            assert "tomou o lugar" in (await old.answer())["error"]
+            again = await one.connect(run=RUN)
+            assert await again.receive() == {"frota": 1, "last": 0}
+            assert "tomou o lugar" in (await old.receive())["error"]
 
     run(scenario())
 
@@ -253,16 +262,16 @@ def test_rivals_expire(tmp_path: Path) -> None:
     """Rivals are bounded, and expire when they stop trying."""
 
     async def scenario() -> None:
-        async with inner(tmp_path) as one:
+        async with in_process_server(tmp_path) as one:
             first = await one.agent(run=RUNS[0], instance=ONE)
             for number in range(120):
-                second = await one.caller(run=RUNS[1], instance=f"{number:032x}")
-                await first.pinged()
+                second = await one.connect(run=RUNS[1], instance=f"{number:032x}")
+                await first.answer_ping()
                 await refused(second)
             host = one.server.hosts.get("web-1")
             assert host
             assert len(host.rivals) == 100
-            [shown] = await one.told(ask="hosts")
+            [shown] = await one.query(ask="hosts")
             assert len(shown["name_conflicts"]) == 10
             one.server.tcp.clock.now += 181
             one.server.services.agents.sweep()
@@ -289,7 +298,7 @@ class Agents:
         """Start one with a state folder of its own."""
         log = (self.folder / f"{name}.log").open("ab")
         words = ("cpu", "agent", "--port", self.server.port, "--name", "twin", "--interval", 0.1)
-        return frota(*words, "--state-dir", self.folder / name, stderr=log)
+        return start_frota(*words, "--state-dir", self.folder / name, stderr=log)
 
     def log(self, name: str) -> str:
         """Return what one has logged."""
@@ -321,7 +330,7 @@ def test_second_agent_delivers_later(running: MetricsServer, tmp_path: Path, clo
     host = running.hosts()["twin"]
     stored = [
         (at, *own)  # two processes may measure in the same millisecond, but have not taken the same time so far
-        for line in running.told(ask="history", host="twin", seconds=1e9)
+        for line in running.query(ask="history", host="twin", seconds=1e9)
         for at, own in zip(line["time"], line["own"], strict=True)
     ]
     assert len(stored) == len(set(stored)) == host["samples"]
@@ -344,7 +353,7 @@ def test_killed_agent_is_replaced_at_once(running: MetricsServer, tmp_path: Path
 def test_suspended_agent_is_replaced(tmp_path: Path) -> None:
     """A suspended agent with an open connection is replaced."""
     # A silent connection is given up after four seconds otherwise, which may be before the second agent has started.
-    with metrics(tmp_path, "--dead-intervals", 1000) as server:
+    with metrics_server(tmp_path, "--dead-intervals", 1000) as server:
         agents = Agents(tmp_path, server)
         first = agents.start("first")
         until(partial(has_samples, server, 4), "nothing comes")
@@ -367,5 +376,5 @@ def test_instance_is_validated(running: MetricsServer) -> None:
         agent.wait(1)
     for instance in ("x", 5, None, ["a"], ONE.upper()):
         line = hello("web-2", RUN, 5.0, 0, "?").replace(b'"?"', json.dumps(instance).encode())
-        assert b"hello inv" in running.ask(line)
+        assert b"hello inv" in running.request(line)
     assert set(running.hosts()) == {"web-1"}

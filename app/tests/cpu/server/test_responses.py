@@ -16,7 +16,7 @@ from frota.cpu.framing import Hello, Query, SampleMessage
 from frota.cpu.server.history import MAX_CHUNK_SAMPLES, History, StoredChunk
 from frota.cpu.server.hosts import Hosts
 from frota.cpu.server.responses import Responses
-from support.metrics import RUN, SAMPLE, inner, run
+from support.metrics import RUN, SAMPLE, in_process_server, run
 
 EVER = 1e12  # seconds
 OLD = (
@@ -166,15 +166,15 @@ def test_restart_keeps_the_latest_sample(tmp_path: Path) -> None:
     """The latest sample and means of a disconnected host survive a restart."""
 
     async def scenario() -> None:
-        async with inner(tmp_path) as one:
+        async with in_process_server(tmp_path) as one:
             host = one.server.hosts.greet(Hello("web-1", RUN, 5.0, 0))
             for number in range(1, 60):
                 one.server.hosts.take(host, SampleMessage(number, 0.0, SAMPLE._replace(mean=float(number))))
             assert host.tail == []
-            [before] = await one.told(ask="hosts")
+            [before] = await one.query(ask="hosts")
             assert before["sample"]["mean"] == 59
-        async with inner(tmp_path) as one:
-            [after] = await one.told(ask="hosts")
+        async with in_process_server(tmp_path) as one:
+            [after] = await one.query(ask="hosts")
         assert {**after, "age": 0} == {**before, "age": 0}
 
     run(scenario())

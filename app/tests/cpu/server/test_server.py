@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from support import PATIENCE, read_all, reserved_port, until
-from support.metrics import RUN, SAMPLE, TEXT, MetricsServer, metrics
+from support import TIMEOUT_S, read_all, reserved_port, until
+from support.metrics import RUN, SAMPLE, TEXT, MetricsServer, metrics_server
 from support.prometheus import get, scrape
 
 
@@ -82,7 +82,7 @@ def test_legacy_messages_in_any_packets(running: MetricsServer, pieces: list[byt
 def test_malformed_message_ends_the_connection(running: MetricsServer, data: bytes, reason: str) -> None:
     """A malformed message is answered with the reason, ends its connection, and no other."""
     with running.agent() as bystander:
-        answer = json.loads(running.ask(data))
+        answer = json.loads(running.request(data))
         assert reason in answer["error"]
         bystander.send(1)
         bystander.wait(1)
@@ -101,7 +101,7 @@ def test_invalid_sample_is_rejected(running: MetricsServer, change: dict[str, An
     with running.agent() as agent:
         sample = json.loads(SAMPLE.native(1, 0.0)) | change
         agent.connection.sendall(json.dumps(sample).encode() + b"\n")
-        assert "inválida" in agent.answer()["error"]
+        assert "inválida" in agent.receive()["error"]
     assert running.hosts()["web-1"]["samples"] == 0
 
 
@@ -137,7 +137,10 @@ def test_kill_loses_no_acknowledged_sample(running: MetricsServer) -> None:
 
 def test_history_is_trimmed(tmp_path: Path) -> None:
     """The history of a host keeps its newest CPU_HISTORY_SAMPLES samples."""
-    with metrics(tmp_path, "--history-samples", 120, "--samples-per-second", 10_000) as server, server.agent() as agent:
+    with (
+        metrics_server(tmp_path, "--history-samples", 120, "--samples-per-second", 10_000) as server,
+        server.agent() as agent,
+    ):
         agent.send(*range(1, 2001))
         agent.wait(2000)
         numbers = server.numbers("web-1")
@@ -151,7 +154,7 @@ def test_history_respects_the_time_span(running: MetricsServer) -> None:
         for number in range(1, 101):
             agent.send(number, age=1000.0 - 10 * number)
         agent.wait(100)
-    lines = running.told(ask="history", host="web-1", seconds=255)
+    lines = running.query(ask="history", host="web-1", seconds=255)
     assert [number for line in lines for number in line["number"]] == list(range(75, 101))
     assert lines[-1]["mean"][-1] == 22.9
     assert lines[-1]["cpu"][-1] == [37.3, 31.5, 0.0]
@@ -162,14 +165,14 @@ def test_late_sample_is_dated_by_its_age(running: MetricsServer) -> None:
     with running.agent() as agent:
         agent.send(1, age=3600.0)
         agent.wait(1)
-    taken = running.told(ask="history", host="web-1", seconds=7200)[0]["time"][0]
-    assert 3590 < time.time() - taken < 3600 + PATIENCE
+    taken = running.query(ask="history", host="web-1", seconds=7200)[0]["time"][0]
+    assert 3590 < time.time() - taken < 3600 + TIMEOUT_S
 
 
 def test_silent_host_is_stale_then_away(tmp_path: Path) -> None:
     """A silent host becomes stale; later its connection is closed."""
     with (
-        metrics(tmp_path, "--stale-intervals", 2, "--dead-intervals", 20) as server,
+        metrics_server(tmp_path, "--stale-intervals", 2, "--dead-intervals", 20) as server,
         server.agent(interval=0.2) as agent,
     ):
         agent.send(1)
@@ -183,7 +186,7 @@ def test_silent_host_is_stale_then_away(tmp_path: Path) -> None:
 def test_flooding_agent_is_rate_limited(tmp_path: Path) -> None:
     """A flooding agent is read at the rate limit while others are served."""
     with (
-        metrics(tmp_path, "--samples-per-second", 50) as server,
+        metrics_server(tmp_path, "--samples-per-second", 50) as server,
         server.agent("flood") as flood,
         server.agent("calm") as calm,
     ):
@@ -219,13 +222,13 @@ def test_metrics_of_every_host(running: MetricsServer) -> None:
 
 def test_metrics_at_a_port_of_their_own(tmp_path: Path) -> None:
     """The same metrics, and the server's health, are at a port that serves no agents."""
-    with reserved_port() as port, metrics(tmp_path, "--metrics-port", port) as server, server.agent() as agent:
+    with reserved_port() as port, metrics_server(tmp_path, "--metrics-port", port) as server, server.agent() as agent:
         agent.send(1, 3)
         agent.wait(3)
         found = scrape(port)
         assert found.keys() == server.metrics().keys()
         assert get(port, "/healthz").content == "ok\n"
-        assert server.ask(b"GET /healthz HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.1 404")
+        assert server.request(b"GET /healthz HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.1 404")
     assert found['frota_cpu_samples_total{host="web-1"}'] == 2
     assert found["frota_cpu_server_agents"] == 1
     assert found["frota_cpu_server_commits_total"] >= 1
@@ -234,13 +237,13 @@ def test_metrics_at_a_port_of_their_own(tmp_path: Path) -> None:
 
 def test_other_http_requests(running: MetricsServer) -> None:
     """Other paths get 404, malformed requests 400."""
-    assert running.ask(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").startswith(b"HTTP/1.1 404")
-    assert running.ask(b"GET / HTTP/9.9\r\nHost\r\n\r\n").startswith(b"HTTP/1.1 400")
+    assert running.request(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n").startswith(b"HTTP/1.1 404")
+    assert running.request(b"GET / HTTP/9.9\r\nHost\r\n\r\n").startswith(b"HTTP/1.1 400")
 
 
 def test_limits_of_connections_and_hosts(tmp_path: Path) -> None:
     """Connections and hosts above their limits are rejected with the reason."""
-    with metrics(tmp_path, "--max-hosts", 1, "--max-connections", 2) as server, server.agent() as agent:
+    with metrics_server(tmp_path, "--max-hosts", 1, "--max-connections", 2) as server, server.agent() as agent:
         with server.connect() as other, other.makefile("rb") as lines:
             other.sendall(b'{"frota": 1, "hello": {"host": "b", "run": "%b", "interval": 5}}\n' % RUN.encode())
             assert "cheio" in json.loads(lines.readline())["error"]
@@ -255,7 +258,7 @@ def test_reload_applies_live_settings(tmp_path: Path) -> None:
     """SIGHUP applies the settings that may change live."""
     env = tmp_path / "env"
     env.write_text("CPU_THRESHOLDS=cpu:90:75\n", encoding="utf-8")
-    with metrics(tmp_path, "--env-file", env, "--threshold-samples", 1) as server, server.agent() as agent:
+    with metrics_server(tmp_path, "--env-file", env, "--threshold-samples", 1) as server, server.agent() as agent:
         env.write_text("CPU_THRESHOLDS=cpu:20:10\n", encoding="utf-8")
         server.process.send_signal(signal.SIGHUP)
         server.wait_for("configuration reloaded")

@@ -17,7 +17,7 @@ from frota.cpu.viewer.host_list import HostList
 from frota.cpu.viewer.host_status import Host
 from frota.cpu.viewer.poller import Poller, Response
 from frota.cpu.viewer.rows import Server
-from support import PATIENCE
+from support import TIMEOUT_S
 from support.viewer import host
 
 Test = Callable[[], Coroutine[Any, Any, None]]
@@ -88,7 +88,7 @@ def in_loop(test: Test) -> Callable[[], None]:
     """Run an asynchronous test."""
 
     def run() -> None:
-        asyncio.run(asyncio.wait_for(test(), PATIENCE))
+        asyncio.run(asyncio.wait_for(test(), TIMEOUT_S))
 
     run.__name__, run.__doc__ = test.__name__, test.__doc__
     return run

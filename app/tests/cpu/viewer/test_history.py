@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from support import ran, reserved_port
-from support.viewer import END, fake, lines
+from support import reserved_port, run_frota
+from support.viewer import END, fake_metrics_server, lines
 
 CHUNK: dict[str, Any] = {
     "time": [1769860800.0, 1769860805.123],
@@ -23,12 +23,12 @@ CHUNK: dict[str, Any] = {
 
 
 def run(port: int, *words: object) -> "subprocess.CompletedProcess[str]":
-    return ran("cpu", "history", "--port", port, *words)
+    return run_frota("cpu", "history", "--port", port, *words)
 
 
 def test_text() -> None:
     """A sample is a line with its time in UTC; missing values are dashes."""
-    with fake(lines(CHUNK, CHUNK | {"time": [1769860810, 1769860815]})) as server:
+    with fake_metrics_server(lines(CHUNK, CHUNK | {"time": [1769860810, 1769860815]})) as server:
         done = run(server.port, "web-1", "--seconds", "60")
     assert (done.returncode, done.stderr) == (0, "")
     first, second, third, _ = done.stdout.splitlines()
@@ -37,12 +37,12 @@ def test_text() -> None:
     rates = "read    -/s  write    -/s  in    -/s  out    -/s"
     assert second == f"2026-01-31T12:00:05.123Z  cpu  50.0%  mem    -  disk    -  {rates}"
     assert third.startswith("2026-01-31T12:00:10.000Z")
-    assert server.asked == [{"frota": 1, "ask": "history", "host": "web-1", "seconds": 60}]
+    assert server.requests == [{"frota": 1, "ask": "history", "host": "web-1", "seconds": 60}]
 
 
 def test_json() -> None:
     """A sample is a JSON object with named parts, without those that were not measured."""
-    with fake(lines(CHUNK)) as server:
+    with fake_metrics_server(lines(CHUNK)) as server:
         first, second = map(json.loads, run(server.port, "web-1", "--json").stdout.splitlines())
     assert first == {
         "time": "2026-01-31T12:00:00.000Z",
@@ -60,13 +60,13 @@ def test_json() -> None:
 
 def test_missing_columns() -> None:
     """Columns that the server does not send are dashes."""
-    with fake(lines({"time": [1769860800.0], "mean": ["37"]})) as server:
+    with fake_metrics_server(lines({"time": [1769860800.0], "mean": ["37"]})) as server:
         assert run(server.port, "a").stdout.startswith("2026-01-31T12:00:00.000Z  cpu      -  mem    -")
 
 
 def test_empty_history() -> None:
     """Without a sample, a sentence on standard error says so."""
-    with fake(lines()) as server:
+    with fake_metrics_server(lines()) as server:
         done = run(server.port, "web-1", "--seconds", "60")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "frota: no sample of web-1 in the last 60 s\n")
 
@@ -81,7 +81,7 @@ def test_invalid_seconds(value: str) -> None:
 
 def test_unknown_host() -> None:
     """The server's error for an unknown host is reported without control characters."""
-    with fake(b'{"frota": 1, "error": "host desconhecido: x\\u001b[2J"}\n') as server:
+    with fake_metrics_server(b'{"frota": 1, "error": "host desconhecido: x\\u001b[2J"}\n') as server:
         done = run(server.port, "x")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == f"frota: 127.0.0.1:{server.port}: host desconhecido: x\\x1b[2J\n"
@@ -101,7 +101,7 @@ def test_unknown_host() -> None:
 )
 def test_malformed_history(answer: bytes) -> None:
     """A malformed history is reported in one line."""
-    with fake(answer) as server:
+    with fake_metrics_server(answer) as server:
         done = run(server.port, "a")
     assert done.returncode == 1
     assert done.stderr.startswith(f"frota: 127.0.0.1:{server.port} is no metrics server: ")
@@ -110,10 +110,10 @@ def test_malformed_history(answer: bytes) -> None:
 
 def test_incomplete_history() -> None:
     """Samples received before the connection was lost are printed, then the error."""
-    with fake(lambda _: None) as server:
+    with fake_metrics_server(lambda _: None) as server:
         assert run(server.port, "a").stderr == f"frota: 127.0.0.1:{server.port}: the server closed the connection\n"
-    with fake(lines(CHUNK)[: -len(END)]) as server:
-        server.hangs_up = True
+    with fake_metrics_server(lines(CHUNK)[: -len(END)]) as server:
+        server.closes_after_response = True
         done = run(server.port, "a")
     assert (done.returncode, len(done.stdout.splitlines())) == (1, 2)
 

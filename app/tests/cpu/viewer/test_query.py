@@ -13,7 +13,7 @@ from frota.cpu.viewer.host_status import SORTS, Host, disk_share, memory_share, 
 from frota.cpu.viewer.query import Client
 from frota.net.json_lines import Limits
 from support import reserved_port
-from support.viewer import END, fake, host, lines
+from support.viewer import END, fake_metrics_server, host, lines
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=5),
@@ -33,16 +33,16 @@ def malformed_hosts() -> st.SearchStrategy[dict[str, Any]]:
 
 def test_one_connection_serves_many_requests() -> None:
     """All requests of a client use one connection."""
-    with fake(lines(host("a"), host("b"))) as server, Client("127.0.0.1", server.port) as client:
+    with fake_metrics_server(lines(host("a"), host("b"))) as server, Client("127.0.0.1", server.port) as client:
         assert [[one.name for one in client.hosts()] for _ in range(3)] == [["a", "b"]] * 3
         assert server.connections == 1
-        assert server.asked == [{"frota": 1, "ask": "hosts"}] * 3
+        assert server.requests == [{"frota": 1, "ask": "hosts"}] * 3
 
 
 @pytest.mark.parametrize("reset", [False, True])
 def test_reconnects_after_restart(reset: bool) -> None:
     """A request over a connection that was lost meanwhile is sent again over a new one."""
-    with fake(lines(host("a"))) as server, Client("127.0.0.1", server.port) as client:
+    with fake_metrics_server(lines(host("a"))) as server, Client("127.0.0.1", server.port) as client:
         client.hosts()
         server.stop(reset=reset)
         server.start()
@@ -82,7 +82,7 @@ def test_invalid_host_name() -> None:
 )
 def test_wrong_server_is_named(answer: bytes) -> None:
     """A server of another kind is a WrongServer with its first bytes, short and printable."""
-    with fake(answer) as server, pytest.raises(WrongServer) as raised:
+    with fake_metrics_server(answer) as server, pytest.raises(WrongServer) as raised:
         Client("127.0.0.1", server.port).hosts()
     assert str(raised.value).startswith(f"127.0.0.1:{server.port} is no metrics server: it answers ")
     assert str(raised.value).isprintable()
@@ -92,8 +92,8 @@ def test_wrong_server_is_named(answer: bytes) -> None:
 @pytest.mark.parametrize("answer", [b"", lines(host("a"))[:20], lines(host("a"))[: -len(END)]])
 def test_incomplete_response(answer: bytes) -> None:
     """A connection that is closed before the end of the response is a ServerUnavailable."""
-    with fake(answer) as server:
-        server.hangs_up = True
+    with fake_metrics_server(answer) as server:
+        server.closes_after_response = True
         with pytest.raises(ServerUnavailable, match=f"127.0.0.1:{server.port}: the server closed the connection"):
             Client("127.0.0.1", server.port).hosts()
 
@@ -101,34 +101,40 @@ def test_incomplete_response(answer: bytes) -> None:
 def test_line_limit() -> None:
     """A line longer than the limit is a WrongServer."""
     limits = Limits(max_line_bytes=100_000)
-    with fake(b'{"host": "' + b"x" * 1_000_000) as server, pytest.raises(WrongServer, match="is no metrics server"):
+    with (
+        fake_metrics_server(b'{"host": "' + b"x" * 1_000_000) as server,
+        pytest.raises(WrongServer, match="is no metrics server"),
+    ):
         Client("127.0.0.1", server.port, limits).hosts()
 
 
 def test_response_limit() -> None:
     """A response longer than the limit is a WrongServer."""
-    with fake(lines(host("a"), host("b"))) as server, pytest.raises(WrongServer, match="longer than 1000 bytes"):
+    with (
+        fake_metrics_server(lines(host("a"), host("b"))) as server,
+        pytest.raises(WrongServer, match="longer than 1000 bytes"),
+    ):
         Client("127.0.0.1", server.port, max_hosts_bytes=1_000).hosts()
 
 
 def test_response_timeout() -> None:
     """A response that does not end in time is a ServerUnavailable."""
     data = lines(host("a"))[: -len(END)]
-    with fake(data) as server, pytest.raises(ServerUnavailable, match="no end of the response"):
+    with fake_metrics_server(data) as server, pytest.raises(ServerUnavailable, match="no end of the response"):
         Client("127.0.0.1", server.port, hosts_timeout_s=-1.0).hosts()
 
 
 def test_idle_timeout() -> None:
     """A server that sends nothing in time is a ServerUnavailable."""
     limits = Limits(idle_timeout_s=0.05)
-    with fake(b"") as server, pytest.raises(ServerUnavailable, match="no response in time"):
+    with fake_metrics_server(b"") as server, pytest.raises(ServerUnavailable, match="no response in time"):
         Client("127.0.0.1", server.port, limits).hosts()
 
 
 def test_server_error_is_printable() -> None:
     """An error from the server is reported without its control characters."""
     answer = json.dumps({"frota": 1, "error": "host \x1b[2J desconhecido: ção"}).encode() + b"\n"
-    with fake(answer) as server, pytest.raises(ServerUnavailable) as raised:
+    with fake_metrics_server(answer) as server, pytest.raises(ServerUnavailable) as raised:
         Client("127.0.0.1", server.port).hosts()
     assert str(raised.value) == f"127.0.0.1:{server.port}: host \\x1b[2J desconhecido: ção"
 
@@ -136,7 +142,7 @@ def test_server_error_is_printable() -> None:
 def test_no_rest_of_a_malformed_response() -> None:
     """The rest of a malformed response is not read as the next response."""
     answers = [lines(host("old"))[: -len(END)] + b"[]\n" + lines(host("old")), lines(host("new"))]
-    with fake(lambda _: answers.pop(0)) as server, Client("127.0.0.1", server.port) as client:
+    with fake_metrics_server(lambda _: answers.pop(0)) as server, Client("127.0.0.1", server.port) as client:
         with pytest.raises(WrongServer):
             client.hosts()
         assert [one.name for one in client.hosts()] == ["new"]

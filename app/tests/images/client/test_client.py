@@ -18,18 +18,18 @@ from frota.images.client.files import CHANGED, BadFile
 from frota.images.client.rpc import Image
 from frota.images.client_settings import ClientSettings
 from frota.images.proto import images_pb2 as native
-from support import PATIENCE, reserved_port
-from support.fake_producer import Fake, Received, Reply, fake
-from support.images import images, pictures, send
+from support import TIMEOUT_S, reserved_port
+from support.fake_producer import FakeProducer, Received, Reply, fake_producer
+from support.images import image_files, run_images, send
 
 MIB = 2**20
 AWAY = (grpc.StatusCode.UNAVAILABLE, messages.BROKER_UNAVAILABLE)
 
 
 def sent(
-    server: Fake | int,
+    server: FakeProducer | int,
     image: Image,
-    timeout: float = PATIENCE,
+    timeout: float = TIMEOUT_S,
     warn: Callable[[str], None] = lambda _: None,
     attempt_timeout_s: float = 20.0,
 ) -> str:
@@ -45,7 +45,7 @@ def sent(
 
 def picture(folder: Path, size: int = 1000) -> Image:
     """Make an image to be sent."""
-    (path,) = pictures(folder, "a.jpg", size=size)
+    (path,) = image_files(folder, "a.jpg", size=size)
     return Image(str(path), "a.jpg", size)
 
 
@@ -63,7 +63,7 @@ def in_turn(*replies: Reply) -> Callable[[Received], Reply]:
 def test_retry_keeps_id_and_trace(tmp_path: Path, refusal: tuple[grpc.StatusCode, str]) -> None:
     """A retry after a temporary failure has the same image id and trace id."""
     image = picture(tmp_path)
-    with fake(in_turn(refusal, refusal, None)) as server:
+    with fake_producer(in_turn(refusal, refusal, None)) as server:
         assert sent(server, image) == "Imagem a.jpg recebida, processamento iniciado."
     assert [one.id for one in server.received] == [image.id] * 3
     assert {one.traceparent[3:35] for one in server.received} == {image.trace}
@@ -72,7 +72,7 @@ def test_retry_keeps_id_and_trace(tmp_path: Path, refusal: tuple[grpc.StatusCode
 @pytest.mark.parametrize("code", [grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED])
 def test_permanent_rejection_is_not_retried(tmp_path: Path, code: grpc.StatusCode) -> None:
     """A permanent rejection ends the request after one attempt."""
-    with fake(lambda _: (code, "não")) as server, pytest.raises(RequestRejected, match="não") as refused:
+    with fake_producer(lambda _: (code, "não")) as server, pytest.raises(RequestRejected, match="não") as refused:
         sent(server, picture(tmp_path))
     assert (refused.value.code, len(server.received)) == (code.name, 1)
 
@@ -80,11 +80,11 @@ def test_permanent_rejection_is_not_retried(tmp_path: Path, code: grpc.StatusCod
 def test_client_waits_for_a_late_server(tmp_path: Path) -> None:
     """A client connects to a server that starts after it."""
     with reserved_port() as port, ExitStack() as later:
-        begun: list[Fake] = []
+        begun: list[FakeProducer] = []
 
         def begin(_: str) -> None:
             if not begun:
-                begun.append(later.enter_context(fake(port=port)))
+                begun.append(later.enter_context(fake_producer(port=port)))
 
         sent(port, picture(tmp_path), warn=begin)
         assert len(begun[0].received) == 1
@@ -104,17 +104,17 @@ def test_unreachable_server_is_warned_of_once(tmp_path: Path) -> None:
 def test_interrupted_upload_is_repeated(tmp_path: Path) -> None:
     """An upload that the server interrupts is repeated from its start."""
     image = picture(tmp_path, 16 * MIB)
-    with fake() as server:
-        server.cut_at = 5 * MIB
+    with fake_producer() as server:
+        server.disconnect_at_bytes = 5 * MIB
         sent(server, image)
     assert [(one.method, one.id, one.size) for one in server.received] == [("Upload", image.id, 16 * MIB)]
-    assert server.cut_at == 0
+    assert server.disconnect_at_bytes == 0
 
 
 def test_rejection_ends_an_upload_early(tmp_path: Path) -> None:
     """A rejection during an upload reaches the caller."""
     refusal = (grpc.StatusCode.RESOURCE_EXHAUSTED, "grande demais")
-    with fake(lambda _: refusal) as server, pytest.raises(RequestRejected, match="grande demais"):
+    with fake_producer(lambda _: refusal) as server, pytest.raises(RequestRejected, match="grande demais"):
         sent(server, picture(tmp_path, 16 * MIB))
 
 
@@ -123,11 +123,11 @@ def test_unavailable_storage_fails_uploads_only(
 ) -> None:
     """Unavailable storage fails an upload, but not the small images of the command."""
     away = (grpc.StatusCode.UNAVAILABLE, messages.STORAGE_UNAVAILABLE)
-    paths = [*pictures(tmp_path, "large.jpg", size=16 * MIB), *pictures(tmp_path, "a.jpg")]
-    with fake(lambda one: away if one.method == "Upload" else None) as server:
-        ran = send(server, "--timeout", 1, *paths)
-    assert (ran.status, f"✘ Falha: {paths[0]}: {messages.STORAGE_UNAVAILABLE}" in ran.lines) == (1, True)
-    assert "✔ Feita: a.jpg: https://results/a.jpg" in ran.lines
+    paths = [*image_files(tmp_path, "large.jpg", size=16 * MIB), *image_files(tmp_path, "a.jpg")]
+    with fake_producer(lambda one: away if one.method == "Upload" else None) as server:
+        result = send(server, "--timeout", 1, *paths)
+    assert (result.status, f"✘ Falha: {paths[0]}: {messages.STORAGE_UNAVAILABLE}" in result.lines) == (1, True)
+    assert "✔ Feita: a.jpg: https://results/a.jpg" in result.lines
 
 
 def test_missing_response_replaces_the_connection(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,7 +137,7 @@ def test_missing_response_replaces_the_connection(tmp_path: Path, monkeypatch: p
     async def never(_context: Any) -> None:
         await answered.wait()
 
-    with fake() as server:
+    with fake_producer() as server:
         original = server._answer
 
         async def first_never(*arguments: Any) -> Any:
@@ -166,7 +166,7 @@ def test_shrunken_file_is_not_sent(tmp_path: Path, size: int) -> None:
     """A file that shrank after its listing is not sent."""
     image = picture(tmp_path, size)
     Path(image.path).write_bytes(bytes(size - 1))
-    with fake() as server, pytest.raises(BadFile, match=CHANGED):
+    with fake_producer() as server, pytest.raises(BadFile, match=CHANGED):
         sent(server, image)
     assert server.names == {}
 
@@ -176,26 +176,26 @@ def test_failed_upload_cancels_its_call(tmp_path: Path) -> None:
     image = picture(tmp_path, 16 * MIB)
     Path(image.path).write_bytes(bytes(5 * MIB))
 
-    async def work(server: Fake) -> None:
+    async def work(server: FakeProducer) -> None:
         async with Client(ClientSettings(address=f"127.0.0.1:{server.port}")) as one:
             with pytest.raises(BadFile) as held:
                 await one.send(image)
-            assert await asyncio.to_thread(server.given_up.wait, PATIENCE)
+            assert await asyncio.to_thread(server.cancelled.wait, TIMEOUT_S)
             del held  # and with it the call, which ends when nobody knows it any more
 
-    with fake() as server:
+    with fake_producer() as server:
         asyncio.run(work(server))
 
 
 def test_legacy_server_accepts_without_status(tmp_path: Path) -> None:
     """A legacy server accepts images, and the command does not wait for results."""
-    paths = pictures(tmp_path, "a.jpg", "b.jpg")
-    with fake(services="original") as server:
+    paths = image_files(tmp_path, "a.jpg", "b.jpg")
+    with fake_producer(services="legacy") as server:
         several = send(server, *paths)
         server.received.clear()
-        ran = send(server, "--parallel", 1, *paths)
+        result = send(server, "--parallel", 1, *paths)
     assert several.err.count("speaks the legacy protocol") == 1
-    assert ran.lines[:4] == [
+    assert result.lines[:4] == [
         line
         for name in ("a.jpg", "b.jpg")
         for line in (
@@ -204,39 +204,39 @@ def test_legacy_server_accepts_without_status(tmp_path: Path) -> None:
         )
     ]
     assert [one.method for one in server.received] == ["SendImage", "SendImage"]
-    assert ran.err.count("speaks the legacy protocol") == 1
-    assert ran.status == 0
-    assert ran.lines[4].startswith("2 aceitas, 0 recusadas em")
+    assert result.err.count("speaks the legacy protocol") == 1
+    assert result.status == 0
+    assert result.lines[4].startswith("2 aceitas, 0 recusadas em")
 
 
 def test_legacy_rejection_fails_the_command(tmp_path: Path) -> None:
     """A response of the legacy protocol with success = false is a rejection."""
-    with fake(lambda _: (grpc.StatusCode.OK, "Erro ao enviar"), services="original") as server:
-        ran = send(server, *pictures(tmp_path, "a.jpg"))
-    assert (ran.status, ran.lines[1]) == (1, "✘ Falha: Erro ao enviar")
+    with fake_producer(lambda _: (grpc.StatusCode.OK, "Erro ao enviar"), services="legacy") as server:
+        result = send(server, *image_files(tmp_path, "a.jpg"))
+    assert (result.status, result.lines[1]) == (1, "✘ Falha: Erro ao enviar")
 
 
 def test_grpc_size_error_is_translated(tmp_path: Path) -> None:
     """gRPC's error of an oversized message is reported in Portuguese."""
-    with fake(services="original", limit=4 * MIB) as server:
-        ran = send(server, *pictures(tmp_path, "a.jpg", size=5 * MIB))
-    assert ran.status == 1
-    assert re.fullmatch(rf"✘ Falha: imagem grande demais: 52428\d\d bytes, o máximo é {4 * MIB}", ran.lines[1])
+    with fake_producer(services="legacy", limit=4 * MIB) as server:
+        result = send(server, *image_files(tmp_path, "a.jpg", size=5 * MIB))
+    assert result.status == 1
+    assert re.fullmatch(rf"✘ Falha: imagem grande demais: 52428\d\d bytes, o máximo é {4 * MIB}", result.lines[1])
 
 
 def test_legacy_server_gets_no_upload(tmp_path: Path) -> None:
     """An image that needs an upload is rejected for a legacy server, before it is sent."""
-    with fake(services="original") as server, pytest.raises(RequestRejected, match="o máximo é 15728640"):
+    with fake_producer(services="legacy") as server, pytest.raises(RequestRejected, match="o máximo é 15728640"):
         sent(server, picture(tmp_path, 16 * MIB))
     assert server.received == []
 
 
 def test_legacy_server_has_no_status() -> None:
     """The status command fails against a legacy server, with the reason."""
-    with fake(services="original") as server:
-        ran = images("status", "a" * 32, "--address", f"127.0.0.1:{server.port}")
-    assert (ran.status, ran.out) == (1, "")
-    assert "speaks the legacy protocol" in ran.err
+    with fake_producer(services="legacy") as server:
+        result = run_images("status", "a" * 32, "--address", f"127.0.0.1:{server.port}")
+    assert (result.status, result.out) == (1, "")
+    assert "speaks the legacy protocol" in result.err
 
 
 def test_statuses_keep_the_order_of_ids() -> None:
@@ -247,6 +247,6 @@ def test_statuses_keep_the_order_of_ids() -> None:
         async with Client(ClientSettings(address=f"127.0.0.1:{port}")) as one:
             return await one.statuses(ids)
 
-    with fake() as server:
+    with fake_producer() as server:
         server.names = dict.fromkeys(ids, "a.jpg")
         assert [one.id for one in asyncio.run(work(server.port))] == ids

@@ -1,4 +1,4 @@
-"""Why there is no conversation with a server is said in a sentence, at once, and not after the whole patience."""
+"""An unusable connection to a server is explained in one sentence, at once instead of after the timeout."""
 
 import socket
 import threading
@@ -10,9 +10,9 @@ import pytest
 
 from frota.images.client import diagnosis
 from frota.images.client_settings import ClientSettings
-from support import PATIENCE, reserved_port
-from support.fake_producer import fake
-from support.images import Certificate, Ran, certificate, credentials, pictures, send
+from support import TIMEOUT_S, reserved_port
+from support.fake_producer import fake_producer
+from support.images import Certificate, CommandResult, certificate, credentials, image_files, send
 
 Authority = tuple[Certificate, Certificate, Certificate]  # itself, a server's and a client's certificate
 
@@ -38,67 +38,67 @@ def flags(authority: Certificate, client: Certificate | None = None) -> list[obj
     return words + (["--cert-file", client.file, "--key-file", client.key_file] if client else [])
 
 
-def failure(ran: Ran) -> str:
+def failure(result: CommandResult) -> str:
     """Return the only line of a failed command's errors; nothing it sent may be in doubt."""
-    assert (ran.status, ran.err.count("\n"), "em dúvida" in ran.out) == (1, 1, False)
-    return ran.err
+    assert (result.status, result.err.count("\n"), "em dúvida" in result.out) == (1, 1, False)
+    return result.err
 
 
 def test_mutual_tls_sends_an_image(tmp_path: Path, ours: Authority) -> None:
     """With valid certificates on both sides, an image is accepted."""
     authority, server_one, client = ours
-    with fake(credentials=credentials(server_one, authority)) as server:
-        ran = send(server, *flags(authority, client), *pictures(tmp_path, "a.jpg"))
-    assert (ran.status, ran.err) == (0, "")
+    with fake_producer(credentials=credentials(server_one, authority)) as server:
+        result = send(server, *flags(authority, client), *image_files(tmp_path, "a.jpg"))
+    assert (result.status, result.err) == (0, "")
 
 
 def test_unknown_ca_is_reported(tmp_path: Path, ours: Authority, other: Authority) -> None:
     """A server certificate of another CA is reported with the setting of our CA."""
-    with fake(credentials=credentials(ours[1])) as server:
-        ran = send(server, *flags(other[0]), *pictures(tmp_path, "a.jpg"))
+    with fake_producer(credentials=credentials(ours[1])) as server:
+        result = send(server, *flags(other[0]), *image_files(tmp_path, "a.jpg"))
         assert (
             f"127.0.0.1:{server.port}: its certificate is not to be trusted (IMAGES_CA_FILE={other[0].file}): "
-            in failure(ran)
+            in failure(result)
         )
 
 
 def test_wrong_server_name_is_reported(tmp_path: Path, other: Authority) -> None:
     """A server certificate for another address is reported."""
-    with fake(credentials=credentials(other[1])) as server:
-        assert "not valid for '127.0.0.1'" in failure(send(server, *flags(other[0]), *pictures(tmp_path, "a.jpg")))
+    with fake_producer(credentials=credentials(other[1])) as server:
+        assert "not valid for '127.0.0.1'" in failure(send(server, *flags(other[0]), *image_files(tmp_path, "a.jpg")))
 
 
 def test_missing_client_certificate_is_reported(tmp_path: Path, ours: Authority) -> None:
     """A server that requires a client certificate is reported with the settings that name one."""
     authority, server_one, _ = ours
-    with fake(credentials=credentials(server_one, authority)) as server:
-        ran = send(server, *flags(authority), *pictures(tmp_path, "a.jpg"))
+    with fake_producer(credentials=credentials(server_one, authority)) as server:
+        result = send(server, *flags(authority), *image_files(tmp_path, "a.jpg"))
     assert (
         "it requires a client certificate: IMAGES_CERT_FILE and IMAGES_KEY_FILE (--cert-file, --key-file)"
-        in failure(ran)
+        in failure(result)
     )
 
 
 def test_rejected_client_certificate_is_reported(tmp_path: Path, ours: Authority, other: Authority) -> None:
     """A client certificate that the server rejects is reported with its file."""
-    with fake(credentials=credentials(ours[1], ours[0])) as server:
-        ran = send(server, *flags(ours[0], other[1]), *pictures(tmp_path, "a.jpg"))
-    assert f"it does not accept our certificate, {other[1].file}" in failure(ran)
+    with fake_producer(credentials=credentials(ours[1], ours[0])) as server:
+        result = send(server, *flags(ours[0], other[1]), *image_files(tmp_path, "a.jpg"))
+    assert f"it does not accept our certificate, {other[1].file}" in failure(result)
 
 
 @pytest.mark.parametrize("mutual", [True, False])
 def test_clear_text_to_a_tls_server_is_reported(tmp_path: Path, ours: Authority, *, mutual: bool) -> None:
     """A clear-text client reports a TLS server."""
-    with fake(credentials=credentials(ours[1], ours[0] if mutual else None)) as server:
-        ran = send(server, *pictures(tmp_path, "a.jpg"))
-    assert "it speaks TLS, not clear text; for TLS, set IMAGES_CA_FILE (--ca-file)" in failure(ran)
+    with fake_producer(credentials=credentials(ours[1], ours[0] if mutual else None)) as server:
+        result = send(server, *image_files(tmp_path, "a.jpg"))
+    assert "it speaks TLS, not clear text; for TLS, set IMAGES_CA_FILE (--ca-file)" in failure(result)
 
 
 def test_tls_to_a_clear_text_server_is_reported(tmp_path: Path, ours: Authority) -> None:
     """A TLS client reports a clear-text server."""
-    with fake() as server:
+    with fake_producer() as server:
         assert "it speaks no TLS; for clear text, use" in failure(
-            send(server, *flags(ours[0]), *pictures(tmp_path, "a.jpg"))
+            send(server, *flags(ours[0]), *image_files(tmp_path, "a.jpg"))
         )
 
 
@@ -122,7 +122,7 @@ def server_that(answers: Callable[[socket.socket], None]) -> Iterator[int]:
             yield listener.getsockname()[1]
         finally:
             listener.shutdown(socket.SHUT_RDWR)
-            thread.join(PATIENCE)
+            thread.join(TIMEOUT_S)
 
 
 def saying(*answers: bytes) -> Callable[[socket.socket], None]:
@@ -155,7 +155,7 @@ def test_temporary_failure_is_not_reported() -> None:
     """An unreachable or healthy server has no misconfiguration."""
     with reserved_port() as port:
         assert explained(port) == ""
-    with fake() as server:
+    with fake_producer() as server:
         assert explained(server.port) == ""
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from frota.images.client import files
-from support.images import pictures
+from support.images import image_files
 from support.pictures import samples
 
 
@@ -28,7 +28,7 @@ def skipped(folder: Path) -> dict[str, str]:
 
 def test_folder_yields_its_images_in_order(tmp_path: Path) -> None:
     """A folder stands for all images below it, in the order of their names."""
-    pictures(tmp_path, "b.PNG", "a.jpg", "c/z.webp", "c/d/y.tiff", "notes.txt", "jpg", ".hidden.jpg", ".cache/x.jpg")
+    image_files(tmp_path, "b.PNG", "a.jpg", "c/z.webp", "c/d/y.tiff", "notes.txt", "jpg", ".hidden.jpg", ".cache/x.jpg")
     (tmp_path / "c" / "loop").symlink_to(tmp_path)
     assert found(tmp_path, tmp_path) == ["a.jpg", "b.PNG", "c/z.webp", "c/d/y.tiff"]
 
@@ -89,7 +89,7 @@ def test_skipped_files_have_reasons(tmp_path: Path) -> None:
 
 def test_unreadable_files_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An unreadable file is skipped with its reason, or sent to fail if it has an image's extension."""
-    pictures(tmp_path, "shut", "shut.jpg")
+    image_files(tmp_path, "shut", "shut.jpg")
     really = os.open
 
     def refusing(path: Any, *more: Any) -> int:
@@ -104,14 +104,14 @@ def test_unreadable_files_are_reported(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_named_files_keep_their_order(tmp_path: Path) -> None:
     """Named files are sent in their order, whatever their extension."""
-    text, hidden = pictures(tmp_path, "notes.txt", ".hidden")
+    text, hidden = image_files(tmp_path, "notes.txt", ".hidden")
     assert found(tmp_path, text, hidden, text) == ["notes.txt", ".hidden", "notes.txt"]
     assert [one.size for one in files.expand([str(text), str(tmp_path / "none")], [])] == [1000, 0]
 
 
 def test_unreadable_folder_keeps_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An unreadable folder is reported, and the other folders are read."""
-    pictures(tmp_path, "a.jpg", "shut/b.jpg")
+    image_files(tmp_path, "a.jpg", "shut/b.jpg")
     scan = os.scandir
 
     def refusing(path: Any) -> Iterator[Any]:
@@ -134,7 +134,7 @@ def test_nul_byte_in_a_name_is_not_found() -> None:
 
 def test_collisions_yield_equal_names(tmp_path: Path) -> None:
     """Only names that several files share are collisions."""
-    pictures(tmp_path, "a/x.jpg", "b/x.jpg", "b/y.jpg")
+    image_files(tmp_path, "a/x.jpg", "b/x.jpg", "b/y.jpg")
     empty = tmp_path / "c"
     empty.mkdir()
     ((name, paths),) = files.collisions(files.expand(map(str, (tmp_path, empty, empty)), []))

@@ -14,16 +14,16 @@ from frota.images.client.client import Client
 from frota.images.client.status_stream import StatusStream, StreamTimes
 from frota.images.client_settings import ClientSettings
 from frota.images.proto import images_pb2 as native
-from support import PATIENCE, frota, until
-from support.fake_producer import DONE, Fake, fake
-from support.images import CLEAN, images, pictures, send
+from support import TIMEOUT_S, start_frota, until
+from support.fake_producer import DONE, FakeProducer, fake_producer
+from support.images import CLEAN_ENVIRONMENT, image_files, run_images, send
 
 
 def follow(
-    server: Fake,
+    server: FakeProducer,
     ids: list[str],
     unknown_seconds: float = 0,
-    timeout: float = PATIENCE,
+    timeout: float = TIMEOUT_S,
     times: StreamTimes = StreamTimes(),  # noqa: B008 -- immutable
 ) -> list[Any]:
     """Follow images to their end and return the changes."""
@@ -42,11 +42,11 @@ def follow(
 
 
 @contextmanager
-def waiting(server: Fake, path: Path, *words: object) -> Iterator["subprocess.Popen[bytes]"]:
+def waiting(server: FakeProducer, path: Path, *words: object) -> Iterator["subprocess.Popen[bytes]"]:
     """Run a command that waits for an image, which the server has just told to be queued."""
     address = f"127.0.0.1:{server.port}"
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    process = frota("images", "send", *words, path, address, env=CLEAN, **pipes)
+    process = start_frota("images", "send", *words, path, address, env=CLEAN_ENVIRONMENT, **pipes)
     until(lambda: server.watched, "nobody waits for the image")
     yield process
 
@@ -54,21 +54,21 @@ def waiting(server: Fake, path: Path, *words: object) -> Iterator["subprocess.Po
 def test_changes_are_reported_once() -> None:
     """Each change is reported once although every new stream repeats it."""
     times = StreamTimes(shortest=0.0, longest=0.05)
-    with fake(states=lambda _: (native.WORKING,)) as server:
+    with fake_producer(states=lambda _: (native.WORKING,)) as server:
         server.names = {"a" * 32: "a.jpg"}
         thread = threading.Thread(target=lambda: told.extend(follow(server, ["a" * 32], times=times)))
         told: list[Any] = []
         thread.start()
         until(lambda: len(server.watched) >= 5, "there are no new streams")
         server.change(lambda _: (native.DONE,))
-        thread.join(PATIENCE)
+        thread.join(TIMEOUT_S)
     assert [state for _, state in told] == [native.WORKING, native.DONE]
 
 
 def test_more_images_than_a_request_holds() -> None:
     """More images than one request holds are all followed to their end."""
     ids = [f"{number:032x}" for number in range(2500)]
-    with fake() as server:
+    with fake_producer() as server:
         server.names = dict.fromkeys(ids, "a.jpg")
         told = follow(server, ids)
     assert sorted(image for image, state in told if state == native.DONE) == ids
@@ -80,33 +80,33 @@ def test_waiting_image_joins_the_stream() -> None:
     ids = [f"{number:032x}" for number in range(1001)]
     names = dict.fromkeys(ids, "queued.jpg") | {ids[0]: "done.jpg", ids[-1]: "done.jpg"}
     told: list[Any] = []
-    with fake(states=lambda name: (native.DONE if name == "done.jpg" else native.QUEUED,)) as server:
+    with fake_producer(states=lambda name: (native.DONE if name == "done.jpg" else native.QUEUED,)) as server:
         server.names = names
         thread = threading.Thread(target=lambda: told.extend(follow(server, ids)))
         thread.start()
         until(lambda: any(ids[-1] in asked for asked in server.watched), "the last image is not asked for")
         server.change(lambda _: (native.DONE,))
-        thread.join(PATIENCE)
+        thread.join(TIMEOUT_S)
     assert sorted(image for image, state in told if state == native.DONE) == ids
 
 
 def test_stream_survives_a_server_restart(tmp_path: Path) -> None:
     """After a restart of the server, the stream continues."""
-    (path,) = pictures(tmp_path, "a.jpg")
-    with fake(states=lambda _: (native.QUEUED,)) as server, waiting(server, path) as process:
+    (path,) = image_files(tmp_path, "a.jpg")
+    with fake_producer(states=lambda _: (native.QUEUED,)) as server, waiting(server, path) as process:
         server.restart()
         server.change(lambda _: DONE)
-        out, _ = process.communicate(timeout=PATIENCE)
+        out, _ = process.communicate(timeout=TIMEOUT_S)
     assert (process.returncode, out.decode().splitlines()[-1]) == (0, "✔ Feita: a.jpg: https://results/a.jpg")
     assert len(server.received) == 1
 
 
 def test_lost_server_leaves_accepted_ids(tmp_path: Path) -> None:
     """If the server stays away, the command prints the ids of accepted images."""
-    (path,) = pictures(tmp_path, "a.jpg")
-    with fake(states=lambda _: (native.QUEUED,)) as server, waiting(server, path, "--timeout", 1) as process:
+    (path,) = image_files(tmp_path, "a.jpg")
+    with fake_producer(states=lambda _: (native.QUEUED,)) as server, waiting(server, path, "--timeout", 1) as process:
         server.stop()
-        out, err = process.communicate(timeout=PATIENCE)
+        out, err = process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 1
     assert out.decode().splitlines()[-1] == f"{server.received[0].id}  a.jpg  aceita"
     assert "gave up after" in err.decode()
@@ -115,30 +115,30 @@ def test_lost_server_leaves_accepted_ids(tmp_path: Path) -> None:
 def test_unknown_image_is_queried_again() -> None:
     """An image that is still unknown is queried again."""
     times = StreamTimes(unknown_retry=0.01)
-    with fake() as server:
-        thread = threading.Thread(target=lambda: told.extend(follow(server, ["a" * 32], PATIENCE, times=times)))
+    with fake_producer() as server:
+        thread = threading.Thread(target=lambda: told.extend(follow(server, ["a" * 32], TIMEOUT_S, times=times)))
         told: list[Any] = []
         thread.start()
         until(lambda: len(server.watched) >= 3, "it is not asked for again")
         server.names = {"a" * 32: "a.jpg"}
-        thread.join(PATIENCE)
+        thread.join(TIMEOUT_S)
     assert [state for _, state in told] == list(DONE)
 
 
 def test_unknown_image_fails_in_the_end(tmp_path: Path) -> None:
     """An image that stays unknown fails the command after the time limit."""
-    with fake(states=lambda _: (native.UNKNOWN,)) as server:
-        ran = send(server, "--timeout", 1, *pictures(tmp_path, "a.jpg"))
-    assert ran.status == 1
-    assert ran.lines[-1].startswith("✘ Desconhecida: a.jpg: ")
-    assert server.received[0].id in ran.lines[-1]
+    with fake_producer(states=lambda _: (native.UNKNOWN,)) as server:
+        result = send(server, "--timeout", 1, *image_files(tmp_path, "a.jpg"))
+    assert result.status == 1
+    assert result.lines[-1].startswith("✘ Desconhecida: a.jpg: ")
+    assert server.received[0].id in result.lines[-1]
 
 
 def test_silent_stream_replaces_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     """A stream without a first status is reopened over a new connection."""
     times = StreamTimes(first_status=0.3)
     peers: list[str] = []
-    with fake() as server:
+    with fake_producer() as server:
         server.names = {"a" * 32: "a.jpg"}
         talking = server._watch
 
@@ -158,14 +158,14 @@ def test_silent_stream_replaces_the_connection(monkeypatch: pytest.MonkeyPatch) 
 
 def test_status_prints_state_and_url() -> None:
     """The status command prints the state, and the URL of the result."""
-    with fake() as server:
+    with fake_producer() as server:
         server.names = {"a" * 32: "férias.jpg"}
         address = ("--address", f"127.0.0.1:{server.port}")
         people, machines = (
-            images("status", "A" * 32, *address, TZ="UTC"),
-            images("status", "a" * 32, *address, "--json"),
+            run_images("status", "A" * 32, *address, TZ="UTC"),
+            run_images("status", "a" * 32, *address, "--json"),
         )
-        unknown = images("status", "b" * 32, "a" * 32, *address)
+        unknown = run_images("status", "b" * 32, "a" * 32, *address)
     when = "2027-01-15 08:00:00+00:00"
     assert people.out == f"{'a' * 32}  férias.jpg  done  https://results/férias.jpg  {when}\n"
     assert people.status == machines.status == 0
@@ -176,23 +176,23 @@ def test_status_prints_state_and_url() -> None:
 @pytest.mark.parametrize(("state", "status"), [(native.DEAD, 1), (native.QUEUED, 0), (native.WORKING, 0)])
 def test_status_fails_for_dead_images_only(state: int, status: int) -> None:
     """The status command fails for a dead image, not for a queued or working one."""
-    with fake(states=lambda _: (state,)) as server:
+    with fake_producer(states=lambda _: (state,)) as server:
         server.names = {"a" * 32: "a.jpg"}
-        ran = images("status", "a" * 32, "--address", f"127.0.0.1:{server.port}")
-    assert ran.status == status
+        result = run_images("status", "a" * 32, "--address", f"127.0.0.1:{server.port}")
+    assert result.status == status
     words: dict[int, str] = {
         native.DEAD: "dead  imagem truncada",
         native.WORKING: "working  worker-1",
         native.QUEUED: "queued",
     }
-    assert f"{'a' * 32}  a.jpg  {words[state]}" in ran.out
+    assert f"{'a' * 32}  a.jpg  {words[state]}" in result.out
 
 
 def test_watch_prints_changes_until_final() -> None:
     """`--watch` prints every change until all images have a final state."""
-    with fake() as server:
+    with fake_producer() as server:
         server.names = {"a" * 32: "a.jpg"}
-        ran = images("status", "a" * 32, "b" * 32, "--watch", "--json", "--address", f"127.0.0.1:{server.port}")
-    states = [(one["id"][0], one["state"]) for one in ran.objects]
+        result = run_images("status", "a" * 32, "b" * 32, "--watch", "--json", "--address", f"127.0.0.1:{server.port}")
+    states = [(one["id"][0], one["state"]) for one in result.objects]
     assert sorted(states) == [("a", "done"), ("a", "queued"), ("a", "working"), ("b", "unknown")]
-    assert ran.status == 1
+    assert result.status == 1

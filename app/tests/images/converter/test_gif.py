@@ -12,7 +12,9 @@ from frota.images.converter.grayscale import convert
 from frota.images.formats import BadImage, read_header
 from support.pictures import decode, encode, photo
 
-PALETTE = bytes((90, 90, 90, 255, 0, 0, 0, 0, 255, 40, 40, 40))  # 0 is no white: what it fills is seen
+PALETTE = bytes(
+    (90, 90, 90, 255, 0, 0, 0, 0, 255, 40, 40, 40)
+)  # colour 0 is not white, so that what it fills is visible
 RED, WHITE = 76, 255
 TRAILER = b";"
 
@@ -77,10 +79,10 @@ def test_local_palette_wins() -> None:
 
 def test_oversized_frame_enlarges_the_canvas() -> None:
     """A frame beyond the canvas enlarges it, as in browsers."""
-    found = grey(gif(frame(14, 10, 4, 4), TRAILER))
-    assert found.shape == (14, 18)
-    assert (found[10:, 14:] == RED).all()
-    assert (found[:10] == WHITE).all()
+    pixels = grey(gif(frame(14, 10, 4, 4), TRAILER))
+    assert pixels.shape == (14, 18)
+    assert (pixels[10:, 14:] == RED).all()
+    assert (pixels[:10] == WHITE).all()
 
 
 @pytest.mark.parametrize("size", [(0, 5), (5, 0), (0, 0)])
@@ -126,8 +128,8 @@ def test_truncated_frame_is_rejected() -> None:
 def test_full_frame_equals_an_independent_decoder(interlace: bool, colours: int) -> None:
     """A frame of the whole canvas equals the picture of an independent decoder."""
     data = encode(photo(41, 29).quantize(colours), "GIF", interlace=interlace)
-    found = imagecodecs.gif_decode(data, index=0)[..., :3]
-    assert np.abs(grey(data) - found @ np.array([0.299, 0.587, 0.114])).max() <= 1
+    pixels = imagecodecs.gif_decode(data, index=0)[..., :3]
+    assert np.abs(grey(data) - pixels @ np.array([0.299, 0.587, 0.114])).max() <= 1
 
 
 def test_many_blocks_are_left_to_the_decoder() -> None:

@@ -1,4 +1,4 @@
-"""An image turned grey looks as a viewer would show it."""
+"""A grey image looks as a viewer would show the original image."""
 
 import io
 import itertools
@@ -20,14 +20,14 @@ from frota.images.formats import DEFAULT_LIMITS, BadImage, Limits
 from support import FULL
 from support.pictures import decode, encode, orientation, p3_profile, photo, png, png_bomb, samples, srgb_profile, tiff
 
-# Pillow's opinion of broken metadata.
+# Pillow warns of broken metadata.
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
 
 @pytest.fixture(params=["with libturbojpeg", "without libturbojpeg"])
 def both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "without libturbojpeg":
-        monkeypatch.setattr(lossless, "_turbo_jpeg", lambda: None)
+        monkeypatch.setattr(lossless, "turbo_jpeg", lambda: None)
     elif not lossless.available():
         pytest.skip("libturbojpeg.so.0 is not installed")
 
@@ -41,12 +41,12 @@ def grey(data: bytes, extension: str = ".png") -> Image.Image:
     return image
 
 
-def apart(one: Image.Image, other: Image.Image) -> int:
-    assert one.size == other.size
-    return int(ImageChops.difference(one, other.convert("L")).getextrema()[1])  # type: ignore[arg-type] # one channel, one pair
+def max_difference(first: Image.Image, second: Image.Image) -> int:
+    assert first.size == second.size
+    return int(ImageChops.difference(first, second.convert("L")).getextrema()[1])  # type: ignore[arg-type] # one channel, one pair
 
 
-def refusal(data: bytes, extension: str = ".jpg", limits: Limits = DEFAULT_LIMITS) -> BadImage:
+def rejection(data: bytes, extension: str = ".jpg", limits: Limits = DEFAULT_LIMITS) -> BadImage:
     with pytest.raises(BadImage) as caught:
         convert(data, extension, limits)
     return caught.value
@@ -68,8 +68,8 @@ def test_extension_selects_the_format(extension: str, media_type: str) -> None:
 def test_jpeg_keeps_its_luma(size: tuple[int, int], options: dict[str, Any]) -> None:
     """A JPEG's result is its luma within two levels."""
     source = encode(photo(*size), "JPEG", **options)
-    assert apart(grey(source, ".jpg"), decode(source)) <= 2
-    assert apart(grey(source, ".png"), decode(source)) <= 2
+    assert max_difference(grey(source, ".jpg"), decode(source)) <= 2
+    assert max_difference(grey(source, ".png"), decode(source)) <= 2
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_other_formats_keep_every_level(kind: str) -> None:
     source = source.convert("RGBA") if source.has_transparency_data else source
     on_white = Image.new("RGBA", source.size, "white")
     on_white.alpha_composite(source.convert("RGBA"))
-    assert apart(grey(samples()[kind]), on_white) <= 1
+    assert max_difference(grey(samples()[kind]), on_white) <= 1
 
 
 def stored(upright: Image.Image, value: int) -> Image.Image:
@@ -119,7 +119,10 @@ def test_orientation_is_applied(value: int, kind: str, size: tuple[int, int]) ->
         result = grey(source, extension)
         assert result.size == size
         small = (size[0] // 4, size[1] // 4)
-        assert apart(result.resize(small, Image.Resampling.BOX), upright.resize(small, Image.Resampling.BOX)) <= 12
+        assert (
+            max_difference(result.resize(small, Image.Resampling.BOX), upright.resize(small, Image.Resampling.BOX))
+            <= 12
+        )
 
 
 @pytest.mark.parametrize("exif", [b"II*\0\xff\xff\xff\xff", b"MM", b"MM\0*\x01\0", bytes(60), b"no EXIF at all"])
@@ -157,8 +160,8 @@ def test_profile_is_converted_to_srgb(kind: str, extension: str) -> None:
     source = encode(red, kind, icc_profile=p3_profile())
     shown = ImageCms.profileToProfile(decode(source), io.BytesIO(p3_profile()), ImageCms.createProfile("sRGB"))
     assert shown
-    assert apart(grey(source, extension), shown) <= 2
-    assert apart(grey(source, extension), red) > 4
+    assert max_difference(grey(source, extension), shown) <= 2
+    assert max_difference(grey(source, extension), red) > 4
 
 
 @pytest.mark.parametrize("profile", [srgb_profile(), b"not a profile", bytes(200), p3_profile()[:300]])
@@ -171,7 +174,7 @@ def test_srgb_and_broken_profiles_change_nothing(profile: bytes) -> None:
 def test_profile_of_other_channels_is_ignored() -> None:
     """A profile for other channels is ignored."""
     source = photo().convert("L")
-    assert apart(grey(encode(source, "PNG", icc_profile=p3_profile())), source) == 0
+    assert max_difference(grey(encode(source, "PNG", icc_profile=p3_profile())), source) == 0
 
 
 @pytest.mark.parametrize("mode", ["RGBA", "LA"])
@@ -183,7 +186,7 @@ def test_transparency_is_on_white(mode: str, kind: str) -> None:
     data = encode(source, kind, **({"lossless": True, "exact": True} if kind == "WEBP" else {}))
     on_white = Image.new("RGBA", source.size, "white")
     on_white.alpha_composite(source.convert("RGBA"))
-    assert apart(grey(data), on_white) <= 1
+    assert max_difference(grey(data), on_white) <= 1
 
 
 def test_transparent_palette_colour_is_white() -> None:
@@ -263,8 +266,8 @@ def test_one_bit_is_black_or_white() -> None:
 def test_cmyk_is_ink() -> None:
     """CMYK values are amounts of ink."""
     image = photo().convert("CMYK")
-    for kind, most in (("JPEG", 6), ("TIFF", 1)):
-        assert apart(grey(encode(image, kind)), photo()) <= most
+    for kind, tolerance in (("JPEG", 6), ("TIFF", 1)):
+        assert max_difference(grey(encode(image, kind)), photo()) <= tolerance
 
 
 def test_lab_is_converted() -> None:
@@ -272,25 +275,27 @@ def test_lab_is_converted() -> None:
     srgb, lab = ImageCms.createProfile("sRGB"), ImageCms.createProfile("LAB")
     image = ImageCms.profileToProfile(photo(), srgb, lab, outputMode="LAB")
     assert image
-    assert apart(grey(encode(image, "TIFF")), photo()) <= 6  # LAB itself has 256 levels only
+    assert max_difference(grey(encode(image, "TIFF")), photo()) <= 6  # LAB itself has 256 levels only
 
 
 @pytest.mark.parametrize("kind", ["GIF animated", "WEBP animated", "JPEG MPO"])
 def test_first_frame_is_converted(kind: str) -> None:
     """The first frame of an animation is converted."""
-    assert apart(grey(samples()[kind]), photo(90, 60)) < apart(grey(samples()[kind]), photo(90, 60).rotate(180))
+    assert max_difference(grey(samples()[kind]), photo(90, 60)) < max_difference(
+        grey(samples()[kind]), photo(90, 60).rotate(180)
+    )
 
 
 def test_first_page_is_converted() -> None:
     """The first page of a TIFF is converted."""
     pages = encode(photo(90, 60), "TIFF", save_all=True, append_images=[photo(20, 20)])
-    assert apart(grey(pages), photo(90, 60)) == 0
+    assert max_difference(grey(pages), photo(90, 60)) == 0
 
 
 def test_strips_have_no_seams() -> None:
     """The strips of a large image have no seams."""
     tall = Image.linear_gradient("L").resize((1500, 2200))
-    assert apart(grey(encode(tall.convert("RGB"), "PNG", compress_level=1)), tall) == 0
+    assert max_difference(grey(encode(tall.convert("RGB"), "PNG", compress_level=1)), tall) == 0
 
 
 def test_mapped_file_equals_bytes(tmp_path: Path) -> None:
@@ -308,7 +313,7 @@ def test_mapped_file_equals_bytes(tmp_path: Path) -> None:
 def test_truncated_image_is_rejected(kind: str, extension: str) -> None:
     """A truncated image of any format is rejected."""
     data = samples()[kind]
-    assert refusal(data[: len(data) * 6 // 10], extension).code in ("truncated", "damaged")
+    assert rejection(data[: len(data) * 6 // 10], extension).code in ("truncated", "damaged")
 
 
 @pytest.mark.skipif(not lossless.available(), reason="Pillow alone does not tell")
@@ -317,7 +322,7 @@ def test_truncated_image_is_rejected(kind: str, extension: str) -> None:
 def test_truncated_jpeg_with_end_marker_is_rejected(kind: str, extension: str) -> None:
     """A truncated JPEG is rejected although an end marker was appended."""
     data = samples()[kind]
-    assert refusal(data[: len(data) * 8 // 10] + b"\xff\xd9", extension).code in ("truncated", "damaged")
+    assert rejection(data[: len(data) * 8 // 10] + b"\xff\xd9", extension).code in ("truncated", "damaged")
 
 
 def test_broken_lzw_is_rejected() -> None:
@@ -325,27 +330,27 @@ def test_broken_lzw_is_rejected() -> None:
     data = bytearray(samples()["GIF"])
     start = data.index(b"\x2c") + 12 if data.index(b"\x2c") else 0
     data[start : start + 60] = b"\xff" * 60
-    assert refusal(bytes(data)).code in ("truncated", "damaged")
+    assert rejection(bytes(data)).code in ("truncated", "damaged")
 
 
 def test_metadata_bomb_is_rejected() -> None:
     """A compressed bomb in metadata, as text or as a profile, is rejected without decompression."""
     bomb = zlib.compress(bytes(100_000_000))
-    assert refusal(png(9, 9, (b"zTXt", b"Comment\0\0" + bomb))).code == "damaged"
-    assert refusal(png(9, 9, (b"iCCP", b"profile\0\0" + bomb))).code == "damaged"
+    assert rejection(png(9, 9, (b"zTXt", b"Comment\0\0" + bomb))).code == "damaged"
+    assert rejection(png(9, 9, (b"iCCP", b"profile\0\0" + bomb))).code == "damaged"
 
 
 def test_pixel_bomb_is_rejected() -> None:
     """A decompression bomb is rejected by its size in pixels."""
-    assert refusal(png_bomb(50_000)).code == "too_large"
-    assert refusal(png(101, 100), limits=Limits(10_000)).code == "too_large"
+    assert rejection(png_bomb(50_000)).code == "too_large"
+    assert rejection(png(101, 100), limits=Limits(10_000)).code == "too_large"
 
 
 def test_oversized_frame_is_rejected() -> None:
     """A frame larger than its animation's limit is rejected."""
     data = bytearray(encode(photo(300, 300).quantize(8), "GIF"))
     data[6:10] = struct.pack("<HH", 10, 10)
-    assert refusal(bytes(data), limits=Limits(10_000)).code == "too_large"
+    assert rejection(bytes(data), limits=Limits(10_000)).code == "too_large"
 
 
 def test_cyclic_tiff_directories_are_harmless() -> None:

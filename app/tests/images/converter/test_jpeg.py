@@ -15,8 +15,8 @@ from frota.images.converter import lossless
 from frota.images.converter.grayscale import convert
 from frota.images.formats import BadImage, read_header
 from frota.images.producer.submission import SubmissionRejected, SubmittedImage
-from support.intake import Broker, Bucket, intake
 from support.pictures import decode, encode, p3_profile, photo
+from support.submission import Broker, Bucket, submission_handler
 
 END = b"\xff\xd9"
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -34,7 +34,7 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
 @pytest.fixture(params=["with libturbojpeg", "without libturbojpeg"], autouse=True)
 def both_ways(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     if request.param == "without libturbojpeg":
-        monkeypatch.setattr(lossless, "_turbo_jpeg", lambda: None)
+        monkeypatch.setattr(lossless, "turbo_jpeg", lambda: None)
     elif not lossless.available():
         pytest.skip("libturbojpeg.so.0 is not installed")
 
@@ -44,7 +44,7 @@ def picture(kind: str) -> bytes:
     return encode(photo(75, 52).convert(mode), "JPEG", **options)
 
 
-def refusal(data: bytes, extension: str = ".jpg") -> BadImage:
+def rejection(data: bytes, extension: str = ".jpg") -> BadImage:
     with pytest.raises(BadImage) as caught:
         convert(data, extension)
     return caught.value
@@ -66,7 +66,7 @@ def test_missing_end_marker_is_accepted(kind: str, extension: str, tail: bytes) 
 def test_bytes_instead_of_the_end_are_ignored(kind: str, tail: bytes) -> None:
     """Bytes instead of the end marker are ignored."""
     data = picture(kind)
-    assert apart(data[:-2] + tail, decode(convert(data, ".png").data), ".png") <= 2
+    assert max_difference(data[:-2] + tail, decode(convert(data, ".png").data), ".png") <= 2
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -78,7 +78,7 @@ def test_truncation_in_the_last_scan_is_rejected(kind: str) -> None:
     ends = range(len(data) - 8, scan + 14, -max(1, (len(data) - scan) // 60))
     for end in (*ends, *restarts, *(at + 1 for at in restarts), *(at + 2 for at in restarts)):
         for extension in (".jpg", ".png"):
-            assert refusal(data[:end], extension).code == "truncated", len(data) - end
+            assert rejection(data[:end], extension).code == "truncated", len(data) - end
 
 
 def test_truncation_between_scans_is_rejected() -> None:
@@ -95,10 +95,10 @@ def test_truncation_between_scans_is_rejected() -> None:
 
 
 def test_truncation_in_one_colour_is_rejected() -> None:
-    """What a decoder makes up then looks like what was there: it must not be taken for it."""
+    """A JPEG truncated inside of an area of one colour is rejected, though the decoder fills it alike."""
     flat = encode(Image.new("RGB", (640, 480), (200, 30, 40)), "JPEG")
     assert convert(flat[:-2], ".png") == convert(flat, ".png")
-    assert refusal(flat[: len(flat) - 40]).code == "truncated"
+    assert rejection(flat[: len(flat) - 40]).code == "truncated"
 
 
 def test_producer_rejects_truncated_jpegs(tmp_path: Path) -> None:
@@ -107,34 +107,34 @@ def test_producer_rejects_truncated_jpegs(tmp_path: Path) -> None:
 
     async def run() -> None:
         broker = Broker()
-        async with intake(tmp_path, broker, Bucket()) as taking:
-            await taking.accept(SubmittedImage.of("whole.jpg", "", ""), data[:-2], 30)
+        async with submission_handler(tmp_path, broker, Bucket()) as handler:
+            await handler.accept(SubmittedImage.of("whole.jpg", "", ""), data[:-2], 30)
             for cut in (data[:-20], data[: len(data) * 3 // 4]):
                 with pytest.raises(SubmissionRejected, match="truncada"):
-                    await taking.accept(SubmittedImage.of("cut.jpg", "", ""), cut, 30)
+                    await handler.accept(SubmittedImage.of("cut.jpg", "", ""), cut, 30)
         assert len(broker.published) == 1
 
     asyncio.run(run())
 
 
-def samsungs(*parts: bytes) -> bytes:
-    """Return a trailer of such a camera: parts, and a list of how far in front of it each begins."""
-    whole = b"".join(parts)
-    listed = struct.pack("<4sII", b"SEFH", 107, len(parts))
+def samsung_trailer(*parts: bytes) -> bytes:
+    """Return a trailer of a Samsung camera: parts, and a list of their distances from it."""
+    data = b"".join(parts)
+    directory = struct.pack("<4sII", b"SEFH", 107, len(parts))
     for place, part in enumerate(parts):
-        listed += struct.pack("<HHII", 0, 0x0A01, len(b"".join(parts[place:])), len(part))
-    return whole + listed + struct.pack("<I4s", len(listed), b"SEFT")
+        directory += struct.pack("<HHII", 0, 0x0A01, len(b"".join(parts[place:])), len(part))
+    return data + directory + struct.pack("<I4s", len(directory), b"SEFT")
 
 
 @pytest.mark.parametrize("extension", [".jpg", ".png"])
 def test_samsung_panorama_is_accepted(extension: str) -> None:
     """A panorama that lacks its end marker before Samsung's trailer is accepted."""
     data = picture("baseline")
-    trailer = samsungs(b"\0\0\x01\x0aImage_UTC_Data1", bytes(range(256)) * 40 + END + b"\xff\xc3" * 9)
+    trailer = samsung_trailer(b"\0\0\x01\x0aImage_UTC_Data1", bytes(range(256)) * 40 + END + b"\xff\xc3" * 9)
     assert read_header(data[:-2] + trailer).unterminated
     assert convert(data[:-2] + trailer, extension) == convert(data, extension)
     assert convert(data + trailer, extension) == convert(data, extension)
-    assert refusal(data[:-60] + trailer).code == "truncated"
+    assert rejection(data[:-60] + trailer).code == "truncated"
 
 
 @pytest.mark.parametrize("size", [0, 1, 12, 2**31, 2**32 - 1])
@@ -152,7 +152,7 @@ def test_odd_scan_parameters_are_ignored() -> None:
     data = bytearray(picture("baseline"))
     scan = data.index(b"\xff\xda")
     data[scan + 5 + 2 * data[scan + 4] : scan + 8 + 2 * data[scan + 4]] = bytes(3)
-    assert apart(bytes(data[:-2]), decode(convert(picture("baseline"), ".png").data), ".png") == 0
+    assert max_difference(bytes(data[:-2]), decode(convert(picture("baseline"), ".png").data), ".png") == 0
 
 
 def without_marker(data: bytes, marker: bytes) -> bytes:
@@ -161,7 +161,7 @@ def without_marker(data: bytes, marker: bytes) -> bytes:
     return data[:at] + data[at + 2 + int.from_bytes(data[at + 2 : at + 4], "big") :]
 
 
-def apart(data: bytes, expected: Image.Image, extension: str) -> int:
+def max_difference(data: bytes, expected: Image.Image, extension: str) -> int:
     result = decode(convert(data, extension).data)
     return int(ImageChops.difference(result, expected.convert("L")).getextrema()[1])  # type: ignore[arg-type] # one channel, one pair
 
@@ -171,7 +171,7 @@ def test_cmyk_is_inverted_as_in_browsers(extension: str) -> None:
     """CMYK is inverted as Adobe's, with or without a marker, as in browsers."""
     marked = encode(photo(75, 52).convert("CMYK"), "JPEG", subsampling=0, quality=95)
     unmarked = without_marker(marked, b"\xff\xee")
-    assert apart(marked, photo(75, 52), extension) <= 6
+    assert max_difference(marked, photo(75, 52), extension) <= 6
     assert convert(unmarked, extension) == convert(marked, extension)
 
 
@@ -183,37 +183,37 @@ def test_ycck_is_converted(subsampling: str, extension: str) -> None:
     options: dict[str, Any] = {"colorspace": "CMYK", "outcolorspace": "YCCK", "subsampling": subsampling}
     data = bytes(imagecodecs.jpeg8_encode(ink, level=97, **options))
     assert data[data.index(b"Adobe") + 11] == 2
-    assert apart(data, photo(75, 52), extension) <= (6 if subsampling == "444" else 24)
+    assert max_difference(data, photo(75, 52), extension) <= (6 if subsampling == "444" else 24)
 
 
 @pytest.mark.parametrize("extension", [".jpg", ".png"])
-@pytest.mark.parametrize("says_so", [True, False])
-def test_component_ids_identify_rgb(says_so: bool, extension: str) -> None:
+@pytest.mark.parametrize("has_marker", [True, False])
+def test_component_ids_identify_rgb(has_marker: bool, extension: str) -> None:
     """Component ids identify RGB if no marker does."""
     rgb = np.asarray(photo(75, 52))
     data = bytes(imagecodecs.jpeg8_encode(rgb, level=97, colorspace="RGB", outcolorspace="RGB"))
     frame = data.index(b"\xff\xc0")
     assert [data[frame + 10 + 3 * place] for place in range(3)] == list(b"RGB")
-    assert apart(data if says_so else without_marker(data, b"\xff\xee"), photo(75, 52), extension) <= 4
+    assert max_difference(data if has_marker else without_marker(data, b"\xff\xee"), photo(75, 52), extension) <= 4
 
 
-def of_twelve_bits() -> bytes:
+def twelve_bit_jpeg() -> bytes:
     levels = (np.asarray(photo(75, 52)).astype("u2") << 4) | 7
     return bytes(imagecodecs.jpeg8_encode(levels, level=90, bitspersample=12))
 
 
-def lossless_one() -> bytes:
+def lossless_jpeg() -> bytes:
     return bytes(imagecodecs.jpeg8_encode(np.asarray(photo(75, 52)), lossless=True))
 
 
-def of_two_components() -> bytes:
+def two_component_jpeg() -> bytes:
     data = bytearray(picture("baseline"))
     frame = data.index(b"\xff\xc0")
     data[frame + 9] = 2
     return bytes(data)
 
 
-@pytest.mark.parametrize("make", [of_twelve_bits, lossless_one, of_two_components])
+@pytest.mark.parametrize("make", [twelve_bit_jpeg, lossless_jpeg, two_component_jpeg])
 def test_unsupported_jpegs_are_rejected(make: Any) -> None:
     """JPEGs that browsers do not support are rejected by the header."""
     with pytest.raises(BadImage) as caught:
@@ -236,5 +236,5 @@ def test_result_equals_an_independent_decoder() -> None:
     """The result equals the luma of an independent decoder."""
     for quality, subsampling in itertools.product((60, 95), (0, 1, 2)):
         data = encode(photo(75, 52), "JPEG", quality=quality, subsampling=subsampling)
-        found = imagecodecs.jpeg8_decode(data) @ np.array([0.299, 0.587, 0.114])
-        assert np.abs(np.asarray(decode(convert(data, ".png").data)) - found).max() <= 2
+        levels = imagecodecs.jpeg8_decode(data) @ np.array([0.299, 0.587, 0.114])
+        assert np.abs(np.asarray(decode(convert(data, ".png").data)) - levels).max() <= 2

@@ -1,4 +1,4 @@
-"""Taking the brightness out of a JPEG without decoding it."""
+"""The luma of a JPEG is extracted without decoding it."""
 
 import os
 import subprocess
@@ -13,8 +13,8 @@ from support.pictures import decode, encode, photo
 needs_library = pytest.mark.skipif(not lossless.available(), reason="libturbojpeg.so.0 is not installed")
 
 
-def levels_apart(one: Image.Image, other: Image.Image) -> int:
-    return int(ImageChops.difference(one, other).getextrema()[1])  # type: ignore[arg-type] # one channel, one pair
+def max_difference(first: Image.Image, second: Image.Image) -> int:
+    return int(ImageChops.difference(first, second).getextrema()[1])  # type: ignore[arg-type] # one channel, one pair
 
 
 @needs_library
@@ -27,7 +27,7 @@ def test_result_is_within_two_levels(quality: int, subsampling: int, progressive
     result = lossless.grey(source, 1)
     assert result
     assert decode(result).mode == "L"
-    assert levels_apart(decode(result), decode(source).convert("L")) <= 2
+    assert max_difference(decode(result), decode(source).convert("L")) <= 2
 
 
 @needs_library
@@ -36,7 +36,7 @@ def test_grey_jpeg_keeps_every_pixel() -> None:
     source = encode(photo().convert("L"), "JPEG")
     result = lossless.grey(source, 1)
     assert result
-    assert levels_apart(decode(result), decode(source)) == 0
+    assert max_difference(decode(result), decode(source)) == 0
 
 
 @needs_library
@@ -45,7 +45,7 @@ def test_rotated_jpeg_keeps_every_pixel() -> None:
     source = encode(photo(64, 48).convert("L"), "JPEG")
     result = lossless.grey(source, 6)
     assert result
-    assert levels_apart(decode(result), decode(source).transpose(Image.Transpose.ROTATE_270)) <= 1
+    assert max_difference(decode(result), decode(source).transpose(Image.Transpose.ROTATE_270)) <= 1
 
 
 @needs_library

@@ -16,8 +16,8 @@ import uvloop
 from frota.images.converter.grayscale import convert
 from frota.images.converter.pool import DEFAULT_MEMORY_BYTES, ConverterPool
 from frota.images.formats import BadImage, GreyImage
-from frota.images.producer.submission import _DECODE_BYTES
-from support import FULL, PATIENCE
+from frota.images.producer.submission import DECODE_MEMORY_BYTES
+from support import FULL, TIMEOUT_S
 from support.pictures import encode, photo, png_bomb, samples
 
 GOOD = encode(photo(), "JPEG")
@@ -34,18 +34,18 @@ def slow() -> bytes:
 
 def run(test: Callable[[], Coroutine[Any, Any, None]], loop: Callable[[], Any] = uvloop.new_event_loop) -> None:
     with asyncio.Runner(loop_factory=loop) as runner:
-        runner.run(asyncio.wait_for(test(), 2 * PATIENCE))
+        runner.run(asyncio.wait_for(test(), 2 * TIMEOUT_S))
 
 
-async def refusal(conversion: Coroutine[Any, Any, GreyImage] | asyncio.Task[GreyImage]) -> BadImage:
+async def rejection(conversion: Coroutine[Any, Any, GreyImage] | asyncio.Task[GreyImage]) -> BadImage:
     with pytest.raises(BadImage) as caught:
         await conversion
     return caught.value
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    """Wait for what only looking can tell: what another process has come to."""
-    while not condition():  # noqa: ASYNC110 -- a process tells nobody
+    """Poll a condition of another process until it is true."""
+    while not condition():  # noqa: ASYNC110 -- another process sends no event
         await asyncio.sleep(0.01)
 
 
@@ -60,7 +60,7 @@ def ticks(pid: int) -> int:
 
 
 def own_memory(pid: int) -> int:
-    """Return the bytes that nobody else has."""
+    """Return the private memory of a process in bytes."""
     rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
     return sum(int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Private_")) << 10
 
@@ -93,7 +93,7 @@ def test_large_image_is_given_by_path(tmp_path: Path) -> None:
     async def test() -> None:
         async with ConverterPool(1, 10, DEFAULT_MEMORY_BYTES) as pool:
             assert await pool.convert(path, ".jpg") == convert(GOOD, ".jpg")
-            assert (await refusal(pool.convert(tmp_path / "nothing", ".jpg"))).code == "unreadable"
+            assert (await rejection(pool.convert(tmp_path / "nothing", ".jpg"))).code == "unreadable"
             assert await pool.convert(path, ".jpg") == convert(GOOD, ".jpg")
 
     run(test)
@@ -130,10 +130,10 @@ def test_bad_image_keeps_the_child() -> None:
         async with ConverterPool(1, 10, DEFAULT_MEMORY_BYTES) as pool:
             before = pool.pids()
             for bad, code in ((b"", "empty"), (b"only text\n", "unsupported"), (GOOD[:-20], "truncated")):
-                assert (await refusal(pool.convert(bad, ".jpg"))).code == code
+                assert (await rejection(pool.convert(bad, ".jpg"))).code == code
             for bad in (GOOD[:2000] + b"\xff\xd9", GOOD[:2000] + b"\xff\xd0" + GOOD[2000:]):
-                refused = await refusal(pool.convert(bad, ".jpg"))
-                assert (refused.code, "danificada" in refused.text) == ("damaged", True)
+                error = await rejection(pool.convert(bad, ".jpg"))
+                assert (error.code, "danificada" in error.text) == ("damaged", True)
             assert await pool.convert(GOOD, ".jpg") == convert(GOOD, ".jpg")
             assert pool.pids() == before
 
@@ -148,7 +148,7 @@ def test_timeout_rejects_one_image(slow: bytes) -> None:
             before = pool.pids()
             endless = asyncio.create_task(pool.convert(slow, ".png"))
             behind = asyncio.create_task(pool.convert(GOOD, ".jpg"))
-            assert (await refusal(endless)).code == "timeout"
+            assert (await rejection(endless)).code == "timeout"
             assert await behind == convert(GOOD, ".jpg")
             assert pool.pids() != before
 
@@ -178,7 +178,7 @@ def test_crash_fails_one_image(slow: bytes) -> None:
             tasks = [asyncio.create_task(pool.convert(data, ".jpg")) for data in (slow, GOOD, GOOD, GOOD)]
             await busy(pid)
             os.kill(pid, signal.SIGSEGV)
-            crashed = await refusal(tasks[0])
+            crashed = await rejection(tasks[0])
             assert (crashed.code, "SIGSEGV" in crashed.text) == ("crashed", True)
             assert set(await asyncio.gather(*tasks[1:])) == {convert(GOOD, ".jpg")}
 
@@ -206,7 +206,7 @@ def test_memory_limit_rejects_one_image() -> None:
     async def test() -> None:
         async with ConverterPool(1, 20, 300 << 20, SLOW_PIXELS) as pool:
             before = pool.pids()
-            assert (await refusal(pool.convert(bomb, ".jpg"))).code == "memory"
+            assert (await rejection(pool.convert(bomb, ".jpg"))).code == "memory"
             assert await pool.convert(GOOD, ".jpg") == convert(GOOD, ".jpg")
             assert pool.pids() == before
 
@@ -259,9 +259,9 @@ def test_children_end_with_a_killed_parent() -> None:
     """Children exit when their parent is killed."""
     parent = """
 import asyncio
-from frota.images.converter.pool import Pool
+from frota.images.converter.pool import ConverterPool
 async def main():
-    async with Pool(2, 10, 1 << 30) as pool:
+    async with ConverterPool(2, 10, 1 << 30) as pool:
         print(*pool.pids(), flush=True)
         await asyncio.Event().wait()
 asyncio.run(main())
@@ -270,8 +270,9 @@ asyncio.run(main())
         assert process.stdout
         children = [os.pidfd_open(int(pid)) for pid in process.stdout.readline().split()]
         process.kill()
+        assert len(children) == 2
         for child in children:
-            assert select.select([child], [], [], PATIENCE)[0], "a child has outlived its parent"
+            assert select.select([child], [], [], TIMEOUT_S)[0], "a child has outlived its parent"
             os.close(child)
 
 
@@ -318,9 +319,9 @@ def test_producer_memory_suffices_for_jpegs() -> None:
     panorama = encode(photo().resize((width, 4_000)), "JPEG").removesuffix(b"\xff\xd9")
 
     async def test() -> None:
-        async with ConverterPool(1, 2 * PATIENCE, _DECODE_BYTES) as pool:
+        async with ConverterPool(1, 2 * TIMEOUT_S, DECODE_MEMORY_BYTES) as pool:
             grey = await pool.convert(panorama, ".jpg")
             assert (grey.width, grey.height) == (width, 4_000)
-            assert (await refusal(pool.convert(panorama[: len(panorama) // 2], ".jpg"))).code == "truncated"
+            assert (await rejection(pool.convert(panorama[: len(panorama) // 2], ".jpg"))).code == "truncated"
 
     run(test)

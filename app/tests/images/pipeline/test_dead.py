@@ -1,4 +1,4 @@
-"""`frota images dead` at a real broker: what is dead can be looked at, put back, or dropped, and is never lost."""
+"""`frota images dead` at a real broker: dead letters are listed, retried or deleted, and never lost."""
 
 import os
 import pty
@@ -14,27 +14,27 @@ from pika.adapters.blocking_connection import BlockingChannel
 
 from frota.images.messages import DEAD, EVENTS, QUEUE, StatusEvent
 from frota.images.proto import images_pb2 as native
-from support import PATIENCE, frota
-from support.images import CLEAN, Ran, images
-from support.pipeline import Broker, Pipeline, picture, until
+from support import TIMEOUT_S, start_frota, until
+from support.images import CLEAN_ENVIRONMENT, CommandResult, run_images
+from support.pipeline import Broker, Pipeline, picture
 
 QUORUM: dict[str, Any] = {"x-queue-type": "quorum"}
 
 
 @pytest.fixture
 def channel(broker: Broker) -> BlockingChannel:
-    """Give a channel to a broker with both queues, where an image dies when it is rejected."""
-    found = broker.channel()
-    found.exchange_declare(DEAD, exchange_type="fanout", durable=True)
-    found.queue_declare(QUEUE, durable=True, arguments=QUORUM | {"x-dead-letter-exchange": DEAD})
-    found.queue_declare(DEAD, durable=True, arguments=QUORUM | {"x-delivery-limit": -1})
-    found.queue_bind(DEAD, DEAD)
-    found.confirm_delivery()
-    return found
+    """Give a channel to a broker with both queues, where a rejected image is dead-lettered."""
+    channel = broker.channel()
+    channel.exchange_declare(DEAD, exchange_type="fanout", durable=True)
+    channel.queue_declare(QUEUE, durable=True, arguments=QUORUM | {"x-dead-letter-exchange": DEAD})
+    channel.queue_declare(DEAD, durable=True, arguments=QUORUM | {"x-delivery-limit": -1})
+    channel.queue_bind(DEAD, DEAD)
+    channel.confirm_delivery()
+    return channel
 
 
-def kill(channel: BlockingChannel, number: int, body: bytes = b"image", **headers: object) -> str:
-    """Put an image among the dead as a worker does; return its id."""
+def dead_letter(channel: BlockingChannel, number: int, body: bytes = b"image", **headers: object) -> str:
+    """Dead-letter an image as a worker does; return its id."""
     image = f"{number:032x}"
     about = {"filename": f"{number}.jpg", "size": len(body), "traceparent": f"00-{'ab' * 16}-{'cd' * 8}-01"}
     properties = pika.BasicProperties(message_id=image, timestamp=1_800_000_000, headers=about | headers)
@@ -42,21 +42,22 @@ def kill(channel: BlockingChannel, number: int, body: bytes = b"image", **header
     return image
 
 
-def dead(broker: Broker, *words: object) -> Ran:
-    """Run a command."""
-    return images("dead", *words, "--brokers", f"127.0.0.1:{broker.port}")
+def dead(broker: Broker, *words: object) -> CommandResult:
+    """Run `frota images dead` with arguments."""
+    return run_images("dead", *words, "--brokers", f"127.0.0.1:{broker.port}")
 
 
-def test_the_dead_are_listed_with_the_reason_and_stay_where_they_are(broker: Broker, channel: BlockingChannel) -> None:
-    first = kill(channel, 1, b"image", **{"reason": "imagem \x1b[31mtruncada", "reason-code": "truncated"})
-    second = kill(channel, 2, upload="uploads/x", size=10**8)
-    people = dead(broker, "list")
-    machines = dead(broker, "list", "--json")
-    assert people.lines == [
+def test_dead_letters_are_listed(broker: Broker, channel: BlockingChannel) -> None:
+    """Dead letters are listed with their reasons, and stay in their queue."""
+    first = dead_letter(channel, 1, b"image", **{"reason": "imagem \x1b[31mtruncada", "reason-code": "truncated"})
+    second = dead_letter(channel, 2, upload="uploads/x", size=10**8)
+    text = dead(broker, "list")
+    json_lines = dead(broker, "list", "--json")
+    assert text.lines == [
         f"{first}           5  2027-01-15T08:00:00Z  1.jpg  truncated: imagem \\x1b[31mtruncada",
         f"{second}   100000000  2027-01-15T08:00:00Z  2.jpg  unknown: motivo desconhecido",
     ]
-    assert machines.objects[0] == {
+    assert json_lines.objects[0] == {
         "id": first,
         "filename": "1.jpg",
         "size": 5,
@@ -65,134 +66,143 @@ def test_the_dead_are_listed_with_the_reason_and_stay_where_they_are(broker: Bro
         "reason": "imagem \x1b[31mtruncada",
         "trace_id": "ab" * 16,
     }
-    assert (people.status, machines.status, broker.count(DEAD)) == (0, 0, 2)
+    assert (text.status, json_lines.status, broker.count(DEAD)) == (0, 0, 2)
 
 
-def test_what_the_broker_gave_up_is_listed_with_its_reason_and_time(broker: Broker, channel: BlockingChannel) -> None:
+def test_rejected_message_is_listed(broker: Broker, channel: BlockingChannel) -> None:
+    """A message that the broker dead-lettered is listed with its reason and time."""
     channel.basic_publish("", QUEUE, b"image", pika.BasicProperties(message_id="a" * 32, headers={"filename": "a.jpg"}))
-    got, _, _ = channel.basic_get(QUEUE)
-    assert got
-    channel.basic_reject(got.delivery_tag, requeue=False)
+    method, _, _ = channel.basic_get(QUEUE)
+    assert method
+    channel.basic_reject(method.delivery_tag, requeue=False)
     until(lambda: broker.count(DEAD) > 0, "the image is dead-lettered")
-    (found,) = dead(broker, "list", "--json").objects
-    assert (found["code"], found["size"]) == ("rejected", 5)
-    assert found["time"].endswith("Z")
+    (letter,) = dead(broker, "list", "--json").objects
+    assert (letter["code"], letter["size"]) == ("rejected", 5)
+    assert letter["time"].endswith("Z")
 
 
-def test_a_retried_image_is_in_the_queue_as_it_was_before_it_died(broker: Broker, channel: BlockingChannel) -> None:
-    kill(channel, 1)
+def test_retried_image_is_unchanged(broker: Broker, channel: BlockingChannel) -> None:
+    """A retried image is queued without the headers of a dead letter."""
+    dead_letter(channel, 1)
     headers: dict[str, Any] = {"reason": "x", "reason-code": "y", "x-death": [], "x-delivery-count": 3, "sha256": "s"}
-    image = kill(channel, 2, **headers)
-    ran = dead(broker, "retry", image)
+    image = dead_letter(channel, 2, **headers)
+    result = dead(broker, "retry", image)
     ((properties, body),) = broker.take(QUEUE)
     about = {"filename": "2.jpg", "size": 5, "traceparent": f"00-{'ab' * 16}-{'cd' * 8}-01", "sha256": "s"}
     assert (properties.headers, properties.message_id, properties.timestamp) == (about, image, 1_800_000_000)
     assert (properties.delivery_mode, body) == (2, b"image")
-    assert (ran.status, ran.out, broker.count(DEAD)) == (0, f"{image}  2.jpg  queued\n", 1)
+    assert (result.status, result.out, broker.count(DEAD)) == (0, f"{image}  2.jpg  queued\n", 1)
 
 
-def told(broker: Broker) -> list[tuple[str, str, str]]:
-    """Return what producers were told: id, state, reason."""
+def published_statuses(broker: Broker) -> list[tuple[str, str, str]]:
+    """Return the published statuses: id, state, reason."""
     events = [StatusEvent.read(body) for _, body in broker.take(EVENTS)]
     return [(event.id, event.state, event.reason) for event in events]
 
 
 @pytest.fixture
-def hearing(channel: BlockingChannel) -> BlockingChannel:
-    """Give a channel to a broker with a producer's queue of events, too."""
+def events_channel(channel: BlockingChannel) -> BlockingChannel:
+    """Give a channel to a broker that also has a producer's queue of events."""
     channel.exchange_declare(EVENTS, exchange_type="fanout", durable=True)
     channel.queue_declare(EVENTS, durable=True, arguments=QUORUM)
     channel.queue_bind(EVENTS, EVENTS)
     return channel
 
 
-def test_producers_are_told_that_an_image_is_queued_again(broker: Broker, hearing: BlockingChannel) -> None:
-    image = kill(hearing, 1, sha256="ab" * 32, reason="x")
+def test_retry_publishes_queued(broker: Broker, events_channel: BlockingChannel) -> None:
+    """A retry publishes the status of the image: queued."""
+    image = dead_letter(events_channel, 1, sha256="ab" * 32, reason="x")
     assert dead(broker, "retry", image).status == 0
-    assert told(broker) == [(image, "queued", "")]
+    assert published_statuses(broker) == [(image, "queued", "")]
 
 
-def test_producers_are_told_that_an_image_is_dead_still_where_the_queue_does_not_take_it(
-    broker: Broker, hearing: BlockingChannel
-) -> None:
-    image = kill(hearing, 1, sha256="ab" * 32, reason="x")
-    hearing.queue_delete(QUEUE)
+def test_failed_retry_publishes_dead(broker: Broker, events_channel: BlockingChannel) -> None:
+    """A retry that fails publishes that the image is still dead."""
+    image = dead_letter(events_channel, 1, sha256="ab" * 32, reason="x")
+    events_channel.queue_delete(QUEUE)
     assert dead(broker, "retry", image).status == 1
-    assert told(broker) == [(image, "queued", ""), (image, "dead", "x")]
+    assert published_statuses(broker) == [(image, "queued", ""), (image, "dead", "x")]
     assert broker.count(DEAD) == 1
 
 
-def test_an_image_that_is_retried_is_queued_and_may_die_again(pipeline: Pipeline) -> None:
+def test_retried_image_may_fail_again(pipeline: Pipeline) -> None:
+    """A retried image is processed, and may be dead-lettered again."""
     pipeline.serve()
     whole = picture(kind="PNG", size=(500, 500))
     image = pipeline.send("bad.png", whole[:60] + b"\xff" * 40 + whole[100:])
     worker = pipeline.work()
-    first = pipeline.finals(image)[image]
+    first = pipeline.final_statuses(image)[image]
     assert worker.stop() == 0
     assert dead(pipeline.broker, "retry", image).status == 0
     until(lambda: pipeline.status(image).state == native.QUEUED, "the image is queued again")
     worker.start()
-    again = pipeline.finals(image)[image]
-    assert (first.state, again.state, again.reason) == (native.DEAD, native.DEAD, first.reason)
-    assert again.changed > first.changed
+    second = pipeline.final_statuses(image)[image]
+    assert (first.state, second.state, second.reason) == (native.DEAD, native.DEAD, first.reason)
+    assert second.changed > first.changed
 
 
-def test_all_are_retried_in_their_order_and_large_ones_too(broker: Broker, channel: BlockingChannel) -> None:
-    ids = [kill(channel, number, bytes(15 * 2**20) if number == 1 else b"") for number in range(3)]
-    ran = dead(broker, "retry", "--all", "--json")
-    assert [one["id"] for one in ran.objects] == [str(one.message_id) for one, _ in broker.take(QUEUE)] == ids
+def test_retry_all_keeps_the_order(broker: Broker, channel: BlockingChannel) -> None:
+    """--all retries every image in order, also large ones."""
+    ids = [dead_letter(channel, number, bytes(15 * 2**20) if number == 1 else b"") for number in range(3)]
+    result = dead(broker, "retry", "--all", "--json")
+    assert (
+        [letter["id"] for letter in result.objects]
+        == [str(properties.message_id) for properties, _ in broker.take(QUEUE)]
+        == ids
+    )
     assert broker.count(DEAD) == 0
 
 
-def test_only_what_was_named_is_dropped(broker: Broker, channel: BlockingChannel) -> None:
-    kept, dropped = kill(channel, 1), kill(channel, 2)
-    ran = dead(broker, "drop", dropped, "--yes")
-    assert (ran.status, ran.out) == (0, f"{dropped}  2.jpg  dropped\n")
-    assert [one.message_id for one, _ in broker.take(DEAD)] == [kept]
+def test_drop_deletes_only_the_given_id(broker: Broker, channel: BlockingChannel) -> None:
+    """A drop deletes only the given image."""
+    remaining, dropped = dead_letter(channel, 1), dead_letter(channel, 2)
+    result = dead(broker, "drop", dropped, "--yes")
+    assert (result.status, result.out) == (0, f"{dropped}  2.jpg  dropped\n")
+    assert [properties.message_id for properties, _ in broker.take(DEAD)] == [remaining]
     assert broker.count(QUEUE) == 0
 
 
-def test_all_are_dropped_if_it_is_meant(broker: Broker, channel: BlockingChannel) -> None:
+def test_drop_all_with_yes(broker: Broker, channel: BlockingChannel) -> None:
+    """--all with --yes deletes every dead letter."""
     for number in range(3):
-        kill(channel, number)
+        dead_letter(channel, number)
     assert len(dead(broker, "drop", "--all", "--yes").lines) == 3
     assert broker.count(DEAD) == 0
 
 
-@pytest.mark.parametrize(("answer", "left"), [(b"n\n", 1), (b"\n", 1), (b"y\n", 0)])
-def test_on_a_terminal_people_are_asked_before_anything_is_dropped(
-    broker: Broker, channel: BlockingChannel, answer: bytes, left: int
-) -> None:
-    kill(channel, 1)
+@pytest.mark.parametrize(("answer", "remaining"), [(b"n\n", 1), (b"\n", 1), (b"y\n", 0)])
+def test_drop_asks_on_a_terminal(broker: Broker, channel: BlockingChannel, answer: bytes, remaining: int) -> None:
+    """On a terminal, a drop asks for a confirmation."""
+    dead_letter(channel, 1)
     ours, theirs = pty.openpty()
     words = ("images", "dead", "drop", "--all", "--brokers", f"127.0.0.1:{broker.port}")
-    process = frota(*words, stdin=theirs, stdout=subprocess.PIPE, env=CLEAN)
+    process = start_frota(*words, stdin=theirs, stdout=subprocess.PIPE, env=CLEAN_ENVIRONMENT)
     os.write(ours, answer)
-    out, _ = process.communicate(timeout=PATIENCE)
+    out, _ = process.communicate(timeout=TIMEOUT_S)
     os.close(ours)
     os.close(theirs)
     assert out.startswith(b"delete all dead images for ever? [y/N] ")
-    assert (process.returncode, broker.count(DEAD)) == (left, left)
+    assert (process.returncode, broker.count(DEAD)) == (remaining, remaining)
 
 
-def test_an_id_that_is_not_among_the_dead_fails_the_command_and_not_the_others(
-    broker: Broker, channel: BlockingChannel
-) -> None:
-    image = kill(channel, 1)
-    ran = dead(broker, "retry", "f" * 32, image)
-    assert (ran.status, ran.err) == (1, f"frota: {'f' * 32}: no dead image has this id\n")
+def test_unknown_id_does_not_stop_others(broker: Broker, channel: BlockingChannel) -> None:
+    """An unknown id fails the command, but not the other images."""
+    image = dead_letter(channel, 1)
+    result = dead(broker, "retry", "f" * 32, image)
+    assert (result.status, result.err) == (1, f"frota: {'f' * 32}: no dead image has this id\n")
     assert broker.count(QUEUE) == 1
 
 
-def test_what_the_full_queue_does_not_take_stays_among_the_dead(broker: Broker, channel: BlockingChannel) -> None:
+def test_full_queue_keeps_dead_letters(broker: Broker, channel: BlockingChannel) -> None:
+    """An image that the full queue rejects remains a dead letter."""
     channel.queue_delete(QUEUE)
     full = QUORUM | {"x-max-length": 1, "x-overflow": "reject-publish"}
     channel.queue_declare(QUEUE, durable=True, arguments=full)
     for number in range(20):
-        kill(channel, number)
-    ran = dead(broker, "retry", "--all")
-    put = len(ran.lines)
-    assert (ran.status, f"queue 'images' is full; {put} were put back, the others are still dead" in ran.err) == (
+        dead_letter(channel, number)
+    result = dead(broker, "retry", "--all")
+    put = len(result.lines)
+    assert (result.status, f"queue 'images' is full; {put} were put back, the others are still dead" in result.err) == (
         1,
         True,
     )
@@ -200,68 +210,78 @@ def test_what_the_full_queue_does_not_take_stays_among_the_dead(broker: Broker, 
     assert broker.count(DEAD) == 20 - put
 
 
-def test_a_broker_without_room_is_told_and_not_waited_for_in_silence(broker: Broker, channel: BlockingChannel) -> None:
-    kill(channel, 1)
+def test_blocked_broker_is_reported(broker: Broker, channel: BlockingChannel) -> None:
+    """A broker that accepts no message is reported after the timeout."""
+    dead_letter(channel, 1)
     broker.run_ctl("set_vm_memory_high_watermark", "absolute", "1000000")
     try:
-        ran = dead(broker, "retry", "--all", "--timeout", "0.5")
+        result = dead(broker, "retry", "--all", "--timeout", "0.5")
     finally:
         broker.run_ctl("set_vm_memory_high_watermark", "0.6")
-    assert (ran.status, "it has no room, and took nothing for 0.5 s" in ran.err, ran.err.count("\n")) == (1, True, 1)
+    assert (result.status, "it has no room, and took nothing for 0.5 s" in result.err, result.err.count("\n")) == (
+        1,
+        True,
+        1,
+    )
     assert broker.count(DEAD) == 1
 
 
-def test_without_the_queue_nothing_is_put_back_and_nothing_lost(broker: Broker, channel: BlockingChannel) -> None:
-    kill(channel, 1)
+def test_retry_without_queue_loses_nothing(broker: Broker, channel: BlockingChannel) -> None:
+    """Without the queue, nothing is retried and nothing lost."""
+    dead_letter(channel, 1)
     channel.queue_delete(QUEUE)
-    ran = dead(broker, "retry", "--all")
-    assert (ran.status, "there is no queue 'images'; 0 were put back" in ran.err) == (1, True)
+    result = dead(broker, "retry", "--all")
+    assert (result.status, "there is no queue 'images'; 0 were put back" in result.err) == (1, True)
     assert broker.count(DEAD) == 1
 
 
-def test_without_the_dead_queue_a_sentence_says_so(broker: Broker, channel: BlockingChannel) -> None:
+def test_missing_dead_letter_queue_is_reported(broker: Broker, channel: BlockingChannel) -> None:
+    """A missing dead letter queue is reported in one line."""
     channel.queue_delete(DEAD)
-    ran = dead(broker, "list")
-    assert (ran.status, "no queue 'images.dead'" in ran.err, ran.err.count("\n")) == (1, True, 1)
+    result = dead(broker, "list")
+    assert (result.status, "no queue 'images.dead'" in result.err, result.err.count("\n")) == (1, True, 1)
 
 
-def test_a_retry_that_is_killed_may_double_images_but_loses_none(broker: Broker, channel: BlockingChannel) -> None:
-    ids = {kill(channel, number) for number in range(300)}
+def test_killed_retry_loses_nothing(broker: Broker, channel: BlockingChannel) -> None:
+    """A killed retry may duplicate images, but loses none."""
+    ids = {dead_letter(channel, number) for number in range(300)}
     words = ("images", "dead", "retry", "--all", "--brokers", f"127.0.0.1:{broker.port}")
-    process = frota(*words, stdout=subprocess.PIPE, env=CLEAN)
+    process = start_frota(*words, stdout=subprocess.PIPE, env=CLEAN_ENVIRONMENT)
     assert process.stdout
     for _ in range(50):
         process.stdout.readline()
     process.send_signal(signal.SIGKILL)
-    process.communicate(timeout=PATIENCE)
+    process.communicate(timeout=TIMEOUT_S)
     until(lambda: broker.count(DEAD) + broker.count(QUEUE) >= len(ids), "the unconfirmed images are requeued")
-    left = {str(one.message_id) for one, _ in broker.take(DEAD)}
-    again = {str(one.message_id) for one, _ in broker.take(QUEUE)}
-    assert left | again == ids
-    assert len(again) >= 50
+    dead_ids = {str(properties.message_id) for properties, _ in broker.take(DEAD)}
+    queued_ids = {str(properties.message_id) for properties, _ in broker.take(QUEUE)}
+    assert dead_ids | queued_ids == ids
+    assert len(queued_ids) >= 50
 
 
-def test_many_large_ones_are_listed_one_at_a_time(broker: Broker, channel: BlockingChannel) -> None:
+def test_large_dead_letters_are_listed_one_by_one(broker: Broker, channel: BlockingChannel) -> None:
+    """Large dead letters are listed one at a time, in limited memory."""
     for number in range(30):
-        kill(channel, number, bytes(15 * 2**20))
+        dead_letter(channel, number, bytes(15 * 2**20))
     limit = 400 * 2**20  # bytes of address space; all of them together have more
     words = ("images", "dead", "list", "--brokers", f"127.0.0.1:{broker.port}")
-    process = frota(
+    process = start_frota(
         *words,
         stdout=subprocess.PIPE,
-        env=CLEAN,
+        env=CLEAN_ENVIRONMENT,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_DATA, (limit, limit)),
     )
-    out, _ = process.communicate(timeout=PATIENCE)
+    out, _ = process.communicate(timeout=TIMEOUT_S)
     assert (process.returncode, out.count(b"\n")) == (0, 30)
 
 
-def test_who_is_not_let_in_is_told_so(broker: Broker, tmp_path: Path) -> None:
+def test_rejected_login_is_reported(broker: Broker, tmp_path: Path) -> None:
+    """A rejected login is reported in one line."""
     (tmp_path / "password").write_text("wrong\n")
     (tmp_path / "password").chmod(0o600)
     for words, text in (
         (["--password-file", tmp_path / "password"], "it does not let guest in"),
         (["--vhost", "nowhere"], "no virtual host 'nowhere', or not for us"),
     ):
-        ran = dead(broker, "list", *words)
-        assert (ran.status, text in ran.err, ran.err.count("\n")) == (1, True, 1)
+        result = dead(broker, "list", *words)
+        assert (result.status, text in result.err, result.err.count("\n")) == (1, True, 1)

@@ -1,4 +1,4 @@
-"""Who is let in, what is told to those who watch the service, and how it ends."""
+"""Authentication, health checks, and the end of a producer."""
 
 import socket
 import subprocess
@@ -11,8 +11,8 @@ from grpc_health.v1 import health_pb2
 
 from frota.images.messages import QUEUE, STATUSES_HEALTH
 from frota.images.proto import images_pb2 as native
-from support import PATIENCE
-from support.pipeline import Pipeline, free_port, picture, until
+from support import TIMEOUT_S, until
+from support.pipeline import Pipeline, free_port, picture
 
 
 class Authority:
@@ -61,7 +61,7 @@ class Authority:
         return (self.folder / name).read_bytes()
 
     def flags(self) -> list[object]:
-        """Return what makes a producer speak TLS, and with the broker none: that one has no certificate here."""
+        """Return the options of a producer with TLS; the broker has no certificate here."""
         return [
             "--cert-file",
             self.folder / "server.crt",
@@ -72,9 +72,8 @@ class Authority:
         ]
 
 
-def test_without_a_certificate_of_the_fleet_nobody_is_let_in_and_with_one_everybody(
-    pipeline: Pipeline, tmp_path: Path
-) -> None:
+def test_client_needs_a_certificate_of_the_fleet(pipeline: Pipeline, tmp_path: Path) -> None:
+    """Only a client with a certificate of the fleet's authority is accepted."""
     ours, others = Authority(tmp_path / "ours"), Authority(tmp_path / "others")
     producer = pipeline.serve(*ours.flags(), "--brokers", f"127.0.0.1:{pipeline.broker.port}", waits=False)
     address, answers = f"127.0.0.1:{producer.port}", list[object]()
@@ -91,14 +90,14 @@ def test_without_a_certificate_of_the_fleet_nobody_is_let_in_and_with_one_everyb
                 "/frota.images.Images/GetStatus", native.StatusRequest.SerializeToString, native.StatusReply.FromString
             )
             try:
-                answers.append(call(native.StatusRequest(ids=[uuid4().hex]), timeout=PATIENCE).statuses[0].state)
+                answers.append(call(native.StatusRequest(ids=[uuid4().hex]), timeout=TIMEOUT_S).statuses[0].state)
             except grpc.RpcError as error:
                 answers.append(error.code())
     assert answers == [native.UNKNOWN, *[grpc.StatusCode.UNAVAILABLE] * 3]
 
 
 def serving(pipeline: Pipeline, service: str = "") -> bool:
-    """Ask the producer how it is."""
+    """Return whether the health check of a service succeeds."""
     check = pipeline.channel.unary_unary(
         "/grpc.health.v1.Health/Check",
         health_pb2.HealthCheckRequest.SerializeToString,
@@ -108,62 +107,67 @@ def serving(pipeline: Pipeline, service: str = "") -> bool:
     return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
 
-def test_health_is_told_by_whether_an_image_would_be_accepted(pipeline: Pipeline) -> None:
+def test_health_follows_the_broker(pipeline: Pipeline) -> None:
+    """The health check succeeds exactly while images are accepted."""
     pipeline.serve()
-    until(lambda: serving(pipeline), "the producer says that it serves")
+    until(lambda: serving(pipeline), "the producer is healthy")
+    assert pipeline.send("before.jpg", picture(1))
     pipeline.broker.kill()
-    until(lambda: not serving(pipeline), "it says that it does not")
+    until(lambda: not serving(pipeline), "the producer is unhealthy")
+    with pytest.raises(grpc.RpcError, match="fila indisponível"):
+        pipeline.send("during.jpg", picture(2))
     pipeline.broker.start()
-    until(lambda: serving(pipeline), "it says so again")
+    until(lambda: serving(pipeline), "the producer is healthy again")
+    assert pipeline.send("after.jpg", picture(3))
 
 
-def test_a_producer_without_its_queue_of_events_accepts_images_and_says_that_their_statuses_are_old(
-    pipeline: Pipeline, tmp_path: Path
-) -> None:
+def test_missing_events_queue_makes_statuses_stale(pipeline: Pipeline, tmp_path: Path) -> None:
+    """Without its queue of events, a producer accepts images and reports stale statuses."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
         manager.bind(str(tmp_path / "notify"))
-        manager.settimeout(PATIENCE)
+        manager.settimeout(TIMEOUT_S)
         pipeline.environ["NOTIFY_SOCKET"] = str(tmp_path / "notify")
         channel = pipeline.broker.channel()
         channel.queue_declare(QUEUE, durable=True, arguments={"x-queue-type": "quorum"})
         pipeline.serve("--declare", "no")
-        until(lambda: serving(pipeline), "the producer says that it serves")
+        until(lambda: serving(pipeline), "the producer is healthy")
         assert not serving(pipeline, STATUSES_HEALTH)
         assert pipeline.send("a.jpg", picture())
         channel.queue_declare("images.events", durable=True, arguments={"x-queue-type": "quorum"})
-        until(lambda: serving(pipeline, STATUSES_HEALTH), "it says that it hears")
-        told = [manager.recv(1000).decode()]
-        while "STATUS=" not in told[-1] or "statuses are stale" in told[-1]:
-            told.append(manager.recv(1000).decode())
-        assert any("statuses are stale" in one for one in told)
+        until(lambda: serving(pipeline, STATUSES_HEALTH), "its statuses are current")
+        messages = [manager.recv(1000).decode()]
+        while "STATUS=" not in messages[-1] or "statuses are stale" in messages[-1]:
+            messages.append(manager.recv(1000).decode())
+        assert any("statuses are stale" in message for message in messages)
 
 
-def test_who_watches_is_told_to_come_back_when_the_producer_stops_and_is_not_waited_for(pipeline: Pipeline) -> None:
+def test_stop_ends_status_streams(pipeline: Pipeline) -> None:
+    """A stopping producer ends streams of statuses with an error, and does not wait for them."""
     producer = pipeline.serve()
     image = pipeline.send("a.jpg", picture())
     call = pipeline.channel.unary_stream(
         "/frota.images.Images/Watch", native.StatusRequest.SerializeToString, native.Status.FromString
     )
-    watching = call(native.StatusRequest(ids=[image]), timeout=10 * PATIENCE)
+    watching = call(native.StatusRequest(ids=[image]), timeout=10 * TIMEOUT_S)
     assert next(watching).state == native.QUEUED
-    assert producer.stop() == 0  # within PATIENCE
+    assert producer.stop() == 0  # within TIMEOUT_S
     with pytest.raises(grpc.RpcError, match="servidor encerrando"):
         next(watching)
 
 
-def test_a_clear_port_is_there_for_the_originals_clients_beside_the_port_with_certificates(
-    pipeline: Pipeline, tmp_path: Path
-) -> None:
+def test_clear_port_for_legacy_clients(pipeline: Pipeline, tmp_path: Path) -> None:
+    """A clear-text port for legacy clients is served beside the port with TLS."""
     clear = free_port()
     pipeline.serve(*Authority(tmp_path / "ours").flags(), "--clear-port", clear, waits=False)
     with grpc.insecure_channel(f"127.0.0.1:{clear}") as channel:
         call = channel.unary_unary(
             "/frota.images.Images/GetStatus", native.StatusRequest.SerializeToString, native.StatusReply.FromString
         )
-        assert call(native.StatusRequest(ids=[uuid4().hex]), timeout=PATIENCE).statuses[0].state == native.UNKNOWN
+        assert call(native.StatusRequest(ids=[uuid4().hex]), timeout=TIMEOUT_S).statuses[0].state == native.UNKNOWN
 
 
-def test_a_message_beyond_all_limits_is_refused_and_the_next_is_served(pipeline: Pipeline) -> None:
+def test_oversized_message_is_rejected(pipeline: Pipeline) -> None:
+    """A message above the size limit is rejected, and the next is accepted."""
     pipeline.serve()
     with pytest.raises(grpc.RpcError) as error:
         pipeline.send("a.jpg", bytes(40 * 2**20))

@@ -1,4 +1,4 @@
-"""Whatever fails: what was answered with success is in S3 once, or among the dead; nobody waits for ever."""
+"""Failures of any process: each accepted image is in S3 once, or dead-lettered; no client waits for ever."""
 
 import random
 import socket
@@ -13,48 +13,49 @@ import pytest
 from frota.images.client.client import MAX_MESSAGE_BYTES
 from frota.images.messages import DEAD, QUEUE, QueuedImage, dead_letter_reason
 from frota.images.proto import images_pb2 as native
-from support import PATIENCE
-from support.pipeline import S3, Broker, Pipeline, Producer, digest, picture, until
+from support import TIMEOUT_S, until
+from support.pipeline import S3, Broker, Pipeline, Producer, digest, picture
 
-UPLOADED = (5, 25)  # of forty images, which take the way of those that are too large for the queue
+UPLOADED = (5, 25)  # of forty images, uploaded like those that are too large for the queue
 
 
-def test_kills_of_workers_broker_producer_and_s3_lose_no_image_and_double_none(pipeline: Pipeline) -> None:
+def test_kills_neither_lose_nor_duplicate_images(pipeline: Pipeline) -> None:
+    """Kills of workers, broker, producer and S3 lose no image and duplicate none."""
     pipeline.serve()
     for _ in range(2):
         pipeline.work()
     accepted: dict[str, str] = {}
     stop = threading.Event()
     with ThreadPoolExecutor(9) as threads:
-        destroyer = threads.submit(destroy, pipeline)
+        killer = threads.submit(kill_all, pipeline)
         clients = [threads.submit(send_forty, pipeline, number, accepted, stop) for number in range(8)]
         try:
-            for one in (destroyer, *clients):
-                one.result(300)
+            for future in (killer, *clients):
+                future.result(300)
         finally:
             stop.set()
     assert len(accepted) == 320
     dead: set[str] = set()
 
-    def all_are_somewhere() -> bool:
+    def all_are_stored() -> bool:
         dead.update(str((properties.headers or {})["sha256"]) for properties, _ in pipeline.broker.take(DEAD))
         return len(pipeline.s3.names()) + len(dead) >= len(accepted)
 
-    until(all_are_somewhere, "every image is in S3 or dead", 200)
-    found = Counter(pipeline.s3.metadata(key)["source-sha256"] for key in pipeline.s3.names())
-    assert set(accepted) - set(found) - dead == set()
+    until(all_are_stored, "every image is in S3 or dead", 200)
+    results = Counter(pipeline.s3.metadata(key)["source-sha256"] for key in pipeline.s3.names())
+    assert set(accepted) - set(results) - dead == set()
     uploaded = {f"{client}-{count}_gray.png" for client in range(8) for count in UPLOADED}
     assert uploaded & set(pipeline.s3.names()) != set()
-    assert [one for one, count in found.items() if count > 1] == []
+    assert [digest for digest, count in results.items() if count > 1] == []
 
 
 def send_forty(pipeline: Pipeline, client: int, accepted: dict[str, str], stop: threading.Event) -> None:
-    """Send as a client does that wants its images there: the same id again, until it is accepted."""
+    """Send forty images as a persistent client does: with the same id, until it is accepted."""
     for count in range(40):
         number, image, name = 1000 * client + count, uuid4().hex, f"{client}-{count}"
         data, uploaded = picture(number), count in UPLOADED
         if uploaded:
-            # One client's are as large as that; if all were, it would take too long.
+            # Only one client sends large files, to limit the duration.
             data = picture(number, kind="PNG") + bytes(0 if client else MAX_MESSAGE_BYTES)
         while not stop.is_set():
             try:
@@ -67,8 +68,8 @@ def send_forty(pipeline: Pipeline, client: int, accepted: dict[str, str], stop: 
                 continue
 
 
-def destroy(pipeline: Pipeline) -> None:
-    """Kill everything once, the workers several times, each when images are under way."""
+def kill_all(pipeline: Pipeline) -> None:
+    """Kill every process once, the workers several times, each while images are being processed."""
     others: dict[int, S3 | Broker | Producer] = {1: pipeline.s3, 3: pipeline.broker, 5: pipeline.producer}
     for turn in range(6):
         worker = pipeline.workers[turn % 2]
@@ -80,19 +81,21 @@ def destroy(pipeline: Pipeline) -> None:
             others[turn].start()
 
 
-def test_a_broker_that_is_away_is_told_before_the_deadline_and_found_again(pipeline: Pipeline) -> None:
+def test_unavailable_broker_is_reported_in_time(pipeline: Pipeline) -> None:
+    """An unavailable broker is reported before the deadline, then reconnected."""
     producer = pipeline.serve()
     pipeline.broker.kill()
     producer.wait_for("broker_lost|lost:")
     with pytest.raises(grpc.RpcError, match="fila indisponível") as error:
         pipeline.send("a.jpg", picture(), timeout=3)
-    assert error.value.code() == grpc.StatusCode.UNAVAILABLE  # after the deadline it would be another
+    assert error.value.code() == grpc.StatusCode.UNAVAILABLE  # not DEADLINE_EXCEEDED
     pipeline.broker.start()
     assert pipeline.send("a.jpg", picture())
     assert pipeline.broker.count(QUEUE) == 1
 
 
-def test_a_full_queue_is_told_as_such_and_takes_images_again_when_there_is_room(pipeline: Pipeline) -> None:
+def test_full_queue_is_reported(pipeline: Pipeline) -> None:
+    """A full queue is reported as such, and accepts images again once it has space."""
     pipeline.serve()
     pipeline.broker.run_ctl("set_policy", "--apply-to", "queues", "full", "^images$", '{"max-length": 2}')
     try:
@@ -108,12 +111,11 @@ def test_a_full_queue_is_told_as_such_and_takes_images_again_when_there_is_room(
         pipeline.broker.run_ctl("clear_policy", "full")
     pipeline.work()
     image = pipeline.send("more.jpg", picture(99))
-    assert pipeline.finals(image)[image].state == native.DONE
+    assert pipeline.final_statuses(image)[image].state == native.DONE
 
 
-def test_a_broker_without_memory_takes_no_image_but_lets_workers_finish_and_hears_it_later(
-    pipeline: Pipeline,
-) -> None:
+def test_broker_without_memory_lets_workers_finish(pipeline: Pipeline) -> None:
+    """A broker without memory accepts no image, but workers finish and report it later."""
     producer = pipeline.serve()
     images = [pipeline.send(f"{colour}.jpg", picture(colour)) for colour in range(30)]
     pipeline.broker.run_ctl("set_vm_memory_high_watermark", "absolute", "1000000")
@@ -121,7 +123,7 @@ def test_a_broker_without_memory_takes_no_image_but_lets_workers_finish_and_hear
         with pytest.raises(grpc.RpcError, match="fila indisponível"):
             pipeline.send("no.jpg", picture(99), timeout=3)
         producer.wait_for("has no room")
-        with pytest.raises(grpc.RpcError, match="fila cheia"):  # at once, before it is in the producer's memory
+        with pytest.raises(grpc.RpcError, match="fila cheia"):  # without a timeout: the producer did not read it
             pipeline.send("no.jpg", picture(98))
         pipeline.work()
         pipeline.workers[0].wait_for("29.jpg processada")
@@ -130,34 +132,34 @@ def test_a_broker_without_memory_takes_no_image_but_lets_workers_finish_and_hear
     finally:
         pipeline.broker.run_ctl("set_vm_memory_high_watermark", "0.6")
     pipeline.workers[0].start()
-    assert {one.state for one in pipeline.finals(*images).values()} == {native.DONE}
+    assert {status.state for status in pipeline.final_statuses(*images).values()} == {native.DONE}
 
 
-def test_while_s3_is_away_images_wait_and_nothing_is_dead(pipeline: Pipeline) -> None:
+def test_images_wait_for_s3(pipeline: Pipeline) -> None:
+    """While S3 is unavailable, images wait and none is dead-lettered."""
     pipeline.serve()
     worker = pipeline.work()
     pipeline.s3.kill()
     images = [pipeline.send(f"{colour}.jpg", picture(colour)) for colour in range(12)]
     worker.wait_for("trying again until it answers")
-    until(lambda: pipeline.status(images[0]).state == native.WORKING, "nobody was told that the image is worked on")
+    until(lambda: pipeline.status(images[0]).state == native.WORKING, "the status is not WORKING")
     pipeline.s3.start()
-    assert {one.state for one in pipeline.finals(*images).values()} == {native.DONE}
+    assert {status.state for status in pipeline.final_statuses(*images).values()} == {native.DONE}
     assert worker.log().count("trying again until it answers") == 1
     assert len(pipeline.s3.names()) == 12
 
 
-def test_an_image_that_no_worker_brings_to_its_end_is_dead_after_five_deliveries_and_its_status_says_so(
-    pipeline: Pipeline,
-) -> None:
+def test_sixth_delivery_is_dead_lettered(pipeline: Pipeline) -> None:
+    """An image that five deliveries did not finish is dead-lettered, with its status."""
     pipeline.serve()
     image = pipeline.send("deadly.jpg", picture())
     for _ in range(6):
         channel = pipeline.broker.channel()
-        method, properties, _body = next(channel.consume(QUEUE, inactivity_timeout=PATIENCE))
+        method, properties, _body = next(channel.consume(QUEUE, inactivity_timeout=TIMEOUT_S))
         assert method is not None
         assert properties.message_id == image
         channel.connection.close()
-    final = pipeline.finals(image)[image]
+    final = pipeline.final_statuses(image)[image]
     assert (final.state, final.reason) == (
         native.DEAD,
         "entregue vezes demais: nenhum trabalhador que a recebeu chegou ao fim",
@@ -168,20 +170,22 @@ def test_an_image_that_no_worker_brings_to_its_end_is_dead_after_five_deliveries
     assert dead_letter_reason(properties.headers).code == "delivery_limit"
 
 
-def test_a_worker_that_is_told_to_stop_finishes_what_it_began_and_hands_back_the_others(pipeline: Pipeline) -> None:
+def test_stopping_worker_requeues_the_rest(pipeline: Pipeline) -> None:
+    """A stopping worker finishes its current images, and requeues the others."""
     pipeline.serve()
     images = [pipeline.send(f"{colour}.png", picture(colour, (3000, 2000), "PNG")) for colour in range(30)]
     worker = pipeline.work("--converters", 1)
     worker.wait_for("0.png processada")
     assert worker.stop() == 0
     done = len(pipeline.s3.names())
-    assert done < 30, "it saw all of them through first"
+    assert done < 30, "the worker finished all images before it stopped"
     until(lambda: pipeline.broker.count(QUEUE) == 30 - done, f"{done} are done, the others queued again")
     pipeline.work()
-    assert {one.state for one in pipeline.finals(*images).values()} == {native.DONE}
+    assert {status.state for status in pipeline.final_statuses(*images).values()} == {native.DONE}
 
 
-def test_a_message_that_is_no_image_of_ours_is_put_among_the_dead(pipeline: Pipeline) -> None:
+def test_foreign_message_is_dead_lettered(pipeline: Pipeline) -> None:
+    """A message that is no image is dead-lettered."""
     pipeline.serve()
     channel = pipeline.broker.channel()
     channel.basic_publish("", QUEUE, b"hello")
@@ -192,22 +196,24 @@ def test_a_message_that_is_no_image_of_ours_is_put_among_the_dead(pipeline: Pipe
     assert (body, (properties.headers or {})["reason-code"]) == (b"hello", "foreign")
 
 
-def test_what_became_of_an_image_is_known_after_a_kill_of_the_producer(pipeline: Pipeline) -> None:
+def test_status_survives_a_kill(pipeline: Pipeline) -> None:
+    """The status of an image survives a kill of the producer."""
     producer = pipeline.serve()
     pipeline.work()
     queued = pipeline.send("a.jpg", picture(1))
-    pipeline.finals(queued)
+    pipeline.final_statuses(queued)
     producer.kill()
     producer.start()
     assert pipeline.status(queued).state == native.DONE
 
 
-def test_many_large_images_at_once_wait_with_their_clients_and_not_in_the_producers_memory(pipeline: Pipeline) -> None:
+def test_many_large_images_take_limited_memory(pipeline: Pipeline) -> None:
+    """Many large images at once wait in their clients, not in the producer's memory."""
     producer = pipeline.serve("--memory-limit-bytes", 64 * 2**20, fresh=True)
     large = picture() + random.Random(1).randbytes(14 * 2**20)
     peak, stop = [0], threading.Event()
 
-    def look() -> None:
+    def monitor() -> None:
         while not stop.wait(0.02):
             peak[0] = max(peak[0], producer.rss_kib())
 
@@ -221,26 +227,27 @@ def test_many_large_images_at_once_wait_with_their_clients_and_not_in_the_produc
             )
             call(native.SendRequest(filename=f"{number}.jpg", image_data=large), timeout=200)
 
-    looker = threading.Thread(target=look)
-    looker.start()
+    monitoring = threading.Thread(target=monitor)
+    monitoring.start()
     try:
         with ThreadPoolExecutor(24) as threads:
             list(threads.map(send, range(24)))
     finally:
         stop.set()
-        looker.join()
+        monitoring.join()
     assert pipeline.broker.count(QUEUE) == 24
     assert 0 < peak[0] < 330 * 1024, f"{peak[0] // 1024} MiB"
 
 
-def test_a_client_that_never_finishes_its_message_keeps_nobody_from_sending(pipeline: Pipeline) -> None:
+def test_unfinished_messages_block_nobody(pipeline: Pipeline) -> None:
+    """Clients that never finish their messages do not block others."""
     producer = pipeline.serve("--memory-limit-bytes", 32 * 2**20, "--publish-timeout", 2)
-    idle = [half_a_message(producer.port) for _ in range(6)]
+    unfinished = [half_a_message(producer.port) for _ in range(6)]
     try:
         assert pipeline.send("a.jpg", picture())
     finally:
-        for one in idle:
-            one.close()
+        for connection in unfinished:
+            connection.close()
 
 
 def half_a_message(port: int) -> socket.socket:

@@ -1,4 +1,4 @@
-"""However long S3 is away, and on whosever broker, no image dies of it."""
+"""An outage of S3, however long, dead-letters no image, on any broker."""
 
 import re
 import time
@@ -10,53 +10,54 @@ import pytest
 from frota.images.messages import DEAD, QUEUE
 from support.pipeline import S3, Broker, Pipeline, picture
 
-LIMIT = 2000  # milliseconds that this broker lets a delivery be held, where half an hour is the default
-# Looked at so seldom that it would take minutes: rabbit_channel's own tick.
-TICK = (
-    f"application:set_env(rabbit, consumer_timeout, {LIMIT}), application:set_env(rabbit, channel_tick_interval, 500)."
+TIMEOUT_MS = 2000  # consumer timeout; the default is half an hour
+# RabbitMQ checks the timeout at a tick of its channels, by default once a minute.
+SHORT_TIMEOUT = (
+    f"application:set_env(rabbit, consumer_timeout, {TIMEOUT_MS}),"
+    " application:set_env(rabbit, channel_tick_interval, 500)."
 )
 
 
 @pytest.fixture
-def impatient(broker: Broker) -> Iterator[Broker]:
-    """Give a broker that ends consumers which hold a delivery for seconds."""
-    broker.run_ctl("eval", TICK)
+def short_timeout_broker(broker: Broker) -> Iterator[Broker]:
+    """Give a broker with a consumer timeout of seconds."""
+    broker.run_ctl("eval", SHORT_TIMEOUT)
     yield broker
-    broker.run_ctl("eval", TICK.replace(str(LIMIT), "1800000").replace("500", "60000"))
+    broker.run_ctl("eval", SHORT_TIMEOUT.replace(str(TIMEOUT_MS), "1800000").replace("500", "60000"))
 
 
 def hold(broker: Broker) -> None:
-    """Take a message, and return when the broker has no more patience with who keeps it."""
+    """Hold a delivery until the broker closes the channel at its consumer timeout."""
     channel = broker.channel()
     queue = channel.queue_declare("", exclusive=True).method.queue
-    channel.basic_publish("", queue, b"held")
+    channel.basic_publish("", queue, b"unacknowledged")
     channel.basic_consume(queue, lambda *_: None)
     deadline = time.monotonic() + 120
     while channel.is_open:
-        assert time.monotonic() < deadline, "the broker has patience"
+        assert time.monotonic() < deadline, "the broker does not enforce its consumer timeout"
         channel.connection.process_data_events(0.2)
 
 
-def test_an_image_waits_for_s3_for_longer_than_an_impatient_broker_lets_others(
-    impatient: Broker, s3: S3, tmp_path: Path
-) -> None:
-    with Pipeline(impatient, s3, tmp_path) as pipeline:
+def test_image_outlives_the_consumer_timeout(short_timeout_broker: Broker, s3: S3, tmp_path: Path) -> None:
+    """An image waits for S3 longer than the broker's consumer timeout."""
+    with Pipeline(short_timeout_broker, s3, tmp_path) as pipeline:
         pipeline.serve()
         worker = pipeline.work()
         worker.wait_for(f"for {QUEUE}")
         s3.kill()
         images = [pipeline.send(f"{number}.jpg", picture(number)) for number in range(3)]
         worker.wait_for("storage_unavailable|trying again until")
-        hold(impatient)
-        hold(impatient)
+        hold(short_timeout_broker)
+        hold(short_timeout_broker)
         assert not re.search("broker_lost|connection to .* lost", worker.log())
         s3.start()
-        assert {one.state for one in pipeline.finals(*images).values()} == {3}, worker.log()
+        assert {status.state for status in pipeline.final_statuses(*images).values()} == {3}, worker.log()
         assert "lost" not in worker.log()
-    assert impatient.count(DEAD) == 0
+    assert short_timeout_broker.count(DEAD) == 0
 
 
-def test_a_queue_from_before_it_had_a_limit_of_its_own_is_taken_as_it_is(pipeline: Pipeline) -> None:
+def test_queue_of_the_former_release_is_used(pipeline: Pipeline) -> None:
+    """A queue with the arguments of a former release is used as it is."""
     channel = pipeline.broker.channel()
     channel.exchange_declare(DEAD, "fanout", durable=True)
     former = {"x-queue-type": "quorum", "x-delivery-limit": 5, "x-overflow": "reject-publish"}
@@ -65,12 +66,13 @@ def test_a_queue_from_before_it_had_a_limit_of_its_own_is_taken_as_it_is(pipelin
     pipeline.serve()
     worker = pipeline.work()
     image = pipeline.send("a.jpg", picture())
-    assert pipeline.finals(image)[image].state == 3
+    assert pipeline.final_statuses(image)[image].state == 3
     assert "broker_lost" not in worker.log()
     assert " lost: " not in worker.log()
 
 
-def test_workers_that_are_stopped_while_s3_is_away_count_as_no_delivery(pipeline: Pipeline) -> None:
+def test_stopped_workers_count_as_no_delivery(pipeline: Pipeline) -> None:
+    """Workers that stop while S3 is unavailable do not count as deliveries."""
     pipeline.serve()
     pipeline.s3.kill()
     images = [pipeline.send(f"{number}.jpg", picture(number)) for number in range(4)]
@@ -81,5 +83,5 @@ def test_workers_that_are_stopped_while_s3_is_away_count_as_no_delivery(pipeline
     assert pipeline.broker.count(QUEUE) == 4
     pipeline.s3.start()
     pipeline.work()
-    assert {one.state for one in pipeline.finals(*images).values()} == {3}
+    assert {status.state for status in pipeline.final_statuses(*images).values()} == {3}
     assert pipeline.broker.count(DEAD) == 0

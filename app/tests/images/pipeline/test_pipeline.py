@@ -1,4 +1,4 @@
-"""An image's way: from a client over producer, broker and worker into S3; or among the dead, with the reason."""
+"""The data path of an image: from a client over producer, broker and worker into S3, or to the dead letters."""
 
 import io
 from collections.abc import Callable
@@ -13,8 +13,8 @@ from frota.images.proto import images_pb2 as native
 from support.pipeline import S3, UPLOADS, Pipeline, digest, picture
 
 
-def refused(pipeline: Pipeline, name: str, data: bytes) -> tuple[grpc.StatusCode, str | None]:
-    """Return how a native client is refused."""
+def rejection(pipeline: Pipeline, name: str, data: bytes) -> tuple[grpc.StatusCode, str | None]:
+    """Return status and message of the rejection by the native API."""
     try:
         image = pipeline.send(name, data)
     except grpc.RpcError as error:
@@ -22,28 +22,28 @@ def refused(pipeline: Pipeline, name: str, data: bytes) -> tuple[grpc.StatusCode
     pytest.fail(f"image {image} was accepted; the producer says:\n{pipeline.producer.log()}")
 
 
-def test_an_original_client_is_told_of_success_and_the_grey_image_is_under_the_originals_key(
-    pipeline: Pipeline,
-) -> None:
+def test_legacy_client_gets_the_legacy_key(pipeline: Pipeline) -> None:
+    """A legacy client gets success, and the grey image has the legacy key."""
     pipeline.serve()
     pipeline.work().wait_for("for images")
-    answer = pipeline.send_as_original("foto.jpg", picture())
-    assert (answer.success, answer.message) == (True, "Imagem foto.jpg recebida, processamento iniciado.")
+    response = pipeline.send_legacy("foto.jpg", picture())
+    assert (response.success, response.message) == (True, "Imagem foto.jpg recebida, processamento iniciado.")
     pipeline.workers[0].wait_for("foto_gray.jpg")
     grey = Image.open(io.BytesIO(pipeline.s3.body("foto_gray.jpg")))
     assert (grey.format, grey.mode, grey.size) == ("JPEG", "L", (64, 48))
 
 
-def test_the_trace_of_the_client_goes_with_the_image_into_the_metadata_of_the_result(pipeline: Pipeline) -> None:
+def test_metadata_has_the_trace_id(pipeline: Pipeline) -> None:
+    """The client's trace id is in the status and in the metadata of the result."""
     pipeline.serve()
     pipeline.work()
     trace = uuid4().hex
     image = pipeline.send("férias.png", picture(kind="PNG"), traceparent=f"00-{trace}-{'1' * 16}-01")
-    final = pipeline.finals(image)[image]
-    about = pipeline.s3.metadata("férias_gray.png")
+    final = pipeline.final_statuses(image)[image]
+    metadata = pipeline.s3.metadata("férias_gray.png")
     assert (final.state, final.trace_id, final.filename) == (native.DONE, trace, "férias.png")
     assert final.url.endswith("/results/f%C3%A9rias_gray.png")
-    assert about == {
+    assert metadata == {
         "media-type": "image/png",
         "image-id": image,
         "trace-id": trace,
@@ -55,22 +55,21 @@ def test_the_trace_of_the_client_goes_with_the_image_into_the_metadata_of_the_re
     }
 
 
-def test_two_different_images_of_one_name_are_kept_apart_and_the_same_one_again_makes_no_second_object(
-    pipeline: Pipeline,
-) -> None:
+def test_images_of_one_name_have_separate_results(pipeline: Pipeline) -> None:
+    """Different images of one name have separate results, equal images have one."""
     pipeline.serve()
     pipeline.work()
     for colour in (1, 2, 1, 2):
         image = pipeline.send("photo.jpg", picture(colour))
-        assert pipeline.finals(image)[image].state == native.DONE
+        assert pipeline.final_statuses(image)[image].state == native.DONE
     second = f"photo_gray-{digest(picture(2))[:16]}.jpg"
     assert sorted(pipeline.s3.names()) == sorted(["photo_gray.jpg", second])
     assert pipeline.s3.metadata("photo_gray.jpg")["source-sha256"] == digest(picture(1))
     assert pipeline.s3.metadata(second)["source-sha256"] == digest(picture(2))
 
 
-# What is sent -> how it is refused: name, bytes, status, a word of what is said.
-_REFUSED = {
+# Invalid image: file name, bytes, status, part of the message.
+_INVALID = {
     "empty": ("a.jpg", b"", grpc.StatusCode.INVALID_ARGUMENT, "vazia"),
     "text": ("a.jpg", b"not an image, but text", grpc.StatusCode.INVALID_ARGUMENT, "não suportado"),
     "truncated": ("a.jpg", picture()[:-20], grpc.StatusCode.INVALID_ARGUMENT, "truncada"),
@@ -82,86 +81,93 @@ _REFUSED = {
 }
 
 
-def test_what_is_no_image_of_ours_is_refused_in_words_and_nothing_is_queued(pipeline: Pipeline) -> None:
+def test_invalid_images_are_rejected(pipeline: Pipeline) -> None:
+    """Invalid images are rejected with the reason, and nothing is queued."""
     pipeline.serve()
-    otherwise = {}
-    for what, (name, data, code, text) in _REFUSED.items():
-        native_client, original = refused(pipeline, name, data), pipeline.send_as_original(name, data)
-        told = [native_client[0], text in (native_client[1] or ""), original.success, text in original.message]
-        if told != [code, True, False, True]:
-            otherwise[what] = (native_client, original)
-    assert otherwise == {}
+    unexpected = {}
+    for case, (name, data, code, text) in _INVALID.items():
+        native_response, legacy_response = rejection(pipeline, name, data), pipeline.send_legacy(name, data)
+        outcome = [
+            native_response[0],
+            text in (native_response[1] or ""),
+            legacy_response.success,
+            text in legacy_response.message,
+        ]
+        if outcome != [code, True, False, True]:
+            unexpected[case] = (native_response, legacy_response)
+    assert unexpected == {}
     assert pipeline.broker.count(QUEUE) == 0
 
 
-def test_an_image_that_only_decoding_shows_to_be_bad_is_dead_with_the_reason_and_the_next_is_served(
-    pipeline: Pipeline,
-) -> None:
+def test_undecodable_image_is_dead_lettered(pipeline: Pipeline) -> None:
+    """An image that cannot be decoded is dead-lettered with the reason, and the next is processed."""
     pipeline.serve()
     pipeline.work()
     whole = picture(kind="PNG", size=(500, 500))
     bad = whole[:60] + b"\xff" * 40 + whole[100:]
     image = pipeline.send("bad.png", bad)
-    final = pipeline.finals(image)[image]
+    final = pipeline.final_statuses(image)[image]
     assert (final.state, final.reason != "") == (native.DEAD, True)
     [(properties, body)] = pipeline.broker.take(DEAD)
     assert (properties.message_id, body) == (image, bad)
     assert properties.headers["reason"] == final.reason
     good = pipeline.send("good.png", whole)
-    assert pipeline.finals(good)[good].state == native.DONE
+    assert pipeline.final_statuses(good)[good].state == native.DONE
 
 
-def test_an_image_too_large_for_the_queue_is_uploaded_and_its_upload_deleted_when_it_is_done(
-    pipeline: Pipeline,
-) -> None:
+def test_large_image_is_uploaded(pipeline: Pipeline) -> None:
+    """An image too large for the queue is uploaded, and its upload deleted when it is done."""
     pipeline.serve()
-    large = picture(kind="PNG") + b"trailing bytes are no harm" * 700_000
+    large = picture(kind="PNG") + b"trailing bytes are harmless" * 700_000
     image = pipeline.upload("large.png", large)
     assert pipeline.s3.names(UPLOADS) == [f"uploads/{image}-{digest(large)}"]
     pipeline.work()
-    assert pipeline.finals(image)[image].state == native.DONE
+    assert pipeline.final_statuses(image)[image].state == native.DONE
     pipeline.workers[0].wait_for("large_gray.png")
     assert pipeline.s3.metadata("large_gray.png")["source-sha256"] == digest(large)
     assert pipeline.workers[0].stop() == 0
     assert pipeline.s3.names(UPLOADS) == []
 
 
-def test_an_upload_repeated_with_other_bytes_is_refused_and_what_was_accepted_is_worked_on(pipeline: Pipeline) -> None:
+def test_repeated_upload_with_other_bytes_is_rejected(pipeline: Pipeline) -> None:
+    """An upload repeated with other bytes is rejected, and the accepted one is processed."""
     pipeline.serve()
     image = pipeline.upload("a.jpg", picture(1))
     assert pipeline.upload("a.jpg", picture(1), image=image) == image
     with pytest.raises(grpc.RpcError, match="id já usado"):
         pipeline.upload("a.jpg", picture(2), image=image)
     pipeline.work()
-    assert pipeline.finals(image)[image].state == native.DONE
+    assert pipeline.final_statuses(image)[image].state == native.DONE
     assert pipeline.s3.metadata("a_gray.jpg")["source-sha256"] == digest(picture(1))
     grey = Image.open(io.BytesIO(pipeline.s3.body("a_gray.jpg"))).getpixel((0, 0))
     assert grey == Image.open(io.BytesIO(picture(1))).convert("L").getpixel((0, 0))
 
 
 @pytest.mark.parametrize(
-    ("happens", "code", "reason"),
+    ("change", "code", "reason"),
     [
         (lambda s3, key: s3.client.put_object(Bucket=UPLOADS, Key=key, Body=picture(2)), "altered", "não é o que foi"),
         (lambda s3, key: s3.client.delete_object(Bucket=UPLOADS, Key=key), "gone", "não está mais"),
     ],
     ids=["other bytes", "expired"],
 )
-def test_an_upload_that_is_not_there_any_more_as_it_was_accepted_is_dead_with_the_reason(
-    pipeline: Pipeline, happens: Callable[[S3, str], None], code: str, reason: str
+def test_changed_upload_is_dead_lettered(
+    pipeline: Pipeline, change: Callable[[S3, str], None], code: str, reason: str
 ) -> None:
+    """An upload that changed or disappeared after its acceptance is dead-lettered with the reason."""
     pipeline.serve()
     image = pipeline.upload("a.jpg", picture(1))
-    happens(pipeline.s3, f"uploads/{image}-{digest(picture(1))}")
+    change(pipeline.s3, f"uploads/{image}-{digest(picture(1))}")
     pipeline.work()
-    final = pipeline.finals(image)[image]
+    final = pipeline.final_statuses(image)[image]
     assert (final.state, reason in final.reason) == (native.DEAD, True)
     [(properties, _)] = pipeline.broker.take(DEAD)
     assert (properties.headers or {})["reason-code"] == code
     assert pipeline.s3.names() == []
 
 
-def test_an_upload_that_does_not_keep_what_it_announced_is_refused(pipeline: Pipeline) -> None:
+def test_upload_of_another_size_is_rejected(pipeline: Pipeline) -> None:
+    """An upload whose size differs from the announced one, or exceeds the limit, is rejected."""
     pipeline.serve()
     for announced, code in ((10, grpc.StatusCode.INVALID_ARGUMENT), (2**40, grpc.StatusCode.RESOURCE_EXHAUSTED)):
         with pytest.raises(grpc.RpcError) as error:
@@ -170,7 +176,8 @@ def test_an_upload_that_does_not_keep_what_it_announced_is_refused(pipeline: Pip
     assert pipeline.s3.names(UPLOADS) == []
 
 
-def test_an_id_that_was_used_for_another_image_is_refused_and_for_the_same_one_is_not(pipeline: Pipeline) -> None:
+def test_id_of_another_image_is_rejected(pipeline: Pipeline) -> None:
+    """An id that was used for another image is rejected; for the same image it is accepted."""
     pipeline.serve()
     image = pipeline.send("a.jpg", picture(1))
     assert pipeline.send("a.jpg", picture(1), image) == image
@@ -178,7 +185,8 @@ def test_an_id_that_was_used_for_another_image_is_refused_and_for_the_same_one_i
         pipeline.send("a.jpg", picture(2), image)
 
 
-def test_of_an_unknown_id_nothing_is_known_and_of_what_is_no_id_it_is_said(pipeline: Pipeline) -> None:
+def test_unknown_and_invalid_ids(pipeline: Pipeline) -> None:
+    """An unknown id has the status unknown, and an invalid one is rejected."""
     pipeline.serve()
     assert pipeline.status(uuid4().hex).state == native.UNKNOWN
     with pytest.raises(grpc.RpcError, match="32 dígitos"):

@@ -14,9 +14,9 @@ from frota.images import event_log, messages
 from frota.images.event_log import ProducerEventLog
 from frota.images.producer.grpc_api import Servicer
 from frota.images.proto import images_pb2 as native
-from support import PATIENCE
-from support.intake import Broker, Bucket, intake
+from support import TIMEOUT_S
 from support.pipeline import picture
+from support.submission import Broker, Bucket, submission_handler
 
 SMALLEST = 32 * 2**20  # bytes of images held; two of the largest
 
@@ -24,10 +24,10 @@ SMALLEST = 32 * 2**20  # bytes of images held; two of the largest
 @asynccontextmanager
 async def served(folder: Path, bucket: Bucket, read_timeout_s: float = 90.0) -> AsyncIterator[grpc.aio.Channel]:
     """Give a channel to a producer with memory for two messages."""
-    async with intake(folder, Broker(), bucket, memory_limit_bytes=SMALLEST) as taking:
+    async with submission_handler(folder, Broker(), bucket, memory_limit_bytes=SMALLEST) as handler:
         server = grpc.aio.server()
         edge = Servicer(
-            taking, taking._statuses, lambda bucket, key: f"{bucket}/{key}", ProducerEventLog(0), read_timeout_s
+            handler, handler._statuses, lambda bucket, key: f"{bucket}/{key}", ProducerEventLog(0), read_timeout_s
         )
         server.add_generic_rpc_handlers(edge.handlers())
         port = server.add_insecure_port("127.0.0.1:0")
@@ -55,18 +55,18 @@ def test_waiting_uploads_leave_memory(tmp_path: Path) -> None:
 
     async def run() -> None:
         bucket = Bucket()
-        bucket.answers.clear()
+        bucket.may_finish.clear()
         async with served(tmp_path, bucket) as channel:
             uploads = [upload(channel, parts(picture(colour))) for colour in range(6)]
-            await asyncio.wait_for(bucket.asked.wait(), PATIENCE)
+            await asyncio.wait_for(bucket.upload_started.wait(), TIMEOUT_S)
             send = channel.unary_unary(
                 f"/{messages.NATIVE_SERVICE}/Send", native.SendRequest.SerializeToString, native.Accepted.FromString
             )
-            assert await send(native.SendRequest(filename="b.jpg", image_data=picture()), timeout=PATIENCE)
+            assert await send(native.SendRequest(filename="b.jpg", image_data=picture()), timeout=TIMEOUT_S)
             assert not any(call.done() for call in uploads)
-            bucket.answers.set()
+            bucket.may_finish.set()
             await asyncio.gather(*uploads)
-            assert len(bucket.kept) == 6
+            assert len(bucket.objects) == 6
 
     asyncio.run(run())
 
@@ -81,7 +81,7 @@ def test_idle_call_is_ended(tmp_path: Path) -> None:
     async def run() -> str | None:
         async with served(tmp_path, Bucket(), read_timeout_s=0.05) as channel:
             with pytest.raises(grpc.aio.AioRpcError) as error:
-                await asyncio.wait_for(upload(channel, nothing()), PATIENCE)
+                await asyncio.wait_for(upload(channel, nothing()), TIMEOUT_S)
             return error.value.details()
 
     assert asyncio.run(run()) == messages.IMAGE_TIMEOUT
@@ -109,7 +109,7 @@ def test_rejection_is_logged_with_its_image(
             )
             request = native.SendRequest(id=image, filename=name, image_data=b"no image")
             with pytest.raises(grpc.aio.AioRpcError):
-                await call(request, timeout=PATIENCE, metadata=(("traceparent", f"00-{trace}-{'d' * 16}-01"),))
+                await call(request, timeout=TIMEOUT_S, metadata=(("traceparent", f"00-{trace}-{'d' * 16}-01"),))
 
     monkeypatch.setattr(event_log, "record", lambda _level, event, _text, **more: said.append({"event": event} | more))
     asyncio.run(run())

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from frota.images import messages
 from frota.images.producer.memory_limiter import MemoryLimiter
 from frota.images.producer.submission import RejectionKind, SubmissionRejected
-from support import PATIENCE
+from support import TIMEOUT_S
 
 
 @given(st.lists(st.tuples(st.integers(1, 10), st.booleans()), max_size=30))
@@ -20,7 +20,7 @@ def test_limit_holds_and_memory_is_released(wishes: list[tuple[int, bool]]) -> N
         limiter, taken = MemoryLimiter(10), [0]
 
         async def use(size: int) -> None:
-            async with limiter.reserve(size, PATIENCE):
+            async with limiter.reserve(size, TIMEOUT_S):
                 taken[0] += size
                 try:
                     assert taken[0] <= 10
@@ -36,7 +36,7 @@ def test_limit_holds_and_memory_is_released(wishes: list[tuple[int, bool]]) -> N
                 tasks[-1].cancel()
         results = await asyncio.gather(*tasks, return_exceptions=True)
         assert all(one is None or isinstance(one, asyncio.CancelledError) for one in results)
-        async with asyncio.timeout(1), limiter.reserve(10, PATIENCE):
+        async with asyncio.timeout(1), limiter.reserve(10, TIMEOUT_S):
             pass
 
     asyncio.run(run())
@@ -49,7 +49,7 @@ def test_large_reservation_is_not_starved() -> None:
         limiter, order = MemoryLimiter(10), list[str]()
 
         async def use(name: str, size: int) -> None:
-            async with limiter.reserve(size, PATIENCE):
+            async with limiter.reserve(size, TIMEOUT_S):
                 order.append(name)
                 await asyncio.sleep(0)
 
@@ -64,8 +64,8 @@ def test_shrinking_admits_the_next() -> None:
 
     async def run() -> None:
         limiter = MemoryLimiter(10)
-        async with limiter.reserve(10, PATIENCE) as reservation:
-            waiting = asyncio.ensure_future(limiter.acquire(7, PATIENCE))
+        async with limiter.reserve(10, TIMEOUT_S) as reservation:
+            waiting = asyncio.ensure_future(limiter.acquire(7, TIMEOUT_S))
             await asyncio.sleep(0)
             assert not waiting.done()
             reservation.shrink(3)

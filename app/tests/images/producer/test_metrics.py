@@ -9,7 +9,7 @@ import pytest
 
 from frota.images.messages import NATIVE_SERVICE
 from frota.images.proto import images_pb2 as native
-from support import PATIENCE, reserved_port
+from support import TIMEOUT_S, reserved_port
 from support.pipeline import Producer, picture
 from support.prometheus import get, scrape
 
@@ -25,7 +25,7 @@ def test_metrics_of_a_producer_without_its_broker(tmp_path: Path) -> None:
                 send = channel.unary_unary(
                     f"/{NATIVE_SERVICE}/Send", native.SendRequest.SerializeToString, native.Accepted.FromString
                 )
-                for data, timeout in ((b"no image", PATIENCE), (picture(), 2)):
+                for data, timeout in ((b"no image", TIMEOUT_S), (picture(), 2)):
                     with pytest.raises(grpc.RpcError):
                         send(native.SendRequest(id="a" * 32, filename="a.jpg", image_data=data), timeout=timeout)
             found = scrape(port)

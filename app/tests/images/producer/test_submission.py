@@ -14,9 +14,9 @@ from frota.images.producer.status_store import Status
 from frota.images.producer.submission import RejectionKind, SubmissionRejected, SubmittedImage
 from frota.images.s3.bucket import StorageError
 from frota.logs import log
-from support import PATIENCE
-from support.intake import Broker, Bucket, intake, parts
+from support import TIMEOUT_S
 from support.pipeline import picture
+from support.submission import Broker, Bucket, parts, submission_handler
 
 
 def test_missing_ids_are_made() -> None:
@@ -38,15 +38,15 @@ def test_accepted_upload_is_immutable(tmp_path: Path) -> None:
 
     async def run() -> tuple[list[bytes], list[str]]:
         broker, bucket = Broker(), Bucket()
-        async with intake(tmp_path, broker, bucket) as taking:
+        async with submission_handler(tmp_path, broker, bucket) as handler:
             for colour, accepted in ((1, True), (1, True), (2, False)):
                 data = picture(colour)
                 refusal = nullcontext() if accepted else pytest.raises(SubmissionRejected, match="id já usado")
                 with refusal:
                     submitted = SubmittedImage.of("a.jpg", "a" * 32, "")
-                    await taking.accept_upload(submitted, len(data), parts(data), lambda: 5.0)
+                    await handler.accept_upload(submitted, len(data), parts(data), lambda: 5.0)
         keys = [(properties.headers or {})["upload"] for properties in broker.published]
-        return [bucket.kept[key] for key in keys], sorted(bucket.kept)
+        return [bucket.objects[key] for key in keys], sorted(bucket.objects)
 
     uploaded, kept = asyncio.run(run())
     assert uploaded == [picture(1)] * 2
@@ -60,14 +60,14 @@ def test_cancelled_upload_is_no_error(tmp_path: Path, monkeypatch: pytest.Monkey
     def look(data: bytes, _limits: object) -> None:
         with memoryview(data):
             looking.set()
-            assert go.wait(PATIENCE)
+            assert go.wait(TIMEOUT_S)
 
     async def run() -> None:
-        async with intake(tmp_path, Broker(), Bucket()) as taking:
-            data = picture()
-            work = taking.accept_upload(SubmittedImage.of("a.jpg", "", ""), len(data), parts(data), lambda: 5.0)
+        async with submission_handler(tmp_path, Broker(), Bucket()) as handler:
+            data = bytes(1 << 20)  # too large to be checked without a thread
+            work = handler.accept_upload(SubmittedImage.of("a.jpg", "", ""), len(data), parts(data), lambda: 5.0)
             task = asyncio.ensure_future(work)
-            await asyncio.to_thread(looking.wait, PATIENCE)
+            await asyncio.to_thread(looking.wait, TIMEOUT_S)
             task.cancel()
             try:
                 with pytest.raises(asyncio.CancelledError):
@@ -76,7 +76,6 @@ def test_cancelled_upload_is_no_error(tmp_path: Path, monkeypatch: pytest.Monkey
                 go.set()
 
     monkeypatch.setattr("frota.images.producer.submission.read_header", look)
-    monkeypatch.setattr("frota.images.producer.submission._INLINE_BYTES", 0)
     asyncio.run(run())
 
 
@@ -87,15 +86,15 @@ def test_blocked_broker_rejects_early(tmp_path: Path) -> None:
         broker, bucket, data = Broker(), Bucket(), picture()
         broker.blocked.set()
         kinds = []
-        async with intake(tmp_path, broker, bucket) as taking:
+        async with submission_handler(tmp_path, broker, bucket) as handler:
             for work in (
-                taking.accept(SubmittedImage.of("a.jpg", "", ""), data, 5.0),
-                taking.accept_upload(SubmittedImage.of("a.jpg", "", ""), len(data), parts(data), lambda: 5.0),
+                handler.accept(SubmittedImage.of("a.jpg", "", ""), data, 5.0),
+                handler.accept_upload(SubmittedImage.of("a.jpg", "", ""), len(data), parts(data), lambda: 5.0),
             ):
                 with pytest.raises(SubmissionRejected) as error:
                     await work
                 kinds.append(error.value.kind)
-        return kinds, len(broker.published) + len(bucket.kept)
+        return kinds, len(broker.published) + len(bucket.objects)
 
     assert asyncio.run(run()) == ([RejectionKind.FULL, RejectionKind.FULL], 0)
 
@@ -124,9 +123,9 @@ def test_failed_upload_is_logged_and_rejected(
 
     async def run() -> None:
         submitted, data = SubmittedImage("a.jpg", "a" * 32, "b" * 32), picture()
-        async with intake(tmp_path, Broker(), Away()) as taking:
+        async with submission_handler(tmp_path, Broker(), Away()) as handler:
             with pytest.raises(SubmissionRejected) as error:
-                await taking.accept_upload(submitted, len(data), parts(data), lambda: 5.0)
+                await handler.accept_upload(submitted, len(data), parts(data), lambda: 5.0)
             assert error.value.kind is RejectionKind.UNAVAILABLE
 
     asyncio.run(run())
@@ -143,9 +142,9 @@ def test_unsaved_status_is_logged(
         raise OSError(28, "No space left on device")
 
     async def run() -> None:
-        async with intake(tmp_path, Broker(), Bucket()) as taking:
-            monkeypatch.setattr(taking._statuses, "save", full)
-            await taking.accept(SubmittedImage("a.jpg", "a" * 32, "b" * 32), picture(), 5.0)
+        async with submission_handler(tmp_path, Broker(), Bucket()) as handler:
+            monkeypatch.setattr(handler._statuses, "save", full)
+            await handler.accept(SubmittedImage("a.jpg", "a" * 32, "b" * 32), picture(), 5.0)
 
     asyncio.run(run())
     about = {"IMAGE_ID": "a" * 32, "TRACE_ID": "b" * 32, "FILENAME": "a.jpg"}
@@ -166,10 +165,10 @@ def test_decoder_start_is_retried(
         return await start(*words, **options)
 
     async def run() -> tuple[RejectionKind, int]:
-        broker, timeout_s = Broker(), PATIENCE if kind is RejectionKind.INVALID else 0.5
-        async with intake(tmp_path, broker, Bucket()) as taking:
+        broker, timeout_s = Broker(), TIMEOUT_S if kind is RejectionKind.INVALID else 0.5
+        async with submission_handler(tmp_path, broker, Bucket()) as handler:
             with pytest.raises(SubmissionRejected) as error:
-                await taking.accept(SubmittedImage.of("a.jpg", "", ""), picture()[:-20], timeout_s)
+                await handler.accept(SubmittedImage.of("a.jpg", "", ""), picture()[:-20], timeout_s)
         return error.value.kind, len(broker.published)
 
     monkeypatch.setattr(asyncio, "create_subprocess_exec", fail_first)

@@ -14,8 +14,8 @@ import pytest
 from frota.core.errors import ServerUnavailable
 from frota.list.client.client import Client
 from frota.list.client_settings import ClientSettings
-from support import PATIENCE, reserved_port
-from support.fake_list_server import CUT, answered, fake
+from support import TIMEOUT_S, reserved_port
+from support.fake_list_server import DISCONNECT, fake_list_server, response_to
 from support.list_clients import client
 from support.zmq_server import list_server
 
@@ -23,7 +23,7 @@ from support.zmq_server import list_server
 def test_lost_response_is_retried_with_the_same_id() -> None:
     """After a timeout, the request is repeated with its id over a new connection."""
     answers = iter([0, 1])
-    with fake(lambda request: [answered(request)] * next(answers)) as server, client(server.port) as one:
+    with fake_list_server(lambda request: [response_to(request)] * next(answers)) as server, client(server.port) as one:
         assert one.ask("append", value="a b").text == "Feito."
     (first, request), (second, again) = server.received
     assert json.loads(request) == json.loads(again)
@@ -32,7 +32,7 @@ def test_lost_response_is_retried_with_the_same_id() -> None:
 
 def test_requests_are_numbered() -> None:
     """Requests have consecutive numbers and only the fields of their operation."""
-    with fake(lambda request: [answered(request)]) as server, client(server.port, list="other") as one:
+    with fake_list_server(lambda request: [response_to(request)]) as server, client(server.port, list="other") as one:
         one.ask("append", value="a b")
         one.ask("clear")
     first, second = (json.loads(request) for _, request in server.received)
@@ -49,7 +49,7 @@ def test_requests_are_numbered() -> None:
 def test_request_joins_the_trace_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """A request has the trace id of TRACEPARENT, with a span of its own."""
     monkeypatch.setenv("TRACEPARENT", f"00-{'ab' * 16}-{'cd' * 8}-01")
-    with fake(lambda request: [answered(request)]) as server, client(server.port) as one:
+    with fake_list_server(lambda request: [response_to(request)]) as server, client(server.port) as one:
         one.ask("info")
     assert f"00-{'ab' * 16}-" in server.received[0][1].decode()
     assert "cd" * 8 not in server.received[0][1].decode()
@@ -57,22 +57,25 @@ def test_request_joins_the_trace_of_the_environment(monkeypatch: pytest.MonkeyPa
 
 def test_lost_connection_is_retried_at_once() -> None:
     """A connection that ends is noticed at once, not at the timeout."""
-    cuts = iter([[CUT], []])
-    with fake(lambda request: next(cuts) or [answered(request)]) as server, client(server.port, 0.9) as one:
+    cuts = iter([[DISCONNECT], []])
+    with (
+        fake_list_server(lambda request: next(cuts) or [response_to(request)]) as server,
+        client(server.port, 0.9) as one,
+    ):
         assert one.ask("clear").ok
     assert len(server.received) == 2
 
 
 def test_connection_lost_while_idle() -> None:
     """A connection that ended while idle is replaced before the next request."""
-    cuts = iter([[CUT], []])
+    cuts = iter([[DISCONNECT], []])
     with (
-        fake(lambda request: [answered(request), *next(cuts)]) as server,
+        fake_list_server(lambda request: [response_to(request), *next(cuts)]) as server,
         client(server.port, 0.9) as one,
     ):
         assert one.ask("clear").ok
         assert one._connection
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT_S
         while not one._connection.lost:
             assert time.monotonic() < deadline
             one._connection._monitor.poll(100)
@@ -83,8 +86,8 @@ def test_connection_lost_while_idle() -> None:
 def test_server_started_late() -> None:
     """The client waits for a server that starts late."""
     with reserved_port() as port, ExitStack() as later:
-        late = fake(lambda request: [answered(request)], port)
-        access = ClientSettings(port=port, timeout=PATIENCE)
+        late = fake_list_server(lambda request: [response_to(request)], port)
+        access = ClientSettings(port=port, timeout=TIMEOUT_S)
 
         def begin(_: str) -> None:
             later.enter_context(late)
@@ -108,16 +111,16 @@ def test_duplicate_response_is_discarded() -> None:
     """A duplicate response is not taken for that of the next request."""
 
     def twice(request: bytes) -> list[bytes]:
-        return [answered(request, version=int(json.loads(request)["id"].partition(":")[2]))] * 2
+        return [response_to(request, version=int(json.loads(request)["id"].partition(":")[2]))] * 2
 
-    with fake(twice) as server, client(server.port) as one:
+    with fake_list_server(twice) as server, client(server.port) as one:
         assert [one.ask("info").version for _ in range(5)] == [1, 2, 3, 4, 5]
 
 
 def test_response_with_another_id_is_discarded() -> None:
     """A response with another id is discarded, and the request repeated."""
     wrong: Iterator[dict[str, Any]] = iter([{"id": "0" * 32 + ":7", "version": 5}, {"version": 6}])
-    with fake(lambda request: [answered(request, **next(wrong))]) as server, client(server.port) as one:
+    with fake_list_server(lambda request: [response_to(request, **next(wrong))]) as server, client(server.port) as one:
         assert one.ask("clear").version == 6
     assert server.received[0][1] == server.received[1][1]
 
@@ -125,7 +128,7 @@ def test_response_with_another_id_is_discarded() -> None:
 def test_busy_response_is_retried() -> None:
     """A request is repeated while the server is busy."""
     busy: Iterator[dict[str, Any]] = iter([{"ok": False, "error": "busy", "text": "Ocupado."}, {}])
-    with fake(lambda request: [answered(request, **next(busy))]) as server, client(server.port) as one:
+    with fake_list_server(lambda request: [response_to(request, **next(busy))]) as server, client(server.port) as one:
         assert one.ask("sort").ok
     assert server.received[0] == server.received[1]
 
@@ -133,7 +136,7 @@ def test_busy_response_is_retried() -> None:
 def test_rejection_is_a_response() -> None:
     """A rejection is returned, not retried."""
     refusal: dict[str, Any] = {"ok": False, "error": "full", "text": "Limite atingido."}
-    with fake(lambda request: [answered(request, **refusal)]) as server, client(server.port) as one:
+    with fake_list_server(lambda request: [response_to(request, **refusal)]) as server, client(server.port) as one:
         answer = one.ask("append", value="x")
     assert (answer.ok, answer.text) == (False, "Limite atingido.")
 
@@ -153,9 +156,9 @@ def test_killed_server_is_a_pause(tmp_path: Path) -> None:
         thread.start()
         for end in (server.kill, server.stop, server.kill):
             for _ in range(50):
-                assert appended.acquire(timeout=PATIENCE)
+                assert appended.acquire(timeout=TIMEOUT_S)
             end()
             server.start()
-        thread.join(PATIENCE)
+        thread.join(TIMEOUT_S)
         with client(server.port) as other:
             assert other.ask("show").fields["elements"] == numbers

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from frota import cli
 from frota.list import client_settings, keys
 from frota.list.cli import _slice
-from support import PATIENCE, frota, ran, reserved_port
-from support.fake_list_server import answered, fake
+from support import TIMEOUT_S, reserved_port, run_frota, start_frota
+from support.fake_list_server import fake_list_server, response_to
 from support.legacy_list_server import legacy_server
 from support.processes import read_until
 from support.zmq_server import list_server
@@ -135,7 +135,7 @@ def test_invalid_standard_input_names_its_line(
 ) -> None:
     """Invalid standard input is an error that names its line."""
     monkeypatch.setattr(sys, "stdin", None if data is None else io.TextIOWrapper(io.BytesIO(data)))
-    with fake(lambda request: [answered(request)]) as server:
+    with fake_list_server(lambda request: [response_to(request)]) as server:
         status, errors = failing(["append", "-", "--port", str(server.port)], capsys)
     assert (status, errors.startswith(f"frota: {reason}")) == (1, True)
 
@@ -143,7 +143,7 @@ def test_invalid_standard_input_names_its_line(
 def test_append_stops_at_a_rejection(capsys: pytest.CaptureFixture[str]) -> None:
     """`append` sends no element after a rejected one."""
     refusal = {"ok": False, "error": "full", "text": "Limite atingido."}
-    with fake(lambda request: [answered(request, **refusal)]) as server:
+    with fake_list_server(lambda request: [response_to(request, **refusal)]) as server:
         assert cli.main(["list", "append", "a", "b", "--port", str(server.port)]) == 1
     assert len(server.received) == 1
     assert capsys.readouterr().out == "Limite atingido.\n"
@@ -151,7 +151,7 @@ def test_append_stops_at_a_rejection(capsys: pytest.CaptureFixture[str]) -> None
 
 def test_control_characters_are_escaped(capsys: pytest.CaptureFixture[str]) -> None:
     """Control characters in elements do not reach the terminal."""
-    with fake(lambda request: [answered(request, elements=["\x1b[2J", "a\r\nb"])]) as server:
+    with fake_list_server(lambda request: [response_to(request, elements=["\x1b[2J", "a\r\nb"])]) as server:
         assert cli.main(["list", "show", "--port", str(server.port)]) == 0
     assert capsys.readouterr().out == "\\x1b[2J\na\\r\\nb\n"
 
@@ -216,7 +216,7 @@ def test_fleet_file_has_the_lowest_priority(
         assert cli.main(["list", "append", "x"]) == 0
         assert cli.main(["list", "show"]) == 0
         assert capsys.readouterr().out.endswith("x\n")
-    with fake(lambda request: [answered(request, elements=["other"])]) as other:
+    with fake_list_server(lambda request: [response_to(request, elements=["other"])]) as other:
         clear = ["--key-file", "", "--server-key", ""]
         assert cli.main(["list", "show", "--port", str(other.port), *clear]) == 0
         monkeypatch.setenv("LIST_PORT", str(other.port))
@@ -238,9 +238,9 @@ def test_check_sends_no_request(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_closed_standard_output_ends_silently() -> None:
     """A command whose output is closed ends without a message."""
-    with fake(lambda request: [answered(request, elements=["x" * 1000] * 1000)]) as server:
+    with fake_list_server(lambda request: [response_to(request, elements=["x" * 1000] * 1000)]) as server:
         shell = f"{sys.executable} -m frota list show --port {server.port} | head -c 5; exit ${{PIPESTATUS[0]}}"
-        done = subprocess.run(["bash", "-c", shell], capture_output=True, timeout=PATIENCE, check=False)
+        done = subprocess.run(["bash", "-c", shell], capture_output=True, timeout=TIMEOUT_S, check=False)
     assert (done.stdout, done.stderr, done.returncode) == (b"xxxxx", b"", 1)
 
 
@@ -248,7 +248,7 @@ def test_help_imports_no_zeromq() -> None:
     """`--help` does not import ZeroMQ."""
     script = "import atexit, sys; from frota import cli; atexit.register(lambda: print(*sys.modules)); cli.main()"
     command = [sys.executable, "-c", script, "list", "show", "--help"]
-    loaded = subprocess.run(command, check=True, capture_output=True, text=True, timeout=PATIENCE).stdout.split()
+    loaded = subprocess.run(command, check=True, capture_output=True, text=True, timeout=TIMEOUT_S).stdout.split()
     assert "frota.list.cli" in loaded
     assert "zmq" not in loaded
 
@@ -263,7 +263,7 @@ def test_slices_are_parsed_like_python(start: int | None, stop: int | None) -> N
 def test_killed_server_is_a_pause_for_append(tmp_path: Path) -> None:
     """`append -` survives kills of the server."""
     with list_server(tmp_path) as server:
-        process = frota("list", "append", "-", "--port", server.port, stdin=-1, stdout=-1, stderr=-1)
+        process = start_frota("list", "append", "-", "--port", server.port, stdin=-1, stdout=-1, stderr=-1)
         assert process.stdin
         for number in range(3):
             process.stdin.write(f"{number}\n".encode())
@@ -271,9 +271,9 @@ def test_killed_server_is_a_pause_for_append(tmp_path: Path) -> None:
             assert read_until(process.stdout, b"\n").decode() == f"Elemento '{number}' adicionado.\n"
             server.kill()
             server.start()
-        output, errors = process.communicate(timeout=PATIENCE)
+        output, errors = process.communicate(timeout=TIMEOUT_S)
         assert (process.returncode, output, errors) == (0, b"", b"")
-        shown = frota("list", "show", "--port", server.port, stdout=-1).communicate(timeout=PATIENCE)[0]
+        shown = start_frota("list", "show", "--port", server.port, stdout=-1).communicate(timeout=TIMEOUT_S)[0]
     assert shown == b"0\n1\n2\n"
 
 
@@ -289,7 +289,7 @@ def test_killed_server_is_a_pause_for_append(tmp_path: Path) -> None:
 def test_input_piped_on_windows(tmp_path: Path, given_: bytes, elements: list[str], complaint: bytes) -> None:
     """Input with a byte order mark or CRLF is read; UTF-16 is named in the error."""
     with list_server(tmp_path) as server:
-        done = ran("list", "append", "-", "--port", server.port, given=given_)
+        done = run_frota("list", "append", "-", "--port", server.port, stdin_data=given_)
         assert server.elements() == elements
         assert complaint.decode() in done.stderr
         assert (done.returncode == 0) == (complaint == b"")

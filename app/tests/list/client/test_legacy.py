@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from frota.core.errors import UnsupportedByServer
 from frota.list.client import legacy
 from frota.list.client.client import OutcomeUnknown
-from support.fake_list_server import CUT, fake
+from support.fake_list_server import DISCONNECT, fake_list_server
 from support.legacy_list_server import LegacyList, legacy_server
 from support.list_clients import client
 
@@ -30,7 +30,7 @@ def test_legacy_server_equals_a_python_list(requests: list[dict[str, Any]]) -> N
     server, model = LegacyList(), list[str]()
     for request in [*requests, {"op": "show"}]:
         whole = {"list": "default", "id": "i", **request}
-        answer = legacy.parse_response(whole, server.answer(legacy.command(whole)))
+        answer = legacy.parse_response(whole, server.respond(legacy.command(whole)))
         assert answer["ok"] == _carried_out(model, request)
         if request["op"] == "show":
             assert answer["elements"] == model
@@ -92,14 +92,14 @@ def _losing(command: bytes, losses: int) -> Any:
     def handle(request: bytes) -> list[bytes]:
         if request.startswith(b"{"):
             return [NOT_UNDERSTOOD]
-        return [CUT] if request == command and next(left, None) is not None else [b"['x']"]
+        return [DISCONNECT] if request == command and next(left, None) is not None else [b"['x']"]
 
     return handle
 
 
 def test_change_with_lost_response_is_not_retried() -> None:
     """A change whose response a legacy server lost is not repeated; its outcome is unknown."""
-    with fake(_losing(b"append x", 1)) as server, client(server.port) as one:
+    with fake_list_server(_losing(b"append x", 1)) as server, client(server.port) as one:
         with pytest.raises(OutcomeUnknown, match="its outcome is unknown"):
             one.ask("append", value="x")
         assert one.ask("show").fields["elements"] == ["x"]
@@ -108,7 +108,7 @@ def test_change_with_lost_response_is_not_retried() -> None:
 
 def test_read_with_lost_response_is_retried() -> None:
     """A read whose response a legacy server lost is repeated."""
-    with fake(_losing(b"mostrar", 2)) as server, client(server.port) as one:
+    with fake_list_server(_losing(b"mostrar", 2)) as server, client(server.port) as one:
         assert one.ask("show").fields["elements"] == ["x"]
     assert [request for _, request in server.received].count(b"mostrar") == 3
 
@@ -117,7 +117,7 @@ def test_read_with_lost_response_is_retried() -> None:
 def test_malformed_list_is_an_error(response: bytes) -> None:
     """A list that cannot be parsed is an error."""
     with (
-        fake(lambda request: [NOT_UNDERSTOOD if b"{" in request else response]) as server,
+        fake_list_server(lambda request: [NOT_UNDERSTOOD if b"{" in request else response]) as server,
         client(server.port) as one,
         pytest.raises(UnsupportedByServer, match="cannot be read"),
     ):

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from support import PATIENCE, frota, ran, reserved_port
-from support.fake_list_server import answered, fake
+from support import TIMEOUT_S, reserved_port, run_frota, start_frota
+from support.fake_list_server import fake_list_server, response_to
 from support.legacy_list_server import legacy_server
 from support.processes import read_until
 from support.zmq_server import list_server
@@ -48,7 +48,9 @@ _RECORDED: list[tuple[list[object], str, str]] = [
 
 
 def menu(port: int, typed: str | bytes, *flags: str) -> "subprocess.CompletedProcess[str]":
-    return ran("list", "menu", "--port", port, *flags, given=typed if isinstance(typed, bytes) else typed.encode())
+    return run_frota(
+        "list", "menu", "--port", port, *flags, stdin_data=typed if isinstance(typed, bytes) else typed.encode()
+    )
 
 
 def shown(*answers: str) -> str:
@@ -126,9 +128,9 @@ def test_person_can_continue_without_a_server() -> None:
     ours, theirs = os.openpty()
     with reserved_port() as port:
         words = ["list", "menu", "--port", port, "--timeout", "0.3"]
-        process = frota(*words, stdin=theirs, stdout=-1, stderr=-1)
+        process = start_frota(*words, stdin=theirs, stdout=-1, stderr=-1)
         os.write(ours, b"1\n9\n")
-        output, errors = process.communicate(timeout=PATIENCE)
+        output, errors = process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 0
     assert output.decode() == f"{_MENU}\n{_MENU}Saindo...\n"
     assert errors.count(b"\n") == 1
@@ -139,8 +141,8 @@ def test_person_can_continue_without_a_server() -> None:
 @pytest.mark.parametrize("typed", [b"", b"1\n"], ids=["at a prompt", "while a request is under way"])
 def test_ctrl_c_ends_the_menu(typed: bytes) -> None:
     """Ctrl-C ends the menu without a message."""
-    with fake(lambda _: ready()) as server:
-        process = frota("list", "menu", "--port", server.port, stdin=-1, stdout=-1, stderr=-1)
+    with fake_list_server(lambda _: ready()) as server:
+        process = start_frota("list", "menu", "--port", server.port, stdin=-1, stdout=-1, stderr=-1)
         assert process.stdin
 
         def ready() -> list[bytes]:
@@ -152,7 +154,7 @@ def test_ctrl_c_ends_the_menu(typed: bytes) -> None:
         read_until(process.stdout, _MENU.encode())
         if not typed:
             process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=PATIENCE)
+        _, errors = process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 130
     assert errors == b""
 
@@ -162,9 +164,9 @@ def test_control_characters_are_escaped() -> None:
 
     def handle(request: bytes) -> list[bytes]:
         evil: dict[str, Any] = {"text": "\x1b[2J\r\n\u202e", "elements": ["\x1b]0;x\x07", "a\nb"]}
-        return [answered(request, **evil)]
+        return [response_to(request, **evil)]
 
-    with fake(handle) as server:
+    with fake_list_server(handle) as server:
         done = menu(server.port, "1\n8\n9\n")
     first, second = debug(r"['\x1b]0;x\x07', 'a\nb']"), debug(r"\x1b[2J\r\n\u202e")
     assert done.stdout == shown(first, second)
@@ -172,8 +174,8 @@ def test_control_characters_are_escaped() -> None:
 
 def test_closed_standard_input() -> None:
     """A closed standard input ends the menu without a traceback."""
-    process = frota("list", "menu", "--port", "1", stdout=-1, stderr=-1, preexec_fn=lambda: os.close(0))
-    output, errors = process.communicate(timeout=PATIENCE)
+    process = start_frota("list", "menu", "--port", "1", stdout=-1, stderr=-1, preexec_fn=lambda: os.close(0))
+    output, errors = process.communicate(timeout=TIMEOUT_S)
     assert (output.decode(), errors, process.returncode) == (
         f"{_MENU}Saindo...\n".replace("Escolha uma opção: ", ""),
         b"",

@@ -13,8 +13,8 @@ from frota.core.errors import ServerUnavailable, WrongServer
 from frota.list import keys
 from frota.list.client.client import Client, HostNotFound
 from frota.list.client_settings import ClientSettings
-from support import PATIENCE, reserved_port
-from support.fake_list_server import CUT, answered, fake
+from support import TIMEOUT_S, reserved_port
+from support.fake_list_server import DISCONNECT, fake_list_server, response_to
 from support.list_clients import client
 from support.zmq_server import list_server
 
@@ -26,7 +26,11 @@ _SHORT = 0.4  # seconds until the client gives up; less than its first timeout
 )
 def test_wrong_server_is_reported_at_once(response: bytes) -> None:
     """A server of another kind is reported at once, in one sentence."""
-    with fake(lambda _: [response]) as server, client(server.port) as one, pytest.raises(WrongServer) as caught:
+    with (
+        fake_list_server(lambda _: [response]) as server,
+        client(server.port) as one,
+        pytest.raises(WrongServer) as caught,
+    ):
         one.ask("info")
     assert str(caught.value).startswith(f"127.0.0.1:{server.port} is not a list server: it answers ")
     assert len(str(caught.value)) < 400
@@ -36,7 +40,7 @@ def test_wrong_server_is_reported_at_once(response: bytes) -> None:
 def _gives_reason(expected: str, port: int, **settings: Any) -> bool:
     """Tell whether a client says something at its timeout; on a busy machine it may need a longer one."""
     timeout = _SHORT
-    while timeout < PATIENCE:
+    while timeout < TIMEOUT_S:
         with client(port, timeout, **settings) as one, pytest.raises(ServerUnavailable) as caught:
             one.ask("append", value="x")
         reason = str(caught.value).replace(f"127.0.0.1:{port}", "HERE")
@@ -52,7 +56,7 @@ def test_timeout_names_the_reason() -> None:
         assert _gives_reason("no server listens at HERE: start one", port)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         assert _gives_reason("HERE accepts connections but does not speak ZeroMQ", silent.getsockname()[1])
-    with fake(lambda _: []) as server:
+    with fake_list_server(lambda _: []) as server:
         assert _gives_reason("the server at HERE accepts requests but does not answer", server.port)
 
 
@@ -89,7 +93,7 @@ def test_timeout_names_the_key_problem(key: tuple[Path, str], tmp_path: Path) ->
         assert _gives_reason(f"the server at HERE does not accept our key {key[0]}", server.port, **ours)
         assert _gives_reason("CURVE", server.port)
         assert _gives_reason("its key is not that of --server-key", server.port, key_file=key[0], server_key=key[1])
-    with fake(lambda request: [answered(request)]) as server:
+    with fake_list_server(lambda request: [response_to(request)]) as server:
         assert _gives_reason("speaks clear text", server.port, **ours)
 
 
@@ -99,12 +103,12 @@ def test_replaced_key_is_used_at_the_next_attempt(key: tuple[Path, str], tmp_pat
     public = [keys.generate(secret) for secret in secrets]
 
     def reread() -> ClientSettings:  # the second key of the server is in the env file by now
-        return ClientSettings(port=port, key_file=key[0], server_key=public[1], timeout=PATIENCE)
+        return ClientSettings(port=port, key_file=key[0], server_key=public[1], timeout=TIMEOUT_S)
 
     raw = keys.read_secret(secrets[1])
-    with fake(lambda request: [answered(request)], secret=z85.encode(raw)) as server:
+    with fake_list_server(lambda request: [response_to(request)], secret=z85.encode(raw)) as server:
         port = server.port
-        access = ClientSettings(port=port, key_file=key[0], server_key=public[0], timeout=PATIENCE)
+        access = ClientSettings(port=port, key_file=key[0], server_key=public[0], timeout=TIMEOUT_S)
         with Client(access, reread) as one:
             assert one.ask("clear").ok
 
@@ -117,15 +121,15 @@ def test_key_file_missing_for_a_moment(key: tuple[Path, str], tmp_path: Path) ->
 
     def cut(request: bytes) -> list[bytes]:
         if len(server.received) > 1:
-            return [answered(request)]
+            return [response_to(request)]
         key[0].rename(away)
-        return [CUT]
+        return [DISCONNECT]
 
     def back(_: str) -> None:
         away.rename(key[0])
 
-    with fake(cut, secret=z85.encode(raw)) as server:
-        access = ClientSettings(port=server.port, key_file=key[0], server_key=public, timeout=PATIENCE)
+    with fake_list_server(cut, secret=z85.encode(raw)) as server:
+        access = ClientSettings(port=server.port, key_file=key[0], server_key=public, timeout=TIMEOUT_S)
         with Client(access, warn=back) as one:
             assert one.ask("clear").ok
 
@@ -143,17 +147,20 @@ def test_host_without_address_fails_at_once() -> None:
 def test_host_is_a_name_or_an_ipv6_address(monkeypatch: pytest.MonkeyPatch) -> None:
     """The host may be a name or an IPv6 address."""
     both = [(family, 0, 0, "", (text, 1)) for family, text in ((socket.AF_INET6, "::1"), (socket.AF_INET, "127.0.0.1"))]
-    with monkeypatch.context() as patched, fake(lambda request: [answered(request)]) as server:
+    with monkeypatch.context() as patched, fake_list_server(lambda request: [response_to(request)]) as server:
         patched.setattr(socket, "getaddrinfo", lambda *_, **__: both)
         with client(server.port, host="both") as one:
             assert one.ask("info").ok
-    with fake(lambda request: [answered(request)]) as server, client(server.port, host="localhost") as one:
+    with (
+        fake_list_server(lambda request: [response_to(request)]) as server,
+        client(server.port, host="localhost") as one,
+    ):
         assert one.ask("info").ok
     with zmq.Context() as context, context.socket(zmq.REP) as replies:
         replies.ipv6 = True
         port = replies.bind_to_random_port("tcp://[::1]")
         with client(port, _SHORT, host="::1") as one:
-            answering = threading.Thread(target=lambda: replies.send(answered(replies.recv())))
+            answering = threading.Thread(target=lambda: replies.send(response_to(replies.recv())))
             answering.start()
             assert one.ask("info").ok
-            answering.join(PATIENCE)
+            answering.join(TIMEOUT_S)

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from frota.list import keys
 from frota.list.client.client import Response
 from frota.list.client.watch import ChangeSequence
-from support import PATIENCE, frota
-from support.fake_list_server import CUT, answered, fake
+from support import TIMEOUT_S, start_frota
+from support.fake_list_server import DISCONNECT, fake_list_server, response_to
 from support.legacy_list_server import legacy_server
 from support.list_clients import client
 from support.processes import read_until
@@ -86,7 +86,7 @@ class Watch:
     """`frota list watch` in a process of its own."""
 
     def __init__(self, *flags: object) -> None:
-        self.process = frota("list", "watch", *flags, stdout=-1, stderr=-1)
+        self.process = start_frota("list", "watch", *flags, stdout=-1, stderr=-1)
 
     def line(self) -> str:
         return read_until(self.process.stdout, b"\n").decode()
@@ -96,7 +96,7 @@ class Watch:
 
     def interrupt(self) -> "subprocess.CompletedProcess[bytes]":
         self.process.send_signal(signal.SIGINT)
-        output, errors = self.process.communicate(timeout=PATIENCE)
+        output, errors = self.process.communicate(timeout=TIMEOUT_S)
         return subprocess.CompletedProcess([], self.process.returncode, output, errors)
 
 
@@ -200,27 +200,27 @@ def test_lost_connection_renews_the_subscription() -> None:
         if asked.count("info") == 2:
             again.set()
         lost = asked == ["info", "changes"]
-        return [CUT] if lost else [answered(request, watch_port=1, changes=[])]
+        return [DISCONNECT] if lost else [response_to(request, watch_port=1, changes=[])]
 
-    with fake(handle) as server:
+    with fake_list_server(handle) as server:
         watch = Watch("--port", server.port)
-        assert again.wait(PATIENCE)
+        assert again.wait(TIMEOUT_S)
         watch.interrupt()
     assert asked[:4] == ["info", "changes", "changes", "info"]
 
 
 def test_server_without_publication_is_an_error() -> None:
     """A server that publishes no changes ends the command with the reason."""
-    with fake(lambda request: [answered(request, watch_port=0)]) as server:
+    with fake_list_server(lambda request: [response_to(request, watch_port=0)]) as server:
         done = Watch("--port", server.port).process
-        _, errors = done.communicate(timeout=PATIENCE)
+        _, errors = done.communicate(timeout=TIMEOUT_S)
     assert (done.returncode, errors.decode()) == (
         1,
         f"frota: the server at 127.0.0.1:{server.port} publishes no changes\n",
     )
     with legacy_server() as (port, _):
         done = Watch("--port", port).process
-        _, errors = done.communicate(timeout=PATIENCE)
+        _, errors = done.communicate(timeout=TIMEOUT_S)
     assert (done.returncode, errors.decode()) == (
         1,
         f"frota: the server at 127.0.0.1:{port} is a legacy server: it has no operation 'info'\n",

@@ -19,9 +19,9 @@ import zmq
 from zmq.utils import z85
 
 from frota.list import keys
-from support import PATIENCE, ran
+from support import TIMEOUT_S, run_frota
 from support.processes import activated
-from support.zmq_server import CONTEXT, Asker, ListServer, connected, list_server
+from support.zmq_server import CONTEXT, ListServer, RawClient, list_server, raw_client
 
 _FEW = 64  # open files
 _MANY = 150  # connections
@@ -67,13 +67,13 @@ def _is_filtered(port: int) -> bool:
 @pytest.mark.parametrize("kind", [zmq.REQ, zmq.SUB])
 def test_connected_clients_are_served_without_descriptors(tmp_path: Path, kind: int) -> None:
     """Without free descriptors, connected clients are served, and waiting ones when some leave."""
-    with list_server(tmp_path, preexec_fn=_few) as server, server.asking() as first:
+    with list_server(tmp_path, preexec_fn=_few) as server, server.raw_client() as first:
         assert server.wait_for(r"64 open files are allowed, enough for \d+ connections and not for 10000: raise")
         port = server.port if kind == zmq.REQ else first.native("info")["watch_port"]
         with crowd(port, kind) as sockets:
             server.wait_for(_FULL + r".*raise the limit of open files \(LimitNOFILE=\)")
             for number in range(20):
-                assert first.ask(f"append {number}".encode()) == f"Elemento '{number}' adicionado.".encode()
+                assert first.request(f"append {number}".encode()) == f"Elemento '{number}' adicionado.".encode()
             assert _answered(sockets) < _FEW
             assert _is_filtered(port)
         assert len(server.elements()) == 20  # a new connection
@@ -82,18 +82,18 @@ def test_connected_clients_are_served_without_descriptors(tmp_path: Path, kind: 
 
 def test_full_server_is_idle_and_keeps_spare_descriptors(tmp_path: Path) -> None:
     """A server at its limit uses no CPU and keeps its spare descriptors."""
-    with ExitStack() as stack, list_server(tmp_path, preexec_fn=_few) as server, server.asking() as first:
+    with ExitStack() as stack, list_server(tmp_path, preexec_fn=_few) as server, server.raw_client() as first:
         stack.enter_context(crowd(server.port, zmq.REQ))
         server.wait_for(_FULL)
         for _ in range(_FEW):
             later = stack.enter_context(socket.socket())
             later.setblocking(False)
             later.connect_ex(("127.0.0.1", server.port))
-        deadline, asleep = time.monotonic() + PATIENCE, 0
+        deadline, asleep = time.monotonic() + TIMEOUT_S, 0
         while asleep < 50:  # samples in a row; a busy accept loop never sleeps
             assert time.monotonic() < deadline
             asleep = asleep + 1 if _sleeps(server) else 0
-        assert first.ask(b"mostrar") == b"[]"
+        assert first.request(b"mostrar") == b"[]"
         assert len(list(Path(f"/proc/{server.process.pid}/fd").iterdir())) < _FEW - 4
 
 
@@ -106,25 +106,25 @@ def test_waiting_clients_are_admitted_in_turn(tmp_path: Path) -> None:
         for one in sockets:
             poller.register(one, zmq.POLLIN)
         while left:
-            ready = dict(poller.poll(int(PATIENCE * 2000)))
+            ready = dict(poller.poll(int(TIMEOUT_S * 2000)))
             assert ready, f"{len(left)} still wait"
             for one in left & set(ready):
                 poller.unregister(one)
                 one.close()
             left -= set(ready)
-        assert server.ask("mostrar") == "[]"
+        assert server.request("mostrar") == "[]"
 
 
 def test_lowered_descriptor_limit_is_respected(tmp_path: Path) -> None:
     """A limit that is lowered while the server runs is respected."""
-    with list_server(tmp_path) as server, server.asking() as first:
+    with list_server(tmp_path) as server, server.raw_client() as first:
         resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (_FEW, _FEW))
         server.wait_for("64 open files are allowed")
         with crowd(server.port, zmq.REQ) as sockets:
             server.wait_for(_FULL)
-            assert first.ask(b"append 1") == b"Elemento '1' adicionado."
+            assert first.request(b"append 1") == b"Elemento '1' adicionado."
             assert _answered(sockets) < _FEW
-        assert server.ask("mostrar") == "['1']"
+        assert server.request("mostrar") == "['1']"
 
 
 def test_curve_clients_beyond_the_limit_wait(tmp_path: Path) -> None:
@@ -136,20 +136,20 @@ def test_curve_clients_beyond_the_limit_wait(tmp_path: Path) -> None:
         askers = []
         for _ in range(20):
             one = stack.enter_context(CONTEXT.socket(zmq.REQ))
-            one.linger, one.rcvtimeo = 0, int(PATIENCE * 1000)
+            one.linger, one.rcvtimeo = 0, int(TIMEOUT_S * 1000)
             one.curve_serverkey = z85.encode(bytes.fromhex(server_key))
             one.curve_publickey, one.curve_secretkey = z85.encode(bytes.fromhex(client_key)), z85.encode(secret)
             one.connect(f"tcp://127.0.0.1:{server.port}")
-            askers.append(Asker(one))
-        assert askers[0].ask(b"append 1") == b"Elemento '1' adicionado."
+            askers.append(RawClient(one))
+        assert askers[0].request(b"append 1") == b"Elemento '1' adicionado."
         server.wait_for(_FULL)
-        assert askers[0].ask(b"append 2") == b"Elemento '2' adicionado."
+        assert askers[0].request(b"append 2") == b"Elemento '2' adicionado."
 
 
 def test_snapshots_work_without_free_descriptors(tmp_path: Path) -> None:
     """Changes and snapshots go on while no descriptor is free."""
     flags = ("--snapshot-bytes", 4096)
-    with list_server(tmp_path, *flags, preexec_fn=_few) as server, server.asking() as first:
+    with list_server(tmp_path, *flags, preexec_fn=_few) as server, server.raw_client() as first:
         with crowd(server.port, zmq.REQ):
             server.wait_for(_FULL)
             for number in range(300):
@@ -164,7 +164,7 @@ def test_client_names_the_connection_limit(tmp_path: Path) -> None:
     """The client's timeout message names the connection limit among the reasons."""
     with list_server(tmp_path, "--max-connections", 5) as server, crowd(server.port, zmq.REQ):
         server.wait_for(_FULL)
-        done = ran("list", "show", "--port", server.port, "--timeout", 1)
+        done = run_frota("list", "show", "--port", server.port, "--timeout", 1)
         assert done.returncode == 1
         assert re.search(
             r"gave up after \d s: \S+ (does not answer|accepts connections).*connection limit", done.stderr
@@ -180,18 +180,18 @@ def test_killed_full_server_leaves_no_filter(tmp_path: Path) -> None:
         with log.open("wb") as file:
             first = activated(listener, *words, stderr=file)
         with crowd(port, zmq.REQ):
-            deadline = time.monotonic() + PATIENCE
+            deadline = time.monotonic() + TIMEOUT_S
             while b"connection limit of" not in log.read_bytes():
                 assert first.poll() is None, log.read_text()
                 assert time.monotonic() < deadline, log.read_text()
             assert _is_filtered(port)
             first.kill()
-            first.wait(PATIENCE)
+            first.wait(TIMEOUT_S)
         second = activated(listener, *words, stderr=subprocess.DEVNULL)
-        with connected(port) as asker:
-            assert json.loads(asker.ask(b'{"op": "info"}'))["ok"]
+        with raw_client(port) as requester:
+            assert json.loads(requester.request(b'{"op": "info"}'))["ok"]
         second.terminate()
-        assert second.wait(PATIENCE) == 0
+        assert second.wait(TIMEOUT_S) == 0
 
 
 @pytest.mark.parametrize("files", [12, 16, 20, 24, 32, 47])
@@ -203,7 +203,7 @@ def test_too_few_descriptors_prevent_the_start(tmp_path: Path, files: int) -> No
         capture_output=True,
         text=True,
         check=False,
-        timeout=PATIENCE,
+        timeout=TIMEOUT_S,
     )
     assert done.returncode == 1
     assert done.stderr == (
@@ -226,7 +226,7 @@ def test_low_soft_limit_is_raised(tmp_path: Path, soft: int) -> None:
 def test_minimum_of_descriptors_is_enough(tmp_path: Path) -> None:
     """With the minimum of descriptors a client is served and a snapshot written."""
     low = partial(resource.setrlimit, resource.RLIMIT_NOFILE, (48, 48))
-    with list_server(tmp_path, "--snapshot-bytes", 4096, preexec_fn=low) as server, server.asking() as first:
+    with list_server(tmp_path, "--snapshot-bytes", 4096, preexec_fn=low) as server, server.raw_client() as first:
         for number in range(100):
             assert first.native("append", value=f"{number:0100}", id=first.next_id())["ok"]
         server.wait_for("snapshot 2 written")
@@ -239,27 +239,27 @@ def test_connection_limit_is_exact(tmp_path: Path) -> None:
         inherited = fcntl.fcntl(high, fcntl.F_DUPFD, 250)  # a high number, which must not count as 250 descriptors
         stack.callback(os.close, inherited)
         server = stack.enter_context(list_server(tmp_path, "--max-connections", 5, pass_fds=[inherited]))
-        askers = [stack.enter_context(server.asking()) for _ in range(5)]
-        for asker in askers:
-            assert asker.ask(b"mostrar") == b"[]"
+        askers = [stack.enter_context(server.raw_client()) for _ in range(5)]
+        for requester in askers:
+            assert requester.request(b"mostrar") == b"[]"
         server.wait_for(_FULL)
         assert _is_filtered(server.port)
-        later = stack.enter_context(server.asking())
+        later = stack.enter_context(server.raw_client())
         later.socket.send(b"mostrar")
         assert not later.socket.poll(300)
         askers[0].socket.close()
         assert later.socket.recv() == b"[]"
-        for asker in askers[1:]:
-            assert asker.ask(b"mostrar") == b"[]"
+        for requester in askers[1:]:
+            assert requester.request(b"mostrar") == b"[]"
 
 
 def test_limit_below_the_open_connections(tmp_path: Path) -> None:
     """A limit below the open connections disconnects no client."""
-    with list_server(tmp_path) as server, server.asking() as first, crowd(server.port, zmq.REQ) as sockets:
+    with list_server(tmp_path) as server, server.raw_client() as first, crowd(server.port, zmq.REQ) as sockets:
         for one in sockets:
-            assert one.poll(int(PATIENCE * 1000))
+            assert one.poll(int(TIMEOUT_S * 1000))
         resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (48, 48))
         server.wait_for("enough for \\d+ connections and not for 10000")
         server.wait_for(_FULL)
-        assert first.ask(b"append 1") == b"Elemento '1' adicionado."
+        assert first.request(b"append 1") == b"Elemento '1' adicionado."
         assert _is_filtered(server.port)

@@ -17,7 +17,7 @@ from frota import cli
 from frota.list import keys
 from frota.list.client.connection import Connection
 from frota.list.client_settings import ClientSettings
-from support import PATIENCE, frota, reserved_port
+from support import TIMEOUT_S, reserved_port, start_frota
 from support.zmq_server import CONTEXT, ListServer, list_server
 
 
@@ -48,7 +48,7 @@ def guarded(tmp_path: Path, server_key: Key, key: Key) -> Iterator[ListServer]:
         yield server
 
 
-def answer(port: int, server_key: str, key: Key | None, seconds: float = PATIENCE) -> str:
+def answer(port: int, server_key: str, key: Key | None, seconds: float = TIMEOUT_S) -> str:
     """Return the response to a request made with a key, "" if there is none within `seconds`."""
     with CONTEXT.socket(zmq.REQ) as zmq_socket:
         zmq_socket.linger = 0
@@ -71,15 +71,15 @@ def test_log_names_the_client(tmp_path: Path, server_key: Key, key: Key) -> None
     """The record of a request has the client's name from the allow-list."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journal, reserved_port() as port:
         journal.bind(str(tmp_path / "journal"))
-        journal.settimeout(PATIENCE)
+        journal.settimeout(TIMEOUT_S)
         flags = ("--port", port, "--key-file", server_key.path, "--clients", f"ana={key.public}")
         environ = {**os.environ, "FROTA_JOURNAL_SOCKET": str(tmp_path / "journal")}
-        process = frota("list", "serve", *flags, "--state-dir", tmp_path / "state", env=environ)
+        process = start_frota("list", "serve", *flags, "--state-dir", tmp_path / "state", env=environ)
         assert answer(port, server_key.public, key) == "[]"
         while b"Mensagem recebida" not in (record := journal.recv(65536)):
             pass
         process.terminate()
-        assert process.wait(PATIENCE) == 0
+        assert process.wait(TIMEOUT_S) == 0
     assert b"\nCLIENT=ana\n" in record
 
 
@@ -103,24 +103,24 @@ def test_wrong_server_key_gets_no_response(guarded: ListServer, tmp_path: Path, 
 
 def test_publication_needs_an_allowed_key(guarded: ListServer, server_key: Key, key: Key, tmp_path: Path) -> None:
     """Only allowed clients receive published changes."""
-    with CONTEXT.socket(zmq.REQ) as asker, CONTEXT.socket(zmq.SUB) as friend, CONTEXT.socket(zmq.SUB) as unknown:
+    with CONTEXT.socket(zmq.REQ) as requester, CONTEXT.socket(zmq.SUB) as friend, CONTEXT.socket(zmq.SUB) as unknown:
         other = Key(tmp_path / "unknown.key")
-        for zmq_socket, own in ((asker, key), (friend, key), (unknown, other)):
-            zmq_socket.linger, zmq_socket.rcvtimeo = 0, int(PATIENCE * 1000)
+        for zmq_socket, own in ((requester, key), (friend, key), (unknown, other)):
+            zmq_socket.linger, zmq_socket.rcvtimeo = 0, int(TIMEOUT_S * 1000)
             zmq_socket.curve_serverkey = z85.encode(bytes.fromhex(server_key.public))
             zmq_socket.curve_publickey = z85.encode(bytes.fromhex(own.public))
             zmq_socket.curve_secretkey = z85.encode(own.secret)
-        asker.connect(f"tcp://127.0.0.1:{guarded.port}")
-        asker.send(b'{"op": "info"}')
-        port = json.loads(asker.recv())["watch_port"]
+        requester.connect(f"tcp://127.0.0.1:{guarded.port}")
+        requester.send(b'{"op": "info"}')
+        port = json.loads(requester.recv())["watch_port"]
         for watcher in (friend, unknown):
             watcher.subscribe(b"")
             watcher.connect(f"tcp://127.0.0.1:{port}")
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT_S
         while not friend.poll(50):  # until the subscription has arrived
             assert time.monotonic() < deadline
-            asker.send(b"append x")
-            asker.recv()
+            requester.send(b"append x")
+            requester.recv()
         assert not unknown.poll(300)
 
 
@@ -159,8 +159,8 @@ def test_reload_replaces_the_allow_list(guarded: ListServer, server_key: Key, ke
 def test_invalid_settings_exit_78(tmp_path: Path, flags: list[str], reason: str) -> None:
     """Invalid settings end the start with status 78 and the reason."""
     words = ["list", "serve", "--port", "0", "--state-dir", tmp_path, *flags]
-    process = frota(*words, stderr=subprocess.PIPE)
-    _, errors = process.communicate(timeout=PATIENCE)
+    process = start_frota(*words, stderr=subprocess.PIPE)
+    _, errors = process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 78
     assert reason in errors.decode()
 
@@ -168,8 +168,8 @@ def test_invalid_settings_exit_78(tmp_path: Path, flags: list[str], reason: str)
 def test_mismatched_key_pair_is_rejected(tmp_path: Path, server_key: Key, key: Key) -> None:
     """A secret key that does not match the public key is rejected, and not quoted."""
     words = ["list", "serve", "--state-dir", tmp_path, "--key-file", server_key.path, "--public-key", key.public]
-    process = frota(*words, stderr=subprocess.PIPE)
-    _, errors = process.communicate(timeout=PATIENCE)
+    process = start_frota(*words, stderr=subprocess.PIPE)
+    _, errors = process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 78
     assert f"is not that of the secret key {server_key.path}" in errors.decode()
     assert server_key.secret.hex() not in errors.decode()
@@ -220,9 +220,9 @@ def test_request_after_a_rejected_handshake_fails(guarded: ListServer, server_ke
     unknown = Key(tmp_path / "unknown.key")
     access = ClientSettings(port=guarded.port, key_file=unknown.path, server_key=server_key.public)
     connection = Connection(CONTEXT, access)
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + TIMEOUT_S
     while not connection.lost:  # the request is made after the handshake
         assert time.monotonic() < deadline
-    assert connection.exchange(b"mostrar", PATIENCE) is None
+    assert connection.exchange(b"mostrar", TIMEOUT_S) is None
     assert "does not accept our key" in connection.reason
     connection.close()

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from frota.list.client.client import Client
 from frota.list.client_settings import ClientSettings
-from support import FULL, PATIENCE
+from support import FULL, TIMEOUT_S
 from support.zmq_server import ListServer, list_server
 
 CLIENTS, KILLS = 16, 20 if FULL else 5
@@ -27,7 +27,7 @@ class Load(threading.Thread):
         self.start()
 
     def run(self) -> None:
-        access = ClientSettings(host="127.0.0.1", port=self.port, list=f"list{self.client % 3}", timeout=PATIENCE)
+        access = ClientSettings(host="127.0.0.1", port=self.port, list=f"list{self.client % 3}", timeout=TIMEOUT_S)
         try:
             with Client(access, warn=lambda _: None) as client:
                 while not self.stop.is_set():
@@ -44,7 +44,7 @@ class Load(threading.Thread):
     def wait_for(self, count: int) -> None:
         """Wait until there are `count` responses, or an error."""
         with self.changed:
-            assert self.changed.wait_for(lambda: len(self.answered) >= count or self.error, PATIENCE)
+            assert self.changed.wait_for(lambda: len(self.answered) >= count or self.error, TIMEOUT_S)
 
 
 def progressed(loads: list[Load], count: int) -> None:
@@ -57,7 +57,7 @@ def assert_kept_once(server: ListServer, loads: list[Load]) -> None:
     for load in loads:
         load.stop.set()
     for load in loads:
-        load.join(PATIENCE)
+        load.join(TIMEOUT_S)
         assert load.error is None
     for number in range(3):
         own = [load for load in loads if load.client % 3 == number]

@@ -15,11 +15,11 @@ from zmq.utils import z85
 from frota.list import keys
 from frota.net import addresses as net
 from frota.net import listen
-from support import PATIENCE, frota, output, reserved_port
-from support.fake_list_server import answered, fake
+from support import TIMEOUT_S, output, reserved_port, start_frota
+from support.fake_list_server import fake_list_server, response_to
 from support.list_clients import client
 from support.processes import activated, read_until
-from support.zmq_server import CONTEXT, Asker, connected, list_server
+from support.zmq_server import CONTEXT, RawClient, list_server, raw_client
 
 
 def _link_local() -> str:
@@ -37,14 +37,14 @@ def test_server_listens_at_the_configured_host(tmp_path: Path, host: str) -> Non
     flags = ("--host", host, "--security", "clear")
     with list_server(tmp_path, *flags) as server:
         server.host = "127.0.0.1" if host in ("::ffff:127.0.0.1", "localhost") else "::1"
-        assert server.ask("append 1") == "Elemento '1' adicionado."
+        assert server.request("append 1") == "Elemento '1' adicionado."
         watch_port = server.native("info")["watch_port"]
-        with connected(watch_port, zmq.SUB, server.host) as watcher:
+        with raw_client(watch_port, zmq.SUB, server.host) as watcher:
             watcher.socket.subscribe(b"")
-            deadline = time.monotonic() + PATIENCE
+            deadline = time.monotonic() + TIMEOUT_S
             while not watcher.socket.poll(50):  # until the subscription has arrived
                 assert time.monotonic() < deadline
-                server.ask("append 1")
+                server.request("append 1")
         where = r"iniciado em \[" if server.host == "::1" else r"iniciado em 127\.0\.0\.1:"
         assert re.search(where, server.log())
 
@@ -52,9 +52,9 @@ def test_server_listens_at_the_configured_host(tmp_path: Path, host: str) -> Non
 def test_any_address_includes_ipv4(tmp_path: Path) -> None:
     """The host :: takes IPv4 as well."""
     with list_server(tmp_path, "--host", "::", "--security", "clear") as server:
-        assert server.ask("append 1") == "Elemento '1' adicionado."
+        assert server.request("append 1") == "Elemento '1' adicionado."
         server.host = "::1"
-        assert server.ask("append 2") == "Elemento '2' adicionado."
+        assert server.request("append 2") == "Elemento '2' adicionado."
         assert "iniciado em [::]:" in server.log()
         assert "iniciado em 0.0.0.0:" in server.log()
 
@@ -65,14 +65,14 @@ def test_curve_and_clear_port_over_ipv6(tmp_path: Path) -> None:
     with reserved_port() as clear:
         flags = ("--key-file", tmp_path / "server.key", "--clients", f"ana={client_key}", "--clear-port", clear)
         with list_server(tmp_path, "--host", "::1", *flags) as server, CONTEXT.socket(zmq.REQ) as one:
-            one.linger, one.ipv6, one.rcvtimeo = 0, True, int(PATIENCE * 1000)
+            one.linger, one.ipv6, one.rcvtimeo = 0, True, int(TIMEOUT_S * 1000)
             one.curve_serverkey = z85.encode(bytes.fromhex(server_key))
             one.curve_publickey = z85.encode(bytes.fromhex(client_key))
             one.curve_secretkey = z85.encode(keys.read_secret(tmp_path / "client.key"))
             one.connect(f"tcp://[::1]:{server.port}")
-            assert Asker(one).ask(b"append 1") == b"Elemento '1' adicionado."
-            with connected(clear, host="::1") as asker:
-                assert asker.ask(b"mostrar") == b"['1']"
+            assert RawClient(one).request(b"append 1") == b"Elemento '1' adicionado."
+            with raw_client(clear, host="::1") as requester:
+                assert requester.request(b"mostrar") == b"['1']"
 
 
 def test_client_commands_over_ipv6(tmp_path: Path) -> None:
@@ -81,11 +81,11 @@ def test_client_commands_over_ipv6(tmp_path: Path) -> None:
         for host in ("::1", "[::1]"):
             where = ["--host", host, "--port", str(server.port)]
             assert output("list", "append", "x", *where) == "Elemento 'x' adicionado.\n"
-            assert "do servidor: ['x'" in output("list", "menu", *where, given=b"1\n9\n")
-            watch = frota("list", "watch", "--last", 1, *where, stdout=subprocess.PIPE)
+            assert "do servidor: ['x'" in output("list", "menu", *where, stdin_data=b"1\n9\n")
+            watch = start_frota("list", "watch", "--last", 1, *where, stdout=subprocess.PIPE)
             assert b"adicionado" in read_until(watch.stdout, b"\n")
             watch.terminate()
-            watch.communicate(timeout=PATIENCE)
+            watch.communicate(timeout=TIMEOUT_S)
 
 
 def test_link_local_address(tmp_path: Path) -> None:
@@ -115,7 +115,7 @@ def test_client_tries_all_addresses_of_a_host(tmp_path: Path, monkeypatch: pytes
 
 def test_client_keeps_the_address_that_answered(monkeypatch: pytest.MonkeyPatch) -> None:
     """The client keeps to the address that answered."""
-    with fake(lambda request: [answered(request)]) as server:
+    with fake_list_server(lambda request: [response_to(request)]) as server:
         both = [(socket.AF_INET, 0, 0, "", (host, server.port)) for host in ("127.0.0.2", "127.0.0.1")]
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: both)
         with client(server.port, host="both") as one:
@@ -218,18 +218,18 @@ def test_ipv6_socket_of_systemd(tmp_path: Path, dual: bool) -> None:
         socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journal,
     ):
         journal.bind(str(tmp_path / "journal"))
-        journal.settimeout(PATIENCE)
+        journal.settimeout(TIMEOUT_S)
         port = listener.getsockname()[1]
         words = ["list", "serve", "--host", "::1", "--port", port, "--state-dir", tmp_path / "state"]
         environ = {**os.environ, "FROTA_JOURNAL_SOCKET": str(tmp_path / "journal")}
         process = activated(listener, *words, env=environ)
         peer = "127.0.0.1" if dual else "::1"
-        with connected(port, host=peer) as asker:
-            assert json.loads(asker.ask(b'{"op": "info"}'))["ok"]
+        with raw_client(port, host=peer) as requester:
+            assert json.loads(requester.request(b'{"op": "info"}'))["ok"]
         records = [journal.recv(65536)]
         while b"Mensagem recebida" not in records[-1]:
             records.append(journal.recv(65536))
         process.terminate()
-        assert process.wait(PATIENCE) == 0
+        assert process.wait(TIMEOUT_S) == 0
         assert f"\nPEER={peer}\n".encode() in records[-1]
         assert any(f"iniciado em [::]:{port}".encode() in record for record in records)

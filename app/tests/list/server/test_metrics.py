@@ -13,14 +13,14 @@ def test_metrics_count_what_happens(tmp_path: Path) -> None:
     flags = ("--snapshot-bytes", 4096, "--max-connections", 50)
     with reserved_port() as port, list_server(tmp_path, "--metrics-port", port, *flags) as server:
         assert scrape(port)["frota_list_snapshot_timestamp_seconds"] == 0
-        with server.asking() as asker:
-            request = asker.next_id()
+        with server.raw_client() as requester:
+            request = requester.next_id()
             for _ in range(3):
-                asker.native("append", id=request, value="é")
-            asker.native("remove", id=asker.next_id(), value="missing")
-            asker.ask(b"nonsense")
-            asker.native("append", value="x" * 5000)
-            asker.native("show")
+                requester.native("append", id=request, value="é")
+            requester.native("remove", id=requester.next_id(), value="missing")
+            requester.request(b"nonsense")
+            requester.native("append", value="x" * 5000)
+            requester.native("show")
             until(lambda: scrape(port)["frota_list_snapshot_timestamp_seconds"], "no snapshot")
             found = scrape(port)
         assert get(port, "/healthz").content == "ok\n"
@@ -54,7 +54,7 @@ def test_metrics_at_the_connection_limit(tmp_path: Path) -> None:
 def test_metrics_of_lists_in_memory(tmp_path: Path) -> None:
     """A server without a disk has the same metrics."""
     with reserved_port() as port, list_server(tmp_path, "--metrics-port", port, "--durable", "no") as server:
-        server.ask("append x")
+        server.request("append x")
         found = scrape(port)
     assert found["frota_list_elements"] == 1
     assert found["frota_list_log_bytes"] == 0

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from support import FULL
-from support.zmq_server import CONTEXT, Asker, ListServer
+from support.zmq_server import CONTEXT, ListServer, RawClient
 
 names = st.sampled_from(["default", "other"])
 values = st.sampled_from(["a", "b", "a b", "10", "9", "ç", "", "'"]) | st.text(max_size=4).filter(
@@ -46,22 +46,22 @@ class ListMachine(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        self.numbering = Asker(self.asker.socket)
+        self.numbering = RawClient(self.requester.socket)
 
     def connect(self) -> None:
         socket = CONTEXT.socket(zmq.REQ)
         socket.linger, socket.rcvtimeo = 0, 20_000
         socket.connect(f"tcp://127.0.0.1:{self.server.port}")
-        self.asker = Asker(socket)
+        self.requester = RawClient(socket)
 
     def teardown(self) -> None:
-        self.asker.socket.close()
+        self.requester.socket.close()
         self.server.stop()
         self.folder.cleanup()
 
     def native(self, op: str, name: str, **fields: Any) -> dict[str, Any]:
         request = json.dumps({"op": op, "list": name, "id": self.numbering.next_id(), **fields}).encode()
-        answer = self.asker.ask(request)
+        answer = self.requester.request(request)
         self.repeated = (request, answer)
         found: dict[str, Any] = json.loads(answer)
         model = self.models[name]
@@ -128,38 +128,38 @@ class ListMachine(RuleBasedStateMachine):
     def legacy(self, word: str, position: int) -> None:
         model = self.models["default"]
         model.to([*model.elements, word])
-        assert self.asker.ask(f"append {word}".encode()).decode() == f"Elemento '{word}' adicionado."
-        answer = self.asker.ask(f"insert {position} {word}".encode()).decode()
+        assert self.requester.request(f"append {word}".encode()).decode() == f"Elemento '{word}' adicionado."
+        answer = self.requester.request(f"insert {position} {word}".encode()).decode()
         if 0 <= position <= len(model.elements):
             model.to([*model.elements[:position], word, *model.elements[position:]])
             assert answer == f"Elemento '{word}' inserido na posição {position}."
         else:
             assert answer == f"Posição inválida: {position}"
         found = "Encontrado" if word in model.elements else "Não encontrado"
-        assert self.asker.ask(f"pesquisar {word}".encode()).decode() == found
+        assert self.requester.request(f"pesquisar {word}".encode()).decode() == found
 
     @rule(garbage=st.lists(st.binary(max_size=20), min_size=1, max_size=3))
     def malformed(self, garbage: list[bytes]) -> None:
         known = [b"append", b"insert", b"remover", b"limpar", b"ordenar"]
         if not any(part.split()[:1] and part.split()[0].startswith(tuple(known)) for part in garbage):
-            assert self.asker.ask(*garbage)
+            assert self.requester.request(*garbage)
 
     @precondition(lambda self: self.repeated)
     @rule()
     def repeat(self) -> None:
         assert self.repeated
-        assert self.asker.ask(self.repeated[0]) == self.repeated[1]
+        assert self.requester.request(self.repeated[0]) == self.repeated[1]
 
     @rule(start=st.integers(-4, 4) | st.none(), stop=st.integers(-4, 4) | st.none())
     def show(self, start: int | None, stop: int | None) -> None:
-        answer = self.asker.native("show", start=start, stop=stop)
+        answer = self.requester.native("show", start=start, stop=stop)
         assert answer["elements"] == self.models["default"].elements[start:stop]
 
     @rule(value=values)
     def search(self, value: str) -> None:
         elements = self.models["default"].elements
         expected = [position for position, element in enumerate(elements) if element == value]
-        answer = self.asker.native("search", value=value)
+        answer = self.requester.native("search", value=value)
         assert answer.get("positions", []) == expected
         assert answer["ok"] == bool(expected)
 
@@ -171,16 +171,16 @@ class ListMachine(RuleBasedStateMachine):
             assert self.server.stop() == 0
         self.server.start()
         client, number = self.numbering.client, self.numbering.number
-        self.asker.socket.close()
+        self.requester.socket.close()
         self.connect()
         self.numbering.client, self.numbering.number = client, number
 
     @invariant()
     def agrees(self) -> None:
         for name, model in self.models.items():
-            answer = self.asker.native("show", list=name)
+            answer = self.requester.native("show", list=name)
             assert (answer["elements"], answer["version"]) == (model.elements, model.version)
-        assert self.asker.ask(b"mostrar").decode() == repr(self.models["default"].elements)
+        assert self.requester.request(b"mostrar").decode() == repr(self.models["default"].elements)
 
 
 ListMachine.TestCase.settings = settings(max_examples=8 if FULL else 2, stateful_step_count=30, deadline=None)

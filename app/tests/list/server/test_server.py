@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 import zmq
 
-from support import FULL, PATIENCE, STARTED, frota, reserved_port
+from support import FULL, STARTED, TIMEOUT_S, reserved_port, start_frota
 from support.processes import activated
-from support.zmq_server import CONTEXT, ListServer, connected, list_server
+from support.zmq_server import CONTEXT, ListServer, list_server, raw_client
 
 GREETING = b"\xff" + bytes(8) + b"\x7f\x03\x00NULL" + bytes(48)  # rfc.zeromq.org/spec/23
 READY = b"\x04\x19\x05READY\x0bSocket-Type\x00\x00\x00\x03REQ"
@@ -30,10 +30,10 @@ def server(tmp_path: Path) -> Iterator[ListServer]:
 
 def test_recorded_legacy_session(server: ListServer) -> None:
     """The recorded session of the legacy server is reproduced."""
-    with server.asking() as asker:
+    with server.raw_client() as requester:
 
         def ask(text: str) -> str:
-            return asker.ask(text.encode()).decode()
+            return requester.request(text.encode()).decode()
 
         assert ask("mostrar") == "[]"
         for value in "3357935":
@@ -72,23 +72,23 @@ def test_recorded_legacy_session(server: ListServer) -> None:
 )
 def test_malformed_message_gets_an_error(server: ListServer, frames: list[bytes]) -> None:
     """A malformed message gets an error, and the next one is served."""
-    with server.asking() as asker:
-        answer = asker.ask(*frames).decode()
+    with server.raw_client() as requester:
+        answer = requester.request(*frames).decode()
         text = json.loads(answer)["text"] if answer.startswith("{") else answer
         assert text.startswith(("Comando inválido", "Posição inválida", "Elemento longo demais"))
         assert len(text) < 300
-        assert asker.ask(b"mostrar") == b"[]"
-    assert server.ask("append 1") == "Elemento '1' adicionado."
+        assert requester.request(b"mostrar") == b"[]"
+    assert server.request("append 1") == "Elemento '1' adicionado."
 
 
 @pytest.mark.parametrize("delimiter", [[], [b""]])
 def test_dealer_gets_one_response_for_each_message(server: ListServer, delimiter: list[bytes]) -> None:
     """A DEALER socket gets one response for each message, in its own envelope."""
     messages = [[b"append 1"], [b"nonsense"], [b"a", b"b", b"c"], [b"\xff"], [b"mostrar"]]
-    with server.asking(zmq.DEALER) as asker:
+    with server.raw_client(zmq.DEALER) as requester:
         for message in messages:
-            asker.socket.send_multipart([*delimiter, *message])
-        answers = [asker.socket.recv_multipart() for _ in messages]
+            requester.socket.send_multipart([*delimiter, *message])
+        answers = [requester.socket.recv_multipart() for _ in messages]
         assert [answer[:-1] for answer in answers] == [delimiter] * 5
         assert [answer[-1].decode().partition(":")[0] for answer in answers] == [
             "Elemento '1' adicionado.",
@@ -97,40 +97,44 @@ def test_dealer_gets_one_response_for_each_message(server: ListServer, delimiter
             "Comando inválido",
             "['1']",
         ]
-        assert not asker.socket.poll(50)
+        assert not requester.socket.poll(50)
 
 
 def test_correlated_requests(server: ListServer) -> None:
     """A REQ socket with correlation gets the response to its last request."""
-    with server.asking() as asker:
-        asker.socket.req_correlate = asker.socket.req_relaxed = 1
+    with server.raw_client() as requester:
+        requester.socket.req_correlate = requester.socket.req_relaxed = 1
         for number in range(3):  # abandoned before their responses
-            asker.socket.send(f"append {number}".encode())
-        assert asker.ask(b"mostrar") == b"['0', '1', '2']"
+            requester.socket.send(f"append {number}".encode())
+        assert requester.request(b"mostrar") == b"['0', '1', '2']"
 
 
 def test_pipelined_requests_are_answered_in_order(server: ListServer) -> None:
     """Pipelined requests are answered in order."""
-    with server.asking(zmq.DEALER) as asker:
-        asker.socket.sndhwm = 0
+    with server.raw_client(zmq.DEALER) as requester:
+        requester.socket.sndhwm = 0
         for number in range(5000):
-            asker.socket.send_multipart([b"", f"append {number}".encode()])
+            requester.socket.send_multipart([b"", f"append {number}".encode()])
         for number in range(5000):
-            assert asker.socket.recv_multipart()[-1].decode() == f"Elemento '{number}' adicionado."
+            assert requester.socket.recv_multipart()[-1].decode() == f"Elemento '{number}' adicionado."
 
 
 def test_oversized_frame_ends_its_connection(server: ListServer) -> None:
     """An oversized frame ends its connection, and no other."""
-    with server.asking(zmq.DEALER) as flooder, server.asking() as other:
+    with server.raw_client(zmq.DEALER) as flooder, server.raw_client() as other:
         flooder.socket.send_multipart([b"", b"append " + b"x" * (9 * 2**20)])
-        assert other.ask(b"append 1") == b"Elemento '1' adicionado."
+        assert other.request(b"append 1") == b"Elemento '1' adicionado."
         assert not flooder.socket.poll(100)
-        assert flooder.ask(b"", b"mostrar") == b"['1']"  # ZeroMQ has reconnected
+        assert flooder.request(b"", b"mostrar") == b"['1']"  # ZeroMQ has reconnected
 
 
 def test_client_that_never_reads_has_bounded_cost(tmp_path: Path) -> None:
     """A client that never reads uses bounded memory, and blocks no other client."""
-    with list_server(tmp_path, fresh=True) as server, server.asking(zmq.DEALER) as lazy, server.asking() as other:
+    with (
+        list_server(tmp_path, fresh=True) as server,
+        server.raw_client(zmq.DEALER) as lazy,
+        server.raw_client() as other,
+    ):
         lazy.socket.rcvhwm = 1
         value = "x" * 60_000
         for number in range(100):
@@ -142,7 +146,7 @@ def test_client_that_never_reads_has_bounded_cost(tmp_path: Path) -> None:
                 lazy.socket.send_multipart([b"", b"mostrar"])
             except zmq.Again:
                 break
-            assert other.ask(b"pesquisar x") == "Não encontrado".encode()
+            assert other.request(b"pesquisar x") == "Não encontrado".encode()
         assert server.rss_kib() - before < 400 * 1024
 
 
@@ -157,20 +161,22 @@ def test_client_metadata_is_untrusted(server: ListServer, name: bytes) -> None:
         read_until(client, b"Identity\x00\x00\x00\x00")
         client.sendall(request(b"append 1"))
         read_until(client, b"Elemento '1' adicionado.")
-    assert server.ask("mostrar") == "['1']"
+    assert server.request("mostrar") == "['1']"
 
 
 def test_long_envelope_is_not_sent_back(server: ListServer) -> None:
     """A long envelope is not sent back."""
-    with server.asking(zmq.DEALER) as asker:
-        asker.socket.send_multipart([b"x" * 5000, b"", b"mostrar"])
-        assert asker.socket.recv_multipart() == ["Comando inválido: a mensagem tem 3 partes; deve ter uma só.".encode()]
+    with server.raw_client(zmq.DEALER) as requester:
+        requester.socket.send_multipart([b"x" * 5000, b"", b"mostrar"])
+        assert requester.socket.recv_multipart() == [
+            "Comando inválido: a mensagem tem 3 partes; deve ter uma só.".encode()
+        ]
 
 
 def test_slow_requests_share_the_loop(tmp_path: Path) -> None:
     """Many slow requests of one client take turns with those of others."""
     flags = ("--log-requests-per-second", 0, "--durable", "no")
-    with list_server(tmp_path, *flags) as server, server.asking(zmq.DEALER) as one, server.asking() as other:
+    with list_server(tmp_path, *flags) as server, server.raw_client(zmq.DEALER) as one, server.raw_client() as other:
         one.socket.sndhwm = one.socket.rcvhwm = 0
         for number in range(60_000):
             one.socket.send_multipart([b"", f"append {number}".encode()])
@@ -178,20 +184,20 @@ def test_slow_requests_share_the_loop(tmp_path: Path) -> None:
             one.socket.recv_multipart()
         for _ in range(2000):
             one.socket.send_multipart([b"", b'{"op": "search", "value": "x"}'])
-        assert other.ask(b"limpar") == b"Lista limpa."
+        assert other.request(b"limpar") == b"Lista limpa."
         versions = [json.loads(one.socket.recv_multipart()[-1])["version"] for _ in range(2000)]
         assert versions[-1] == 60_001, "the other client waited for all of them"
 
 
 def test_flooded_publication_port_has_bounded_cost(tmp_path: Path) -> None:
     """A client that floods the publication port uses bounded memory."""
-    with list_server(tmp_path, fresh=True) as server, server.asking() as other, CONTEXT.socket(zmq.XSUB) as flooder:
+    with list_server(tmp_path, fresh=True) as server, server.raw_client() as other, CONTEXT.socket(zmq.XSUB) as flooder:
         flooder.linger = 0
         flooder.connect(f"tcp://127.0.0.1:{other.native('info')['watch_port']}")
         before = server.rss_kib()
         for _ in range(200_000):
             flooder.send(b"x")
-        assert other.ask(b"append 1") == b"Elemento '1' adicionado."
+        assert other.request(b"append 1") == b"Elemento '1' adicionado."
         assert server.rss_kib() - before < 50 * 1024
 
 
@@ -214,12 +220,12 @@ sys.exit(main(sys.argv[1:]))
         words = ["list", "serve", "--port", port, "--state-dir", tmp_path / "state"]
         process = subprocess.Popen([sys.executable, "-c", code, *map(str, words)], stderr=output_)
         STARTED.append(process)
-        with connected(port) as asker, connected(port) as other:
-            assert asker.ask(b"append kept") == b"Elemento 'kept' adicionado."
-            for one in (asker, other):
+        with raw_client(port) as requester, raw_client(port) as other:
+            assert requester.request(b"append kept") == b"Elemento 'kept' adicionado."
+            for one in (requester, other):
                 one.socket.send(b"append lost")
-            assert process.wait(PATIENCE) == 1
-            assert not asker.socket.poll(100)
+            assert process.wait(TIMEOUT_S) == 1
+            assert not requester.socket.poll(100)
             assert not other.socket.poll(100)
     assert "cannot write the change log, no client gets a response: [Errno 5]" in log.read_text()
     assert "everything answered is on disk" not in log.read_text()
@@ -235,15 +241,15 @@ def test_thousands_of_connections(server: ListServer) -> None:
     connections: list[socket.socket] = []
     try:
         for number in range(count):
-            one = socket.create_connection(("127.0.0.1", server.port), PATIENCE)
+            one = socket.create_connection(("127.0.0.1", server.port), TIMEOUT_S)
             if number % 2:
                 one.sendall(GREETING + READY)
             connections.append(one)
-        assert server.ask("append 1", "mostrar") == "['1']"
+        assert server.request("append 1", "mostrar") == "['1']"
     finally:
         for one in connections:
             one.close()
-    assert server.ask("mostrar") == "['1']"
+    assert server.request("mostrar") == "['1']"
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
@@ -256,22 +262,22 @@ def test_non_zeromq_client_affects_no_other(server: ListServer, garbage: bytes) 
     """A client that does not speak ZeroMQ affects no other."""
     with server.connect() as client:
         client.sendall(garbage)
-        assert server.ask("append 1") == "Elemento '1' adicionado."
+        assert server.request("append 1") == "Elemento '1' adicionado."
 
 
 def test_elements_with_special_characters(server: ListServer) -> None:
     """Elements with spaces and control characters are stored unchanged."""
     values = ["a b", " ", "", "\x1b[31m\n", "ção", "'\"\\", "\U0001f600"]
-    with server.asking() as asker:
+    with server.raw_client() as requester:
         for value in values:
-            assert asker.native("append", value=value)["ok"]
-        assert asker.ask(b"mostrar").decode() == repr(values)
+            assert requester.native("append", value=value)["ok"]
+        assert requester.request(b"mostrar").decode() == repr(values)
     assert server.elements() == values
 
 
 def test_long_list_is_sorted_in_the_thread(tmp_path: Path) -> None:
     """A long list is sorted and shown while other requests are served."""
-    with list_server(tmp_path, "--log-requests-per-second", 0) as server, server.asking(zmq.DEALER) as filler:
+    with list_server(tmp_path, "--log-requests-per-second", 0) as server, server.raw_client(zmq.DEALER) as filler:
         filler.socket.sndhwm = filler.socket.rcvhwm = 0
         count = 60_000
         for number in range(count):
@@ -296,31 +302,33 @@ def test_long_list_is_sorted_in_the_thread(tmp_path: Path) -> None:
 
 def test_subscriber_gets_every_change_of_its_list(server: ListServer) -> None:
     """A subscriber gets every change of its list, in order."""
-    with server.asking() as asker, CONTEXT.socket(zmq.SUB) as subscriber:
-        subscriber.linger, subscriber.rcvtimeo = 0, int(PATIENCE * 1000)
-        subscriber.connect(f"tcp://127.0.0.1:{asker.native('info')['watch_port']}")
+    with server.raw_client() as requester, CONTEXT.socket(zmq.SUB) as subscriber:
+        subscriber.linger, subscriber.rcvtimeo = 0, int(TIMEOUT_S * 1000)
+        subscriber.connect(f"tcp://127.0.0.1:{requester.native('info')['watch_port']}")
         subscriber.subscribe(b"one\0")
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT_S
         while not subscriber.poll(20):  # until the subscription has arrived
             assert time.monotonic() < deadline
-            asker.native("append", list="one", value="first")
+            requester.native("append", list="one", value="first")
         latest = json.loads(subscriber.recv_multipart()[1])
-        version = asker.native("append", list="onetwo", value="x") and asker.native("info", list="one")["version"]
-        asker.native("insert", list="one", position=0, value="second")
+        version = (
+            requester.native("append", list="onetwo", value="x") and requester.native("info", list="one")["version"]
+        )
+        requester.native("insert", list="one", position=0, value="second")
         while latest["version"] <= version:
             topic, content = subscriber.recv_multipart()
             assert topic == b"one\0"
             assert json.loads(content)["version"] == latest["version"] + 1
             latest = json.loads(content)
         assert (latest["op"], latest["value"], latest["position"]) == ("insert", "second", 0)
-        assert asker.native("changes", list="one", since=version)["changes"] == [latest]
+        assert requester.native("changes", list="one", since=version)["changes"] == [latest]
 
 
 def test_log_has_legacy_texts_and_no_forged_lines(server: ListServer) -> None:
     """The log has the legacy texts, and no client can forge a line."""
     trace = "0af7651916cd43dd8448eb211c80319c"
-    server.ask("append a")
-    server.ask("append \x1b[2Ja\u2028b")
+    server.request("append a")
+    server.request("append \x1b[2Ja\u2028b")
     server.native("append", value="x", traceparent=f"00-{trace}-b7ad6b7169203331-01")
     log = server.log()
     assert f"Servidor ZeroMQ iniciado em 127.0.0.1:{server.port}" in log
@@ -332,9 +340,9 @@ def test_log_has_legacy_texts_and_no_forged_lines(server: ListServer) -> None:
 
 def test_request_log_is_rate_limited(tmp_path: Path) -> None:
     """The log of requests is rate limited, and suppressed records are counted."""
-    with list_server(tmp_path, "--log-requests-per-second", 5) as server, server.asking() as asker:
+    with list_server(tmp_path, "--log-requests-per-second", 5) as server, server.raw_client() as requester:
         for _ in range(500):
-            asker.ask(b"mostrar")
+            requester.request(b"mostrar")
         assert server.stop() == 0
         assert server.log().count("Mensagem recebida") < 100
         assert "requests suppressed by the log" in server.log()
@@ -343,47 +351,49 @@ def test_request_log_is_rate_limited(tmp_path: Path) -> None:
 def test_memory_mode_writes_nothing(tmp_path: Path) -> None:
     """With --durable no, nothing is written."""
     with list_server(tmp_path, "--durable", "no") as server:
-        assert server.ask("append a", "mostrar") == "['a']"
+        assert server.request("append a", "mostrar") == "['a']"
         server.kill()
         server.start()
-        assert server.ask("mostrar") == "[]"
+        assert server.request("mostrar") == "[]"
     assert not server.state.exists()
 
 
 def test_state_folder_in_use_is_rejected(server: ListServer) -> None:
     """A state folder in use is rejected, with the process that uses it."""
-    other = frota("list", "serve", "--port", 0, "--state-dir", server.state, stderr=subprocess.PIPE)
-    _, errors = other.communicate(timeout=PATIENCE)
+    other = start_frota("list", "serve", "--port", 0, "--state-dir", server.state, stderr=subprocess.PIPE)
+    _, errors = other.communicate(timeout=TIMEOUT_S)
     assert other.returncode == 1
     assert f"is in use by process {server.process.pid}".encode() in errors
 
 
 def test_port_in_use_is_named(server: ListServer, tmp_path: Path) -> None:
     """A port in use is named."""
-    other = frota("list", "serve", "--port", server.port, "--state-dir", tmp_path / "other", stderr=subprocess.PIPE)
-    _, errors = other.communicate(timeout=PATIENCE)
+    other = start_frota(
+        "list", "serve", "--port", server.port, "--state-dir", tmp_path / "other", stderr=subprocess.PIPE
+    )
+    _, errors = other.communicate(timeout=TIMEOUT_S)
     assert other.returncode == 1
     assert f"127.0.0.1:{server.port}: Address already in use".encode() in errors
 
 
 def test_without_key_only_loopback_is_served(tmp_path: Path) -> None:
     """Without a key the server only listens on loopback."""
-    other = frota("list", "serve", "--host", "0.0.0.0", "--state-dir", tmp_path, stderr=subprocess.PIPE)
-    _, errors = other.communicate(timeout=PATIENCE)
+    other = start_frota("list", "serve", "--host", "0.0.0.0", "--state-dir", tmp_path, stderr=subprocess.PIPE)
+    _, errors = other.communicate(timeout=TIMEOUT_S)
     assert other.returncode == 78
     assert b"without a key only loopback is served. `frota list keygen` makes one" in errors
 
 
 def test_stop_answers_all_requests(tmp_path: Path) -> None:
     """A stop answers all requests that were sent, and their changes are on disk."""
-    with list_server(tmp_path) as server, server.asking(zmq.DEALER) as asker:
+    with list_server(tmp_path) as server, server.raw_client(zmq.DEALER) as requester:
         for number in range(500):  # more than ZeroMQ takes for one client at a time
-            asker.socket.send_multipart([b"", f"append {number}".encode()])
-        assert asker.socket.poll(int(PATIENCE * 1000))
+            requester.socket.send_multipart([b"", f"append {number}".encode()])
+        assert requester.socket.poll(int(TIMEOUT_S * 1000))
         assert server.stop() == 0
         answered = 0
-        while asker.socket.poll(200):
-            asker.socket.recv_multipart()
+        while requester.socket.poll(200):
+            requester.socket.recv_multipart()
             answered += 1
         server.start()
         assert server.elements()[:answered] == [str(number) for number in range(answered)]
@@ -397,7 +407,7 @@ def socket_activated(listener: socket.socket, state: Path) -> Iterator["subproce
     process = activated(listener, *words, stderr=subprocess.DEVNULL)
     yield process
     process.terminate()
-    assert process.wait(PATIENCE) == 0
+    assert process.wait(TIMEOUT_S) == 0
 
 
 def test_last_response_ends_the_connection(tmp_path: Path) -> None:
@@ -406,14 +416,14 @@ def test_last_response_ends_the_connection(tmp_path: Path) -> None:
         waiting = select.poll()
         clients = {}
         for _ in range(50):
-            client = socket.create_connection(listener.getsockname(), PATIENCE)
+            client = socket.create_connection(listener.getsockname(), TIMEOUT_S)
             shake_hands(client)
             client.sendall(request(b"append x"))
             waiting.register(client, select.POLLIN)
             clients[client.fileno()] = client
         server.terminate()
         while clients:
-            for descriptor, _ in waiting.poll(PATIENCE * 1000):
+            for descriptor, _ in waiting.poll(TIMEOUT_S * 1000):
                 client = clients[descriptor]
                 assert client.recv(1000).endswith(b"Elemento 'x' adicionado."), "a request was lost"
                 client.setblocking(False)
@@ -423,16 +433,16 @@ def test_last_response_ends_the_connection(tmp_path: Path) -> None:
                     client.sendall(request(b"append x"))
                 else:
                     waiting.unregister(clients.pop(descriptor))
-        assert server.wait(PATIENCE) == 0
+        assert server.wait(TIMEOUT_S) == 0
 
 
 def test_legacy_client_sees_restarts_as_pauses(tmp_path: Path) -> None:
     """A legacy client sees restarts of a socket-activated server as pauses."""
-    with socket.create_server(("127.0.0.1", 0)) as listener, connected(listener.getsockname()[1]) as asker:
+    with socket.create_server(("127.0.0.1", 0)) as listener, raw_client(listener.getsockname()[1]) as requester:
         for number in range(3):
             with socket_activated(listener, tmp_path):
-                assert asker.ask(b"append x") == b"Elemento 'x' adicionado."
-                assert asker.native("info")["length"] == number + 1
+                assert requester.request(b"append x") == b"Elemento 'x' adicionado."
+                assert requester.native("info")["length"] == number + 1
 
 
 def request(text: bytes) -> bytes:

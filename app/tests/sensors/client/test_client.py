@@ -14,7 +14,7 @@ from frota.sensors.client import delivery
 from frota.sensors.client.client import SensorClient
 from frota.sensors.client.spool import Spool
 from frota.sensors.settings import ClientSettings
-from support import ANSWER, PATIENCE, frota, server
+from support import RESPONSE, TIMEOUT_S, server, start_frota
 
 
 class LegacyServer(threading.Thread):
@@ -36,7 +36,7 @@ class LegacyServer(threading.Thread):
             with connection:
                 while data := connection.recv(1024):
                     self.received.append(data.decode())
-                    connection.sendall(ANSWER)
+                    connection.sendall(RESPONSE)
 
 
 @pytest.fixture
@@ -49,8 +49,8 @@ def legacy_server() -> Iterator[LegacyServer]:
 def simulate(folder: Path, port: int, *flags: object, kind: str = "temperature") -> tuple[int, str]:
     """Run a client to its end; return its status and its log."""
     flags = ("--port", port, "--state-dir", folder / kind, "--interval", 0.01, "--max-backoff", 0.05, *flags)
-    process = frota("sensors", "simulate", kind, *flags, stderr=-1)
-    _, log = process.communicate(timeout=PATIENCE)
+    process = start_frota("sensors", "simulate", kind, *flags, stderr=-1)
+    _, log = process.communicate(timeout=TIMEOUT_S)
     return process.returncode, log.decode()
 
 
@@ -61,7 +61,7 @@ def test_legacy_server_is_recognised(tmp_path: Path, legacy_server: LegacyServer
     assert legacy_server.received[0].endswith("°C\n")
     assert all(re.fullmatch(r"Sensor1 - Temperatura: 2\d\.\d{1,2}°C", text) for text in legacy_server.received[1:])
     assert len(legacy_server.received) == 5
-    for text in ("Conectado ao servidor.", f"Enviado: {legacy_server.received[1]}", f"Resposta: {ANSWER.decode()}"):
+    for text in ("Conectado ao servidor.", f"Enviado: {legacy_server.received[1]}", f"Resposta: {RESPONSE.decode()}"):
         assert text in log
 
 
@@ -78,7 +78,7 @@ def test_native_server_is_remembered(tmp_path: Path) -> None:
     with server(tmp_path) as running:
         assert simulate(tmp_path, running.port, "--count", 3)[0] == 0
         assert simulate(tmp_path, running.port, "--count", 2)[0] == 0
-        assert [one.get("number") for one in running.kept()] == [None, 2, 3, 4, 5]
+        assert [one.get("number") for one in running.stored_readings()] == [None, 2, 3, 4, 5]
 
 
 def test_server_that_became_legacy_is_noticed(tmp_path: Path, legacy_server: LegacyServer) -> None:
@@ -94,7 +94,7 @@ def test_custom_kind(tmp_path: Path) -> None:
     own = ("--sensor", "Pátio 2", "--label", "Pressão", "--unit", "hPa", "--low", 990, "--high", 1030)
     with server(tmp_path) as running:
         assert simulate(tmp_path, running.port, "--count", 2, *own, kind="pressure")[0] == 0
-        (first, _) = running.kept()
+        (first, _) = running.stored_readings()
         assert (first["sensor"], first["kind"], first["unit"]) == ("Pátio 2", "Pressão", "hPa")
         assert 990 <= first["value"] <= 1030
 
@@ -116,14 +116,18 @@ def test_invalid_kind_is_rejected(tmp_path: Path, flags: tuple[object, ...], rea
 
 def test_folder_belongs_to_one_client(tmp_path: Path, legacy_server: LegacyServer) -> None:
     """A second client on the same state folder is rejected."""
-    first = frota("sensors", "simulate", "humidity", "--port", legacy_server.port, "--state-dir", tmp_path, stderr=-1)
+    first = start_frota(
+        "sensors", "simulate", "humidity", "--port", legacy_server.port, "--state-dir", tmp_path, stderr=-1
+    )
     assert first.stderr
     assert first.stderr.readline()
-    second = frota("sensors", "simulate", "humidity", "--port", legacy_server.port, "--state-dir", tmp_path, stderr=-1)
-    assert b"in use by process" in second.communicate(timeout=PATIENCE)[1]
+    second = start_frota(
+        "sensors", "simulate", "humidity", "--port", legacy_server.port, "--state-dir", tmp_path, stderr=-1
+    )
+    assert b"in use by process" in second.communicate(timeout=TIMEOUT_S)[1]
     assert second.returncode == 1
     first.terminate()
-    first.communicate(timeout=PATIENCE)
+    first.communicate(timeout=TIMEOUT_S)
     assert first.returncode == 0
 
 
@@ -140,17 +144,17 @@ def test_oversized_answer_is_rejected(tmp_path: Path) -> None:
             "--max-backoff",
             0.01,
         )
-        process = frota("sensors", "simulate", "temperature", *flags, stderr=-1)
-        listener.settimeout(PATIENCE)
+        process = start_frota("sensors", "simulate", "temperature", *flags, stderr=-1)
+        listener.settimeout(TIMEOUT_S)
         for _ in range(2):  # the second: it has given the first one up
             connection, _ = listener.accept()
             with connection:
-                connection.settimeout(PATIENCE)
+                connection.settimeout(TIMEOUT_S)
                 connection.sendall(b"x" * 4096)
                 while connection.recv(1024):
                     pass
         process.terminate()
-        _, log = process.communicate(timeout=PATIENCE)
+        _, log = process.communicate(timeout=TIMEOUT_S)
     assert b"readings wait" in log
 
 
@@ -158,16 +162,16 @@ def test_count_is_reached_after_a_lost_answer(tmp_path: Path) -> None:
     """--count is reached although the last answer was lost."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         flags = ("--port", listener.getsockname()[1], "--state-dir", tmp_path, "--count", 1, "--protocol", "native")
-        process = frota("sensors", "simulate", "temperature", *flags, stderr=-1)
-        listener.settimeout(PATIENCE)
+        process = start_frota("sensors", "simulate", "temperature", *flags, stderr=-1)
+        listener.settimeout(TIMEOUT_S)
         for stored in range(2):
             connection, _ = listener.accept()
-            connection.settimeout(PATIENCE)
+            connection.settimeout(TIMEOUT_S)
             with connection, connection.makefile("rb") as lines:
                 assert lines.readline().startswith(b"frota hello ")
                 connection.sendall(b"frota numbered %d\n" % stored)
                 lines.readline()  # the reading, once; the second time the client's end
-        process.communicate(timeout=PATIENCE)
+        process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 0
 
 
@@ -175,19 +179,19 @@ def test_full_server_is_still_native(tmp_path: Path) -> None:
     """A native server that rejects a connection is not taken for a legacy one."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         flags = ("--port", listener.getsockname()[1], "--state-dir", tmp_path, "--count", 2, "--interval", 0.01)
-        process = frota("sensors", "simulate", "temperature", *flags, "--protocol", "auto", stderr=-1)
-        listener.settimeout(PATIENCE)
+        process = start_frota("sensors", "simulate", "temperature", *flags, "--protocol", "auto", stderr=-1)
+        listener.settimeout(TIMEOUT_S)
         first, _ = listener.accept()
         with first, first.makefile("rb") as lines:
             assert lines.readline().startswith(b"Sensor1")
-            first.sendall(ANSWER + b"\n")
+            first.sendall(RESPONSE + b"\n")
             assert lines.readline().startswith(b"frota hello ")
             first.sendall("Erro: servidor cheio, conexões demais, tente mais tarde\n".encode())
         second, _ = listener.accept()
         with second, second.makefile("rb") as lines:
             assert lines.readline().startswith(b"frota hello ")
         process.terminate()
-        process.communicate(timeout=PATIENCE)
+        process.communicate(timeout=TIMEOUT_S)
 
 
 @pytest.mark.parametrize("protocol", ["original", "auto"])
@@ -196,7 +200,7 @@ def test_error_without_newline_is_retried(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], protocol: str, words: str
 ) -> None:
     """An error without a newline is logged, and the reading is sent again."""
-    answers, received = [words.encode(), ANSWER], []
+    answers, received = [words.encode(), RESPONSE], []
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         received.append(await reader.read(1024))
@@ -213,7 +217,7 @@ def test_error_without_newline_is_retried(
         ended = asyncio.get_running_loop().create_future()
         client = SensorClient(config, tmp_path, ended.set_result)
         await client.start()
-        assert await asyncio.wait_for(ended, PATIENCE) == 0
+        assert await asyncio.wait_for(ended, TIMEOUT_S) == 0
         await client.stop()
         server.close()
 
@@ -228,22 +232,22 @@ def test_answer_in_two_packets(tmp_path: Path) -> None:
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil("°C".encode())
-        writer.write(ANSWER[:9])
+        writer.write(RESPONSE[:9])
         more = asyncio.create_task(reader.read(1))
         await asyncio.wait((more,), timeout=0.3)  # many times the client's grace
-        writer.write(ANSWER[9:])
+        writer.write(RESPONSE[9:])
         await more
         writer.close()
 
     async def deliver() -> None:
         server = await asyncio.start_server(answer, "127.0.0.1", 0)
         host, port = server.sockets[0].getsockname()
-        config = ClientSettings(host, port, "original", sensor="S", label="L", unit="°C", response_timeout=PATIENCE)
+        config = ClientSettings(host, port, "original", sensor="S", label="L", unit="°C", response_timeout=TIMEOUT_S)
         spool, delivered = Spool(tmp_path, 9), asyncio.Event()
         spool.append("S - L: 5°C")
         delivering = asyncio.create_task(delivery.Delivery(config, spool, asyncio.Event(), delivered.set, 0.01).run())
         done = asyncio.create_task(delivered.wait())
-        await asyncio.wait((delivering, done), return_when=asyncio.FIRST_COMPLETED, timeout=PATIENCE)
+        await asyncio.wait((delivering, done), return_when=asyncio.FIRST_COMPLETED, timeout=TIMEOUT_S)
         assert not delivering.done()
         assert spool.waiting == 0
         delivering.cancel()

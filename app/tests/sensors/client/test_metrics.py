@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from support import Server, frota, reserved_port, until
+from support import Server, reserved_port, start_frota, until
 from support.prometheus import get, scrape
 
 
@@ -11,7 +11,7 @@ def test_metrics_of_a_client(running: Server, tmp_path: Path) -> None:
     with reserved_port() as port:
         words = ["sensors", "simulate", "temperature", "--port", running.port, "--state-dir", tmp_path / "client"]
         more = ["--interval", 0.01, "--spool-limit", 5, "--metrics-port", port]
-        client = frota(*words, *more)
+        client = start_frota(*words, *more)
         until(lambda: scrape(port)["frota_sensors_client_readings_delivered_total"] > 3, "nothing is delivered")
         assert scrape(port)["frota_sensors_client_connected"] == 1
         running.stop()

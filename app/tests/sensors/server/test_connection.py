@@ -11,7 +11,7 @@ from frota.logs import log
 from frota.net.tcp_server import TcpConnection
 from frota.sensors.messages import Parts
 from frota.sensors.server.server import SensorServer
-from support import ANSWER, LINE, READING, Disk, serving
+from support import LINE, READING, RESPONSE, Disk, serving
 
 
 class Wire(asyncio.Transport):
@@ -58,7 +58,7 @@ def test_slow_disk_pauses_all_connections(tmp_path: Path, disk: Disk) -> None:
     async def send() -> None:
         async with serving(tmp_path, max_backlog_bytes=65536) as (server, _):
             (connection, wire), (other, others) = connect(server), connect(server)
-            disk.go.clear()
+            disk.may_sync.clear()
             for _ in range(5000):
                 if not wire.reading:
                     break
@@ -69,7 +69,7 @@ def test_slow_disk_pauses_all_connections(tmp_path: Path, disk: Disk) -> None:
             late, lates = connect(server)
             await asyncio.sleep(0)
             assert not lates.reading
-            disk.go.set()
+            disk.may_sync.set()
             await server.wal.drain()
             assert (wire.reading, others.reading, lates.reading) == (True, True, True)
             end(connection, other, late)
@@ -84,12 +84,12 @@ def test_replaced_connection_stores_nothing(tmp_path: Path, disk: Disk) -> None:
 
     async def send() -> None:
         async with serving(tmp_path, max_backlog_bytes=65536) as (server, _):
-            disk.go.clear()
+            disk.may_sync.clear()
             server.wal.append(b"? 0 0 -\n", lambda *_: None, None)  # something for the hello to wait behind
             (older, _), (newer, wire) = connect(server), connect(server)
             older.data_received(hello + LINE)
             newer.data_received(hello)
-            disk.go.set()
+            disk.may_sync.set()
             await server.wal.drain()
             await server.wal.drain()  # what the first hello would have let through
             newer.data_received(LINE)
@@ -125,7 +125,7 @@ def test_internal_error_is_confined(
             await server.wal.drain()
             answers = [wire.sent for _, wire in pairs]
             assert answers.pop(2) == "Erro: erro interno do servidor, conexão encerrada".encode()
-            assert answers == [ANSWER] * 4
+            assert answers == [RESPONSE] * 4
             end(*[connection for connection, _ in pairs])
 
     log.configure("sensors", "test")

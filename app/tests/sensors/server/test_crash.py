@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import pytest
 
-from support import ANSWER, PATIENCE, Server, frota, reserved_port
+from support import RESPONSE, TIMEOUT_S, Server, reserved_port, start_frota
 
 
 class Load(threading.Thread):
@@ -28,7 +28,7 @@ class Load(threading.Thread):
     def run(self) -> None:
         while not self.stop.is_set():
             try:
-                with socket.create_connection(("127.0.0.1", self.port), PATIENCE) as connection:
+                with socket.create_connection(("127.0.0.1", self.port), TIMEOUT_S) as connection:
                     self.talk(connection)
             except ConnectionRefusedError:
                 self.refused += 1
@@ -41,7 +41,7 @@ class Load(threading.Thread):
         while not self.stop.is_set():
             text = f"Load{self.client} - Umidade: {uuid4().int % 10**17}%"
             connection.sendall(text.encode())
-            if connection.recv(100) != ANSWER:
+            if connection.recv(100) != RESPONSE:
                 return
             self.acknowledged.append(text)
             if len(self.acknowledged) % 100 == 0:
@@ -51,16 +51,16 @@ class Load(threading.Thread):
 def under_load(server: Server) -> list[Load]:
     loads = [Load(number, server.port) for number in range(8)]
     for load in loads:
-        assert load.enough.wait(PATIENCE)
+        assert load.enough.wait(TIMEOUT_S)
     return loads
 
 
 def assert_all_kept(server: Server, loads: list[Load], no_more: bool = False) -> None:
     for load in loads:
         load.stop.set()
-        load.join(PATIENCE)
+        load.join(TIMEOUT_S)
     acknowledged = [text for load in loads for text in load.acknowledged]
-    kept = [one["text"] for one in server.kept()]
+    kept = [one["text"] for one in server.stored_readings()]
     assert len(set(kept)) == len(kept)
     assert set(acknowledged) <= set(kept)
     assert not no_more or set(acknowledged) == set(kept)
@@ -77,7 +77,7 @@ def test_acknowledged_readings_survive(tmp_path: Path, end: str) -> None:
         assert server.stop() == 0
     assert_all_kept(server, loads, no_more=end == "stop")
     server.start()
-    assert len(server.kept()) >= 800
+    assert len(server.stored_readings()) >= 800
     assert server.stop() == 0
 
 
@@ -100,22 +100,22 @@ def test_restart_with_socket_activation(tmp_path: Path) -> None:
         for _ in range(3):
             for load in loads:
                 load.enough.clear()
-                assert load.enough.wait(PATIENCE)
+                assert load.enough.wait(TIMEOUT_S)
             process.terminate()
-            assert process.wait(PATIENCE) == 0
+            assert process.wait(TIMEOUT_S) == 0
             process = started()
         server = Server.__new__(Server)
         server.state = tmp_path / "state"
         assert_all_kept(server, loads)
         assert [load.refused for load in loads] == [0, 0, 0, 0]
         process.terminate()
-        assert process.wait(PATIENCE) == 0
+        assert process.wait(TIMEOUT_S) == 0
 
 
 def client(folder: Path, port: int, *flags: object) -> "subprocess.Popen[bytes]":
     with (folder / "client.log").open("ab") as log:
         where = ("--port", port, "--state-dir", folder / "client", "--max-backoff", 0.1)
-        return frota("sensors", "simulate", "temperature", *where, *flags, stderr=log)
+        return start_frota("sensors", "simulate", "temperature", *where, *flags, stderr=log)
 
 
 @pytest.fixture
@@ -135,9 +135,9 @@ def test_kills_deliver_each_reading_once(tmp_path: Path, port: int) -> None:
         server.start()
         server.wait_for("Recebido de")
         sender.kill() if killed else sender.terminate()
-        sender.wait(PATIENCE)
-    assert client(tmp_path, port, *flags, "--count", 20).wait(PATIENCE) == 0
-    numbers = [one["number"] for one in server.kept()]
+        sender.wait(TIMEOUT_S)
+    assert client(tmp_path, port, *flags, "--count", 20).wait(TIMEOUT_S) == 0
+    numbers = [one["number"] for one in server.stored_readings()]
     assert numbers == list(range(1, len(numbers) + 1))
     assert len(numbers) > 20
     assert server.stop() == 0
@@ -152,8 +152,8 @@ def test_spooled_readings_arrive_in_order(tmp_path: Path, port: int) -> None:
         os.sched_yield()
     assert "Erro ao conectar ao servidor." in log.read_text(encoding="utf-8")
     server = Server(tmp_path, "--port", port)
-    assert sender.wait(PATIENCE) == 0
-    found = server.kept()
+    assert sender.wait(TIMEOUT_S) == 0
+    found = server.stored_readings()
     assert [one.get("number") for one in found] == [None, *range(2, 31)]
     assert server.stop() == 0
 
@@ -162,7 +162,7 @@ def test_dropped_readings_are_reported(tmp_path: Path, port: int) -> None:
     """A client with a full spool drops its oldest readings and reports how many."""
     flags = ("--interval", 0.002, "--count", 40, "--spool-limit", 10, "--protocol", "native")
     server = Server(tmp_path, "--port", port)
-    assert client(tmp_path, port, "--interval", 0.002, "--count", 1, "--protocol", "native").wait(PATIENCE) == 0
+    assert client(tmp_path, port, "--interval", 0.002, "--count", 1, "--protocol", "native").wait(TIMEOUT_S) == 0
     server.stop()
     sender = client(tmp_path, port, *flags)
     log = tmp_path / "client.log"
@@ -170,7 +170,7 @@ def test_dropped_readings_are_reported(tmp_path: Path, port: int) -> None:
         assert sender.poll() is None
         os.sched_yield()
     server.start()
-    assert sender.wait(PATIENCE) == 0
-    assert [one["number"] for one in server.kept()] == [1, *range(32, 42)]
+    assert sender.wait(TIMEOUT_S) == 0
+    assert [one["number"] for one in server.stored_readings()] == [1, *range(32, 42)]
     server.wait_for("the full spool of a sensor's client has dropped 30 readings")
     server.stop()

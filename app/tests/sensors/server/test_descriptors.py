@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from support import ANSWER, READING, read_all, read_exactly, server
+from support import READING, RESPONSE, read_all, read_exactly, server
 
 
 @pytest.mark.parametrize(("files", "most"), [(60, 30), (160, 96)])
@@ -24,8 +24,8 @@ def test_low_file_limit_bounds_connections(tmp_path: Path, files: int, most: int
             assert read_all(refused).startswith(b"Erro: servidor cheio")
         running.wait_for("servidor cheio")
         connections[0].sendall(READING)
-        assert read_exactly(connections[0], len(ANSWER)) == ANSWER
+        assert read_exactly(connections[0], len(RESPONSE)) == RESPONSE
         assert len(list(Path(f"/proc/{running.process.pid}/fd").iterdir())) < files
         connections[1].shutdown(socket.SHUT_WR)
         assert read_all(connections[1]) == b""
-        assert running.ask(READING) == ANSWER
+        assert running.request(READING) == RESPONSE

@@ -12,22 +12,22 @@ from frota.sensors.client.client import SensorClient
 from frota.sensors.readings import Query
 from frota.sensors.settings import ClientSettings
 from frota.sensors.viewer.query import request
-from support import ANSWER, PATIENCE, READING, Server, frota, output, read_exactly, server, serving
+from support import READING, RESPONSE, TIMEOUT_S, Server, output, read_exactly, server, serving, start_frota
 
 
 def simulate(folder: Path, host: str, port: int) -> None:
     """Deliver one reading by the client that is ours."""
     flags = ("--host", host, "--port", port, "--state-dir", folder, "--count", 1, "--interval", 0.01)
-    sensor = frota("sensors", "simulate", "humidity", *flags, stderr=-1)
-    _, said = sensor.communicate(timeout=PATIENCE)
+    sensor = start_frota("sensors", "simulate", "humidity", *flags, stderr=-1)
+    _, said = sensor.communicate(timeout=TIMEOUT_S)
     assert sensor.returncode == 0, said.decode()
 
 
 def send(running: Server, host: str) -> None:
     """Deliver one reading as a legacy client does."""
-    with socket.create_connection((host, running.port), PATIENCE) as connection:
+    with socket.create_connection((host, running.port), TIMEOUT_S) as connection:
         connection.sendall(READING)
-        assert read_exactly(connection, len(ANSWER)) == ANSWER
+        assert read_exactly(connection, len(RESPONSE)) == RESPONSE
 
 
 @pytest.mark.parametrize("host", ["::1", "[::1]", "::"])
@@ -40,12 +40,12 @@ def test_everything_works_over_ipv6(tmp_path: Path, host: str) -> None:
             shown = output("sensors", "history", "--json", "--host", asked, "--port", running.port).splitlines()
             assert [json.loads(line)["sensor"] for line in shown] == ["Sensor1", "Sensor2"]
             assert all(json.loads(line)["peer"].startswith("[::1]:") for line in shown)
-        tail = frota("sensors", "tail", "--host", "::1", "--port", running.port, "--last", 0, "--json", stdout=-1)
+        tail = start_frota("sensors", "tail", "--host", "::1", "--port", running.port, "--last", 0, "--json", stdout=-1)
         running.wait_for("Conexões ativas: 1")
         assert tail.stdout
         send(running, "::1")
         tail.terminate()
-        tail.communicate(timeout=PATIENCE)
+        tail.communicate(timeout=TIMEOUT_S)
         assert "Nova conexão de ('::1', " in running.log()
 
 
@@ -54,7 +54,7 @@ def test_dual_stack_shows_ipv4_addresses(tmp_path: Path) -> None:
     with server(tmp_path, "--host", "::") as running:
         send(running, "127.0.0.1")
         send(running, "::1")
-        peers = [one["peer"].rpartition(":")[0] for one in running.kept()]
+        peers = [one["peer"].rpartition(":")[0] for one in running.stored_readings()]
         assert peers == ["127.0.0.1", "[::1]"]
         running.wait_for(r"Nova conexão de \('127.0.0.1', ")
 
@@ -63,17 +63,17 @@ def test_mapped_address_is_served(tmp_path: Path) -> None:
     """A server on an IPv4-mapped IPv6 address serves the IPv4 address."""
     with server(tmp_path, "--host", "::ffff:127.0.0.1") as running:
         send(running, "127.0.0.1")
-        assert running.kept()[0]["peer"].startswith("127.0.0.1:")
+        assert running.stored_readings()[0]["peer"].startswith("127.0.0.1:")
 
 
 def test_unavailable_ipv6_server_is_named(tmp_path: Path) -> None:
     """A client without a server logs its IPv6 address in brackets."""
     flags = ("--host", "::1", "--port", 1, "--state-dir", tmp_path, "--max-backoff", 0.01)
-    sensor = frota("sensors", "simulate", "humidity", *flags, stderr=-1)
+    sensor = start_frota("sensors", "simulate", "humidity", *flags, stderr=-1)
     assert sensor.stderr
     assert any("[::1]:1: " in line.decode() for line in sensor.stderr)
     sensor.terminate()
-    sensor.communicate(timeout=PATIENCE)
+    sensor.communicate(timeout=TIMEOUT_S)
 
 
 def test_name_with_only_an_ipv6_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,7 +94,7 @@ def test_name_with_only_an_ipv6_address(tmp_path: Path, monkeypatch: pytest.Monk
             config = ClientSettings(*where, sensor="S", label="Umidade", unit="%", count=1)
             client = SensorClient(config, tmp_path / "sensor", ended.set_result)
             await client.start()
-            assert await asyncio.wait_for(ended, PATIENCE) == 0
+            assert await asyncio.wait_for(ended, TIMEOUT_S) == 0
             await client.stop()
             found = request("sensors.example", port, "history", Query(), print)
             return await asyncio.to_thread(list, found)

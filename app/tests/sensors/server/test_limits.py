@@ -11,15 +11,26 @@ from uuid import uuid4
 import pytest
 
 from frota.storage.wal import segment
-from support import ANSWER, ANSWER_LINE, LINE, PATIENCE, READING, Server, frota, read_all, read_exactly, server
+from support import (
+    LINE,
+    READING,
+    RESPONSE,
+    RESPONSE_LINE,
+    TIMEOUT_S,
+    Server,
+    read_all,
+    read_exactly,
+    server,
+    start_frota,
+)
 
 
 @pytest.mark.parametrize("data", [b"\xff\xfe\x00", bytes(range(128, 256)) * 8, b"\x16\x03\x01\x02\x00\x01\xfc"])
 def test_binary_input_is_rejected(running: Server, data: bytes) -> None:
     """Binary input gets an error and is never acknowledged."""
-    answer = running.ask(data, b"\n", LINE)
-    assert not answer.startswith(ANSWER)
-    assert running.ask(READING) == ANSWER
+    answer = running.request(data, b"\n", LINE)
+    assert not answer.startswith(RESPONSE)
+    assert running.request(READING) == RESPONSE
 
 
 def test_endless_line_costs_no_memory(tmp_path: Path) -> None:
@@ -34,7 +45,7 @@ def test_endless_line_costs_no_memory(tmp_path: Path) -> None:
                 pass
             assert "longa demais" in read_all(connection).decode()
         assert running.rss_kib() - before < 8 * 1024
-        assert running.ask(READING) == ANSWER
+        assert running.request(READING) == RESPONSE
 
 
 def test_incomplete_reading_times_out(tmp_path: Path) -> None:
@@ -62,8 +73,8 @@ def test_invalid_reading_is_rejected_at_once(tmp_path: Path, reading: str, reaso
         connection.sendall(reading.encode())
         assert reason in connection.recv(1000).decode()  # or the test would wait for ever
         connection.sendall(READING)
-        assert read_exactly(connection, len(ANSWER)) == ANSWER
-        assert len(running.kept()) == 1
+        assert read_exactly(connection, len(RESPONSE)) == RESPONSE
+        assert len(running.stored_readings()) == 1
 
 
 @pytest.mark.parametrize(
@@ -80,8 +91,8 @@ def test_missing_newline_is_named(tmp_path: Path, reading: str, reason: str) -> 
         with running.connect() as connection:
             connection.sendall(reading.encode())
             assert reason in read_all(connection).decode()
-        assert reason in running.ask(reading.encode()).decode()
-        assert running.ask(f"{reading}\n".encode()) == ANSWER_LINE
+        assert reason in running.request(reading.encode()).decode()
+        assert running.request(f"{reading}\n".encode()) == RESPONSE_LINE
 
 
 def test_too_many_invalid_readings_end_it(tmp_path: Path) -> None:
@@ -96,19 +107,19 @@ def test_too_many_invalid_readings_end_it(tmp_path: Path) -> None:
 
 def test_half_a_reading_at_the_end_is_rejected(running: Server) -> None:
     """Half a reading at the end of a connection is not stored."""
-    assert "leitura incompleta" in running.ask(READING[:10]).decode()
+    assert "leitura incompleta" in running.request(READING[:10]).decode()
     incomplete = "Erro: leitura incompleta, o resto não chegou a tempo\n".encode()
-    assert running.ask(LINE + READING) == ANSWER_LINE + incomplete
-    assert len(running.kept()) == 1
+    assert running.request(LINE + READING) == RESPONSE_LINE + incomplete
+    assert len(running.stored_readings()) == 1
 
 
 def test_too_many_invalid_lines_end_it(tmp_path: Path) -> None:
     """Too many invalid lines end the connection with the reason."""
     with server(tmp_path, "--max-errors", 2) as running:
-        lines = running.ask(b"nada\n" * 9 + LINE).decode().splitlines()
+        lines = running.request(b"nada\n" * 9 + LINE).decode().splitlines()
         assert len(lines) == 4
         assert lines[3].startswith("Erro: linhas inválidas demais")
-        assert running.kept() == []
+        assert running.stored_readings() == []
 
 
 def test_idle_connection_is_closed(tmp_path: Path) -> None:
@@ -117,7 +128,7 @@ def test_idle_connection_is_closed(tmp_path: Path) -> None:
         with running.connect() as connection:
             assert read_all(connection) == b""
         running.wait_for("Conexão encerrada com")
-        assert running.ask(READING) == ANSWER
+        assert running.request(READING) == RESPONSE
 
 
 def test_5000_connections(tmp_path: Path) -> None:
@@ -134,11 +145,11 @@ def test_5000_connections(tmp_path: Path) -> None:
                 assert read_all(connection).decode().startswith("Erro: servidor cheio")
                 connection.close()
         for connection in served:
-            assert read_exactly(connection, len(ANSWER)) == ANSWER
+            assert read_exactly(connection, len(RESPONSE)) == RESPONSE
         assert running.rss_kib() < 60 * 1024
         for connection in served:
             connection.close()
-        assert len(running.kept()) == 1000
+        assert len(running.stored_readings()) == 1000
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
@@ -153,11 +164,11 @@ def test_connection_flood_spares_the_wal(tmp_path: Path) -> None:
         flood = [running.connect() for _ in range(300)]
         for _ in range(100):  # each with enough for the log to want a new file
             sensor.sendall(LINE * 200)
-            assert read_exactly(sensor, 200 * len(ANSWER_LINE)) == ANSWER_LINE * 200
+            assert read_exactly(sensor, 200 * len(RESPONSE_LINE)) == RESPONSE_LINE * 200
         for connection in flood:
             connection.close()
         assert running.wait_for("the limit of 150 open files is too low for 100 connections")
-        assert len(running.kept()) == 20_000
+        assert len(running.stored_readings()) == 20_000
 
 
 def test_peer_that_never_reads_is_aborted(tmp_path: Path) -> None:
@@ -171,7 +182,7 @@ def test_peer_that_never_reads_is_aborted(tmp_path: Path) -> None:
                 sent += connection.send(LINE * 2000)
         assert sent < 2**28
         assert running.rss_kib() - before < 20 * 1024
-        assert running.ask(READING) == ANSWER
+        assert running.request(READING) == RESPONSE
 
 
 def test_full_disk_rejects_readings(tmp_path: Path) -> None:
@@ -179,17 +190,17 @@ def test_full_disk_rejects_readings(tmp_path: Path) -> None:
     flags = ("--segment-bytes", 2**20, "--log-readings-per-second", 0)
     with server(tmp_path, *flags) as running, running.connect() as connection:
         connection.sendall(LINE * 500)  # more than the server's log, which is under the same limit in this test
-        assert read_exactly(connection, 500 * len(ANSWER_LINE)) == ANSWER_LINE * 500
+        assert read_exactly(connection, 500 * len(RESPONSE_LINE)) == RESPONSE_LINE * 500
         size = max(path.stat().st_size for path in running.state.iterdir())
         resource.prlimit(running.process.pid, resource.RLIMIT_FSIZE, (size + 40, resource.RLIM_INFINITY))
         connection.sendall(LINE * 2)
         full = "Erro: disco cheio, leitura não gravada, tente mais tarde\n".encode()
         assert read_exactly(connection, 2 * len(full)) == full * 2
-        assert len(running.kept()) == 500
+        assert len(running.stored_readings()) == 500
         resource.prlimit(running.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         connection.sendall(LINE)
-        assert read_exactly(connection, len(ANSWER_LINE)) == ANSWER_LINE
-        assert len(running.kept()) == 501
+        assert read_exactly(connection, len(RESPONSE_LINE)) == RESPONSE_LINE
+        assert len(running.stored_readings()) == 501
         assert re.search(r"ERROR .*disco cheio", running.log())
 
 
@@ -197,27 +208,27 @@ def test_expired_segments_are_deleted(tmp_path: Path) -> None:
     """Segments older than SENSORS_RETENTION_DAYS are deleted, with a record each."""
     with server(tmp_path, "--segment-bytes", 4096, "--retention-days", 1e-5) as running:
         while "00000001.segment: deleted, " not in running.log():
-            assert running.ask(LINE * 100) == ANSWER_LINE * 100
+            assert running.request(LINE * 100) == RESPONSE_LINE * 100
         assert re.search(r"INFO .*00000001\.segment: deleted, \d+ bytes written .*the log was open for", running.log())
         assert not segment.path_of(running.state, 1).exists()
-        assert running.kept()
+        assert running.stored_readings()
 
 
 def test_full_disk_disconnects_numbered_clients(tmp_path: Path) -> None:
     """A full disk disconnects a client with sequence numbers, so that none is skipped."""
     client = str(uuid4()).encode()
     with server(tmp_path, "--segment-bytes", 2**20) as running:
-        assert running.ask(b"frota hello %b\n" % client, LINE * 2) == b"frota numbered 0\n" + ANSWER_LINE * 2
+        assert running.request(b"frota hello %b\n" % client, LINE * 2) == b"frota numbered 0\n" + RESPONSE_LINE * 2
         size = max(path.stat().st_size for path in running.state.iterdir())
         resource.prlimit(running.process.pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
         with running.connect() as connection:
             connection.sendall(b"frota hello %b\n" % client + LINE * 50)
             answer = read_all(connection)  # to the end, which is the server's doing
         assert answer.startswith(b"frota numbered 2\nErro: disco cheio")
-        assert ANSWER not in answer
+        assert RESPONSE not in answer
         resource.prlimit(running.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-        assert running.ask(b"frota hello %b\n" % client, LINE) == b"frota numbered 2\n" + ANSWER_LINE
-        assert [one["number"] for one in running.kept()] == [1, 2, 3]
+        assert running.request(b"frota hello %b\n" % client, LINE) == b"frota numbered 2\n" + RESPONSE_LINE
+        assert [one["number"] for one in running.stored_readings()] == [1, 2, 3]
 
 
 def test_blocked_journal_stops_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,21 +237,21 @@ def test_blocked_journal_stops_nobody(tmp_path: Path, monkeypatch: pytest.Monkey
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as journal:
         journal.bind(path)
         monkeypatch.setenv("FROTA_JOURNAL_SOCKET", path)
-        process = frota("sensors", "serve", "--host", "127.0.0.1", "--port", 0, "--state-dir", tmp_path / "state")
+        process = start_frota("sensors", "serve", "--host", "127.0.0.1", "--port", 0, "--state-dir", tmp_path / "state")
         started = journal.recv(65536).decode()
         port = int(re.search(r"ADDRESS=127.0.0.1:(\d+)", started)[1])  # type: ignore[index]
         # From here on nobody reads the journal, and it is soon full.
         for _ in range(40):
-            with socket.create_connection(("127.0.0.1", port), PATIENCE) as connection:
+            with socket.create_connection(("127.0.0.1", port), TIMEOUT_S) as connection:
                 connection.sendall(LINE * 20)
-                assert read_exactly(connection, 20 * len(ANSWER_LINE)) == ANSWER_LINE * 20
+                assert read_exactly(connection, 20 * len(RESPONSE_LINE)) == RESPONSE_LINE * 20
         process.send_signal(signal.SIGTERM)
-        assert process.wait(PATIENCE) == 0
+        assert process.wait(TIMEOUT_S) == 0
 
 
 def test_input_cannot_forge_log_lines(running: Server) -> None:
     """Control characters in untrusted input do not reach the log."""
-    running.ask(b"x\x1b[2J\r2026-01-01 00:00:00.000 CRITICAL forged\n")
+    running.request(b"x\x1b[2J\r2026-01-01 00:00:00.000 CRITICAL forged\n")
     running.wait_for("Erro com")
     assert "\x1b" not in running.log()
     assert not re.search(r"^\S+ \S+ CRITICAL", running.log(), re.MULTILINE)

@@ -3,7 +3,7 @@
 import socket
 from pathlib import Path
 
-from support import ANSWER, LINE, READING, reserved_port, server, until
+from support import LINE, READING, RESPONSE, reserved_port, server, until
 from support.prometheus import get, scrape
 
 
@@ -13,8 +13,8 @@ def test_metrics_count_what_happens(tmp_path: Path) -> None:
     with reserved_port() as port, server(tmp_path, "--metrics-port", port, *flags) as running:
         before = scrape(port)
         assert before["frota_sensors_readings_received_total"] == 0
-        assert running.ask(READING) == ANSWER
-        running.ask(LINE * 2, b"Sensor2 - Umidade: 101%\n", b"nonsense\n")
+        assert running.request(READING) == RESPONSE
+        running.request(LINE * 2, b"Sensor2 - Umidade: 101%\n", b"nonsense\n")
         with running.connect(), running.connect(), running.connect() as third:
             assert third.recv(100)
         until(lambda: scrape(port)['frota_sensors_sensors{state="stale"}'] == 2, "no sensor is stale")
@@ -41,7 +41,7 @@ def test_hostile_scrapers_do_not_delay_readings(tmp_path: Path) -> None:
         scrape(port)
         idle = [socket.create_connection(("127.0.0.1", port)) for _ in range(100)]
         idle[0].sendall(b"GET /metrics HTTP/1.1\r\n")
-        assert [running.ask(READING) for _ in range(20)] == [ANSWER] * 20
+        assert [running.request(READING) for _ in range(20)] == [RESPONSE] * 20
         for connection in idle:
             connection.close()
         assert scrape(port)["frota_sensors_readings_received_total"] == 20

@@ -9,7 +9,18 @@ from pathlib import Path
 import pytest
 
 from frota.logs import log
-from support import ANSWER, ANSWER_LINE, LINE, PATIENCE, READING, Server, frota, read_exactly, server, serving
+from support import (
+    LINE,
+    READING,
+    RESPONSE,
+    RESPONSE_LINE,
+    TIMEOUT_S,
+    Server,
+    read_exactly,
+    server,
+    serving,
+    start_frota,
+)
 
 
 def test_legacy_client_gets_legacy_answers(running: Server) -> None:
@@ -17,8 +28,8 @@ def test_legacy_client_gets_legacy_answers(running: Server) -> None:
     with running.connect() as connection:
         for _ in range(3):
             connection.sendall(READING)
-            assert read_exactly(connection, len(ANSWER)) == ANSWER
-    first, *_ = running.kept()
+            assert read_exactly(connection, len(RESPONSE)) == RESPONSE
+    first, *_ = running.stored_readings()
     assert (first["text"], first["in_range"]) == (READING.decode(), True)
     assert first["peer"].startswith("127.0.0.1:")
 
@@ -30,26 +41,26 @@ def test_reading_split_inside_a_character(running: Server) -> None:
         connection.sendall(READING[:half])
         running.wait_for("Conexões ativas: 1")
         connection.sendall(READING[half:])
-        assert read_exactly(connection, len(ANSWER)) == ANSWER
-    assert [one["text"] for one in running.kept()] == [READING.decode()]
+        assert read_exactly(connection, len(RESPONSE)) == RESPONSE
+    assert [one["text"] for one in running.stored_readings()] == [READING.decode()]
 
 
 def test_late_newline_ends_the_answer(running: Server) -> None:
     """A newline after the answer is answered with the answer's newline."""
     with running.connect() as connection:
         connection.sendall(READING)
-        assert read_exactly(connection, len(ANSWER)) == ANSWER
+        assert read_exactly(connection, len(RESPONSE)) == RESPONSE
         connection.sendall(b"\n" + LINE)
-        assert read_exactly(connection, 2 + len(ANSWER)) == b"\n" + ANSWER_LINE
-    assert len(running.kept()) == 2
+        assert read_exactly(connection, 2 + len(RESPONSE)) == b"\n" + RESPONSE_LINE
+    assert len(running.stored_readings()) == 2
 
 
 def test_pipelined_answers_are_in_order(running: Server) -> None:
     """Pipelined readings are answered in order, errors in their places."""
-    answers = running.ask(LINE * 3 + b"nada\n" + LINE + b"nada\n").decode().splitlines()
-    good, bad = ANSWER.decode(), 'Erro: leitura inválida, esperava por exemplo "Sensor1 - Temperatura: 25.34°C"'
+    answers = running.request(LINE * 3 + b"nada\n" + LINE + b"nada\n").decode().splitlines()
+    good, bad = RESPONSE.decode(), 'Erro: leitura inválida, esperava por exemplo "Sensor1 - Temperatura: 25.34°C"'
     assert answers == [good, good, good, bad, good, bad]
-    assert len(running.kept()) == 4
+    assert len(running.stored_readings()) == 4
 
 
 def test_many_legacy_clients_at_once(running: Server) -> None:
@@ -60,24 +71,26 @@ def test_many_legacy_clients_at_once(running: Server) -> None:
         connection.sendall(b"nonsense\n" if number % 10 == 3 else READING)
     for number, connection in enumerate(connections):
         answer = connection.recv(200)
-        assert answer.startswith(b"Erro: ") if number % 10 == 3 else answer == ANSWER
+        assert answer.startswith(b"Erro: ") if number % 10 == 3 else answer == RESPONSE
         connection.close()
-    assert len(running.kept()) == 90
+    assert len(running.stored_readings()) == 90
 
 
 def test_http_request_is_rejected(running: Server) -> None:
     """An HTTP request is told what listens here, and nothing of it is stored."""
-    answer = running.ask(b"GET / HTTP/1.1\r\nHost: x\r\nAccept: */*\r\n\r\n").decode()
+    answer = running.request(b"GET / HTTP/1.1\r\nHost: x\r\nAccept: */*\r\n\r\n").decode()
     assert answer.startswith("Erro: isto não é um servidor HTTP")
-    assert ANSWER.decode() not in answer
-    assert running.kept() == []
+    assert RESPONSE.decode() not in answer
+    assert running.stored_readings() == []
 
 
 def test_out_of_range_values_are_flagged(running: Server) -> None:
     """Values out of range are acknowledged, stored and flagged."""
-    assert running.ask("Sensor1 - Temperatura: 999.0°C".encode()) == ANSWER
-    assert running.ask("Sensor1 - Temperatura: 25.0°C\nSensor1 - Temperatura: -99.0°C\n".encode()) == ANSWER_LINE * 2
-    assert [one["in_range"] for one in running.kept()] == [False, True, False]
+    assert running.request("Sensor1 - Temperatura: 999.0°C".encode()) == RESPONSE
+    assert (
+        running.request("Sensor1 - Temperatura: 25.0°C\nSensor1 - Temperatura: -99.0°C\n".encode()) == RESPONSE_LINE * 2
+    )
+    assert [one["in_range"] for one in running.stored_readings()] == [False, True, False]
     running.wait_for(r"WARNING .*Fora da faixa")
 
 
@@ -85,17 +98,17 @@ def test_out_of_range_values_are_flagged(running: Server) -> None:
 def test_range_applies_to_any_unit_spelling(running: Server, unit: str) -> None:
     """A range applies to every spelling of its unit; the text is stored as sent."""
     text = f"Sensor1 - Temperatura: 2150{unit}"
-    assert running.ask(text.encode()) == ANSWER
-    assert running.ask(f"{text}\n".encode()) == ANSWER_LINE
-    for one in running.kept():
+    assert running.request(text.encode()) == RESPONSE
+    assert running.request(f"{text}\n".encode()) == RESPONSE_LINE
+    for one in running.stored_readings():
         assert (one["text"], one["unit"], one["value"], one["in_range"]) == (text, "°C", 2150.0, False)
     running.wait_for(r"WARNING .*Fora da faixa")
 
 
 def test_exponent_in_upper_case(running: Server) -> None:
     """An upper-case exponent is read."""
-    assert running.ask("Sensor1 - Temperatura: 1.0E-5°CSensor1 - Temperatura: 1E5°C".encode()) == ANSWER * 2
-    assert [(one["value"], one["unit"], one["in_range"]) for one in running.kept()] == [
+    assert running.request("Sensor1 - Temperatura: 1.0E-5°CSensor1 - Temperatura: 1E5°C".encode()) == RESPONSE * 2
+    assert [(one["value"], one["unit"], one["in_range"]) for one in running.stored_readings()] == [
         (1e-5, "°C", True),
         (1e5, "°C", False),
     ]
@@ -104,16 +117,16 @@ def test_exponent_in_upper_case(running: Server) -> None:
 def test_stale_sensor_is_logged(tmp_path: Path) -> None:
     """A stale sensor is logged, and its recovery, too."""
     with server(tmp_path, "--stale-after", 0.5) as running:
-        running.ask(READING)
+        running.request(READING)
         running.wait_for(r"WARNING .*Sensor1: stale, no reading for more than 0.5 s")
-        running.ask(READING)
+        running.request(READING)
         assert running.wait_for(r"INFO .*Sensor1: recovered, readings arrive again")
 
 
 def test_stale_sensors_are_rate_limited(tmp_path: Path) -> None:
     """Many stale sensors do not flood the log."""
     with server(tmp_path, "--stale-after", 0.3) as running:
-        running.ask(b"".join(b"S%d - Umidade: 5%%\n" % number for number in range(1000)))
+        running.request(b"".join(b"S%d - Umidade: 5%%\n" % number for number in range(1000)))
         running.wait_for("no reading for more than")
         running.stop()
         assert running.log().count("no reading for more than") <= 60
@@ -125,7 +138,7 @@ def test_log_has_the_legacy_texts(running: Server) -> None:
     with running.connect() as connection:
         host, port = connection.getsockname()
         connection.sendall(READING)
-        read_exactly(connection, len(ANSWER))
+        read_exactly(connection, len(RESPONSE))
     peer = re.escape(f"('{host}', {port})")
     running.wait_for(f"Conexão encerrada com {peer}")
     found = re.search(
@@ -137,7 +150,7 @@ def test_log_has_the_legacy_texts(running: Server) -> None:
 def test_logged_readings_are_rate_limited(tmp_path: Path) -> None:
     """Readings above the log's rate limit are counted instead."""
     with server(tmp_path, "--log-readings-per-second", 5) as running:
-        running.ask(LINE * 1000)
+        running.request(LINE * 1000)
         running.stop()
         assert running.log().count("Recebido de") <= 10
         assert re.search(r"9\d\d readings suppressed by the log", running.log())
@@ -149,17 +162,17 @@ def test_reload_applies_live_settings(tmp_path: Path) -> None:
     file.write_text("SENSORS_MAX_CONNECTIONS=1\n", encoding="utf-8")
     with server(tmp_path, "--env-file", file) as running, running.connect() as first:
         first.sendall(READING)
-        assert read_exactly(first, len(ANSWER)) == ANSWER
-        assert "servidor cheio" in running.ask().decode()
+        assert read_exactly(first, len(RESPONSE)) == RESPONSE
+        assert "servidor cheio" in running.request().decode()
         file.write_text("SENSORS_MAX_CONNECTIONS=2\nSENSORS_BACKLOG=7\n", encoding="utf-8")
         running.process.send_signal(signal.SIGHUP)
         running.wait_for("configuration reloaded")
-        assert running.ask(READING) == ANSWER
+        assert running.request(READING) == RESPONSE
         assert "SENSORS_BACKLOG has changed; it takes effect at the next restart" in running.log()
         file.write_text("SENSORS_MAX_CONNECTIONS=many\n", encoding="utf-8")
         running.process.send_signal(signal.SIGHUP)
         running.wait_for("configuration unchanged: SENSORS_MAX_CONNECTIONS='many': must be a whole number")
-        assert running.ask(READING) == ANSWER
+        assert running.request(READING) == RESPONSE
 
 
 def test_reload_restores_defaults(tmp_path: Path) -> None:
@@ -171,22 +184,22 @@ def test_reload_restores_defaults(tmp_path: Path) -> None:
     with server(tmp_path, env={**os.environ, **given, "SENSORS_MAX_VIEWERS": "0"}) as running:
         with running.connect() as first:
             first.sendall(READING)
-            assert read_exactly(first, len(ANSWER)) == ANSWER
-            assert "servidor cheio" in running.ask().decode()
+            assert read_exactly(first, len(RESPONSE)) == RESPONSE
+            assert "servidor cheio" in running.request().decode()
             file.write_text("SENSORS_RANGES=Umidade:0:20:%\n", encoding="utf-8")
             running.process.send_signal(signal.SIGHUP)
             running.wait_for("configuration reloaded")
-            assert running.ask(b"Sensor2 - Umidade: 15%Sensor2 - Umidade: 25%") == ANSWER * 2
-        assert [one["in_range"] for one in running.kept()] == [True, True, False]
-        assert "leitores demais" in running.ask(b"frota history {}\n").decode()  # the environment's own remains
+            assert running.request(b"Sensor2 - Umidade: 15%Sensor2 - Umidade: 25%") == RESPONSE * 2
+        assert [one["in_range"] for one in running.stored_readings()] == [True, True, False]
+        assert "leitores demais" in running.request(b"frota history {}\n").decode()  # the environment's own remains
 
 
 def test_folder_and_port_belong_to_one_server(running: Server, tmp_path: Path) -> None:
     """A second server on the same folder or port says so and exits with status 1."""
     for folder, port, reason in ((running.state, 0, "in use by process"), (tmp_path / "x", running.port, "in use")):
         command = ["sensors", "serve", "--host", "127.0.0.1", "--port", port, "--state-dir", folder]
-        other = frota(*command, stderr=-1)
-        _, error = other.communicate(timeout=PATIENCE)
+        other = start_frota(*command, stderr=-1)
+        _, error = other.communicate(timeout=TIMEOUT_S)
         assert other.returncode == 1
         assert reason in error.decode()
 
@@ -194,7 +207,7 @@ def test_folder_and_port_belong_to_one_server(running: Server, tmp_path: Path) -
 @pytest.mark.parametrize("line", [b"frota hello me", b"frota skip 3", b"frota history {", b"frota tail 7"])
 def test_invalid_control_line_is_explained(running: Server, line: bytes) -> None:
     """An invalid control line is answered with what would be right."""
-    assert re.search("Erro: .*(espera|vai de)", running.ask(line + b"\n").decode())
+    assert re.search("Erro: .*(espera|vai de)", running.request(line + b"\n").decode())
 
 
 def test_failed_sweep_ends_the_server(
@@ -207,7 +220,7 @@ def test_failed_sweep_ends_the_server(
         async with serving(tmp_path, ended.set_result) as (one, _):
             assert one.healthy()
             monkeypatch.setattr(one.monitor, "sweep", lambda _: 1 / 0)
-            assert await asyncio.wait_for(ended, PATIENCE) == 1
+            assert await asyncio.wait_for(ended, TIMEOUT_S) == 1
             assert not one.healthy()
 
     log.configure("sensors", "test")

@@ -19,25 +19,25 @@ from frota.storage.wal import segment
 from frota.storage.wal.log import Limits, LogFiles
 from frota.storage.wal.segment import NO_PRODUCER, encode_commit, encode_record
 from support import (
-    ANSWER,
-    ANSWER_LINE,
     LINE,
-    PATIENCE,
     READING,
+    RESPONSE,
+    RESPONSE_LINE,
+    TIMEOUT_S,
     Disk,
     Server,
-    frota,
     output,
     read_all,
     read_exactly,
     server,
     serving,
+    start_frota,
 )
 
 
 def test_history_from_folder_and_server(running: Server) -> None:
     """History is the same from the folder and from the server."""
-    running.ask(b"".join(b"S%d - Umidade: %d%%\n" % (number % 3, number % 100) for number in range(2000)))
+    running.request(b"".join(b"S%d - Umidade: %d%%\n" % (number % 3, number % 100) for number in range(2000)))
     where = ("--host", "127.0.0.1", "--port", running.port)
     for question in (("--last", 1500), ("--sensor", "S1", "--last", 5), ("--since", "10m"), ("--since", "2099-01-01")):
         asked = output("sensors", "history", "--json", *where, *question)
@@ -52,13 +52,13 @@ def test_tail_has_no_gap_or_duplicate(running: Server) -> None:
     def more(count: int) -> bytes:
         return b"".join(b"S - Umidade: %d%%\n" % next(numbers) for _ in range(count))
 
-    running.ask(more(100))
+    running.request(more(100))
     with running.connect() as sender, running.connect() as viewer:
         viewer.sendall(b'frota tail {"last": 50}\n')
         lines = viewer.makefile("rb")
         for _ in range(20):
             sender.sendall(more(10))
-            read_exactly(sender, 10 * len(ANSWER_LINE))
+            read_exactly(sender, 10 * len(RESPONSE_LINE))
         found = [int(json.loads(lines.readline())["value"]) for _ in range(150)]
     assert found == list(range(found[0], found[0] + 150))
     assert found[0] >= 50
@@ -68,13 +68,13 @@ def test_slow_subscriber_is_disconnected(tmp_path: Path) -> None:
     """A subscriber that does not read is disconnected with the reason and costs little memory."""
     with server(tmp_path, "--log-readings-per-second", 0, fresh=True) as running, running.connect() as viewer:
         viewer.sendall(b"frota tail {}\n")
-        running.ask(READING)
+        running.request(READING)
         viewer.recv(1)
         before = running.rss_kib()
         with running.connect() as sender:
             for _ in range(200):
                 sender.sendall(LINE * 1000)
-                assert read_exactly(sender, 1000 * len(ANSWER_LINE)) == ANSWER_LINE * 1000
+                assert read_exactly(sender, 1000 * len(RESPONSE_LINE)) == RESPONSE_LINE * 1000
         assert running.rss_kib() - before < 24 * 1024
         assert read_all(viewer).endswith(b"frota end lento demais, conecte-se de novo\n")
 
@@ -112,12 +112,12 @@ def test_query_follows_earlier_answers(tmp_path: Path, disk: Disk) -> None:
 
     async def ask() -> None:
         async with asking(tmp_path) as (reader, writer):
-            disk.go.clear()
+            disk.may_sync.clear()
             writer.write(LINE + b"frota history {}\n")
-            await asyncio.to_thread(disk.syncing.wait, PATIENCE)
-            disk.go.set()
+            await asyncio.to_thread(disk.syncing.wait, TIMEOUT_S)
+            disk.may_sync.set()
             answer, reading, end = (await reader.read()).splitlines(keepends=True)
-            assert (answer, json.loads(reading)["text"], end) == (ANSWER_LINE, READING.decode(), b"frota end\n")
+            assert (answer, json.loads(reading)["text"], end) == (RESPONSE_LINE, READING.decode(), b"frota end\n")
 
     asyncio.run(ask())
 
@@ -150,7 +150,7 @@ def test_finished_stream_does_not_linger(tmp_path: Path, ends_first: bool) -> No
                 writer.write_eof()
             assert await reader.read() == b"frota end\n"
             writer.close()
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TIMEOUT_S):
                 while server.tcp.connections:  # noqa: ASYNC110 -- the server knows nothing of tests
                     await asyncio.sleep(0.005)
 
@@ -159,14 +159,14 @@ def test_finished_stream_does_not_linger(tmp_path: Path, ends_first: bool) -> No
 
 def test_query_for_an_invalid_name_is_rejected(running: Server, tmp_path: Path) -> None:
     """A query for a name that cannot be UTF-8 is rejected."""
-    assert "sensor é um texto" in running.ask(b'frota history {"sensor": "\\ud800"}\n').decode()
-    asked = frota("sensors", "history", "--state-dir", tmp_path, "--sensor", "\udcff", stderr=-1)
-    assert b"--sensor '\\udcff': no sensor has such a name" in asked.communicate(timeout=PATIENCE)[1]
+    assert "sensor é um texto" in running.request(b'frota history {"sensor": "\\ud800"}\n').decode()
+    asked = start_frota("sensors", "history", "--state-dir", tmp_path, "--sensor", "\udcff", stderr=-1)
+    assert b"--sensor '\\udcff': no sensor has such a name" in asked.communicate(timeout=TIMEOUT_S)[1]
 
 
 def test_search_stops_when_unwanted(running: Server) -> None:
     """Reading history stops soon after nobody wants it."""
-    running.ask(LINE * 3)
+    running.request(LINE * 3)
     asked: list[None] = []
 
     def twice() -> bool:
@@ -183,7 +183,7 @@ def test_sigterm_with_open_connections(tmp_path: Path) -> None:
     with running.connect() as viewer, running.connect() as idle:
         viewer.sendall(b"frota tail {}\n")
         idle.sendall(READING)
-        assert read_exactly(idle, len(ANSWER)) == ANSWER
+        assert read_exactly(idle, len(RESPONSE)) == RESPONSE
         assert running.stop() == 0
         assert read_all(idle) == b""
 
@@ -210,7 +210,7 @@ def test_damage_is_reported_once(tmp_path: Path) -> None:
     """Damage in a segment is reported once; everything else is shown."""
     with server(tmp_path, "--segment-bytes", 4096) as running:
         for number in range(3):  # each fills a segment
-            running.ask(b"S%d - Umidade: 5%%\n" % number * 250)
+            running.request(b"S%d - Umidade: 5%%\n" % number * 250)
         damaged = segment.path_of(running.state, 2)
         data = bytearray(damaged.read_bytes())
         data[200] ^= 1
@@ -218,8 +218,8 @@ def test_damage_is_reported_once(tmp_path: Path) -> None:
         said = f"{damaged}: {len(data) - 61} bytes, from offset 61 to the end, are damaged and skipped"
         words = ("sensors", "history", "--sensor", "S0", "--last", 5)
         for where in (("--state-dir", running.state), ("--port", running.port), ("--port", running.port)):
-            asked = frota(*words, *where, stdout=-1, stderr=-1)
-            shown, errors = asked.communicate(timeout=PATIENCE)
+            asked = start_frota(*words, *where, stdout=-1, stderr=-1)
+            shown, errors = asked.communicate(timeout=TIMEOUT_S)
             assert shown.count(b"S0 - Umidade: 5%") == 5
             assert errors.decode() == (f"frota: {said}\n" if where[0] == "--state-dir" else "")
             assert asked.returncode == 0
@@ -242,8 +242,8 @@ def test_illegible_readings_are_counted(tmp_path: Path) -> None:
     words = ("sensors", "history", "--json")
     with server(tmp_path) as running:
         for where in (("--state-dir", running.state), ("--port", running.port), ("--port", running.port)):
-            asked = frota(*words, *where, stdout=-1, stderr=-1)
-            shown, errors = asked.communicate(timeout=PATIENCE)
+            asked = start_frota(*words, *where, stdout=-1, stderr=-1)
+            shown, errors = asked.communicate(timeout=TIMEOUT_S)
             assert [json.loads(line)["value"] for line in shown.splitlines()] == [1.0, 2.0]
             assert errors.count(b"\n") == 1
             assert (b"2 readings cannot be read" if where[0] == "--state-dir" else b"2 leituras gravadas") in errors
@@ -257,13 +257,13 @@ def test_tail_survives_an_illegible_reading(tmp_path: Path) -> None:
     """A tail goes on behind an illegible stored reading."""
     keep(tmp_path / "state", "S - U: 1%", "SensorP - Altitude: 5e°C")
     with server(tmp_path) as running:
-        tail = frota("sensors", "tail", "--port", running.port, "--json", stdout=-1, stderr=-1)
+        tail = start_frota("sensors", "tail", "--port", running.port, "--json", stdout=-1, stderr=-1)
         assert tail.stdout
         assert json.loads(tail.stdout.readline())["value"] == 1.0
-        running.ask(b"S - U: 2%\n")
+        running.request(b"S - U: 2%\n")
         assert json.loads(tail.stdout.readline())["value"] == 2.0
         tail.terminate()
-        assert tail.communicate(timeout=PATIENCE)[1] == b""
+        assert tail.communicate(timeout=TIMEOUT_S)[1] == b""
 
 
 def test_illegible_reading_counts_for_last(tmp_path: Path) -> None:

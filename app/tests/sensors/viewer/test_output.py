@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from frota.sensors import readings
 from frota.sensors.viewer.output import Progress
-from support import ANSWER, PATIENCE, frota
+from support import RESPONSE, TIMEOUT_S, start_frota
 
 Readings = list[dict[str, Any]]
 
@@ -37,7 +37,7 @@ def answering(*answers: bytes, hold: bool = False) -> Iterator[tuple[int, list[d
                 try:
                     connection.sendall(answer)
                     if hold:
-                        over.wait(PATIENCE)
+                        over.wait(TIMEOUT_S)
                 except ConnectionError:
                     pass
 
@@ -46,7 +46,7 @@ def answering(*answers: bytes, hold: bool = False) -> Iterator[tuple[int, list[d
         thread.start()
         yield listener.getsockname()[1], asked
         over.set()
-    thread.join(PATIENCE)
+    thread.join(TIMEOUT_S)
 
 
 def lines(some: Readings) -> bytes:
@@ -58,13 +58,13 @@ def test_tail_resumes_within_one_timestamp() -> None:
     batch = [reading(1_000_000, f"S - Umidade: {number}%") for number in (1, 2, 2, 2, 3)]
     later = reading(2_000_000, "S - Umidade: 4%")
     with answering(lines(batch[:3]), lines([*batch, later])) as (port, asked):
-        tail = frota("sensors", "tail", "--port", port, "--json", stdout=-1, stderr=-1)
+        tail = start_frota("sensors", "tail", "--port", port, "--json", stdout=-1, stderr=-1)
         assert tail.stdout
         shown = [json.loads(tail.stdout.readline()) for _ in range(6)]
     assert shown == [*batch, later]
     assert asked == [{"last": 10}, {"last": readings.MAX_READINGS, "since_us": 1_000_000}]
     tail.terminate()
-    tail.communicate(timeout=PATIENCE)
+    tail.communicate(timeout=TIMEOUT_S)
 
 
 def test_tail_resumes_among_equal_readings() -> None:
@@ -100,7 +100,7 @@ def test_tail_survives_any_disconnects(
 
 _NOT_OURS = {
     "an HTTP server": b"HTTP/1.0 400 Bad request syntax\r\nContent-Type: text/html\r\n\r\n",
-    "a legacy sensor server": ANSWER,
+    "a legacy sensor server": RESPONSE,
     "no JSON": b"{nonsense}\n",
     "no object": b"[1, 2]\n",
     "an object without our fields": b'{"time": "2026-01-31T12:00:00Z"}\n',
@@ -117,8 +117,8 @@ _NOT_OURS = {
 def test_wrong_server_is_named(said: bytes, command: str) -> None:
     """An answer of something that is no sensor server gives one sentence at once."""
     with answering(said, hold=True) as (port, _):
-        asking = frota("sensors", command, "--port", port, stdout=-1, stderr=-1)
-        shown, errors = asking.communicate(timeout=PATIENCE)
+        asking = start_frota("sensors", command, "--port", port, stdout=-1, stderr=-1)
+        shown, errors = asking.communicate(timeout=TIMEOUT_S)
     assert asking.returncode == 1
     assert shown == b""
     assert errors.decode().startswith(f"frota: 127.0.0.1:{port} is no sensor server: it answers ")
@@ -132,8 +132,8 @@ def test_endless_answer_is_rejected() -> None:
         resource.setrlimit(resource.RLIMIT_AS, (2**28, 2**28))
 
     with answering(b'{"text": "' + b"x" * 2**28) as (port, _):
-        asking = frota("sensors", "history", "--port", port, stdout=-1, stderr=-1, preexec_fn=little)
-        shown, errors = asking.communicate(timeout=PATIENCE)
+        asking = start_frota("sensors", "history", "--port", port, stdout=-1, stderr=-1, preexec_fn=little)
+        shown, errors = asking.communicate(timeout=TIMEOUT_S)
     assert asking.returncode == 1
     assert shown == b""
     assert b'is no sensor server: it answers \'{"text": "xxx' in errors
@@ -144,8 +144,8 @@ def test_truncated_answer_is_reported() -> None:
     """An answer that ends early is reported."""
     for said in (b"", lines([reading(1)]), lines([reading(1)])[:-20]):
         with answering(said) as (port, _):
-            asking = frota("sensors", "history", "--port", port, stdout=-1, stderr=-1)
-            _, errors = asking.communicate(timeout=PATIENCE)
+            asking = start_frota("sensors", "history", "--port", port, stdout=-1, stderr=-1)
+            _, errors = asking.communicate(timeout=TIMEOUT_S)
         assert asking.returncode == 1
         assert errors.decode() == f"frota: 127.0.0.1:{port}: the server closed the connection\n"
 
@@ -154,7 +154,7 @@ def test_rejection_reason_is_shown() -> None:
     """The reason of a server that rejects a query is shown."""
     for said in (b"Erro: servidor cheio", b"Erro: servidor cheio\n", b"frota end servidor cheio\n"):
         with answering(said) as (port, _):
-            asking = frota("sensors", "history", "--port", port, stderr=-1)
-            _, errors = asking.communicate(timeout=PATIENCE)
+            asking = start_frota("sensors", "history", "--port", port, stderr=-1)
+            _, errors = asking.communicate(timeout=TIMEOUT_S)
         assert asking.returncode == 1
         assert errors.decode().endswith("servidor cheio\n")

@@ -1,4 +1,4 @@
-"""The asyncio front of a log: answers come in order, after the sync, and tell the truth about failures."""
+"""Group commit: callbacks run in order after the sync, and report failures."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -7,108 +7,119 @@ from pathlib import Path
 from frota.storage.wal.group_commit import WriteAheadLog
 from frota.storage.wal.log import Limits, LogFiles
 from frota.storage.wal.reader import Reader
-from support import PATIENCE, Disk
+from support import TIMEOUT_S, Disk
 
-Answers = list[tuple[str, bool]]
+Results = list[tuple[str, bool]]
 
 
-def run(folder: Path, use: Callable[[WriteAheadLog, Answers], Awaitable[None]]) -> Answers:
-    """Use a log, close it, and return who was answered, and whether with success."""
-    answers: Answers = []
+def run(folder: Path, use: Callable[[WriteAheadLog, Results], Awaitable[None]]) -> Results:
+    """Use a log and close it; return the name of each callback that ran, and whether it succeeded."""
+    results: Results = []
 
     async def main() -> None:
         fatal = asyncio.get_running_loop().create_future()
-        book = WriteAheadLog(LogFiles(folder, Limits()), asyncio.get_running_loop(), fatal.set_result)
-        await use(book, answers)
+        wal = WriteAheadLog(LogFiles(folder, Limits()), asyncio.get_running_loop(), fatal.set_result)
+        await use(wal, results)
         if fatal.done():
-            answers.append(("fatal", False))
-        await book.close()
+            results.append(("fatal", False))
+        await wal.close()
 
     asyncio.run(asyncio.wait_for(main(), 20))
-    return answers
+    return results
 
 
-def append(book: WriteAheadLog, answers: Answers, name: str) -> None:
-    book.append(name.encode(), lambda who, error: answers.append((who, error is None)), name)
+def append(wal: WriteAheadLog, results: Results, name: str) -> None:
+    wal.append(name.encode(), lambda name, error: results.append((name, error is None)), name)
 
 
-def kept(folder: Path) -> list[bytes]:
+def payloads(folder: Path) -> list[bytes]:
     return [record.payload for record in Reader(folder).records(1)]
 
 
-def test_nothing_is_answered_before_the_sync_and_everything_in_order_after_it(tmp_path: Path, disk: Disk) -> None:
-    async def use(book: WriteAheadLog, answers: Answers) -> None:
-        disk.go.clear()
+def test_callbacks_run_in_order_after_the_sync(tmp_path: Path, disk: Disk) -> None:
+    """Callbacks run after the sync, in the order of the appends."""
+
+    async def use(wal: WriteAheadLog, results: Results) -> None:
+        disk.may_sync.clear()
         for name in "abc":
-            append(book, answers, name)
+            append(wal, results, name)
             await asyncio.sleep(0)
-        book.barrier(lambda who, _: answers.append((who, True)), "barrier")
-        append(book, answers, "d")
-        assert answers == []
-        assert not book.healthy() or book.backlog
-        disk.go.set()
-        await book.drain()
+        wal.barrier(lambda name, _: results.append((name, True)), "barrier")
+        append(wal, results, "d")
+        assert results == []
+        assert not wal.healthy() or wal.backlog
+        disk.may_sync.set()
+        await wal.drain()
 
     names = ["a", "b", "c", "barrier", "d"]
     assert run(tmp_path, use) == [(name, True) for name in names]
-    assert kept(tmp_path) == [b"a", b"b", b"c", b"d"]
+    assert payloads(tmp_path) == [b"a", b"b", b"c", b"d"]
 
 
-def test_what_gathers_during_one_sync_shares_the_next(tmp_path: Path, disk: Disk) -> None:
-    async def use(book: WriteAheadLog, answers: Answers) -> None:
-        disk.go.clear()
-        append(book, answers, "first")
+def test_records_share_a_sync(tmp_path: Path, disk: Disk) -> None:
+    """Records that are appended during a sync share the next one."""
+
+    async def use(wal: WriteAheadLog, results: Results) -> None:
+        disk.may_sync.clear()
+        append(wal, results, "first")
         await asyncio.sleep(0)
         for number in range(500):
-            append(book, answers, str(number))
+            append(wal, results, str(number))
             await asyncio.sleep(0)
-        disk.go.set()
-        await book.drain()
+        disk.may_sync.set()
+        await wal.drain()
 
     assert len(run(tmp_path, use)) == 501
     assert disk.syncs <= 4
 
 
-def test_after_a_full_disk_nothing_succeeds_that_was_appended_before_the_failure_was_known(
-    tmp_path: Path, disk: Disk
-) -> None:
-    async def use(book: WriteAheadLog, answers: Answers) -> None:
+def test_full_disk_fails_all_pending_records(tmp_path: Path, disk: Disk) -> None:
+    """After a full disk, no record succeeds that was appended before the failure was known."""
+
+    async def use(wal: WriteAheadLog, results: Results) -> None:
         disk.failures = 1
-        append(book, answers, "a")
+        append(wal, results, "a")
         await asyncio.sleep(0)
-        assert disk.failed.wait(10)  # the disk has failed, and has room again, but the loop has not heard of it
-        append(book, answers, "b")
-        await book.drain()
-        append(book, answers, "c")
-        await book.drain()
+        assert disk.failed.wait(10)  # the disk has failed and has space again, but the event loop does not know yet
+        append(wal, results, "b")
+        await wal.drain()
+        append(wal, results, "c")
+        await wal.drain()
 
     assert run(tmp_path, use) == [("a", False), ("b", False), ("c", True)]
-    assert kept(tmp_path) == [b"c"]
+    assert payloads(tmp_path) == [b"c"]
 
 
-def test_a_failed_sync_answers_nobody_and_is_reported_once(tmp_path: Path, disk: Disk) -> None:
-    async def use(book: WriteAheadLog, answers: Answers) -> None:
+def test_failed_sync_is_fatal(tmp_path: Path, disk: Disk) -> None:
+    """A failed sync runs no callback, and is reported once."""
+
+    async def use(wal: WriteAheadLog, results: Results) -> None:
         disk.broken = True
-        append(book, answers, "a")
-        await book.drain()
-        assert not book.healthy()
+        append(wal, results, "a")
+        await wal.drain()
+        assert not wal.healthy()
 
     assert run(tmp_path, use) == [("fatal", False)]
 
 
-def test_whatever_ends_the_committing_thread_is_reported_and_nobody_waits_for_it(tmp_path: Path) -> None:
-    async def use(book: WriteAheadLog, _: Answers) -> None:
-        book.append(b"a", lambda *_: None, None, bytes(range(16)), 2**64)  # a number that no record has room for
-        await asyncio.wait_for(book.drain(), PATIENCE)
-        assert not book.healthy()
+def test_error_in_the_commit_thread_is_fatal(tmp_path: Path) -> None:
+    """An error that ends the commit thread is reported, and drain returns."""
+
+    async def use(wal: WriteAheadLog, _: Results) -> None:
+        too_large = 2**64  # for the sequence number of a record
+        wal.append(b"a", lambda *_: None, None, bytes(range(16)), too_large)
+        await asyncio.wait_for(wal.drain(), TIMEOUT_S)
+        assert not wal.healthy()
 
     assert run(tmp_path, use) == [("fatal", False)]
 
 
-def test_one_callers_mistake_does_not_cost_the_others_their_answer(tmp_path: Path) -> None:
-    async def use(book: WriteAheadLog, answers: Answers) -> None:
-        book.append(b"x", lambda _, __: 1 / 0, None)  # type: ignore[arg-type]
-        append(book, answers, "a")
-        await book.drain()
+def test_failing_callback_does_not_affect_others(tmp_path: Path) -> None:
+    """A callback that raises does not affect the others."""
+
+    async def use(wal: WriteAheadLog, results: Results) -> None:
+        wal.append(b"x", lambda _, __: 1 / 0, None)  # type: ignore[arg-type]
+        append(wal, results, "a")
+        await wal.drain()
 
     assert run(tmp_path, use) == [("a", True)]

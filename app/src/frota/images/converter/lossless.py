@@ -80,7 +80,8 @@ class _TurboJpeg:
 
 
 @cache
-def _turbo_jpeg() -> _TurboJpeg | None:
+def turbo_jpeg() -> _TurboJpeg | None:
+    """Return the library, None if it is not installed."""
     try:
         return _TurboJpeg()
     except (OSError, AttributeError):  # not installed, or older than 2.0
@@ -89,7 +90,7 @@ def _turbo_jpeg() -> _TurboJpeg | None:
 
 def available() -> bool:
     """Tell whether the library is installed."""
-    return _turbo_jpeg() is not None
+    return turbo_jpeg() is not None
 
 
 def grey(data: bytes, orientation: int) -> bytes | None:
@@ -98,12 +99,12 @@ def grey(data: bytes, orientation: int) -> bytes | None:
     None where that is impossible without loss: the library is absent, the colours are not YCbCr, the rotation would
     move partial blocks, or the library warns. Raises DamagedJpeg.
     """
-    turbo = _turbo_jpeg()
+    turbo = turbo_jpeg()
     perfect = 0 if orientation == 1 else _PERFECT
     return turbo.transform(data, _TURNS[orientation], _GRAY | _COPY_NONE | perfect) if turbo else None
 
 
 def check(data: bytes) -> None:
     """Raise DamagedJpeg for truncated or malformed data, if the library is installed."""
-    if turbo := _turbo_jpeg():
+    if turbo := turbo_jpeg():
         turbo.transform(data, _TURNS[1], _COPY_NONE | _NO_OUTPUT)

@@ -30,7 +30,7 @@ from frota.images.s3.bucket import S3Client, StorageError
 from frota.images.settings import ProducerSettings
 from frota.logs import log
 
-_DECODE_TIMEOUT_S, _DECODE_BYTES = 10.0, 512 << 20  # for a JPEG without its end marker
+_DECODE_TIMEOUT_S, DECODE_MEMORY_BYTES = 10.0, 512 << 20  # for a JPEG without its end marker
 _MIN_BACKOFF_S, _MAX_BACKOFF_S = 0.1, 2.0  # between attempts to start the decoder
 _INLINE_BYTES = 256 * 1024  # checking so many takes no longer than a switch to another thread
 
@@ -185,7 +185,7 @@ class SubmissionHandler:
         try:
             async with self._decoding:
                 if self._pool is None:  # few producers ever need it
-                    pool = ConverterPool(1, _DECODE_TIMEOUT_S, _DECODE_BYTES, self.settings.max_pixels)
+                    pool = ConverterPool(1, _DECODE_TIMEOUT_S, DECODE_MEMORY_BYTES, self.settings.max_pixels)
                     self._pool = await self._decoder.enter_async_context(pool)
                 await self._pool.convert(data, ".jpg")
         except OSError as error:

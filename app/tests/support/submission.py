@@ -1,4 +1,4 @@
-"""What the tests of a producer's inside need: a broker and an S3 that do as a test says."""
+"""Support of the tests of submissions: a broker and an S3 that the test controls."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -14,22 +14,22 @@ from frota.images.settings import ProducerSettings
 
 
 class Bucket:
-    """Stands in for S3, and keeps what is put there."""
+    """Replaces S3; `objects` has the uploaded objects by key."""
 
     def __init__(self) -> None:
-        self.kept: dict[str, bytes] = {}
-        self.asked, self.answers = asyncio.Event(), asyncio.Event()
-        self.answers.set()
+        self.objects: dict[str, bytes] = {}
+        self.upload_started, self.may_finish = asyncio.Event(), asyncio.Event()
+        self.may_finish.set()
 
     async def upload(self, _bucket: str, key: str, file: IO[bytes]) -> None:
-        """Keep what the file holds."""
-        self.asked.set()
-        await self.answers.wait()
-        self.kept[key] = file.read()
+        """Store the content of the file."""
+        self.upload_started.set()
+        await self.may_finish.wait()
+        self.objects[key] = file.read()
 
 
 class Broker:
-    """Stands in for a publisher, and keeps what is published."""
+    """Replaces a publisher; `published` has the properties of the messages."""
 
     def __init__(self) -> None:
         self.published: list[pika.BasicProperties] = []
@@ -41,16 +41,18 @@ class Broker:
 
 
 @asynccontextmanager
-async def intake(folder: Path, broker: Any, bucket: Any, **settings: Any) -> AsyncIterator[SubmissionHandler]:
-    """Give what takes images in, with a table of statuses of its own."""
+async def submission_handler(
+    folder: Path, broker: Any, bucket: Any, **settings: Any
+) -> AsyncIterator[SubmissionHandler]:
+    """Give a handler of submissions with a status store of its own."""
     config = ProducerSettings(state_dir=folder, uploads_bucket="uploads", **settings)
     statuses = StatusStore(folder, 100)
     await statuses.open()
-    taking = SubmissionHandler(config, broker, statuses, bucket)
+    handler = SubmissionHandler(config, broker, statuses, bucket)
     try:
-        yield taking
+        yield handler
     finally:
-        await taking.close()
+        await handler.close()
         await statuses.close()
 
 
