@@ -38,7 +38,8 @@ def too_wide(name: str, statement: dict[str, Any]) -> list[tuple[str, str]]:
     return found
 
 
-def test_only_ec2_may_take_a_role_of_the_fleet(resources: Resources) -> None:
+def test_only_ec2_may_assume_roles(resources: Resources) -> None:
+    """Only EC2 may assume a role of the fleet."""
     roles = resources("AWS::IAM::Role")
     assert roles
     trusted = {
@@ -49,12 +50,14 @@ def test_only_ec2_may_take_a_role_of_the_fleet(resources: Resources) -> None:
     assert trusted == {("Allow", "{'Service': 'ec2.amazonaws.com'}", "sts:AssumeRole")}
 
 
-def test_no_permission_has_a_wildcard_without_a_listed_reason(resources: Resources) -> None:
+def test_wildcards_have_a_reason(resources: Resources) -> None:
+    """No permission has a wildcard without a listed reason."""
     found = [wide for name, statement in permissions(resources) for wide in too_wide(name, statement)]
     assert [wide for wide in found if wide not in WILDCARDS] == []
 
 
-def test_a_host_that_uses_no_aws_api_may_do_nothing_with_it(resources: Resources) -> None:
+def test_host_role_has_no_permissions(resources: Resources) -> None:
+    """The role of hosts that use no AWS API has no permissions."""
     assert [statement for name, statement in permissions(resources) if name == "access.HostRole"] == []
 
 
@@ -73,7 +76,8 @@ ALLOWED = {
 }
 
 
-def test_each_role_may_do_what_its_system_does_and_nothing_else(resources: Resources) -> None:
+def test_permissions_of_each_role(resources: Resources) -> None:
+    """Each role has exactly the permissions that its system needs."""
     found = [
         (
             name.partition(".")[2],
@@ -89,18 +93,21 @@ def test_each_role_may_do_what_its_system_does_and_nothing_else(resources: Resou
     assert sorted(found) == sorted(ALLOWED)
 
 
-def test_a_role_has_a_profile_of_its_own(resources: Resources) -> None:
+def test_every_role_has_its_own_profile(resources: Resources) -> None:
+    """Every role has its own instance profile."""
     profiles = {name: profile["Roles"] for name, profile in resources("AWS::IAM::InstanceProfile").items()}
     roles = {name: [{"Ref": name.partition(".")[2]}] for name in resources("AWS::IAM::Role")}
     assert profiles == {name.replace("Role", "Profile"): role for name, role in roles.items()}
 
 
-def test_no_role_carries_a_policy_written_by_aws_without_a_listed_reason(resources: Resources) -> None:
+def test_aws_managed_policies_have_a_reason(resources: Resources) -> None:
+    """No role has a policy managed by AWS without a listed reason."""
     attached = [
         (name, arn) for name, holder in resources(*HOLDERS).items() for arn in holder.get("ManagedPolicyArns", [])
     ]
     assert [(name, arn) for name, arn in attached if arn not in MANAGED] == []
 
 
-def test_there_are_roles_but_no_users_keys_or_groups(resources: Resources) -> None:
+def test_no_users_keys_or_groups(resources: Resources) -> None:
+    """The templates create no IAM users, access keys or groups."""
     assert resources("AWS::IAM::User", "AWS::IAM::AccessKey", "AWS::IAM::Group") == {}

@@ -65,44 +65,51 @@ def ports(rule: Rule) -> tuple[Any, Any, Any]:
     return rule["IpProtocol"], rule.get("FromPort"), rule.get("ToPort")
 
 
-def test_nothing_comes_in_but_from_the_administrator_or_a_group_of_the_fleet(ingress: list[Rule]) -> None:
+def test_ingress_sources(ingress: list[Rule]) -> None:
+    """Ingress comes only from the administrator's range or from a security group of the fleet."""
     strangers = [
         rule for rule in ingress if cidr(rule) != ADMIN and set(rule.get("SourceSecurityGroupId", {})) != {"Ref"}
     ]
     assert strangers == []
 
 
-def test_every_rule_that_lets_in_names_one_protocol_and_one_port_or_a_range_that_is_known(ingress: list[Rule]) -> None:
+def test_ingress_ports(ingress: list[Rule]) -> None:
+    """Every ingress rule has one protocol and a single port, or a listed range."""
     known = {port for _, _, port in INSIDE if isinstance(port, tuple)}
     ranges = {(rule["FromPort"], rule["ToPort"]) for rule in ingress if rule["FromPort"] != rule["ToPort"]}
     assert {rule["IpProtocol"] for rule in ingress} <= {"tcp", "udp"}
     assert ranges == known
 
 
-def test_the_administrator_reaches_every_host_by_ssh_and_nothing_else_does(ingress: list[Rule]) -> None:
+def test_only_the_administrator_reaches_ssh(ingress: list[Rule]) -> None:
+    """The administrator reaches port 22 of every host; nobody else does, and no other port."""
     by_admin = [(rule["GroupId"], ports(rule)) for rule in ingress if cidr(rule) == ADMIN]
     by_ssh = [cidr(rule) for rule in ingress if rule["FromPort"] == 22]
     assert by_admin == [({"Ref": "HostSecurityGroup"}, ("tcp", 22, 22))]
     assert by_ssh == [ADMIN]
 
 
-def test_the_administrators_range_must_be_given(stacks: dict[str, Any]) -> None:
+def test_admin_cidr_has_no_default(stacks: dict[str, Any]) -> None:
+    """AdminCidr has no default."""
     assert "Default" not in stacks["security"]["Parameters"]["AdminCidr"]
 
 
 @pytest.mark.parametrize("good", ["203.0.113.7/32", "10.42.0.0/16", "192.168.1.0/24", "255.255.255.255/32"])
-def test_an_address_range_of_an_administrator_is_accepted(stacks: dict[str, Any], good: str) -> None:
+def test_valid_admin_cidr(stacks: dict[str, Any], good: str) -> None:
+    """A range of at most a /16 is accepted as AdminCidr."""
     assert re.fullmatch(stacks["security"]["Parameters"]["AdminCidr"]["AllowedPattern"], good)
 
 
 @pytest.mark.parametrize(
     "bad", ["0.0.0.0/0", "10.0.0.0/8", "203.0.113.0/15", "203.0.113.7", "203.0.113.7/33", "256.0.0.1/32", "::/0", ""]
 )
-def test_a_range_that_opens_the_fleet_to_the_world_is_refused(stacks: dict[str, Any], bad: str) -> None:
+def test_too_wide_admin_cidr(stacks: dict[str, Any], bad: str) -> None:
+    """A malformed range, or one wider than a /16, is rejected as AdminCidr."""
     assert not re.fullmatch(stacks["security"]["Parameters"]["AdminCidr"]["AllowedPattern"], bad)
 
 
-def test_a_server_is_reached_only_by_the_hosts_that_use_it_and_only_at_its_ports(ingress: list[Rule]) -> None:
+def test_servers_are_reached_by_their_clients_only(ingress: list[Rule]) -> None:
+    """Only the roles that use a server reach it, and only at its ports."""
     inside = [rule for rule in ingress if "SourceSecurityGroupId" in rule]
     found = [
         (*(rule[end]["Ref"].removesuffix("SecurityGroup") for end in ("SourceSecurityGroupId", "GroupId")), ports(rule))
@@ -120,19 +127,22 @@ def _ends(port: str | int | tuple[int, int]) -> tuple[Any, Any]:
     return one, one
 
 
-def test_every_group_has_a_rule_for_what_goes_out_since_none_means_everything(resources: Resources) -> None:
+def test_every_group_has_an_egress_rule(resources: Resources) -> None:
+    """Every security group has an egress rule, because a group without one allows everything."""
     groups = resources("AWS::EC2::SecurityGroup")
     assert groups
     assert [name for name, group in groups.items() if not group.get("SecurityGroupEgress")] == []
 
 
-def test_only_package_mirrors_the_aws_api_and_time_are_reached_in_the_world(egress: list[Rule]) -> None:
+def test_egress_to_the_internet(egress: list[Rule]) -> None:
+    """Hosts reach only package mirrors, the AWS API and NTP on the internet."""
     outward = [ports(rule) for rule in egress if cidr(rule) not in (None, NOWHERE)]
     assert sorted(outward) == sorted((protocol, port, port) for protocol, port in OUTWARD)
     assert {cidr(rule) for rule in egress} <= {*WORLD, NOWHERE, None}
 
 
-def test_every_connection_inside_the_fleet_is_allowed_at_both_ends(ingress: list[Rule], egress: list[Rule]) -> None:
+def test_connections_are_allowed_at_both_ends(ingress: list[Rule], egress: list[Rule]) -> None:
+    """Every connection inside the fleet has a rule at both ends."""
     received = [
         (rule["SourceSecurityGroupId"], rule["GroupId"], ports(rule))
         for rule in ingress
@@ -147,5 +157,6 @@ def test_every_connection_inside_the_fleet_is_allowed_at_both_ends(ingress: list
     assert sorted(sent, key=str) == sorted(received, key=str)
 
 
-def test_every_rule_says_what_it_is_for(ingress: list[Rule], egress: list[Rule]) -> None:
+def test_rules_have_descriptions(ingress: list[Rule], egress: list[Rule]) -> None:
+    """Every rule has a description."""
     assert [rule for rule in (*ingress, *egress) if not rule.get("Description")] == []

@@ -37,7 +37,8 @@ def builds(tmp_path: Path) -> _Builds:
     return _Builds(tmp_path / "cache")
 
 
-def test_what_one_checkout_built_another_takes_as_it_is(builds: _Builds, tmp_path: Path) -> None:
+def test_archive_is_shared_by_checkouts(builds: _Builds, tmp_path: Path) -> None:
+    """A checkout takes the archive that another one built."""
     one, other = (tmp_path / name / "name.tar.gz" for name in ("one", "other"))
     builds.make(one)
     builds.make(other)
@@ -45,7 +46,8 @@ def test_what_one_checkout_built_another_takes_as_it_is(builds: _Builds, tmp_pat
     assert [path.name for path in other.parent.iterdir()] == [other.name]
 
 
-def test_an_archive_that_is_not_as_it_was_built_is_built_anew_and_replaced(builds: _Builds, tmp_path: Path) -> None:
+def test_damaged_archive_is_replaced(builds: _Builds, tmp_path: Path) -> None:
+    """A damaged archive in the cache is built again and replaced."""
     builds.make(tmp_path / "one/name.tar.gz")
     [kept] = (tmp_path / "cache/plain").iterdir()
     kept.write_bytes(kept.read_bytes()[:-1])
@@ -55,7 +57,8 @@ def test_an_archive_that_is_not_as_it_was_built_is_built_anew_and_replaced(build
     assert (tmp_path / "three/name.tar.gz").read_bytes() == (tmp_path / "two/name.tar.gz").read_bytes()
 
 
-def test_what_is_compiled_and_what_is_not_are_kept_apart(builds: _Builds, tmp_path: Path) -> None:
+def test_compiled_archives_are_separate(builds: _Builds, tmp_path: Path) -> None:
+    """Compiled and plain archives are cached separately."""
     compiler = tmp_path / "host-python"
     compiler.touch()
     builds.make(tmp_path / "one/name.tar.gz")
@@ -63,14 +66,16 @@ def test_what_is_compiled_and_what_is_not_are_kept_apart(builds: _Builds, tmp_pa
     assert builds.count == 2
 
 
-def test_a_cache_that_cannot_be_written_to_costs_no_more_than_a_build(builds: _Builds, tmp_path: Path) -> None:
+def test_read_only_cache_causes_a_build(builds: _Builds, tmp_path: Path) -> None:
+    """Without a writable cache every checkout builds its own archive."""
     (tmp_path / "cache").touch()
     for number in range(2):
         builds.make(tmp_path / f"{number}/name.tar.gz")
     assert builds.count == 2
 
 
-def test_of_all_that_was_built_those_that_were_wanted_last_are_kept(builds: _Builds, tmp_path: Path) -> None:
+def test_least_recently_used_archives_are_deleted(builds: _Builds, tmp_path: Path) -> None:
+    """The cache keeps the archives that were used last."""
     for number in range(_WHEELHOUSE.KEPT):
         builds.make(tmp_path / f"one/{number}.tar.gz", str(number))
         [path] = (tmp_path / "cache/plain").glob(f"{number}+*")
@@ -129,7 +134,8 @@ def images(tmp_path: Path) -> Iterator[_Images]:
             os.killpg(process.pid, signal.SIGKILL)
 
 
-def test_an_image_is_made_once_and_one_with_other_packages_is_another(images: _Images) -> None:
+def test_image_depends_on_its_packages(images: _Images) -> None:
+    """An image is built once for each list of packages."""
     bare, again, more = images.make(), images.make(), images.make("one", "two")
     assert bare == again != more
     assert [("packages.sh" in words, words.endswith("unfinished")) for words in images.made()] == [
@@ -148,7 +154,8 @@ def _waits_for_a_lock(pid: int) -> bool:
     return False
 
 
-def test_two_checkouts_that_want_an_image_at_the_same_moment_make_it_once(images: _Images, tmp_path: Path) -> None:
+def test_concurrent_checkouts_build_an_image_once(images: _Images, tmp_path: Path) -> None:
+    """Two checkouts that request the same image concurrently build it once."""
     os.mkfifo(tmp_path / "go")
     first = images.start()
     while not images.made():
@@ -162,7 +169,8 @@ def test_two_checkouts_that_want_an_image_at_the_same_moment_make_it_once(images
 
 
 @pytest.mark.parametrize("what", ["content", "age"])
-def test_an_image_of_other_content_or_older_than_a_month_is_made_anew(images: _Images, what: str) -> None:
+def test_outdated_image_is_rebuilt(images: _Images, what: str) -> None:
+    """A damaged image, or one older than a month, is rebuilt and replaced."""
     first = images.make()
     if what == "content":
         first.write_text("other\n")
@@ -173,7 +181,8 @@ def test_an_image_of_other_content_or_older_than_a_month_is_made_anew(images: _I
     assert images.kept() == [second.name]
 
 
-def test_an_image_that_could_not_be_made_is_none_and_nothing_of_it_is_left(images: _Images, tmp_path: Path) -> None:
+def test_failed_build_leaves_nothing(images: _Images, tmp_path: Path) -> None:
+    """A failed build exits with an error and leaves no file."""
     (tmp_path / "broken").touch()
     process = images.start()
     assert (process.communicate(timeout=60)[0], process.returncode) == ("", 1)
@@ -182,7 +191,8 @@ def test_an_image_that_could_not_be_made_is_none_and_nothing_of_it_is_left(image
     assert images.kept() == [made.name]
 
 
-def test_the_images_that_were_wanted_last_are_kept(images: _Images) -> None:
+def test_least_recently_used_images_are_deleted(images: _Images) -> None:
+    """The cache keeps the six images that were requested last."""
     first = images.make()
     for number in range(6):
         latest = images.make(f"package-{number}")
@@ -192,7 +202,8 @@ def test_the_images_that_were_wanted_last_are_kept(images: _Images) -> None:
     assert len(images.kept()) == 6
 
 
-def test_without_a_home_that_can_be_written_to_images_are_the_checkouts_own(images: _Images, tmp_path: Path) -> None:
+def test_checkout_caches_without_writable_home(images: _Images, tmp_path: Path) -> None:
+    """Without a writable home folder, images are cached in the checkout."""
     images.cache.touch()
     script = tmp_path / "checkout/roles/local_host/files/bare_image.sh"
     script.parent.mkdir(parents=True)

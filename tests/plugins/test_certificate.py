@@ -74,16 +74,16 @@ def _play(root: Path, authority: Path, **params: Any) -> Any:
     return host
 
 
-def test_a_host_with_its_certificate_has_no_difference_whatever_the_form_of_its_addresses(
-    root: Path, authority: Path
-) -> None:
+def test_valid_certificate_is_kept(root: Path, authority: Path) -> None:
+    """A valid certificate is kept, whatever the notation of its addresses."""
     _play(root, authority)
     again = _host(root, authority, addresses=["2001:DB8:0::1", "server.example.org", "10.0.0.1"])
     assert (again.diff(), again.reasons) == ([], [])
     assert len(again.digest()) == 64
 
 
-def test_a_preview_on_a_bare_host_before_there_is_an_authority_shows_what_will_be_made(root: Path) -> None:
+def test_check_mode_without_authority(root: Path) -> None:
+    """Check mode on a bare host without a CA shows the files to create and creates none."""
     host = _host(root, None)
     assert [Path(difference["after_header"]).name for difference in host.diff()] == [
         *("frota", "certificates", "credentials"),
@@ -93,7 +93,8 @@ def test_a_preview_on_a_bare_host_before_there_is_an_authority_shows_what_will_b
     assert list((root / "etc").iterdir()) == []
 
 
-def test_the_key_stays_on_the_host_and_no_difference_or_request_holds_it(root: Path, authority: Path) -> None:
+def test_key_stays_on_the_host(root: Path, authority: Path) -> None:
+    """Neither differences nor certificate requests contain the private key."""
     host = _host(root, authority)
     told = f"{host.diff()}{_MODULE.carry_out(host)}{host.diff()}"
     secret = host.key.read_text().splitlines()[1]
@@ -154,9 +155,10 @@ def _with(**params: Any) -> Callable[[Path, Path], dict[str, Any]]:
         ),
     ],
 )
-def test_a_certificate_that_is_not_right_is_made_anew_and_the_preview_shows_the_same(
+def test_invalid_certificate_is_renewed(
     root: Path, authority: Path, spoil: Callable[[Path, Path], dict[str, Any]], reason: str
 ) -> None:
+    """An invalid certificate is renewed with the same key, and check mode shows the reason."""
     params = spoil(root, authority)
     preview = _host(root, authority, **params)
     key, shown = preview.key.read_text(), preview.diff()
@@ -167,13 +169,15 @@ def test_a_certificate_that_is_not_right_is_made_anew_and_the_preview_shows_the_
     assert (again.diff(), again.key.read_text()) == ([], key)
 
 
-def test_a_preview_of_another_certificate_has_no_digest_so_that_restarts_are_shown(root: Path, authority: Path) -> None:
+def test_check_mode_digest_of_a_renewal(root: Path, authority: Path) -> None:
+    """Check mode has no digest of a certificate to renew, so that it shows the restarts."""
     digest = _play(root, authority).digest()
     assert _host(root, authority, check_mode=True).digest() == digest
     assert _host(root, authority, check_mode=True, common_name="other").digest() == ""
 
 
-def test_a_key_that_others_can_read_is_put_right_without_a_new_certificate(root: Path, authority: Path) -> None:
+def test_key_permissions_are_restored(root: Path, authority: Path) -> None:
+    """Wrong permissions of a key are corrected without a new certificate."""
     host = _play(root, authority)
     digest = host.digest()
     host.key.chmod(0o644)
@@ -184,12 +188,14 @@ def test_a_key_that_others_can_read_is_put_right_without_a_new_certificate(root:
     assert (_host(root, authority).diff(), again.digest()) == ([], digest)
 
 
-def test_a_key_for_a_group_can_be_read_by_that_group_alone(root: Path, authority: Path) -> None:
+def test_key_is_readable_by_its_group(root: Path, authority: Path) -> None:
+    """The key's group may read it, and nobody else."""
     key = _play(root, authority, group="adm" if os.geteuid() == 0 else _OWN_GROUP).key
     assert key.stat().st_mode & 0o777 == (0o600 if os.geteuid() and _OWN_GROUP == "root" else 0o640)
 
 
-def test_a_group_that_the_host_does_not_have_is_named(root: Path, authority: Path) -> None:
+def test_unknown_group_is_an_error(root: Path, authority: Path) -> None:
+    """A group that does not exist on the host is an error with the command to create it."""
     with pytest.raises(_MODULE.Fault, match=r"no group nobody-has-this.*groupadd"):
         _play(root, authority, group="nobody-has-this")
 
@@ -203,9 +209,8 @@ def test_a_group_that_the_host_does_not_have_is_named(root: Path, authority: Pat
         pytest.param(["-subj", "/CN=server", "-addext", "nameConstraints=permitted;DNS:example.org"], id="more"),
     ],
 )
-def test_a_host_that_asks_for_more_gets_what_the_inventory_says_of_it(
-    root: Path, authority: Path, words: list[str]
-) -> None:
+def test_requested_extensions_are_ignored(root: Path, authority: Path, words: list[str]) -> None:
+    """The certificate follows the inventory; name, addresses and extensions in the request are ignored."""
     key = _play(root, authority).key
     command = ["openssl", "req", "-new", "-key", str(key), *words]
     request = subprocess.run(command, capture_output=True, text=True, check=True).stdout
@@ -223,7 +228,8 @@ def test_a_host_that_asks_for_more_gets_what_the_inventory_says_of_it(
     assert signed.not_valid_before_utc < datetime.now(UTC)
 
 
-def test_a_request_that_was_not_made_with_its_key_is_refused(root: Path, authority: Path) -> None:
+def test_forged_request_is_rejected(root: Path, authority: Path) -> None:
+    """A request that was not signed with its own key is rejected."""
     request = x509.load_pem_x509_csr(_MODULE.carry_out(_host(root, authority)).encode())
     der = request.public_bytes(Encoding.DER)
     forged = x509.load_der_x509_csr(der[:-1] + bytes([der[-1] ^ 1]))
@@ -231,7 +237,8 @@ def test_a_request_that_was_not_made_with_its_key_is_refused(root: Path, authori
         _ACTION.sign(authority, forged.public_bytes(Encoding.PEM).decode(), "server", [], 365)
 
 
-def test_an_authority_is_made_once_for_its_owner_alone_and_kept(tmp_path: Path) -> None:
+def test_authority_is_created_once(tmp_path: Path) -> None:
+    """The CA is created once, with a key that only its owner can read."""
     folder = _made_authority(tmp_path / "local" / "ca")
     before = {path.name: (path.read_text(), path.stat().st_mode & 0o777) for path in folder.iterdir()}
     assert {name: mode for name, (_, mode) in before.items()} == {"ca.key": 0o600, "ca.crt": 0o644}
@@ -242,22 +249,23 @@ def test_an_authority_is_made_once_for_its_owner_alone_and_kept(tmp_path: Path) 
     assert {path.name: (path.read_text(), path.stat().st_mode & 0o777) for path in folder.iterdir()} == before
 
 
-def test_a_preview_of_an_authority_makes_nothing(tmp_path: Path) -> None:
+def test_check_mode_of_the_authority(tmp_path: Path) -> None:
+    """Check mode shows the files of a missing CA and creates none."""
     shown = _AUTHORITY.Authority(tmp_path / "ca", "frota", 3650).diff()
     assert [Path(difference["after_header"]).name for difference in shown] == ["ca", "ca.key", "ca.crt"]
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_authority_without_its_certificate_has_it_again_for_the_hosts_that_have_theirs(
-    root: Path, authority: Path
-) -> None:
+def test_lost_ca_certificate_is_restored(root: Path, authority: Path) -> None:
+    """A new certificate of the CA's key keeps the hosts' certificates valid."""
     _play(root, authority)
     (authority / "ca.crt").unlink()
     _made_authority(authority)
     assert _host(root, authority).reasons == []
 
 
-def test_a_key_of_an_authority_that_others_can_read_is_put_right(authority: Path) -> None:
+def test_ca_key_permissions_are_restored(authority: Path) -> None:
+    """Wrong permissions of the CA's key are corrected."""
     (authority / "ca.key").chmod(0o644)
     [shown] = _AUTHORITY.Authority(authority, "frota", 3650).diff()
     assert shown["before"].startswith("mode 0644 ")
@@ -266,9 +274,8 @@ def test_a_key_of_an_authority_that_others_can_read_is_put_right(authority: Path
 
 
 @pytest.mark.parametrize("text", ["", "nothing\n"])
-def test_a_damaged_key_of_an_authority_is_never_replaced_and_the_sentence_says_what_to_do(
-    authority: Path, text: str
-) -> None:
+def test_damaged_ca_key_is_an_error(authority: Path, text: str) -> None:
+    """A damaged CA key is never replaced; the error says how to continue."""
     (authority / "ca.key").write_text(text)
     with pytest.raises(_AUTHORITY.Fault, match=r"Restore the fleet's key, or move .*/ca away"):
         _AUTHORITY.Authority(authority, "frota", 3650).diff()

@@ -11,7 +11,8 @@ from .modules import host_files
 _NOW = datetime.now(UTC).timestamp()
 
 
-def test_a_file_is_replaced_whole_and_has_its_mode_whatever_the_umask(tmp_path: Path) -> None:
+def test_write_is_atomic_and_sets_the_mode(tmp_path: Path) -> None:
+    """A file is replaced atomically and has the requested mode, whatever the umask."""
     former = os.umask(0o077)
     try:
         host_files.write(tmp_path / "file", "new\n", host_files.ours(0o644))
@@ -22,7 +23,8 @@ def test_a_file_is_replaced_whole_and_has_its_mode_whatever_the_umask(tmp_path: 
     assert list(tmp_path.iterdir()) == [tmp_path / "file"]
 
 
-def test_a_file_that_cannot_be_written_leaves_the_former_one_and_no_other(tmp_path: Path) -> None:
+def test_failed_write_keeps_the_file(tmp_path: Path) -> None:
+    """A failed write keeps the former file and leaves no temporary one."""
     (tmp_path / "file").write_text("old\n")
     with pytest.raises(TypeError):
         host_files.write(tmp_path / "file", "new\n", host_files.Access("no mode", 0, 0))
@@ -30,7 +32,8 @@ def test_a_file_that_cannot_be_written_leaves_the_former_one_and_no_other(tmp_pa
     assert list(tmp_path.iterdir()) == [tmp_path / "file"]
 
 
-def test_a_file_from_the_future_is_given_todays_date(tmp_path: Path) -> None:
+def test_future_modification_time_is_reset(tmp_path: Path) -> None:
+    """A modification time in the future is set to now."""
     file = tmp_path / "file"
     file.touch()
     os.utime(file, (_NOW + 86400, _NOW + 86400))
@@ -38,7 +41,8 @@ def test_a_file_from_the_future_is_given_todays_date(tmp_path: Path) -> None:
     assert host_files.modified(file) < _NOW + 3600
 
 
-def test_an_entry_that_was_made_differs_no_more(tmp_path: Path) -> None:
+def test_applied_entry_has_no_difference(tmp_path: Path) -> None:
+    """A file or folder has no difference after it was applied."""
     folder = host_files.Entry(tmp_path / "folder", host_files.ours(0o750))
     file = host_files.Entry(tmp_path / "folder" / "file", host_files.ours(0o640), "text\n")
     for entry in (folder, file):
@@ -49,13 +53,15 @@ def test_an_entry_that_was_made_differs_no_more(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("before", "after"), [("old\n", "new\n"), ("", "new\n"), ("one\r\n", "one\n")])
-def test_a_difference_of_a_file_is_shown_to_the_byte(tmp_path: Path, before: str, after: str) -> None:
+def test_diff_shows_exact_content(tmp_path: Path, before: str, after: str) -> None:
+    """The difference of a file shows its exact content, line ends included."""
     (tmp_path / "file").write_bytes(before.encode())
     [shown] = host_files.Entry(tmp_path / "file", host_files.ours(0o644), after).diff()
     assert (shown["before"], shown["after"]) == (before, after)
 
 
-def test_a_file_of_the_right_text_and_another_mode_shows_and_gets_its_mode_alone(tmp_path: Path) -> None:
+def test_wrong_mode_is_corrected_in_place(tmp_path: Path) -> None:
+    """A wrong mode is shown and corrected without writing the file."""
     file = host_files.Entry(tmp_path / "file", host_files.ours(0o644), "text\n")
     file.apply()
     file.path.chmod(0o600)
@@ -67,7 +73,8 @@ def test_a_file_of_the_right_text_and_another_mode_shows_and_gets_its_mode_alone
     assert (file.diff(), file.path.stat().st_ino) == ([], inode)
 
 
-def test_a_link_is_replaced_and_so_is_a_file_in_its_place(tmp_path: Path) -> None:
+def test_link_replaces_links_and_files(tmp_path: Path) -> None:
+    """A link replaces another link or a file."""
     (tmp_path / "name").write_text("a file")
     for target in (Path("/one"), Path("/two")):
         host_files.place_link(tmp_path / "name", target)
@@ -75,7 +82,8 @@ def test_a_link_is_replaced_and_so_is_a_file_in_its_place(tmp_path: Path) -> Non
     assert list(tmp_path.iterdir()) == [tmp_path / "name"]
 
 
-def test_a_start_before_a_file_or_under_a_clock_that_was_ahead_is_older_than_the_file(tmp_path: Path) -> None:
+def test_files_newer_than_a_start(tmp_path: Path) -> None:
+    """Files are newer than an earlier start, and than a start in the future."""
     file = tmp_path / "file"
     file.touch()
     os.utime(file, (_NOW - 60, _NOW - 60))

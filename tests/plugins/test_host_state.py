@@ -44,11 +44,13 @@ class Record:
         return found
 
 
-def test_nothing_differs_from_what_was_just_recorded(folder: Path) -> None:
+def test_recorded_state_has_no_differences(folder: Path) -> None:
+    """A state has no differences from its own record."""
     assert Record(folder).differences() == []
 
 
-def test_without_a_record_everything_differs(folder: Path) -> None:
+def test_missing_record(folder: Path) -> None:
+    """Without a record a system is reported as not recorded."""
     record = Record(folder)
     record.file.unlink()
     assert record.differences() == ["no whole run is recorded since the last change"]
@@ -58,7 +60,8 @@ _DAMAGED = (b"", b"{", b"[]", b"\xff", b'{"one": {"inputs": "1"', b'{"one": 5}',
 
 
 @pytest.mark.parametrize("damaged", _DAMAGED)
-def test_a_damaged_record_is_no_record(folder: Path, damaged: bytes) -> None:
+def test_damaged_record_counts_as_missing(folder: Path, damaged: bytes) -> None:
+    """A damaged record counts as missing."""
     record = Record(folder)
     record.file.write_bytes(damaged)
     assert record.differences() == ["no whole run is recorded since the last change"]
@@ -102,26 +105,30 @@ _CHANGES: dict[str, tuple[Callable[[Path], Any], str]] = {
 
 
 @pytest.mark.parametrize("change", _CHANGES)
-def test_a_change_is_seen_and_named(folder: Path, change: str) -> None:
+def test_change_is_reported(folder: Path, change: str) -> None:
+    """Every kind of change to a file, link or folder is reported with its path."""
     record = Record(folder)
     do, expected = _CHANGES[change]
     do(folder)
     assert record.differences() == [f"{folder}/{expected}"]
 
 
-def test_what_others_keep_in_a_folder_is_no_difference_of_the_folder(folder: Path) -> None:
+def test_other_files_do_not_change_a_folder(folder: Path) -> None:
+    """Other files in a folder are no difference of the folder."""
     record = Record(folder, paths=[f"{folder}/inside"])
     (folder / "inside/other").touch()
     assert record.differences() == []
 
 
-def test_other_inputs_are_a_difference(folder: Path) -> None:
+def test_changed_inputs(folder: Path) -> None:
+    """Changed inputs are a difference."""
     record = Record(folder)
     record.system["inputs"] = "2"
     assert record.differences() == ["the description has changed"]
 
 
-def test_a_command_that_prints_or_ends_otherwise_is_a_difference(folder: Path) -> None:
+def test_failed_command(folder: Path) -> None:
+    """A command that fails is a difference."""
     words = ["sh", "-c", f"cat {folder}/settings.env; test ! -e {folder}/fail"]
     record = Record(folder, paths=[], commands=[words])
     assert record.differences() == []
@@ -129,7 +136,8 @@ def test_a_command_that_prints_or_ends_otherwise_is_a_difference(folder: Path) -
     assert record.differences() == [f"{' '.join(words)} ended with 1: A=1"]
 
 
-def test_what_a_command_prints_may_be_no_text(folder: Path) -> None:
+def test_command_output_may_be_binary(folder: Path) -> None:
+    """The output of a command is compared even if it is not text."""
     words = ["cat", f"{folder}/settings.env"]
     (folder / "settings.env").write_bytes(b"\xff\n")
     record = Record(folder, paths=[], commands=[words])
@@ -138,7 +146,8 @@ def test_what_a_command_prints_may_be_no_text(folder: Path) -> None:
     assert record.differences() == [f"{' '.join(words)} has changed"]
 
 
-def test_a_command_that_is_not_there_any_more_is_a_difference(folder: Path) -> None:
+def test_missing_command(folder: Path) -> None:
+    """A command that no longer exists is a difference."""
     program = folder / "program"
     program.write_text("#!/bin/sh\necho 1\n")
     program.chmod(0o755)
@@ -147,7 +156,8 @@ def test_a_command_that_is_not_there_any_more_is_a_difference(folder: Path) -> N
     assert record.differences() == [f"{program}: [Errno 2] No such file or directory: {str(program)!r}"]
 
 
-def test_what_others_found_is_compared(folder: Path) -> None:
+def test_state_of_the_control_node(folder: Path) -> None:
+    """The state that was collected on the control node is compared."""
     record = Record(folder)
     record.call("recorded", found={"one": "1 stack"})
     assert record.differences(found={"one": "1 stack"}) == []
@@ -155,7 +165,8 @@ def test_what_others_found_is_compared(folder: Path) -> None:
     assert record.differences() == ["the state found on the control node is gone"]
 
 
-def test_what_a_probe_gives_is_compared_in_whatever_order(folder: Path) -> None:
+def test_probe_results_ignore_order(folder: Path) -> None:
+    """Results of probes are compared regardless of order; an exception is a difference."""
     file = folder / "settings.json"
     file.write_text('{"users": [{"name": "b"}, {"name": "a"}], "limit": 1}')
     code = f"import json\ndef read():\n    return json.load(open({str(file)!r}))\n"
@@ -168,19 +179,22 @@ def test_what_a_probe_gives_is_compared_in_whatever_order(folder: Path) -> None:
     assert record.differences()[0].startswith("read(): FileNotFoundError")
 
 
-def test_the_record_tells_nothing_of_what_commands_and_probes_give(folder: Path) -> None:
+def test_record_contains_digests_only(folder: Path) -> None:
+    """The record contains no output of commands and no results of probes."""
     words = ["cat", f"{folder}/inside/key"]
     record = Record(folder, commands=[words], probes=[{"code": "", "call": "'sec' + 'ret'"}])
     assert "secret" not in record.file.read_text()
 
 
-def test_what_cannot_be_looked_at_is_never_recorded(folder: Path) -> None:
+def test_unknown_state_is_not_recorded(folder: Path) -> None:
+    """A state that cannot be determined is not recorded."""
     for unknown in ({"commands": [["false"]]}, {"probes": [{"code": "", "call": "nothing()"}]}):
         with pytest.raises(host_state.UnknownError):
             Record(folder, paths=[], **unknown)
 
 
-def test_many_differences_are_counted(folder: Path) -> None:
+def test_number_of_differences_is_limited(folder: Path) -> None:
+    """At most five differences are listed; the others are counted."""
     record = Record(folder)
     for number in range(7):
         (folder / str(number)).touch()
@@ -189,7 +203,8 @@ def test_many_differences_are_counted(folder: Path) -> None:
     assert found[-1] == "and 2 more"
 
 
-def test_a_certificate_near_its_end_is_a_difference(folder: Path) -> None:
+def test_expiring_certificate(folder: Path) -> None:
+    """A certificate that expires within `days_left` days is a difference."""
     certificate = folder / "one.crt"
     command = [
         "openssl",
@@ -212,13 +227,15 @@ def test_a_certificate_near_its_end_is_a_difference(folder: Path) -> None:
     assert record.differences(days_left=41) == [f"{certificate} expires within 41 days"]
 
 
-def test_a_file_that_is_no_certificate_differs_on_every_run(folder: Path) -> None:
+def test_invalid_certificate(folder: Path) -> None:
+    """A file that is no certificate is a difference on every run."""
     (folder / "one.crt").write_text("rubbish")
     record = Record(folder, certificates=[f"{folder}/*.crt"])
     assert record.differences() == [f"{folder}/one.crt expires within 30 days"]
 
 
-def test_a_system_that_is_forgotten_differs_and_the_others_do_not(folder: Path) -> None:
+def test_forgotten_system(folder: Path) -> None:
+    """A system that was removed from the record differs; the others do not."""
     record = Record(folder)
     both = {"one": record.system, "two": record.system}
     record.call("recorded", systems=both)
@@ -229,7 +246,8 @@ def test_a_system_that_is_forgotten_differs_and_the_others_do_not(folder: Path) 
 
 
 @pytest.mark.parametrize("state", ["recorded", "forgotten"])
-def test_a_preview_leaves_the_record_as_it_is(folder: Path, state: str) -> None:
+def test_check_mode_keeps_the_record(folder: Path, state: str) -> None:
+    """Check mode does not change the record."""
     record = Record(folder)
     before = record.file.read_bytes()
     record.system["inputs"] = "2"
@@ -237,6 +255,7 @@ def test_a_preview_leaves_the_record_as_it_is(folder: Path, state: str) -> None:
     assert record.file.read_bytes() == before
 
 
-def test_the_record_is_for_root_alone(folder: Path) -> None:
+def test_record_is_private(folder: Path) -> None:
+    """Only root can read the record."""
     record = Record(folder)
     assert record.file.stat().st_mode & 0o777 == 0o600

@@ -59,14 +59,16 @@ def cookie(tmp_path: Path) -> Path:
     return file
 
 
-def test_the_password_is_the_same_on_every_node_and_tells_nothing_of_the_secret() -> None:
+def test_password_is_derived_from_the_cookie() -> None:
+    """The password is a deterministic digest of the Erlang cookie."""
     password = _MODULE.password_of(b"secret")
     assert password == _MODULE.password_of(b"secret")
     assert password != _MODULE.password_of(b"another")
     assert len(password) == 64
 
 
-def test_a_hash_is_salt_and_digest_as_the_broker_takes_them() -> None:
+def test_password_hash_format() -> None:
+    """A password hash is a salt of 4 bytes and the SHA-256 digest of salt and password."""
     salted = base64.b64decode(_MODULE.hash_of("password"))
     assert salted[4:] == hashlib.sha256(salted[:4] + b"password").digest()
 
@@ -80,11 +82,13 @@ def test_a_hash_is_salt_and_digest_as_the_broker_takes_them() -> None:
         pytest.param(15675, None, id="nobody"),
     ],
 )
-def test_who_listens_on_loopback_is_known(port: int, found: int | None) -> None:
+def test_listener_on_loopback(port: int, found: int | None) -> None:
+    """The listener on a loopback port is identified by its user id."""
     assert _MODULE.listener(port, _TABLE) == found
 
 
-def test_a_request_is_made_with_every_part_of_its_path_escaped(server: HTTPServer, cookie: Path) -> None:
+def test_path_segments_are_escaped(server: HTTPServer, cookie: Path) -> None:
+    """Every segment of a request's path is escaped."""
     api = _MODULE.Api(server.server_port, cookie)
     assert api.get("queues", "/", disable_stats="true") == {"reason": "it says why"}
     api.post("definitions", body={"users": []})
@@ -94,9 +98,8 @@ def test_a_request_is_made_with_every_part_of_its_path_escaped(server: HTTPServe
     ]
 
 
-def test_a_user_that_the_broker_does_not_let_in_is_told_apart_from_every_other_fault(
-    server: HTTPServer, cookie: Path
-) -> None:
+def test_unauthorized_is_a_distinct_error(server: HTTPServer, cookie: Path) -> None:
+    """A rejected user raises UnknownUserError; other errors contain the response."""
     api = _MODULE.Api(server.server_port, cookie)
     _Handler.status = 401
     with pytest.raises(_MODULE.UnknownUserError):
@@ -107,7 +110,8 @@ def test_a_user_that_the_broker_does_not_let_in_is_told_apart_from_every_other_f
     assert raised.type is _MODULE.ApiFault
 
 
-def test_what_is_gone_already_is_no_fault_of_a_deletion_only(server: HTTPServer, cookie: Path) -> None:
+def test_deletion_of_a_missing_resource(server: HTTPServer, cookie: Path) -> None:
+    """The deletion of a missing resource succeeds; other requests for it fail."""
     api = _MODULE.Api(server.server_port, cookie)
     _Handler.status = 404
     api.delete("users", "somebody")
@@ -115,9 +119,8 @@ def test_what_is_gone_already_is_no_fault_of_a_deletion_only(server: HTTPServer,
         api.get("users", "somebody")
 
 
-def test_a_failed_health_check_is_an_answer_and_a_broker_that_cannot_answer_is_none(
-    server: HTTPServer, cookie: Path
-) -> None:
+def test_failed_health_check_is_a_response(server: HTTPServer, cookie: Path) -> None:
+    """Status 503 is a response of a health check, and an error of any other request."""
     api = _MODULE.Api(server.server_port, cookie)
     _Handler.status = 503
     assert api.get("health", "checks", "local-alarms") == {"reason": "it says why"}
@@ -125,14 +128,16 @@ def test_a_failed_health_check_is_an_answer_and_a_broker_that_cannot_answer_is_n
         api.get("definitions")
 
 
-def test_nobody_is_told_the_password_at_a_port_where_the_broker_does_not_listen(cookie: Path) -> None:
+def test_no_listener_is_a_distinct_error(cookie: Path) -> None:
+    """A port without a listener raises an error of its own before the password is sent."""
     with HTTPServer(("127.0.0.1", 0), _Handler) as ended:
         port = ended.server_port
     with pytest.raises(_MODULE.NobodyListensError, match=f"^nothing listens at 127.0.0.1:{port}"):
         _MODULE.Api(port, cookie).get("nodes")
 
 
-def test_a_stranger_at_the_brokers_port_is_told_nothing(server: HTTPServer, cookie: Path, monkeypatch: Any) -> None:
+def test_password_is_sent_to_the_broker_only(server: HTTPServer, cookie: Path, monkeypatch: Any) -> None:
+    """The password is not sent to a listener of another user."""
     monkeypatch.setattr(_MODULE.os, "geteuid", lambda: -1)
     monkeypatch.setattr(_MODULE, "listener", lambda *_: cookie.stat().st_uid + 1)
     with pytest.raises(_MODULE.ApiFault, match="a process of user"):
@@ -140,6 +145,7 @@ def test_a_stranger_at_the_brokers_port_is_told_nothing(server: HTTPServer, cook
     assert _Handler.asked == []
 
 
-def test_a_host_without_the_secret_says_which_file_it_lacks(server: HTTPServer, tmp_path: Path) -> None:
+def test_missing_cookie_is_an_error(server: HTTPServer, tmp_path: Path) -> None:
+    """A missing Erlang cookie is an error that names the file."""
     with pytest.raises(_MODULE.ApiFault, match="cookie: No such file"):
         _MODULE.Api(server.server_port, tmp_path / "cookie").get("nodes")

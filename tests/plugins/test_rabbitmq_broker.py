@@ -34,13 +34,15 @@ def _words(wanted: Any, found: Any) -> list[str]:
     return [change.words for change in _MODULE.compare(wanted, found)]
 
 
-def test_a_broker_that_is_as_defined_has_no_change() -> None:
+def test_matching_broker_has_no_changes() -> None:
+    """A broker that matches its definitions has no changes; additional keys are ignored."""
     found = {kind: [{**entry, "more": "of its own"} for entry in entries] for kind, entries in _DEFINED.items()}
     assert _words(_DEFINED, found) == []
 
 
 @pytest.mark.parametrize("kind", list(_DEFINED))
-def test_whatever_somebody_has_deleted_is_defined_again(kind: str) -> None:
+def test_missing_definition_is_created(kind: str) -> None:
+    """A missing definition of any kind is created again."""
     [words] = _words(_DEFINED, {**_DEFINED, kind: []})
     assert words.startswith(f"define {kind} ")
 
@@ -55,12 +57,14 @@ def test_whatever_somebody_has_deleted_is_defined_again(kind: str) -> None:
         ("policies", {"priority": 1}),
     ],
 )
-def test_whatever_somebody_has_changed_is_changed_back(kind: str, change: dict[str, Any]) -> None:
+def test_changed_definition_is_restored(kind: str, change: dict[str, Any]) -> None:
+    """A changed value of a definition is restored."""
     [words] = _words(_DEFINED, {**_DEFINED, kind: [{**_DEFINED[kind][0], **change}]})
     assert words.startswith(f"define {kind} ")
 
 
-def test_users_rights_and_policies_that_are_not_defined_are_removed_and_what_holds_messages_stays() -> None:
+def test_unlisted_definitions_are_removed() -> None:
+    """Unlisted users, permissions and policies are removed; whatever holds messages stays."""
     changes = list(_MODULE.compare({}, _DEFINED))
     assert {change.words: change.resource for change in changes} == {
         "remove users worker": ("users", "worker"),
@@ -69,7 +73,8 @@ def test_users_rights_and_policies_that_are_not_defined_are_removed_and_what_hol
     }
 
 
-def test_a_difference_shows_what_is_compared_and_no_hash_of_a_password() -> None:
+def test_diff_contains_no_password_hash() -> None:
+    """--diff shows the compared values with placeholders for password hashes."""
     mine = {"name": "ansible", "password_hash": "bmV3", "tags": ["administrator"]}
     former = {**mine, "password_hash": "Zm9ybWVy", "limits": {}}
     [change] = _MODULE.compare({"users": [mine]}, {"users": [former]})
@@ -78,7 +83,8 @@ def test_a_difference_shows_what_is_compared_and_no_hash_of_a_password() -> None
     assert shown["after"] == 'users: {"name": "ansible", "password_hash": "(new)", "tags": ["administrator"]}\n'
 
 
-def test_a_node_that_runs_lacks_a_member_of_each_quorum_queue_that_has_none_there() -> None:
+def test_missing_queue_members() -> None:
+    """Every running node without a member of a quorum queue is found."""
     queues = [
         {"name": "work", "vhost": "frota", "type": "quorum", "members": ["rabbit@one"]},
         {"name": "dead", "vhost": "frota", "type": "quorum", "members": ["rabbit@one", "rabbit@two"]},
@@ -111,17 +117,20 @@ def _plan(found_nodes: dict[str, bool], **params: Any) -> Any:
     return _MODULE.Broker({**wanted, **params}, _Api(found_nodes, found), None).plan()
 
 
-def test_a_node_that_is_not_listed_and_does_not_run_is_forgotten() -> None:
+def test_stopped_unlisted_node_is_forgotten() -> None:
+    """A stopped node that is not listed is forgotten."""
     plan = _plan({"rabbit@one": True, "rabbit@two": True, "rabbit@old": False})
     assert plan.words() == ["forget rabbit@old", "members on rabbit@two for the queues of frota"]
 
 
-def test_nodes_that_lost_their_disks_are_forgotten_where_they_were_known_and_nothing_else_is_done() -> None:
+def test_only_lost_nodes_are_forgotten() -> None:
+    """With `lost` the known lost nodes are forgotten, and nothing else is changed."""
     plan = _plan({"rabbit@one": True, "rabbit@two": False}, lost=["rabbit@two", "rabbit@new"], definitions={})
     assert plan.words() == ["forget rabbit@two"]
 
 
-def test_a_single_node_that_is_as_defined_has_no_change() -> None:
+def test_matching_single_node_has_no_changes() -> None:
+    """A single node that matches its definitions has no changes."""
     assert _plan({"rabbit@one": True}, nodes=["rabbit@one"]).words() == []
 
 
@@ -132,17 +141,20 @@ def test_a_single_node_that_is_as_defined_has_no_change() -> None:
         ({"rabbit@one": True, "rabbit@two": True, "rabbit@old": True}, "rabbit@old: not in the inventory"),
     ],
 )
-def test_a_cluster_that_is_not_what_the_inventory_says_is_left_alone(nodes: dict[str, bool], fault: str) -> None:
+def test_unexpected_cluster_is_an_error(nodes: dict[str, bool], fault: str) -> None:
+    """A missing member or a running unlisted node is an error."""
     with pytest.raises(_API.ApiFault, match=f"^{fault}"):
         _plan(nodes, present=["rabbit@one", "rabbit@two"])
 
 
-def test_a_user_of_the_name_that_configures_the_broker_is_refused() -> None:
+def test_reserved_user_name_is_rejected() -> None:
+    """The user name of the module itself is rejected in the definitions."""
     with pytest.raises(_API.ApiFault, match="choose another name"):
         _plan({"rabbit@one": True}, nodes=["rabbit@one"], definitions={"users": [{"name": "ansible"}]})
 
 
-def test_a_node_with_an_older_port_is_asked_for_it() -> None:
+def test_port_of_former_settings() -> None:
+    """The API port of a node with former settings is read from its listeners."""
     said = '{"listeners": [{"port": 25672, "purpose": "CLI"}, {"port": 15673, "purpose": "HTTP API"}]}'
     assert _MODULE.port_in_use(lambda _: (0, said, "")) == 15673
     with pytest.raises(_API.ApiFault, match="no management API: it does not run"):

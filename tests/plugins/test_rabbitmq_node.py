@@ -56,7 +56,8 @@ def root(blank: Path) -> Path:
     return blank
 
 
-def test_a_node_is_bare_then_blank_then_stopped_then_running(bare: Path) -> None:
+def test_states_in_order(bare: Path) -> None:
+    """A node is bare, then blank, then stopped, then running."""
     stopped = {"ActiveState": "inactive", "InactiveExitTimestamp": ""}
     assert _node(bare).state(stopped) == ("bare", [])
     (bare / "usr/lib/systemd/system/rabbitmq-server.service").touch()
@@ -67,7 +68,8 @@ def test_a_node_is_bare_then_blank_then_stopped_then_running(bare: Path) -> None
     assert _node(bare).state(_shown(time.time() + 30)) == ("running", [])
 
 
-def test_a_node_of_another_name_has_stored_nothing(root: Path) -> None:
+def test_data_of_another_node_name(root: Path) -> None:
+    """A node with data of another node name only is blank."""
     assert _node(root, node="rabbit@two").state(_shown(_NOW)) == ("blank", [])
 
 
@@ -81,7 +83,8 @@ def test_a_node_of_another_name_has_stored_nothing(root: Path) -> None:
         "/etc/frota/credentials/rabbitmq.key",
     ],
 )
-def test_a_restart_that_an_interrupted_run_did_not_make_is_still_owed(root: Path, newer: str) -> None:
+def test_interrupted_restart_is_repeated(root: Path, newer: str) -> None:
+    """A file that changed after the node's start makes the node outdated."""
     file = root / newer.lstrip("/")
     file.parent.mkdir(exist_ok=True)
     file.touch()
@@ -90,14 +93,16 @@ def test_a_restart_that_an_interrupted_run_did_not_make_is_still_owed(root: Path
     assert _node(root).state(_shown(_NOW + 1)) == ("running", [])
 
 
-def test_new_definitions_reach_the_running_node(root: Path) -> None:
+def test_definitions_need_no_restart(root: Path) -> None:
+    """Changed definitions do not make a node outdated."""
     node = _node(root, files={**_FILES, _DEFINITIONS: '{"users": []}\n'})
     assert node.state(_shown(_NOW)) == ("running", [])
     node.write()
     assert node.state(_shown(_NOW - 60)) == ("running", [])
 
 
-def test_a_preview_calls_a_node_outdated_whose_settings_would_change(root: Path) -> None:
+def test_check_mode_reports_outdated_nodes(root: Path) -> None:
+    """Check mode reports a node whose settings would change as outdated."""
     node = _node(root, files={**_FILES, _CONF: "heartbeat = 29\n"})
     assert node.state(_shown(_NOW)) == ("outdated", [str(root / _CONF.lstrip("/"))])
     [shown] = _MODULE.diff(node, "")
@@ -106,18 +111,21 @@ def test_a_preview_calls_a_node_outdated_whose_settings_would_change(root: Path)
     assert shown["after"] == "restart rabbitmq-server.service\n"
 
 
-def test_a_clock_that_was_ahead_restarts_a_node_once_and_its_files_never(root: Path) -> None:
+def test_clock_ahead_restarts_once(root: Path) -> None:
+    """A start in the future makes a node outdated; a file from the future does not."""
     state, [reason] = _node(root).state(_shown(_NOW + 86400))
     assert (state, reason.startswith("the clock was ahead")) == ("outdated", True)
     os.utime(root / _CONF.lstrip("/"), (_NOW + 86400, _NOW + 86400))
     assert _node(root).state(_shown(_NOW)) == ("running", [])
 
 
-def test_a_node_that_is_as_it_should_be_has_no_difference(root: Path) -> None:
+def test_unchanged_node(root: Path) -> None:
+    """A node in its desired state has no differences."""
     assert list(_MODULE.diff(_node(root), "")) == []
 
 
-def test_a_file_of_another_mode_is_put_right_without_a_restart(root: Path) -> None:
+def test_file_mode_is_restored(root: Path) -> None:
+    """A wrong file mode is corrected without a restart."""
     file = root / _CONF.lstrip("/")
     file.chmod(0o600)
     node = _node(root)
@@ -127,9 +135,8 @@ def test_a_file_of_another_mode_is_put_right_without_a_restart(root: Path) -> No
     assert file.stat().st_mode & 0o7777 == 0o644
 
 
-def test_the_secret_is_given_to_a_node_that_has_nothing_and_kept_by_one_that_has_something(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cookie_is_written_to_blank_nodes_only(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The Erlang cookie is written to a blank node; a node with data keeps its own."""
     monkeypatch.setattr(_MODULE, "OWNER", pwd.getpwuid(os.geteuid()).pw_name)  # who runs the test
     assert not _node(root, cookie="secret").lacks_cookie()
     (root / "var/lib/rabbitmq/mnesia/rabbit@one").rmdir()
@@ -149,8 +156,7 @@ def test_the_secret_is_given_to_a_node_that_has_nothing_and_kept_by_one_that_has
         ("current", ["", "start", "start", "restart", ""]),
     ],
 )
-def test_a_node_is_started_or_restarted_only_where_that_is_asked_for_and_needed(
-    wanted: str, actions: list[str]
-) -> None:
+def test_actions_for_states(wanted: str, actions: list[str]) -> None:
+    """A node is started or restarted only if this is requested and necessary."""
     states = ("bare", "blank", "stopped", "outdated", "running")
     assert [_MODULE.action_for(wanted, state) for state in states] == actions

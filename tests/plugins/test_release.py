@@ -34,20 +34,23 @@ def _superfluous(home: Any) -> set[str]:
     return {str(path.relative_to(home.folder)) for path in home.superfluous()}
 
 
-def test_a_bare_host_lacks_libraries_and_release_and_one_that_shares_libraries_only_the_release(tmp_path: Path) -> None:
+def test_missing_archives(tmp_path: Path) -> None:
+    """A host with the libraries of a release misses only the release itself."""
     home = _home(tmp_path, f"1-{_LIBRARIES}-b")
     assert home.lacking() == [tmp_path / "libraries" / _LIBRARIES, tmp_path / "releases" / f"1-{_LIBRARIES}-b"]
     _installed(tmp_path, f"1-{_LIBRARIES}-a")
     assert home.lacking() == [tmp_path / "releases" / f"1-{_LIBRARIES}-b"]
 
 
-def test_an_installation_that_was_interrupted_is_lacking(tmp_path: Path) -> None:
+def test_interrupted_installation_is_missing(tmp_path: Path) -> None:
+    """A release whose installation was interrupted is missing."""
     _installed(tmp_path, f"1-{_LIBRARIES}-a")
     (tmp_path / "releases" / f"1-{_LIBRARIES}-a" / "ready").unlink()
     assert [path.name for path in _home(tmp_path, f"1-{_LIBRARIES}-a").lacking()] == [f"1-{_LIBRARIES}-a"]
 
 
-def test_three_releases_are_kept_and_the_one_in_use_with_their_libraries(tmp_path: Path) -> None:
+def test_retention_of_releases(tmp_path: Path) -> None:
+    """The last three releases and the current one are kept with their libraries."""
     _installed(tmp_path, "1-used-a", "1-old-b", "1-old-c", "1-new-d", "1-new-e", "1-new-f")
     (tmp_path / "libraries" / "of-none").mkdir()
     (tmp_path / "current").symlink_to(tmp_path / "releases" / "1-used-a")
@@ -56,9 +59,8 @@ def test_three_releases_are_kept_and_the_one_in_use_with_their_libraries(tmp_pat
 
 
 @pytest.mark.parametrize("umask", [0o022, 0o027, 0o077])
-def test_what_is_sent_can_be_read_by_everybody_whatever_the_umask_of_the_control_node(
-    tmp_path: Path, umask: int
-) -> None:
+def test_archives_are_world_readable(tmp_path: Path, umask: int) -> None:
+    """Archived files are readable by everybody and owned by root, whatever the umask."""
     former = os.umask(umask)
     try:
         folder = tmp_path / "tree"
@@ -75,7 +77,8 @@ def test_what_is_sent_can_be_read_by_everybody_whatever_the_umask_of_the_control
     assert modes == {"name": 0o755, "name/package": 0o755, "name/package/module.py": 0o644, "name/command": 0o755}
 
 
-def test_a_command_on_peoples_path_is_placed_once_and_mended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_command_link_is_placed_and_repaired(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The link of a command is created once, and replaced if its target is wrong."""
     monkeypatch.setattr(_RELEASE, "PATH", tmp_path)
     home = _home(tmp_path / "home", f"1-{_LIBRARIES}-a")
     assert _RELEASE.place_command(home, "frota", check_mode=True)
@@ -89,7 +92,8 @@ def test_a_command_on_peoples_path_is_placed_once_and_mended(tmp_path: Path, mon
     assert (tmp_path / "frota").readlink() == home.current / "bin" / "frota"
 
 
-def test_what_was_installed_last_is_the_newest_though_the_clock_was_ahead_before(tmp_path: Path) -> None:
+def test_last_installed_is_newest(tmp_path: Path) -> None:
+    """The release that was installed last is the newest, even if the clock was ahead before."""
     _installed(tmp_path, "1-a-a", "1-b-b")
     ahead = 4_000_000_000
     os.utime(tmp_path / "releases" / "1-a-a" / "ready", (ahead, ahead))
@@ -97,14 +101,14 @@ def test_what_was_installed_last_is_the_newest_though_the_clock_was_ahead_before
     assert [path.name for path in _RELEASE.installed(tmp_path)] == ["1-b-b", "1-a-a"]
 
 
-def test_the_release_that_is_wanted_is_kept_however_old_its_date(tmp_path: Path) -> None:
+def test_requested_release_is_kept(tmp_path: Path) -> None:
+    """The requested release is kept, however old it is."""
     _installed(tmp_path, "1-l-wanted", "1-l-b", "1-l-c", "1-l-d")
     assert _superfluous(_home(tmp_path, "1-l-wanted")) == set()
 
 
-def test_a_release_runs_its_command_with_the_libraries_beside_it_and_is_compiled(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_installed_release_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An installed release is compiled and runs with its libraries."""
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)  # the host's Python
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     library = tmp_path / "libraries" / _LIBRARIES / "lib" / f"python{version}" / "site-packages" / "beside.py"

@@ -22,13 +22,15 @@ def _archives(folder: Path, count: int, since: float) -> list[Path]:
     return made
 
 
-def test_a_clock_that_leaps_ahead_by_years_takes_no_archive(tmp_path: Path) -> None:
+def test_clock_ahead_deletes_no_archive(tmp_path: Path) -> None:
+    """A clock that jumps years ahead deletes no archive."""
     made = _archives(tmp_path, _WHEELHOUSE.KEPT, time.time() - 40 * _MONTH)
     _WHEELHOUSE.prune(tmp_path, made[:2])
     assert sorted(tmp_path.iterdir()) == sorted(made)
 
 
-def test_the_archives_that_were_wanted_longest_ago_go_and_those_wanted_now_stay(tmp_path: Path) -> None:
+def test_least_recently_used_archives_are_deleted(tmp_path: Path) -> None:
+    """The archives that were used last are kept, even if their times are in the future."""
     ahead = time.time() + _MONTH  # those in between were made while the clock was ahead
     made = _archives(tmp_path, _WHEELHOUSE.KEPT + 3, ahead)
     _WHEELHOUSE.prune(tmp_path, made[-1:])
@@ -38,13 +40,15 @@ def test_the_archives_that_were_wanted_longest_ago_go_and_those_wanted_now_stay(
     assert made[0] not in left
 
 
-def test_journals_are_bounded_by_their_size_alone() -> None:
+def test_journals_are_limited_by_size_only() -> None:
+    """Journals are limited by size and not by age."""
     assert yaml.safe_load((_ROLES / "base/defaults/main.yml").read_text())["base_journal_max_age"] == "0"
 
 
-def test_a_release_that_was_just_installed_is_the_newest_though_others_were_while_the_clock_was_ahead(
+def test_last_installed_is_newest(
     tmp_path: Path,
 ) -> None:
+    """The release that was installed last is the newest, even if others have future times."""
     ahead = time.time() + _MONTH
     for number in range(4):
         ready = tmp_path / f"releases/{number}/ready"

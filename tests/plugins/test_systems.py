@@ -31,43 +31,51 @@ _ALIKE: dict[str, dict[str, list[str]]] = {
 fleet_systems = load_action("fleet_systems")
 
 
-def test_the_hosts_of_a_system_are_those_of_its_groups_and_the_control_node() -> None:
+def test_hosts_of_a_system() -> None:
+    """The hosts of a system are those of its groups; localhost counts as a group."""
     groups = {"all": ["a", "b", "localhost"], "broker": ["b"], "fleet": ["b", "a"]}
     assert fleet_systems.members_of(["broker", "fleet"], groups) == ["a", "b"]
     assert fleet_systems.members_of(["localhost"], groups) == ["localhost"]
 
 
-def test_a_group_without_hosts_has_none() -> None:
+def test_unknown_group_is_empty() -> None:
+    """An unknown group has no hosts."""
     assert fleet_systems.members_of(["image_worker"], {"fleet": ["a"]}) == []
 
 
-def test_systems_of_which_nothing_differs_are_left_out() -> None:
+def test_unchanged_systems_are_skipped() -> None:
+    """Systems without differences are skipped."""
     assert systems.unchanged_systems(_ALIKE, _MEMBERS, _NEEDS) == ["certificates", "images", "sensors"]
 
 
-def test_a_system_is_gone_through_on_all_hosts_or_on_none() -> None:
+def test_system_is_configured_on_all_hosts() -> None:
+    """A difference on one host configures the system on all its hosts."""
     by_host = _ALIKE | {"a": {"sensors": ["a unit has stopped"]}}
     assert systems.unchanged_systems(by_host, _MEMBERS, _NEEDS) == ["certificates", "images"]
 
 
-def test_a_host_that_does_not_answer_may_have_anything() -> None:
+def test_unreachable_host_counts_as_different() -> None:
+    """A host that did not answer counts as different."""
     by_host = {host: found for host, found in _ALIKE.items() if host != "c"}
     assert systems.unchanged_systems(by_host, _MEMBERS, _NEEDS) == ["certificates", "sensors"]
 
 
-def test_a_system_whose_need_differs_is_gone_through() -> None:
+def test_dependent_system_is_configured() -> None:
+    """A system is configured if one that it depends on differs."""
     by_host = _ALIKE | {"localhost": {"certificates": ["ca.crt is gone"]}}
     assert systems.unchanged_systems(by_host, _MEMBERS, _NEEDS) == ["sensors"]
 
 
-def test_the_settings_of_every_role_are_known() -> None:
+def test_settings_of_roles() -> None:
+    """The settings of every role are read from its argument specs."""
     root = Path(__file__).parents[2]
     settings = systems.settings_of_roles(str(root))
     assert list(settings) == sorted(path.name for path in (root / "roles").iterdir())
     assert "sensors_max_connections" in settings["sensors"]
 
 
-def test_differences_that_hosts_have_in_common_are_told_once() -> None:
+def test_common_differences_are_listed_once() -> None:
+    """A difference that several hosts have is listed once."""
     by_host = {"a": {"sensors": ["x", "y"]}, "b": {"sensors": ["x"], "images": []}}
     assert systems.differences_in_words(by_host) == ["sensors: x (a, b)", "sensors: y (a)"]
 
@@ -110,14 +118,16 @@ def looks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     return found
 
 
-def test_a_value_that_a_host_takes_from_another_is_part_of_what_describes_its_systems(
+def test_inputs_include_values_of_other_hosts(
     looks: list[dict[str, Any]],
 ) -> None:
+    """Inputs of a system include values that its hosts take from other hosts."""
     before, after = (look["host"]["one"]["inputs"] for look in looks)
     assert before != after
 
 
-def test_what_a_run_itself_found_out_is_no_part_of_what_describes_a_system(looks: list[dict[str, Any]]) -> None:
+def test_inputs_exclude_facts(looks: list[dict[str, Any]]) -> None:
+    """Facts that a run sets are no part of a system's inputs."""
     # Or the run that makes the stacks, which had none to begin with, would record what no later one finds.
     before, after = (look["localhost"]["two"]["inputs"] for look in looks)
     assert before == after

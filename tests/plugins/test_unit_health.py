@@ -9,7 +9,8 @@ _UNIT = "frota-example@left.service"
 _RUNNING = {"ActiveState": "active", "SubState": "running", "UnitFileState": "enabled"}
 
 
-def test_a_unit_that_runs_and_starts_at_boot_has_no_fault() -> None:
+def test_healthy_unit() -> None:
+    """An active and enabled unit has no faults."""
     assert list(_MODULE.state_faults(_UNIT, _RUNNING)) == []
 
 
@@ -21,11 +22,13 @@ def test_a_unit_that_runs_and_starts_at_boot_has_no_fault() -> None:
         ({"UnitFileState": ""}, f"{_UNIT} is not enabled"),
     ],
 )
-def test_each_wrong_state_is_a_sentence(state: dict[str, str], fault: str) -> None:
+def test_state_faults(state: dict[str, str], fault: str) -> None:
+    """Every wrong state is reported."""
     assert list(_MODULE.state_faults(_UNIT, {**_RUNNING, **state})) == [fault]
 
 
-def test_a_line_about_the_unit_is_a_fault_of_its_form_and_one_about_another_is_not() -> None:
+def test_verify_output_about_the_unit() -> None:
+    """A line of `systemd-analyze verify` is a fault only if it is about the unit."""
     said = "/etc/systemd/system/frota-example@.service:9: Unknown key 'Typ'\n/etc/systemd/system/other.service:1: x\n"
     assert _MODULE.form_faults(_UNIT, said) == said.splitlines()[:1]
 
@@ -41,11 +44,13 @@ def test_a_line_about_the_unit_is_a_fault_of_its_form_and_one_about_another_is_n
         ("Failed to load", "has the exposure level unknown: expected at most 1.4"),
     ],
 )
-def test_an_exposure_above_the_limit_or_unknown_is_a_fault(said: str, fault: str) -> None:
+def test_exposure_limit(said: str, fault: str) -> None:
+    """An exposure level that is unknown or above the limit is a fault."""
     assert _MODULE.exposure_fault(_UNIT, said, 1.4) == (f"{_UNIT} {fault}" if fault else "")
 
 
-def test_properties_are_read_unit_by_unit() -> None:
+def test_properties_by_unit() -> None:
+    """Properties are parsed by unit."""
     shown = "Id=a.service\nActiveState=active\n\nId=b@c.service\nActiveState=inactive\nX=a=b\n"
     assert systemd_units.read_properties(shown) == {
         "a.service": {"Id": "a.service", "ActiveState": "active"},

@@ -21,16 +21,16 @@ def files(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_a_small_body_needs_no_file(bodies: Bodies, tmp_path: Path) -> None:
+def test_small_body_is_inline(bodies: Bodies, tmp_path: Path) -> None:
+    """A body of at most INLINE bytes stays in memory and creates no file."""
     body = bodies.take(io.BytesIO(b"x" * INLINE), INLINE)
     assert (body.head, body.digest) == (b"x" * INLINE, "")
     assert files(tmp_path) == {}
 
 
 @pytest.mark.parametrize("length", [len(LARGE), None], ids=["known", "unknown"])
-def test_a_large_body_is_a_file_named_by_its_digest_whether_or_not_its_length_is_known(
-    bodies: Bodies, tmp_path: Path, length: int | None
-) -> None:
+def test_large_body_is_a_file(bodies: Bodies, tmp_path: Path, length: int | None) -> None:
+    """A large body is stored in a file named by its digest, with or without a known length."""
     body = bodies.take(io.BytesIO(LARGE), length)
     assert files(tmp_path) == {sha256(LARGE).hexdigest(): LARGE}
     assert (body.head, body.size) == (LARGE[:INLINE], len(LARGE))
@@ -38,7 +38,8 @@ def test_a_large_body_is_a_file_named_by_its_digest_whether_or_not_its_length_is
         assert stream.read() == LARGE
 
 
-def test_what_comes_after_the_body_is_left_to_the_next_request(bodies: Bodies) -> None:
+def test_next_request_stays_in_the_stream(bodies: Bodies) -> None:
+    """Bytes after the body stay in the stream for the next request."""
     stream = io.BytesIO(LARGE + b"GET")
     bodies.take(stream, len(LARGE))
     assert stream.read() == b"GET"
@@ -54,18 +55,18 @@ class _Ends(io.BytesIO):
 
 @pytest.mark.parametrize("sent", [b"", b"x", LARGE], ids=["nothing", "little", "much"])
 @pytest.mark.parametrize("stream", [io.BytesIO, _Ends], ids=["goes away", "falls silent"])
-def test_a_body_that_does_not_come_to_its_end_is_refused_and_leaves_nothing(
-    bodies: Bodies, tmp_path: Path, stream: type[io.BytesIO], sent: bytes
-) -> None:
+def test_incomplete_body_is_rejected(bodies: Bodies, tmp_path: Path, stream: type[io.BytesIO], sent: bytes) -> None:
+    """A body that ends early or times out is rejected, and its file is deleted."""
     with pytest.raises(BadBodyError, match="IncompleteBody"):
         bodies.take(stream(sent), len(LARGE) + 1)
     assert files(tmp_path) == {}
 
 
 @pytest.mark.parametrize("length", [2001, None, -1], ids=["known", "unknown", "negative"])
-def test_a_body_that_is_too_large_is_refused_and_leaves_nothing(
+def test_oversized_body_is_rejected(
     bodies: Bodies, tmp_path: Path, length: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """An oversized body is rejected without reading it to its end, and its file is deleted."""
     monkeypatch.setattr(module, "INLINE", 100)
     monkeypatch.setattr(module, "LARGEST", 2000)
     endless = io.BytesIO(LARGE)
@@ -75,7 +76,8 @@ def test_a_body_that_is_too_large_is_refused_and_leaves_nothing(
     assert files(tmp_path) == {}
 
 
-def test_a_file_goes_with_the_last_who_holds_it(bodies: Bodies, tmp_path: Path) -> None:
+def test_file_is_deleted_with_its_last_reference(bodies: Bodies, tmp_path: Path) -> None:
+    """A file is deleted with its last reference."""
     one, other = (bodies.take(io.BytesIO(LARGE), None) for _ in range(2))
     bodies.release(one)
     assert len(files(tmp_path)) == 1
@@ -83,7 +85,8 @@ def test_a_file_goes_with_the_last_who_holds_it(bodies: Bodies, tmp_path: Path) 
     assert files(tmp_path) == {}
 
 
-def test_a_new_start_removes_the_files_that_no_request_holds(bodies: Bodies, tmp_path: Path) -> None:
+def test_sweep_deletes_unreferenced_files(bodies: Bodies, tmp_path: Path) -> None:
+    """After a restart, the sweep deletes every file without a reference."""
     held, forgotten = (bodies.take(io.BytesIO(data), None) for data in (LARGE, LARGE[::-1]))
     (tmp_path / "new-half").touch()
     again = Bodies(tmp_path)
@@ -94,7 +97,8 @@ def test_a_new_start_removes_the_files_that_no_request_holds(bodies: Bodies, tmp
         again.known(forgotten.digest, forgotten.size)
 
 
-def test_while_one_takes_a_body_slowly_another_takes_its_own(bodies: Bodies) -> None:
+def test_slow_body_blocks_no_other(bodies: Bodies) -> None:
+    """A body that arrives slowly does not block another one."""
     begun, go_on = threading.Event(), threading.Event()
 
     class Slow(io.BytesIO):

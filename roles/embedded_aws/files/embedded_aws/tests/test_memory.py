@@ -60,7 +60,8 @@ class Started:
         return self.path.read_bytes().count(b"\n")
 
 
-def test_what_was_made_is_there_after_a_new_start_under_the_same_identifier(tmp_path: Path) -> None:
+def test_identifiers_survive_a_restart(tmp_path: Path) -> None:
+    """A restart restores all resources with the same identifiers."""
     first = Started(tmp_path)
     for thing in ("CreateVpc", "CreateSubnet", "CreateVpc"):
         first.ask(thing)
@@ -72,13 +73,15 @@ def test_what_was_made_is_there_after_a_new_start_under_the_same_identifier(tmp_
     assert second.ask("DescribeAll") == known
 
 
-def test_what_is_made_after_a_new_start_does_not_take_an_identifier_twice(tmp_path: Path) -> None:
+def test_identifiers_are_unique_after_a_restart(tmp_path: Path) -> None:
+    """A resource that is created after a restart gets a new identifier."""
     Started(tmp_path).ask("CreateVpc")
     made = Started(tmp_path).ask("CreateVpc").split()
     assert len(set(made)) == 2
 
 
-def test_questions_are_not_kept_and_change_no_identifier(tmp_path: Path) -> None:
+def test_read_only_requests_are_not_logged(tmp_path: Path) -> None:
+    """Read-only requests are not logged and change no identifier of later requests."""
     first = Started(tmp_path)
     first.ask("CreateVpc")
     before = first.kept()
@@ -90,21 +93,24 @@ def test_questions_are_not_kept_and_change_no_identifier(tmp_path: Path) -> None
     assert Started(tmp_path).ask("DescribeAll") == known
 
 
-def test_the_first_question_of_a_service_is_kept_because_it_makes_the_default_things(tmp_path: Path) -> None:
+def test_first_request_of_a_scope_is_logged(tmp_path: Path) -> None:
+    """The first read-only request of a service is logged, because it creates default resources."""
     first = Started(tmp_path)
     first.ask("DescribeVpcs")
     known = first.ask("CreateVpc")
     assert Started(tmp_path).ask("DescribeAll") == known
 
 
-def test_two_journals_bring_forth_different_identifiers(tmp_path: Path) -> None:
+def test_journals_have_different_identifiers(tmp_path: Path) -> None:
+    """Two journals generate different identifiers."""
     folders = [tmp_path / name for name in "ab"]
     for folder in folders:
         folder.mkdir()
     assert len({Started(folder).ask("CreateVpc") for folder in folders}) == 2
 
 
-def test_a_request_whose_line_was_cut_off_never_happened(tmp_path: Path) -> None:
+def test_torn_last_line_is_dropped(tmp_path: Path) -> None:
+    """A request whose journal line is torn is dropped, and the journal continues after the previous line."""
     first = Started(tmp_path)
     known = first.ask("CreateVpc")
     first.ask("CreateSubnet")
@@ -117,7 +123,8 @@ def test_a_request_whose_line_was_cut_off_never_happened(tmp_path: Path) -> None
     assert Started(tmp_path).recalled == 2
 
 
-def test_a_damaged_line_is_named_instead_of_being_left_out(tmp_path: Path) -> None:
+def test_damaged_line_is_an_error(tmp_path: Path) -> None:
+    """A malformed line is an error that names file and line number."""
     first = Started(tmp_path)
     first.ask("CreateVpc")
     first.path.write_text(first.path.read_text().replace("environ", 'env"iron'))
@@ -125,7 +132,8 @@ def test_a_damaged_line_is_named_instead_of_being_left_out(tmp_path: Path) -> No
         Started(tmp_path)
 
 
-def test_a_change_that_the_disk_does_not_take_has_no_answer(tmp_path: Path) -> None:
+def test_failed_write_has_no_response(tmp_path: Path) -> None:
+    """A request whose journal write fails gets no response and is lost after a restart."""
     started = Started(tmp_path)
     started.ask("CreateVpc")
     with Path("/dev/full").open("ab", buffering=0) as full:
@@ -136,7 +144,8 @@ def test_a_change_that_the_disk_does_not_take_has_no_answer(tmp_path: Path) -> N
     assert Started(tmp_path).recalled == 1
 
 
-def test_a_body_in_chunks_is_kept_whole(tmp_path: Path) -> None:
+def test_chunked_body_is_logged(tmp_path: Path) -> None:
+    """A body with chunked transfer encoding is logged completely."""
     chunked = {"HTTP_TRANSFER_ENCODING": "chunked", "wsgi.input_terminated": True}
     first = Started(tmp_path)
     environ = {"CONTENT_LENGTH": "", **chunked}
@@ -144,7 +153,8 @@ def test_a_body_in_chunks_is_kept_whole(tmp_path: Path) -> None:
     assert Started(tmp_path).ask("DescribeAll") == known
 
 
-def test_an_answer_that_is_another_one_than_before_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_different_status_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A replayed request with another status than before is reported."""
     first = Started(tmp_path)
     first.ask("CreateVpc")
     first.path.write_text(first.path.read_text().replace("200 OK", "409 Conflict"))

@@ -17,7 +17,8 @@ def asked(*requests: str, scope: str = _S3, header: str = "HTTP_X") -> list[list
     return found
 
 
-def test_deleting_an_object_undoes_all_that_was_asked_of_it_since_it_was_deleted_before() -> None:
+def test_deletion_undoes_earlier_writes() -> None:
+    """The deletion of an object undoes every write to it since its previous deletion."""
     assert asked("PUT /b/k", "PUT /b/k?tagging", "DELETE /b/k", "PUT /b/k", "DELETE /b/k?x-id=DeleteObject") == [
         [],
         [],
@@ -27,7 +28,8 @@ def test_deleting_an_object_undoes_all_that_was_asked_of_it_since_it_was_deleted
     ]
 
 
-def test_giving_up_an_upload_undoes_its_parts_alone() -> None:
+def test_abort_undoes_its_parts_only() -> None:
+    """An aborted multipart upload undoes only its own parts."""
     parts = ["PUT /b/k?partNumber=1&uploadId=u", "PUT /b/k?partNumber=1&uploadId=v"]
     assert asked("POST /b/k?uploads", *parts, "DELETE /b/k?uploadId=u", "DELETE /b/k") == [[], [], [], [1], [0, 2]]
 
@@ -44,17 +46,21 @@ def test_giving_up_an_upload_undoes_its_parts_alone() -> None:
         pytest.param("GET /b/k", id="nothing"),
     ],
 )
-def test_what_does_not_delete_the_object_undoes_nothing(then: str) -> None:
+def test_other_requests_undo_nothing(then: str) -> None:
+    """A request that does not delete the object undoes nothing."""
     assert asked("PUT /b/k", then) == [[], []]
 
 
-def test_where_versions_are_kept_nothing_is_undone() -> None:
+def test_versioning_disables_undo() -> None:
+    """With versioning nothing is undone, because versions survive a deletion."""
     assert asked("PUT /b?versioning", "PUT /b/k", "DELETE /b/k") == [[], [], []]
 
 
-def test_where_objects_were_copied_nothing_is_undone() -> None:
+def test_copies_disable_undo() -> None:
+    """After a copy nothing is undone, because the copy depends on former content."""
     assert asked("PUT /b/k", "DELETE /b/k", header="HTTP_X_AMZ_COPY_SOURCE") == [[], []]
 
 
-def test_other_services_are_not_meant() -> None:
+def test_other_services_undo_nothing() -> None:
+    """Requests to other services undo nothing."""
     assert asked("PUT /b/k", "DELETE /b/k", scope="us-east-1/lambda") == [[], []]

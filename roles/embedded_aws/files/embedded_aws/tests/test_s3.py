@@ -126,7 +126,8 @@ def refused(server: Server, call: Any, **arguments: Any) -> str:
     return str(raised.value.response["Error"]["Code"])
 
 
-def test_what_was_answered_is_there_after_a_kill_with_bytes_types_and_metadata(server: Server) -> None:
+def test_objects_survive_sigkill(server: Server) -> None:
+    """Content, type and metadata of every acknowledged object survive SIGKILL."""
     metadata = {"image-id": "0f" * 16, "source-filename": "fa%C3%A7ade.jpg"}
     server.s3.put_object(Bucket=server.bucket, Key="small.png", Body=b"x", ContentType="image/png", Metadata=metadata)
     server.s3.put_object(
@@ -153,7 +154,8 @@ def test_what_was_answered_is_there_after_a_kill_with_bytes_types_and_metadata(s
     assert (head["Metadata"], head["ContentLength"]) == (metadata, 1)
 
 
-def test_what_is_there_is_not_overwritten_even_after_a_kill(server: Server) -> None:
+def test_if_none_match_survives_sigkill(server: Server) -> None:
+    """A conditional put does not overwrite an object, before and after SIGKILL."""
     put = {"Key": "k", "IfNoneMatch": "*"}
     server.s3.put_object(Bucket=server.bucket, **put, Body=MEGABYTE)
     assert refused(server, server.s3.put_object, **put, Body=b"other") == "PreconditionFailed"
@@ -162,7 +164,8 @@ def test_what_is_there_is_not_overwritten_even_after_a_kill(server: Server) -> N
     assert server.everything()["k"][0] == MEGABYTE
 
 
-def test_the_body_of_a_deleted_object_goes_and_what_is_written_in_its_place_stays(server: Server) -> None:
+def test_deleted_bodies_are_deleted_from_disk(server: Server) -> None:
+    """The body of a deleted object is deleted from disk; a later object at the same key survives SIGKILL."""
     for body in (server.body(), server.body(2)):
         server.s3.put_object(Bucket=server.bucket, Key="k", Body=body)
         server.s3.put_object(Bucket=server.bucket, Key="other", Body=body)
@@ -176,7 +179,8 @@ def test_the_body_of_a_deleted_object_goes_and_what_is_written_in_its_place_stay
     assert {key: one[0] for key, one in server.everything().items()} == {"k": server.body()}
 
 
-def test_versions_of_an_object_outlive_its_deletion_and_a_kill(server: Server) -> None:
+def test_versions_survive_deletion_and_sigkill(server: Server) -> None:
+    """Versions of an object survive its deletion and SIGKILL."""
     server.s3.put_bucket_versioning(Bucket=server.bucket, VersioningConfiguration={"Status": "Enabled"})
     version = server.s3.put_object(Bucket=server.bucket, Key="k", Body=MEGABYTE)["VersionId"]
     server.s3.delete_object(Bucket=server.bucket, Key="k")
@@ -185,7 +189,8 @@ def test_versions_of_an_object_outlive_its_deletion_and_a_kill(server: Server) -
     assert refused(server, server.s3.get_object, Key="k") == "NoSuchKey"
 
 
-def test_who_sends_slowly_holds_up_nobody(server: Server) -> None:
+def test_slow_client_blocks_no_other(server: Server) -> None:
+    """A client that sends slowly blocks no other client."""
     with server.send("slow", len(MEGABYTE), MEGABYTE[:-1]) as slow:
         server.s3.put_object(Bucket=server.bucket, Key="quick", Body=MEGABYTE)
         assert set(server.everything()) == {"quick"}
@@ -194,7 +199,8 @@ def test_who_sends_slowly_holds_up_nobody(server: Server) -> None:
     assert server.everything()["slow"][0] == MEGABYTE
 
 
-def test_what_did_not_arrive_whole_is_refused_and_not_there(server: Server) -> None:
+def test_incomplete_put_is_rejected(server: Server) -> None:
+    """An incomplete put is rejected and stores nothing."""
     with server.send("half", len(server.body()), server.body()[:-1]) as half:
         half.shutdown(socket.SHUT_WR)
         assert half.recv(12) == b"HTTP/1.1 400"
@@ -202,7 +208,9 @@ def test_what_did_not_arrive_whole_is_refused_and_not_there(server: Server) -> N
     assert server.bodies() == set()
 
 
-def test_of_many_who_put_the_same_key_at_once_one_is_told_that_it_did(server: Server) -> None:
+def test_concurrent_conditional_puts_succeed_once(server: Server) -> None:
+    """Exactly one of several concurrent conditional puts of a key succeeds."""
+
     def put(number: int) -> str:
         try:
             server.s3.put_object(Bucket=server.bucket, Key="k", Body=number.to_bytes() + MEGABYTE, IfNoneMatch="*")
@@ -218,13 +226,15 @@ def test_of_many_who_put_the_same_key_at_once_one_is_told_that_it_did(server: Se
     assert server.everything()["k"][0][0] == int(done[0])
 
 
-def test_sigterm_ends_it_in_peace(server: Server) -> None:
+def test_sigterm_exits_with_status_0(server: Server) -> None:
+    """SIGTERM stops the server with exit status 0."""
     assert server.stop(signal.SIGTERM) == 0
     server.start()  # for the test that follows
 
 
 # The last one: with each start the server reads again whatever it has been told.
 def test_objects_are_not_held_in_memory(server: Server) -> None:
+    """Objects do not stay in memory, before and after a replay."""
     server.s3.put_object(Bucket=server.bucket, Key="first", Body=MEGABYTE)
     before = server.memory()
     for number in range(100):
