@@ -1,4 +1,4 @@
-"""Where images are kept, as written in the templates: private, encrypted, over TLS alone, kept by mistake at worst."""
+"""The image buckets in the templates: access, encryption, retention."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,10 +10,10 @@ Resources = Callable[..., dict[str, Any]]
 
 @pytest.fixture
 def buckets(resources: Resources) -> dict[str, Any]:
-    """The properties of every bucket."""
-    found = resources("AWS::S3::Bucket")
-    assert set(found) == {"storage.ResultsBucket", "storage.UploadsBucket"}
-    return found
+    """Return the properties of every bucket."""
+    buckets = resources("AWS::S3::Bucket")
+    assert set(buckets) == {"storage.ResultsBucket", "storage.UploadsBucket"}
+    return buckets
 
 
 def test_buckets_are_private(buckets: dict[str, Any]) -> None:
@@ -26,9 +26,9 @@ def test_buckets_are_private(buckets: dict[str, Any]) -> None:
 
 def test_buckets_are_encrypted(buckets: dict[str, Any]) -> None:
     """Every bucket encrypts its objects."""
-    wanted = [{"ServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]
+    expected = [{"ServerSideEncryptionByDefault": {"SSEAlgorithm": "AES256"}}]
     for name, bucket in buckets.items():
-        assert bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"] == wanted, name
+        assert bucket["BucketEncryption"]["ServerSideEncryptionConfiguration"] == expected, name
 
 
 def test_buckets_require_tls(buckets: dict[str, Any], resources: Resources) -> None:
@@ -39,10 +39,10 @@ def test_buckets_require_tls(buckets: dict[str, Any], resources: Resources) -> N
     assert {f"storage.{name}" for name in policies} == set(buckets)
     for name, policy in policies.items():
         [statement] = policy["Statement"]
-        everything = [{"Fn::GetAtt": [name, "Arn"]}, {"Fn::Sub": f"${{{name}.Arn}}/*"}]
+        bucket_and_objects = [{"Fn::GetAtt": [name, "Arn"]}, {"Fn::Sub": f"${{{name}.Arn}}/*"}]
         assert (statement["Effect"], statement["Principal"], statement["Action"]) == ("Deny", "*", "s3:*"), name
         assert statement["Condition"] == {"Bool": {"aws:SecureTransport": "false"}}, name
-        assert statement["Resource"] == everything, name
+        assert statement["Resource"] == bucket_and_objects, name
 
 
 def test_bucket_names_are_generated(buckets: dict[str, Any]) -> None:
@@ -60,12 +60,12 @@ def test_buckets_outlive_their_stack(stacks: dict[str, Any], buckets: dict[str, 
 def test_expiration_of_objects(buckets: dict[str, Any]) -> None:
     """Results never expire; uploads expire after 90 days."""
 
-    def ends(name: str) -> list[Any]:
+    def expirations(name: str) -> list[Any]:
         rules = buckets[name]["LifecycleConfiguration"]["Rules"]
         return [(rule.get("Prefix"), rule["ExpirationInDays"]) for rule in rules if "ExpirationInDays" in rule]
 
-    assert ends("storage.ResultsBucket") == []
-    assert ends("storage.UploadsBucket") == [("uploads/", 90)]
+    assert expirations("storage.ResultsBucket") == []
+    assert expirations("storage.UploadsBucket") == [("uploads/", 90)]
 
 
 def test_incomplete_uploads_are_aborted(buckets: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""The stacks are sound one by one and fit together: outputs, parameters, what the README says of them."""
+"""Consistency of the stacks: outputs, parameters, tags, the README's tables."""
 
 import json
 import re
@@ -20,18 +20,17 @@ def outputs_of(template: Template) -> dict[str, Any]:
     return dict(template.get("Outputs", {}))
 
 
-def not_handed_on(stacks: dict[str, Template]) -> set[tuple[str, str, str]]:
-    """Which parameters no earlier stack gives: (name, default or nothing, stacks, or "all" for the fleet's name)."""
-    given: set[str] = set()
+def external_parameters(stacks: dict[str, Template]) -> set[tuple[str, str, str]]:
+    """Return the parameters that no earlier stack outputs: name, default (may be empty), stacks or `all`."""
+    outputs: set[str] = set()
     missing: dict[tuple[str, str], list[str]] = {}
     for stack, template in stacks.items():
         for name, parameter in parameters_of(template).items():
-            if name not in given:
+            if name not in outputs:
                 missing.setdefault((name, str(parameter.get("Default", ""))), []).append(f"`{stack}.yml`")
-        given |= set(outputs_of(template))
-    everywhere = len(stacks)
+        outputs |= set(outputs_of(template))
     return {
-        (name, default, "all" if len(where) == everywhere else ", ".join(where))
+        (name, default, "all" if len(where) == len(stacks) else ", ".join(where))
         for (name, default), where in missing.items()
     }
 
@@ -62,7 +61,7 @@ def test_readme_lists_the_parameters(folder: Path, stacks: dict[str, Template]) 
     """Every parameter is the output of an earlier stack, or the README lists it with its default."""
     row = re.compile(r"^\| `(\w+)` \| ([^|]+) \| (?:`(\S+)` )?\|", re.MULTILINE)
     rows = row.findall((folder / "README.md").read_text())
-    assert {(name, default, stack) for name, stack, default in rows} == not_handed_on(stacks)
+    assert {(name, default, stack) for name, stack, default in rows} == external_parameters(stacks)
 
 
 def test_outputs_are_used(stacks: dict[str, Template]) -> None:
@@ -101,13 +100,13 @@ def test_parameters_are_strings(stacks: dict[str, Template]) -> None:
 def test_secret_parameters_are_hidden(stacks: dict[str, Template]) -> None:
     """A parameter with a secret has NoEcho and no default."""
     secret = re.compile("password|secret|token|credential|private", re.IGNORECASE)
-    shown = [
+    exposed = [
         f"{stack}.{name}"
         for stack, template in stacks.items()
         for name, parameter in parameters_of(template).items()
         if secret.search(name) and (str(parameter.get("NoEcho")).lower() != "true" or "Default" in parameter)
     ]
-    assert shown == []
+    assert exposed == []
 
 
 def test_resources_have_the_tag_fleet(stacks: dict[str, Template]) -> None:
@@ -132,7 +131,7 @@ def tags_of(resource: dict[str, Any]) -> list[Any]:
     properties = resource.get("Properties", {})
     specified = [tag for part in properties.get("TagSpecifications", []) for tag in part["Tags"]]
     tags = [*properties.get("Tags", []), *specified]
-    # Those of a group are for its hosts too, or they would belong to no fleet.
+    # The tags of an Auto Scaling group are propagated to its hosts, which would otherwise belong to no fleet.
     return [{key: value for key, value in tag.items() if (key, value) != ("PropagateAtLaunch", True)} for tag in tags]
 
 
