@@ -1,4 +1,4 @@
-"""Bodies of requests: what is taken in, where it is kept, and for how long."""
+"""Request bodies: limits, files, reference counts."""
 
 import io
 import threading
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from embedded_aws import bodies as module
-from embedded_aws.bodies import INLINE, BadBodyError, Bodies
+from embedded_aws.bodies import MAX_INLINE_BYTES, Bodies, BodyRejectedError
 
 LARGE = bytes(range(256)) * 1000
 
@@ -22,18 +22,18 @@ def files(folder: Path) -> dict[str, bytes]:
 
 
 def test_small_body_is_inline(bodies: Bodies, tmp_path: Path) -> None:
-    """A body of at most INLINE bytes stays in memory and creates no file."""
-    body = bodies.take(io.BytesIO(b"x" * INLINE), INLINE)
-    assert (body.head, body.digest) == (b"x" * INLINE, "")
+    """A body of at most MAX_INLINE_BYTES bytes stays in memory and creates no file."""
+    body = bodies.receive(io.BytesIO(b"x" * MAX_INLINE_BYTES), MAX_INLINE_BYTES)
+    assert (body.head, body.digest) == (b"x" * MAX_INLINE_BYTES, "")
     assert files(tmp_path) == {}
 
 
 @pytest.mark.parametrize("length", [len(LARGE), None], ids=["known", "unknown"])
 def test_large_body_is_a_file(bodies: Bodies, tmp_path: Path, length: int | None) -> None:
     """A large body is stored in a file named by its digest, with or without a known length."""
-    body = bodies.take(io.BytesIO(LARGE), length)
+    body = bodies.receive(io.BytesIO(LARGE), length)
     assert files(tmp_path) == {sha256(LARGE).hexdigest(): LARGE}
-    assert (body.head, body.size) == (LARGE[:INLINE], len(LARGE))
+    assert (body.head, body.size) == (LARGE[:MAX_INLINE_BYTES], len(LARGE))
     with bodies.open(body) as stream:
         assert stream.read() == LARGE
 
@@ -41,24 +41,26 @@ def test_large_body_is_a_file(bodies: Bodies, tmp_path: Path, length: int | None
 def test_next_request_stays_in_the_stream(bodies: Bodies) -> None:
     """Bytes after the body stay in the stream for the next request."""
     stream = io.BytesIO(LARGE + b"GET")
-    bodies.take(stream, len(LARGE))
+    bodies.receive(stream, len(LARGE))
     assert stream.read() == b"GET"
 
 
-class _Ends(io.BytesIO):
-    def read(self, size: int | None = -1, /) -> bytes:
-        return super().read(size) or self._end()
+class _TimesOut(io.BytesIO):
+    """A stream that times out at its end."""
 
-    def _end(self) -> bytes:
+    def read(self, size: int | None = -1, /) -> bytes:
+        return super().read(size) or self._time_out()
+
+    def _time_out(self) -> bytes:
         raise TimeoutError
 
 
 @pytest.mark.parametrize("sent", [b"", b"x", LARGE], ids=["nothing", "little", "much"])
-@pytest.mark.parametrize("stream", [io.BytesIO, _Ends], ids=["goes away", "falls silent"])
+@pytest.mark.parametrize("stream", [io.BytesIO, _TimesOut], ids=["disconnects", "times out"])
 def test_incomplete_body_is_rejected(bodies: Bodies, tmp_path: Path, stream: type[io.BytesIO], sent: bytes) -> None:
     """A body that ends early or times out is rejected, and its file is deleted."""
-    with pytest.raises(BadBodyError, match="IncompleteBody"):
-        bodies.take(stream(sent), len(LARGE) + 1)
+    with pytest.raises(BodyRejectedError, match="IncompleteBody"):
+        bodies.receive(stream(sent), len(LARGE) + 1)
     assert files(tmp_path) == {}
 
 
@@ -67,49 +69,49 @@ def test_oversized_body_is_rejected(
     bodies: Bodies, tmp_path: Path, length: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An oversized body is rejected without reading it to its end, and its file is deleted."""
-    monkeypatch.setattr(module, "INLINE", 100)
-    monkeypatch.setattr(module, "LARGEST", 2000)
-    endless = io.BytesIO(LARGE)
-    with pytest.raises(BadBodyError, match="EntityTooLarge"):
-        bodies.take(endless, length)
-    assert endless.tell() <= 2001
+    monkeypatch.setattr(module, "MAX_INLINE_BYTES", 100)
+    monkeypatch.setattr(module, "MAX_BODY_BYTES", 2000)
+    oversized = io.BytesIO(LARGE)
+    with pytest.raises(BodyRejectedError, match="EntityTooLarge"):
+        bodies.receive(oversized, length)
+    assert oversized.tell() <= 2001
     assert files(tmp_path) == {}
 
 
 def test_file_is_deleted_with_its_last_reference(bodies: Bodies, tmp_path: Path) -> None:
     """A file is deleted with its last reference."""
-    one, other = (bodies.take(io.BytesIO(LARGE), None) for _ in range(2))
-    bodies.release(one)
+    first, second = (bodies.receive(io.BytesIO(LARGE), None) for _ in range(2))
+    bodies.release(first)
     assert len(files(tmp_path)) == 1
-    bodies.release(other)
+    bodies.release(second)
     assert files(tmp_path) == {}
 
 
-def test_sweep_deletes_unreferenced_files(bodies: Bodies, tmp_path: Path) -> None:
-    """After a restart, the sweep deletes every file without a reference."""
-    held, forgotten = (bodies.take(io.BytesIO(data), None) for data in (LARGE, LARGE[::-1]))
-    (tmp_path / "new-half").touch()
-    again = Bodies(tmp_path)
-    assert again.known(held.digest, held.size) == held
-    again.sweep()
-    assert set(files(tmp_path)) == {held.digest}
+def test_unreferenced_files_are_deleted(bodies: Bodies, tmp_path: Path) -> None:
+    """After a restart, every file without a reference is deleted."""
+    referenced, unreferenced = (bodies.receive(io.BytesIO(data), None) for data in (LARGE, LARGE[::-1]))
+    (tmp_path / "new-incomplete").touch()
+    restarted = Bodies(tmp_path)
+    assert restarted.acquire(referenced.digest, referenced.size) == referenced
+    restarted.delete_unreferenced()
+    assert set(files(tmp_path)) == {referenced.digest}
     with pytest.raises(FileNotFoundError):
-        again.known(forgotten.digest, forgotten.size)
+        restarted.acquire(unreferenced.digest, unreferenced.size)
 
 
 def test_slow_body_blocks_no_other(bodies: Bodies) -> None:
     """A body that arrives slowly does not block another one."""
-    begun, go_on = threading.Event(), threading.Event()
+    started, may_continue = threading.Event(), threading.Event()
 
     class Slow(io.BytesIO):
         def read(self, size: int | None = -1, /) -> bytes:
-            begun.set()
-            assert go_on.wait(10)
+            started.set()
+            assert may_continue.wait(10)
             return super().read(size)
 
-    slow = threading.Thread(target=bodies.take, args=(Slow(LARGE), len(LARGE)))
+    slow = threading.Thread(target=bodies.receive, args=(Slow(LARGE), len(LARGE)))
     slow.start()
-    assert begun.wait(10)
-    assert bodies.take(io.BytesIO(b"x"), 1).head == b"x"
-    go_on.set()
+    assert started.wait(10)
+    assert bodies.receive(io.BytesIO(b"x"), 1).head == b"x"
+    may_continue.set()
     slow.join(10)
