@@ -22,5 +22,5 @@ EXAMPLES = """
 
 RETURN = """
 outputs: {type: dict, returned: success, description: "Stack -> outputs, name to value."}
-found: {type: str, returned: success, description: "All resources as text, to compare between runs."}
+resources: {type: str, returned: success, description: "All resources as text, to compare between runs."}
 """

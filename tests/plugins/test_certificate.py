@@ -18,11 +18,11 @@ from .modules import credentials, load, load_action
 _MODULE, _ACTION, _AUTHORITY = load("certificate"), load_action("certificate"), load("certificate_authority")
 _OWN_GROUP = grp.getgrgid(os.getegid()).gr_name
 _ADDRESSES = ["10.0.0.1", "server.example.org", "2001:db8::1"]
-_BEFORE_ITS_END = 30
+_DAYS_LEFT = 30
 
 
 class _Commands:
-    """Runs commands as AnsibleModule does."""
+    """Runs commands like AnsibleModule."""
 
     def __init__(self, folder: Path, check_mode: bool) -> None:
         self.tmpdir, self.check_mode = str(folder), check_mode
@@ -34,43 +34,43 @@ class _Commands:
 
 @pytest.fixture(autouse=True)
 def _group(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let the folder of keys be passed through by a group that everybody may give a folder to."""
+    """Replace the group of the folder of keys by one that every user may set."""
     monkeypatch.setattr(credentials, "FOLDER_GROUP", _OWN_GROUP)
 
 
 @pytest.fixture
 def authority(tmp_path: Path) -> Path:
-    """Give the folder of an authority."""
-    return _made_authority(tmp_path / "local" / "ca")
+    """Return the folder of a CA."""
+    return _create_authority(tmp_path / "local" / "ca")
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Give the root folder of a bare host."""
+    """Return the root folder of a bare host."""
     (tmp_path / "root/etc").mkdir(parents=True)
     return tmp_path / "root"
 
 
-def _made_authority(folder: Path) -> Path:
+def _create_authority(folder: Path) -> Path:
     _AUTHORITY.Authority(folder, "frota", 3650).apply()
     return folder
 
 
 def _host(root: Path, authority: Path | None, *, check_mode: bool = False, **params: Any) -> Any:
-    wanted = {"name": "server", "common_name": "server", "addresses": _ADDRESSES, "group": "root", "days": 365}
-    known = authority.joinpath("ca.crt").read_text() if authority else ""
-    wanted |= {"authority_certificate": known, "certificate": "", "days_left": _BEFORE_ITS_END, **params}
-    return _MODULE.Host(wanted, _Commands(root.parent, check_mode), root)
+    options = {"name": "server", "common_name": "server", "addresses": _ADDRESSES, "group": "root", "days": 365}
+    ca = authority.joinpath("ca.crt").read_text() if authority else ""
+    options |= {"authority_certificate": ca, "certificate": "", "days_left": _DAYS_LEFT, **params}
+    return _MODULE.Host(options, _Commands(root.parent, check_mode), root)
 
 
 def _play(root: Path, authority: Path, **params: Any) -> Any:
-    """Do what the action does on a host; return what was on it before."""
+    """Run the action plugin's steps on a host; return the host as it was compared before."""
     host = _host(root, authority, **params)
-    request = _MODULE.carry_out(host)
+    request = _MODULE.apply_changes(host)
     if request:
-        wanted = host.params
-        signed = _ACTION.sign(authority, request, wanted["common_name"], wanted["addresses"], wanted["days"])
-        assert _MODULE.carry_out(_host(root, authority, **params, certificate=signed)) == ""
+        options = host.params
+        signed = _ACTION.sign(authority, request, options["common_name"], options["addresses"], options["days"])
+        assert _MODULE.apply_changes(_host(root, authority, **params, certificate=signed)) == ""
     return host
 
 
@@ -96,28 +96,28 @@ def test_check_mode_without_authority(root: Path) -> None:
 def test_key_stays_on_the_host(root: Path, authority: Path) -> None:
     """Neither differences nor certificate requests contain the private key."""
     host = _host(root, authority)
-    told = f"{host.diff()}{_MODULE.carry_out(host)}{host.diff()}"
+    output = f"{host.diff()}{_MODULE.apply_changes(host)}{host.diff()}"
     secret = host.key.read_text().splitlines()[1]
     assert "PRIVATE" in host.key.read_text()
-    assert "CERTIFICATE REQUEST" in told
-    assert "PRIVATE" not in told
-    assert secret not in told
+    assert "CERTIFICATE REQUEST" in output
+    assert "PRIVATE" not in output
+    assert secret not in output
 
 
-def _outdated(root: Path, authority: Path) -> dict[str, Any]:
-    _play(root, authority, days=_BEFORE_ITS_END - 1)
+def _expiring(root: Path, authority: Path) -> dict[str, Any]:
+    _play(root, authority, days=_DAYS_LEFT - 1)
     return {}
 
 
 def _of_another_key(root: Path, authority: Path) -> dict[str, Any]:
     _play(root, authority)
     _host(root, authority).key.unlink()
-    _MODULE.carry_out(_host(root, authority))
+    _MODULE.apply_changes(_host(root, authority))
     return {}
 
 
 def _of_another_authority(root: Path, authority: Path) -> dict[str, Any]:
-    _play(root, _made_authority(authority.parent / "former"))
+    _play(root, _create_authority(authority.parent / "former"))
     return {}
 
 
@@ -136,9 +136,9 @@ def _with(**params: Any) -> Callable[[Path, Path], dict[str, Any]]:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "reason"),
+    ("invalidate", "reason"),
     [
-        pytest.param(_outdated, "it expires within 30 days", id="near its end"),
+        pytest.param(_expiring, "it expires within 30 days", id="expiring"),
         pytest.param(_of_another_key, "the certificate is for another key", id="another key"),
         pytest.param(_of_another_authority, "the authority differs", id="another authority"),
         pytest.param(_damaged, "the certificate cannot be read", id="damaged"),
@@ -151,19 +151,19 @@ def _with(**params: Any) -> Callable[[Path, Path], dict[str, Any]]:
         pytest.param(
             _with(addresses=[]),
             "the addresses differ: DNS:server.example.org, IP:10.0.0.1, IP:2001:db8::1",
-            id="no address any more",
+            id="no addresses",
         ),
     ],
 )
 def test_invalid_certificate_is_renewed(
-    root: Path, authority: Path, spoil: Callable[[Path, Path], dict[str, Any]], reason: str
+    root: Path, authority: Path, invalidate: Callable[[Path, Path], dict[str, Any]], reason: str
 ) -> None:
     """An invalid certificate is renewed with the same key, and check mode shows the reason."""
-    params = spoil(root, authority)
+    params = invalidate(root, authority)
     preview = _host(root, authority, **params)
-    key, shown = preview.key.read_text(), preview.diff()
+    key, differences = preview.key.read_text(), preview.diff()
     assert preview.reasons == [reason]
-    assert shown[-1]["before"] == f"{reason}\n"
+    assert differences[-1]["before"] == f"{reason}\n"
     _play(root, authority, **params)
     again = _host(root, authority, **params)
     assert (again.diff(), again.key.read_text()) == ([], key)
@@ -181,8 +181,8 @@ def test_key_permissions_are_restored(root: Path, authority: Path) -> None:
     host = _play(root, authority)
     digest = host.digest()
     host.key.chmod(0o644)
-    [shown] = _host(root, authority).diff()
-    assert shown["before"].startswith("mode 0644 ")
+    [difference] = _host(root, authority).diff()
+    assert difference["before"].startswith("mode 0644 ")
     again = _play(root, authority)
     assert again.key.stat().st_mode & 0o777 == 0o600
     assert (_host(root, authority).diff(), again.digest()) == ([], digest)
@@ -196,17 +196,17 @@ def test_key_is_readable_by_its_group(root: Path, authority: Path) -> None:
 
 def test_unknown_group_is_an_error(root: Path, authority: Path) -> None:
     """A group that does not exist on the host is an error with the command to create it."""
-    with pytest.raises(_MODULE.Fault, match=r"no group nobody-has-this.*groupadd"):
-        _play(root, authority, group="nobody-has-this")
+    with pytest.raises(_MODULE.Fault, match=r"no group no-such-group.*groupadd"):
+        _play(root, authority, group="no-such-group")
 
 
 @pytest.mark.parametrize(
     "words",
     [
-        pytest.param(["-subj", "/CN=somebody"], id="another name"),
-        pytest.param(["-subj", "/CN=server", "-addext", "basicConstraints=critical,CA:TRUE"], id="to be an authority"),
-        pytest.param(["-subj", "/CN=server", "-addext", "subjectAltName=DNS:elsewhere"], id="another address"),
-        pytest.param(["-subj", "/CN=server", "-addext", "nameConstraints=permitted;DNS:example.org"], id="more"),
+        pytest.param(["-subj", "/CN=other"], id="another name"),
+        pytest.param(["-subj", "/CN=server", "-addext", "basicConstraints=critical,CA:TRUE"], id="a CA"),
+        pytest.param(["-subj", "/CN=server", "-addext", "subjectAltName=DNS:other"], id="another address"),
+        pytest.param(["-subj", "/CN=server", "-addext", "nameConstraints=permitted;DNS:example.org"], id="constraints"),
     ],
 )
 def test_requested_extensions_are_ignored(root: Path, authority: Path, words: list[str]) -> None:
@@ -230,7 +230,7 @@ def test_requested_extensions_are_ignored(root: Path, authority: Path, words: li
 
 def test_forged_request_is_rejected(root: Path, authority: Path) -> None:
     """A request that was not signed with its own key is rejected."""
-    request = x509.load_pem_x509_csr(_MODULE.carry_out(_host(root, authority)).encode())
+    request = x509.load_pem_x509_csr(_MODULE.apply_changes(_host(root, authority)).encode())
     der = request.public_bytes(Encoding.DER)
     forged = x509.load_der_x509_csr(der[:-1] + bytes([der[-1] ^ 1]))
     with pytest.raises(ValueError, match="not made with the key"):
@@ -239,7 +239,7 @@ def test_forged_request_is_rejected(root: Path, authority: Path) -> None:
 
 def test_authority_is_created_once(tmp_path: Path) -> None:
     """The CA is created once, with a key that only its owner can read."""
-    folder = _made_authority(tmp_path / "local" / "ca")
+    folder = _create_authority(tmp_path / "local" / "ca")
     before = {path.name: (path.read_text(), path.stat().st_mode & 0o777) for path in folder.iterdir()}
     assert {name: mode for name, (_, mode) in before.items()} == {"ca.key": 0o600, "ca.crt": 0o644}
     assert folder.stat().st_mode & 0o777 == 0o700
@@ -251,8 +251,8 @@ def test_authority_is_created_once(tmp_path: Path) -> None:
 
 def test_check_mode_of_the_authority(tmp_path: Path) -> None:
     """Check mode shows the files of a missing CA and creates none."""
-    shown = _AUTHORITY.Authority(tmp_path / "ca", "frota", 3650).diff()
-    assert [Path(difference["after_header"]).name for difference in shown] == ["ca", "ca.key", "ca.crt"]
+    differences = _AUTHORITY.Authority(tmp_path / "ca", "frota", 3650).diff()
+    assert [Path(difference["after_header"]).name for difference in differences] == ["ca", "ca.key", "ca.crt"]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -260,16 +260,16 @@ def test_lost_ca_certificate_is_restored(root: Path, authority: Path) -> None:
     """A new certificate of the CA's key keeps the hosts' certificates valid."""
     _play(root, authority)
     (authority / "ca.crt").unlink()
-    _made_authority(authority)
+    _create_authority(authority)
     assert _host(root, authority).reasons == []
 
 
 def test_ca_key_permissions_are_restored(authority: Path) -> None:
     """Wrong permissions of the CA's key are corrected."""
     (authority / "ca.key").chmod(0o644)
-    [shown] = _AUTHORITY.Authority(authority, "frota", 3650).diff()
-    assert shown["before"].startswith("mode 0644 ")
-    _made_authority(authority)
+    [difference] = _AUTHORITY.Authority(authority, "frota", 3650).diff()
+    assert difference["before"].startswith("mode 0644 ")
+    _create_authority(authority)
     assert (authority / "ca.key").stat().st_mode & 0o777 == 0o600
 
 

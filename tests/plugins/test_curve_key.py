@@ -1,4 +1,4 @@
-"""The module `curve_key` without a host: keys that the real command makes, who may read them, what is told of them."""
+"""The module `curve_key` without a host: generation, permissions and rotation of keys with the real command."""
 
 import grp
 import os
@@ -16,7 +16,7 @@ _FROTA = Path(sys.executable).with_name("frota")
 
 
 class _Commands:
-    """Runs commands as AnsibleModule does."""
+    """Runs commands like AnsibleModule."""
 
     def __init__(self, check_mode: bool) -> None:
         self.check_mode = check_mode
@@ -28,14 +28,14 @@ class _Commands:
 
 @pytest.fixture
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give the file of a key that is not there yet, in a folder that everybody may give to its group."""
+    """Return the file of a missing key, in a folder whose group every user may set."""
     monkeypatch.setattr(credentials, "FOLDER_GROUP", grp.getgrgid(os.getegid()).gr_name)
     return tmp_path / "credentials" / "list.key"
 
 
 def _keys(path: Path, state: str = "present", *, check_mode: bool = False, **params: Any) -> Any:
-    wanted = {"path": str(path), "group": "root", "commands": [str(_FROTA)], "state": state, **params}
-    return _MODULE.Keys(_Commands(check_mode), wanted)
+    options = {"path": str(path), "group": "root", "commands": [str(_FROTA)], "state": state, **params}
+    return _MODULE.Keys(_Commands(check_mode), options)
 
 
 def _play(path: Path, state: str = "present", **params: Any) -> Any:
@@ -69,9 +69,9 @@ def test_key_is_generated_once(path: Path) -> None:
 def test_secret_keys_are_never_shown(path: Path) -> None:
     """Neither differences nor results contain a secret key."""
     _play(path)
-    told = f"{list(_keys(path, 'next').diff())}{_play(path, 'next').public_keys()}"
-    told += str(list(_keys(path, "switched").diff()))
-    assert [key for key in path.parent.iterdir() if key.read_text().strip() in told] == []
+    output = f"{list(_keys(path, 'next').diff())}{_play(path, 'next').public_keys()}"
+    output += str(list(_keys(path, "switched").diff()))
+    assert [key for key in path.parent.iterdir() if key.read_text().strip() in output] == []
 
 
 def test_check_mode_on_a_bare_host(path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The module `host_base` without a host: what it compares, which services it restarts, and what it shows."""
+"""The module `host_base` without a host: comparison, restarts, --diff."""
 
 import os
 from datetime import UTC, datetime, timedelta
@@ -14,37 +14,37 @@ _NOW = datetime.now(UTC)
 _JOURNALD, _TIMESYNCD = "systemd-journald.service", "systemd-timesyncd.service"
 
 
-def _shown(moment: datetime) -> str:
-    return f"{moment:%a %Y-%m-%d %H:%M:%S.%f} UTC"
+def _timestamp(time: datetime) -> str:
+    return f"{time:%a %Y-%m-%d %H:%M:%S.%f} UTC"
 
 
 _RUNNING = {
     "ActiveState": "active",
-    "InactiveExitTimestamp": _shown(_NOW),
+    "InactiveExitTimestamp": _timestamp(_NOW),
     "ConditionResult": "yes",
-    "ConditionTimestamp": _shown(_NOW),
+    "ConditionTimestamp": _timestamp(_NOW),
 }
 _STOPPED = {**_RUNNING, "ActiveState": "inactive"}
-_IN_A_CONTAINER = {**_STOPPED, "ConditionResult": "no"}
+_CONDITION_NOT_MET = {**_STOPPED, "ConditionResult": "no"}
 _NEVER_STARTED = {**_STOPPED, "InactiveExitTimestamp": "", "ConditionResult": "no", "ConditionTimestamp": ""}
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Give the root folder of a bare host."""
+    """Return the root folder of a bare host."""
     (tmp_path / "etc/systemd").mkdir(parents=True)
     return tmp_path
 
 
-def _plan(root: Path, journal: str = "[Journal]\n", lacking: tuple[str, ...] = (), **states: Any) -> Any:
+def _plan(root: Path, journal: str = "[Journal]\n", missing: tuple[str, ...] = (), **states: Any) -> Any:
     drop_ins = {"journald": journal, "timesyncd": "[Time]\n"}
     params = {"drop_ins": drop_ins, "time_zone": "Etc/UTC", "packages": []}
-    known = {_JOURNALD: states.get("journald", _RUNNING), _TIMESYNCD: states.get("timesyncd", _RUNNING)}
-    return _MODULE.Plan(params, known, list(lacking), root)
+    units = {_JOURNALD: states.get("journald", _RUNNING), _TIMESYNCD: states.get("timesyncd", _RUNNING)}
+    return _MODULE.Plan(params, units, list(missing), root)
 
 
 def _apply(root: Path) -> None:
-    """Make everything what it should be, as it was an hour before the services started."""
+    """Apply the desired state, with modification times an hour before the start of the services."""
     _plan(root).apply()
     hour_ago = (_NOW - timedelta(hours=1)).timestamp()
     for path in (root / "etc/systemd").rglob("*.conf"):
@@ -90,9 +90,9 @@ def test_interrupted_restart_is_repeated(root: Path) -> None:
 @pytest.mark.parametrize(
     ("state", "restarted"),
     [
-        pytest.param(_STOPPED, [_TIMESYNCD], id="stopped by somebody"),
+        pytest.param(_STOPPED, [_TIMESYNCD], id="stopped"),
         pytest.param(_NEVER_STARTED, [_TIMESYNCD], id="just installed"),
-        pytest.param(_IN_A_CONTAINER, [], id="kept from running by its own condition"),
+        pytest.param(_CONDITION_NOT_MET, [], id="start conditions not met"),
     ],
 )
 def test_stopped_service_is_started(root: Path, state: dict[str, str], restarted: list[str]) -> None:
@@ -117,15 +117,15 @@ def test_mode_and_time_zone_are_restored(root: Path) -> None:
 def test_missing_packages() -> None:
     """Packages that are not installed, or only their configuration files, are missing."""
     listed = "one installed\ntwo config-files\nfour installed\n"
-    assert _MODULE.lacking(["one", "two", "three"], listed) == ["two", "three"]
+    assert _MODULE.missing_packages(["one", "two", "three"], listed) == ["two", "three"]
 
 
 def test_missing_package_is_shown(root: Path) -> None:
     """--diff shows a missing package."""
     _apply(root)
-    assert [difference["after"] for difference in _plan(root, lacking=("hello",)).diff] == ["install hello\n"]
+    assert [difference["after"] for difference in _plan(root, missing=("hello",)).diff] == ["install hello\n"]
 
 
 def test_lock_timeout() -> None:
     """The retries for apt's locks last ten minutes."""
-    assert (_ACTION.LOCK_SECONDS, _ACTION.LOCK_SECONDS % _ACTION.PAUSE_SECONDS) == (600, 0)
+    assert (_ACTION.LOCK_TIMEOUT_S, _ACTION.LOCK_TIMEOUT_S % _ACTION.RETRY_INTERVAL_S) == (600, 0)

@@ -1,12 +1,12 @@
-"""The modules that look at a broker: what they call a fault, and what they tell of its queues."""
+"""The modules `rabbitmq_health` and `rabbitmq_queues` without a broker: faults and counts."""
 
 from typing import Any
 
 import pytest
 
-from .modules import load, share
+from .modules import load, load_util
 
-_API = share("rabbitmq_api")
+_API = load_util("rabbitmq_api")
 _HEALTH, _QUEUES = load("rabbitmq_health"), load("rabbitmq_queues")
 _UNIT = {"ActiveState": "active", "SubState": "running", "UnitFileState": "enabled"}
 _NODE = {"name": "rabbit@one", "running": True, "being_drained": False}
@@ -56,12 +56,12 @@ def test_missing_queues() -> None:
 def test_counts_of_a_queue() -> None:
     """A queue is returned with its numbers of messages and consumers."""
     queue = {"name": "work", "messages": 3, "messages_ready": 1, "messages_unacknowledged": 2}
-    readers = [{"queue": {"name": "work", "vhost": "frota"}}, {"queue": {"name": "dead", "vhost": "frota"}}]
-    told = {"work": {"messages": 3, "ready": 1, "unacknowledged": 2, "consumers": 1}}
-    assert _QUEUES.counted([queue], readers) == told
+    consumers = [{"queue": {"name": "work", "vhost": "frota"}}, {"queue": {"name": "dead", "vhost": "frota"}}]
+    counts = {"work": {"messages": 3, "ready": 1, "unacknowledged": 2, "consumers": 1}}
+    assert _QUEUES.queue_counts([queue], consumers) == counts
 
 
 def test_queue_without_counts_is_an_error() -> None:
     """A queue without counts is an error instead of an empty queue."""
     with pytest.raises(_API.ApiFault, match="work has no count"):
-        _QUEUES.counted([{"name": "work"}], [])
+        _QUEUES.queue_counts([{"name": "work"}], [])

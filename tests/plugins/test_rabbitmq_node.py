@@ -1,4 +1,4 @@
-"""The module `rabbitmq_node` without a host: what it finds in files, and what it concludes."""
+"""The module `rabbitmq_node` without a host: states, settings, actions."""
 
 import os
 import pwd
@@ -18,19 +18,19 @@ _DROP_IN = "/etc/systemd/system/rabbitmq-server.service.d/frota.conf"
 _FILES = {_CONF: "heartbeat = 30\n", _DEFINITIONS: "{}\n", _DROP_IN: "[Service]\n"}
 
 
-def _shown(started: float, active: str = "active") -> dict[str, str]:
-    moment = datetime.fromtimestamp(started, UTC).strftime("Fri %Y-%m-%d %H:%M:%S.%f UTC")
-    return {"ActiveState": active, "InactiveExitTimestamp": moment}
+def _unit(started: float, active: str = "active") -> dict[str, str]:
+    timestamp = datetime.fromtimestamp(started, UTC).strftime("Fri %Y-%m-%d %H:%M:%S.%f UTC")
+    return {"ActiveState": active, "InactiveExitTimestamp": timestamp}
 
 
 def _node(root: Path, **params: Any) -> Any:
-    wanted = {"node": "rabbit@one", "state": "configured", "files": _FILES, "live_files": [_DEFINITIONS], "cookie": ""}
-    return _MODULE.Node({**wanted, **params}, root)
+    options = {"node": "rabbit@one", "state": "configured", "files": _FILES, "live_files": [_DEFINITIONS], "cookie": ""}
+    return _MODULE.Node({**options, **params}, root)
 
 
 @pytest.fixture
 def bare(tmp_path: Path) -> Path:
-    """Give the root folder of a host on which nothing is installed."""
+    """Return the root folder of a host without RabbitMQ."""
     for folder in ("etc/rabbitmq", "etc/systemd/system", "usr/lib/systemd/system", "var/lib/rabbitmq/mnesia"):
         (tmp_path / folder).mkdir(parents=True)
     return tmp_path
@@ -38,14 +38,14 @@ def bare(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def blank(bare: Path) -> Path:
-    """Give the root folder of a host whose node has not stored anything yet."""
+    """Return the root folder of a host whose node has no data."""
     (bare / "usr/lib/systemd/system/rabbitmq-server.service").touch()
     return bare
 
 
 @pytest.fixture
 def root(blank: Path) -> Path:
-    """Give the root folder of a host whose node has all its settings, written an hour ago."""
+    """Return the root folder of a host whose node has data, and settings that are an hour old."""
     (blank / "var/lib/rabbitmq/mnesia/rabbit@one").mkdir()
     (blank / "etc/frota/credentials").mkdir(parents=True)
     (blank / "etc/frota/credentials/rabbitmq.key").touch()
@@ -65,12 +65,12 @@ def test_states_in_order(bare: Path) -> None:
     (bare / "var/lib/rabbitmq/mnesia/rabbit@one").mkdir()
     assert _node(bare).state(stopped) == ("stopped", [])
     _node(bare).write()
-    assert _node(bare).state(_shown(time.time() + 30)) == ("running", [])
+    assert _node(bare).state(_unit(time.time() + 30)) == ("running", [])
 
 
 def test_data_of_another_node_name(root: Path) -> None:
     """A node with data of another node name only is blank."""
-    assert _node(root, node="rabbit@two").state(_shown(_NOW)) == ("blank", [])
+    assert _node(root, node="rabbit@two").state(_unit(_NOW)) == ("blank", [])
 
 
 @pytest.mark.parametrize(
@@ -89,34 +89,34 @@ def test_interrupted_restart_is_repeated(root: Path, newer: str) -> None:
     file.parent.mkdir(exist_ok=True)
     file.touch()
     os.utime(file, (_NOW, _NOW))
-    assert _node(root).state(_shown(_NOW - 60)) == ("outdated", [str(file)])
-    assert _node(root).state(_shown(_NOW + 1)) == ("running", [])
+    assert _node(root).state(_unit(_NOW - 60)) == ("outdated", [str(file)])
+    assert _node(root).state(_unit(_NOW + 1)) == ("running", [])
 
 
 def test_definitions_need_no_restart(root: Path) -> None:
     """Changed definitions do not make a node outdated."""
     node = _node(root, files={**_FILES, _DEFINITIONS: '{"users": []}\n'})
-    assert node.state(_shown(_NOW)) == ("running", [])
+    assert node.state(_unit(_NOW)) == ("running", [])
     node.write()
-    assert node.state(_shown(_NOW - 60)) == ("running", [])
+    assert node.state(_unit(_NOW - 60)) == ("running", [])
 
 
 def test_check_mode_reports_outdated_nodes(root: Path) -> None:
     """Check mode reports a node whose settings would change as outdated."""
     node = _node(root, files={**_FILES, _CONF: "heartbeat = 29\n"})
-    assert node.state(_shown(_NOW)) == ("outdated", [str(root / _CONF.lstrip("/"))])
-    [shown] = _MODULE.diff(node, "")
-    assert (shown["before"], shown["after"]) == ("heartbeat = 30\n", "heartbeat = 29\n")
-    [shown] = _MODULE.diff(_node(root, state="current", files={**_FILES, _CONF: "heartbeat = 29\n"}), "restart")
-    assert shown["after"] == "restart rabbitmq-server.service\n"
+    assert node.state(_unit(_NOW)) == ("outdated", [str(root / _CONF.lstrip("/"))])
+    [difference] = _MODULE.diff(node, "")
+    assert (difference["before"], difference["after"]) == ("heartbeat = 30\n", "heartbeat = 29\n")
+    [difference] = _MODULE.diff(_node(root, state="current", files={**_FILES, _CONF: "heartbeat = 29\n"}), "restart")
+    assert difference["after"] == "restart rabbitmq-server.service\n"
 
 
 def test_clock_ahead_restarts_once(root: Path) -> None:
     """A start in the future makes a node outdated; a file from the future does not."""
-    state, [reason] = _node(root).state(_shown(_NOW + 86400))
+    state, [reason] = _node(root).state(_unit(_NOW + 86400))
     assert (state, reason.startswith("the clock was ahead")) == ("outdated", True)
     os.utime(root / _CONF.lstrip("/"), (_NOW + 86400, _NOW + 86400))
-    assert _node(root).state(_shown(_NOW)) == ("running", [])
+    assert _node(root).state(_unit(_NOW)) == ("running", [])
 
 
 def test_unchanged_node(root: Path) -> None:
@@ -129,19 +129,20 @@ def test_file_mode_is_restored(root: Path) -> None:
     file = root / _CONF.lstrip("/")
     file.chmod(0o600)
     node = _node(root)
-    assert node.state(_shown(_NOW)) == ("running", [])
-    assert [(shown["before"], shown["after"]) for shown in _MODULE.diff(node, "")] == [("mode 0600\n", "mode 0644\n")]
+    assert node.state(_unit(_NOW)) == ("running", [])
+    [difference] = _MODULE.diff(node, "")
+    assert (difference["before"], difference["after"]) == ("mode 0600\n", "mode 0644\n")
     node.write()
     assert file.stat().st_mode & 0o7777 == 0o644
 
 
 def test_cookie_is_written_to_blank_nodes_only(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The Erlang cookie is written to a blank node; a node with data keeps its own."""
-    monkeypatch.setattr(_MODULE, "OWNER", pwd.getpwuid(os.geteuid()).pw_name)  # who runs the test
+    monkeypatch.setattr(_MODULE, "OWNER", pwd.getpwuid(os.geteuid()).pw_name)  # the test's user
     assert not _node(root, cookie="secret").lacks_cookie()
     (root / "var/lib/rabbitmq/mnesia/rabbit@one").rmdir()
     node = _node(root, cookie="secret")
-    assert [shown["after"] for shown in _MODULE.diff(node, "")] == ["the cookie of the cluster\n"]
+    assert [difference["after"] for difference in _MODULE.diff(node, "")] == ["the cookie of the cluster\n"]
     node.write()
     assert node.cookie_file.read_text() == "secret"
     assert node.cookie_file.stat().st_mode & 0o7777 == 0o400
@@ -149,14 +150,14 @@ def test_cookie_is_written_to_blank_nodes_only(root: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize(
-    ("wanted", "actions"),
+    ("desired", "actions"),
     [
         ("configured", ["", "", "", "", ""]),
         ("started", ["", "start", "start", "", ""]),
         ("current", ["", "start", "start", "restart", ""]),
     ],
 )
-def test_actions_for_states(wanted: str, actions: list[str]) -> None:
+def test_actions_for_states(desired: str, actions: list[str]) -> None:
     """A node is started or restarted only if this is requested and necessary."""
     states = ("bare", "blank", "stopped", "outdated", "running")
-    assert [_MODULE.action_for(wanted, state) for state in states] == actions
+    assert [_MODULE.action_for(desired, state) for state in states] == actions

@@ -1,4 +1,4 @@
-"""The modules `wheelhouse` and `release` without a host: what is sent, what a host lacks, and what it keeps."""
+"""The modules `wheelhouse` and `release` without a host: archives, installation, retention."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ def _home(folder: Path, release: str) -> Any:
 
 
 def _installed(folder: Path, *releases: str) -> None:
-    """Install releases, one a minute, the last one last."""
+    """Install releases in this order, a minute apart."""
     for age, release in enumerate(reversed(releases)):
         for path in (folder / "releases" / release, folder / "libraries" / release.split("-")[-2]):
             path.mkdir(parents=True, exist_ok=True)
@@ -37,16 +37,16 @@ def _superfluous(home: Any) -> set[str]:
 def test_missing_archives(tmp_path: Path) -> None:
     """A host with the libraries of a release misses only the release itself."""
     home = _home(tmp_path, f"1-{_LIBRARIES}-b")
-    assert home.lacking() == [tmp_path / "libraries" / _LIBRARIES, tmp_path / "releases" / f"1-{_LIBRARIES}-b"]
+    assert home.missing() == [tmp_path / "libraries" / _LIBRARIES, tmp_path / "releases" / f"1-{_LIBRARIES}-b"]
     _installed(tmp_path, f"1-{_LIBRARIES}-a")
-    assert home.lacking() == [tmp_path / "releases" / f"1-{_LIBRARIES}-b"]
+    assert home.missing() == [tmp_path / "releases" / f"1-{_LIBRARIES}-b"]
 
 
 def test_interrupted_installation_is_missing(tmp_path: Path) -> None:
     """A release whose installation was interrupted is missing."""
     _installed(tmp_path, f"1-{_LIBRARIES}-a")
     (tmp_path / "releases" / f"1-{_LIBRARIES}-a" / "ready").unlink()
-    assert [path.name for path in _home(tmp_path, f"1-{_LIBRARIES}-a").lacking()] == [f"1-{_LIBRARIES}-a"]
+    assert [path.name for path in _home(tmp_path, f"1-{_LIBRARIES}-a").missing()] == [f"1-{_LIBRARIES}-a"]
 
 
 def test_retention_of_releases(tmp_path: Path) -> None:
@@ -61,7 +61,7 @@ def test_retention_of_releases(tmp_path: Path) -> None:
 @pytest.mark.parametrize("umask", [0o022, 0o027, 0o077])
 def test_archives_are_world_readable(tmp_path: Path, umask: int) -> None:
     """Archived files are readable by everybody and owned by root, whatever the umask."""
-    former = os.umask(umask)
+    previous = os.umask(umask)
     try:
         folder = tmp_path / "tree"
         (folder / "package").mkdir(parents=True)
@@ -70,7 +70,7 @@ def test_archives_are_world_readable(tmp_path: Path, umask: int) -> None:
         (folder / "command").chmod(0o700)
         _WHEELHOUSE.pack(folder, tmp_path / "name.tar.gz")
     finally:
-        os.umask(former)
+        os.umask(previous)
     with tarfile.open(tmp_path / "name.tar.gz") as tar:
         modes = {member.name: member.mode & 0o777 for member in tar}
         assert {(member.uid, member.gid) for member in tar} == {(0, 0)}
@@ -79,7 +79,7 @@ def test_archives_are_world_readable(tmp_path: Path, umask: int) -> None:
 
 def test_command_link_is_placed_and_repaired(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The link of a command is created once, and replaced if its target is wrong."""
-    monkeypatch.setattr(_RELEASE, "PATH", tmp_path)
+    monkeypatch.setattr(_RELEASE, "COMMAND_FOLDER", tmp_path)
     home = _home(tmp_path / "home", f"1-{_LIBRARIES}-a")
     assert _RELEASE.place_command(home, "frota", check_mode=True)
     assert not (tmp_path / "frota").is_symlink()
@@ -87,7 +87,7 @@ def test_command_link_is_placed_and_repaired(tmp_path: Path, monkeypatch: pytest
     assert (tmp_path / "frota").readlink() == home.current / "bin" / "frota"
     assert not _RELEASE.place_command(home, "frota", check_mode=False)
     (tmp_path / "frota").unlink()
-    (tmp_path / "frota").symlink_to("elsewhere")
+    (tmp_path / "frota").symlink_to("other")
     assert _RELEASE.place_command(home, "frota", check_mode=False)
     assert (tmp_path / "frota").readlink() == home.current / "bin" / "frota"
 
@@ -116,7 +116,7 @@ def test_installed_release_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     library.write_text("answer = 42\n")
     release, archive = tmp_path / "releases" / f"1-{_LIBRARIES}-a", tmp_path / f"1-{_LIBRARIES}-a.tar.gz"
     project = {"python": sys.executable, "python_version": version, "project": str(_EXAMPLE), **_ALONE}
-    _WHEELHOUSE.make(project, archive, _WHEELHOUSE.gather_project)
+    _WHEELHOUSE.build(project, archive, _WHEELHOUSE.install_project)
 
     _RELEASE.install_release(release, library.parents[3], str(archive))
 

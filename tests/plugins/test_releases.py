@@ -1,4 +1,4 @@
-"""The module `releases` without a host: what it says of a home, and which units are of ours."""
+"""The module `releases` without a host: installed releases, and the units that run them."""
 
 import os
 from pathlib import Path
@@ -17,14 +17,14 @@ def test_releases_are_listed_newest_first(tmp_path: Path) -> None:
         os.utime(ready, (1_000_000 - age,) * 2)
     (tmp_path / "releases" / "interrupted").mkdir()
     (tmp_path / "current").symlink_to(tmp_path / "releases" / "used")
-    said = _MODULE.look(tmp_path, tmp_path)
-    assert (said["current"], said["releases"]) == ("used", ["newest", "used", "oldest"])
+    result = _MODULE.read_releases(tmp_path, tmp_path)
+    assert (result["current"], result["releases"]) == ("used", ["newest", "used", "oldest"])
 
 
 def test_bare_host(tmp_path: Path) -> None:
     """A bare host has no releases, no current one and no units."""
-    said = _MODULE.look(tmp_path, tmp_path)
-    assert said == {"current": "", "releases": [], "units": []}
+    result = _MODULE.read_releases(tmp_path, tmp_path)
+    assert result == {"current": "", "releases": [], "units": []}
 
 
 def test_units_have_a_release_in_their_env_file(tmp_path: Path) -> None:

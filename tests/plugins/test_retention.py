@@ -1,4 +1,4 @@
-"""What deployment keeps is counted, not aged: a clock that leaps ahead and back takes nothing that is wanted."""
+"""Retention counts archives and releases instead of their age, so that a clock that jumps ahead deletes nothing."""
 
 import os
 import time
@@ -11,33 +11,33 @@ from .modules import load
 _WHEELHOUSE, _RELEASE = load("wheelhouse"), load("release")
 
 _ROLES = Path(__file__).parents[2] / "roles"
-_MONTH = 31 * 86400
+_MONTH_S = 31 * 86400
 
 
 def _archives(folder: Path, count: int, since: float) -> list[Path]:
-    made = [folder / f"{number}.tar" for number in range(count)]
-    for number, path in enumerate(made):
+    archives = [folder / f"{number}.tar" for number in range(count)]
+    for number, path in enumerate(archives):
         path.touch()
         os.utime(path, (since + number, since + number))
-    return made
+    return archives
 
 
 def test_clock_ahead_deletes_no_archive(tmp_path: Path) -> None:
     """A clock that jumps years ahead deletes no archive."""
-    made = _archives(tmp_path, _WHEELHOUSE.KEPT, time.time() - 40 * _MONTH)
-    _WHEELHOUSE.prune(tmp_path, made[:2])
-    assert sorted(tmp_path.iterdir()) == sorted(made)
+    archives = _archives(tmp_path, _WHEELHOUSE.KEPT_ARCHIVES, time.time() - 40 * _MONTH_S)
+    _WHEELHOUSE.prune(tmp_path, archives[:2])
+    assert sorted(tmp_path.iterdir()) == sorted(archives)
 
 
 def test_least_recently_used_archives_are_deleted(tmp_path: Path) -> None:
     """The archives that were used last are kept, even if their times are in the future."""
-    ahead = time.time() + _MONTH  # those in between were made while the clock was ahead
-    made = _archives(tmp_path, _WHEELHOUSE.KEPT + 3, ahead)
-    _WHEELHOUSE.prune(tmp_path, made[-1:])
-    left = set(tmp_path.iterdir())
-    assert made[-1] in left
-    assert left >= set(made[-_WHEELHOUSE.KEPT : -1])
-    assert made[0] not in left
+    ahead = time.time() + _MONTH_S  # the clock was ahead when they were created
+    archives = _archives(tmp_path, _WHEELHOUSE.KEPT_ARCHIVES + 3, ahead)
+    _WHEELHOUSE.prune(tmp_path, archives[-1:])
+    remaining = set(tmp_path.iterdir())
+    assert archives[-1] in remaining
+    assert remaining >= set(archives[-_WHEELHOUSE.KEPT_ARCHIVES : -1])
+    assert archives[0] not in remaining
 
 
 def test_journals_are_limited_by_size_only() -> None:
@@ -49,7 +49,7 @@ def test_last_installed_is_newest(
     tmp_path: Path,
 ) -> None:
     """The release that was installed last is the newest, even if others have future times."""
-    ahead = time.time() + _MONTH
+    ahead = time.time() + _MONTH_S
     for number in range(4):
         ready = tmp_path / f"releases/{number}/ready"
         ready.parent.mkdir(parents=True)

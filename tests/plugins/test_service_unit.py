@@ -1,4 +1,4 @@
-"""The module `service_unit` without a host: what it compares, what it concludes, and what it writes."""
+"""The module `service_unit` without a host: comparison, plan, env files."""
 
 import os
 from datetime import UTC, datetime
@@ -18,22 +18,22 @@ _MODULE = load("service_unit")
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Give the root folder of a host that has releases and no service yet."""
+    """Return the root folder of a host with releases and without services."""
     for folder in ("etc/frota", "etc/systemd/system", "opt/frota/releases/old", "opt/frota/releases/new"):
         (tmp_path / folder).mkdir(parents=True)
     return tmp_path
 
 
 def _service(root: Path, **params: Any) -> Any:
-    wanted: dict[str, Any] = {
+    options: dict[str, Any] = {
         "name": "frota-example",
         "home": "/opt/frota",
         "release": "new",
         "executable": "frota",
         "arguments": "",
     }
-    wanted |= {"unit": "[Service]\n", "socket": "", "settings": {}, "prefix": "EXAMPLE_", "instances": None}
-    return _MODULE.Service({**wanted, "restart_on": [], "checks_settings": True, **params}, root)
+    options |= {"unit": "[Service]\n", "socket": "", "settings": {}, "prefix": "EXAMPLE_", "instances": None}
+    return _MODULE.Service({**options, "restart_on": [], "checks_settings": True, **params}, root)
 
 
 def _state(**differences: Any) -> Any:
@@ -46,11 +46,11 @@ def _plan(service: Any, **states: Any) -> Any:
 
 
 def _apply(service: Any) -> None:
-    """Make every file and the link what they should be, as they were an hour before the units started."""
+    """Apply the desired files and link, with modification times an hour before the start of the units."""
     plan = _plan(service)
     for path, text in plan.files.items():
-        _MODULE.write(path, text, _MODULE.ours(_MODULE.MODE))
-    _MODULE.place_link(service.current, service.release)
+        _MODULE.write(path, text, _MODULE.own_access(_MODULE.FILE_MODE))
+    _MODULE.replace_link(service.current, service.release)
     for path in [*service.files(), service.current]:
         os.utime(path, (_NOW - 3600, _NOW - 3600), follow_symlinks=False)
 
@@ -73,7 +73,7 @@ def test_bare_host(root: Path) -> None:
         "etc/frota/frota-example@right.env",
         "etc/systemd/system/frota-example@.service",
     }
-    assert plan.switches
+    assert plan.switches_release
     assert plan.restarted == plan.disabled == ["frota-example@left.service", "frota-example@right.service"]
 
 
@@ -82,9 +82,9 @@ def test_changed_instance_is_restarted(root: Path) -> None:
     _apply(_service(root, instances=_INSTANCES))
     plan = _plan(_service(root, instances={**_INSTANCES, "left": {"answer": 2}}))
     assert plan.restarted == ["frota-example@left.service"]
-    [shown] = [diff for diff in plan.diff() if diff["before_header"].endswith("left.env")]
-    assert 'EXAMPLE_ANSWER="1"' in shown["before"]
-    assert 'EXAMPLE_ANSWER="2"' in shown["after"]
+    [difference] = [diff for diff in plan.diff() if diff["before_header"].endswith("left.env")]
+    assert 'EXAMPLE_ANSWER="1"' in difference["before"]
+    assert 'EXAMPLE_ANSWER="2"' in difference["after"]
 
 
 @pytest.mark.parametrize(
@@ -104,9 +104,9 @@ def test_shared_change_restarts_all_instances(root: Path, params: dict[str, Any]
 def test_changed_socket_is_restarted(root: Path) -> None:
     """A changed socket is restarted; other changes leave it open."""
     _apply(_service(root, socket="[Socket]\n"))
-    assert _plan(_service(root, socket="[Socket]\nBacklog=1\n")).listens_again
+    assert _plan(_service(root, socket="[Socket]\nBacklog=1\n")).restarts_sockets
     changed = _plan(_service(root, socket="[Socket]\n", settings={"answer": 1}))
-    assert (changed.listens_again, changed.restarted) == (False, [_UNIT])
+    assert (changed.restarts_sockets, changed.restarted) == (False, [_UNIT])
 
 
 @pytest.mark.parametrize("newer", ["etc/frota/frota-example.env", f"etc/systemd/system/{_UNIT}", "opt/frota/current"])
@@ -133,7 +133,7 @@ def test_file_mode_is_restored(root: Path) -> None:
     _apply(service)
     service.env_file(_UNIT).chmod(0o600)
     plan = _plan(service)
-    assert (plan.loose, plan.restarted, plan.changes) == ([service.env_file(_UNIT)], [], True)
+    assert (plan.with_wrong_access, plan.restarted, plan.changes) == ([service.env_file(_UNIT)], [], True)
     assert "mode 0600" in next(plan.diff())["before"]
 
 
@@ -161,8 +161,8 @@ def test_multiline_setting_is_rejected(root: Path, text: str) -> None:
 
 def test_settings_are_sorted(root: Path) -> None:
     """Settings are written in alphabetical order."""
-    given = _service(root, settings={"b": 1, "a": 2}), _service(root, settings={"a": 2, "b": 1})
-    assert given[0].settings("") == given[1].settings("")
+    services = _service(root, settings={"b": 1, "a": 2}), _service(root, settings={"a": 2, "b": 1})
+    assert services[0].settings("") == services[1].settings("")
 
 
 def test_unit_state_from_properties() -> None:

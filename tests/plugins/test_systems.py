@@ -1,4 +1,4 @@
-"""Which systems a run leaves out, given what was found on their hosts."""
+"""Descriptions of systems, and which of them a run skips."""
 
 import importlib.util
 import json
@@ -20,7 +20,7 @@ _SPEC.loader.exec_module(systems)
 
 _MEMBERS = {"sensors": ["a", "b"], "images": ["b", "c"], "certificates": ["localhost"]}
 _NEEDS = {"images": ["certificates"]}
-_ALIKE: dict[str, dict[str, list[str]]] = {
+_UNCHANGED: dict[str, dict[str, list[str]]] = {
     "a": {"sensors": []},
     "b": {"sensors": [], "images": []},
     "c": {"images": []},
@@ -45,24 +45,24 @@ def test_unknown_group_is_empty() -> None:
 
 def test_unchanged_systems_are_skipped() -> None:
     """Systems without differences are skipped."""
-    assert systems.unchanged_systems(_ALIKE, _MEMBERS, _NEEDS) == ["certificates", "images", "sensors"]
+    assert systems.unchanged_systems(_UNCHANGED, _MEMBERS, _NEEDS) == ["certificates", "images", "sensors"]
 
 
 def test_system_is_configured_on_all_hosts() -> None:
     """A difference on one host configures the system on all its hosts."""
-    by_host = _ALIKE | {"a": {"sensors": ["a unit has stopped"]}}
+    by_host = _UNCHANGED | {"a": {"sensors": ["a unit has stopped"]}}
     assert systems.unchanged_systems(by_host, _MEMBERS, _NEEDS) == ["certificates", "images"]
 
 
 def test_unreachable_host_counts_as_different() -> None:
     """A host that did not answer counts as different."""
-    by_host = {host: found for host, found in _ALIKE.items() if host != "c"}
+    by_host = {host: differences for host, differences in _UNCHANGED.items() if host != "c"}
     assert systems.unchanged_systems(by_host, _MEMBERS, _NEEDS) == ["certificates", "sensors"]
 
 
 def test_dependent_system_is_configured() -> None:
     """A system is configured if one that it depends on differs."""
-    by_host = _ALIKE | {"localhost": {"certificates": ["ca.crt is gone"]}}
+    by_host = _UNCHANGED | {"localhost": {"certificates": ["ca.crt is gone"]}}
     assert systems.unchanged_systems(by_host, _MEMBERS, _NEEDS) == ["sensors"]
 
 
@@ -77,35 +77,35 @@ def test_settings_of_roles() -> None:
 def test_common_differences_are_listed_once() -> None:
     """A difference that several hosts have is listed once."""
     by_host = {"a": {"sensors": ["x", "y"]}, "b": {"sensors": ["x"], "images": []}}
-    assert systems.differences_in_words(by_host) == ["sensors: x (a, b)", "sensors: y (a)"]
+    assert systems.difference_lines(by_host) == ["sensors: x (a, b)", "sensors: y (a)"]
 
 
 _PLAY = """
 - hosts: localhost
   gather_facts: false
   tasks:
-    - ansible.builtin.set_fact: {made: first, two_found: first}
-    - &look
+    - ansible.builtin.set_fact: {shared: first, two_fact: first}
+    - &describe
       fleet_systems: {root: ROOT, systems: [one, two]}
       register: before
-    - ansible.builtin.set_fact: {made: second, two_found: second}
-    - <<: *look
+    - ansible.builtin.set_fact: {shared: second, two_fact: second}
+    - <<: *describe
       register: after
     - ansible.builtin.copy:
-        dest: ROOT/looks.json
+        dest: ROOT/descriptions.json
         content: "{{ [before.hosts, after.hosts] | to_json }}"
 """
 
 
 @pytest.fixture(scope="module")
-def looks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """Give what two looks of one run say of a system of other hosts and one of localhost; a fact changes in between."""
+def descriptions(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """Return two descriptions of a system of a host and of one of localhost; facts change between them."""
     folder = tmp_path_factory.mktemp("checkout")
     for role, group in (("one", "fleet"), ("two", "localhost")):
         description = folder / f"roles/{role}/meta/host_state.yml"
         description.parent.mkdir(parents=True)
         description.write_text(f"groups: [{group}]\n")
-    hosts = {"host": {"one_release": "{{ hostvars.localhost.made }}"}}
+    hosts = {"host": {"one_release": "{{ hostvars.localhost.shared }}"}}
     local = {"localhost": {"ansible_connection": "local"}}
     (folder / "hosts.yml").write_text(json.dumps({"fleet": {"hosts": hosts}, "local": {"hosts": local}}))
     (folder / "play.yml").write_text(_PLAY.replace("ROOT", str(folder)))
@@ -114,20 +114,20 @@ def looks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
         [*command, f"{folder}/play.yml"], check=False, capture_output=True, text=True, cwd=Path(__file__).parents[2]
     )
     assert played.returncode == 0, played.stdout + played.stderr
-    found: list[dict[str, Any]] = json.loads((folder / "looks.json").read_text())
-    return found
+    described: list[dict[str, Any]] = json.loads((folder / "descriptions.json").read_text())
+    return described
 
 
 def test_inputs_include_values_of_other_hosts(
-    looks: list[dict[str, Any]],
+    descriptions: list[dict[str, Any]],
 ) -> None:
     """Inputs of a system include values that its hosts take from other hosts."""
-    before, after = (look["host"]["one"]["inputs"] for look in looks)
+    before, after = (described["host"]["one"]["inputs"] for described in descriptions)
     assert before != after
 
 
-def test_inputs_exclude_facts(looks: list[dict[str, Any]]) -> None:
+def test_inputs_exclude_facts(descriptions: list[dict[str, Any]]) -> None:
     """Facts that a run sets are no part of a system's inputs."""
-    # Or the run that makes the stacks, which had none to begin with, would record what no later one finds.
-    before, after = (look["localhost"]["two"]["inputs"] for look in looks)
+    # Otherwise the run that creates the stacks would record inputs that no later run has.
+    before, after = (described["localhost"]["two"]["inputs"] for described in descriptions)
     assert before == after

@@ -1,4 +1,4 @@
-"""The module `unit_health` without a host: what it reads from systemd's own words, and what it calls a fault."""
+"""The module `unit_health` without a host: faults in the output of systemd's commands."""
 
 import pytest
 
@@ -29,12 +29,12 @@ def test_state_faults(state: dict[str, str], fault: str) -> None:
 
 def test_verify_output_about_the_unit() -> None:
     """A line of `systemd-analyze verify` is a fault only if it is about the unit."""
-    said = "/etc/systemd/system/frota-example@.service:9: Unknown key 'Typ'\n/etc/systemd/system/other.service:1: x\n"
-    assert _MODULE.form_faults(_UNIT, said) == said.splitlines()[:1]
+    output = "/etc/systemd/system/frota-example@.service:9: Unknown key 'Typ'\n/etc/systemd/system/other.service:1: x\n"
+    assert _MODULE.verify_faults(_UNIT, output) == output.splitlines()[:1]
 
 
 @pytest.mark.parametrize(
-    ("said", "fault"),
+    ("output", "fault"),
     [
         ("\u2192 Overall exposure level for frota-example@left.service: 1.4 OK \U0001f642", ""),
         (
@@ -44,15 +44,15 @@ def test_verify_output_about_the_unit() -> None:
         ("Failed to load", "has the exposure level unknown: expected at most 1.4"),
     ],
 )
-def test_exposure_limit(said: str, fault: str) -> None:
+def test_exposure_limit(output: str, fault: str) -> None:
     """An exposure level that is unknown or above the limit is a fault."""
-    assert _MODULE.exposure_fault(_UNIT, said, 1.4) == (f"{_UNIT} {fault}" if fault else "")
+    assert _MODULE.exposure_fault(_UNIT, output, 1.4) == (f"{_UNIT} {fault}" if fault else "")
 
 
 def test_properties_by_unit() -> None:
     """Properties are parsed by unit."""
-    shown = "Id=a.service\nActiveState=active\n\nId=b@c.service\nActiveState=inactive\nX=a=b\n"
-    assert systemd_units.read_properties(shown) == {
+    output = "Id=a.service\nActiveState=active\n\nId=b@c.service\nActiveState=inactive\nX=a=b\n"
+    assert systemd_units.parse_properties(output) == {
         "a.service": {"Id": "a.service", "ActiveState": "active"},
         "b@c.service": {"Id": "b@c.service", "ActiveState": "inactive", "X": "a=b"},
     }
