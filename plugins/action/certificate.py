@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-BEHIND = timedelta(days=1)  # tolerance for hosts whose clocks are behind
-USES = (
+CLOCK_TOLERANCE = timedelta(days=1)  # for hosts whose clocks are behind
+KEY_USAGES = (
     *("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement"),
     *("key_cert_sign", "crl_sign", "encipher_only", "decipher_only"),
 )
@@ -29,16 +29,16 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible carries no type
         arguments = dict(self._task.args)
         folder = Path(arguments["authority"])
         arguments["authority_certificate"] = self._authority(folder)
-        said = self._execute_module("certificate", arguments, task_vars=task_vars)
-        if request := said.get("request"):
+        host = self._execute_module("certificate", arguments, task_vars=task_vars)
+        if request := host.get("request"):
             arguments["certificate"] = self._signed(folder, request)
-            done = self._execute_module("certificate", arguments, task_vars=task_vars)
-            said = {**done, "changed": True, "reasons": said["reasons"], "diff": said["diff"]}
-        said.pop("request", None)
-        if not said.get("failed"):
-            former = (task_vars or {}).get("ansible_facts", {}).get("certificates_digests", {})
-            said["ansible_facts"] = {"certificates_digests": {**former, arguments["name"]: said["digest"]}}
-        return {**result, **said}
+            installed = self._execute_module("certificate", arguments, task_vars=task_vars)
+            host = {**installed, "changed": True, "reasons": host["reasons"], "diff": host["diff"]}
+        host.pop("request", None)
+        if not host.get("failed"):
+            digests = (task_vars or {}).get("ansible_facts", {}).get("certificates_digests", {})
+            host["ansible_facts"] = {"certificates_digests": {**digests, arguments["name"]: host["digest"]}}
+        return {**result, **host}
 
     def _authority(self, folder: Path) -> str:
         if folder.joinpath("ca.crt").exists():
@@ -63,14 +63,14 @@ def sign(folder: Path, request: str, common_name: str, addresses: Iterable[str],
     """
     authority = x509.load_pem_x509_certificate(folder.joinpath("ca.crt").read_bytes())
     signer = serialization.load_pem_private_key(folder.joinpath("ca.key").read_bytes(), password=None)
-    asked = x509.load_pem_x509_csr(request.encode())
-    key, now = asked.public_key(), datetime.now(UTC)
+    csr = x509.load_pem_x509_csr(request.encode())
+    key, now = csr.public_key(), datetime.now(UTC)
     if not isinstance(key, EllipticCurvePublicKey) or not isinstance(signer, EllipticCurvePrivateKey):
         raise TypeError("the host's key or the authority's key is not an elliptic curve key")
-    if not asked.is_signature_valid:
+    if not csr.is_signature_valid:
         raise ValueError("the request was not made with the key that it names")
-    builder = x509.CertificateBuilder(authority.subject, named(common_name), key, x509.random_serial_number())
-    builder = builder.not_valid_before(now - BEHIND).not_valid_after(now + timedelta(days=days))
+    builder = x509.CertificateBuilder(authority.subject, name_of(common_name), key, x509.random_serial_number())
+    builder = builder.not_valid_before(now - CLOCK_TOLERANCE).not_valid_after(now + timedelta(days=days))
     for extension, critical in extensions(addresses):
         builder = builder.add_extension(extension, critical)
     builder = builder.add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
@@ -79,20 +79,20 @@ def sign(folder: Path, request: str, common_name: str, addresses: Iterable[str],
     return signed.public_bytes(serialization.Encoding.PEM).decode()
 
 
-def named(common_name: str) -> x509.Name:
+def name_of(common_name: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])
 
 
 def extensions(addresses: Iterable[str]) -> Iterable[tuple[x509.ExtensionType, bool]]:
     """Yield the extensions of a host's certificate, each with its `critical` flag."""
     yield x509.BasicConstraints(ca=False, path_length=None), True
-    yield x509.KeyUsage(**{use: use == "digital_signature" for use in USES}), True
+    yield x509.KeyUsage(**{usage: usage == "digital_signature" for usage in KEY_USAGES}), True
     yield x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]), False
-    if names := sorted({alternative(address) for address in addresses}, key=repr):
+    if names := sorted({alternative_name(address) for address in addresses}, key=repr):
         yield x509.SubjectAlternativeName(names), False
 
 
-def alternative(address: str) -> x509.GeneralName:
+def alternative_name(address: str) -> x509.GeneralName:
     """Return an address as a subject alternative name, an IP address or else a DNS name."""
     try:
         return x509.IPAddress(ipaddress.ip_address(address))

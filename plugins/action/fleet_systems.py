@@ -12,9 +12,9 @@ from ansible.plugins.action import ActionBase  # type: ignore[import-untyped]  #
 
 DESCRIPTION = "meta/host_state.yml"
 # Code that all systems share.
-SHARED = ("plugins", "playbooks", "site.yml", "ansible.cfg")
-NOT_OF_HOSTS = {"groups", "needs", "uses", "sources"}  # keys of a description that are not part of a host's state
-UNREAD = {"__pycache__", "molecule", "tests"}
+SHARED_CODE = ("plugins", "playbooks", "site.yml", "ansible.cfg")
+CONTROL_NODE_KEYS = {"groups", "needs", "uses", "sources"}  # keys of a description that are not part of a host's state
+IGNORED_FOLDERS = {"__pycache__", "molecule", "tests"}
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible carries no types
@@ -27,23 +27,23 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible carries no type
             argument_spec={"root": {"type": "path", "required": True}, "systems": {"type": "list", "elements": "str"}}
         )
         root, variables = Path(arguments["root"]), dict(task_vars or {})
-        described = {name: self._read(file) for name, file in descriptions(root).items()}
-        wanted = arguments["systems"] or list(described)
-        members = {name: members_of(described[name]["groups"], variables["groups"]) for name in wanted}
-        looked = {host for name in wanted for host in members[name]}
-        values = {host: Values(self._templar, variables["hostvars"], host) for host in looked}
+        systems = {name: self._read(file) for name, file in descriptions(root).items()}
+        wanted = arguments["systems"] or list(systems)
+        members = {name: members_of(systems[name]["groups"], variables["groups"]) for name in wanted}
+        member_hosts = {host for name in wanted for host in members[name]}
+        values = {host: Values(self._templar, variables["hostvars"], host) for host in member_hosts}
         hosts: dict[str, dict[str, Any]] = {host: {} for host in variables["groups"]["all"]}
         for name in wanted:
-            inputs = inputs_of(root, name, described, {host: values[host] for host in members[name]})
+            inputs = inputs_of(root, name, systems, {host: values[host] for host in members[name]})
             for host in members[name]:
-                hosts[host][name] = {**state_of(root, described[name], values[host]), "inputs": inputs}
-        needs = {name: described[name].get("needs", []) for name in wanted}
+                hosts[host][name] = {**state_of(root, systems[name], values[host]), "inputs": inputs}
+        needs = {name: systems[name].get("needs", []) for name in wanted}
         run = {"whole": is_whole(), "changes": may_change()}
         return {**result, "hosts": hosts, "members": members, "needs": needs, **run}
 
     def _read(self, file: Path) -> dict[str, Any]:
-        read: dict[str, Any] = self._loader.load_from_file(str(file), trusted_as_template=True)
-        return read
+        description: dict[str, Any] = self._loader.load_from_file(str(file), trusted_as_template=True)
+        return description
 
 
 class Values:
@@ -51,56 +51,56 @@ class Values:
 
     def __init__(self, templar: Any, hostvars: Any, host: str) -> None:
         self._raw = dict(hostvars.raw_get(host))
-        # Facts and registered results of this run: they are findings, not part of a description.
-        self._found = set(hostvars._variable_manager._nonpersistent_fact_cache.get(host, ()))
-        # hostvars is missing by default, and variables that refer to other hosts would have no value.
+        # Facts and registered results of this run are no part of a description.
+        self._facts = set(hostvars._variable_manager._nonpersistent_fact_cache.get(host, ()))
+        # Without hostvars, variables that refer to other hosts would be undefined.
         self._templar = templar.copy_with_new_env(available_variables={**self._raw, "hostvars": hostvars})
-        self._known: dict[str, Any] = {}
+        self._cache: dict[str, Any] = {}
 
     def templated(self, value: Any) -> Any:
         """Return a value with its templates evaluated. Raises AnsibleError."""
         return self._templar.template(value)
 
-    def beginning(self, prefixes: tuple[str, ...]) -> dict[str, Any]:
+    def with_prefixes(self, prefixes: tuple[str, ...]) -> dict[str, Any]:
         """Return the variables that a system's roles read; an undefined one has the error as its value."""
         names = [name for name in self._raw if name.startswith(prefixes) or name in ("ansible_host", "ec2_instance_id")]
-        return {name: self._value(name) for name in names if name not in self._found}
+        return {name: self._value(name) for name in names if name not in self._facts}
 
     def _value(self, name: str) -> Any:
-        if name not in self._known:
+        if name not in self._cache:
             try:
-                self._known[name] = self.templated(self._raw[name])
+                self._cache[name] = self.templated(self._raw[name])
             except AnsibleError as error:
-                self._known[name] = f"without a value: {type(error).__name__}"
-        return self._known[name]
+                self._cache[name] = f"undefined: {type(error).__name__}"
+        return self._cache[name]
 
 
 def state_of(root: Path, system: Mapping[str, Any], values: Values) -> dict[str, Any]:
     """Return the description of a system on a host in the format of the module `host_state`."""
-    state = values.templated({key: value for key, value in system.items() if key not in NOT_OF_HOSTS})
+    state = values.templated({key: value for key, value in system.items() if key not in CONTROL_NODE_KEYS})
     return {
         **state,
         "probes": [{**probe, "code": (root / probe["code"]).read_text()} for probe in state.get("probes", ())],
     }
 
 
-def inputs_of(root: Path, name: str, described: Mapping[str, Any], members: Mapping[str, Values]) -> str:
+def inputs_of(root: Path, name: str, systems: Mapping[str, Any], members: Mapping[str, Values]) -> str:
     """Return a digest of a system's code, its hosts and their variables."""
-    roles = [name, *described[name].get("uses", ())]
+    roles = [name, *systems[name].get("uses", ())]
     prefixes = tuple(f"{role}_" for role in roles)
-    folders = [*(f"roles/{role}" for role in roles), *SHARED, *described[name].get("sources", ())]
+    folders = [*(f"roles/{role}" for role in roles), *SHARED_CODE, *systems[name].get("sources", ())]
     digest = hashlib.sha256()
-    for path in code(root / folder for folder in folders):
+    for path in code_files(root / folder for folder in folders):
         digest.update(f"{path.relative_to(root)} {path.stat().st_mode:o}\n".encode() + path.read_bytes())
     for host, values in members.items():
-        digest.update(f"{host}\n".encode() + text_of(values.beginning(prefixes)).encode())
+        digest.update(f"{host}\n".encode() + canonical_json(values.with_prefixes(prefixes)).encode())
     return digest.hexdigest()
 
 
-def members_of(wanted: Iterable[str], groups: Mapping[str, list[str]]) -> list[str]:
+def members_of(names: Iterable[str], groups: Mapping[str, list[str]]) -> list[str]:
     """Return the hosts of groups; an unknown group is empty, and `localhost` counts as a group."""
-    known = {**groups, "localhost": ["localhost"]}
-    return sorted({host for group in wanted for host in known.get(group, [])})
+    all_groups = {**groups, "localhost": ["localhost"]}
+    return sorted({host for name in names for host in all_groups.get(name, [])})
 
 
 def descriptions(root: Path) -> dict[str, Path]:
@@ -108,19 +108,19 @@ def descriptions(root: Path) -> dict[str, Path]:
     return {file.parts[-3]: file for file in sorted((root / "roles").glob(f"*/{DESCRIPTION}"))}
 
 
-def code(places: Iterable[Path]) -> Iterator[Path]:
+def code_files(places: Iterable[Path]) -> Iterator[Path]:
     """Yield files and the files in folders in a fixed order, without tests and Python caches."""
     for place in places:
         for path in sorted(place.rglob("*")) if place.is_dir() else [place]:
-            if path.is_file() and not UNREAD & set(path.relative_to(place).parts):
+            if path.is_file() and not IGNORED_FOLDERS & set(path.relative_to(place).parts):
                 yield path
 
 
 def is_whole() -> bool:
     """Tell whether this run executes every task on every host."""
-    chosen = context.CLIARGS
-    parts = ("subset", "skip_tags", "start_at_task", "step")
-    return list(chosen.get("tags") or ["all"]) == ["all"] and not any(chosen.get(part) for part in parts)
+    options = context.CLIARGS
+    limits = ("subset", "skip_tags", "start_at_task", "step")
+    return list(options.get("tags") or ["all"]) == ["all"] and not any(options.get(name) for name in limits)
 
 
 def may_change() -> bool:
@@ -128,6 +128,6 @@ def may_change() -> bool:
     return set(context.CLIARGS.get("tags") or ["all"]) != {"verify"}
 
 
-def text_of(values: Mapping[str, Any]) -> str:
+def canonical_json(values: Mapping[str, Any]) -> str:
     """Return variables as canonical JSON."""
     return json.dumps(values, sort_keys=True, default=str)

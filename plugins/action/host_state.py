@@ -10,7 +10,7 @@ from ansible.plugins.action import ActionBase  # type: ignore[import-untyped]  #
 MODULE = Path(__file__).parents[1] / "modules/host_state.py"
 OPTIONS = {
     "systems": {"type": "dict", "required": True},
-    "found": {"type": "dict", "default": {}},
+    "control_node_state": {"type": "dict", "default": {}},
     "state": {"type": "str", "default": "compared", "choices": ["compared", "recorded", "forgotten"]},
     "days_left": {"type": "int", "default": 30},
     "file": {"type": "path", "default": "/var/lib/frota/applied.json"},
@@ -28,8 +28,8 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible carries no type
         _, arguments = self.validate_argument_spec(argument_spec=OPTIONS)
         arguments["check_mode"] = bool(self._task.check_mode)
         call = f"\nprint(json.dumps(run(json.loads({json.dumps(arguments)!r}))))\n"
-        said = self._low_level_execute_command(PYTHON, in_data=MODULE.read_bytes() + call.encode())
+        done = self._low_level_execute_command(PYTHON, in_data=MODULE.read_bytes() + call.encode())
         try:
-            return {**result, **json.loads(said["stdout"].strip().splitlines()[-1])}
+            return {**result, **json.loads(done["stdout"].strip().splitlines()[-1])}
         except (ValueError, IndexError):
-            raise AnsibleActionFail(f"cannot read the host's state: {said['stderr'] or said['stdout']}") from None
+            raise AnsibleActionFail(f"cannot read the host's state: {done['stderr'] or done['stdout']}") from None

@@ -15,18 +15,18 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible carries no type
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Return the result of the module's last call, changed if any call changed something."""
         result: dict[str, Any] = super().run(tmp, task_vars)
-        seen = self._module(task_vars, {})
-        result |= seen
-        if seen.get("failed") or not seen["lacking"] or self._task.check_mode:
+        compared = self._module(task_vars, {})
+        result |= compared
+        if compared.get("failed") or not compared["missing"] or self._task.check_mode:
             return result
         folder = Path(self._task.args["archive"]).parent
-        result |= self._module(task_vars, {name: self._send(folder / f"{name}.tar.gz") for name in seen["lacking"]})
+        result |= self._module(task_vars, {name: self._send(folder / f"{name}.tar.gz") for name in compared["missing"]})
         return {**result, "changed": True}
 
     def _module(self, task_vars: dict[str, Any] | None, archives: dict[str, str]) -> dict[str, Any]:
         arguments = {**self._task.args, "archives": archives}
-        said: dict[str, Any] = self._execute_module("release", arguments, task_vars=task_vars)
-        return said
+        result: dict[str, Any] = self._execute_module("release", arguments, task_vars=task_vars)
+        return result
 
     def _send(self, archive: Path) -> str:
         if not archive.exists():

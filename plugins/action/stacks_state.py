@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-import boto3  # type: ignore[import-untyped]  # nor does boto3, or botocore
+import boto3  # type: ignore[import-untyped]  # boto3 carries no types, nor does botocore
 from ansible.errors import AnsibleActionFail  # type: ignore[import-untyped]  # Ansible carries no types
 from ansible.plugins.action import ActionBase  # type: ignore[import-untyped]  # Ansible carries no types
 from botocore.config import Config  # type: ignore[import-untyped]  # as above
@@ -15,16 +15,16 @@ from botocore.exceptions import (  # type: ignore[import-untyped]  # as above
     EndpointConnectionError,
 )
 
-ALIVE = ["pending", "running", "stopping", "stopped"]
+INSTANCE_STATES = ["pending", "running", "stopping", "stopped"]
 # Option of amazon.aws modules -> argument of boto3.
-NAMES = {
+BOTO3_ARGUMENTS = {
     "region": "region_name",
     "endpoint_url": "endpoint_url",
     "access_key": "aws_access_key_id",
     "secret_key": "aws_secret_access_key",
     "session_token": "aws_session_token",
 }
-QUICK = Config(connect_timeout=3, read_timeout=60, retries={"total_max_attempts": 3})
+CLIENT_CONFIG = Config(connect_timeout=3, read_timeout=60, retries={"total_max_attempts": 3})
 
 
 class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible carries no types
@@ -43,24 +43,25 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible carries no type
         try:
             stacks = list(account.stacks())
             instances = list(account.instances())
-            found = [*stacks, *account.keys(), *account.groups(), *instances]
+            resources = [*stacks, *account.keys(), *account.groups(), *instances]
         except (ConnectTimeoutError, EndpointConnectionError) as error:
             if not arguments["may_be_absent"] or "endpoint_url" not in arguments["aws"]:
                 raise AnsibleActionFail(f"AWS is unreachable: {error}") from error
-            return {**result, "found": "", "outputs": {}, "instances": []}
+            return {**result, "resources": "", "outputs": {}, "instances": []}
         except (BotoCoreError, ClientError) as error:
             raise AnsibleActionFail(f"AWS: {error}") from error
         outputs = {stack["stack"]: stack["outputs"] for stack in stacks}
-        told = {"found": json.dumps(found, sort_keys=True), "outputs": outputs, "instances": instances}
-        return {**result, **told}
+        text = json.dumps(resources, sort_keys=True)
+        return {**result, "resources": text, "outputs": outputs, "instances": instances}
 
 
 class Account:
     """The fleet's resources in an AWS account. Every method raises BotoCoreError or ClientError."""
 
     def __init__(self, aws: dict[str, str], fleet: str) -> None:
-        self._session = boto3.Session(**{NAMES[key]: aws[key] for key in NAMES if key in aws and key != "endpoint_url"})
-        self._endpoint, self._fleet = aws.get("endpoint_url"), fleet
+        arguments = {BOTO3_ARGUMENTS[key]: aws[key] for key in BOTO3_ARGUMENTS if key in aws}
+        self._endpoint, self._fleet = arguments.pop("endpoint_url", None), fleet
+        self._session = boto3.Session(**arguments)
 
     def stacks(self) -> Iterator[dict[str, Any]]:
         """Yield each stack with its status, the digest in its tag MadeOf, and its outputs."""
@@ -69,13 +70,13 @@ class Account:
                 tags = pairs(stack.get("Tags", ()), "Key", "Value")
                 if tags.get("Fleet") == self._fleet:
                     outputs = pairs(stack.get("Outputs", ()), "OutputKey", "OutputValue")
-                    made = {"status": stack["StackStatus"], "of": tags.get("MadeOf", "")}
-                    yield {"stack": stack["StackName"], **made, "outputs": outputs}
+                    state = {"status": stack["StackStatus"], "digest": tags.get("MadeOf", "")}
+                    yield {"stack": stack["StackName"], **state, "outputs": outputs}
 
     def keys(self) -> Iterator[dict[str, Any]]:
         """Yield the fleet's key pair."""
-        found = self._client("ec2").describe_key_pairs(Filters=[{"Name": "key-name", "Values": [self._fleet]}])
-        yield from ({"key": key["KeyFingerprint"]} for key in found["KeyPairs"])
+        response = self._client("ec2").describe_key_pairs(Filters=[{"Name": "key-name", "Values": [self._fleet]}])
+        yield from ({"key": key["KeyFingerprint"]} for key in response["KeyPairs"])
 
     def groups(self) -> Iterator[dict[str, Any]]:
         """Yield the fleet's Auto Scaling groups with their desired capacity."""
@@ -88,10 +89,10 @@ class Account:
         """Yield the instances that are not terminated, in the format of amazon.aws.ec2_instance_info."""
         filters = [
             {"Name": "tag:Fleet", "Values": [self._fleet]},
-            {"Name": "instance-state-name", "Values": ALIVE},
+            {"Name": "instance-state-name", "Values": INSTANCE_STATES},
         ]
         for page in self._pages("ec2", "describe_instances", Filters=filters):
-            for instance in (one for reservation in page["Reservations"] for one in reservation["Instances"]):
+            for instance in (item for reservation in page["Reservations"] for item in reservation["Instances"]):
                 yield {
                     "instance_id": instance["InstanceId"],
                     "state": {"name": instance["State"]["Name"]},
@@ -100,12 +101,12 @@ class Account:
                 }
 
     def _client(self, service: str) -> Any:
-        return self._session.client(service, endpoint_url=self._endpoint, config=QUICK)
+        return self._session.client(service, endpoint_url=self._endpoint, config=CLIENT_CONFIG)
 
     def _pages(self, service: str, call: str, **arguments: Any) -> Iterator[Any]:
         yield from self._client(service).get_paginator(call).paginate(**arguments)
 
 
-def pairs(listed: Any, key: str, value: str) -> dict[str, str]:
+def pairs(items: Any, key: str, value: str) -> dict[str, str]:
     """Return AWS's list of key-value pairs as a dictionary."""
-    return {one[key]: one[value] for one in listed}
+    return {item[key]: item[value] for item in items}

@@ -17,16 +17,18 @@ def unchanged_systems(
     `by_host` has the differences of each host that answered, by system; a host that did not answer counts as different.
     A system is configured on all its hosts or on none, because their configurations depend on each other.
     """
-    alike = {name for name, hosts in members.items() if all(by_host.get(host, {}).get(name) == [] for host in hosts)}
-    while lacking := {name for name in alike if not alike.issuperset(needs.get(name, ()))}:
-        alike -= lacking
-    return sorted(alike)
+    unchanged = {
+        name for name, hosts in members.items() if all(by_host.get(host, {}).get(name) == [] for host in hosts)
+    }
+    while affected := {name for name in unchanged if not unchanged.issuperset(needs.get(name, ()))}:
+        unchanged -= affected
+    return sorted(unchanged)
 
 
 def host_differences(hostvars: Mapping[str, Any], hosts: Iterable[str], result: str) -> dict[str, Differences]:
     """Return the differences of each host that answered; `result` is the registered variable."""
-    found = {host: hostvars[host].get(result) or {} for host in hosts}
-    return {host: one["differences"] for host, one in found.items() if "differences" in one}
+    results = {host: hostvars[host].get(result) or {} for host in hosts}
+    return {host: response["differences"] for host, response in results.items() if "differences" in response}
 
 
 def settings_of_roles(root: str) -> dict[str, list[str]]:
@@ -38,12 +40,12 @@ def settings_of_roles(root: str) -> dict[str, list[str]]:
     return settings
 
 
-def differences_in_words(by_host: Mapping[str, Differences]) -> list[str]:
+def difference_lines(by_host: Mapping[str, Differences]) -> list[str]:
     """Return a line for each difference, with the hosts that have it."""
     hosts_of: dict[tuple[str, str], list[str]] = {}
     for host, differences in by_host.items():
-        for name, found in differences.items():
-            for text in found:
+        for name, texts in differences.items():
+            for text in texts:
                 hosts_of.setdefault((name, text), []).append(host)
     return [f"{name}: {text} ({', '.join(hosts)})" for (name, text), hosts in sorted(hosts_of.items())]
 
@@ -53,5 +55,5 @@ class FilterModule:
 
     def filters(self) -> dict[str, Any]:
         """Return the filters by name."""
-        found = (host_differences, unchanged_systems, settings_of_roles, differences_in_words)
-        return {function.__name__: function for function in found}
+        filters = (host_differences, unchanged_systems, settings_of_roles, difference_lines)
+        return {function.__name__: function for function in filters}

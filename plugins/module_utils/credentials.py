@@ -8,7 +8,7 @@ from ansible.module_utils.host_files import (  # type: ignore[import-untyped]  #
     Access,
     Entry,
     Fault,
-    ours,
+    own_access,
 )
 
 # The host's users (group adm) may open a key of theirs, but not list the folder.
@@ -18,7 +18,7 @@ FOLDER_GROUP = "adm"
 
 def key_access(group: str) -> Access:
     """Return the permissions of a key: readable by root, and by `group` unless it is root. Raises Fault."""
-    return ours(0o600) if group == "root" else Access(0o640, os.geteuid(), _group_id(group))
+    return own_access(0o600) if group == "root" else Access(0o640, os.geteuid(), _group_id(group))
 
 
 def folder(path: Path) -> Entry:

@@ -1,4 +1,4 @@
-"""Files, folders and links of a host, for modules that run there: compare, show as a diff, replace atomically."""
+"""Files, folders and links of a host, for modules that run there: compare, show differences, replace atomically."""
 
 import os
 import tempfile
@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-AHEAD_SECONDS = 60  # a start time further in the future came from a wrong clock and cannot be compared with files
+CLOCK_TOLERANCE_S = 60  # a start time further in the future came from a wrong clock and cannot be compared
 
 
 class Fault(Exception):
@@ -26,7 +26,7 @@ class Access(NamedTuple):
         return f"mode {self.mode:04o} owner {self.owner}:{self.group}"
 
 
-def ours(mode: int) -> Access:
+def own_access(mode: int) -> Access:
     """Return access with a mode for the current user and group (root on a host)."""
     return Access(mode, os.geteuid(), os.getegid())
 
@@ -54,10 +54,10 @@ class Entry:
     def diff(self) -> list[dict[str, str]]:
         """Return the difference in content, or else in mode and owner; empty if there is none."""
         if self.text is not None and content(self.path) != self.text:
-            return [shown(self.path, content(self.path) or "", self.text)]
+            return [diff_item(self.path, content(self.path) or "", self.text)]
         before = f"{access_of(self.path)}\n" if self.path.exists() else ""
         after = f"{self.access}\n"
-        return [shown(self.path, before, after)] if before != after else []
+        return [diff_item(self.path, before, after)] if before != after else []
 
     def apply(self) -> None:
         """Apply the desired state."""
@@ -70,7 +70,7 @@ class Entry:
             set_access(self.path, self.access)
 
 
-def shown(path: Path, before: str, after: str) -> dict[str, str]:
+def diff_item(path: Path, before: str, after: str) -> dict[str, str]:
     """Return a difference in the format of Ansible's --diff."""
     return {"before_header": str(path), "after_header": str(path), "before": before, "after": after}
 
@@ -86,7 +86,7 @@ def content(path: Path) -> str | None:
 
 def write(path: Path, text: str, access: Access) -> None:
     """Replace a file atomically and sync it to disk; at no time is it readable beyond `access`."""
-    descriptor, unfinished = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8", errors="surrogateescape") as file:
             file.write(text)
@@ -94,13 +94,13 @@ def write(path: Path, text: str, access: Access) -> None:
             os.fchmod(file.fileno(), access.mode)
             file.flush()
             os.fsync(file.fileno())
-        Path(unfinished).replace(path)
+        Path(temporary).replace(path)
     except BaseException:
-        Path(unfinished).unlink()
+        Path(temporary).unlink()
         raise
 
 
-def link(path: Path) -> str:
+def link_target(path: Path) -> str:
     """Return the target of a link; empty if there is no link."""
     return str(path.readlink()) if path.is_symlink() else ""
 
@@ -114,15 +114,15 @@ def sync_folder(path: Path) -> None:
         os.close(descriptor)
 
 
-def place_link(path: Path, target: Path) -> None:
+def replace_link(path: Path, target: Path) -> None:
     """Create or replace a link atomically."""
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    unfinished.unlink(missing_ok=True)
-    unfinished.symlink_to(target)
-    unfinished.replace(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(target)
+    temporary.replace(path)
 
 
-def modified(path: Path) -> float:
+def modification_time(path: Path) -> float:
     """Return the modification time of a file or of a link itself, in seconds since 1970; 0 if it does not exist."""
     try:
         return path.lstat().st_mtime
@@ -130,15 +130,15 @@ def modified(path: Path) -> float:
         return 0.0
 
 
-def date_back(paths: Iterable[Path]) -> None:
+def reset_future_times(paths: Iterable[Path]) -> None:
     """Set future modification times to now: otherwise every run would restart the files' units."""
     now = datetime.now(UTC).timestamp()
     for path in paths:
-        if modified(path) > now:
+        if modification_time(path) > now:
             os.utime(path, follow_symlinks=False)
 
 
 def is_newer(paths: Iterable[Path], started: float) -> bool:
     """Tell whether a unit started at `started` (seconds since 1970) may run with older content than these files."""
-    ahead = started > datetime.now(UTC).timestamp() + AHEAD_SECONDS
-    return ahead or any(modified(path) > started for path in paths)
+    is_in_the_future = started > datetime.now(UTC).timestamp() + CLOCK_TOLERANCE_S
+    return is_in_the_future or any(modification_time(path) > started for path in paths)

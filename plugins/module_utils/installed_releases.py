@@ -5,5 +5,5 @@ from pathlib import Path
 
 def installed(home: Path) -> list[Path]:
     """Return the folders of the completely installed releases, newest first."""
-    ready = sorted(home.glob("releases/*/ready"), key=lambda path: path.stat().st_mtime, reverse=True)
-    return [path.parent for path in ready]
+    markers = sorted(home.glob("releases/*/ready"), key=lambda path: path.stat().st_mtime, reverse=True)
+    return [path.parent for path in markers]

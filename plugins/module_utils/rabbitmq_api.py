@@ -12,16 +12,16 @@ from urllib.parse import quote, urlencode
 
 USER = "ansible"
 COOKIE = Path("/var/lib/rabbitmq/.erlang.cookie")
-TIMEOUT_SECONDS = 120  # for a broker that hangs; a response takes milliseconds
-HASHING = "rabbit_password_hashing_sha256"
-LISTENING = "0A"  # proc_pid_net(5), the column `st`
+TIMEOUT_S = 120  # for a broker that hangs; a response takes milliseconds
+HASHING_ALGORITHM = "rabbit_password_hashing_sha256"
+LISTEN_STATE = "0A"  # proc_pid_net(5), the column `st`
 
 
 class ApiFault(Exception):
     """The API is unreachable or rejects a request; the text is the module's error message."""
 
 
-class NobodyListensError(ApiFault):
+class NoListenerError(ApiFault):
     """No process listens on the API's port."""
 
 
@@ -40,11 +40,11 @@ def hash_of(password: str) -> str:
     return base64.b64encode(salt + sha256(salt + password.encode()).digest()).decode()
 
 
-def listener(port: int, table: str) -> int | None:
+def listener_uid(port: int, table: str) -> int | None:
     """Return the user id of the listener on 127.0.0.1:port, from the text of /proc/net/tcp; None if there is none."""
     for line in table.splitlines()[1:]:
         columns = line.split()
-        if columns[1] == f"0100007F:{port:04X}" and columns[3] == LISTENING:
+        if columns[1] == f"0100007F:{port:04X}" and columns[3] == LISTEN_STATE:
             return int(columns[7])
     return None
 
@@ -57,14 +57,15 @@ class Api:
 
     def user(self) -> dict[str, Any]:
         """Return the user in the format of definitions: an administrator without permissions in any virtual host."""
-        digest = hash_of(self._password())
-        return {"name": USER, "password_hash": digest, "hashing_algorithm": HASHING, "tags": ["administrator"]}
+        hashed = {"password_hash": hash_of(self._password()), "hashing_algorithm": HASHING_ALGORITHM}
+        return {"name": USER, **hashed, "tags": ["administrator"]}
 
     def get(self, *path: str, **query: str) -> Any:
         """Return the content of a resource."""
         return json.loads(self._request("GET", path, query, None))
 
     def post(self, *path: str, body: Any) -> None:
+        """Send a body as JSON to a resource."""
         self._request("POST", path, {}, body)
 
     def delete(self, *path: str) -> None:
@@ -78,38 +79,38 @@ class Api:
             text = f"{self._cookie}: {error.strerror}. The management API requires it"
             raise ApiFault(text) from error
 
-    def _refuse_others(self) -> None:
+    def _verify_listener(self) -> None:
         """Verify that the broker owns the port before the password is sent: any process can listen while it is down."""
-        owner = self._cookie.stat().st_uid
-        found = listener(self._port, Path("/proc/net/tcp").read_text())
-        where = f"127.0.0.1:{self._port}, the port of the broker's management API"
-        if found is None:
-            raise NobodyListensError(f"nothing listens at {where}: see journalctl -u rabbitmq-server")
-        if found not in (owner, os.geteuid()):
-            raise ApiFault(f"a process of user {found} listens at {where}: stop it, then start rabbitmq-server")
+        broker_uid = self._cookie.stat().st_uid
+        uid = listener_uid(self._port, Path("/proc/net/tcp").read_text())
+        address = f"127.0.0.1:{self._port}, the port of the broker's management API"
+        if uid is None:
+            raise NoListenerError(f"nothing listens at {address}: see journalctl -u rabbitmq-server")
+        if uid not in (broker_uid, os.geteuid()):
+            raise ApiFault(f"a process of user {uid} listens at {address}: stop it, then start rabbitmq-server")
 
     def _request(self, method: str, path: tuple[str, ...], query: dict[str, str], body: Any) -> bytes:
         token = base64.b64encode(f"{USER}:{self._password()}".encode()).decode()
-        self._refuse_others()
+        self._verify_listener()
         url = "/api/" + "/".join(quote(part, safe="") for part in path) + (f"?{urlencode(query)}" if query else "")
         headers = {"authorization": f"Basic {token}", "content-type": "application/json"}
-        connection = HTTPConnection("127.0.0.1", self._port, timeout=TIMEOUT_SECONDS)
+        connection = HTTPConnection("127.0.0.1", self._port, timeout=TIMEOUT_S)
         try:
             connection.request(method, url, None if body is None else json.dumps(body), headers)
             response = connection.getresponse()
-            answer = response.read()
+            content = response.read()
         except (OSError, HTTPException) as error:
             raise ApiFault(f"{method} {url}: {error or type(error).__name__}") from error
         finally:
             connection.close()
-        return checked(method, url, response.status, answer)
+        return checked(method, url, response.status, content)
 
 
-def checked(method: str, url: str, status: int, answer: bytes) -> bytes:
-    """Return the response of a successful request; that of a failed health check counts as one. Raises ApiFault."""
+def checked(method: str, url: str, status: int, content: bytes) -> bytes:
+    """Return the content of a successful response. Status 503 of a health check is a success, too. Raises ApiFault."""
     if status == 401:
         raise UnknownUserError(f"the broker rejects the user {USER}")
     is_health_check = status == 503 and url.startswith("/api/health/")
     if status < 300 or is_health_check or (status == 404 and method == "DELETE"):
-        return answer
-    raise ApiFault(f"{method} {url}: {status} {answer.decode(errors='replace').strip()}")
+        return content
+    raise ApiFault(f"{method} {url}: {status} {content.decode(errors='replace').strip()}")

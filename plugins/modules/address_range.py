@@ -9,8 +9,8 @@ from ansible.module_utils.basic import AnsibleModule  # type: ignore[import-unty
 from ansible.module_utils.host_files import (  # type: ignore[import-untyped]  # found by Ansible
     Fault,
     content,
-    ours,
-    shown,
+    diff_item,
+    own_access,
     write,
 )
 
@@ -42,9 +42,9 @@ cidr: {type: str, returned: success, description: The range; empty if there was 
 """
 
 CANDIDATES = tuple(f"10.{second}.0.0/16" for second in range(42, 250))
-METRIC = "4294967295"  # the lowest priority
-MODE = 0o644
-SEE = "See: ip route show table all"
+ROUTE_METRIC = "4294967295"  # the lowest priority
+FILE_MODE = 0o644
+HINT = "See: ip route show table all"
 
 
 class Range:
@@ -52,56 +52,56 @@ class Range:
 
     def __init__(self, module: AnsibleModule, params: Mapping[str, Any]) -> None:
         self._module, self._file, self._cidr = module, Path(params["file"]), params["cidr"]
-        self.remembered = (content(self._file) or "").strip()
+        self.stored = (content(self._file) or "").strip()
 
-    def claim(self, check_mode: bool) -> str:
+    def reserve(self, check_mode: bool) -> str:
         """Reserve the range and return it. Raises Fault if it is in use."""
-        if self.remembered:
-            if not self._is_claimed(self.remembered) and not check_mode and not self._claim(self.remembered):
-                raise Fault(f"{self.remembered}, the range in {self._file}, is in use by another process. {SEE}")
-            return self.remembered
+        if self.stored:
+            if not self._is_reserved(self.stored) and not check_mode and not self._add_route(self.stored):
+                raise Fault(f"{self.stored}, the range in {self._file}, is in use by another process. {HINT}")
+            return self.stored
         candidates = [self._cidr] if self._cidr else CANDIDATES
-        found = next((cidr for cidr in self._free(candidates) if check_mode or self._claim(cidr)), None)
-        if found is None:
-            wanted = self._cidr or f"Every range from {CANDIDATES[0]} to {CANDIDATES[-1]}"
-            raise Fault(f"{wanted} is in use on this machine. {SEE}")
+        reserved = next((cidr for cidr in self._free(candidates) if check_mode or self._add_route(cidr)), None)
+        if reserved is None:
+            ranges = self._cidr or f"Every range from {CANDIDATES[0]} to {CANDIDATES[-1]}"
+            raise Fault(f"{ranges} is in use on this machine. {HINT}")
         if not check_mode:
-            write(self._file, f"{found}\n", ours(MODE))
-        return found
+            write(self._file, f"{reserved}\n", own_access(FILE_MODE))
+        return reserved
 
-    def give_up(self) -> None:
+    def release(self) -> None:
         """Release the range and delete the file."""
-        if self.remembered and self._is_claimed(self.remembered):
-            self._ip("route", "del", "unreachable", self.remembered)
+        if self.stored and self._is_reserved(self.stored):
+            self._ip("route", "del", "unreachable", self.stored)
         self._file.unlink(missing_ok=True)
 
-    def diff(self, cidr: str, claimed: bool) -> list[dict[str, str]]:
+    def diff(self, cidr: str, reserved: bool) -> list[dict[str, str]]:
         """Return the differences from the desired state of a range in the format of Ansible's --diff."""
-        before, after = (f"{self.remembered}\n" if self.remembered else ""), (f"{cidr}\n" if claimed else "")
+        before, after = (f"{self.stored}\n" if self.stored else ""), (f"{cidr}\n" if reserved else "")
         route = f"unreachable {cidr}\n" if cidr else ""
-        has, wants = (route if cidr and self._is_claimed(cidr) else ""), (route if claimed else "")
-        found = [shown(self._file, before, after), shown(Path("routes"), has, wants)]
-        return [difference for difference in found if difference["before"] != difference["after"]]
+        route_before, route_after = (route if cidr and self._is_reserved(cidr) else ""), (route if reserved else "")
+        items = [diff_item(self._file, before, after), diff_item(Path("routes"), route_before, route_after)]
+        return [item for item in items if item["before"] != item["after"]]
 
     def _free(self, candidates: Iterable[str]) -> Iterator[str]:
         return (cidr for cidr in candidates if not self._routes(cidr))
 
-    def _claim(self, cidr: str) -> bool:
-        code: int = self._module.run_command(["ip", "route", "add", "unreachable", cidr, "metric", METRIC])[0]
+    def _add_route(self, cidr: str) -> bool:
+        code: int = self._module.run_command(["ip", "route", "add", "unreachable", cidr, "metric", ROUTE_METRIC])[0]
         return code == 0
 
-    def _is_claimed(self, cidr: str) -> bool:
+    def _is_reserved(self, cidr: str) -> bool:
         return self._ip("route", "show", "type", "unreachable", cidr) != ""
 
     def _routes(self, cidr: str) -> list[str]:
         """Return the routes to a range or parts of it, and wider ones that contain it, such as a VPN's 10.0.0.0/8."""
-        listed = [self._ip("route", "show", which, cidr, "table", "all") for which in ("root", "match")]
-        return [line for text in listed for line in text.splitlines() if "default" not in line.split()[:2]]
+        outputs = [self._ip("route", "show", which, cidr, "table", "all") for which in ("root", "match")]
+        return [line for output in outputs for line in output.splitlines() if "default" not in line.split()[:2]]
 
-    def _ip(self, *words: str) -> str:
-        code, out, err = self._module.run_command(["ip", *words])
+    def _ip(self, *arguments: str) -> str:
+        code, out, err = self._module.run_command(["ip", *arguments])
         if code:
-            raise Fault(f"ip {' '.join(words)}: {err.strip()}")
+            raise Fault(f"ip {' '.join(arguments)}: {err.strip()}")
         return str(out).strip()
 
 
@@ -113,14 +113,14 @@ def main() -> None:
         "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     }
     module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
-    found, wanted = Range(module, module.params), module.params["state"] == "present"
+    address_range, present = Range(module, module.params), module.params["state"] == "present"
     try:
-        cidr = found.claim(check_mode=True) if wanted else found.remembered
-        diff = found.diff(cidr, wanted)
-        if wanted and not module.check_mode:
-            cidr = found.claim(check_mode=False)
-        elif not wanted and diff and not module.check_mode:
-            found.give_up()
+        cidr = address_range.reserve(check_mode=True) if present else address_range.stored
+        diff = address_range.diff(cidr, present)
+        if present and not module.check_mode:
+            cidr = address_range.reserve(check_mode=False)
+        elif not present and diff and not module.check_mode:
+            address_range.release()
     except Fault as fault:
         module.fail_json(msg=str(fault))
     module.exit_json(changed=diff != [], cidr=cidr, diff=diff)

@@ -18,9 +18,9 @@ from ansible.module_utils.host_files import (  # type: ignore[import-untyped]  #
     Entry,
     Fault,
     access_of,
-    ours,
+    diff_item,
+    own_access,
     set_access,
-    shown,
     sync_folder,
     write,
 )
@@ -64,12 +64,12 @@ digest:
 reasons: {type: list, elements: str, returned: success, description: Why the certificate was, or would be, renewed.}
 """
 
-FILE = 0o644
-FOLDER = 0o755
+FILE_MODE = 0o644
+FOLDER_MODE = 0o755
 PEM = re.compile(r"-----BEGIN [^-]+-----\n.*?-----END [^-]+-----\n", re.DOTALL)
 
 
-def alternative(address: str) -> str:
+def alternative_name(address: str) -> str:
     """Return an address as a subject alternative name in canonical form, DNS:name or IP:number."""
     try:
         return f"IP:{ipaddress.ip_address(address)}"
@@ -77,11 +77,11 @@ def alternative(address: str) -> str:
         return f"DNS:{address}"
 
 
-def alternatives(printed: str) -> set[str]:
+def alternative_names(output: str) -> set[str]:
     """Return the subject alternative names that openssl prints (`DNS:a, IP Address:10.0.0.1`)."""
-    line = re.search(r"Subject Alternative Name:.*\n\s+(.*)", printed)
+    line = re.search(r"Subject Alternative Name:.*\n\s+(.*)", output)
     names = line[1].split(", ") if line else []
-    return {alternative(name.removeprefix("IP Address:").removeprefix("DNS:")) for name in names}
+    return {alternative_name(name.removeprefix("IP Address:").removeprefix("DNS:")) for name in names}
 
 
 @dataclass
@@ -95,7 +95,7 @@ class Host:
     reasons: list[str] = field(init=False)  # for a renewal
 
     def __post_init__(self) -> None:
-        self.entries = [entry for entry in self._wanted() if entry.diff()]
+        self.entries = [entry for entry in self._desired_entries() if entry.diff()]
         self.reasons = list(self._reasons())
 
     @property
@@ -110,13 +110,13 @@ class Host:
     def key_access(self) -> Any:
         return credentials.key_access(self.params["group"])
 
-    def _wanted(self) -> Iterable[Any]:
+    def _desired_entries(self) -> Iterable[Any]:
         folder = self.root / "etc/frota"
-        yield Entry(folder, ours(FOLDER))
-        yield Entry(folder / "certificates", ours(FOLDER))
+        yield Entry(folder, own_access(FOLDER_MODE))
+        yield Entry(folder / "certificates", own_access(FOLDER_MODE))
         yield credentials.folder(folder / "credentials")
         if self.params["authority_certificate"]:  # in check mode the CA may not exist yet
-            yield Entry(folder / "certificates" / "ca.crt", ours(FILE), self.params["authority_certificate"])
+            yield Entry(folder / "certificates" / "ca.crt", own_access(FILE_MODE), self.params["authority_certificate"])
 
     def _reasons(self) -> Iterable[str]:
         """Yield the first reason for a renewal, if there is one."""
@@ -128,73 +128,73 @@ class Host:
             yield from self._differences()
 
     def _differences(self) -> Iterable[str]:
-        shows = ("-subject", "-nameopt", "RFC2253", "-pubkey", "-ext", "subjectAltName")
-        code, printed, _ = self._openssl("x509", "-in", self.certificate, "-noout", *shows)
-        names, wanted = alternatives(printed), {alternative(address) for address in self.params["addresses"]}
+        fields = ("-subject", "-nameopt", "RFC2253", "-pubkey", "-ext", "subjectAltName")
+        code, output, _ = self._openssl("x509", "-in", self.certificate, "-noout", *fields)
+        names, desired = alternative_names(output), {alternative_name(address) for address in self.params["addresses"]}
         days = self.params["days_left"]
         if code:
             yield "the certificate cannot be read"
-        elif PEM.findall(printed) != PEM.findall(self._openssl("pkey", "-in", self.key, "-pubout")[1]):
+        elif PEM.findall(output) != PEM.findall(self._openssl("pkey", "-in", self.key, "-pubout")[1]):
             yield "the certificate is for another key"
-        elif f"subject=CN={self.params['common_name']}\n" not in printed:
+        elif f"subject=CN={self.params['common_name']}\n" not in output:
             yield "the common name differs"
-        elif names != wanted:
+        elif names != desired:
             yield f"the addresses differ: {', '.join(sorted(names)) or 'none'}"
         elif self._openssl("x509", "-in", self.certificate, "-noout", "-checkend", days * 86400)[0]:
             yield f"it expires within {days} days"
-        elif not self._is_of_the_authority():
+        elif not self._is_signed_by_authority():
             yield "the authority differs"
 
-    def _is_of_the_authority(self) -> bool:
+    def _is_signed_by_authority(self) -> bool:
         with tempfile.TemporaryDirectory(dir=self.module.tmpdir) as folder:
-            authority = Path(folder, "ca.crt")
-            authority.write_text(self.params["authority_certificate"], encoding="ascii")
-            return not self._openssl("verify", "-no-CApath", "-no-CAstore", "-CAfile", authority, self.certificate)[0]
+            ca = Path(folder, "ca.crt")
+            ca.write_text(self.params["authority_certificate"], encoding="ascii")
+            return not self._openssl("verify", "-no-CApath", "-no-CAstore", "-CAfile", ca, self.certificate)[0]
 
     @staticmethod
     def _has(path: Path) -> bool:
         return path.exists() and path.stat().st_size > 0
 
     @property
-    def has_loose_key(self) -> bool:
+    def has_wrong_key_access(self) -> bool:
         return self._has(self.key) and access_of(self.key) != self.key_access
 
     def diff(self) -> list[dict[str, str]]:
         """Return every difference in the format of Ansible's --diff; for a certificate, its names."""
-        found = [difference for entry in self.entries for difference in entry.diff()]
-        if self.has_loose_key:
-            found.append(shown(self.key, f"{access_of(self.key)}\n", f"{self.key_access}\n"))
+        differences = [difference for entry in self.entries for difference in entry.diff()]
+        if self.has_wrong_key_access:
+            differences.append(diff_item(self.key, f"{access_of(self.key)}\n", f"{self.key_access}\n"))
         if self.reasons:
-            of = ", ".join([self.params["common_name"], *map(alternative, self.params["addresses"])])
-            found.append(shown(self.certificate, f"{self.reasons[0]}\n", f"a certificate for {of}\n"))
-        return found
+            names = ", ".join([self.params["common_name"], *map(alternative_name, self.params["addresses"])])
+            differences.append(diff_item(self.certificate, f"{self.reasons[0]}\n", f"a certificate for {names}\n"))
+        return differences
 
     def apply(self) -> None:
         """Create or fix the folders, the CA's certificate and the key."""
         for entry in self.entries:
             entry.apply()
         if not self._has(self.key):
-            self._make_key()
-        if self.has_loose_key:
+            self._generate_key()
+        if self.has_wrong_key_access:
             set_access(self.key, self.key_access)
 
-    def _make_key(self) -> None:
+    def _generate_key(self) -> None:
         """Generate a key atomically and durably; at no time can other users read it."""
-        unfinished = self.key.with_suffix(".unfinished")
-        unfinished.unlink(missing_ok=True)
-        former = os.umask(0o077)
+        temporary = self.key.with_suffix(".unfinished")
+        temporary.unlink(missing_ok=True)
+        umask = os.umask(0o077)
         try:
-            self._checked("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", unfinished)
+            self._run_openssl("genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-out", temporary)
         finally:
-            os.umask(former)
-        with unfinished.open("rb") as file:
+            os.umask(umask)
+        with temporary.open("rb") as file:
             os.fsync(file.fileno())
-        unfinished.replace(self.key)
+        temporary.replace(self.key)
         sync_folder(self.key.parent)
 
     def request(self) -> str:
         """Return a certificate signing request, which proves that the host has the key."""
-        return self._checked("req", "-new", "-key", self.key, "-subj", f"/CN={self.params['common_name']}")
+        return self._run_openssl("req", "-new", "-key", self.key, "-subj", f"/CN={self.params['common_name']}")
 
     def digest(self) -> str:
         """Return the digest of the certificate's file; empty if check mode would renew it."""
@@ -202,14 +202,15 @@ class Host:
             return ""
         return hashlib.sha256(self.certificate.read_bytes()).hexdigest() if self._has(self.certificate) else ""
 
-    def _openssl(self, *words: object) -> tuple[int, str, str]:
-        code, out, err = self.module.run_command(["openssl", *map(str, words)])
+    def _openssl(self, *arguments: object) -> tuple[int, str, str]:
+        code, out, err = self.module.run_command(["openssl", *map(str, arguments)])
         return int(code), str(out), str(err)
 
-    def _checked(self, *words: object) -> str:
-        code, out, err = self._openssl(*words)
+    def _run_openssl(self, *arguments: object) -> str:
+        """Return openssl's output. Raises Fault if it fails."""
+        code, out, err = self._openssl(*arguments)
         if code:
-            raise Fault(f"{self.params['name']}: openssl {words[0]} failed: {err.strip()}")
+            raise Fault(f"{self.params['name']}: openssl {arguments[0]} failed: {err.strip()}")
         return out
 
 
@@ -233,18 +234,18 @@ def main() -> None:
         host = Host(module.params, module)
         diff, request = host.diff(), ""
         if not module.check_mode:
-            request = carry_out(host)
+            request = apply_changes(host)
     except Fault as fault:
         module.fail_json(msg=str(fault))
     result = {"reasons": host.reasons, "digest": host.digest(), "request": request, "diff": diff}
     module.exit_json(changed=diff != [], **result)
 
 
-def carry_out(host: Host) -> str:
+def apply_changes(host: Host) -> str:
     """Apply the host's changes; return a signing request if a certificate is missing, else an empty text."""
     host.apply()
     if host.reasons and host.params["certificate"]:
-        write(host.certificate, host.params["certificate"], ours(FILE))
+        write(host.certificate, host.params["certificate"], own_access(FILE_MODE))
     return host.request() if host.reasons and not host.params["certificate"] else ""
 
 

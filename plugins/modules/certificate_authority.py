@@ -9,9 +9,9 @@ from ansible.module_utils.host_files import (  # type: ignore[import-untyped]  #
     Entry,
     Fault,
     access_of,
-    ours,
+    diff_item,
+    own_access,
     set_access,
-    shown,
     write,
 )
 from cryptography import x509
@@ -43,11 +43,11 @@ RETURN = "{}"
 KEY_MODE = 0o600
 CERTIFICATE_MODE = 0o644
 FOLDER_MODE = 0o700
-OTHER_USES = (
+UNUSED_KEY_USAGES = (
     *("digital_signature", "content_commitment", "key_encipherment", "data_encipherment", "key_agreement"),
     *("crl_sign", "encipher_only", "decipher_only"),
 )
-BEHIND = timedelta(days=1)  # tolerance for hosts whose clocks are behind
+CLOCK_TOLERANCE = timedelta(days=1)  # for hosts whose clocks are behind
 
 
 class Authority:
@@ -55,13 +55,13 @@ class Authority:
 
     def __init__(self, folder: Path, common_name: str, days: int) -> None:
         self._common_name, self._days = common_name, days
-        self._folder = Entry(folder, ours(FOLDER_MODE))
+        self._folder = Entry(folder, own_access(FOLDER_MODE))
         self._key, self._certificate = folder / "ca.key", folder / "ca.crt"
 
-    def _access(self) -> list[tuple[Path, int]]:
+    def _wrong_access(self) -> list[tuple[Path, int]]:
         """Return the files with wrong permissions, and the mode of each."""
         modes = {self._key: KEY_MODE, self._certificate: CERTIFICATE_MODE}
-        return [(path, mode) for path, mode in modes.items() if path.exists() and access_of(path) != ours(mode)]
+        return [(path, mode) for path, mode in modes.items() if path.exists() and access_of(path) != own_access(mode)]
 
     def _load_key(self) -> ec.EllipticCurvePrivateKey:
         """Return the key. Raises Fault."""
@@ -90,14 +90,14 @@ class Authority:
 
     def diff(self) -> list[dict[str, str]]:
         """Return every difference in the format of Ansible's --diff, without keys."""
-        found = list(self._folder.diff())
+        differences = list(self._folder.diff())
         if not self._key.exists():
-            found.append(shown(self._key, "", "a key\n"))
+            differences.append(diff_item(self._key, "", "a key\n"))
         if reason := self.reason():
-            found.append(shown(self._certificate, f"{reason}\n", f"a certificate of {self._common_name}\n"))
-        for path, mode in self._access():
-            found.append(shown(path, f"{access_of(path)}\n", f"{ours(mode)}\n"))
-        return found
+            differences.append(diff_item(self._certificate, f"{reason}\n", f"a certificate of {self._common_name}\n"))
+        for path, mode in self._wrong_access():
+            differences.append(diff_item(path, f"{access_of(path)}\n", f"{own_access(mode)}\n"))
+        return differences
 
     def apply(self) -> None:
         """Create what is missing; the key is on disk before it signs anything."""
@@ -106,22 +106,22 @@ class Authority:
         if not self._key.exists():
             form = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
             pem = ec.generate_private_key(ec.SECP256R1()).private_bytes(serialization.Encoding.PEM, *form)
-            write(self._key, pem.decode(), ours(KEY_MODE))
+            write(self._key, pem.decode(), own_access(KEY_MODE))
         if self.reason():
-            pem = self._signed(self._load_key()).public_bytes(serialization.Encoding.PEM)
-            write(self._certificate, pem.decode(), ours(CERTIFICATE_MODE))
-        for path, mode in self._access():
-            set_access(path, ours(mode))
+            pem = self._self_signed(self._load_key()).public_bytes(serialization.Encoding.PEM)
+            write(self._certificate, pem.decode(), own_access(CERTIFICATE_MODE))
+        for path, mode in self._wrong_access():
+            set_access(path, own_access(mode))
 
-    def _signed(self, key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
+    def _self_signed(self, key: ec.EllipticCurvePrivateKey) -> x509.Certificate:
         name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, self._common_name)])
-        use = x509.KeyUsage(key_cert_sign=True, **dict.fromkeys(OTHER_USES, False))
+        usage = x509.KeyUsage(key_cert_sign=True, **dict.fromkeys(UNUSED_KEY_USAGES, False))
         identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
         now = datetime.now(UTC)
         builder = x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
-        builder = builder.not_valid_before(now - BEHIND).not_valid_after(now + timedelta(days=self._days))
+        builder = builder.not_valid_before(now - CLOCK_TOLERANCE).not_valid_after(now + timedelta(days=self._days))
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
-        builder = builder.add_extension(use, critical=True).add_extension(identifier, critical=False)
+        builder = builder.add_extension(usage, critical=True).add_extension(identifier, critical=False)
         return builder.sign(key, hashes.SHA256())
 
 

@@ -10,8 +10,8 @@ from ansible.module_utils.basic import AnsibleModule  # type: ignore[import-unty
 from ansible.module_utils.host_files import (  # type: ignore[import-untyped]  # found by Ansible
     Fault,
     access_of,
+    diff_item,
     set_access,
-    shown,
     sync_folder,
 )
 
@@ -69,14 +69,14 @@ class Keys:
         self._access = credentials.key_access(params["group"])
 
     def _missing(self) -> list[Path]:
-        wanted = [self._path, *([self._next] if self._state == "next" else [])]
-        return [path for path in wanted if not path.exists()]
+        paths = [self._path, *([self._next] if self._state == "next" else [])]
+        return [path for path in paths if not path.exists()]
 
     @property
-    def _switches(self) -> bool:
+    def _will_switch(self) -> bool:
         return self._state == "switched" and self._next.exists()
 
-    def _loose(self) -> list[Path]:
+    def _with_wrong_access(self) -> list[Path]:
         """Return the keys with wrong permissions."""
         return [path for path in self._present() if access_of(path) != self._access]
 
@@ -85,27 +85,27 @@ class Keys:
 
     def exposed(self) -> list[Path]:
         """Return the keys whose permissions let other users read or replace them."""
-        return [path for path in self._loose() if access_of(path).mode & 0o077 & ~self._access.mode]
+        return [path for path in self._with_wrong_access() if access_of(path).mode & 0o077 & ~self._access.mode]
 
     def diff(self) -> Iterator[dict[str, str]]:
         """Yield every difference in the format of Ansible's --diff, without keys."""
         yield from self._folder.diff()
-        if self._switches:
-            yield shown(self._path, "the former key\n", f"the key of {self._next}\n")
-        for path in () if self._switches else self._missing():
-            yield shown(path, "", "a new key\n")
-        for path in self._loose():
-            yield shown(path, f"{access_of(path)}\n", f"{self._access}\n")
+        if self._will_switch:
+            yield diff_item(self._path, "the former key\n", f"the key of {self._next}\n")
+        for path in () if self._will_switch else self._missing():
+            yield diff_item(path, "", "a new key\n")
+        for path in self._with_wrong_access():
+            yield diff_item(path, f"{access_of(path)}\n", f"{self._access}\n")
 
     def apply(self) -> None:
-        """Generate missing keys, switch, and fix permissions. Raises Fault."""
+        """Generate missing keys, replace the current key by the next one, and fix permissions. Raises Fault."""
         self._folder.path.mkdir(parents=True, exist_ok=True)
         self._folder.apply()
-        if self._switches:
+        if self._will_switch:
             self._next.replace(self._path)
         for path in self._missing():
             self._run("list", "keygen", str(path))
-        for path in self._loose():
+        for path in self._with_wrong_access():
             set_access(path, self._access)
         sync_folder(self._path.parent)  # a key is durable before its public key is published
 
@@ -113,15 +113,15 @@ class Keys:
         """Return the public keys of the existing keys. Raises Fault."""
         paths = self._present()
         if self._module.check_mode:
-            paths = [] if self._loose() else [self._next] if self._switches else paths
+            paths = [] if self._with_wrong_access() else [self._next] if self._will_switch else paths
         return [self._run("list", "keygen", "--public", str(path)).strip() for path in paths]
 
-    def _run(self, *words: str) -> str:
+    def _run(self, *arguments: str) -> str:
         command = next((str(command) for command in self._commands if command.exists()), None)
         if command is None:
-            listed = ", ".join(map(str, self._commands))
-            raise Fault(f"None of {listed} exists on this host: python_service's entry point `release` installs it")
-        code, out, err = self._module.run_command([command, *words])
+            candidates = ", ".join(map(str, self._commands))
+            raise Fault(f"None of {candidates} exists on this host: python_service's entry point `release` installs it")
+        code, out, err = self._module.run_command([command, *arguments])
         if code:
             raise Fault(str(err or out).strip())
         return str(out)

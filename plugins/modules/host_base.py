@@ -11,12 +11,12 @@ from ansible.module_utils.host_files import (  # type: ignore[import-untyped]  #
     Entry,
     Fault,
     content,
-    date_back,
+    diff_item,
     is_newer,
-    link,
-    ours,
-    place_link,
-    shown,
+    link_target,
+    own_access,
+    replace_link,
+    reset_future_times,
 )
 from ansible.module_utils.systemd_units import properties, seconds  # type: ignore[import-untyped]  # found by Ansible
 
@@ -48,13 +48,13 @@ EXAMPLES = """
 """
 
 RETURN = """
-lacking: {type: list, elements: str, returned: success, description: Packages that were, or would be, installed.}
+missing: {type: list, elements: str, returned: success, description: Packages that were, or would be, installed.}
 restarted: {type: list, elements: str, returned: success, description: Units that were, or would be, restarted.}
 """
 
-FILE = 0o644
-FOLDER = 0o755
-PROPERTIES = ("ActiveState", "InactiveExitTimestamp", "ConditionResult", "ConditionTimestamp")
+FILE_MODE = 0o644
+FOLDER_MODE = 0o755
+UNIT_PROPERTIES = ("ActiveState", "InactiveExitTimestamp", "ConditionResult", "ConditionTimestamp")
 
 
 def unit_of(service: str) -> str:
@@ -64,13 +64,13 @@ def unit_of(service: str) -> str:
 
 def is_prevented(state: Mapping[str, str]) -> bool:
     """Tell whether a unit is inactive because its start conditions were not met."""
-    tried = state["ActiveState"] == "inactive" and state["ConditionTimestamp"] != ""
-    return tried and state["ConditionResult"] == "no"
+    was_attempted = state["ActiveState"] == "inactive" and state["ConditionTimestamp"] != ""
+    return was_attempted and state["ConditionResult"] == "no"
 
 
-def lacking(packages: Iterable[str], listed: str) -> list[str]:
-    """Return the packages that are not installed; `listed` are lines `NAME STATUS` of dpkg-query."""
-    installed = {name for name, status in (line.split() for line in listed.splitlines()) if status == "installed"}
+def missing_packages(packages: Iterable[str], output: str) -> list[str]:
+    """Return the packages that are not installed; `output` has lines `NAME STATUS` of dpkg-query."""
+    installed = {name for name, status in (line.split() for line in output.splitlines()) if status == "installed"}
     return [name for name in packages if name not in installed]
 
 
@@ -80,20 +80,20 @@ class Plan:
 
     params: Mapping[str, Any]
     states: Mapping[str, Mapping[str, str]]
-    lacking: list[str]
+    missing: list[str]
     root: Path = Path("/")
     entries: list[Any] = field(init=False)  # with differences
     restarted: list[str] = field(init=False)
 
     def __post_init__(self) -> None:
         files = {service: self.drop_in(service) for service in self.params["drop_ins"]}
-        folders = [Entry(file.path.parent, ours(FOLDER)) for file in files.values()]
+        folders = [Entry(file.path.parent, own_access(FOLDER_MODE)) for file in files.values()]
         self.entries = [entry for entry in [*folders, *files.values()] if entry.diff()]
         self.restarted = [unit_of(service) for service, file in files.items() if self._is_outdated(service, file)]
 
     def drop_in(self, service: str) -> Any:
         path = self.root / "etc/systemd" / f"{service}.conf.d" / "frota.conf"
-        return Entry(path, ours(FILE), self.params["drop_ins"][service])
+        return Entry(path, own_access(FILE_MODE), self.params["drop_ins"][service])
 
     def _is_outdated(self, service: str, file: Any) -> bool:
         state = self.states[unit_of(service)]
@@ -112,29 +112,29 @@ class Plan:
     @property
     def diff(self) -> list[dict[str, str]]:
         """Return every difference in the format of Ansible's --diff."""
-        found = [shown(Path("packages"), "", "".join(f"install {name}\n" for name in self.lacking))]
-        found += [difference for entry in self.entries for difference in entry.diff()]
-        before, after = link(self.local_time), str(self.zone)
+        items = [diff_item(Path("packages"), "", "".join(f"install {name}\n" for name in self.missing))]
+        items += [item for entry in self.entries for item in entry.diff()]
+        before, after = link_target(self.local_time), str(self.zone)
         if before != after:
-            found.append(shown(self.local_time, f"{before}\n" if before else "", f"{after}\n"))
-        found.append(shown(Path("systemd"), "", "".join(f"restart {unit}\n" for unit in self.restarted)))
-        return [difference for difference in found if difference["before"] != difference["after"]]
+            items.append(diff_item(self.local_time, f"{before}\n" if before else "", f"{after}\n"))
+        items.append(diff_item(Path("systemd"), "", "".join(f"restart {unit}\n" for unit in self.restarted)))
+        return [item for item in items if item["before"] != item["after"]]
 
     def apply(self) -> None:
         """Apply the changes of files, and reset modification times in the future."""
         for entry in self.entries:
             entry.apply()
-        if link(self.local_time) != str(self.zone):
-            place_link(self.local_time, self.zone)
-        date_back(self.drop_in(service).path for service in self.params["drop_ins"])
+        if link_target(self.local_time) != str(self.zone):
+            replace_link(self.local_time, self.zone)
+        reset_future_times(self.drop_in(service).path for service in self.params["drop_ins"])
 
 
-def look(module: AnsibleModule) -> Plan:
+def compare(module: AnsibleModule) -> Plan:
     """Compare the host with its desired state."""
     packages, units = module.params["packages"], [unit_of(service) for service in module.params["drop_ins"]]
-    form = "--showformat=${Package} ${db:Status-Status}\n"
-    listed = module.run_command(["dpkg-query", "--show", form, *packages])[1] if packages else ""
-    return Plan(module.params, properties(module, units, PROPERTIES), lacking(packages, listed))
+    show_format = "--showformat=${Package} ${db:Status-Status}\n"
+    output = module.run_command(["dpkg-query", "--show", show_format, *packages])[1] if packages else ""
+    return Plan(module.params, properties(module, units, UNIT_PROPERTIES), missing_packages(packages, output))
 
 
 def restart(module: AnsibleModule, units: Iterable[str]) -> None:
@@ -154,11 +154,11 @@ def main() -> None:
         "packages": {"type": "list", "elements": "str", "default": []},
     }
     module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
-    plan = look(module)
-    result = {"lacking": plan.lacking, "restarted": plan.restarted, "diff": plan.diff}
+    plan = compare(module)
+    result = {"missing": plan.missing, "restarted": plan.restarted, "diff": plan.diff}
     if not plan.zone.exists():
         module.fail_json(msg=f"Unknown time zone {plan.params['time_zone']}: {plan.zone} does not exist on the host")
-    if not module.check_mode and not plan.lacking:  # the action plugin installs missing packages, then calls again
+    if not module.check_mode and not plan.missing:  # the action plugin installs missing packages, then calls again
         try:
             plan.apply()
             restart(module, plan.restarted)

@@ -32,7 +32,10 @@ options:
       - System to its C(inputs) (text), C(paths) (patterns of files and folders), C(units) (patterns), C(commands)
         (lists of words, whose output is compared), C(probes) (a Python expression C(call) in the namespace of the
         source C(code), whose result is compared) and C(certificates) (patterns).
-  found: {type: dict, default: {}, description: System to further state, collected on the control node (text).}
+  control_node_state:
+    type: dict
+    default: {}
+    description: System to additional state, which was collected on the control node (text).
   state:
     type: str
     default: compared
@@ -60,58 +63,59 @@ differences:
 """
 
 UNIT_PROPERTIES = ("ActiveState", "UnitFileState", "NeedDaemonReload")
-COMMAND_SECONDS = 30
-MOST_SHOWN = 5
-PARTS = ("inputs", "state", "ends")  # keys of a record
+COMMAND_TIMEOUT_S = 30
+MAX_DIFFERENCES = 5
+RECORD_KEYS = ("inputs", "state", "ends")
 State = dict[str, dict[str, str]]
 
 
-class UnknownError(Exception):
+class UnknownStateError(Exception):
     """The state of a system cannot be determined: the run configures the system and does not record it."""
 
 
 def state_of(system: dict[str, Any]) -> State:
     """Return the state of a system on this host: kind -> name -> a text that identifies the state.
 
-    Raises UnknownError.
+    Raises UnknownStateError.
     """
+    control_node = system["control_node_state"]
     return {
         "files": {path: text for pattern in system.get("paths", ()) for path, text in files(pattern)},
         "units": units(system.get("units", ())),
-        "commands": {" ".join(words): digest(printed(words)) for words in system.get("commands", ())},
-        "probes": {probe["call"]: digest(probed(probe)) for probe in system.get("probes", ())},
-        "found": {"the state found on the control node": digest(system["found"])} if system["found"] else {},
+        "commands": {" ".join(command): digest(output_of(command)) for command in system.get("commands", ())},
+        "probes": {probe["call"]: digest(probe_result(probe)) for probe in system.get("probes", ())},
+        "control_node": {"the state on the control node": digest(control_node)} if control_node else {},
     }
 
 
 def files(pattern: str) -> Iterator[tuple[str, str]]:
     """Yield each file, link and folder that matches a pattern; `**` matches any number of folders."""
-    for path in matching(pattern):
+    for path in matching_paths(pattern):
         with suppress(FileNotFoundError):  # deleted meanwhile
-            found = os.lstat(path)
-            text = f"{found.st_mode:o} {found.st_uid}:{found.st_gid}"
+            status = os.lstat(path)
+            text = f"{status.st_mode:o} {status.st_uid}:{status.st_gid}"
             # A folder's times change with files of other systems in it.
-            yield path, text if stat.S_ISDIR(found.st_mode) else f"{text} {of_file(path, found)}"
+            yield path, text if stat.S_ISDIR(status.st_mode) else f"{text} {file_text(path, status)}"
 
 
-def matching(pattern: str) -> list[str]:
+def matching_paths(pattern: str) -> list[str]:
     """Return the paths that match a pattern."""
     return sorted(glob.glob(pattern, recursive=True))  # noqa: PTH207 -- Path.glob takes no absolute pattern
 
 
-def of_file(path: str, found: os.stat_result) -> str:
+def file_text(path: str, status: os.stat_result) -> str:
     """Return size and times of a file, and the target of a link."""
-    target = Path(path).readlink() if stat.S_ISLNK(found.st_mode) else ""
-    return f"{found.st_size} {found.st_mtime_ns} {found.st_ctime_ns} {target}"
+    target = Path(path).readlink() if stat.S_ISLNK(status.st_mode) else ""
+    return f"{status.st_size} {status.st_mtime_ns} {status.st_ctime_ns} {target}"
 
 
 def units(patterns: list[str]) -> dict[str, str]:
     """Return active state, enablement and pending reload of each unit."""
     if not patterns:
         return {}
-    wanted = ",".join(["Id", *UNIT_PROPERTIES])
-    shown = printed(["systemctl", "show", "--all", f"--property={wanted}", *patterns])
-    blocks = [dict(line.split("=", 1) for line in block.splitlines()) for block in shown.strip().split("\n\n")]
+    properties = ",".join(["Id", *UNIT_PROPERTIES])
+    output = output_of(["systemctl", "show", "--all", f"--property={properties}", *patterns])
+    blocks = [dict(line.split("=", 1) for line in block.splitlines()) for block in output.strip().split("\n\n")]
     texts = {block["Id"]: ", ".join(block.get(key, "") for key in UNIT_PROPERTIES) for block in blocks if "Id" in block}
     # A template unit has no state.
     return {name: text for name, text in texts.items() if "@." not in name}
@@ -122,27 +126,28 @@ def digest(text: str) -> str:
     return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()
 
 
-def printed(words: list[str]) -> str:
-    """Return a command's output. Raises UnknownError if it fails."""
+def output_of(command: list[str]) -> str:
+    """Return a command's output. Raises UnknownStateError if it fails."""
     try:
         done = subprocess.run(
-            words, capture_output=True, encoding="utf-8", errors="replace", timeout=COMMAND_SECONDS, check=False
+            command, capture_output=True, encoding="utf-8", errors="replace", timeout=COMMAND_TIMEOUT_S, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise UnknownError(f"{' '.join(words)}: {error}") from error
+        raise UnknownStateError(f"{' '.join(command)}: {error}") from error
     if done.returncode:
-        raise UnknownError(f"{' '.join(words)} ended with {done.returncode}: {done.stderr or done.stdout}".strip())
+        text = f"{' '.join(command)} ended with {done.returncode}: {done.stderr or done.stdout}"
+        raise UnknownStateError(text.strip())
     return done.stdout
 
 
-def probed(probe: dict[str, str]) -> str:
-    """Return the result of a probe as canonical JSON. Raises UnknownError."""
+def probe_result(probe: dict[str, str]) -> str:
+    """Return the result of a probe as canonical JSON. Raises UnknownStateError."""
     names: dict[str, Any] = {}
     try:
         exec(probe["code"], names)  # noqa: S102 -- code of the same checkout
         return canonical(eval(probe["call"], names))  # noqa: S307 -- as above
     except Exception as error:
-        raise UnknownError(f"{probe['call']}: {type(error).__name__}: {error}") from error
+        raise UnknownStateError(f"{probe['call']}: {type(error).__name__}: {error}") from error
 
 
 def canonical(value: Any) -> str:
@@ -155,48 +160,49 @@ def canonical(value: Any) -> str:
 
 def certificates(patterns: list[str]) -> dict[str, float]:
     """Return the end of validity of each certificate, in seconds since 1970."""
-    return {path: end_of(path) for pattern in patterns for path in matching(pattern)}
+    return {path: expiry_of(path) for pattern in patterns for path in matching_paths(pattern)}
 
 
-def end_of(certificate: str) -> float:
+def expiry_of(certificate: str) -> float:
     """Return the end of validity of a certificate, in seconds since 1970; 0 for an invalid file."""
     try:
-        text = printed(["openssl", "x509", "-enddate", "-noout", "-dateopt", "iso_8601", "-in", certificate])
+        text = output_of(["openssl", "x509", "-enddate", "-noout", "-dateopt", "iso_8601", "-in", certificate])
         return calendar.timegm(time.strptime(text.strip(), "notAfter=%Y-%m-%d %H:%M:%SZ"))
-    except (UnknownError, ValueError):
+    except (UnknownStateError, ValueError):
         return 0
 
 
 def differences(before: State, now: State) -> Iterator[str]:
     """Yield a description of each difference between two states."""
     for kind in sorted({*before, *now}):
-        was, is_ = before.get(kind, {}), now.get(kind, {})
-        for name in sorted({*was, *is_}):
-            if name not in is_:
+        old, new = before.get(kind, {}), now.get(kind, {})
+        for name in sorted({*old, *new}):
+            if name not in new:
                 yield f"{name} is gone"
-            elif name not in was:
+            elif name not in old:
                 yield f"{name} is new"
-            elif was[name] != is_[name]:
-                yield f"{name} is {is_[name]}" if kind == "units" else f"{name} has changed"
+            elif old[name] != new[name]:
+                yield f"{name} is {new[name]}" if kind == "units" else f"{name} has changed"
 
 
 def compared(system: dict[str, Any], record: dict[str, Any] | None, days_left: int, now: float) -> list[str]:
     """Return descriptions of the first differences from the record of a system; empty if there are none."""
     if record is None:
         return ["no whole run is recorded since the last change"]
-    soonest = now + days_left * 86400
-    found = [f"{path} expires within {days_left} days" for path, end in record["ends"].items() if end < soonest]
+    limit = now + days_left * 86400
+    texts = [f"{path} expires within {days_left} days" for path, end in record["ends"].items() if end < limit]
     try:
-        found += differences(record["state"], state_of(system))
-    except UnknownError as unknown:
-        found.append(str(unknown))
+        texts += differences(record["state"], state_of(system))
+    except UnknownStateError as error:
+        texts.append(str(error))
     if record["inputs"] != system["inputs"]:
-        found.append("the description has changed")
-    return found[:MOST_SHOWN] + ([f"and {len(found) - MOST_SHOWN} more"] if len(found) > MOST_SHOWN else [])
+        texts.append("the description has changed")
+    omitted = len(texts) - MAX_DIFFERENCES
+    return texts[:MAX_DIFFERENCES] + ([f"and {omitted} more"] if omitted > 0 else [])
 
 
 def recorded(system: dict[str, Any]) -> dict[str, Any]:
-    """Return a record of the current state of a system. Raises UnknownError."""
+    """Return a record of the current state of a system. Raises UnknownStateError."""
     ends = certificates(system.get("certificates", ()))
     return {"inputs": system["inputs"], "state": state_of(system), "ends": ends}
 
@@ -205,7 +211,7 @@ def read(file: Path) -> dict[str, Any]:
     """Return all records; none if the file is missing or damaged, so that the run configures everything."""
     try:
         records = dict(json.loads(file.read_text(encoding="utf-8")))
-        return {name: {part: record[part] for part in PARTS} for name, record in records.items()}
+        return {name: {key: record[key] for key in RECORD_KEYS} for name, record in records.items()}
     except (OSError, ValueError, TypeError, KeyError):
         return {}
 
@@ -213,27 +219,31 @@ def read(file: Path) -> dict[str, Any]:
 def write(file: Path, records: dict[str, Any]) -> None:
     """Replace the file atomically and sync it; only root can read it."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = file.with_name(f".{file.name}.unfinished")
-    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    temporary = file.with_name(f".{file.name}.unfinished")
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8") as new:
         json.dump(records, new)
         new.flush()
         os.fsync(new.fileno())
-    unfinished.replace(file)
+    temporary.replace(file)
 
 
 def run(options: dict[str, Any]) -> dict[str, Any]:
     """Run the module with its options and return its result."""
-    place, systems, state = Path(options["file"]), options["systems"], options["state"]
-    systems = {name: {**system, "found": options["found"].get(name, "")} for name, system in systems.items()}
-    records = read(place)
+    file, state, control_node = Path(options["file"]), options["state"], options["control_node_state"]
+    systems = {
+        name: {**system, "control_node_state": control_node.get(name, "")}
+        for name, system in options["systems"].items()
+    }
+    records = read(file)
     if state == "compared":
         days, now = options["days_left"], time.time()
-        found = {name: compared(system, records.get(name), days, now) for name, system in systems.items()}
-        return {"differences": found}
-    kept = {name: record for name, record in records.items() if name not in systems}
+        return {
+            "differences": {name: compared(system, records.get(name), days, now) for name, system in systems.items()}
+        }
+    new_records = {name: record for name, record in records.items() if name not in systems}
     if state == "recorded":
-        kept |= {name: recorded(system) for name, system in systems.items()}
-    if kept != records and not options["check_mode"]:
-        write(place, kept)
+        new_records |= {name: recorded(system) for name, system in systems.items()}
+    if new_records != records and not options["check_mode"]:
+        write(file, new_records)
     return {}

@@ -31,11 +31,11 @@ def main() -> None:
     spec = {"executable": {"type": "path", "required": True}, "label": {"type": "str", "required": True}}
     module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
     podman, label = module.params["executable"], module.params["label"]
-    listed = [podman, "ps", "--all", "--quiet", "--filter", "status=removing", "--filter", f"label={label}"]
-    found = module.run_command(listed, check_rc=True)[1].split()
-    if found and not module.check_mode:
-        module.run_command([podman, "rm", "--force", "--volumes", *found], check_rc=True)
-    module.exit_json(changed=found != [], removed=found)
+    command = [podman, "ps", "--all", "--quiet", "--filter", "status=removing", "--filter", f"label={label}"]
+    containers = module.run_command(command, check_rc=True)[1].split()
+    if containers and not module.check_mode:
+        module.run_command([podman, "rm", "--force", "--volumes", *containers], check_rc=True)
+    module.exit_json(changed=containers != [], removed=containers)
 
 
 if __name__ == "__main__":

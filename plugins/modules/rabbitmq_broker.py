@@ -15,7 +15,7 @@ from ansible.module_utils.rabbitmq_api import (  # type: ignore[import-untyped] 
     USER,
     Api,
     ApiFault,
-    NobodyListensError,
+    NoListenerError,
     UnknownUserError,
 )
 
@@ -79,38 +79,38 @@ KINDS = {
     "exchanges": Kind(("vhost", "name"), ("type", "durable")),
     "bindings": Kind(("vhost", "source", "destination")),
 }
-KNOWN_SECONDS = 120  # timeout until a broker accepts a new user
-GROW_SECONDS = 120  # timeout until all queues have their new members; each holds an election
-PAUSE_SECONDS = 0.5  # polling interval
+USER_TIMEOUT_S = 120  # timeout until a broker accepts a new user
+GROW_TIMEOUT_S = 120  # timeout until all queues have their new members; each holds an election
+POLL_INTERVAL_S = 0.5  # polling interval
 
 
 class Change(NamedTuple):
-    """An entry to create or change, or to remove if `wanted` is None."""
+    """An entry to create (`current` is None), to change, or to remove (`desired` is None)."""
 
     kind: str
-    found: Entry | None
-    wanted: Entry | None
+    current: Entry | None
+    desired: Entry | None
 
     @property
-    def words(self) -> str:
-        entry = self.wanted or self.found or {}
-        verb = "remove" if self.wanted is None else "define"
+    def description(self) -> str:
+        entry = self.desired or self.current or {}
+        verb = "remove" if self.desired is None else "define"
         return f"{verb} {self.kind} {' '.join(str(entry[key]) for key in KINDS[self.kind].key)}"
 
     @property
     def resource(self) -> tuple[str, ...]:
         """The API path of the entry to remove."""
-        return tuple(part.format(**(self.found or {})) for part in KINDS[self.kind].resource)
+        return tuple(part.format(**(self.current or {})) for part in KINDS[self.kind].resource)
 
-    def shown(self, entry: Entry | None) -> str:
+    def diff_text(self, entry: Entry | None) -> str:
         """Return an entry in the format of --diff, with a placeholder for its password hash."""
         if entry is None:
             return ""
         kind = KINDS[self.kind]
-        told = {name: entry.get(name) for name in (*kind.key, *kind.values)}
-        if told.get("password_hash"):
-            told["password_hash"] = "(former)" if entry is self.found else "(new)"
-        return f"{self.kind}: {json.dumps(told, sort_keys=True)}\n"
+        fields = {name: entry.get(name) for name in (*kind.key, *kind.values)}
+        if fields.get("password_hash"):
+            fields["password_hash"] = "(former)" if entry is self.current else "(new)"
+        return f"{self.kind}: {json.dumps(fields, sort_keys=True)}\n"
 
 
 def by_key(kind: str, entries: Iterable[Entry]) -> dict[tuple[Any, ...], Entry]:
@@ -118,20 +118,20 @@ def by_key(kind: str, entries: Iterable[Entry]) -> dict[tuple[Any, ...], Entry]:
     return {tuple(entry[key] for key in KINDS[kind].key): entry for entry in entries}
 
 
-def compare(wanted: Definitions, found: Definitions) -> Iterator[Change]:
+def compare(desired: Definitions, current: Definitions) -> Iterator[Change]:
     """Yield the differences, first the entries to create or change, then those to remove."""
-    unwanted = []
+    removals = []
     for name, kind in KINDS.items():
-        there, defined = by_key(name, found.get(name, [])), by_key(name, wanted.get(name, []))
+        existing, defined = by_key(name, current.get(name, [])), by_key(name, desired.get(name, []))
         for key, entry in defined.items():
-            if key not in there or any(there[key].get(value) != entry[value] for value in kind.values):
-                yield Change(name, there.get(key), entry)
+            if key not in existing or any(existing[key].get(value) != entry[value] for value in kind.values):
+                yield Change(name, existing.get(key), entry)
         if kind.resource:
-            unwanted += [Change(name, entry, None) for key, entry in there.items() if key not in defined]
-    yield from unwanted
+            removals += [Change(name, entry, None) for key, entry in existing.items() if key not in defined]
+    yield from removals
 
 
-def lacking(queues: Iterable[Entry], running: set[str]) -> list[tuple[str, str]]:
+def missing_members(queues: Iterable[Entry], running: set[str]) -> list[tuple[str, str]]:
     """Return pairs of virtual host and running node where a quorum queue lacks a member."""
     quorum = [queue for queue in queues if queue.get("type") == "quorum"]
     return sorted({(queue["vhost"], node) for queue in quorum for node in running - set(queue["members"])})
@@ -141,22 +141,22 @@ def lacking(queues: Iterable[Entry], running: set[str]) -> list[tuple[str, str]]
 class Plan:
     """The differences of the broker from its desired state."""
 
-    forgotten: list[str]
+    forgotten_nodes: list[str]
     changes: list[Change] = field(default_factory=list)
-    grown: list[tuple[str, str]] = field(default_factory=list)
+    new_members: list[tuple[str, str]] = field(default_factory=list)
 
-    def words(self) -> list[str]:
+    def descriptions(self) -> list[str]:
         """Return a description of every change."""
-        forgets = [f"forget {node}" for node in self.forgotten]
-        grows = [f"members on {node} for the queues of {vhost}" for vhost, node in self.grown]
-        return [*forgets, *(change.words for change in self.changes), *grows]
+        nodes = [f"forget {node}" for node in self.forgotten_nodes]
+        members = [f"members on {node} for the queues of {vhost}" for vhost, node in self.new_members]
+        return [*nodes, *(change.description for change in self.changes), *members]
 
     def diff(self) -> Entry:
         """Return every change in the format of Ansible's --diff."""
-        before = [f"node: {node}\n" for node in self.forgotten]
-        before += [change.shown(change.found) for change in self.changes]
-        after = [change.shown(change.wanted) for change in self.changes]
-        after += [f"members on {node} for the queues of {vhost}\n" for vhost, node in self.grown]
+        before = [f"node: {node}\n" for node in self.forgotten_nodes]
+        before += [change.diff_text(change.current) for change in self.changes]
+        after = [change.diff_text(change.desired) for change in self.changes]
+        after += [f"members on {node} for the queues of {vhost}\n" for vhost, node in self.new_members]
         return {"before_header": "broker", "after_header": "broker", "before": "".join(before), "after": "".join(after)}
 
 
@@ -166,7 +166,7 @@ class Broker:
     def __init__(self, params: Mapping[str, Any], api: Api, run: Run) -> None:
         self._params, self._api, self._run = params, api, run
 
-    def wanted(self) -> Definitions:
+    def desired(self) -> Definitions:
         """Return the desired definitions, including the module's user. Raises ApiFault."""
         definitions: Definitions = self._params["definitions"]
         users = definitions.get("users", [])
@@ -182,31 +182,31 @@ class Broker:
             return Plan(sorted(set(nodes) & set(self._params["lost"])))
         if missing := set(self._params["present"]) - running:
             raise ApiFault(f"{', '.join(sorted(missing))}: not in the cluster of {', '.join(sorted(running))}")
-        if strange := running - listed:
+        if unlisted := running - listed:
             text = "not in the inventory, but running. Stop the broker there first"
-            raise ApiFault(f"{', '.join(sorted(strange))}: {text}")
-        changes = list(compare(self.wanted(), self._api.get("definitions")))
-        return Plan(sorted(set(nodes) - listed), changes, lacking(self._queues(), running))
+            raise ApiFault(f"{', '.join(sorted(unlisted))}: {text}")
+        changes = list(compare(self.desired(), self._api.get("definitions")))
+        return Plan(sorted(set(nodes) - listed), changes, missing_members(self._queues(), running))
 
     def apply(self, plan: Plan) -> None:
         """Carry out a plan. Raises ApiFault."""
-        for node in plan.forgotten:
+        for node in plan.forgotten_nodes:
             self._rabbitmqctl("forget_cluster_node", node)
         if self._params["lost"]:
             return
         defined: dict[str, list[Entry]] = {}
         for change in plan.changes:
-            if change.wanted is not None:
-                defined.setdefault(change.kind, []).append(change.wanted)
+            if change.desired is not None:
+                defined.setdefault(change.kind, []).append(change.desired)
         if defined:
             self._api.post("definitions", body=defined)
         # Compared again: the creator of a virtual host gets all permissions in it, which are removed here.
-        for change in compare(self.wanted(), self._api.get("definitions")):
-            if change.wanted is None:
+        for change in compare(self.desired(), self._api.get("definitions")):
+            if change.desired is None:
                 self._api.delete(*change.resource)
         self._grow()
 
-    def introduce(self) -> None:
+    def import_user(self) -> None:
         """Import the module's user with rabbitmqctl. Raises ApiFault."""
         user = pwd.getpwnam("rabbitmq")
         with tempfile.NamedTemporaryFile("w", dir="/run", prefix="rabbitmq-user-", encoding="utf-8") as file:
@@ -214,9 +214,9 @@ class Broker:
             file.flush()
             os.fchown(file.fileno(), user.pw_uid, user.pw_gid)
             self._rabbitmqctl("import_definitions", file.name)
-        self._wait(self._is_known, KNOWN_SECONDS, f"the broker does not accept its new user {USER}")
+        self._wait(self._accepts_user, USER_TIMEOUT_S, f"the broker does not accept its new user {USER}")
 
-    def _is_known(self) -> bool:
+    def _accepts_user(self) -> bool:
         try:
             self._api.get("whoami")
         except UnknownUserError:
@@ -232,54 +232,55 @@ class Broker:
 
         def grow() -> bool:
             nodes = {node["name"] for node in self._api.get("nodes", columns="name,running") if node["running"]}
-            places = lacking(self._queues(), nodes)
-            for vhost, node in places:
+            missing = missing_members(self._queues(), nodes)
+            for vhost, node in missing:
                 body = {"vhost_pattern": f"^{vhost}$", "queue_pattern": ".*", "strategy": "all"}
                 self._api.post("queues", "quorum", "replicas", "on", node, "grow", body=body)
-            return not places
+            return not missing
 
-        self._wait(grow, GROW_SECONDS, "not every queue has a member on every node: see rabbitmqctl cluster_status")
+        self._wait(grow, GROW_TIMEOUT_S, "not every queue has a member on every node: see rabbitmqctl cluster_status")
 
     @staticmethod
-    def _wait(happened: Callable[[], bool], limit: float, reason: str) -> None:
-        deadline = time.monotonic() + limit
-        while not happened():
+    def _wait(condition: Callable[[], bool], timeout: float, reason: str) -> None:
+        deadline = time.monotonic() + timeout
+        while not condition():
             if time.monotonic() > deadline:
                 raise ApiFault(reason)
-            time.sleep(PAUSE_SECONDS)  # RabbitMQ has no notification
+            time.sleep(POLL_INTERVAL_S)  # RabbitMQ has no notification
 
-    def _rabbitmqctl(self, *words: str) -> None:
-        code, out, err = self._run(["rabbitmqctl", "--quiet", *words])
+    def _rabbitmqctl(self, *arguments: str) -> None:
+        code, out, err = self._run(["rabbitmqctl", "--quiet", *arguments])
         if code:
-            raise ApiFault(f"rabbitmqctl {words[0]}: {(err or out).strip()}")
+            raise ApiFault(f"rabbitmqctl {arguments[0]}: {(err or out).strip()}")
 
 
-def bring_about(broker: Broker, *, check: bool) -> dict[str, Any]:
+def apply_state(broker: Broker, *, check: bool) -> dict[str, Any]:
     """Apply the desired state to the broker and return the module's result. Raises ApiFault."""
     try:
-        plan, introduced = broker.plan(), False
+        plan, was_imported = broker.plan(), False
     except UnknownUserError:
-        introduced = True
+        was_imported = True
         if not check:
-            broker.introduce()
+            broker.import_user()
         plan = Plan([]) if check else broker.plan()
-    words, shown = plan.words(), plan.diff()
-    if words and not check:
+    changes, diff = plan.descriptions(), plan.diff()
+    if changes and not check:
         broker.apply(plan)
-    if introduced:
-        words = [f"define users {USER}", *words]
-        shown["after"] = f"users: {USER}\n{shown['after']}"
-    return {"changed": bool(words), "changes": words, "diff": shown}
+    if was_imported:
+        changes = [f"define users {USER}", *changes]
+        diff["after"] = f"users: {USER}\n{diff['after']}"
+    return {"changed": bool(changes), "changes": changes, "diff": diff}
 
 
 def port_in_use(run: Run) -> int:
     """Return the API port of a node that still runs with former settings. Raises ApiFault."""
     code, out, err = run(["rabbitmq-diagnostics", "--quiet", "listeners", "--formatter", "json"])
-    found = [one["port"] for one in json.loads(out)["listeners"] if one["purpose"] == "HTTP API"] if code == 0 else []
-    if not found:
+    listeners = json.loads(out)["listeners"] if code == 0 else []
+    ports = [listener["port"] for listener in listeners if listener["purpose"] == "HTTP API"]
+    if not ports:
         reason = (err or out).strip() or "see journalctl -u rabbitmq-server"
         raise ApiFault(f"the broker has no management API: {reason}")
-    return int(found[0])
+    return int(ports[0])
 
 
 def main() -> None:
@@ -298,9 +299,9 @@ def main() -> None:
     params, run, check = module.params, module.run_command, module.check_mode
     try:
         try:
-            result = bring_about(Broker(params, Api(params["port"]), run), check=check)
-        except NobodyListensError:
-            result = bring_about(Broker(params, Api(port_in_use(run)), run), check=check)
+            result = apply_state(Broker(params, Api(params["port"]), run), check=check)
+        except NoListenerError:
+            result = apply_state(Broker(params, Api(port_in_use(run)), run), check=check)
     except ApiFault as fault:
         module.fail_json(msg=str(fault))
     module.exit_json(**result)

@@ -51,10 +51,10 @@ def node_faults(node: Mapping[str, Any], alarms: Mapping[str, Any]) -> Iterator[
         yield f"{node['name']} has an alarm that blocks publishers: {raised or alarms.get('reason')}"
 
 
-def queue_faults(wanted: Iterable[str], listed: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+def queue_faults(required: Iterable[str], existing: Iterable[Mapping[str, Any]]) -> Iterator[str]:
     """Yield a message for missing queues."""
-    if lacking := sorted(set(wanted) - {queue["name"] for queue in listed}):
-        yield f"missing queues: {', '.join(lacking)}. site.yml creates them"
+    if missing := sorted(set(required) - {queue["name"] for queue in existing}):
+        yield f"missing queues: {', '.join(missing)}. site.yml creates them"
 
 
 def faults(params: Mapping[str, Any], state: Mapping[str, str]) -> Iterator[str]:
@@ -82,8 +82,8 @@ def main() -> None:
     }
     module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
     state = properties(module, [UNIT], ["ActiveState", "SubState", "UnitFileState"])[UNIT]
-    if found := list(faults(module.params, state)):
-        module.fail_json(msg=f"{'; '.join(found)}. End of the journal:\n{journal(module, UNIT, JOURNAL_LINES)}")
+    if messages := list(faults(module.params, state)):
+        module.fail_json(msg=f"{'; '.join(messages)}. End of the journal:\n{journal(module, UNIT, JOURNAL_LINES)}")
     module.exit_json(changed=False)
 
 

@@ -10,12 +10,12 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule  # type: ignore[import-untyped]  # Ansible carries no types
 from ansible.module_utils.host_files import (  # type: ignore[import-untyped]  # found by Ansible
-    AHEAD_SECONDS,
+    CLOCK_TOLERANCE_S,
     Access,
     Fault,
     content,
-    ours,
-    shown,
+    diff_item,
+    own_access,
     write,
 )
 from ansible.module_utils.systemd_units import (  # type: ignore[import-untyped]  # found by Ansible
@@ -76,15 +76,15 @@ newer:
 
 UNIT, SOCKET = "rabbitmq-server.service", "epmd.socket"
 # A change of any of these files needs a restart.
-READ_AT_START = (
+RESTART_PATHS = (
     "etc/rabbitmq",
     f"etc/systemd/system/{UNIT}.d",
     f"etc/systemd/system/{SOCKET}.d",
     "etc/frota/credentials/rabbitmq.key",
 )
-MODE = 0o644
+FILE_MODE = 0o644
 OWNER = "rabbitmq"
-STARTUP_SECONDS, QUORUM_SECONDS = 60, 300  # timeouts of a node's startup and of its queues' synchronization
+STARTUP_TIMEOUT_S, QUORUM_TIMEOUT_S = 60, 300  # timeouts of a node's startup and of its queues' synchronization
 JOURNAL_LINES = 30
 
 
@@ -111,13 +111,13 @@ class Node:
         """Return every file with its desired content."""
         return {self.root / path.lstrip("/"): text for path, text in self.params["files"].items()}
 
-    def differing(self) -> dict[Path, str]:
+    def changed_files(self) -> dict[Path, str]:
         """Return the files whose content differs, with their desired content."""
         return {path: text for path, text in self.files().items() if content(path) != text}
 
-    def loose(self) -> list[Path]:
+    def with_wrong_mode(self) -> list[Path]:
         """Return the files whose mode differs."""
-        return [path for path in self.files() if path.exists() and path.stat().st_mode & 0o7777 != MODE]
+        return [path for path in self.files() if path.exists() and path.stat().st_mode & 0o7777 != FILE_MODE]
 
     def lacks_cookie(self) -> bool:
         """Tell whether the cookie has to be written. A node with data keeps the cluster's cookie."""
@@ -125,39 +125,39 @@ class Node:
 
     def newer(self, started: float) -> Iterator[str]:
         """Yield the files that changed after the node's start, or another reason why it is outdated."""
-        soon = datetime.now(UTC).timestamp() + AHEAD_SECONDS
+        latest = datetime.now(UTC).timestamp() + CLOCK_TOLERANCE_S
         live = {self.root / path.lstrip("/") for path in self.params["live_files"]}
-        if started > soon:
+        if started > latest:
             yield f"the clock was ahead at its start: {datetime.fromtimestamp(started, UTC)}"
-        for path in self._read_at_start():
-            if path not in live and started < path.lstat().st_mtime <= soon:
+        for path in self._restart_files():
+            if path not in live and started < path.lstat().st_mtime <= latest:
                 yield str(path)
-        yield from (str(path) for path in self.differing() if path not in live)
+        yield from (str(path) for path in self.changed_files() if path not in live)
 
-    def _read_at_start(self) -> Iterator[Path]:
-        for place in (self.root / name for name in READ_AT_START):
-            yield from sorted(path for path in (place, *place.rglob("*")) if path.is_file())
+    def _restart_files(self) -> Iterator[Path]:
+        for parent in (self.root / name for name in RESTART_PATHS):
+            yield from sorted(path for path in (parent, *parent.rglob("*")) if path.is_file())
 
-    def state(self, shown: Mapping[str, str]) -> tuple[str, list[str]]:
+    def state(self, unit: Mapping[str, str]) -> tuple[str, list[str]]:
         """Return the node's state by its files and its unit's properties, and why it is outdated."""
         if not self.is_installed:
             return "bare", []
         if self.is_blank:
             return "blank", []
-        if shown["ActiveState"] not in ("active", "reloading"):
+        if unit["ActiveState"] not in ("active", "reloading"):
             return "stopped", []
-        newer = sorted(set(self.newer(seconds(shown["InactiveExitTimestamp"]))))
+        newer = sorted(set(self.newer(seconds(unit["InactiveExitTimestamp"]))))
         return ("outdated" if newer else "running"), newer
 
     def write(self) -> None:
         """Write the files and the cookie."""
-        for path, text in self.differing().items():
+        for path, text in self.changed_files().items():
             if not path.parent.exists():
                 path.parent.mkdir()
                 path.parent.chmod(0o755)
-            write(path, text, ours(MODE))
-        for path in self.loose():
-            path.chmod(MODE)
+            write(path, text, own_access(FILE_MODE))
+        for path in self.with_wrong_mode():
+            path.chmod(FILE_MODE)
         if self.lacks_cookie():
             user = pwd.getpwnam(OWNER)
             write(self.cookie_file, self.params["cookie"], Access(0o400, user.pw_uid, user.pw_gid))
@@ -169,19 +169,19 @@ def diff(node: Node, action: str) -> Iterator[dict[str, str]]:
         yield {"before_header": "systemd", "after_header": "systemd", "before": "", "after": f"{action} {UNIT}\n"}
     if node.params["state"] != "configured":
         return
-    for path, text in node.differing().items():
-        yield shown(path, content(path) or "", text)
-    for path in node.loose():
-        yield shown(path, f"mode {path.stat().st_mode & 0o7777:04o}\n", f"mode {MODE:04o}\n")
+    for path, text in node.changed_files().items():
+        yield diff_item(path, content(path) or "", text)
+    for path in node.with_wrong_mode():
+        yield diff_item(path, f"mode {path.stat().st_mode & 0o7777:04o}\n", f"mode {FILE_MODE:04o}\n")
     if node.lacks_cookie():
-        yield shown(node.cookie_file, "", "the cookie of the cluster\n")
+        yield diff_item(node.cookie_file, "", "the cookie of the cluster\n")
 
 
-def action_for(wanted: str, state: str) -> str:
+def action_for(desired: str, state: str) -> str:
     """Return the action for a node, `start`, `restart` or empty."""
-    if wanted != "configured" and state in ("blank", "stopped"):
+    if desired != "configured" and state in ("blank", "stopped"):
         return "start"
-    return "restart" if wanted == "current" and state == "outdated" else ""
+    return "restart" if desired == "current" and state == "outdated" else ""
 
 
 class Host:
@@ -191,8 +191,8 @@ class Host:
         self._module = module
 
     def properties(self) -> dict[str, str]:
-        found: dict[str, str] = properties(self._module, [UNIT], ["ActiveState", "InactiveExitTimestamp"])[UNIT]
-        return found
+        unit: dict[str, str] = properties(self._module, [UNIT], ["ActiveState", "InactiveExitTimestamp"])[UNIT]
+        return unit
 
     def start(self) -> None:
         """Start the node with the current settings; return when it serves clients."""
@@ -204,29 +204,29 @@ class Host:
         try:
             self._run("systemctl", "start", UNIT)
         except Fault as fault:
-            said = journal(self._module, UNIT, JOURNAL_LINES)
-            raise Fault(f"the broker does not start. End of its journal:\n{said}") from fault
+            log = journal(self._module, UNIT, JOURNAL_LINES)
+            raise Fault(f"the broker does not start. End of its journal:\n{log}") from fault
 
     def restart(self) -> None:
         """Wait until all queues keep their quorum without this node, drain it, and restart it."""
-        if self._succeeds("rabbitmqctl", "--quiet", "await_startup", "--timeout", str(STARTUP_SECONDS)):
-            waiting = ["await_online_quorum_plus_one", "--timeout", str(QUORUM_SECONDS)]
-            if not self._succeeds("rabbitmq-upgrade", "--quiet", *waiting):
+        if self._succeeds("rabbitmqctl", "--quiet", "await_startup", "--timeout", str(STARTUP_TIMEOUT_S)):
+            wait = ["await_online_quorum_plus_one", "--timeout", str(QUORUM_TIMEOUT_S)]
+            if not self._succeeds("rabbitmq-upgrade", "--quiet", *wait):
                 reason = "not restarted, because a queue would lose its quorum without this node"
                 raise Fault(f"{reason}: see rabbitmqctl cluster_status, start the missing node, and run this again")
             self._run("rabbitmq-upgrade", "--quiet", "drain")
         self.start()
 
-    def _succeeds(self, *words: str) -> bool:
-        return bool(self._module.run_command(list(words))[0] == 0)
+    def _succeeds(self, *command: str) -> bool:
+        return bool(self._module.run_command(list(command))[0] == 0)
 
-    def _run(self, *words: str) -> None:
-        code, out, err = self._module.run_command(list(words), umask=0o022)
+    def _run(self, *command: str) -> None:
+        code, out, err = self._module.run_command(list(command), umask=0o022)
         if code:
-            raise Fault(f"{' '.join(words)}: {(err or out).strip()}")
+            raise Fault(f"{' '.join(command)}: {(err or out).strip()}")
 
 
-def bring_about(node: Node, host: Host, *, check: bool) -> dict[str, Any]:
+def apply_state(node: Node, host: Host, *, check: bool) -> dict[str, Any]:
     """Apply the desired state to the node and return the module's result. Raises Fault."""
     state, newer = node.state(host.properties())
     action = action_for(node.params["state"], state)
@@ -255,7 +255,7 @@ def main() -> None:
         supports_check_mode=True,
     )
     try:
-        result = bring_about(Node(module.params), Host(module), check=module.check_mode)
+        result = apply_state(Node(module.params), Host(module), check=module.check_mode)
     except Fault as fault:
         module.fail_json(msg=str(fault))
     module.exit_json(**result)

@@ -34,15 +34,18 @@ queues:
 COUNTS = {"messages": "messages", "ready": "messages_ready", "unacknowledged": "messages_unacknowledged"}
 
 
-def counted(listed: list[dict[str, Any]], consumers: list[dict[str, Any]]) -> dict[str, dict[str, int]]:
+def queue_counts(queues: list[dict[str, Any]], consumers: list[dict[str, Any]]) -> dict[str, dict[str, int]]:
     """Return the counts of each queue. Raises ApiFault for a queue without a count, during its leader election."""
-    readers = Counter(consumer["queue"]["name"] for consumer in consumers)
-    for queue in listed:
+    consumer_counts = Counter(consumer["queue"]["name"] for consumer in consumers)
+    for queue in queues:
         if any(key not in queue for key in COUNTS.values()):
             raise ApiFault(f"{queue['name']} has no count of its messages during a leader election: run this again")
     return {
-        queue["name"]: {**{name: queue[key] for name, key in COUNTS.items()}, "consumers": readers[queue["name"]]}
-        for queue in listed
+        queue["name"]: {
+            **{name: queue[key] for name, key in COUNTS.items()},
+            "consumers": consumer_counts[queue["name"]],
+        }
+        for queue in queues
     }
 
 
@@ -53,8 +56,8 @@ def main() -> None:
     api, vhost = Api(module.params["port"]), module.params["vhost"]
     try:
         # The queues' own totals; the management statistics are seconds late and may be incomplete.
-        listed = api.get("queues", vhost, disable_stats="true", enable_queue_totals="true")
-        queues = counted(listed, api.get("consumers", vhost))
+        totals = api.get("queues", vhost, disable_stats="true", enable_queue_totals="true")
+        queues = queue_counts(totals, api.get("consumers", vhost))
     except ApiFault as fault:
         module.fail_json(msg=str(fault))
     module.exit_json(changed=False, queues=queues)

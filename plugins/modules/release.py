@@ -39,11 +39,11 @@ EXAMPLES = """
 """
 
 RETURN = """
-lacking: {type: list, elements: str, returned: success, description: Archives that were, or would be, installed.}
+missing: {type: list, elements: str, returned: success, description: Archives that were, or would be, installed.}
 """
 
-KEPT = 3
-PATH = Path("/usr/local/bin")
+KEPT_RELEASES = 3
+COMMAND_FOLDER = Path("/usr/local/bin")
 EXECUTABLE = """#!{python}
 import sys
 
@@ -62,22 +62,22 @@ class Home:
         self.release = self.folder / "releases" / params["release"]
         self.libraries = self.folder / "libraries" / params["release"].split("-")[-2]
 
-    def lacking(self) -> list[Path]:
+    def missing(self) -> list[Path]:
         """Return the folders to install, the libraries first."""
         return [path for path in (self.libraries, self.release) if not path.joinpath("ready").exists()]
 
     def superfluous(self) -> Iterator[Path]:
         """Yield the releases to delete, and the libraries that no kept release uses."""
         releases = installed(self.folder)
-        kept = {*releases[:KEPT], self.current.resolve(), self.release}
+        kept = {*releases[:KEPT_RELEASES], self.current.resolve(), self.release}
         yield from (path for path in releases if path not in kept)
-        used = {path.name.split("-")[-2] for path in kept if path.name.count("-") > 1}
-        yield from (path for path in self.folder.glob("libraries/*") if path.name not in used)
+        libraries = {path.name.split("-")[-2] for path in kept if path.name.count("-") > 1}
+        yield from (path for path in self.folder.glob("libraries/*") if path.name not in libraries)
 
 
-def run(*words: object) -> str:
+def run(*command: object) -> str:
     """Return a command's output. Raises CalledProcessError."""
-    return subprocess.run([str(word) for word in words], check=True, capture_output=True, text=True).stdout.strip()
+    return subprocess.run([str(word) for word in command], check=True, capture_output=True, text=True).stdout.strip()
 
 
 def unpack(archive: str, folder: Path) -> None:
@@ -95,7 +95,7 @@ def make_newest(folder: Path) -> None:
     os.utime(folder / "ready", (newest, newest))
 
 
-def ready(folder: Path) -> None:
+def mark_complete(folder: Path) -> None:
     """Sync a folder to disk, then mark it as complete."""
     run("sync", "--file-system", folder)
     make_newest(folder)
@@ -111,7 +111,7 @@ def install_libraries(libraries: Path, archive: str) -> None:
     """Install the libraries from their archive."""
     unpack(archive, libraries)
     compile_tree(libraries)
-    ready(libraries)
+    mark_complete(libraries)
 
 
 def install_release(release: Path, libraries: Path, archive: str) -> None:
@@ -122,17 +122,17 @@ def install_release(release: Path, libraries: Path, archive: str) -> None:
     packages = Path(run(release / "bin/python", "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"))
     # Python's site module adds the folders in .pth files to the path.
     packages.joinpath("libraries.pth").write_text(f"{libraries / packages.relative_to(release)}\n", encoding="utf-8")
-    place_executables(release, packages)
-    ready(release)
+    write_executables(release, packages)
+    mark_complete(release)
 
 
-def place_executables(release: Path, packages: Path) -> None:
+def write_executables(release: Path, packages: Path) -> None:
     """Write the executables of the packages' console_scripts, like pip."""
     for distribution in metadata.distributions(path=[str(packages)]):
         for entry in distribution.entry_points.select(group="console_scripts"):
             executable = release / "bin" / entry.name
-            call = {"python": release / "bin/python", "module": entry.module, "function": entry.attr}
-            executable.write_text(EXECUTABLE.format(**call), encoding="utf-8")
+            target = {"python": release / "bin/python", "module": entry.module, "function": entry.attr}
+            executable.write_text(EXECUTABLE.format(**target), encoding="utf-8")
             executable.chmod(0o755)
 
 
@@ -153,14 +153,14 @@ def install(home: Home, archives: Mapping[str, str]) -> None:
 
 def place_command(home: Home, name: str, check_mode: bool) -> bool:
     """Link a command into /usr/local/bin; the link dangles until the first service switches to a release."""
-    link, target = PATH / name, home.current / "bin" / name
+    link, target = COMMAND_FOLDER / name, home.current / "bin" / name
     if not name or (link.is_symlink() and link.readlink() == target):
         return False
     if not check_mode:
-        unfinished = link.with_name(f".{name}.{os.getpid()}")
-        unfinished.unlink(missing_ok=True)
-        unfinished.symlink_to(target)
-        unfinished.replace(link)
+        temporary = link.with_name(f".{name}.{os.getpid()}")
+        temporary.unlink(missing_ok=True)
+        temporary.symlink_to(target)
+        temporary.replace(link)
     return True
 
 
@@ -186,7 +186,7 @@ def main() -> None:
     module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
     os.umask(0o022)  # readable by services with dynamic users, independent of the login's umask
     home, archives = Home(module.params), module.params["archives"]
-    lacking = home.lacking()
+    missing = home.missing()
     try:
         changed = [
             place_settings(Path("/etc/frota"), module.check_mode),
@@ -196,9 +196,9 @@ def main() -> None:
             install(home, archives)
     except subprocess.CalledProcessError as error:
         module.fail_json(msg=f"{' '.join(error.cmd)} failed:\n{error.stderr.strip()}")
-    headers = [{"before_header": str(path), "after_header": str(path)} for path in lacking]
+    headers = [{"before_header": str(path), "after_header": str(path)} for path in missing]
     diff = [{**header, "before": "", "after": "installed\n"} for header in headers]
-    module.exit_json(changed=any(changed) or bool(lacking), lacking=[path.name for path in lacking], diff=diff)
+    module.exit_json(changed=any(changed) or bool(missing), missing=[path.name for path in missing], diff=diff)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ author: frota
 EXAMPLES = """
 - releases:
     home: /opt/frota
-  register: found
+  register: __releases
 """
 
 RETURN = """
@@ -30,17 +30,17 @@ releases: {type: list, elements: str, returned: success, description: "Names of 
 units: {type: list, elements: str, returned: success, description: "Names of the units that run the current release."}
 """
 
-SETTINGS = Path("/etc/frota")
-OF_A_UNIT = re.compile(r"^FROTA_RELEASE=", re.MULTILINE)  # env files of commands have none
+SETTINGS_FOLDER = Path("/etc/frota")
+RELEASE_LINE = re.compile(r"^FROTA_RELEASE=", re.MULTILINE)  # env files of commands have none
 
 
 def units(settings: Path) -> list[str]:
     """Return the units that have an env file with a release."""
     files = sorted(settings.glob("frota-*.env"))
-    return [f"{file.stem}.service" for file in files if OF_A_UNIT.search(file.read_text(encoding="utf-8"))]
+    return [f"{file.stem}.service" for file in files if RELEASE_LINE.search(file.read_text(encoding="utf-8"))]
 
 
-def look(home: Path, settings: Path) -> dict[str, Any]:
+def read_releases(home: Path, settings: Path) -> dict[str, Any]:
     """Return the module's result."""
     current = home / "current"
     names = [path.name for path in installed(home)]
@@ -51,7 +51,7 @@ def main() -> None:
     """Run as an Ansible module."""
     spec = {"home": {"type": "path", "required": True}}
     module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
-    module.exit_json(changed=False, **look(Path(module.params["home"]), SETTINGS))
+    module.exit_json(changed=False, **read_releases(Path(module.params["home"]), SETTINGS_FOLDER))
 
 
 if __name__ == "__main__":

@@ -14,13 +14,13 @@ from ansible.module_utils.host_files import (  # type: ignore[import-untyped]  #
     Fault,
     access_of,
     content,
-    date_back,
+    diff_item,
     is_newer,
-    link,
-    ours,
-    place_link,
+    link_target,
+    own_access,
+    replace_link,
+    reset_future_times,
     set_access,
-    shown,
     write,
 )
 from ansible.module_utils.systemd_units import (  # type: ignore[import-untyped]  # found by Ansible
@@ -76,10 +76,10 @@ restarted: {type: list, elements: str, returned: success, description: Units tha
 stopped: {type: list, elements: str, returned: success, description: Instances that were, or would be, removed.}
 """
 
-MODE = 0o644
-PROPERTIES = ("ActiveState", "UnitFileState", "InactiveExitTimestamp", "NeedDaemonReload")
+FILE_MODE = 0o644
+UNIT_PROPERTIES = ("ActiveState", "UnitFileState", "InactiveExitTimestamp", "NeedDaemonReload")
 JOURNAL_LINES = 15
-ESCAPED = str.maketrans({character: f"\\{character}" for character in '\\"$`'})  # systemd.exec(5), EnvironmentFile=
+ESCAPES = str.maketrans({character: f"\\{character}" for character in '\\"$`'})  # systemd.exec(5), EnvironmentFile=
 
 
 class State(NamedTuple):
@@ -149,11 +149,11 @@ class Service:
 
     def files(self) -> dict[Path, str]:
         """Return every file of the service with its desired content, env files first."""
-        wanted = {self.env_file(f"{self.name}{suffix}"): self.settings(suffix) for suffix in self.instances}
-        wanted[self.unit_file(f"{self.name}.service")] = self.params["unit"]
+        files = {self.env_file(f"{self.name}{suffix}"): self.settings(suffix) for suffix in self.instances}
+        files[self.unit_file(f"{self.name}.service")] = self.params["unit"]
         for socket in self.sockets:
-            wanted[self.unit_file(socket)] = self.params["socket"]
-        return wanted
+            files[self.unit_file(socket)] = self.params["socket"]
+        return files
 
     def read_by(self, unit: str) -> list[Path]:
         """Return the files that a unit reads at start; a newer one means that the unit is outdated."""
@@ -162,8 +162,8 @@ class Service:
 
     def unwanted(self) -> list[str]:
         """Return the unwanted instances that have an env file on the host."""
-        found = (path.name for path in (self.root / "etc/frota").glob(f"{self.name}@*.env"))
-        return sorted({f"{name.removesuffix('.env')}.service" for name in found} - set(self.units))
+        names = (path.name for path in (self.root / "etc/frota").glob(f"{self.name}@*.env"))
+        return sorted({f"{name.removesuffix('.env')}.service" for name in names} - set(self.units))
 
     def check_command(self, suffix: str, file: Path) -> list[str]:
         """Return the release's command that validates an env file."""
@@ -176,16 +176,16 @@ def quoted(key: str, value: Any) -> str:
     text = str(value)
     if any(character in text for character in "\n\r\0"):
         raise Fault(f"{key}={text!r}: a setting must be a single line")
-    return text.translate(ESCAPED)
+    return text.translate(ESCAPES)
 
 
-def state_of(shown: Mapping[str, str]) -> State:
+def state_of(unit: Mapping[str, str]) -> State:
     """Return a unit's state from its properties."""
     return State(
-        active=shown["ActiveState"] in ("active", "reloading"),
-        enabled=shown["UnitFileState"] == "enabled",
-        started=seconds(shown["InactiveExitTimestamp"]),
-        needs_reload=shown["NeedDaemonReload"] == "yes",
+        active=unit["ActiveState"] in ("active", "reloading"),
+        enabled=unit["UnitFileState"] == "enabled",
+        started=seconds(unit["InactiveExitTimestamp"]),
+        needs_reload=unit["NeedDaemonReload"] == "yes",
     )
 
 
@@ -196,24 +196,25 @@ class Plan:
     service: Service
     states: Mapping[str, State]
     files: dict[Path, str] = field(init=False)  # path -> desired content, where it differs
-    loose: list[Path] = field(init=False)  # right content, wrong mode or owner
-    switches: bool = field(init=False)
+    with_wrong_access: list[Path] = field(init=False)  # right content, wrong mode or owner
+    switches_release: bool = field(init=False)
     stopped: list[str] = field(init=False)
     restarted: list[str] = field(init=False)
-    listens_again: bool = field(init=False)
+    restarts_sockets: bool = field(init=False)
 
     def __post_init__(self) -> None:
-        wanted = self.service.files()
-        self.files = {path: text for path, text in wanted.items() if content(path) != text}
-        self.loose = [path for path in wanted if path not in self.files and access_of(path) != ours(MODE)]
-        self.switches = link(self.service.current) != str(self.service.release)
+        files = self.service.files()
+        self.files = {path: text for path, text in files.items() if content(path) != text}
+        unchanged = files.keys() - self.files.keys()
+        self.with_wrong_access = sorted(path for path in unchanged if access_of(path) != own_access(FILE_MODE))
+        self.switches_release = link_target(self.service.current) != str(self.service.release)
         self.stopped = self.service.unwanted()
-        self.listens_again = any(self._is_outdated(socket) for socket in self.service.sockets)
-        self.restarted = [unit for unit in self.service.units if self.listens_again or self._is_outdated(unit)]
+        self.restarts_sockets = any(self._is_outdated(socket) for socket in self.service.sockets)
+        self.restarted = [unit for unit in self.service.units if self.restarts_sockets or self._is_outdated(unit)]
 
     def _is_outdated(self, unit: str) -> bool:
         state, read = self.states[unit], self.service.read_by(unit)
-        changes = any(path in self.files for path in read) or (self.switches and self.service.current in read)
+        changes = any(path in self.files for path in read) or (self.switches_release and self.service.current in read)
         return changes or not state.active or bool(is_newer(read, state.started))
 
     @property
@@ -228,19 +229,19 @@ class Plan:
 
     @property
     def changes(self) -> bool:
-        listed = (self.files, self.loose, self.stopped, self.restarted, self.disabled)
-        return self.switches or self.reloads or any(listed)
+        lists = (self.files, self.with_wrong_access, self.stopped, self.restarted, self.disabled)
+        return self.switches_release or self.reloads or any(lists)
 
     def diff(self) -> Iterator[dict[str, str]]:
         """Yield every difference in the format of Ansible's --diff."""
         for path, text in self.files.items():
-            yield shown(path, content(path) or "", text)
-        for path in self.loose:
-            yield shown(path, f"{access_of(path)}\n", f"{ours(MODE)}\n")
-        if self.switches:
-            yield shown(self.service.current, f"{link(self.service.current)}\n", f"{self.service.release}\n")
+            yield diff_item(path, content(path) or "", text)
+        for path in self.with_wrong_access:
+            yield diff_item(path, f"{access_of(path)}\n", f"{own_access(FILE_MODE)}\n")
+        if self.switches_release:
+            yield diff_item(self.service.current, f"{link_target(self.service.current)}\n", f"{self.service.release}\n")
         for unit in self.stopped:
-            yield shown(self.service.env_file(unit), content(self.service.env_file(unit)) or "", "")
+            yield diff_item(self.service.env_file(unit), content(self.service.env_file(unit)) or "", "")
         if self.restarted or self.disabled:
             after = [f"restart {unit}\n" for unit in self.restarted] + [f"enable {unit}\n" for unit in self.disabled]
             yield {"before_header": "systemd", "after_header": "systemd", "before": "", "after": "".join(after)}
@@ -253,8 +254,8 @@ class Host:
         self._module = module
 
     def states(self, units: list[str]) -> dict[str, State]:
-        shown = properties(self._module, units, PROPERTIES)
-        return {unit: state_of(shown[unit]) for unit in units}
+        states = properties(self._module, units, UNIT_PROPERTIES)
+        return {unit: state_of(states[unit]) for unit in units}
 
     def check(self, service: Service, files: Iterable[Path]) -> None:
         """Validate the new settings with the release."""
@@ -279,11 +280,11 @@ class Host:
         if not service.release.joinpath("ready").exists():
             raise Fault(f"{service.release} is not installed: the entry point `release` of the role installs it")
         for path, text in plan.files.items():
-            write(path, text, ours(MODE))
-        for path in plan.loose:
-            set_access(path, ours(MODE))
-        if plan.switches:
-            place_link(service.current, service.release)
+            write(path, text, own_access(FILE_MODE))
+        for path in plan.with_wrong_access:
+            set_access(path, own_access(FILE_MODE))
+        if plan.switches_release:
+            replace_link(service.current, service.release)
         for unit in plan.stopped:
             self._systemctl("disable", "--now", unit)
             service.env_file(unit).unlink()
@@ -295,22 +296,22 @@ class Host:
 
     def _restart(self, plan: Plan) -> None:
         service = plan.service
-        date_back(path for unit in [*plan.restarted, *service.sockets] for path in service.read_by(unit))
+        reset_future_times(path for unit in [*plan.restarted, *service.sockets] for path in service.read_by(unit))
         try:
-            if plan.listens_again:
+            if plan.restarts_sockets:
                 self._systemctl("stop", *service.units)
                 self._systemctl("restart", *service.sockets)
             for unit in plan.restarted:
                 self._systemctl("restart", unit)
         except Fault as fault:
-            said = journal(self._module, f"{service.name}*", JOURNAL_LINES)
-            text = f"{service.name} on {platform.node()} does not become ready:\n{fault}\nEnd of its journal:\n{said}"
+            log = journal(self._module, f"{service.name}*", JOURNAL_LINES)
+            text = f"{service.name} on {platform.node()} does not become ready:\n{fault}\nEnd of its journal:\n{log}"
             raise Fault(text) from fault
 
-    def _systemctl(self, *words: str) -> str:
-        code, out, err = self._module.run_command(["systemctl", *words])
+    def _systemctl(self, *arguments: str) -> str:
+        code, out, err = self._module.run_command(["systemctl", *arguments])
         if code:
-            raise Fault(f"systemctl {' '.join(words)}: {(err or out).strip()}")
+            raise Fault(f"systemctl {' '.join(arguments)}: {(err or out).strip()}")
         return str(out)
 
 

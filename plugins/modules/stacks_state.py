@@ -31,5 +31,5 @@ instances:
   elements: dict
   returned: success
   description: Instances that are not terminated, with id, state, address and tags as in amazon.aws.ec2_instance_info.
-found: {type: str, returned: success, description: "All resources as text, to compare between runs."}
+resources: {type: str, returned: success, description: "All resources as text, to compare between runs."}
 """

@@ -47,18 +47,18 @@ def state_faults(unit: str, state: Mapping[str, str]) -> Iterator[str]:
         yield f"{unit} is not enabled"
 
 
-def form_faults(unit: str, said: str) -> list[str]:
+def verify_faults(unit: str, output: str) -> list[str]:
     """Return the lines of `systemd-analyze verify` about a unit; each is a fault, although the exit status is 0."""
     name = re.split(r"[@.]", unit)[0]
-    return [line for line in said.splitlines() if name in line]
+    return [line for line in output.splitlines() if name in line]
 
 
-def exposure_fault(unit: str, said: str, most: float) -> str:
+def exposure_fault(unit: str, output: str, limit: float) -> str:
     """Return a message if the exposure level of `systemd-analyze security` exceeds the limit, else an empty text."""
-    found = LEVEL.search(said)
-    if found and float(found[1]) <= most:
+    level = LEVEL.search(output)
+    if level and float(level[1]) <= limit:
         return ""
-    return f"{unit} has the exposure level {found[1] if found else 'unknown'}: expected at most {most:g}"
+    return f"{unit} has the exposure level {level[1] if level else 'unknown'}: expected at most {limit:g}"
 
 
 def health_fault(address: str) -> str:
@@ -74,11 +74,11 @@ def health_fault(address: str) -> str:
 def faults(module: AnsibleModule, unit: str, state: Mapping[str, str]) -> list[str]:
     """Return a message for each fault of a unit."""
     _, out, err = module.run_command(["systemd-analyze", "verify", unit])
-    found = [*state_faults(unit, state), *form_faults(unit, out + err)]
+    messages = [*state_faults(unit, state), *verify_faults(unit, out + err)]
     if unit.endswith(".service"):
         _, out, _ = module.run_command(["systemd-analyze", "security", "--no-pager", unit])
-        found.append(exposure_fault(unit, out, module.params["exposure"]))
-    return [fault for fault in found if fault]
+        messages.append(exposure_fault(unit, out, module.params["exposure"]))
+    return [message for message in messages if message]
 
 
 def main() -> None:
@@ -91,14 +91,14 @@ def main() -> None:
     module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
     units = module.params["units"]
     states = properties(module, units, ["ActiveState", "SubState", "UnitFileState"])
-    found = {unit: faults(module, unit, states[unit]) for unit in units}
+    messages = {unit: faults(module, unit, states[unit]) for unit in units}
     unhealthy = [fault for address in module.params["health"] if (fault := health_fault(address))]
-    wrong = [unit for unit in units if found[unit]]
-    if wrong or unhealthy:
-        sentences = "; ".join([*(sentence for unit in wrong for sentence in found[unit]), *unhealthy])
-        shown = wrong or [unit for unit in units if unit.endswith(".service")]
+    faulty = [unit for unit in units if messages[unit]]
+    if faulty or unhealthy:
+        text = "; ".join([*(message for unit in faulty for message in messages[unit]), *unhealthy])
+        shown = faulty or [unit for unit in units if unit.endswith(".service")]
         journals = "\n".join(journal(module, unit, JOURNAL_LINES) for unit in shown)
-        module.fail_json(msg=f"{sentences}. End of the journal:\n{journals}")
+        module.fail_json(msg=f"{text}. End of the journal:\n{journals}")
     module.exit_json(changed=False)
 
 

@@ -61,9 +61,9 @@ archive: {type: path, returned: always, description: Archive of the project; tha
 """
 
 
-DIGITS = 12
-# Archives to keep. Counted instead of aged: a clock that jumps ahead would delete all.
-KEPT = 20
+DIGEST_DIGITS = 12
+# Archives to store. Counted instead of aged: a clock that jumps ahead would delete all.
+KEPT_ARCHIVES = 20
 
 
 def project_files(project: Path) -> list[Path]:
@@ -75,62 +75,60 @@ def project_files(project: Path) -> list[Path]:
 def libraries_name(params: dict[str, Any]) -> str:
     digest = hashlib.sha256(repr((params["python_version"], params["platforms"])).encode())
     digest.update(Path(params["requirements"]).read_bytes())
-    return digest.hexdigest()[:DIGITS]
+    return digest.hexdigest()[:DIGEST_DIGITS]
 
 
 def release_name(params: dict[str, Any], libraries: str) -> str:
     project = Path(params["project"])
-    digest = hashlib.sha256(
-        b"installed tree"
-    )  # differs from former versions, which sent a wheel under the digest of its files
+    digest = hashlib.sha256(b"installed tree")  # former versions sent a wheel, under the digest of the same files
     for path in project_files(project):
         content = path.read_bytes()
         digest.update(f"{path.relative_to(project)}\0{len(content)}\0".encode() + content)
     version = tomllib.loads((project / "pyproject.toml").read_text())["project"]["version"]
-    return f"{version}-{libraries}-{digest.hexdigest()[:DIGITS]}"
+    return f"{version}-{libraries}-{digest.hexdigest()[:DIGEST_DIGITS]}"
 
 
-def gather_libraries(params: dict[str, Any], folder: Path) -> None:
+def install_libraries(params: dict[str, Any], folder: Path) -> None:
     """Install the libraries' wheels for the hosts' Python and architecture."""
     platforms = [f"--platform={platform}" for platform in params["platforms"]]
     python = f"--python-version={params['python_version']}"
-    locked = ("--require-hashes", f"--requirement={params['requirements']}")
-    install(params, folder, "--only-binary=:all:", python, *platforms, *locked)
+    requirements = ("--require-hashes", f"--requirement={params['requirements']}")
+    install(params, folder, "--only-binary=:all:", python, *platforms, *requirements)
 
 
-def gather_project(params: dict[str, Any], folder: Path) -> None:
+def install_project(params: dict[str, Any], folder: Path) -> None:
     """Build and install the project, which is pure Python."""
     install(params, folder, "--no-build-isolation", "--no-index", params["project"])
 
 
-def install(params: dict[str, Any], folder: Path, *what: str) -> None:
+def install(params: dict[str, Any], folder: Path, *arguments: str) -> None:
     """Install into the folder with the layout of a virtual environment, and compile if possible."""
     packages = folder / "lib" / f"python{params['python_version']}" / "site-packages"
     # pip would compare a package's requires-python with its own Python.
     options = ("--quiet", "--no-deps", "--no-compile", "--ignore-requires-python", f"--target={packages}")
-    pip(params, "install", *options, *what)
+    pip(params, "install", *options, *arguments)
     shutil.rmtree(packages / "bin", ignore_errors=True)  # scripts for the control node's Python
     if can_compile(params):
         # The tree never changes, so Python need not compare compiled files with their sources at import.
-        words = ("-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", str(packages))
-        run((params["host_python"], str(folder), *words))
+        command = ("-m", "compileall", "-q", "--invalidation-mode", "unchecked-hash", str(packages))
+        run((params["host_python"], str(folder), *command))
 
 
 def can_compile(params: dict[str, Any]) -> bool:
     return bool(params["host_python"]) and Path(params["host_python"]).exists()
 
 
-def prune(folder: Path, wanted: Iterable[Path]) -> None:
+def prune(folder: Path, used: Iterable[Path]) -> None:
     """Mark archives as used, and delete all but the last used ones."""
-    for archive in wanted:
+    for archive in used:
         archive.touch()
     archives = sorted(folder.glob("*.tar*"), key=lambda path: path.stat().st_mtime, reverse=True)
-    for path in set(archives[KEPT:]).difference(wanted):
+    for path in set(archives[KEPT_ARCHIVES:]).difference(used):
         path.unlink()
 
 
-def pip(params: dict[str, Any], *words: str) -> None:
-    run((params["python"], "-m", "pip", "--disable-pip-version-check", *words))
+def pip(params: dict[str, Any], *arguments: str) -> None:
+    run((params["python"], "-m", "pip", "--disable-pip-version-check", *arguments))
 
 
 def run(command: tuple[str, ...]) -> None:
@@ -139,13 +137,13 @@ def run(command: tuple[str, ...]) -> None:
 
 def pack(folder: Path, archive: Path) -> None:
     """Write the archive atomically; another process may be writing the same one."""
-    unfinished = folder.with_suffix(".unfinished")
-    with tarfile.open(unfinished, "w:gz", compresslevel=3) as tar:
-        tar.add(folder, arcname=archive.name.removesuffix(".tar.gz"), filter=readable)
-    unfinished.replace(archive)
+    temporary = folder.with_suffix(".unfinished")
+    with tarfile.open(temporary, "w:gz", compresslevel=3) as tar:
+        tar.add(folder, arcname=archive.name.removesuffix(".tar.gz"), filter=make_readable)
+    temporary.replace(archive)
 
 
-def readable(member: tarfile.TarInfo) -> tarfile.TarInfo:
+def make_readable(member: tarfile.TarInfo) -> tarfile.TarInfo:
     """Make an archive's files readable by every user of a host, independent of the umask."""
     member.mode |= 0o755 if member.isdir() or member.mode & 0o100 else 0o644
     member.uid = member.gid = 0
@@ -159,44 +157,44 @@ class Cache:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def take(self, archive: Path) -> bool:
+    def load(self, archive: Path) -> bool:
         """Copy an archive from the cache; return False if there is no undamaged one."""
-        for found in self._folder.glob(f"{self._stem(archive)}+*.tar.gz"):
-            with contextlib.suppress(OSError), draft(archive) as unfinished:
-                shutil.copyfile(found, unfinished)
-                if self._named(archive, unfinished) == found:
-                    unfinished.replace(archive)
-                    os.utime(found)  # mark as used
+        for cached in self._folder.glob(f"{self._name(archive)}+*.tar.gz"):
+            with contextlib.suppress(OSError), temporary_file(archive) as temporary:
+                shutil.copyfile(cached, temporary)
+                if self._path(archive, temporary) == cached:
+                    temporary.replace(archive)
+                    os.utime(cached)  # mark as used
                     return True
-            found.unlink(missing_ok=True)
+            cached.unlink(missing_ok=True)
         return False
 
-    def keep(self, archive: Path) -> None:
+    def store(self, archive: Path) -> None:
         """Copy an archive to the cache, and delete all but the last used copies."""
         with contextlib.suppress(OSError):
             self._folder.mkdir(parents=True, exist_ok=True)
-            named = self._named(archive, archive)
-            with draft(named) as unfinished:
-                shutil.copyfile(archive, unfinished)
-                unfinished.replace(named)
+            cached = self._path(archive, archive)
+            with temporary_file(cached) as temporary:
+                shutil.copyfile(archive, temporary)
+                temporary.replace(cached)
             # Includes temporary files, so that leftovers of a power failure are deleted eventually.
             copies = sorted(self._folder.iterdir(), key=lambda path: path.stat().st_mtime, reverse=True)
-            for path in copies[KEPT:]:
+            for path in copies[KEPT_ARCHIVES:]:
                 path.unlink(missing_ok=True)
 
-    def _named(self, archive: Path, content: Path) -> Path:
+    def _path(self, archive: Path, content: Path) -> Path:
         with content.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return self._folder / f"{self._stem(archive)}+{digest}.tar.gz"
+        return self._folder / f"{self._name(archive)}+{digest}.tar.gz"
 
     @staticmethod
-    def _stem(archive: Path) -> str:
+    def _name(archive: Path) -> str:
         return archive.name.removesuffix(".tar.gz")
 
 
 @contextlib.contextmanager
-def draft(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path`, to be renamed when complete; delete what is left."""
+def temporary_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary file beside `path`, to be renamed when it is complete; delete it otherwise."""
     descriptor, name = tempfile.mkstemp(dir=path.parent, suffix=".unfinished")
     os.close(descriptor)
     try:
@@ -205,16 +203,16 @@ def draft(path: Path) -> Iterator[Path]:
         Path(name).unlink(missing_ok=True)
 
 
-def make(params: dict[str, Any], archive: Path, gather: Callable[[dict[str, Any], Path], None]) -> None:
+def build(params: dict[str, Any], archive: Path, install_content: Callable[[dict[str, Any], Path], None]) -> None:
     archive.parent.mkdir(parents=True, exist_ok=True)
     cache = Cache(Path(params["cache"], "compiled" if can_compile(params) else "plain")) if params["cache"] else None
-    if cache and cache.take(archive):
+    if cache and cache.load(archive):
         return
     with tempfile.TemporaryDirectory(dir=archive.parent) as folder:
-        gather(params, Path(folder))
+        install_content(params, Path(folder))
         pack(Path(folder), archive)
     if cache:
-        cache.keep(archive)
+        cache.store(archive)
 
 
 def main() -> None:
@@ -234,15 +232,15 @@ def main() -> None:
     params, folder = module.params, Path(module.params["dest"])
     libraries = libraries_name(params)
     release = release_name(params, libraries)
-    gathered = {folder / f"{libraries}.tar.gz": gather_libraries, folder / f"{release}.tar.gz": gather_project}
-    missing = [archive for archive in gathered if not archive.exists()]
+    installers = {folder / f"{libraries}.tar.gz": install_libraries, folder / f"{release}.tar.gz": install_project}
+    missing = [archive for archive in installers if not archive.exists()]
     if not module.check_mode:
         try:
             for archive in missing:
-                make(params, archive, gathered[archive])
+                build(params, archive, installers[archive])
         except subprocess.CalledProcessError as error:
             module.fail_json(msg=f"{' '.join(error.cmd[:5])} failed:\n{error.stderr.strip()}")
-        prune(folder, gathered)
+        prune(folder, installers)
     module.exit_json(changed=missing != [], release=release, archive=str(folder / f"{release}.tar.gz"))
 
 

@@ -1,4 +1,4 @@
-"""The templates as the tests see them: parsed by cfn-lint, so that `!Ref X` reads `{"Ref": "X"}`."""
+"""Fixtures: the templates, parsed by cfn-lint, so that `!Ref X` is `{"Ref": "X"}`."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +14,7 @@ ORDER = ("network", "security", "security-images", "storage", "access", "hosts",
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the markers
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let one process import cfn-lint and parse the templates for all."""
+    """Run all tests of this folder in one process, which imports cfn-lint and parses the templates once."""
     for item in items:
         if item.path.parent == Path(__file__).parent:
             item.add_marker(pytest.mark.xdist_group("templates"))
@@ -22,19 +22,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def folder() -> Path:
-    """Where the templates are."""
+    """Return the folder of the templates."""
     return Path(__file__).parents[2] / "cloudformation"
 
 
 @pytest.fixture(scope="session")
 def stacks(folder: Path) -> dict[str, Template]:
-    """Each stack's template by the stack's name, in the order they are created."""
+    """Return stack name -> template, in the order of creation."""
     return {name: _parse(folder / f"{name}.yml") for name in ORDER}
 
 
 @pytest.fixture(scope="session")
 def resources(stacks: dict[str, Template]) -> Resources:
-    """Gives the properties of the resources of these types (of all, without one), by `stack.LogicalId`."""
+    """Return a function: resource types (none for all) -> dictionary of `stack.LogicalId` -> properties."""
 
     def of_types(*types: str) -> dict[str, Any]:
         return {
@@ -48,7 +48,7 @@ def resources(stacks: dict[str, Template]) -> Resources:
 
 
 def _parse(path: Path) -> Template:
-    from cfnlint.decode import decode  # type: ignore[import-untyped]  # here: it takes a second to import
+    from cfnlint.decode import decode  # type: ignore[import-untyped]  # slow: imported only here
 
     template, problems = decode(str(path))
     if template is None or problems:

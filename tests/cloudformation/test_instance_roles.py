@@ -1,4 +1,4 @@
-"""What the hosts may do with the AWS API, as written in the templates."""
+"""Permissions of the hosts in the AWS API, according to the templates."""
 
 import json
 from collections.abc import Callable
@@ -6,12 +6,12 @@ from typing import Any
 
 Resources = Callable[..., dict[str, Any]]
 
-# Statements that AWS cannot narrow down: (resource, action or "Resource") and the reason, none so far.
+# Wildcards that AWS requires: (resource, action or "Resource") -> reason; none so far.
 WILDCARDS: dict[tuple[str, str], str] = {}
-# Policies written by AWS that a role may carry: ARN and the reason, none so far.
+# Allowed policies that AWS manages: ARN -> reason; none so far.
 MANAGED: dict[str, str] = {}
 
-HOLDERS = ("AWS::IAM::Role", "AWS::IAM::User", "AWS::IAM::Group")
+PRINCIPALS = ("AWS::IAM::Role", "AWS::IAM::User", "AWS::IAM::Group")
 POLICIES = ("AWS::IAM::Policy", "AWS::IAM::ManagedPolicy", "AWS::IAM::RolePolicy")
 
 
@@ -20,25 +20,26 @@ def as_list(value: Any) -> list[Any]:
 
 
 def permissions(resources: Resources) -> list[tuple[str, dict[str, Any]]]:
-    """Every statement that grants something, with the resource it stands in."""
+    """Return every policy statement with the name of its resource."""
     documents = [
         (name, policy["PolicyDocument"])
-        for name, holder in resources(*HOLDERS).items()
-        for policy in holder.get("Policies", [])
+        for name, principal in resources(*PRINCIPALS).items()
+        for policy in principal.get("Policies", [])
     ]
     documents += [(name, policy["PolicyDocument"]) for name, policy in resources(*POLICIES).items()]
     return [(name, statement) for name, document in documents for statement in as_list(document["Statement"])]
 
 
-def too_wide(name: str, statement: dict[str, Any]) -> list[tuple[str, str]]:
-    """The wildcards of a statement: an action with `*`, everything as the resource, or "all but these"."""
-    found = [(name, str(action)) for action in as_list(statement.get("Action", "*")) if "*" in str(action)]
+def wildcards(name: str, statement: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the wildcards of a statement in its actions and resources; NotAction and NotResource count as such."""
+    used = [(name, str(action)) for action in as_list(statement.get("Action", "*")) if "*" in str(action)]
     if "*" in as_list(statement.get("Resource", "*")):
-        found.append((name, "Resource"))
-    return found
+        used.append((name, "Resource"))
+    return used
 
 
-def test_only_ec2_may_take_a_role_of_the_fleet(resources: Resources) -> None:
+def test_only_ec2_may_assume_roles(resources: Resources) -> None:
+    """Only EC2 may assume a role of the fleet."""
     roles = resources("AWS::IAM::Role")
     assert roles
     trusted = {
@@ -49,22 +50,24 @@ def test_only_ec2_may_take_a_role_of_the_fleet(resources: Resources) -> None:
     assert trusted == {("Allow", "{'Service': 'ec2.amazonaws.com'}", "sts:AssumeRole")}
 
 
-def test_no_permission_has_a_wildcard_without_a_listed_reason(resources: Resources) -> None:
-    found = [wide for name, statement in permissions(resources) for wide in too_wide(name, statement)]
-    assert [wide for wide in found if wide not in WILDCARDS] == []
+def test_wildcards_have_a_reason(resources: Resources) -> None:
+    """No permission has a wildcard without a listed reason."""
+    used = [wildcard for name, statement in permissions(resources) for wildcard in wildcards(name, statement)]
+    assert [wildcard for wildcard in used if wildcard not in WILDCARDS] == []
 
 
-def test_a_host_that_uses_no_aws_api_may_do_nothing_with_it(resources: Resources) -> None:
+def test_host_role_has_no_permissions(resources: Resources) -> None:
+    """The role of hosts that use no AWS API has no permissions."""
     assert [statement for name, statement in permissions(resources) if name == "access.HostRole"] == []
 
 
-# What each role may do: on what of which bucket, and on what condition. Nothing else.
+# All permissions: role, action, resource, condition.
 RESULTS, UPLOADS = ("arn:${AWS::Partition}:s3:::${" + bucket + "}" for bucket in ("ResultsBucket", "UploadsBucket"))
-NOT_OVER = '{"Null": {"s3:if-none-match": "false"}}'
+IF_NONE_MATCH = '{"Null": {"s3:if-none-match": "false"}}'
 ALLOWED = {
     ("ImageProducerRole", "s3:PutObject", f"{UPLOADS}/uploads/*", ""),
     ("ImageProducerRole", "s3:AbortMultipartUpload", f"{UPLOADS}/uploads/*", ""),
-    ("ImageWorkerRole", "s3:PutObject", f"{RESULTS}/*", NOT_OVER),
+    ("ImageWorkerRole", "s3:PutObject", f"{RESULTS}/*", IF_NONE_MATCH),
     ("ImageWorkerRole", "s3:GetObject", f"{RESULTS}/*", ""),
     ("ImageWorkerRole", "s3:GetObject", f"{UPLOADS}/uploads/*", ""),
     ("ImageWorkerRole", "s3:DeleteObject", f"{UPLOADS}/uploads/*", ""),
@@ -73,8 +76,9 @@ ALLOWED = {
 }
 
 
-def test_each_role_may_do_what_its_system_does_and_nothing_else(resources: Resources) -> None:
-    found = [
+def test_permissions_of_each_role(resources: Resources) -> None:
+    """Each role has exactly the permissions that its system needs."""
+    granted = [
         (
             name.partition(".")[2],
             action,
@@ -86,21 +90,26 @@ def test_each_role_may_do_what_its_system_does_and_nothing_else(resources: Resou
         for resource in as_list(statement["Resource"])
         if statement["Effect"] == "Allow"
     ]
-    assert sorted(found) == sorted(ALLOWED)
+    assert sorted(granted) == sorted(ALLOWED)
 
 
-def test_a_role_has_a_profile_of_its_own(resources: Resources) -> None:
+def test_every_role_has_its_own_profile(resources: Resources) -> None:
+    """Every role has its own instance profile."""
     profiles = {name: profile["Roles"] for name, profile in resources("AWS::IAM::InstanceProfile").items()}
     roles = {name: [{"Ref": name.partition(".")[2]}] for name in resources("AWS::IAM::Role")}
     assert profiles == {name.replace("Role", "Profile"): role for name, role in roles.items()}
 
 
-def test_no_role_carries_a_policy_written_by_aws_without_a_listed_reason(resources: Resources) -> None:
+def test_aws_managed_policies_have_a_reason(resources: Resources) -> None:
+    """No role has a policy managed by AWS without a listed reason."""
     attached = [
-        (name, arn) for name, holder in resources(*HOLDERS).items() for arn in holder.get("ManagedPolicyArns", [])
+        (name, arn)
+        for name, principal in resources(*PRINCIPALS).items()
+        for arn in principal.get("ManagedPolicyArns", [])
     ]
     assert [(name, arn) for name, arn in attached if arn not in MANAGED] == []
 
 
-def test_there_are_roles_but_no_users_keys_or_groups(resources: Resources) -> None:
+def test_no_users_keys_or_groups(resources: Resources) -> None:
+    """The templates create no IAM users, access keys or groups."""
     assert resources("AWS::IAM::User", "AWS::IAM::AccessKey", "AWS::IAM::Group") == {}

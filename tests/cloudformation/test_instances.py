@@ -1,4 +1,4 @@
-"""How the hosts are made, as written in the templates: bare, hardened, tagged, each where it belongs."""
+"""The hosts in the templates: instances, Auto Scaling groups and launch templates."""
 
 import re
 from collections import Counter
@@ -9,36 +9,36 @@ import pytest
 
 Resources = Callable[..., dict[str, Any]]
 
-# What only the launch template may say: an instance that gave one of these itself would escape the template's tests.
+# Properties that only launch templates may have, because the tests of the launch templates check them.
 TEMPLATE_ONLY = ("BlockDeviceMappings", "MetadataOptions", "IamInstanceProfile", "NetworkInterfaces", "Volumes")
 
 
 @pytest.fixture
 def instances(resources: Resources) -> dict[str, Any]:
-    """The properties of every instance."""
-    found = resources("AWS::EC2::Instance")
-    assert found
-    return found
+    """Return the properties of every instance."""
+    instances = resources("AWS::EC2::Instance")
+    assert instances
+    return instances
 
 
 @pytest.fixture
-def pools(resources: Resources) -> dict[str, Any]:
-    """The properties of every Auto Scaling group."""
-    found = resources("AWS::AutoScaling::AutoScalingGroup")
-    assert found
-    return found
+def groups(resources: Resources) -> dict[str, Any]:
+    """Return the properties of every Auto Scaling group."""
+    groups = resources("AWS::AutoScaling::AutoScalingGroup")
+    assert groups
+    return groups
 
 
 @pytest.fixture
 def launch_data(resources: Resources) -> dict[str, Any]:
-    """The launch data of every launch template."""
-    found = resources("AWS::EC2::LaunchTemplate")
-    assert found
-    return {name: template["LaunchTemplateData"] for name, template in found.items()}
+    """Return the launch data of every launch template."""
+    templates = resources("AWS::EC2::LaunchTemplate")
+    assert templates
+    return {name: template["LaunchTemplateData"] for name, template in templates.items()}
 
 
 def keys_in(tree: Any) -> Iterator[str]:
-    """Every key of a parsed template, at any depth."""
+    """Yield every key of a parsed template, at any depth."""
     if isinstance(tree, dict):
         yield from tree
         tree = list(tree.values())
@@ -52,7 +52,7 @@ def camel(role: str) -> str:
 
 
 def template_of(name: str, host: dict[str, Any]) -> str:
-    """The launch template of an instance or group, with its stack."""
+    """Return the launch template of an instance or group as `stack.LogicalId`."""
     return f"{name.partition('.')[0]}.{host['LaunchTemplate']['LaunchTemplateId']['Ref']}"
 
 
@@ -60,16 +60,19 @@ def tag(instance: dict[str, Any], key: str) -> Any:
     return next((tag["Value"] for tag in instance.get("Tags", []) if tag["Key"] == key), None)
 
 
-def test_no_host_is_given_user_data(stacks: dict[str, Any]) -> None:
+def test_no_user_data(stacks: dict[str, Any]) -> None:
+    """No host has user data."""
     assert [stack for stack, template in stacks.items() if "UserData" in keys_in(template)] == []
 
 
-def test_every_launch_template_requires_imdsv2_and_answers_nobody_behind_the_host(launch_data: dict[str, Any]) -> None:
-    wanted = {"HttpEndpoint": "enabled", "HttpTokens": "required", "HttpPutResponseHopLimit": 1}
-    assert {name for name, data in launch_data.items() if data.get("MetadataOptions") != wanted} == set()
+def test_imdsv2_is_required(launch_data: dict[str, Any]) -> None:
+    """Every launch template requires IMDSv2 and limits its responses to the host itself."""
+    expected = {"HttpEndpoint": "enabled", "HttpTokens": "required", "HttpPutResponseHopLimit": 1}
+    assert {name for name, data in launch_data.items() if data.get("MetadataOptions") != expected} == set()
 
 
-def test_every_disk_is_encrypted_gp3_and_goes_with_its_host(launch_data: dict[str, Any]) -> None:
+def test_disks_are_encrypted_gp3(launch_data: dict[str, Any]) -> None:
+    """Every disk is an encrypted gp3 volume that is deleted with its host."""
     for name, data in launch_data.items():
         disks = [mapping["Ebs"] for mapping in data["BlockDeviceMappings"]]
         wrong = [
@@ -77,27 +80,27 @@ def test_every_disk_is_encrypted_gp3_and_goes_with_its_host(launch_data: dict[st
             for disk in disks
             if (disk.get("VolumeType"), disk.get("Encrypted"), disk.get("DeleteOnTermination")) != ("gp3", True, True)
         ]
-        assert disks, f"{name} leaves the root disk to the image"
+        assert disks, f"{name} has no root disk"
         assert wrong == [], name
 
 
 def newest(template: str) -> dict[str, Any]:
-    """A launch template in its newest version."""
+    """Return the reference to the newest version of a launch template."""
     return {"LaunchTemplateId": {"Ref": template}, "Version": {"Fn::GetAtt": [template, "LatestVersionNumber"]}}
 
 
-def test_no_launch_template_of_an_instance_holds_anything_whose_change_would_replace_it(
+def test_no_template_property_replaces_an_instance(
     launch_data: dict[str, Any],
 ) -> None:
-    data = {name: one for name, one in launch_data.items() if name.startswith("hosts.")}
-    held = [(name, key) for name, one in data.items() for key in ("ImageId", "InstanceType", "KeyName") if key in one]
-    assert data
-    assert held == []
+    """Launch templates of instances have no property whose change would replace the instance."""
+    templates = {name: data for name, data in launch_data.items() if name.startswith("hosts.")}
+    replacing = ("ImageId", "InstanceType", "KeyName")
+    assert templates
+    assert [(name, key) for name, data in templates.items() for key in replacing if key in data] == []
 
 
-def test_every_instance_is_launched_from_a_template_beside_it_and_overrides_none_of_it(
-    instances: dict[str, Any], launch_data: dict[str, Any]
-) -> None:
+def test_instances_override_nothing(instances: dict[str, Any], launch_data: dict[str, Any]) -> None:
+    """Every instance uses the newest launch template of its stack and overrides none of its properties."""
     for name, instance in instances.items():
         template = instance["LaunchTemplate"]["LaunchTemplateId"]["Ref"]
         assert f"{name.partition('.')[0]}.{template}" in launch_data, name
@@ -105,27 +108,30 @@ def test_every_instance_is_launched_from_a_template_beside_it_and_overrides_none
     assert [(name, key) for name, instance in instances.items() for key in TEMPLATE_ONLY if key in instance] == []
 
 
-def test_every_host_has_the_fleets_image_and_key_and_a_type_that_is_a_parameter(
-    instances: dict[str, Any], pools: dict[str, Any], launch_data: dict[str, Any]
+def test_image_key_and_type_are_parameters(
+    instances: dict[str, Any], groups: dict[str, Any], launch_data: dict[str, Any]
 ) -> None:
-    launched = {**instances, **{name: launch_data[template_of(name, pool)] for name, pool in pools.items()}}
-    wanted = {key: {"Ref": key} for key in ("ImageId", "KeyName")}
-    assert [name for name, host in launched.items() if not wanted.items() <= host.items()] == []
+    """Every host has the fleet's image and key, and a type from a parameter."""
+    launched = {**instances, **{name: launch_data[template_of(name, group)] for name, group in groups.items()}}
+    expected = {key: {"Ref": key} for key in ("ImageId", "KeyName")}
+    assert [name for name, host in launched.items() if not expected.items() <= host.items()] == []
     assert [name for name, host in launched.items() if not host["InstanceType"]["Ref"].endswith("InstanceType")] == []
 
 
-def test_a_host_has_the_profile_of_its_first_role_if_there_is_one(
-    instances: dict[str, Any], pools: dict[str, Any], launch_data: dict[str, Any], stacks: dict[str, Any]
+def test_profile_of_the_first_role(
+    instances: dict[str, Any], groups: dict[str, Any], launch_data: dict[str, Any], stacks: dict[str, Any]
 ) -> None:
+    """A host has the instance profile of its first role, or else the one without permissions."""
     profiles = set(stacks["access"]["Outputs"])
-    for name, host in {**instances, **pools}.items():
+    for name, host in {**instances, **groups}.items():
         own = f"{camel(tag(host, 'FrotaRole').split()[0])}Profile"
-        wanted = own if own in profiles else "HostProfile"
-        assert launch_data[template_of(name, host)]["IamInstanceProfile"] == {"Arn": {"Ref": wanted}}, name
+        expected = own if own in profiles else "HostProfile"
+        assert launch_data[template_of(name, host)]["IamInstanceProfile"] == {"Arn": {"Ref": expected}}, name
 
 
-def test_the_broker_has_room_for_its_queues(instances: dict[str, Any], launch_data: dict[str, Any]) -> None:
-    brokers = {name: one for name, one in instances.items() if tag(one, "FrotaRole") == "broker"}
+def test_broker_disk_size(instances: dict[str, Any], launch_data: dict[str, Any]) -> None:
+    """The broker has a disk of 20 GiB for its queues."""
+    brokers = {name: host for name, host in instances.items() if tag(host, "FrotaRole") == "broker"}
     assert brokers
     for name, broker in brokers.items():
         assert [
@@ -133,7 +139,8 @@ def test_the_broker_has_room_for_its_queues(instances: dict[str, Any], launch_da
         ] == [20]
 
 
-def test_every_instance_stands_in_a_subnet_of_the_fleet(instances: dict[str, Any], stacks: dict[str, Any]) -> None:
+def test_instances_are_in_the_fleets_subnets(instances: dict[str, Any], stacks: dict[str, Any]) -> None:
+    """The instances use every subnet of the fleet, and no other."""
     subnets = {
         name
         for name, resource in stacks["network"]["Resources"].items()
@@ -143,61 +150,64 @@ def test_every_instance_stands_in_a_subnet_of_the_fleet(instances: dict[str, Any
     assert used == subnets
 
 
-def test_the_subnets_are_in_two_zones_and_two_parts_of_the_range(resources: Resources) -> None:
+def test_subnets_are_in_two_zones(resources: Resources) -> None:
+    """The subnets are in two availability zones and do not share an address range."""
     subnets = resources("AWS::EC2::Subnet").values()
     assert len({str(subnet["AvailabilityZone"]) for subnet in subnets}) == 2
     assert len({str(subnet["CidrBlock"]) for subnet in subnets}) == 2
 
 
-def test_every_instance_carries_the_group_of_all_hosts_and_of_each_of_its_roles(instances: dict[str, Any]) -> None:
+def test_security_groups_of_instances(instances: dict[str, Any]) -> None:
+    """Every instance has the security group of all hosts and that of each of its roles."""
     for name, instance in instances.items():
-        assert instance["SecurityGroupIds"] == groups_of(instance), name
+        assert instance["SecurityGroupIds"] == security_groups_of(instance), name
 
 
-def groups_of(host: dict[str, Any]) -> list[dict[str, str]]:
+def security_groups_of(host: dict[str, Any]) -> list[dict[str, str]]:
     roles = [camel(role) for role in tag(host, "FrotaRole").split()]
     return [{"Ref": f"{group}SecurityGroup"} for group in ("Host", *roles)]
 
 
-def test_every_launch_template_carries_the_group_of_all_hosts(launch_data: dict[str, Any]) -> None:
+def test_templates_have_the_hosts_security_group(launch_data: dict[str, Any]) -> None:
+    """Every launch template has the security group of all hosts."""
     assert [
         name for name, data in launch_data.items() if {"Ref": "HostSecurityGroup"} not in data["SecurityGroupIds"]
     ] == []
 
 
-def test_the_hosts_of_a_group_come_from_the_template_beside_it_and_carry_what_their_roles_say(
-    pools: dict[str, Any], launch_data: dict[str, Any]
-) -> None:
-    for name, pool in pools.items():
-        template = template_of(name, pool)
-        assert pool["LaunchTemplate"] == newest(template.partition(".")[2]), name
-        assert launch_data[template]["SecurityGroupIds"] == groups_of(pool), name
+def test_security_groups_of_auto_scaling_hosts(groups: dict[str, Any], launch_data: dict[str, Any]) -> None:
+    """An Auto Scaling group uses the newest template of its stack, with the security groups of its roles."""
+    for name, group in groups.items():
+        template = template_of(name, group)
+        assert group["LaunchTemplate"] == newest(template.partition(".")[2]), name
+        assert launch_data[template]["SecurityGroupIds"] == security_groups_of(group), name
 
 
-def test_a_group_may_be_empty_has_an_end_and_stands_in_every_subnet(
-    pools: dict[str, Any], stacks: dict[str, Any]
-) -> None:
+def test_limits_of_auto_scaling_groups(groups: dict[str, Any], stacks: dict[str, Any]) -> None:
+    """An Auto Scaling group has 0 to 8 hosts and uses every subnet."""
     subnets = [
-        {"Ref": name} for name, one in stacks["network"]["Resources"].items() if one["Type"] == "AWS::EC2::Subnet"
+        {"Ref": name} for name, item in stacks["network"]["Resources"].items() if item["Type"] == "AWS::EC2::Subnet"
     ]
-    for name, pool in pools.items():
-        assert (pool["MinSize"], pool["MaxSize"]) == ("0", "8"), name
-        assert pool["VPCZoneIdentifier"] == subnets, name
+    for name, group in groups.items():
+        assert (group["MinSize"], group["MaxSize"]) == ("0", "8"), name
+        assert group["VPCZoneIdentifier"] == subnets, name
 
 
-def test_no_update_of_a_stack_sets_the_size_of_a_group_back(pools: dict[str, Any]) -> None:
-    assert [name for name, pool in pools.items() if "DesiredCapacity" in pool] == []
+def test_stack_updates_keep_the_group_size(groups: dict[str, Any]) -> None:
+    """No template sets the desired capacity, so a stack update keeps it."""
+    assert [name for name, group in groups.items() if "DesiredCapacity" in group] == []
 
 
-def test_a_group_names_nothing_whose_change_would_make_the_embedded_aws_replace_its_hosts(
-    pools: dict[str, Any],
+def test_auto_scaling_groups_refer_to_stable_resources(
+    groups: dict[str, Any],
 ) -> None:
-    named = {name for pool in pools.values() for name in references(pool)}
-    assert named <= {"FleetName", "SubnetOne", "SubnetTwo", "ImageWorkerTemplate"}
+    """An Auto Scaling group refers to nothing whose change makes the embedded AWS replace its hosts."""
+    referenced = {name for group in groups.values() for name in references(group)}
+    assert referenced <= {"FleetName", "SubnetOne", "SubnetTwo", "ImageWorkerTemplate"}
 
 
 def references(tree: Any) -> Iterator[str]:
-    """What a parsed template refers to, at any depth."""
+    """Yield everything that a parsed template refers to, at any depth."""
     if isinstance(tree, dict):
         if "Ref" in tree:
             yield tree["Ref"]
@@ -207,13 +217,14 @@ def references(tree: Any) -> Iterator[str]:
             yield from references(branch)
 
 
-def test_the_hosts_of_a_group_are_tagged_with_what_the_inventory_needs_and_have_no_name_of_their_own(
-    pools: dict[str, Any],
+def test_tags_of_auto_scaling_hosts(
+    groups: dict[str, Any],
 ) -> None:
-    for name, pool in pools.items():
-        assert [one["Key"] for one in pool["Tags"]] == ["Fleet", "FrotaRole", "FrotaPool"], name
-        assert [one["Key"] for one in pool["Tags"] if one.get("PropagateAtLaunch") is not True] == [], name
-        assert re.fullmatch(r"[a-z]([a-z0-9-]{0,40}[a-z0-9])?", tag(pool, "FrotaPool")), name
+    """The hosts of an Auto Scaling group inherit the tags that the inventory needs, but no Name."""
+    for name, group in groups.items():
+        assert [item["Key"] for item in group["Tags"]] == ["Fleet", "FrotaRole", "FrotaPool"], name
+        assert [item["Key"] for item in group["Tags"] if item.get("PropagateAtLaunch") is not True] == [], name
+        assert re.fullmatch(r"[a-z]([a-z0-9-]{0,40}[a-z0-9])?", tag(group, "FrotaPool")), name
 
 
 @pytest.mark.parametrize(
@@ -223,23 +234,22 @@ def test_the_hosts_of_a_group_are_tagged_with_what_the_inventory_needs_and_have_
         ("FrotaRole", r"[a-z]+(_[a-z]+)*( [a-z]+(_[a-z]+)*)*"),
     ],
 )
-def test_every_instance_is_tagged_with_a_host_name_and_inventory_groups(
-    instances: dict[str, Any], key: str, pattern: str
-) -> None:
+def test_tags_of_instances(instances: dict[str, Any], key: str, pattern: str) -> None:
+    """Every instance has a valid host name and valid inventory groups as tags."""
     assert [name for name, instance in instances.items() if not re.fullmatch(pattern, str(tag(instance, key)))] == []
 
 
-def test_no_two_instances_have_the_same_name(instances: dict[str, Any]) -> None:
+def test_instance_names_are_unique(instances: dict[str, Any]) -> None:
+    """No two instances have the same name."""
     names = Counter(tag(instance, "Name") for instance in instances.values())
     assert [name for name, times in names.items() if times > 1] == []
 
 
-def test_there_is_one_server_of_each_kind_and_at_least_two_hosts_that_use_it(
-    instances: dict[str, Any], pools: dict[str, Any]
-) -> None:
-    roles = Counter(role for host in (*instances.values(), *pools.values()) for role in tag(host, "FrotaRole").split())
+def test_number_of_hosts_per_role(instances: dict[str, Any], groups: dict[str, Any]) -> None:
+    """Every server role has one host, and every client role has at least two."""
+    roles = Counter(role for host in (*instances.values(), *groups.values()) for role in tag(host, "FrotaRole").split())
     servers = ("sensor_server", "list_server", "cpu_server", "image_producer", "broker")
-    users = ("sensor_client", "list_client", "image_client")
+    clients = ("sensor_client", "list_client", "image_client")
     assert {role: roles[role] for role in servers} == dict.fromkeys(servers, 1)
-    assert [role for role in users if roles[role] < 2] == []
-    assert set(roles) == {*servers, *users, "image_worker"}
+    assert [role for role in clients if roles[role] < 2] == []
+    assert set(roles) == {*servers, *clients, "image_worker"}

@@ -1,4 +1,4 @@
-"""The stacks are sound one by one and fit together: outputs, parameters, what the README says of them."""
+"""Consistency of the stacks: outputs, parameters, tags, the README's tables."""
 
 import json
 import re
@@ -20,23 +20,23 @@ def outputs_of(template: Template) -> dict[str, Any]:
     return dict(template.get("Outputs", {}))
 
 
-def not_handed_on(stacks: dict[str, Template]) -> set[tuple[str, str, str]]:
-    """Which parameters no earlier stack gives: (name, default or nothing, stacks, or "all" for the fleet's name)."""
-    given: set[str] = set()
+def external_parameters(stacks: dict[str, Template]) -> set[tuple[str, str, str]]:
+    """Return the parameters that no earlier stack outputs: name, default (may be empty), stacks or `all`."""
+    outputs: set[str] = set()
     missing: dict[tuple[str, str], list[str]] = {}
     for stack, template in stacks.items():
         for name, parameter in parameters_of(template).items():
-            if name not in given:
+            if name not in outputs:
                 missing.setdefault((name, str(parameter.get("Default", ""))), []).append(f"`{stack}.yml`")
-        given |= set(outputs_of(template))
-    everywhere = len(stacks)
+        outputs |= set(outputs_of(template))
     return {
-        (name, default, "all" if len(where) == everywhere else ", ".join(where))
+        (name, default, "all" if len(where) == len(stacks) else ", ".join(where))
         for (name, default), where in missing.items()
     }
 
 
-def test_cfn_lint_finds_nothing(folder: Path) -> None:
+def test_cfn_lint(folder: Path) -> None:
+    """cfn-lint reports nothing."""
     templates = sorted(str(path) for path in folder.glob("*.yml"))
     cfn_lint = Path(sys.executable).with_name("cfn-lint")
     lint = subprocess.run([cfn_lint, *templates], capture_output=True, text=True, check=False)
@@ -44,28 +44,28 @@ def test_cfn_lint_finds_nothing(folder: Path) -> None:
     assert (lint.returncode, lint.stdout, lint.stderr) == (0, "", "")
 
 
-def test_the_folder_holds_these_stacks_and_the_readme_lists_them_in_order(
-    folder: Path, stacks: dict[str, Template]
-) -> None:
+def test_readme_lists_the_stacks_in_order(folder: Path, stacks: dict[str, Template]) -> None:
+    """The README lists the stacks of the folder in the order of their creation."""
     listed = re.findall(r"^\| `([\w-]+)\.yml` \|", (folder / "README.md").read_text(), re.MULTILINE)
     assert listed == list(stacks)
     assert {path.stem for path in folder.glob("*.yml")} == set(stacks)
 
 
-def test_no_template_is_longer_than_250_lines(folder: Path) -> None:
+def test_template_length(folder: Path) -> None:
+    """No template has more than 250 lines."""
     long = {path.name: len(path.read_text().splitlines()) for path in folder.glob("*.yml")}
     assert {name: lines for name, lines in long.items() if lines > 250} == {}
 
 
-def test_every_parameter_comes_from_an_earlier_stack_or_is_in_the_readme_with_its_default(
-    folder: Path, stacks: dict[str, Template]
-) -> None:
+def test_readme_lists_the_parameters(folder: Path, stacks: dict[str, Template]) -> None:
+    """Every parameter is the output of an earlier stack, or the README lists it with its default."""
     row = re.compile(r"^\| `(\w+)` \| ([^|]+) \| (?:`(\S+)` )?\|", re.MULTILINE)
     rows = row.findall((folder / "README.md").read_text())
-    assert {(name, default, stack) for name, stack, default in rows} == not_handed_on(stacks)
+    assert {(name, default, stack) for name, stack, default in rows} == external_parameters(stacks)
 
 
-def test_every_output_is_a_parameter_of_a_later_stack(stacks: dict[str, Template]) -> None:
+def test_outputs_are_used(stacks: dict[str, Template]) -> None:
+    """Every output is the parameter of a later stack."""
     names = list(stacks)
     unused = [
         f"{stack}.{output}"
@@ -76,7 +76,8 @@ def test_every_output_is_a_parameter_of_a_later_stack(stacks: dict[str, Template
     assert unused == []
 
 
-def test_a_parameter_of_several_stacks_is_declared_the_same_in_each(stacks: dict[str, Template]) -> None:
+def test_parameters_are_declared_alike(stacks: dict[str, Template]) -> None:
+    """A parameter of several stacks has the same declaration in each."""
     declared: dict[str, list[Any]] = {}
     for template in stacks.values():
         for name, parameter in parameters_of(template).items():
@@ -84,7 +85,8 @@ def test_a_parameter_of_several_stacks_is_declared_the_same_in_each(stacks: dict
     assert [name for name, copies in declared.items() if any(copy != copies[0] for copy in copies)] == []
 
 
-def test_every_parameter_is_text_so_that_an_unchanged_update_is_seen_as_one(stacks: dict[str, Template]) -> None:
+def test_parameters_are_strings(stacks: dict[str, Template]) -> None:
+    """Every parameter is a string, so that an update without changes is detected."""
     text = re.compile(r"String|AWS::EC2::\w+::(Id|KeyName)")
     other = [
         f"{stack}.{name}: {parameter['Type']}"
@@ -95,18 +97,20 @@ def test_every_parameter_is_text_so_that_an_unchanged_update_is_seen_as_one(stac
     assert other == []
 
 
-def test_no_parameter_carries_a_secret_in_the_open(stacks: dict[str, Template]) -> None:
+def test_secret_parameters_are_hidden(stacks: dict[str, Template]) -> None:
+    """A parameter with a secret has NoEcho and no default."""
     secret = re.compile("password|secret|token|credential|private", re.IGNORECASE)
-    shown = [
+    exposed = [
         f"{stack}.{name}"
         for stack, template in stacks.items()
         for name, parameter in parameters_of(template).items()
         if secret.search(name) and (str(parameter.get("NoEcho")).lower() != "true" or "Default" in parameter)
     ]
-    assert shown == []
+    assert exposed == []
 
 
-def test_every_resource_that_takes_tags_says_which_fleet_it_belongs_to(stacks: dict[str, Template]) -> None:
+def test_resources_have_the_tag_fleet(stacks: dict[str, Template]) -> None:
+    """Every resource that supports tags has the tag Fleet."""
     untagged = [
         f"{stack}.{name}"
         for stack, template in stacks.items()
@@ -127,7 +131,7 @@ def tags_of(resource: dict[str, Any]) -> list[Any]:
     properties = resource.get("Properties", {})
     specified = [tag for part in properties.get("TagSpecifications", []) for tag in part["Tags"]]
     tags = [*properties.get("Tags", []), *specified]
-    # Those of a group are for its hosts too, or they would belong to no fleet.
+    # The tags of an Auto Scaling group are propagated to its hosts, which would otherwise belong to no fleet.
     return [{key: value for key, value in tag.items() if (key, value) != ("PropagateAtLaunch", True)} for tag in tags]
 
 
@@ -140,9 +144,8 @@ def tags_of(resource: dict[str, Any]) -> list[Any]:
         ("Update:Replace", "AWS::EC2::LaunchTemplate", True),
     ],
 )
-def test_the_stack_policy_refuses_nothing_but_the_replacement_of_a_host(
-    folder: Path, action: str, resource_type: str, allowed: bool
-) -> None:
+def test_stack_policy(folder: Path, action: str, resource_type: str, allowed: bool) -> None:
+    """The stack policy denies the replacement of instances and nothing else."""
     policy = json.loads((folder / "stack_policy.json").read_text())
     effects = {
         statement["Effect"]

@@ -1,4 +1,4 @@
-"""Ansible's way to find our modules and what they share."""
+"""Imports our modules and module_utils the way Ansible does."""
 
 import importlib
 import importlib.util
@@ -11,12 +11,12 @@ PLUGINS = Path(__file__).parents[2] / "plugins"
 ansible.module_utils.__path__.append(str(PLUGINS / "module_utils"))
 
 
-def share(name: str) -> ModuleType:
-    """Import what modules share, of plugins/module_utils."""
+def load_util(name: str) -> ModuleType:
+    """Import a module of plugins/module_utils."""
     return importlib.import_module(f"ansible.module_utils.{name}")
 
 
-credentials, host_files, systemd_units = map(share, ("credentials", "host_files", "systemd_units"))
+credentials, host_files, systemd_units = map(load_util, ("credentials", "host_files", "systemd_units"))
 
 
 def load(name: str) -> ModuleType:

@@ -1,4 +1,4 @@
-"""The module `curve_key` without a host: keys that the real command makes, who may read them, what is told of them."""
+"""The module `curve_key` without a host: generation, permissions and rotation of keys with the real command."""
 
 import grp
 import os
@@ -16,7 +16,7 @@ _FROTA = Path(sys.executable).with_name("frota")
 
 
 class _Commands:
-    """Runs commands as AnsibleModule does."""
+    """Runs commands like AnsibleModule."""
 
     def __init__(self, check_mode: bool) -> None:
         self.check_mode = check_mode
@@ -28,14 +28,14 @@ class _Commands:
 
 @pytest.fixture
 def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give the file of a key that is not there yet, in a folder that everybody may give to its group."""
+    """Return the file of a missing key, in a folder whose group every user may set."""
     monkeypatch.setattr(credentials, "FOLDER_GROUP", grp.getgrgid(os.getegid()).gr_name)
     return tmp_path / "credentials" / "list.key"
 
 
 def _keys(path: Path, state: str = "present", *, check_mode: bool = False, **params: Any) -> Any:
-    wanted = {"path": str(path), "group": "root", "commands": [str(_FROTA)], "state": state, **params}
-    return _MODULE.Keys(_Commands(check_mode), wanted)
+    options = {"path": str(path), "group": "root", "commands": [str(_FROTA)], "state": state, **params}
+    return _MODULE.Keys(_Commands(check_mode), options)
 
 
 def _play(path: Path, state: str = "present", **params: Any) -> Any:
@@ -48,7 +48,8 @@ def _names(keys: Any) -> list[str]:
     return [Path(difference["after_header"]).name for difference in keys.diff()]
 
 
-def test_a_key_is_made_once_with_its_folder_for_root_alone_and_its_public_half_is_told(path: Path) -> None:
+def test_key_is_generated_once(path: Path) -> None:
+    """A key is generated once, readable by root only, and its public key is returned."""
     assert _names(_keys(path)) == ["credentials", "list.key"]
     keys = _play(path)
     secret = path.read_text()
@@ -65,20 +66,23 @@ def test_a_key_is_made_once_with_its_folder_for_root_alone_and_its_public_half_i
     assert path.read_text() == secret
 
 
-def test_no_secret_half_is_told_or_shown(path: Path) -> None:
+def test_secret_keys_are_never_shown(path: Path) -> None:
+    """Neither differences nor results contain a secret key."""
     _play(path)
-    told = f"{list(_keys(path, 'next').diff())}{_play(path, 'next').public_keys()}"
-    told += str(list(_keys(path, "switched").diff()))
-    assert [key for key in path.parent.iterdir() if key.read_text().strip() in told] == []
+    output = f"{list(_keys(path, 'next').diff())}{_play(path, 'next').public_keys()}"
+    output += str(list(_keys(path, "switched").diff()))
+    assert [key for key in path.parent.iterdir() if key.read_text().strip() in output] == []
 
 
-def test_a_preview_on_a_bare_host_makes_nothing_and_knows_no_public_half(path: Path) -> None:
+def test_check_mode_on_a_bare_host(path: Path) -> None:
+    """Check mode on a bare host creates nothing and returns no public key."""
     keys = _keys(path, check_mode=True, commands=["/nonexistent/frota"])
     assert (_names(keys), keys.public_keys()) == (["credentials", "list.key"], [])
     assert not path.parent.exists()
 
 
-def test_a_key_that_is_to_follow_is_made_beside_the_one_in_use_and_takes_its_place_once(path: Path) -> None:
+def test_next_key_replaces_the_current_one(path: Path) -> None:
+    """The next key is generated beside the current one and replaces it once."""
     [first] = _play(path).public_keys()
     keys = _keys(path, "next")
     assert _names(keys) == ["list.key.next"]
@@ -92,7 +96,8 @@ def test_a_key_that_is_to_follow_is_made_beside_the_one_in_use_and_takes_its_pla
     assert (list(switched.diff()), list(_keys(path).diff())) == ([], [])
 
 
-def test_a_key_whose_access_an_interrupted_run_did_not_set_is_put_right(path: Path) -> None:
+def test_key_permissions_are_restored(path: Path) -> None:
+    """Permissions that an interrupted run left wrong are reported and corrected."""
     _play(path)
     path.chmod(0o644)
     preview = _keys(path, check_mode=True)
@@ -103,13 +108,15 @@ def test_a_key_whose_access_an_interrupted_run_did_not_set_is_put_right(path: Pa
     assert (_names(_keys(path)), _keys(path).exposed()) == (["list.key"], [])
 
 
-def test_the_first_command_that_is_there_is_used_and_none_is_said(path: Path) -> None:
+def test_first_existing_command_is_used(path: Path) -> None:
+    """The first existing command is used; if there is none, the error names all of them."""
     assert _play(path, commands=["/nonexistent/frota", str(_FROTA)]).public_keys()
     with pytest.raises(_MODULE.Fault, match=r"None of /nonexistent/frota .*entry point `release`"):
         _keys(path, commands=["/nonexistent/frota"]).public_keys()
 
 
-def test_a_key_that_is_none_is_not_replaced_and_the_command_says_why(path: Path) -> None:
+def test_invalid_key_is_an_error(path: Path) -> None:
+    """An invalid key is never replaced; the error names the expected format."""
     _play(path)
     path.write_text("nothing\n")
     assert list(_keys(path).diff()) == []

@@ -1,4 +1,4 @@
-"""The module `host_base` without a host: what it compares, which services it restarts, and what it shows."""
+"""The module `host_base` without a host: comparison, restarts, --diff."""
 
 import os
 from datetime import UTC, datetime, timedelta
@@ -14,49 +14,51 @@ _NOW = datetime.now(UTC)
 _JOURNALD, _TIMESYNCD = "systemd-journald.service", "systemd-timesyncd.service"
 
 
-def _shown(moment: datetime) -> str:
-    return f"{moment:%a %Y-%m-%d %H:%M:%S.%f} UTC"
+def _timestamp(time: datetime) -> str:
+    return f"{time:%a %Y-%m-%d %H:%M:%S.%f} UTC"
 
 
 _RUNNING = {
     "ActiveState": "active",
-    "InactiveExitTimestamp": _shown(_NOW),
+    "InactiveExitTimestamp": _timestamp(_NOW),
     "ConditionResult": "yes",
-    "ConditionTimestamp": _shown(_NOW),
+    "ConditionTimestamp": _timestamp(_NOW),
 }
 _STOPPED = {**_RUNNING, "ActiveState": "inactive"}
-_IN_A_CONTAINER = {**_STOPPED, "ConditionResult": "no"}
+_CONDITION_NOT_MET = {**_STOPPED, "ConditionResult": "no"}
 _NEVER_STARTED = {**_STOPPED, "InactiveExitTimestamp": "", "ConditionResult": "no", "ConditionTimestamp": ""}
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
-    """Give the root folder of a bare host."""
+    """Return the root folder of a bare host."""
     (tmp_path / "etc/systemd").mkdir(parents=True)
     return tmp_path
 
 
-def _plan(root: Path, journal: str = "[Journal]\n", lacking: tuple[str, ...] = (), **states: Any) -> Any:
+def _plan(root: Path, journal: str = "[Journal]\n", missing: tuple[str, ...] = (), **states: Any) -> Any:
     drop_ins = {"journald": journal, "timesyncd": "[Time]\n"}
     params = {"drop_ins": drop_ins, "time_zone": "Etc/UTC", "packages": []}
-    known = {_JOURNALD: states.get("journald", _RUNNING), _TIMESYNCD: states.get("timesyncd", _RUNNING)}
-    return _MODULE.Plan(params, known, list(lacking), root)
+    units = {_JOURNALD: states.get("journald", _RUNNING), _TIMESYNCD: states.get("timesyncd", _RUNNING)}
+    return _MODULE.Plan(params, units, list(missing), root)
 
 
 def _apply(root: Path) -> None:
-    """Make everything what it should be, as it was an hour before the services started."""
+    """Apply the desired state, with modification times an hour before the start of the services."""
     _plan(root).apply()
     hour_ago = (_NOW - timedelta(hours=1)).timestamp()
     for path in (root / "etc/systemd").rglob("*.conf"):
         os.utime(path, (hour_ago, hour_ago))
 
 
-def test_a_host_that_is_as_it_should_be_has_no_difference(root: Path) -> None:
+def test_unchanged_host(root: Path) -> None:
+    """A host in its desired state has no differences and no restarts."""
     _apply(root)
     assert (_plan(root).diff, _plan(root).restarted) == ([], [])
 
 
-def test_a_bare_host_shows_and_gets_folders_files_and_local_time_and_restarts_both(root: Path) -> None:
+def test_bare_host(root: Path) -> None:
+    """A bare host gets all files and the time zone, and both services are restarted."""
     plan = _plan(root)
     headers = [difference["after_header"].removeprefix(str(root)) for difference in plan.diff]
     drop_ins = [f"/etc/systemd/{name}.conf.d" for name in ("journald", "timesyncd")]
@@ -67,14 +69,16 @@ def test_a_bare_host_shows_and_gets_folders_files_and_local_time_and_restarts_bo
     assert {path.read_text() for path in (root / "etc/systemd").rglob("*.conf")} == {"[Journal]\n", "[Time]\n"}
 
 
-def test_a_changed_setting_restarts_the_service_that_reads_it_and_is_shown_to_the_byte(root: Path) -> None:
+def test_changed_setting_restarts_its_service(root: Path) -> None:
+    """A changed setting restarts the service that reads it, and --diff shows the exact content."""
     _apply(root)
     plan = _plan(root, journal="[Journal]\nStorage=persistent\n")
     assert plan.restarted == [_JOURNALD]
     assert (plan.diff[0]["before"], plan.diff[0]["after"]) == ("[Journal]\n", "[Journal]\nStorage=persistent\n")
 
 
-def test_a_restart_that_an_interrupted_run_did_not_make_is_planned(root: Path) -> None:
+def test_interrupted_restart_is_repeated(root: Path) -> None:
+    """A restart that an interrupted run did not execute is planned again."""
     _apply(root)
     _plan(root, journal="[Journal]\nStorage=persistent\n").apply()
     os.utime(root / "etc/systemd/journald.conf.d/frota.conf", (_NOW.timestamp() + 1,) * 2)
@@ -86,19 +90,19 @@ def test_a_restart_that_an_interrupted_run_did_not_make_is_planned(root: Path) -
 @pytest.mark.parametrize(
     ("state", "restarted"),
     [
-        pytest.param(_STOPPED, [_TIMESYNCD], id="stopped by somebody"),
+        pytest.param(_STOPPED, [_TIMESYNCD], id="stopped"),
         pytest.param(_NEVER_STARTED, [_TIMESYNCD], id="just installed"),
-        pytest.param(_IN_A_CONTAINER, [], id="kept from running by its own condition"),
+        pytest.param(_CONDITION_NOT_MET, [], id="start conditions not met"),
     ],
 )
-def test_a_service_that_does_not_run_is_started_where_it_can_run(
-    root: Path, state: dict[str, str], restarted: list[str]
-) -> None:
+def test_stopped_service_is_started(root: Path, state: dict[str, str], restarted: list[str]) -> None:
+    """A stopped service is started unless its start conditions are not met."""
     _apply(root)
     assert _plan(root, timesyncd=state).restarted == restarted
 
 
-def test_a_file_of_another_mode_and_another_local_time_are_put_right_without_a_restart(root: Path) -> None:
+def test_mode_and_time_zone_are_restored(root: Path) -> None:
+    """A wrong file mode and a wrong time zone are corrected without a restart."""
     _apply(root)
     file = root / "etc/systemd/journald.conf.d/frota.conf"
     file.chmod(0o600)
@@ -110,15 +114,18 @@ def test_a_file_of_another_mode_and_another_local_time_are_put_right_without_a_r
     assert _plan(root).diff == []
 
 
-def test_packages_that_are_missing_or_were_removed_are_lacking() -> None:
+def test_missing_packages() -> None:
+    """Packages that are not installed, or only their configuration files, are missing."""
     listed = "one installed\ntwo config-files\nfour installed\n"
-    assert _MODULE.lacking(["one", "two", "three"], listed) == ["two", "three"]
+    assert _MODULE.missing_packages(["one", "two", "three"], listed) == ["two", "three"]
 
 
-def test_a_package_that_is_missing_is_shown(root: Path) -> None:
+def test_missing_package_is_shown(root: Path) -> None:
+    """--diff shows a missing package."""
     _apply(root)
-    assert [difference["after"] for difference in _plan(root, lacking=("hello",)).diff] == ["install hello\n"]
+    assert [difference["after"] for difference in _plan(root, missing=("hello",)).diff] == ["install hello\n"]
 
 
-def test_the_wait_for_each_lock_of_apt_lasts_ten_minutes() -> None:
-    assert (_ACTION.LOCK_SECONDS, _ACTION.LOCK_SECONDS % _ACTION.PAUSE_SECONDS) == (600, 0)
+def test_lock_timeout() -> None:
+    """The retries for apt's locks last ten minutes."""
+    assert (_ACTION.LOCK_TIMEOUT_S, _ACTION.LOCK_TIMEOUT_S % _ACTION.RETRY_INTERVAL_S) == (600, 0)

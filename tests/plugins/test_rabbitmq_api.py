@@ -1,4 +1,4 @@
-"""The way to a broker's management API, up to a server on loopback."""
+"""The client of RabbitMQ's management API, with a fake server on loopback."""
 
 import base64
 import hashlib
@@ -10,9 +10,9 @@ from typing import Any, ClassVar
 
 import pytest
 
-from .modules import share
+from .modules import load_util
 
-_MODULE = share("rabbitmq_api")
+_MODULE = load_util("rabbitmq_api")
 _TABLE = """\
   sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
    0: 0100007F:3D38 00000000:0000 0A 00000000:00000000 00:00000000 00000000   105        0 1 1 0
@@ -23,27 +23,27 @@ _TABLE = """\
 
 
 class _Handler(BaseHTTPRequestHandler):
-    """Answers with what a test has laid down, and keeps what it was asked."""
+    """Responds with the status that a test sets, and records the requests."""
 
     status: ClassVar[int] = 200
-    asked: ClassVar[list[tuple[str, str, str]]] = []
+    requests: ClassVar[list[tuple[str, str, str]]] = []
 
     def do_GET(self) -> None:
         body = self.rfile.read(int(self.headers.get("content-length", 0))).decode()
-        self.asked.append((self.command, self.path, body))
+        self.requests.append((self.command, self.path, body))
         self.send_response(self.status)
         self.end_headers()
-        self.wfile.write(b'{"reason":"it says why"}')
+        self.wfile.write(b'{"reason":"the reason"}')
 
     do_POST = do_DELETE = do_GET  # noqa: N815 - http.server's names
 
     def log_message(self, *_: Any) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 @pytest.fixture
 def server() -> Iterator[HTTPServer]:
-    _Handler.status, _Handler.asked = 200, []
+    _Handler.status, _Handler.requests = 200, []
     with HTTPServer(("127.0.0.1", 0), _Handler) as listening:
         thread = threading.Thread(target=listening.serve_forever)
         thread.start()
@@ -55,91 +55,97 @@ def server() -> Iterator[HTTPServer]:
 @pytest.fixture
 def cookie(tmp_path: Path) -> Path:
     file = tmp_path / "cookie"
-    file.write_bytes(b"the secret of the cluster")
+    file.write_bytes(b"cookie of the cluster")
     return file
 
 
-def test_the_password_is_the_same_on_every_node_and_tells_nothing_of_the_secret() -> None:
+def test_password_is_derived_from_the_cookie() -> None:
+    """The password is a deterministic digest of the Erlang cookie."""
     password = _MODULE.password_of(b"secret")
     assert password == _MODULE.password_of(b"secret")
     assert password != _MODULE.password_of(b"another")
     assert len(password) == 64
 
 
-def test_a_hash_is_salt_and_digest_as_the_broker_takes_them() -> None:
+def test_password_hash_format() -> None:
+    """A password hash is a salt of 4 bytes and the SHA-256 digest of salt and password."""
     salted = base64.b64decode(_MODULE.hash_of("password"))
     assert salted[4:] == hashlib.sha256(salted[:4] + b"password").digest()
 
 
 @pytest.mark.parametrize(
-    ("port", "found"),
+    ("port", "uid"),
     [
-        pytest.param(15672, 105, id="listens on loopback"),
-        pytest.param(15673, None, id="a connection only"),
-        pytest.param(15674, None, id="listens to everybody"),
-        pytest.param(15675, None, id="nobody"),
+        pytest.param(15672, 105, id="listener on loopback"),
+        pytest.param(15673, None, id="connection only"),
+        pytest.param(15674, None, id="listener on all addresses"),
+        pytest.param(15675, None, id="no listener"),
     ],
 )
-def test_who_listens_on_loopback_is_known(port: int, found: int | None) -> None:
-    assert _MODULE.listener(port, _TABLE) == found
+def test_listener_on_loopback(port: int, uid: int | None) -> None:
+    """The listener on a loopback port is identified by its user id."""
+    assert _MODULE.listener_uid(port, _TABLE) == uid
 
 
-def test_a_request_is_made_with_every_part_of_its_path_escaped(server: HTTPServer, cookie: Path) -> None:
+def test_path_segments_are_escaped(server: HTTPServer, cookie: Path) -> None:
+    """Every segment of a request's path is escaped."""
     api = _MODULE.Api(server.server_port, cookie)
-    assert api.get("queues", "/", disable_stats="true") == {"reason": "it says why"}
+    assert api.get("queues", "/", disable_stats="true") == {"reason": "the reason"}
     api.post("definitions", body={"users": []})
-    assert _Handler.asked == [
+    assert _Handler.requests == [
         ("GET", "/api/queues/%2F?disable_stats=true", ""),
         ("POST", "/api/definitions", '{"users": []}'),
     ]
 
 
-def test_a_user_that_the_broker_does_not_let_in_is_told_apart_from_every_other_fault(
-    server: HTTPServer, cookie: Path
-) -> None:
+def test_unauthorized_is_a_distinct_error(server: HTTPServer, cookie: Path) -> None:
+    """A rejected user raises UnknownUserError; other errors contain the response."""
     api = _MODULE.Api(server.server_port, cookie)
     _Handler.status = 401
     with pytest.raises(_MODULE.UnknownUserError):
         api.get("definitions")
     _Handler.status = 400
-    with pytest.raises(_MODULE.ApiFault, match=r"^GET /api/definitions: 400 .*it says why") as raised:
+    with pytest.raises(_MODULE.ApiFault, match=r"^GET /api/definitions: 400 .*the reason") as raised:
         api.get("definitions")
     assert raised.type is _MODULE.ApiFault
 
 
-def test_what_is_gone_already_is_no_fault_of_a_deletion_only(server: HTTPServer, cookie: Path) -> None:
+def test_deletion_of_a_missing_resource(server: HTTPServer, cookie: Path) -> None:
+    """The deletion of a missing resource succeeds; other requests for it fail."""
     api = _MODULE.Api(server.server_port, cookie)
     _Handler.status = 404
-    api.delete("users", "somebody")
+    api.delete("users", "worker")
     with pytest.raises(_MODULE.ApiFault):
-        api.get("users", "somebody")
+        api.get("users", "worker")
 
 
-def test_a_failed_health_check_is_an_answer_and_a_broker_that_cannot_answer_is_none(
-    server: HTTPServer, cookie: Path
-) -> None:
+def test_failed_health_check_is_a_response(server: HTTPServer, cookie: Path) -> None:
+    """Status 503 is a response of a health check, and an error of any other request."""
     api = _MODULE.Api(server.server_port, cookie)
     _Handler.status = 503
-    assert api.get("health", "checks", "local-alarms") == {"reason": "it says why"}
+    assert api.get("health", "checks", "local-alarms") == {"reason": "the reason"}
     with pytest.raises(_MODULE.ApiFault):
         api.get("definitions")
 
 
-def test_nobody_is_told_the_password_at_a_port_where_the_broker_does_not_listen(cookie: Path) -> None:
-    with HTTPServer(("127.0.0.1", 0), _Handler) as ended:
-        port = ended.server_port
-    with pytest.raises(_MODULE.NobodyListensError, match=f"^nothing listens at 127.0.0.1:{port}"):
+def test_no_listener_is_a_distinct_error(cookie: Path) -> None:
+    """A port without a listener raises an error of its own before the password is sent."""
+    with HTTPServer(("127.0.0.1", 0), _Handler) as closed:
+        port = closed.server_port
+    with pytest.raises(_MODULE.NoListenerError, match=f"^nothing listens at 127.0.0.1:{port}"):
         _MODULE.Api(port, cookie).get("nodes")
 
 
-def test_a_stranger_at_the_brokers_port_is_told_nothing(server: HTTPServer, cookie: Path, monkeypatch: Any) -> None:
+def test_password_is_sent_to_the_broker_only(server: HTTPServer, cookie: Path, monkeypatch: Any) -> None:
+    """The password is not sent to a listener of another user."""
     monkeypatch.setattr(_MODULE.os, "geteuid", lambda: -1)
-    monkeypatch.setattr(_MODULE, "listener", lambda *_: cookie.stat().st_uid + 1)
+    monkeypatch.setattr(_MODULE, "listener_uid", lambda *_: cookie.stat().st_uid + 1)
     with pytest.raises(_MODULE.ApiFault, match="a process of user"):
         _MODULE.Api(server.server_port, cookie).get("nodes")
-    assert _Handler.asked == []
+    assert _Handler.requests == []
 
 
-def test_a_host_without_the_secret_says_which_file_it_lacks(server: HTTPServer, tmp_path: Path) -> None:
+def test_missing_cookie_is_an_error(server: HTTPServer, tmp_path: Path) -> None:
+    """A missing Erlang cookie is an error that names the file."""
     with pytest.raises(_MODULE.ApiFault, match="cookie: No such file"):
         _MODULE.Api(server.server_port, tmp_path / "cookie").get("nodes")

@@ -1,12 +1,12 @@
-"""The module `rabbitmq_broker` without a broker: what it compares, what it concludes, and what it shows."""
+"""The module `rabbitmq_broker` without a broker: comparison, plan, --diff."""
 
 from typing import Any
 
 import pytest
 
-from .modules import load, share
+from .modules import load, load_util
 
-_API = share("rabbitmq_api")
+_API = load_util("rabbitmq_api")
 _MODULE = load("rabbitmq_broker")
 
 _QUEUE = {"name": "work", "vhost": "frota", "durable": True, "type": "quorum", "arguments": {}}
@@ -18,11 +18,11 @@ _POLICY = {
     "definition": {"delivery-limit": 5},
     "priority": 0,
 }
-_RIGHTS = {"user": "worker", "vhost": "frota", "configure": "^$", "write": "^$", "read": "^work$"}
+_PERMISSIONS = {"user": "worker", "vhost": "frota", "configure": "^$", "write": "^$", "read": "^work$"}
 _DEFINED: dict[str, list[dict[str, Any]]] = {
     "vhosts": [{"name": "frota"}],
     "users": [{"name": "worker", "password_hash": "", "tags": []}],
-    "permissions": [_RIGHTS],
+    "permissions": [_PERMISSIONS],
     "policies": [_POLICY],
     "queues": [_QUEUE],
     "exchanges": [{"name": "dead", "vhost": "frota", "type": "fanout", "durable": True}],
@@ -30,19 +30,21 @@ _DEFINED: dict[str, list[dict[str, Any]]] = {
 }
 
 
-def _words(wanted: Any, found: Any) -> list[str]:
-    return [change.words for change in _MODULE.compare(wanted, found)]
+def _changes(desired: Any, current: Any) -> list[str]:
+    return [change.description for change in _MODULE.compare(desired, current)]
 
 
-def test_a_broker_that_is_as_defined_has_no_change() -> None:
-    found = {kind: [{**entry, "more": "of its own"} for entry in entries] for kind, entries in _DEFINED.items()}
-    assert _words(_DEFINED, found) == []
+def test_matching_broker_has_no_changes() -> None:
+    """A broker that matches its definitions has no changes; additional keys are ignored."""
+    current = {kind: [{**entry, "other": "value"} for entry in entries] for kind, entries in _DEFINED.items()}
+    assert _changes(_DEFINED, current) == []
 
 
 @pytest.mark.parametrize("kind", list(_DEFINED))
-def test_whatever_somebody_has_deleted_is_defined_again(kind: str) -> None:
-    [words] = _words(_DEFINED, {**_DEFINED, kind: []})
-    assert words.startswith(f"define {kind} ")
+def test_missing_definition_is_created(kind: str) -> None:
+    """A missing definition of any kind is created again."""
+    [description] = _changes(_DEFINED, {**_DEFINED, kind: []})
+    assert description.startswith(f"define {kind} ")
 
 
 @pytest.mark.parametrize(
@@ -55,41 +57,45 @@ def test_whatever_somebody_has_deleted_is_defined_again(kind: str) -> None:
         ("policies", {"priority": 1}),
     ],
 )
-def test_whatever_somebody_has_changed_is_changed_back(kind: str, change: dict[str, Any]) -> None:
-    [words] = _words(_DEFINED, {**_DEFINED, kind: [{**_DEFINED[kind][0], **change}]})
-    assert words.startswith(f"define {kind} ")
+def test_changed_definition_is_restored(kind: str, change: dict[str, Any]) -> None:
+    """A changed value of a definition is restored."""
+    [description] = _changes(_DEFINED, {**_DEFINED, kind: [{**_DEFINED[kind][0], **change}]})
+    assert description.startswith(f"define {kind} ")
 
 
-def test_users_rights_and_policies_that_are_not_defined_are_removed_and_what_holds_messages_stays() -> None:
+def test_unlisted_definitions_are_removed() -> None:
+    """Unlisted users, permissions and policies are removed; whatever holds messages stays."""
     changes = list(_MODULE.compare({}, _DEFINED))
-    assert {change.words: change.resource for change in changes} == {
+    assert {change.description: change.resource for change in changes} == {
         "remove users worker": ("users", "worker"),
         "remove permissions worker frota": ("permissions", "frota", "worker"),
         "remove policies frota work": ("policies", "frota", "work"),
     }
 
 
-def test_a_difference_shows_what_is_compared_and_no_hash_of_a_password() -> None:
-    mine = {"name": "ansible", "password_hash": "bmV3", "tags": ["administrator"]}
-    former = {**mine, "password_hash": "Zm9ybWVy", "limits": {}}
-    [change] = _MODULE.compare({"users": [mine]}, {"users": [former]})
-    shown = _MODULE.Plan([], [change]).diff()
-    assert shown["before"] == 'users: {"name": "ansible", "password_hash": "(former)", "tags": ["administrator"]}\n'
-    assert shown["after"] == 'users: {"name": "ansible", "password_hash": "(new)", "tags": ["administrator"]}\n'
+def test_diff_contains_no_password_hash() -> None:
+    """--diff shows the compared values with placeholders for password hashes."""
+    new = {"name": "ansible", "password_hash": "bmV3", "tags": ["administrator"]}
+    former = {**new, "password_hash": "Zm9ybWVy", "limits": {}}
+    [change] = _MODULE.compare({"users": [new]}, {"users": [former]})
+    diff = _MODULE.Plan([], [change]).diff()
+    assert diff["before"] == 'users: {"name": "ansible", "password_hash": "(former)", "tags": ["administrator"]}\n'
+    assert diff["after"] == 'users: {"name": "ansible", "password_hash": "(new)", "tags": ["administrator"]}\n'
 
 
-def test_a_node_that_runs_lacks_a_member_of_each_quorum_queue_that_has_none_there() -> None:
+def test_missing_queue_members() -> None:
+    """Every running node without a member of a quorum queue is found."""
     queues = [
         {"name": "work", "vhost": "frota", "type": "quorum", "members": ["rabbit@one"]},
         {"name": "dead", "vhost": "frota", "type": "quorum", "members": ["rabbit@one", "rabbit@two"]},
         {"name": "mine", "vhost": "other", "type": "classic"},
     ]
-    assert _MODULE.lacking(queues, {"rabbit@one", "rabbit@two"}) == [("frota", "rabbit@two")]
-    assert _MODULE.lacking(queues, {"rabbit@one"}) == []
+    assert _MODULE.missing_members(queues, {"rabbit@one", "rabbit@two"}) == [("frota", "rabbit@two")]
+    assert _MODULE.missing_members(queues, {"rabbit@one"}) == []
 
 
 class _Api:
-    """Says of a broker what a test has laid down."""
+    """Returns the resources that a test defines."""
 
     def __init__(self, nodes: dict[str, bool], definitions: Any) -> None:
         self.resources = {
@@ -105,24 +111,27 @@ class _Api:
         return {"name": "ansible", "password_hash": "", "tags": []}
 
 
-def _plan(found_nodes: dict[str, bool], **params: Any) -> Any:
-    wanted = {"nodes": ["rabbit@one", "rabbit@two"], "present": [], "lost": [], "definitions": _DEFINED}
-    found = {**_DEFINED, "users": [*_DEFINED["users"], {"name": "ansible", "password_hash": "", "tags": []}]}
-    return _MODULE.Broker({**wanted, **params}, _Api(found_nodes, found), None).plan()
+def _plan(cluster: dict[str, bool], **params: Any) -> Any:
+    options = {"nodes": ["rabbit@one", "rabbit@two"], "present": [], "lost": [], "definitions": _DEFINED}
+    current = {**_DEFINED, "users": [*_DEFINED["users"], {"name": "ansible", "password_hash": "", "tags": []}]}
+    return _MODULE.Broker({**options, **params}, _Api(cluster, current), None).plan()
 
 
-def test_a_node_that_is_not_listed_and_does_not_run_is_forgotten() -> None:
+def test_stopped_unlisted_node_is_forgotten() -> None:
+    """A stopped node that is not listed is forgotten."""
     plan = _plan({"rabbit@one": True, "rabbit@two": True, "rabbit@old": False})
-    assert plan.words() == ["forget rabbit@old", "members on rabbit@two for the queues of frota"]
+    assert plan.descriptions() == ["forget rabbit@old", "members on rabbit@two for the queues of frota"]
 
 
-def test_nodes_that_lost_their_disks_are_forgotten_where_they_were_known_and_nothing_else_is_done() -> None:
+def test_only_lost_nodes_are_forgotten() -> None:
+    """With `lost` the known lost nodes are forgotten, and nothing else is changed."""
     plan = _plan({"rabbit@one": True, "rabbit@two": False}, lost=["rabbit@two", "rabbit@new"], definitions={})
-    assert plan.words() == ["forget rabbit@two"]
+    assert plan.descriptions() == ["forget rabbit@two"]
 
 
-def test_a_single_node_that_is_as_defined_has_no_change() -> None:
-    assert _plan({"rabbit@one": True}, nodes=["rabbit@one"]).words() == []
+def test_matching_single_node_has_no_changes() -> None:
+    """A single node that matches its definitions has no changes."""
+    assert _plan({"rabbit@one": True}, nodes=["rabbit@one"]).descriptions() == []
 
 
 @pytest.mark.parametrize(
@@ -132,18 +141,21 @@ def test_a_single_node_that_is_as_defined_has_no_change() -> None:
         ({"rabbit@one": True, "rabbit@two": True, "rabbit@old": True}, "rabbit@old: not in the inventory"),
     ],
 )
-def test_a_cluster_that_is_not_what_the_inventory_says_is_left_alone(nodes: dict[str, bool], fault: str) -> None:
+def test_unexpected_cluster_is_an_error(nodes: dict[str, bool], fault: str) -> None:
+    """A missing member or a running unlisted node is an error."""
     with pytest.raises(_API.ApiFault, match=f"^{fault}"):
         _plan(nodes, present=["rabbit@one", "rabbit@two"])
 
 
-def test_a_user_of_the_name_that_configures_the_broker_is_refused() -> None:
+def test_reserved_user_name_is_rejected() -> None:
+    """The user name of the module itself is rejected in the definitions."""
     with pytest.raises(_API.ApiFault, match="choose another name"):
         _plan({"rabbit@one": True}, nodes=["rabbit@one"], definitions={"users": [{"name": "ansible"}]})
 
 
-def test_a_node_with_an_older_port_is_asked_for_it() -> None:
-    said = '{"listeners": [{"port": 25672, "purpose": "CLI"}, {"port": 15673, "purpose": "HTTP API"}]}'
-    assert _MODULE.port_in_use(lambda _: (0, said, "")) == 15673
-    with pytest.raises(_API.ApiFault, match="no management API: it does not run"):
-        _MODULE.port_in_use(lambda _: (69, "", "it does not run"))
+def test_port_of_former_settings() -> None:
+    """The API port of a node with former settings is read from its listeners."""
+    output = '{"listeners": [{"port": 25672, "purpose": "CLI"}, {"port": 15673, "purpose": "HTTP API"}]}'
+    assert _MODULE.port_in_use(lambda _: (0, output, "")) == 15673
+    with pytest.raises(_API.ApiFault, match="no management API: not running"):
+        _MODULE.port_in_use(lambda _: (69, "", "not running"))

@@ -1,4 +1,4 @@
-"""The module `rabbitmq_node` without a host: what it finds in files, and what it concludes."""
+"""The module `rabbitmq_node` without a host: states, settings, actions."""
 
 import os
 import pwd
@@ -18,19 +18,19 @@ _DROP_IN = "/etc/systemd/system/rabbitmq-server.service.d/frota.conf"
 _FILES = {_CONF: "heartbeat = 30\n", _DEFINITIONS: "{}\n", _DROP_IN: "[Service]\n"}
 
 
-def _shown(started: float, active: str = "active") -> dict[str, str]:
-    moment = datetime.fromtimestamp(started, UTC).strftime("Fri %Y-%m-%d %H:%M:%S.%f UTC")
-    return {"ActiveState": active, "InactiveExitTimestamp": moment}
+def _unit(started: float, active: str = "active") -> dict[str, str]:
+    timestamp = datetime.fromtimestamp(started, UTC).strftime("Fri %Y-%m-%d %H:%M:%S.%f UTC")
+    return {"ActiveState": active, "InactiveExitTimestamp": timestamp}
 
 
 def _node(root: Path, **params: Any) -> Any:
-    wanted = {"node": "rabbit@one", "state": "configured", "files": _FILES, "live_files": [_DEFINITIONS], "cookie": ""}
-    return _MODULE.Node({**wanted, **params}, root)
+    options = {"node": "rabbit@one", "state": "configured", "files": _FILES, "live_files": [_DEFINITIONS], "cookie": ""}
+    return _MODULE.Node({**options, **params}, root)
 
 
 @pytest.fixture
 def bare(tmp_path: Path) -> Path:
-    """Give the root folder of a host on which nothing is installed."""
+    """Return the root folder of a host without RabbitMQ."""
     for folder in ("etc/rabbitmq", "etc/systemd/system", "usr/lib/systemd/system", "var/lib/rabbitmq/mnesia"):
         (tmp_path / folder).mkdir(parents=True)
     return tmp_path
@@ -38,14 +38,14 @@ def bare(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def blank(bare: Path) -> Path:
-    """Give the root folder of a host whose node has not stored anything yet."""
+    """Return the root folder of a host whose node has no data."""
     (bare / "usr/lib/systemd/system/rabbitmq-server.service").touch()
     return bare
 
 
 @pytest.fixture
 def root(blank: Path) -> Path:
-    """Give the root folder of a host whose node has all its settings, written an hour ago."""
+    """Return the root folder of a host whose node has data, and settings that are an hour old."""
     (blank / "var/lib/rabbitmq/mnesia/rabbit@one").mkdir()
     (blank / "etc/frota/credentials").mkdir(parents=True)
     (blank / "etc/frota/credentials/rabbitmq.key").touch()
@@ -56,7 +56,8 @@ def root(blank: Path) -> Path:
     return blank
 
 
-def test_a_node_is_bare_then_blank_then_stopped_then_running(bare: Path) -> None:
+def test_states_in_order(bare: Path) -> None:
+    """A node is bare, then blank, then stopped, then running."""
     stopped = {"ActiveState": "inactive", "InactiveExitTimestamp": ""}
     assert _node(bare).state(stopped) == ("bare", [])
     (bare / "usr/lib/systemd/system/rabbitmq-server.service").touch()
@@ -64,11 +65,12 @@ def test_a_node_is_bare_then_blank_then_stopped_then_running(bare: Path) -> None
     (bare / "var/lib/rabbitmq/mnesia/rabbit@one").mkdir()
     assert _node(bare).state(stopped) == ("stopped", [])
     _node(bare).write()
-    assert _node(bare).state(_shown(time.time() + 30)) == ("running", [])
+    assert _node(bare).state(_unit(time.time() + 30)) == ("running", [])
 
 
-def test_a_node_of_another_name_has_stored_nothing(root: Path) -> None:
-    assert _node(root, node="rabbit@two").state(_shown(_NOW)) == ("blank", [])
+def test_data_of_another_node_name(root: Path) -> None:
+    """A node with data of another node name only is blank."""
+    assert _node(root, node="rabbit@two").state(_unit(_NOW)) == ("blank", [])
 
 
 @pytest.mark.parametrize(
@@ -81,60 +83,66 @@ def test_a_node_of_another_name_has_stored_nothing(root: Path) -> None:
         "/etc/frota/credentials/rabbitmq.key",
     ],
 )
-def test_a_restart_that_an_interrupted_run_did_not_make_is_still_owed(root: Path, newer: str) -> None:
+def test_interrupted_restart_is_repeated(root: Path, newer: str) -> None:
+    """A file that changed after the node's start makes the node outdated."""
     file = root / newer.lstrip("/")
     file.parent.mkdir(exist_ok=True)
     file.touch()
     os.utime(file, (_NOW, _NOW))
-    assert _node(root).state(_shown(_NOW - 60)) == ("outdated", [str(file)])
-    assert _node(root).state(_shown(_NOW + 1)) == ("running", [])
+    assert _node(root).state(_unit(_NOW - 60)) == ("outdated", [str(file)])
+    assert _node(root).state(_unit(_NOW + 1)) == ("running", [])
 
 
-def test_new_definitions_reach_the_running_node(root: Path) -> None:
+def test_definitions_need_no_restart(root: Path) -> None:
+    """Changed definitions do not make a node outdated."""
     node = _node(root, files={**_FILES, _DEFINITIONS: '{"users": []}\n'})
-    assert node.state(_shown(_NOW)) == ("running", [])
+    assert node.state(_unit(_NOW)) == ("running", [])
     node.write()
-    assert node.state(_shown(_NOW - 60)) == ("running", [])
+    assert node.state(_unit(_NOW - 60)) == ("running", [])
 
 
-def test_a_preview_calls_a_node_outdated_whose_settings_would_change(root: Path) -> None:
+def test_check_mode_reports_outdated_nodes(root: Path) -> None:
+    """Check mode reports a node whose settings would change as outdated."""
     node = _node(root, files={**_FILES, _CONF: "heartbeat = 29\n"})
-    assert node.state(_shown(_NOW)) == ("outdated", [str(root / _CONF.lstrip("/"))])
-    [shown] = _MODULE.diff(node, "")
-    assert (shown["before"], shown["after"]) == ("heartbeat = 30\n", "heartbeat = 29\n")
-    [shown] = _MODULE.diff(_node(root, state="current", files={**_FILES, _CONF: "heartbeat = 29\n"}), "restart")
-    assert shown["after"] == "restart rabbitmq-server.service\n"
+    assert node.state(_unit(_NOW)) == ("outdated", [str(root / _CONF.lstrip("/"))])
+    [difference] = _MODULE.diff(node, "")
+    assert (difference["before"], difference["after"]) == ("heartbeat = 30\n", "heartbeat = 29\n")
+    [difference] = _MODULE.diff(_node(root, state="current", files={**_FILES, _CONF: "heartbeat = 29\n"}), "restart")
+    assert difference["after"] == "restart rabbitmq-server.service\n"
 
 
-def test_a_clock_that_was_ahead_restarts_a_node_once_and_its_files_never(root: Path) -> None:
-    state, [reason] = _node(root).state(_shown(_NOW + 86400))
+def test_clock_ahead_restarts_once(root: Path) -> None:
+    """A start in the future makes a node outdated; a file from the future does not."""
+    state, [reason] = _node(root).state(_unit(_NOW + 86400))
     assert (state, reason.startswith("the clock was ahead")) == ("outdated", True)
     os.utime(root / _CONF.lstrip("/"), (_NOW + 86400, _NOW + 86400))
-    assert _node(root).state(_shown(_NOW)) == ("running", [])
+    assert _node(root).state(_unit(_NOW)) == ("running", [])
 
 
-def test_a_node_that_is_as_it_should_be_has_no_difference(root: Path) -> None:
+def test_unchanged_node(root: Path) -> None:
+    """A node in its desired state has no differences."""
     assert list(_MODULE.diff(_node(root), "")) == []
 
 
-def test_a_file_of_another_mode_is_put_right_without_a_restart(root: Path) -> None:
+def test_file_mode_is_restored(root: Path) -> None:
+    """A wrong file mode is corrected without a restart."""
     file = root / _CONF.lstrip("/")
     file.chmod(0o600)
     node = _node(root)
-    assert node.state(_shown(_NOW)) == ("running", [])
-    assert [(shown["before"], shown["after"]) for shown in _MODULE.diff(node, "")] == [("mode 0600\n", "mode 0644\n")]
+    assert node.state(_unit(_NOW)) == ("running", [])
+    [difference] = _MODULE.diff(node, "")
+    assert (difference["before"], difference["after"]) == ("mode 0600\n", "mode 0644\n")
     node.write()
     assert file.stat().st_mode & 0o7777 == 0o644
 
 
-def test_the_secret_is_given_to_a_node_that_has_nothing_and_kept_by_one_that_has_something(
-    root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(_MODULE, "OWNER", pwd.getpwuid(os.geteuid()).pw_name)  # who runs the test
+def test_cookie_is_written_to_blank_nodes_only(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The Erlang cookie is written to a blank node; a node with data keeps its own."""
+    monkeypatch.setattr(_MODULE, "OWNER", pwd.getpwuid(os.geteuid()).pw_name)  # the test's user
     assert not _node(root, cookie="secret").lacks_cookie()
     (root / "var/lib/rabbitmq/mnesia/rabbit@one").rmdir()
     node = _node(root, cookie="secret")
-    assert [shown["after"] for shown in _MODULE.diff(node, "")] == ["the cookie of the cluster\n"]
+    assert [difference["after"] for difference in _MODULE.diff(node, "")] == ["the cookie of the cluster\n"]
     node.write()
     assert node.cookie_file.read_text() == "secret"
     assert node.cookie_file.stat().st_mode & 0o7777 == 0o400
@@ -142,15 +150,14 @@ def test_the_secret_is_given_to_a_node_that_has_nothing_and_kept_by_one_that_has
 
 
 @pytest.mark.parametrize(
-    ("wanted", "actions"),
+    ("desired", "actions"),
     [
         ("configured", ["", "", "", "", ""]),
         ("started", ["", "start", "start", "", ""]),
         ("current", ["", "start", "start", "restart", ""]),
     ],
 )
-def test_a_node_is_started_or_restarted_only_where_that_is_asked_for_and_needed(
-    wanted: str, actions: list[str]
-) -> None:
+def test_actions_for_states(desired: str, actions: list[str]) -> None:
+    """A node is started or restarted only if this is requested and necessary."""
     states = ("bare", "blank", "stopped", "outdated", "running")
-    assert [_MODULE.action_for(wanted, state) for state in states] == actions
+    assert [_MODULE.action_for(desired, state) for state in states] == actions

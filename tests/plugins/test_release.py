@@ -1,4 +1,4 @@
-"""The modules `wheelhouse` and `release` without a host: what is sent, what a host lacks, and what it keeps."""
+"""The modules `wheelhouse` and `release` without a host: archives, installation, retention."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ def _home(folder: Path, release: str) -> Any:
 
 
 def _installed(folder: Path, *releases: str) -> None:
-    """Install releases, one a minute, the last one last."""
+    """Install releases in this order, a minute apart."""
     for age, release in enumerate(reversed(releases)):
         for path in (folder / "releases" / release, folder / "libraries" / release.split("-")[-2]):
             path.mkdir(parents=True, exist_ok=True)
@@ -34,20 +34,23 @@ def _superfluous(home: Any) -> set[str]:
     return {str(path.relative_to(home.folder)) for path in home.superfluous()}
 
 
-def test_a_bare_host_lacks_libraries_and_release_and_one_that_shares_libraries_only_the_release(tmp_path: Path) -> None:
+def test_missing_archives(tmp_path: Path) -> None:
+    """A host with the libraries of a release misses only the release itself."""
     home = _home(tmp_path, f"1-{_LIBRARIES}-b")
-    assert home.lacking() == [tmp_path / "libraries" / _LIBRARIES, tmp_path / "releases" / f"1-{_LIBRARIES}-b"]
+    assert home.missing() == [tmp_path / "libraries" / _LIBRARIES, tmp_path / "releases" / f"1-{_LIBRARIES}-b"]
     _installed(tmp_path, f"1-{_LIBRARIES}-a")
-    assert home.lacking() == [tmp_path / "releases" / f"1-{_LIBRARIES}-b"]
+    assert home.missing() == [tmp_path / "releases" / f"1-{_LIBRARIES}-b"]
 
 
-def test_an_installation_that_was_interrupted_is_lacking(tmp_path: Path) -> None:
+def test_interrupted_installation_is_missing(tmp_path: Path) -> None:
+    """A release whose installation was interrupted is missing."""
     _installed(tmp_path, f"1-{_LIBRARIES}-a")
     (tmp_path / "releases" / f"1-{_LIBRARIES}-a" / "ready").unlink()
-    assert [path.name for path in _home(tmp_path, f"1-{_LIBRARIES}-a").lacking()] == [f"1-{_LIBRARIES}-a"]
+    assert [path.name for path in _home(tmp_path, f"1-{_LIBRARIES}-a").missing()] == [f"1-{_LIBRARIES}-a"]
 
 
-def test_three_releases_are_kept_and_the_one_in_use_with_their_libraries(tmp_path: Path) -> None:
+def test_retention_of_releases(tmp_path: Path) -> None:
+    """The last three releases and the current one are kept with their libraries."""
     _installed(tmp_path, "1-used-a", "1-old-b", "1-old-c", "1-new-d", "1-new-e", "1-new-f")
     (tmp_path / "libraries" / "of-none").mkdir()
     (tmp_path / "current").symlink_to(tmp_path / "releases" / "1-used-a")
@@ -56,10 +59,9 @@ def test_three_releases_are_kept_and_the_one_in_use_with_their_libraries(tmp_pat
 
 
 @pytest.mark.parametrize("umask", [0o022, 0o027, 0o077])
-def test_what_is_sent_can_be_read_by_everybody_whatever_the_umask_of_the_control_node(
-    tmp_path: Path, umask: int
-) -> None:
-    former = os.umask(umask)
+def test_archives_are_world_readable(tmp_path: Path, umask: int) -> None:
+    """Archived files are readable by everybody and owned by root, whatever the umask."""
+    previous = os.umask(umask)
     try:
         folder = tmp_path / "tree"
         (folder / "package").mkdir(parents=True)
@@ -68,15 +70,16 @@ def test_what_is_sent_can_be_read_by_everybody_whatever_the_umask_of_the_control
         (folder / "command").chmod(0o700)
         _WHEELHOUSE.pack(folder, tmp_path / "name.tar.gz")
     finally:
-        os.umask(former)
+        os.umask(previous)
     with tarfile.open(tmp_path / "name.tar.gz") as tar:
         modes = {member.name: member.mode & 0o777 for member in tar}
         assert {(member.uid, member.gid) for member in tar} == {(0, 0)}
     assert modes == {"name": 0o755, "name/package": 0o755, "name/package/module.py": 0o644, "name/command": 0o755}
 
 
-def test_a_command_on_peoples_path_is_placed_once_and_mended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_RELEASE, "PATH", tmp_path)
+def test_command_link_is_placed_and_repaired(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The link of a command is created once, and replaced if its target is wrong."""
+    monkeypatch.setattr(_RELEASE, "COMMAND_FOLDER", tmp_path)
     home = _home(tmp_path / "home", f"1-{_LIBRARIES}-a")
     assert _RELEASE.place_command(home, "frota", check_mode=True)
     assert not (tmp_path / "frota").is_symlink()
@@ -84,12 +87,13 @@ def test_a_command_on_peoples_path_is_placed_once_and_mended(tmp_path: Path, mon
     assert (tmp_path / "frota").readlink() == home.current / "bin" / "frota"
     assert not _RELEASE.place_command(home, "frota", check_mode=False)
     (tmp_path / "frota").unlink()
-    (tmp_path / "frota").symlink_to("elsewhere")
+    (tmp_path / "frota").symlink_to("other")
     assert _RELEASE.place_command(home, "frota", check_mode=False)
     assert (tmp_path / "frota").readlink() == home.current / "bin" / "frota"
 
 
-def test_what_was_installed_last_is_the_newest_though_the_clock_was_ahead_before(tmp_path: Path) -> None:
+def test_last_installed_is_newest(tmp_path: Path) -> None:
+    """The release that was installed last is the newest, even if the clock was ahead before."""
     _installed(tmp_path, "1-a-a", "1-b-b")
     ahead = 4_000_000_000
     os.utime(tmp_path / "releases" / "1-a-a" / "ready", (ahead, ahead))
@@ -97,14 +101,14 @@ def test_what_was_installed_last_is_the_newest_though_the_clock_was_ahead_before
     assert [path.name for path in _RELEASE.installed(tmp_path)] == ["1-b-b", "1-a-a"]
 
 
-def test_the_release_that_is_wanted_is_kept_however_old_its_date(tmp_path: Path) -> None:
+def test_requested_release_is_kept(tmp_path: Path) -> None:
+    """The requested release is kept, however old it is."""
     _installed(tmp_path, "1-l-wanted", "1-l-b", "1-l-c", "1-l-d")
     assert _superfluous(_home(tmp_path, "1-l-wanted")) == set()
 
 
-def test_a_release_runs_its_command_with_the_libraries_beside_it_and_is_compiled(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_installed_release_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An installed release is compiled and runs with its libraries."""
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent), prepend=os.pathsep)  # the host's Python
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     library = tmp_path / "libraries" / _LIBRARIES / "lib" / f"python{version}" / "site-packages" / "beside.py"
@@ -112,7 +116,7 @@ def test_a_release_runs_its_command_with_the_libraries_beside_it_and_is_compiled
     library.write_text("answer = 42\n")
     release, archive = tmp_path / "releases" / f"1-{_LIBRARIES}-a", tmp_path / f"1-{_LIBRARIES}-a.tar.gz"
     project = {"python": sys.executable, "python_version": version, "project": str(_EXAMPLE), **_ALONE}
-    _WHEELHOUSE.make(project, archive, _WHEELHOUSE.gather_project)
+    _WHEELHOUSE.build(project, archive, _WHEELHOUSE.install_project)
 
     _RELEASE.install_release(release, library.parents[3], str(archive))
 

@@ -1,4 +1,4 @@
-"""The module `releases` without a host: what it says of a home, and which units are of ours."""
+"""The module `releases` without a host: installed releases, and the units that run them."""
 
 import os
 from pathlib import Path
@@ -8,7 +8,8 @@ from .modules import load
 _MODULE = load("releases")
 
 
-def test_releases_are_listed_from_the_last_installed_and_those_that_are_not_whole_are_not(tmp_path: Path) -> None:
+def test_releases_are_listed_newest_first(tmp_path: Path) -> None:
+    """Complete releases are listed, newest first; incomplete ones are not."""
     for age, name in enumerate(["newest", "used", "oldest"]):
         ready = tmp_path / "releases" / name / "ready"
         ready.parent.mkdir(parents=True)
@@ -16,16 +17,18 @@ def test_releases_are_listed_from_the_last_installed_and_those_that_are_not_whol
         os.utime(ready, (1_000_000 - age,) * 2)
     (tmp_path / "releases" / "interrupted").mkdir()
     (tmp_path / "current").symlink_to(tmp_path / "releases" / "used")
-    said = _MODULE.look(tmp_path, tmp_path)
-    assert (said["current"], said["releases"]) == ("used", ["newest", "used", "oldest"])
+    result = _MODULE.read_releases(tmp_path, tmp_path)
+    assert (result["current"], result["releases"]) == ("used", ["newest", "used", "oldest"])
 
 
-def test_a_bare_host_has_none_and_uses_none(tmp_path: Path) -> None:
-    said = _MODULE.look(tmp_path, tmp_path)
-    assert said == {"current": "", "releases": [], "units": []}
+def test_bare_host(tmp_path: Path) -> None:
+    """A bare host has no releases, no current one and no units."""
+    result = _MODULE.read_releases(tmp_path, tmp_path)
+    assert result == {"current": "", "releases": [], "units": []}
 
 
-def test_units_are_those_whose_settings_name_a_release_and_commands_have_others(tmp_path: Path) -> None:
+def test_units_have_a_release_in_their_env_file(tmp_path: Path) -> None:
+    """Units are the env files with a release; env files of commands have none."""
     (tmp_path / "frota-b@left.env").write_text("# Ansible managed\nFROTA_RELEASE=1\n")
     (tmp_path / "frota-a.env").write_text("FROTA_RELEASE=1\n")
     (tmp_path / "frota-list-client.env").write_text('LIST_HOST="FROTA_RELEASE="\n')

@@ -1,4 +1,4 @@
-"""What deployment keeps is counted, not aged: a clock that leaps ahead and back takes nothing that is wanted."""
+"""Retention counts archives and releases instead of their age, so that a clock that jumps ahead deletes nothing."""
 
 import os
 import time
@@ -11,41 +11,45 @@ from .modules import load
 _WHEELHOUSE, _RELEASE = load("wheelhouse"), load("release")
 
 _ROLES = Path(__file__).parents[2] / "roles"
-_MONTH = 31 * 86400
+_MONTH_S = 31 * 86400
 
 
 def _archives(folder: Path, count: int, since: float) -> list[Path]:
-    made = [folder / f"{number}.tar" for number in range(count)]
-    for number, path in enumerate(made):
+    archives = [folder / f"{number}.tar" for number in range(count)]
+    for number, path in enumerate(archives):
         path.touch()
         os.utime(path, (since + number, since + number))
-    return made
+    return archives
 
 
-def test_a_clock_that_leaps_ahead_by_years_takes_no_archive(tmp_path: Path) -> None:
-    made = _archives(tmp_path, _WHEELHOUSE.KEPT, time.time() - 40 * _MONTH)
-    _WHEELHOUSE.prune(tmp_path, made[:2])
-    assert sorted(tmp_path.iterdir()) == sorted(made)
+def test_clock_ahead_deletes_no_archive(tmp_path: Path) -> None:
+    """A clock that jumps years ahead deletes no archive."""
+    archives = _archives(tmp_path, _WHEELHOUSE.KEPT_ARCHIVES, time.time() - 40 * _MONTH_S)
+    _WHEELHOUSE.prune(tmp_path, archives[:2])
+    assert sorted(tmp_path.iterdir()) == sorted(archives)
 
 
-def test_the_archives_that_were_wanted_longest_ago_go_and_those_wanted_now_stay(tmp_path: Path) -> None:
-    ahead = time.time() + _MONTH  # those in between were made while the clock was ahead
-    made = _archives(tmp_path, _WHEELHOUSE.KEPT + 3, ahead)
-    _WHEELHOUSE.prune(tmp_path, made[-1:])
-    left = set(tmp_path.iterdir())
-    assert made[-1] in left
-    assert left >= set(made[-_WHEELHOUSE.KEPT : -1])
-    assert made[0] not in left
+def test_least_recently_used_archives_are_deleted(tmp_path: Path) -> None:
+    """The archives that were used last are kept, even if their times are in the future."""
+    ahead = time.time() + _MONTH_S  # the clock was ahead when they were created
+    archives = _archives(tmp_path, _WHEELHOUSE.KEPT_ARCHIVES + 3, ahead)
+    _WHEELHOUSE.prune(tmp_path, archives[-1:])
+    remaining = set(tmp_path.iterdir())
+    assert archives[-1] in remaining
+    assert remaining >= set(archives[-_WHEELHOUSE.KEPT_ARCHIVES : -1])
+    assert archives[0] not in remaining
 
 
-def test_journals_are_bounded_by_their_size_alone() -> None:
+def test_journals_are_limited_by_size_only() -> None:
+    """Journals are limited by size and not by age."""
     assert yaml.safe_load((_ROLES / "base/defaults/main.yml").read_text())["base_journal_max_age"] == "0"
 
 
-def test_a_release_that_was_just_installed_is_the_newest_though_others_were_while_the_clock_was_ahead(
+def test_last_installed_is_newest(
     tmp_path: Path,
 ) -> None:
-    ahead = time.time() + _MONTH
+    """The release that was installed last is the newest, even if others have future times."""
+    ahead = time.time() + _MONTH_S
     for number in range(4):
         ready = tmp_path / f"releases/{number}/ready"
         ready.parent.mkdir(parents=True)

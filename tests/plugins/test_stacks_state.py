@@ -46,4 +46,4 @@ def test_where_it_may_be_created_later_it_has_nothing(root: Path, aws: dict[str,
     shown = _queried(root, aws=aws, fleet="frota", may_be_absent=True)
     assert "SUCCESS" in shown
     assert "instances: []" in shown
-    assert "found: ''" in shown
+    assert "resources: ''" in shown

@@ -1,4 +1,4 @@
-"""Which systems a run leaves out, given what was found on their hosts."""
+"""Descriptions of systems, and which of them a run skips."""
 
 import importlib.util
 import json
@@ -22,7 +22,7 @@ _one_process = pytest.mark.xdist_group("systems")  # for all that use what Ansib
 
 _MEMBERS = {"sensors": ["a", "b"], "images": ["b", "c"], "certificates": ["localhost"]}
 _NEEDS = {"images": ["certificates"]}
-_ALIKE: dict[str, dict[str, list[str]]] = {
+_UNCHANGED: dict[str, dict[str, list[str]]] = {
     "a": {"sensors": []},
     "b": {"sensors": [], "images": []},
     "c": {"images": []},
@@ -33,73 +33,81 @@ _ALIKE: dict[str, dict[str, list[str]]] = {
 fleet_systems = load_action("fleet_systems")
 
 
-def test_the_hosts_of_a_system_are_those_of_its_groups_and_the_control_node() -> None:
+def test_hosts_of_a_system() -> None:
+    """The hosts of a system are those of its groups; localhost counts as a group."""
     groups = {"all": ["a", "b", "localhost"], "broker": ["b"], "fleet": ["b", "a"]}
     assert fleet_systems.members_of(["broker", "fleet"], groups) == ["a", "b"]
     assert fleet_systems.members_of(["localhost"], groups) == ["localhost"]
 
 
-def test_a_group_without_hosts_has_none() -> None:
+def test_unknown_group_is_empty() -> None:
+    """An unknown group has no hosts."""
     assert fleet_systems.members_of(["image_worker"], {"fleet": ["a"]}) == []
 
 
-def test_systems_of_which_nothing_differs_are_left_out() -> None:
-    assert systems.unchanged_systems(_ALIKE, _MEMBERS, _NEEDS) == ["certificates", "images", "sensors"]
+def test_unchanged_systems_are_skipped() -> None:
+    """Systems without differences are skipped."""
+    assert systems.unchanged_systems(_UNCHANGED, _MEMBERS, _NEEDS) == ["certificates", "images", "sensors"]
 
 
-def test_a_system_is_gone_through_on_all_hosts_or_on_none() -> None:
-    by_host = _ALIKE | {"a": {"sensors": ["a unit has stopped"]}}
+def test_system_is_configured_on_all_hosts() -> None:
+    """A difference on one host configures the system on all its hosts."""
+    by_host = _UNCHANGED | {"a": {"sensors": ["a unit has stopped"]}}
     assert systems.unchanged_systems(by_host, _MEMBERS, _NEEDS) == ["certificates", "images"]
 
 
-def test_a_host_that_does_not_answer_may_have_anything() -> None:
-    by_host = {host: found for host, found in _ALIKE.items() if host != "c"}
+def test_unreachable_host_counts_as_different() -> None:
+    """A host that did not answer counts as different."""
+    by_host = {host: differences for host, differences in _UNCHANGED.items() if host != "c"}
     assert systems.unchanged_systems(by_host, _MEMBERS, _NEEDS) == ["certificates", "sensors"]
 
 
-def test_a_system_whose_need_differs_is_gone_through() -> None:
-    by_host = _ALIKE | {"localhost": {"certificates": ["ca.crt is gone"]}}
+def test_dependent_system_is_configured() -> None:
+    """A system is configured if one that it depends on differs."""
+    by_host = _UNCHANGED | {"localhost": {"certificates": ["ca.crt is gone"]}}
     assert systems.unchanged_systems(by_host, _MEMBERS, _NEEDS) == ["sensors"]
 
 
-def test_the_settings_of_every_role_are_known() -> None:
+def test_settings_of_roles() -> None:
+    """The settings of every role are read from its argument specs."""
     root = Path(__file__).parents[2]
     settings = systems.settings_of_roles(str(root))
     assert list(settings) == sorted(path.name for path in (root / "roles").iterdir())
     assert "sensors_max_connections" in settings["sensors"]
 
 
-def test_differences_that_hosts_have_in_common_are_told_once() -> None:
+def test_common_differences_are_listed_once() -> None:
+    """A difference that several hosts have is listed once."""
     by_host = {"a": {"sensors": ["x", "y"]}, "b": {"sensors": ["x"], "images": []}}
-    assert systems.differences_in_words(by_host) == ["sensors: x (a, b)", "sensors: y (a)"]
+    assert systems.difference_lines(by_host) == ["sensors: x (a, b)", "sensors: y (a)"]
 
 
 _PLAY = """
 - hosts: localhost
   gather_facts: false
   tasks:
-    - ansible.builtin.set_fact: {made: first, two_found: first}
-    - &look
+    - ansible.builtin.set_fact: {shared: first, two_fact: first}
+    - &describe
       fleet_systems: {root: ROOT, systems: [one, two]}
       register: before
-    - ansible.builtin.set_fact: {made: second, two_found: second}
-    - <<: *look
+    - ansible.builtin.set_fact: {shared: second, two_fact: second}
+    - <<: *describe
       register: after
     - ansible.builtin.copy:
-        dest: ROOT/looks.json
+        dest: ROOT/descriptions.json
         content: "{{ [before.hosts, after.hosts] | to_json }}"
 """
 
 
 @pytest.fixture(scope="module")
-def looks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """Give what two looks of one run say of a system of other hosts and one of localhost; a fact changes in between."""
+def descriptions(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """Return two descriptions of a system of a host and of one of localhost; facts change between them."""
     folder = tmp_path_factory.mktemp("checkout")
     for role, group in (("one", "fleet"), ("two", "localhost")):
         description = folder / f"roles/{role}/meta/host_state.yml"
         description.parent.mkdir(parents=True)
         description.write_text(f"groups: [{group}]\n")
-    hosts = {"host": {"one_release": "{{ hostvars.localhost.made }}"}}
+    hosts = {"host": {"one_release": "{{ hostvars.localhost.shared }}"}}
     local = {"localhost": {"ansible_connection": "local"}}
     (folder / "hosts.yml").write_text(json.dumps({"fleet": {"hosts": hosts}, "local": {"hosts": local}}))
     (folder / "play.yml").write_text(_PLAY.replace("ROOT", str(folder)))
@@ -108,20 +116,22 @@ def looks(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
         [*command, f"{folder}/play.yml"], check=False, capture_output=True, text=True, cwd=Path(__file__).parents[2]
     )
     assert played.returncode == 0, played.stdout + played.stderr
-    found: list[dict[str, Any]] = json.loads((folder / "looks.json").read_text())
-    return found
+    described: list[dict[str, Any]] = json.loads((folder / "descriptions.json").read_text())
+    return described
 
 
 @_one_process
-def test_a_value_that_a_host_takes_from_another_is_part_of_what_describes_its_systems(
-    looks: list[dict[str, Any]],
+def test_inputs_include_values_of_other_hosts(
+    descriptions: list[dict[str, Any]],
 ) -> None:
-    before, after = (look["host"]["one"]["inputs"] for look in looks)
+    """Inputs of a system include values that its hosts take from other hosts."""
+    before, after = (described["host"]["one"]["inputs"] for described in descriptions)
     assert before != after
 
 
 @_one_process
-def test_what_a_run_itself_found_out_is_no_part_of_what_describes_a_system(looks: list[dict[str, Any]]) -> None:
-    # Or the run that makes the stacks, which had none to begin with, would record what no later one finds.
-    before, after = (look["localhost"]["two"]["inputs"] for look in looks)
+def test_inputs_exclude_facts(descriptions: list[dict[str, Any]]) -> None:
+    """Facts that a run sets are no part of a system's inputs."""
+    # Otherwise the run that creates the stacks would record inputs that no later run has.
+    before, after = (described["localhost"]["two"]["inputs"] for described in descriptions)
     assert before == after

@@ -1,4 +1,4 @@
-"""The module `unit_health` without a host: what it reads from systemd's own words, and what it calls a fault."""
+"""The module `unit_health` without a host: faults in the output of systemd's commands."""
 
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -12,7 +12,8 @@ _UNIT = "frota-example@left.service"
 _RUNNING = {"ActiveState": "active", "SubState": "running", "UnitFileState": "enabled"}
 
 
-def test_a_unit_that_runs_and_starts_at_boot_has_no_fault() -> None:
+def test_healthy_unit() -> None:
+    """An active and enabled unit has no faults."""
     assert list(_MODULE.state_faults(_UNIT, _RUNNING)) == []
 
 
@@ -24,17 +25,19 @@ def test_a_unit_that_runs_and_starts_at_boot_has_no_fault() -> None:
         ({"UnitFileState": ""}, f"{_UNIT} is not enabled"),
     ],
 )
-def test_each_wrong_state_is_a_sentence(state: dict[str, str], fault: str) -> None:
+def test_state_faults(state: dict[str, str], fault: str) -> None:
+    """Every wrong state is reported."""
     assert list(_MODULE.state_faults(_UNIT, {**_RUNNING, **state})) == [fault]
 
 
-def test_a_line_about_the_unit_is_a_fault_of_its_form_and_one_about_another_is_not() -> None:
-    said = "/etc/systemd/system/frota-example@.service:9: Unknown key 'Typ'\n/etc/systemd/system/other.service:1: x\n"
-    assert _MODULE.form_faults(_UNIT, said) == said.splitlines()[:1]
+def test_verify_output_about_the_unit() -> None:
+    """A line of `systemd-analyze verify` is a fault only if it is about the unit."""
+    output = "/etc/systemd/system/frota-example@.service:9: Unknown key 'Typ'\n/etc/systemd/system/other.service:1: x\n"
+    assert _MODULE.verify_faults(_UNIT, output) == output.splitlines()[:1]
 
 
 @pytest.mark.parametrize(
-    ("said", "fault"),
+    ("output", "fault"),
     [
         ("\u2192 Overall exposure level for frota-example@left.service: 1.4 OK \U0001f642", ""),
         (
@@ -44,11 +47,14 @@ def test_a_line_about_the_unit_is_a_fault_of_its_form_and_one_about_another_is_n
         ("Failed to load", "has the exposure level unknown: expected at most 1.4"),
     ],
 )
-def test_an_exposure_above_the_limit_or_unknown_is_a_fault(said: str, fault: str) -> None:
-    assert _MODULE.exposure_fault(_UNIT, said, 1.4) == (f"{_UNIT} {fault}" if fault else "")
+def test_exposure_limit(output: str, fault: str) -> None:
+    """An exposure level that is unknown or above the limit is a fault."""
+    assert _MODULE.exposure_fault(_UNIT, output, 1.4) == (f"{_UNIT} {fault}" if fault else "")
 
 
-def test_a_service_that_does_not_say_that_it_is_healthy_is_a_fault() -> None:
+def test_unhealthy_service() -> None:
+    """A service that does not answer GET /healthz with 200 is a fault."""
+
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_error(200 if self.path == "/healthz" and healthy else 503)
@@ -67,9 +73,10 @@ def test_a_service_that_does_not_say_that_it_is_healthy_is_a_fault() -> None:
     assert "Connection refused" in _MODULE.health_fault(address)
 
 
-def test_properties_are_read_unit_by_unit() -> None:
-    shown = "Id=a.service\nActiveState=active\n\nId=b@c.service\nActiveState=inactive\nX=a=b\n"
-    assert systemd_units.read_properties(shown) == {
+def test_properties_by_unit() -> None:
+    """Properties are parsed by unit."""
+    output = "Id=a.service\nActiveState=active\n\nId=b@c.service\nActiveState=inactive\nX=a=b\n"
+    assert systemd_units.parse_properties(output) == {
         "a.service": {"Id": "a.service", "ActiveState": "active"},
         "b@c.service": {"Id": "b@c.service", "ActiveState": "inactive", "X": "a=b"},
     }

@@ -8,12 +8,13 @@ def allow_list(clients: dict[str, list[str]], former: str) -> str:
 
     A client without a known key, such as an unreachable host, keeps its keys in `former`, the current allow-list.
     """
-    before = dict(entry.split("=") for entry in former.split(",") if "=" in entry)
-    now = {}
+    former_keys = dict(entry.split("=") for entry in former.split(",") if "=" in entry)
+    allowed = {}
     for client, keys in sorted(clients.items()):
         names = [client + suffix for suffix in SUFFIXES]
-        now |= dict(zip(names, keys, strict=False)) or {name: before[name] for name in names if name in before}
-    return ",".join(f"{name}={key}" for name, key in now.items())
+        kept = {name: former_keys[name] for name in names if name in former_keys}
+        allowed |= dict(zip(names, keys, strict=False)) or kept
+    return ",".join(f"{name}={key}" for name, key in allowed.items())
 
 
 class FilterModule:

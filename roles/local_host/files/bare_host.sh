@@ -1,14 +1,14 @@
 #!/bin/sh
-# Does to a fresh Debian tree ($1) what an AMI and cloud-init do on EC2: the admin user, who may read the journal and is
-# let in by the stack's key pair; host keys and a machine id of its own at the first boot.
+# bare_host.sh TREE: prepare a fresh Debian tree like an AMI and cloud-init on EC2: the user admin, who may read the
+# journal and logs in with the key pair of the stack, and host keys and a machine id that the first boot generates.
 set -eu
-umask 022 # what Debian's own installation leaves
+umask 022 # as in Debian's installation
 root=$1
 
 chroot "$root" useradd --create-home --shell /bin/bash --groups adm admin
 echo 'admin ALL=(ALL) NOPASSWD:ALL' >"$root/etc/sudoers.d/admin"
 chmod 0440 "$root/etc/sudoers.d/admin"
-# Read by root: on the machine the file may be its owner's alone.
+# The command runs as root, because on this machine only the owner may be able to read the file.
 cat >"$root/etc/ssh/sshd_config.d/fleet.conf" <<'CONF'
 AuthorizedKeysFile none
 AuthorizedKeysCommand /usr/bin/cat /etc/ssh/fleet_key.pub
@@ -25,10 +25,10 @@ ExecStartPre=/usr/bin/ssh-keygen -A
 ExecStartPre=/usr/sbin/sshd -t
 UNIT
 
-# The engine begins a host with mounts that nobody else in it sees; systemd hands over credentials as a mount.
+# Podman starts a host with private mounts, but systemd passes credentials to services as a mount.
 cat >"$root/etc/systemd/system/shared-mounts.service" <<'UNIT'
 [Unit]
-Description=Mounts are shared, as on a machine
+Description=Make mounts shared, as on a physical machine
 DefaultDependencies=no
 Before=sysinit.target
 
@@ -41,7 +41,7 @@ WantedBy=sysinit.target
 UNIT
 chroot "$root" systemctl enable --quiet shared-mounts.service
 
-touch "$root/etc/default/locale" # or every login is an error in the journal
+touch "$root/etc/default/locale" # otherwise every login logs an error
 
-# The kernel and the terminals are the machine's: a host loads no modules, sets no parameters, asks for no login there.
+# Hosts share the kernel and the terminals of this machine: they must not load modules, set parameters or offer logins.
 chroot "$root" systemctl mask --quiet systemd-modules-load.service systemd-sysctl.service getty.target

@@ -1,5 +1,5 @@
 #!/bin/sh
-# packages.sh TREE PACKAGE…: install packages as an AMI has them: what they run is for a role to start, with its settings.
+# packages.sh TREE PACKAGE…: install packages with their units disabled, like in an AMI; roles start them with settings.
 set -eu
 umask 022
 root=$1

@@ -10,9 +10,10 @@ def former_release(hosts: list[dict[str, Any]]) -> str:
     the former release; they keep it.
     """
     in_use = {host["current"] for host in hosts}
-    # Which of two is newer, a host that has both knows. How many it has tells nothing: the oldest are removed.
-    known = [[release for release in host["releases"] if release in in_use] for host in hosts]
-    older = {release for releases in known for release in releases[1:]}
+    # Of two releases in use, the newer one is known from a host that has both. The number of releases on a host does
+    # not matter, because the oldest ones are removed.
+    candidates = [[release for release in host["releases"] if release in in_use] for host in hosts]
+    older = {release for releases in candidates for release in releases[1:]}
     newest = max(hosts, key=lambda host: (host["current"] not in older, len(host["releases"])))
     before = newest["releases"][newest["releases"].index(newest["current"]) + 1 :]
     return before[0] if before else ""

@@ -4,12 +4,20 @@ import re
 from collections import defaultdict
 from typing import Any, NamedTuple
 
-LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
+VALID_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 # Names of inventory hosts and groups that do not come from instances.
-TAKEN = {"all", "ungrouped", "aws_ec2", "localhost", "local", "embedded-aws", "embedded_aws", "fleet", "remote"}
-POOL, GROUP = "FrotaPool", "aws:autoscaling:groupName"
-
-STACK = "aws:cloudformation:stack-name"
+RESERVED_NAMES = {
+    "all",
+    "ungrouped",
+    "aws_ec2",
+    "localhost",
+    "local",
+    "embedded-aws",
+    "embedded_aws",
+    "fleet",
+    "remote",
+}
+POOL_TAG, GROUP_TAG, STACK_TAG = "FrotaPool", "aws:autoscaling:groupName", "aws:cloudformation:stack-name"
 
 Tags = dict[str, str]
 
@@ -21,8 +29,8 @@ def tags(instance: dict[str, Any]) -> Tags:
 
 def name(instance: dict[str, Any]) -> str:
     """Return the instance's inventory name; empty for none."""
-    told = tags(instance)
-    return told.get("Name") or (f"{told[POOL]}-{instance['instance_id']}" if POOL in told else "")
+    own = tags(instance)
+    return own.get("Name") or (f"{own[POOL_TAG]}-{instance['instance_id']}" if POOL_TAG in own else "")
 
 
 def roles_of(instance: dict[str, Any]) -> list[str]:
@@ -39,62 +47,64 @@ class Fault(NamedTuple):
 
 def naming_faults(instances: list[dict[str, Any]], roles: set[str]) -> list[Fault]:
     """Return a fault for each instance with a missing, invalid or duplicate name."""
-    faults, called = [], defaultdict(list)
-    for one in instances:
-        called[name(one).casefold()].append(one)
-        if not name(one):
-            faults.append(Fault(f"{one['instance_id']} has no name: give it a unique tag Name.", [one]))
-        elif not LABEL.fullmatch(name(one)) or name(one) in TAKEN | (roles - set(roles_of(one))):
+    faults, by_name = [], defaultdict(list)
+    for instance in instances:
+        by_name[name(instance).casefold()].append(instance)
+        reserved = RESERVED_NAMES | (roles - set(roles_of(instance)))
+        if not name(instance):
+            faults.append(Fault(f"{instance['instance_id']} has no name: give it a unique tag Name.", [instance]))
+        elif not VALID_NAME.fullmatch(name(instance)) or name(instance) in reserved:
             text = (
-                f"{one['instance_id']} cannot be called {name(one)!r}: expected letters, digits, `-`, `.` and `_`, "
-                "at most 63, and not the name of another group. Change its tag Name."
+                f"{instance['instance_id']} cannot be called {name(instance)!r}: expected letters, digits, `-`, `.` "
+                "and `_`, at most 63, and not the name of another group. Change its tag Name."
             )
-            faults.append(Fault(text, [one]))
+            faults.append(Fault(text, [instance]))
     return faults + [
         Fault(
-            f"{' and '.join(one['instance_id'] for one in same)} have the same name {name(same[0])}. {advice(same)}",
+            f"{' and '.join(item['instance_id'] for item in same)} have the same name {name(same[0])}. {advice(same)}",
             same,
         )
-        for key, same in called.items()
+        for key, same in by_name.items()
         if key and len(same) > 1
     ]
 
 
-def advice(same: list[dict[str, Any]]) -> str:
+def advice(instances: list[dict[str, Any]]) -> str:
     """Return how to fix instances with the same name."""
-    if groups := sorted({tags(one)[GROUP] for one in same if GROUP in tags(one)}):
+    all_tags = [tags(instance) for instance in instances]
+    if groups := sorted({own[GROUP_TAG] for own in all_tags if GROUP_TAG in own}):
         return (
             f"Remove the tag Name from the Auto Scaling group {', '.join(groups)} and its instances, "
-            f"and add the tag {POOL}."
+            f"and add the tag {POOL_TAG}."
         )
     return "Give each a unique tag Name, or terminate the superfluous ones."
 
 
 def role_faults(instances: list[dict[str, Any]], needs: dict[str, list[str]]) -> list[Fault]:
     """Return a fault for each instance with an unknown role, and for each role that misses a role it depends on."""
-    faults, there = [], set()
-    for one in instances:
-        roles = roles_of(one)
-        there.update(roles)
+    faults, running_roles = [], set()
+    for instance in instances:
+        roles = roles_of(instance)
+        running_roles.update(roles)
         if unknown := [role for role in roles if role not in needs] or ([] if roles else ["none"]):
             text = (
-                f"{name(one) or one['instance_id']} has the role {', '.join(unknown)}: expected in its tag FrotaRole "
-                f"one or more of {', '.join(sorted(needs))}, separated by spaces."
+                f"{name(instance) or instance['instance_id']} has the role {', '.join(unknown)}: expected in its tag "
+                f"FrotaRole one or more of {', '.join(sorted(needs))}, separated by spaces."
             )
-            faults.append(Fault(text, [one]))
-    for role in sorted(there & needs.keys()):
+            faults.append(Fault(text, [instance]))
+    for role in sorted(running_roles & needs.keys()):
         faults += [
             Fault(f"No running instance has the role {needed}, and {role} depends on it: start one or launch one.", [])
             for needed in needs[role]
-            if needed not in there
+            if needed not in running_roles
         ]
     return faults
 
 
 def all_faults(instances: list[dict[str, Any]], needs: dict[str, list[str]]) -> list[Fault]:
     """Return each fault that would merge hosts, lose a host or leave it unconfigured; arguments as below."""
-    there = [one for one in instances if one["state"]["name"] in ("pending", "running")]
-    running = sorted(there, key=lambda one: str(one["instance_id"]))
+    running = [instance for instance in instances if instance["state"]["name"] in ("pending", "running")]
+    running.sort(key=lambda instance: str(instance["instance_id"]))
     return naming_faults(running, set(needs)) + role_faults(running, needs)
 
 
@@ -109,12 +119,16 @@ def instance_faults(instances: list[dict[str, Any]], needs: dict[str, list[str]]
 
 def launched_faults(instances: list[dict[str, Any]], needs: dict[str, list[str]]) -> list[str]:
     """Return those messages of instance_faults that concern an instance outside the stacks, which no update changes."""
-    return [fault.text for fault in all_faults(instances, needs) if any(is_launched(one) for one in fault.instances)]
+    return [
+        fault.text
+        for fault in all_faults(instances, needs)
+        if any(is_launched(instance) for instance in fault.instances)
+    ]
 
 
 def is_launched(instance: dict[str, Any]) -> bool:
     """Tell whether neither a stack nor an Auto Scaling group launched the instance."""
-    return not {STACK, GROUP} & tags(instance).keys()
+    return not {STACK_TAG, GROUP_TAG} & tags(instance).keys()
 
 
 def instance_host(instance: dict[str, Any], packages: dict[str, list[str]]) -> dict[str, Any]:
@@ -122,9 +136,9 @@ def instance_host(instance: dict[str, Any], packages: dict[str, list[str]]) -> d
 
     `packages` maps a role to the Debian packages of its hosts' image.
     """
-    own = sorted({package for role in roles_of(instance) for package in packages.get(role, ())})
-    where = {"address": instance["private_ip_address"], "instance": instance["instance_id"]}
-    return {"name": name(instance), **where, "packages": own}
+    names = sorted({package for role in roles_of(instance) for package in packages.get(role, ())})
+    identity = {"address": instance["private_ip_address"], "instance": instance["instance_id"]}
+    return {"name": name(instance), **identity, "packages": names}
 
 
 class FilterModule:

@@ -1,4 +1,4 @@
-"""The tests run from a checkout, where nothing is installed."""
+"""Adds the sources to the path, because the package is not installed in a checkout."""
 
 import sys
 from pathlib import Path

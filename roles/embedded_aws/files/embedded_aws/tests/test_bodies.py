@@ -1,4 +1,4 @@
-"""Bodies of requests: what is taken in, where it is kept, and for how long."""
+"""Request bodies: limits, files, reference counts."""
 
 import io
 import threading
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 from embedded_aws import bodies as module
-from embedded_aws.bodies import INLINE, BadBodyError, Bodies
+from embedded_aws.bodies import MAX_INLINE_BYTES, Bodies, BodyRejectedError
 
 LARGE = bytes(range(256)) * 1000
 
@@ -21,91 +21,97 @@ def files(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_a_small_body_needs_no_file(bodies: Bodies, tmp_path: Path) -> None:
-    body = bodies.take(io.BytesIO(b"x" * INLINE), INLINE)
-    assert (body.head, body.digest) == (b"x" * INLINE, "")
+def test_small_body_is_inline(bodies: Bodies, tmp_path: Path) -> None:
+    """A body of at most MAX_INLINE_BYTES bytes stays in memory and creates no file."""
+    body = bodies.receive(io.BytesIO(b"x" * MAX_INLINE_BYTES), MAX_INLINE_BYTES)
+    assert (body.head, body.digest) == (b"x" * MAX_INLINE_BYTES, "")
     assert files(tmp_path) == {}
 
 
 @pytest.mark.parametrize("length", [len(LARGE), None], ids=["known", "unknown"])
-def test_a_large_body_is_a_file_named_by_its_digest_whether_or_not_its_length_is_known(
-    bodies: Bodies, tmp_path: Path, length: int | None
-) -> None:
-    body = bodies.take(io.BytesIO(LARGE), length)
+def test_large_body_is_a_file(bodies: Bodies, tmp_path: Path, length: int | None) -> None:
+    """A large body is stored in a file named by its digest, with or without a known length."""
+    body = bodies.receive(io.BytesIO(LARGE), length)
     assert files(tmp_path) == {sha256(LARGE).hexdigest(): LARGE}
-    assert (body.head, body.size) == (LARGE[:INLINE], len(LARGE))
+    assert (body.head, body.size) == (LARGE[:MAX_INLINE_BYTES], len(LARGE))
     with bodies.open(body) as stream:
         assert stream.read() == LARGE
 
 
-def test_what_comes_after_the_body_is_left_to_the_next_request(bodies: Bodies) -> None:
+def test_next_request_stays_in_the_stream(bodies: Bodies) -> None:
+    """Bytes after the body stay in the stream for the next request."""
     stream = io.BytesIO(LARGE + b"GET")
-    bodies.take(stream, len(LARGE))
+    bodies.receive(stream, len(LARGE))
     assert stream.read() == b"GET"
 
 
-class _Ends(io.BytesIO):
-    def read(self, size: int | None = -1, /) -> bytes:
-        return super().read(size) or self._end()
+class _TimesOut(io.BytesIO):
+    """A stream that times out at its end."""
 
-    def _end(self) -> bytes:
+    def read(self, size: int | None = -1, /) -> bytes:
+        return super().read(size) or self._time_out()
+
+    def _time_out(self) -> bytes:
         raise TimeoutError
 
 
 @pytest.mark.parametrize("sent", [b"", b"x", LARGE], ids=["nothing", "little", "much"])
-@pytest.mark.parametrize("stream", [io.BytesIO, _Ends], ids=["goes away", "falls silent"])
-def test_a_body_that_does_not_come_to_its_end_is_refused_and_leaves_nothing(
-    bodies: Bodies, tmp_path: Path, stream: type[io.BytesIO], sent: bytes
-) -> None:
-    with pytest.raises(BadBodyError, match="IncompleteBody"):
-        bodies.take(stream(sent), len(LARGE) + 1)
+@pytest.mark.parametrize("stream", [io.BytesIO, _TimesOut], ids=["disconnects", "times out"])
+def test_incomplete_body_is_rejected(bodies: Bodies, tmp_path: Path, stream: type[io.BytesIO], sent: bytes) -> None:
+    """A body that ends early or times out is rejected, and its file is deleted."""
+    with pytest.raises(BodyRejectedError, match="IncompleteBody"):
+        bodies.receive(stream(sent), len(LARGE) + 1)
     assert files(tmp_path) == {}
 
 
 @pytest.mark.parametrize("length", [2001, None, -1], ids=["known", "unknown", "negative"])
-def test_a_body_that_is_too_large_is_refused_and_leaves_nothing(
+def test_oversized_body_is_rejected(
     bodies: Bodies, tmp_path: Path, length: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "INLINE", 100)
-    monkeypatch.setattr(module, "LARGEST", 2000)
-    endless = io.BytesIO(LARGE)
-    with pytest.raises(BadBodyError, match="EntityTooLarge"):
-        bodies.take(endless, length)
-    assert endless.tell() <= 2001
+    """An oversized body is rejected without reading it to its end, and its file is deleted."""
+    monkeypatch.setattr(module, "MAX_INLINE_BYTES", 100)
+    monkeypatch.setattr(module, "MAX_BODY_BYTES", 2000)
+    oversized = io.BytesIO(LARGE)
+    with pytest.raises(BodyRejectedError, match="EntityTooLarge"):
+        bodies.receive(oversized, length)
+    assert oversized.tell() <= 2001
     assert files(tmp_path) == {}
 
 
-def test_a_file_goes_with_the_last_who_holds_it(bodies: Bodies, tmp_path: Path) -> None:
-    one, other = (bodies.take(io.BytesIO(LARGE), None) for _ in range(2))
-    bodies.release(one)
+def test_file_is_deleted_with_its_last_reference(bodies: Bodies, tmp_path: Path) -> None:
+    """A file is deleted with its last reference."""
+    first, second = (bodies.receive(io.BytesIO(LARGE), None) for _ in range(2))
+    bodies.release(first)
     assert len(files(tmp_path)) == 1
-    bodies.release(other)
+    bodies.release(second)
     assert files(tmp_path) == {}
 
 
-def test_a_new_start_removes_the_files_that_no_request_holds(bodies: Bodies, tmp_path: Path) -> None:
-    held, forgotten = (bodies.take(io.BytesIO(data), None) for data in (LARGE, LARGE[::-1]))
-    (tmp_path / "new-half").touch()
-    again = Bodies(tmp_path)
-    assert again.known(held.digest, held.size) == held
-    again.sweep()
-    assert set(files(tmp_path)) == {held.digest}
+def test_unreferenced_files_are_deleted(bodies: Bodies, tmp_path: Path) -> None:
+    """After a restart, every file without a reference is deleted."""
+    referenced, unreferenced = (bodies.receive(io.BytesIO(data), None) for data in (LARGE, LARGE[::-1]))
+    (tmp_path / "new-incomplete").touch()
+    restarted = Bodies(tmp_path)
+    assert restarted.acquire(referenced.digest, referenced.size) == referenced
+    restarted.delete_unreferenced()
+    assert set(files(tmp_path)) == {referenced.digest}
     with pytest.raises(FileNotFoundError):
-        again.known(forgotten.digest, forgotten.size)
+        restarted.acquire(unreferenced.digest, unreferenced.size)
 
 
-def test_while_one_takes_a_body_slowly_another_takes_its_own(bodies: Bodies) -> None:
-    begun, go_on = threading.Event(), threading.Event()
+def test_slow_body_blocks_no_other(bodies: Bodies) -> None:
+    """A body that arrives slowly does not block another one."""
+    started, may_continue = threading.Event(), threading.Event()
 
     class Slow(io.BytesIO):
         def read(self, size: int | None = -1, /) -> bytes:
-            begun.set()
-            assert go_on.wait(10)
+            started.set()
+            assert may_continue.wait(10)
             return super().read(size)
 
-    slow = threading.Thread(target=bodies.take, args=(Slow(LARGE), len(LARGE)))
+    slow = threading.Thread(target=bodies.receive, args=(Slow(LARGE), len(LARGE)))
     slow.start()
-    assert begun.wait(10)
-    assert bodies.take(io.BytesIO(b"x"), 1).head == b"x"
-    go_on.set()
+    assert started.wait(10)
+    assert bodies.receive(io.BytesIO(b"x"), 1).head == b"x"
+    may_continue.set()
     slow.join(10)

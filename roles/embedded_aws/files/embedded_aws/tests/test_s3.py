@@ -1,4 +1,4 @@
-"""Objects in the embedded AWS itself, as its clients use it: killed and started again, it knows every one of them."""
+"""S3 objects in the embedded AWS, through boto3: durability, conditional puts, memory."""
 
 import os
 import signal
@@ -21,11 +21,11 @@ SOURCE = Path(__file__).parents[1] / "src"
 RUN = [sys.executable, "-c", "from embedded_aws.server import main; main()"]
 MEGABYTE = bytes(range(256)) * 4096
 _NUMBERS = count()
-pytestmark = pytest.mark.xdist_group("s3")  # one server for them all
+pytestmark = pytest.mark.xdist_group("s3")  # all tests share one server
 
 
 class Server:
-    """The command, with its client; each test works in a bucket of its own."""
+    """The server process and its client; each test uses its own bucket."""
 
     bucket = ""
 
@@ -46,58 +46,59 @@ class Server:
     _process: "subprocess.Popen[str] | None"
 
     def use(self, bucket: str) -> None:
-        """Work in a new bucket from here on."""
+        """Create a bucket, and use it from now on."""
         self.bucket = bucket
         self.s3.create_bucket(Bucket=bucket)
 
     def body(self, megabytes: int = 1) -> bytes:
-        """Return an object that is no other test's: equal ones are kept once."""
+        """Return content that is unique to this test, because equal bodies are stored once."""
         return f"{self.bucket}:".encode() + MEGABYTE * megabytes
 
     def start(self) -> None:
-        """Start it, and wait until it says that it listens."""
+        """Start the server, and wait until it listens."""
         words = [*RUN, "--port", str(self.port), "--state-dir", str(self.folder)]
         log = (self.folder / "log").open("a")
         environ = {**os.environ, "PYTHONPATH": str(SOURCE)}
         self._process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=log, text=True, env=environ)
         assert self._process.stdout is not None
-        said = self._process.stdout.readline()
-        assert "listening on" in said, (self.folder / "log").read_text()
+        line = self._process.stdout.readline()
+        assert "listening on" in line, (self.folder / "log").read_text()
 
     def stop(self, how: signal.Signals) -> int:
-        """End it, and return how."""
+        """Stop the server with a signal; return the exit status."""
         assert self._process is not None
         self._process.send_signal(how)
         with self._process:
             return self._process.wait(20)
 
-    def kill(self) -> None:
-        """Kill it, and start it again. It does not remember anything otherwise than it was."""
+    def restart_after_sigkill(self) -> None:
+        """Kill the server and start it again. Every replayed request has to have the same status as before."""
         self.stop(signal.SIGKILL)
         self.start()
-        assert " now" not in (self.folder / "log").read_text()
+        assert "in the replay" not in (self.folder / "log").read_text()
 
     def memory(self) -> int:
-        """Return the megabytes that it takes."""
+        """Return the server's resident memory in MiB."""
         assert self._process is not None
         status = Path(f"/proc/{self._process.pid}/status").read_text()
         return int(status.split("VmRSS:")[1].split()[0]) // 1024
 
-    def everything(self) -> dict[str, Any]:
-        """Return each object's bytes, and what is said of it."""
-        keys = [found["Key"] for found in self.s3.list_objects_v2(Bucket=self.bucket).get("Contents", [])]
-        found = {key: self.s3.get_object(Bucket=self.bucket, Key=key) for key in keys}
+    def objects(self) -> dict[str, Any]:
+        """Return content, ETag, type and metadata of each object."""
+        keys = [item["Key"] for item in self.s3.list_objects_v2(Bucket=self.bucket).get("Contents", [])]
+        objects = {key: self.s3.get_object(Bucket=self.bucket, Key=key) for key in keys}
         return {
-            key: (one["Body"].read(), one["ETag"], one["ContentType"], one["Metadata"]) for key, one in found.items()
+            key: (item["Body"].read(), item["ETag"], item["ContentType"], item["Metadata"])
+            for key, item in objects.items()
         }
 
     def bodies(self) -> set[bytes]:
-        """Return the bodies of this test that are kept as files."""
+        """Return the bodies of this test that are stored as files."""
         own = f"{self.bucket}:".encode()
         return {body for path in (self.folder / "bodies").iterdir() if (body := path.read_bytes()).startswith(own)}
 
     def send(self, key: str, length: int, data: bytes) -> socket.socket:
-        """Begin to put an object, unsigned and as slowly as one likes."""
+        """Send the head and the first bytes of an unsigned put; return the connection."""
         connection = socket.create_connection(("127.0.0.1", self.port), 20)
         scope = "Credential=x/20260131/us-east-1/s3/aws4_request"
         head = f"PUT /{self.bucket}/{key} HTTP/1.1\r\nHost: x\r\nAuthorization: AWS4-HMAC-SHA256 {scope}\r\n"
@@ -107,11 +108,11 @@ class Server:
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Give the server of this module: one takes more than a second of a CPU to start."""
-    started = Server(tmp_path_factory.mktemp("aws"))
-    yield started
+    """Yield the server of this module; its start takes more than a second of CPU time."""
+    server = Server(tmp_path_factory.mktemp("aws"))
+    yield server
     with suppress(ProcessLookupError):
-        started.stop(signal.SIGKILL)
+        server.stop(signal.SIGKILL)
 
 
 @pytest.fixture
@@ -120,13 +121,14 @@ def server(shared: Server) -> Server:
     return shared
 
 
-def refused(server: Server, call: Any, **arguments: Any) -> str:
+def error_code(server: Server, call: Any, **arguments: Any) -> str:
     with pytest.raises(ClientError) as raised:
         call(Bucket=server.bucket, **arguments)
     return str(raised.value.response["Error"]["Code"])
 
 
-def test_what_was_answered_is_there_after_a_kill_with_bytes_types_and_metadata(server: Server) -> None:
+def test_objects_survive_sigkill(server: Server) -> None:
+    """Content, type and metadata of every acknowledged object survive SIGKILL."""
     metadata = {"image-id": "0f" * 16, "source-filename": "fa%C3%A7ade.jpg"}
     server.s3.put_object(Bucket=server.bucket, Key="small.png", Body=b"x", ContentType="image/png", Metadata=metadata)
     server.s3.put_object(
@@ -138,31 +140,33 @@ def test_what_was_answered_is_there_after_a_kill_with_bytes_types_and_metadata(s
         {"PartNumber": number, "ETag": server.s3.upload_part(**upload, PartNumber=number, Body=body)["ETag"]}
         for number, body in enumerate((MEGABYTE * 5, MEGABYTE), 1)
     ]
-    server.kill()  # between the parts and their end
+    server.restart_after_sigkill()  # between the parts and their end
     server.s3.complete_multipart_upload(**upload, MultipartUpload={"Parts": parts})
-    before = server.everything()
-    assert {key: one[0] for key, one in before.items()} == {
+    before = server.objects()
+    assert {key: item[0] for key, item in before.items()} == {
         "small.png": b"x",
         "large é.jpg": MEGABYTE,
         "parts": MEGABYTE * 6,
     }
     assert before["small.png"][2:] == ("image/png", metadata)
-    server.kill()
-    assert server.everything() == before
+    server.restart_after_sigkill()
+    assert server.objects() == before
     head = server.s3.head_object(Bucket=server.bucket, Key="small.png")
     assert (head["Metadata"], head["ContentLength"]) == (metadata, 1)
 
 
-def test_what_is_there_is_not_overwritten_even_after_a_kill(server: Server) -> None:
+def test_if_none_match_survives_sigkill(server: Server) -> None:
+    """A conditional put does not overwrite an object, before and after SIGKILL."""
     put = {"Key": "k", "IfNoneMatch": "*"}
     server.s3.put_object(Bucket=server.bucket, **put, Body=MEGABYTE)
-    assert refused(server, server.s3.put_object, **put, Body=b"other") == "PreconditionFailed"
-    server.kill()
-    assert refused(server, server.s3.put_object, **put, Body=b"other") == "PreconditionFailed"
-    assert server.everything()["k"][0] == MEGABYTE
+    assert error_code(server, server.s3.put_object, **put, Body=b"other") == "PreconditionFailed"
+    server.restart_after_sigkill()
+    assert error_code(server, server.s3.put_object, **put, Body=b"other") == "PreconditionFailed"
+    assert server.objects()["k"][0] == MEGABYTE
 
 
-def test_the_body_of_a_deleted_object_goes_and_what_is_written_in_its_place_stays(server: Server) -> None:
+def test_deleted_bodies_are_deleted_from_disk(server: Server) -> None:
+    """The body of a deleted object is deleted from disk; a later object at the same key survives SIGKILL."""
     for body in (server.body(), server.body(2)):
         server.s3.put_object(Bucket=server.bucket, Key="k", Body=body)
         server.s3.put_object(Bucket=server.bucket, Key="other", Body=body)
@@ -170,39 +174,44 @@ def test_the_body_of_a_deleted_object_goes_and_what_is_written_in_its_place_stay
     server.s3.delete_object(Bucket=server.bucket, Key="other")
     assert server.bodies() == set()
     server.s3.put_object(Bucket=server.bucket, Key="k", Body=server.body())
-    server.kill()
+    server.restart_after_sigkill()
     assert server.bodies() == {server.body()}
-    assert refused(server, server.s3.get_object, Key="other") == "NoSuchKey"
-    assert {key: one[0] for key, one in server.everything().items()} == {"k": server.body()}
+    assert error_code(server, server.s3.get_object, Key="other") == "NoSuchKey"
+    assert {key: item[0] for key, item in server.objects().items()} == {"k": server.body()}
 
 
-def test_versions_of_an_object_outlive_its_deletion_and_a_kill(server: Server) -> None:
+def test_versions_survive_deletion_and_sigkill(server: Server) -> None:
+    """Versions of an object survive its deletion and SIGKILL."""
     server.s3.put_bucket_versioning(Bucket=server.bucket, VersioningConfiguration={"Status": "Enabled"})
     version = server.s3.put_object(Bucket=server.bucket, Key="k", Body=MEGABYTE)["VersionId"]
     server.s3.delete_object(Bucket=server.bucket, Key="k")
-    server.kill()
+    server.restart_after_sigkill()
     assert server.s3.get_object(Bucket=server.bucket, Key="k", VersionId=version)["Body"].read() == MEGABYTE
-    assert refused(server, server.s3.get_object, Key="k") == "NoSuchKey"
+    assert error_code(server, server.s3.get_object, Key="k") == "NoSuchKey"
 
 
-def test_who_sends_slowly_holds_up_nobody(server: Server) -> None:
+def test_slow_client_blocks_no_other(server: Server) -> None:
+    """A client that sends slowly blocks no other client."""
     with server.send("slow", len(MEGABYTE), MEGABYTE[:-1]) as slow:
         server.s3.put_object(Bucket=server.bucket, Key="quick", Body=MEGABYTE)
-        assert set(server.everything()) == {"quick"}
+        assert set(server.objects()) == {"quick"}
         slow.sendall(MEGABYTE[-1:])
         assert slow.recv(12) == b"HTTP/1.1 200"
-    assert server.everything()["slow"][0] == MEGABYTE
+    assert server.objects()["slow"][0] == MEGABYTE
 
 
-def test_what_did_not_arrive_whole_is_refused_and_not_there(server: Server) -> None:
-    with server.send("half", len(server.body()), server.body()[:-1]) as half:
-        half.shutdown(socket.SHUT_WR)
-        assert half.recv(12) == b"HTTP/1.1 400"
-    assert refused(server, server.s3.get_object, Key="half") == "NoSuchKey"
+def test_incomplete_put_is_rejected(server: Server) -> None:
+    """An incomplete put is rejected and stores nothing."""
+    with server.send("incomplete", len(server.body()), server.body()[:-1]) as incomplete:
+        incomplete.shutdown(socket.SHUT_WR)
+        assert incomplete.recv(12) == b"HTTP/1.1 400"
+    assert error_code(server, server.s3.get_object, Key="incomplete") == "NoSuchKey"
     assert server.bodies() == set()
 
 
-def test_of_many_who_put_the_same_key_at_once_one_is_told_that_it_did(server: Server) -> None:
+def test_concurrent_conditional_puts_succeed_once(server: Server) -> None:
+    """Exactly one of several concurrent conditional puts of a key succeeds."""
+
     def put(number: int) -> str:
         try:
             server.s3.put_object(Bucket=server.bucket, Key="k", Body=number.to_bytes() + MEGABYTE, IfNoneMatch="*")
@@ -211,24 +220,26 @@ def test_of_many_who_put_the_same_key_at_once_one_is_told_that_it_did(server: Se
         return str(number)
 
     with ThreadPoolExecutor(8) as pool:
-        said = list(pool.map(put, range(16)))
-    done = [one for one in said if one != "PreconditionFailed"]
-    assert len(done) == 1
-    server.kill()
-    assert server.everything()["k"][0][0] == int(done[0])
+        results = list(pool.map(put, range(16)))
+    succeeded = [result for result in results if result != "PreconditionFailed"]
+    assert len(succeeded) == 1
+    server.restart_after_sigkill()
+    assert server.objects()["k"][0][0] == int(succeeded[0])
 
 
-def test_sigterm_ends_it_in_peace(server: Server) -> None:
+def test_sigterm_exits_with_status_0(server: Server) -> None:
+    """SIGTERM stops the server with exit status 0."""
     assert server.stop(signal.SIGTERM) == 0
-    server.start()  # for the test that follows
+    server.start()  # for the following test
 
 
-# The last one: with each start the server reads again whatever it has been told.
+# The last test, because every start replays all requests of the others.
 def test_objects_are_not_held_in_memory(server: Server) -> None:
+    """Objects do not stay in memory, before and after a replay."""
     server.s3.put_object(Bucket=server.bucket, Key="first", Body=MEGABYTE)
     before = server.memory()
     for number in range(100):
         server.s3.put_object(Bucket=server.bucket, Key=str(number), Body=number.to_bytes() + MEGABYTE)
     assert server.memory() - before < 70
-    server.kill()
+    server.restart_after_sigkill()
     assert server.memory() - before < 70

@@ -20,21 +20,21 @@ class Journal:
 
     def read(self) -> Iterator[Line]:
         """Yield all lines in order. Truncates a torn last line; raises ValueError for a malformed one."""
-        whole = 0
+        size = 0
         with self._path.open("rb") as file:
             for number, line in enumerate(file, 1):
                 if not line.endswith(b"\n"):
-                    self._file.truncate(whole)
+                    self._file.truncate(size)
                     break
-                whole += len(line)
+                size += len(line)
                 yield self._parse(number, line)
 
     def _parse(self, number: int, line: bytes) -> Line:
         try:
-            found: Line = json.loads(line)
+            parsed: Line = json.loads(line)
         except ValueError as error:
             raise ValueError(f"{self._path}:{number} is damaged: {error}") from None
-        return found
+        return parsed
 
     def append(self, line: Line) -> None:
         """Write and sync one line. After an OSError the file's content is unknown until it is read again."""

@@ -9,10 +9,10 @@ class Objects:
     """Numbers of the write requests for each object since its last deletion."""
 
     def __init__(self) -> None:
-        self._asked: dict[str, list[tuple[int, str]]] = defaultdict(list)
-        self._nothing_is_undone = False
+        self._writes: dict[str, list[tuple[int, str]]] = defaultdict(list)
+        self._keeps_all = False
 
-    def note(self, number: int, scope: str, environ: dict[str, Any], status: str) -> list[int]:
+    def record(self, number: int, scope: str, environ: dict[str, Any], status: str) -> list[int]:
         """Record a completed request; return the numbers of the requests that it undoes."""
         if not scope.endswith("/s3"):
             return []
@@ -20,16 +20,16 @@ class Objects:
         query = parse_qs(environ.get("QUERY_STRING", ""), keep_blank_values=True)
         query.pop("x-id", None)  # the action's name, without effect
         # A copy depends on former content, and versions survive a deletion.
-        self._nothing_is_undone |= "HTTP_X_AMZ_COPY_SOURCE" in environ or "versioning" in query
+        self._keeps_all |= "HTTP_X_AMZ_COPY_SOURCE" in environ or "versioning" in query
         if "/" not in path.strip("/"):
             return []  # a bucket
         upload = query.pop("uploadId", [""])[0]
         if method in ("PUT", "POST"):
-            self._asked[path].append((number, upload))
-        if method != "DELETE" or query or not status.startswith("204") or self._nothing_is_undone:
+            self._writes[path].append((number, upload))
+        if method != "DELETE" or query or not status.startswith("204") or self._keeps_all:
             return []
-        former = self._asked.pop(path, [])
+        former = self._writes.pop(path, [])
         if upload:  # aborted multipart upload
-            self._asked[path] = [one for one in former if one[1] != upload]
-            former = [one for one in former if one[1] == upload]
+            self._writes[path] = [write for write in former if write[1] != upload]
+            former = [write for write in former if write[1] == upload]
         return [number for number, _ in former]

@@ -16,17 +16,17 @@ from moto.moto_server.werkzeug_app import (
 )
 from werkzeug.serving import make_server
 
-from embedded_aws import gaps, values
+from embedded_aws import moto_patches, values
 from embedded_aws.bodies import Bodies
 from embedded_aws.journal import Journal
-from embedded_aws.memory import Memory
+from embedded_aws.persistence import PersistentApplication
 
 _EXIT_CONFIG = 78  # EX_CONFIG of sysexits.h; RestartPreventExitStatus= of the unit
-_PATIENCE = 60  # timeout in seconds of one replayed request, and of a peer that sends nothing
+_TIMEOUT_S = 60  # of one replayed request, and of a peer that sends nothing
 
 
 class _Handler(MotoRequestHandler):
-    timeout = _PATIENCE
+    timeout = _TIMEOUT_S
 
 
 def main() -> None:
@@ -44,26 +44,26 @@ def main() -> None:
     state = arguments.state_dir
     state.mkdir(parents=True, exist_ok=True)
 
-    gaps.fill()
-    values.keep_in(state / "values")
-    application = DomainDispatcherApplication(create_backend_app)
+    moto_patches.apply()
+    values.store_in(state / "values")
+    moto = DomainDispatcherApplication(create_backend_app)
     journal, bodies = Journal(state / "requests.jsonl"), Bodies(state / "bodies")
-    memory = Memory(application, mock_random.seed, journal, bodies, _give_up)
+    application = PersistentApplication(moto, mock_random.seed, journal, bodies, _exit_on_write_error)
     try:
         # Extends systemd's start timeout with each replayed request.
-        recalled = memory.recall(step=lambda: _notify(f"EXTEND_TIMEOUT_USEC={_PATIENCE * 1_000_000}"))
+        replayed = application.replay(step=lambda: _notify(f"EXTEND_TIMEOUT_USEC={_TIMEOUT_S * 1_000_000}"))
     except ValueError as error:
         print(f"{error}; repair it, or remove {state}/requests.jsonl to start with empty state", file=sys.stderr)
         sys.exit(_EXIT_CONFIG)
-    server = make_server(arguments.host, arguments.port, memory, threaded=True, request_handler=_Handler)
+    server = make_server(arguments.host, arguments.port, application, threaded=True, request_handler=_Handler)
     # In a thread: shutdown() waits for serve_forever(), which the signal handler interrupts.
     signal.signal(signal.SIGTERM, lambda *_: Thread(target=server.shutdown).start())
-    _notify(f"READY=1\nSTATUS=replayed {recalled} requests")
-    print(f"listening on {arguments.host}:{arguments.port}, {recalled} requests replayed", flush=True)
+    _notify(f"READY=1\nSTATUS=replayed {replayed} requests")
+    print(f"listening on {arguments.host}:{arguments.port}, {replayed} requests replayed", flush=True)
     server.serve_forever()
 
 
-def _give_up(error: OSError) -> None:
+def _exit_on_write_error(error: OSError) -> None:
     print(f"cannot write the journal, the change is lost; exiting: {error}", flush=True)
     os._exit(1)
 

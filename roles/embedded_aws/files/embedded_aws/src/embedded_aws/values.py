@@ -8,42 +8,42 @@ from types import SimpleNamespace
 from moto.s3 import models
 
 
-def keep_in(folder: Path) -> None:
+def store_in(folder: Path) -> None:
     """Store the values in `folder`, which is emptied first: the replay of the journal writes them again."""
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     paths = (folder / str(number) for number in itertools.count())
-    own = SimpleNamespace(SpooledTemporaryFile=lambda _size: Value(next(paths)))
-    models.tempfile = own  # type: ignore[attr-defined,assignment]
+    fake_tempfile = SimpleNamespace(SpooledTemporaryFile=lambda _size: Value(next(paths)))
+    models.tempfile = fake_tempfile  # type: ignore[attr-defined,assignment]
 
 
 class Value:
     """A value in a file, with the part of the file interface that moto uses."""
 
     def __init__(self, path: Path) -> None:
-        self._path, self._place = path, 0
+        self._path, self._position = path, 0
 
-    def seek(self, place: int) -> None:
+    def seek(self, position: int) -> None:
         """Set the position."""
-        self._place = place
+        self._position = position
 
     def truncate(self) -> None:
         """Truncate at the position."""
         with self._path.open("ab") as file:
-            file.truncate(self._place)
+            file.truncate(self._position)
 
     def write(self, data: bytes) -> None:
         """Write at the position."""
         with self._path.open("r+b") as file:
-            file.seek(self._place)
-            self._place += file.write(data)
+            file.seek(self._position)
+            self._position += file.write(data)
 
     def read(self, size: int = -1) -> bytes:
         """Read from the position."""
         with self._path.open("rb") as file:
-            file.seek(self._place)
+            file.seek(self._position)
             data = file.read(size)
-        self._place += len(data)
+        self._position += len(data)
         return data
 
     def close(self) -> None:

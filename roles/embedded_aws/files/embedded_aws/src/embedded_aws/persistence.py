@@ -14,7 +14,7 @@ from threading import Lock
 from typing import Any
 from urllib.parse import parse_qs
 
-from embedded_aws.bodies import BadBodyError, Bodies, Body
+from embedded_aws.bodies import Bodies, Body, BodyRejectedError
 from embedded_aws.journal import Journal, Line
 from embedded_aws.objects import Objects
 
@@ -22,15 +22,15 @@ Environ = dict[str, Any]
 Headers = list[tuple[str, str]]
 Application = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
 
-_QUESTION = re.compile(r"(?:Describe|Estimate|Get|Head|List|Lookup|Search|Validate)[A-Z]")
+_READ_ONLY_ACTION = re.compile(r"(?:Describe|Estimate|Get|Head|List|Lookup|Search|Validate)[A-Z]")
 _SCOPE = re.compile(r"Credential=[^/]+/[0-9]+/([^/]+/[^/]+)/")  # region and service of the request's signature
 
 
-class Memory:
+class PersistentApplication:
     """The application with persistent state.
 
-    `seed` seeds its random generator. `give_up` ends the process after a failed write: memory and disk differ, and only
-    a replay at the next start makes them consistent.
+    `seed` seeds its random generator. `on_write_error` has to end the process after a failed write: memory and disk
+    differ, and only a replay at the next start makes them consistent.
     """
 
     def __init__(
@@ -39,18 +39,18 @@ class Memory:
         seed: Callable[[str], None],
         journal: Journal,
         bodies: Bodies,
-        give_up: Callable[[OSError], None],
+        on_write_error: Callable[[OSError], None],
     ) -> None:
-        self._application, self._seed, self._give_up = application, seed, give_up
+        self._application, self._seed, self._on_write_error = application, seed, on_write_error
         self._journal, self._bodies = journal, bodies
         self._name = ""  # of the journal; part of the seed of all identifiers
-        self._count = 0
+        self._count = 0  # of logged requests
         self._scopes: set[str] = set()
         self._objects = Objects()
-        self._held: dict[int, Body] = {}  # request number -> body
-        self._one_at_a_time = Lock()  # the journal's order is the order of execution
+        self._bodies_by_number: dict[int, Body] = {}  # request number -> body
+        self._lock = Lock()  # requests are logged in the order of execution
 
-    def recall(self, step: Callable[[], None] = lambda: None) -> int:
+    def replay(self, step: Callable[[], None] = lambda: None) -> int:
         """Replay the journal, except requests that a later one undoes; return its number of requests.
 
         Calls `step` after each request. Raises ValueError for a damaged journal.
@@ -60,7 +60,7 @@ class Memory:
             if number < 0:
                 self._name = line["name"]
             else:
-                undone.update(self._objects.note(number, _scope(line["environ"]), line["environ"], line["status"]))
+                undone.update(self._objects.record(number, _scope(line["environ"]), line["environ"], line["status"]))
         if not self._name:
             self._name = secrets.token_hex(8)
             self._journal.append({"name": self._name})
@@ -68,78 +68,78 @@ class Memory:
         next(lines)
         for line in lines:
             if self._count not in undone:
-                self._redo(line)
-            self._note(line["environ"])
+                self._replay_line(line)
+            self._count_request(line["environ"])
             step()
-        self._bodies.sweep()
+        self._bodies.delete_unreferenced()
         return self._count
 
-    def _redo(self, line: Line) -> None:
+    def _replay_line(self, line: Line) -> None:
         environ = line["environ"]
         try:
             body = self._parse(line)
         except FileNotFoundError as error:
             raise ValueError(f"the body of request {self._count} is missing: {error.filename}") from error
         if body.digest:
-            self._held[self._count] = body
-        status, _, _ = self._do(environ, body)
+            self._bodies_by_number[self._count] = body
+        status, _, _ = self._execute(environ, body)
         if status != line["status"]:
             text = f"request {self._count} ({_action(environ, body)}): {line['status']} before, {status} in the replay"
             print(text, file=sys.stderr)
 
     def _parse(self, line: Line) -> Body:
         if "file" in line:
-            return self._bodies.known(line["file"], line["size"])
+            return self._bodies.acquire(line["file"], line["size"])
         data = base64.b64decode(line["body"])
         return Body(data, size=len(data))
 
     def __call__(self, environ: Environ, start_response: Callable[..., Any]) -> list[bytes]:
         """Handle one request (PEP 3333)."""
         try:
-            body = self._take_body(environ)
-        except BadBodyError as error:
+            body = self._receive_body(environ)
+        except BodyRejectedError as error:
             start_response("400 Bad Request", [("Content-Type", "application/xml"), ("Connection", "close")])
             return [f"<Error><Code>{error}</Code><Message>{error}</Message></Error>".encode()]
-        kept = {key: value for key, value in environ.items() if isinstance(value, str | dict)}
-        with self._one_at_a_time:
-            status, headers, answer = self._do(kept, body)
-            # The first request of a scope is always logged: moto creates default VPCs and the like then.
-            if not _is_question(kept, body) or _scope(kept) not in self._scopes:
-                self._keep(kept, body, status)
+        request = {key: value for key, value in environ.items() if isinstance(value, str | dict)}
+        with self._lock:
+            status, headers, content = self._execute(request, body)
+            # The first request of a scope is always logged, because moto then creates default resources such as VPCs.
+            if not _is_read_only(request, body) or _scope(request) not in self._scopes:
+                self._log(request, body, status)
             else:
                 self._bodies.release(body)
         start_response(status, headers)
-        return [answer]
+        return [content]
 
-    def _take_body(self, environ: Environ) -> Body:
+    def _receive_body(self, environ: Environ) -> Body:
         """Read the whole body; replace a chunked transfer encoding by CONTENT_LENGTH."""
         chunked = environ.pop("HTTP_TRANSFER_ENCODING", "") and environ.get("wsgi.input_terminated")
-        body = self._bodies.take(environ["wsgi.input"], None if chunked else int(environ.get("CONTENT_LENGTH") or 0))
+        body = self._bodies.receive(environ["wsgi.input"], None if chunked else int(environ.get("CONTENT_LENGTH") or 0))
         if chunked:
             environ["CONTENT_LENGTH"] = str(body.size)
         return body
 
-    def _keep(self, environ: Environ, body: Body, status: str) -> None:
-        small = {"body": base64.b64encode(body.head).decode()}
-        line = {"environ": environ, **({"file": body.digest, "size": body.size} if body.digest else small)}
+    def _log(self, environ: Environ, body: Body, status: str) -> None:
+        inline = {"body": base64.b64encode(body.head).decode()}
+        line = {"environ": environ, **({"file": body.digest, "size": body.size} if body.digest else inline)}
         try:
             self._journal.append({**line, "status": status})
         except OSError as error:
-            self._give_up(error)
+            self._on_write_error(error)
             raise
         if body.digest:
-            self._held[self._count] = body
-        for number in self._objects.note(self._count, _scope(environ), environ, status):
-            if number in self._held:
-                self._bodies.release(self._held.pop(number))
-        self._note(environ)
+            self._bodies_by_number[self._count] = body
+        for number in self._objects.record(self._count, _scope(environ), environ, status):
+            if number in self._bodies_by_number:
+                self._bodies.release(self._bodies_by_number.pop(number))
+        self._count_request(environ)
 
-    def _do(self, kept: Environ, body: Body) -> tuple[str, Headers, bytes]:
+    def _execute(self, request: Environ, body: Body) -> tuple[str, Headers, bytes]:
         """Run the application with a seeded generator, so that a replay has the same result."""
         self._seed(f"{self._name} {self._count}")
-        begun: list[Any] = []
+        response: list[Any] = []
         with self._bodies.open(body) as stream:
-            environ = kept | {
+            environ = request | {
                 "wsgi.version": (1, 0),
                 "wsgi.input": stream,
                 "wsgi.errors": sys.stderr,
@@ -147,14 +147,14 @@ class Memory:
                 "wsgi.multiprocess": False,
                 "wsgi.run_once": False,
             }
-            chunks = self._application(environ, lambda *arguments: begun.extend(arguments))
+            chunks = self._application(environ, lambda *arguments: response.extend(arguments))
             try:
-                answer = b"".join(chunks)
+                content = b"".join(chunks)
             finally:
                 getattr(chunks, "close", lambda: None)()
-        return begun[0], begun[1], answer
+        return response[0], response[1], content
 
-    def _note(self, environ: Environ) -> None:
+    def _count_request(self, environ: Environ) -> None:
         self._count += 1
         self._scopes.add(_scope(environ))
 
@@ -170,12 +170,13 @@ def _action(environ: Environ, body: Body) -> str:
     return str(environ["REQUEST_METHOD"])
 
 
-def _is_question(environ: Environ, body: Body) -> bool:
+def _is_read_only(environ: Environ, body: Body) -> bool:
     """Tell whether a request is read-only."""
     action = _action(environ, body)
-    return action in ("GET", "HEAD", "OPTIONS") or _QUESTION.match(action) is not None
+    return action in ("GET", "HEAD", "OPTIONS") or _READ_ONLY_ACTION.match(action) is not None
 
 
 def _scope(environ: Environ) -> str:
-    found = _SCOPE.search(environ.get("HTTP_AUTHORIZATION", ""))
-    return found[1] if found else ""
+    """Return region and service of a request's signature; empty if it has none."""
+    match = _SCOPE.search(environ.get("HTTP_AUTHORIZATION", ""))
+    return match[1] if match else ""
