@@ -55,11 +55,13 @@ def _deployed() -> list[tuple[str, str]]:
     ]
 
 
-def test_every_service_command_is_deployed_by_exactly_one_entry_point() -> None:
+def test_commands_are_deployed_once() -> None:
+    """Every service command is deployed by exactly one role entry point."""
     assert Counter(command for _, command in _deployed()) == Counter(SERVICES)
 
 
-def test_a_service_is_deployed_by_the_role_that_has_the_name_of_its_package() -> None:
+def test_role_has_the_name_of_the_package() -> None:
+    """A service is deployed by the role with the name of its package."""
     assert {role: cli.SYSTEMS[command.split()[0]].package for role, command in _deployed()} == {
         role: role for role, _ in _deployed()
     }

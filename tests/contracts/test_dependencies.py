@@ -52,7 +52,8 @@ def _normal(name: str) -> str:
 
 
 @each_lock
-def test_every_requirement_in_a_lock_file_is_one_version_with_its_hashes(lock: Path) -> None:
+def test_lock_files_pin_hashes(lock: Path) -> None:
+    """Every requirement in a lock file is one version with its hashes."""
     text = re.sub(r"^\s*#.*\n", "", lock.read_text(encoding="utf-8"), flags=re.MULTILINE)
     requirements = [part for part in re.sub(r"\s*\\\n\s*", " ", text).splitlines() if part.strip()]
     pinned = re.compile(r"[\w.-]+(\[[\w,-]+\])?==\S+( ; .*?)?( --hash=sha256:[0-9a-f]{64})+")
@@ -81,14 +82,16 @@ def test_what_the_application_needs_is_locked(lock: str) -> None:
 
 
 @pytest.mark.parametrize(("python", "core"), [("3.11", "2.19"), ("3.12", "2.21"), ("3.13", "2.21"), ("3.14", "2.21")])
-def test_each_python_of_a_control_node_gets_the_newest_line_of_ansible_that_runs_on_it(python: str, core: str) -> None:
+def test_newest_ansible_for_each_python(python: str, core: str) -> None:
+    """Each Python of a control node gets the newest release line of Ansible that supports it."""
     for name in ("control", "dev"):
         assert _locked(ROOT / "requirements" / f"{name}.txt", python)["ansible-core"].startswith(f"{core}."), name
 
 
 @pytest.mark.parametrize("python", ["3.11", "3.13"])
 @pytest.mark.parametrize("other", ["hosts", "dev"])
-def test_a_package_has_the_same_version_on_hosts_in_tests_and_on_the_control_node(other: str, python: str) -> None:
+def test_same_versions_everywhere(other: str, python: str) -> None:
+    """A package has the same version on hosts, in tests and on the control node."""
     control, locked = (_locked(ROOT / "requirements" / f"{name}.txt", python) for name in ("control", other))
     # pip is what installs, never what is imported.
     shared = control.keys() & locked.keys() - {"pip"}

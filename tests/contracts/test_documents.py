@@ -63,7 +63,8 @@ def test_every_playbook_in_a_document_exists(document: Path) -> None:
 
 
 @each_document
-def test_every_frota_command_in_a_document_exists_and_takes_the_flags_shown(document: Path) -> None:
+def test_documented_commands(document: Path) -> None:
+    """Every frota command in a document exists and accepts the flags shown."""
     typed = [words for words in _words(document, "frota") if not _ON_THE_WIRE & set(words[:1])]
     assert [" ".join(words) for words in typed if not _runs(words)] == []
 
@@ -99,7 +100,8 @@ def test_every_link_in_a_document_leads_to_a_file(document: Path) -> None:
 
 
 @each_document
-def test_every_variable_set_in_a_document_is_an_input_of_a_role_or_used_by_a_playbook(document: Path) -> None:
+def test_documented_variables(document: Path) -> None:
+    """Every variable set in a document is an input of a role or used by a playbook."""
     inputs = {name for role in ROLES for options in entry_points(role).values() for name in options}
     inputs |= {word for path in PLAYBOOKS for word in re.findall(r"\w+", path.read_text(encoding="utf-8"))}
     shown = [" ".join(words) for words in _words(document, "ansible-playbook")]

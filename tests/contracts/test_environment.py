@@ -73,7 +73,8 @@ _LOCALE_OF_ANSIBLE = (
     ],
     ids=lambda variables: " ".join(f"{name}={value}" for name, value in variables.items()) or "none at all",
 )
-def test_a_locale_that_ansible_takes_is_found_whatever_the_locale(variables: dict[str, str]) -> None:
+def test_locale_for_ansible(variables: dict[str, str]) -> None:
+    """A UTF-8 locale that Ansible accepts is found, whatever the user's locale is."""
     done = _call("tools/run", "python", "-c", _LOCALE_OF_ANSIBLE, "ação", env=variables)
     assert done.returncode == 0, done.stderr
     assert done.stdout == "UTF-8 ação\n"
@@ -84,7 +85,8 @@ def test_a_locale_that_can_be_used_is_left_as_it_is() -> None:
     assert done.stdout == "None\n"
 
 
-def test_where_things_are_is_not_for_the_users_variables_to_say_but_what_is_shown_is(tmp_path: Path) -> None:
+def test_user_environment(tmp_path: Path) -> None:
+    """The user's environment changes what Ansible displays, but not its paths."""
     elsewhere = {f"ANSIBLE_{name}": str(tmp_path) for name in ("CONFIG", "INVENTORY", "ROLES_PATH", "COLLECTIONS_PATH")}
     done = _call(
         "tools/run",
@@ -104,7 +106,8 @@ def test_where_things_are_is_not_for_the_users_variables_to_say_but_what_is_show
     assert str(tmp_path) not in shown
 
 
-def test_an_account_on_aws_and_a_proxy_have_no_say_about_the_embedded_aws(tmp_path: Path) -> None:
+def test_embedded_aws_ignores_credentials_and_proxy(tmp_path: Path) -> None:
+    """The user's AWS credentials and proxy have no effect on the embedded AWS."""
     checkout = _checkout(tmp_path)
     (checkout / ".local").mkdir()
     (checkout / ".local/fleet.cidr").write_text("10.42.0.0/16\n")
@@ -147,9 +150,8 @@ _HOMES = ["/proc", "/dev/null", "/proc/1/root/proc"]
 
 
 @pytest.mark.parametrize("home", _HOMES)
-def test_the_drafts_of_ansible_are_in_the_checkout_where_the_home_cannot_be_written_to(
-    home: str, tmp_path: Path
-) -> None:
+def test_temporary_files_without_a_home(home: str, tmp_path: Path) -> None:
+    """Ansible's temporary files are in the checkout if the home folder is not writable."""
     checkout = _checkout(tmp_path)
     done = _call(
         "tools/run", "python", "-c", "import os; print(os.environ['ANSIBLE_HOME'])", cwd=checkout, env={"HOME": home}
@@ -166,7 +168,8 @@ def test_ansible_runs_with_a_home_that_cannot_be_written_to(home: str, tmp_path:
     assert (checkout / ".local/ansible").stat().st_mode & 0o777 == 0o700
 
 
-def test_connections_are_not_shared_where_the_path_of_their_socket_would_be_too_long(tmp_path: Path) -> None:
+def test_long_control_path(tmp_path: Path) -> None:
+    """SSH connections are not shared if the path of the control socket would be too long."""
     deep = tmp_path / ("x" * 100)
     deep.mkdir()
     shown = _call("tools/run", "ansible-config", "dump", "--type", "connection", env={"HOME": str(deep)}).stdout
@@ -296,9 +299,8 @@ def test_a_venv_that_the_python_at_hand_cannot_use_is_not_ready(spoil: Callable[
 
 
 @pytest.mark.parametrize("spoil", _UNUSABLE if FULL else _UNUSABLE[-1:])
-def test_a_venv_that_the_python_at_hand_cannot_use_is_made_anew_and_says_with_which(
-    spoil: Callable[[Path], None], tmp_path: Path
-) -> None:
+def test_venv_of_another_python(spoil: Callable[[Path], None], tmp_path: Path) -> None:
+    """A venv of another Python is recreated, and the output names the Python."""
     checkout = tmp_path / "checkout"
     shutil.copytree(ROOT / "tools", checkout / "tools")
     spoil(checkout)
@@ -345,12 +347,14 @@ def test_every_task_with_apt_waits_ten_minutes_for_its_locks(task: dict[str, Any
         assert task["retries"] * task["delay"] == 600
 
 
-def test_an_inventory_of_aws_without_a_region_names_the_variable_and_gives_an_example() -> None:
+def test_aws_without_a_region() -> None:
+    """The AWS inventory without a region fails with the variable's name and an example."""
     done = _call(".venv/bin/ansible-inventory", "--inventory", "inventory/aws", "--graph", env={"LANG": "C.UTF-8"})
     assert "set AWS_REGION, such as AWS_REGION=eu-west-1" in done.stderr
 
 
-def test_the_tools_find_their_folder_and_one_for_drafts_whatever_the_login_says(tmp_path: Path) -> None:
+def test_tools_ignore_the_login_environment(tmp_path: Path) -> None:
+    """The tools find the checkout and a temporary folder, whatever the environment says."""
     (tmp_path / "tools").mkdir()  # where `cd tools/..` would go
     script = "import os, tempfile; print(os.getcwd(), tempfile.gettempdir())"
     for tool in ("tools/run", str(ROOT / "tools/run")):

@@ -23,7 +23,8 @@ def test_every_role_says_what_it_has_on_hosts() -> None:
 
 
 @pytest.mark.parametrize("role", DESCRIBED)
-def test_a_system_says_which_roles_it_takes_in_so_that_a_change_of_theirs_is_its_own(role: str) -> None:
+def test_systems_declare_their_roles(role: str) -> None:
+    """A system declares the roles it includes, so that their change is a change of the system."""
     tasks = [one for path in (ROOT / "roles" / role / "tasks").glob("*.yml") for one in mappings(load(path))]
     calls = [call for one in tasks for key, call in one.items() if re.search(r"(import|include)_role$", str(key))]
     taken_in = {call["name"] for call in calls} & _PART_OF_OTHERS
@@ -42,7 +43,8 @@ def test_a_description_names_what_there_is(role: str) -> None:
     assert [place for place in places if not (ROOT / place).exists()] == []
 
 
-def test_a_system_has_the_same_groups_for_its_tag_and_for_its_look() -> None:
+def test_groups_of_tags_and_comparison() -> None:
+    """A system has the same groups for its tag and for the comparison of hosts."""
     tagged = load(ROOT / "playbooks/vars/tags.yml")["fleet_systems"]
     assert {role: sorted(DESCRIBED[role]["groups"]) for role in tagged} == {
         role: sorted(groups) for role, groups in tagged.items()
@@ -62,7 +64,8 @@ def test_every_system_is_looked_at_once() -> None:
     assert sorted(role for roles in compared for role in roles) == sorted(DESCRIBED)
 
 
-def test_every_play_that_changes_hosts_leaves_those_out_of_which_nothing_differs() -> None:
+def test_plays_exclude_unchanged_systems() -> None:
+    """Every play that changes hosts excludes the hosts of unchanged systems."""
     names = (
         "provision",
         "embedded_aws",

@@ -28,7 +28,8 @@ def _faults(*instances: dict[str, Any]) -> list[str]:
     return found
 
 
-def test_a_fleet_whose_instances_have_names_and_roles_has_no_fault() -> None:
+def test_valid_instances() -> None:
+    """A fleet whose instances have names and roles has no fault."""
     named = [_instance(number, Name=role.replace("_", "-"), FrotaRole=role) for number, role in enumerate(_NEEDS)]
     pool = [_instance(number, FrotaRole="image_worker", FrotaPool="image-worker") for number in (100, 101)]
     assert _faults(*named, *pool) == []
@@ -56,15 +57,15 @@ def test_a_fleet_whose_instances_have_names_and_roles_has_no_fault() -> None:
         ),
     ],
 )
-def test_instances_that_are_no_hosts_of_their_own_are_named_with_what_to_do(
-    tags: list[dict[str, str]], said: list[str]
-) -> None:
+def test_invalid_instances(tags: list[dict[str, str]], said: list[str]) -> None:
+    """An instance that cannot be a host is named, with what to do."""
     told = " ".join(_faults(*(_instance(number, **one) for number, one in enumerate(tags))))
     assert [word for word in said if word not in told] == []
 
 
 @pytest.mark.parametrize("manager", ["aws:cloudformation:stack-name", "aws:autoscaling:groupName"])
-def test_faults_that_an_update_of_the_stacks_may_mend_are_left_to_the_time_after_it(manager: str) -> None:
+def test_faults_of_launched_instances(manager: str) -> None:
+    """Before the stacks are updated, only faults count that no update can mend."""
     managed = [_instance(1, Name="one", **{manager: "x"}), _instance(2, FrotaRole="sensr", **{manager: "x"})]
     lacks_a_role = _instance(3, Name="three", FrotaRole="list_client")
     assert len(_faults(*managed, lacks_a_role)) == 3
@@ -76,32 +77,37 @@ def test_faults_that_an_update_of_the_stacks_may_mend_are_left_to_the_time_after
     assert "i-2" not in told
 
 
-def test_instances_that_share_the_name_of_their_auto_scaling_group_are_told_to_take_it_off() -> None:
+def test_name_of_an_auto_scaling_group() -> None:
+    """Instances that inherit the Name tag of their Auto Scaling group are rejected, with what to do."""
     shared = {"Name": "worker", "aws:autoscaling:groupName": "frota-image-worker"}
     told = _faults(_instance(1, **shared), _instance(2, **shared))
     assert [sentence for sentence in told if "frota-image-worker" in sentence and "FrotaPool" in sentence] == told != []
 
 
-def test_an_instance_that_does_not_run_may_have_the_name_of_one_that_does() -> None:
+def test_name_of_a_stopped_instance() -> None:
+    """A stopped instance may have the name of a running one."""
     assert _faults(_instance(1, Name="one"), _instance(2, "stopped", Name="one")) == []
 
 
 @pytest.mark.parametrize(
     ("tags", "called"), [({"Name": "one", "FrotaPool": "pool"}, "one"), ({"Name": "", "FrotaPool": "pool"}, "pool-i-1")]
 )
-def test_the_host_of_an_instance_is_called_as_the_inventory_calls_it(tags: dict[str, str], called: str) -> None:
+def test_host_names(tags: dict[str, str], called: str) -> None:
+    """The host of an instance has its name in the inventory."""
     instance = {**_instance(1, **tags), "private_ip_address": "10.42.1.9"}
     where = {"address": "10.42.1.9", "instance": "i-1"}
     assert _MODULE.instance_host(instance, {}) == {"name": called, **where, "packages": []}
 
 
-def test_the_host_of_an_instance_begins_with_the_packages_of_its_roles() -> None:
+def test_host_packages() -> None:
+    """The host of an instance starts from the image with the packages of its roles."""
     instance = {**_instance(1, FrotaRole="broker image_worker list_server"), "private_ip_address": "10.42.1.9"}
     packages = {"broker": ["b", "a"], "image_worker": ["b", "c"], "sensor_client": ["d"]}
     assert _MODULE.instance_host(instance, packages)["packages"] == ["a", "b", "c"]
 
 
-def test_the_roles_that_are_known_are_those_that_plays_are_for_and_that_templates_give() -> None:
+def test_known_roles() -> None:
+    """The known roles are the groups of plays and the FrotaRole tags of templates."""
     plays = {_hosts_of(play) for path in PLAYBOOKS for play in load(path) or [] if "hosts" in play}
     assert set(_NEEDS) == _roles_of_instances()
     assert set(_NEEDS) <= plays

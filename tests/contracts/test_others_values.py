@@ -45,7 +45,8 @@ def _taken() -> list[tuple[str, str, str]]:
     return [found for found in texts if _OTHERS.search(found[2]) and found[1] not in ("name", "description")]
 
 
-def test_no_value_of_another_host_is_filled_in_where_it_is_not_known() -> None:
+def test_unknown_values_of_other_hosts() -> None:
+    """An unknown value of another host is never replaced by an empty default."""
     filled = [found for found in _taken() if _FILLED.search(found[2])]
     assert len(_taken()) > 10
     assert {name for _, name, _ in filled} >= {"list_server_key", "list_clients"}  # they are seen
@@ -58,7 +59,8 @@ def test_no_template_reads_another_host() -> None:
     assert [path.name for path in templates if re.search(r"\bhostvars\b|\bgroups\b", path.read_text())] == []
 
 
-def test_a_host_whose_server_told_no_key_is_written_no_settings_of_the_list() -> None:
+def test_list_settings_without_a_server_key() -> None:
+    """A host keeps its list settings while the server's key is unknown."""
     tasks = load(ROOT / "roles/list/tasks/client.yml")
     written, said = (next(task for task in tasks if module in task) for module in _MODULES)
     assert (written["when"], said["when"]) == (
@@ -77,11 +79,13 @@ def _client_settings() -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("written", _client_settings(), ids=lambda written: written["dest"])
-def test_settings_of_peoples_commands_are_checked_by_the_code_that_reads_them(written: dict[str, Any]) -> None:
+def test_client_settings_are_validated(written: dict[str, Any]) -> None:
+    """Settings of client commands are validated by the code that reads them."""
     assert re.fullmatch(r"\{\{ _\w+_frota \}\} (list|images) .*--env-file %s --check", written.get("validate", ""))
 
 
-def test_every_run_on_the_fleet_that_needs_localhost_says_so_first() -> None:
+def test_plays_check_for_localhost() -> None:
+    """Every playbook that needs localhost checks for it first."""
     # Those that take a fact from there, directly or by way of what they import.
     for name in ("site.yml", "playbooks/configure.yml", "playbooks/scale.yml"):
         first = ROOT / name

@@ -48,7 +48,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Played]:
     return run_playbooks(good, [*good, "--skip-tags", "second"], [str(playbook), "-e", "good=no"], [*good, "-v"])
 
 
-def test_every_phase_is_one_line_and_the_end_says_how_much_changed(runs: list[Played]) -> None:
+def test_phase_lines(runs: list[Played]) -> None:
+    """Every phase is one line, and the last line has the number of changes."""
     assert runs[_GOOD].status == 0
     lines = [line.split() for line in runs[_GOOD].output.splitlines()]
     assert [line[:2] + line[3:] for line in lines if "✔" in line] == [
@@ -66,7 +67,8 @@ def test_a_phase_of_which_nothing_was_played_is_not_told_of(runs: list[Played]) 
     assert "Third phase" not in runs[_WITHOUT_SECOND].output
 
 
-def test_the_last_words_of_a_failure_are_what_failed_and_what_to_do(runs: list[Played]) -> None:
+def test_failure_summary(runs: list[Played]) -> None:
+    """The output of a failed run ends with what failed and what to do."""
     assert runs[_BAD].status != 0
     *_, failed, reason, advice = [line.strip() for line in runs[_BAD].output.splitlines() if line.strip()]
     assert failed.startswith("Failed in ")

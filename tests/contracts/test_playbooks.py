@@ -29,7 +29,8 @@ def test_a_playbook_imports_playbooks_that_exist(path: Path) -> None:
 
 
 @each_playbook
-def test_a_playbook_is_part_of_site_or_named_where_an_operator_looks(playbook: Path) -> None:
+def test_playbooks_are_documented(playbook: Path) -> None:
+    """A playbook is part of site.yml, or named in the documents for operators."""
     places = [*DOCUMENTS, ROOT / "Makefile"]
     named = any(f"playbooks/{playbook.name}" in place.read_text(encoding="utf-8") for place in places)
     assert playbook in _imported(ROOT / "site.yml") or named

@@ -6,7 +6,8 @@ from pathlib import Path
 from .checkout import ROOT
 
 
-def test_what_is_checked_in_is_what_the_compiler_makes_of_the_contracts(tmp_path: Path) -> None:
+def test_generated_protos(tmp_path: Path) -> None:
+    """The checked-in modules are what the compiler generates from the proto files."""
     subprocess.run([ROOT / "tools" / "protos", tmp_path], check=True)
     made = sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*_pb2.py*"))
     source = ROOT / "app" / "src"

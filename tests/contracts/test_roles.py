@@ -77,7 +77,8 @@ def test_a_role_has_a_molecule_scenario_of_its_name(role: str) -> None:
     assert (ROOT / "molecule" / role / "molecule.yml").is_file()
 
 
-def test_a_scenario_that_another_imports_is_converged_there_with_its_own_hosts_and_imports_none() -> None:
+def test_imported_scenarios() -> None:
+    """A scenario that another one imports uses its own hosts, and imports none."""
     folders = [file.parent for file in sorted((ROOT / "molecule").glob("*/molecule.yml"))]
     imported = {folder.name: _imported(folder) for folder in folders if _imported(folder)}
     assert imported
@@ -113,7 +114,8 @@ def test_a_file_of_tasks_is_no_longer_than_60_lines(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "inventory").glob("*/*.yml")), ids=lambda path: path.stem)
-def test_a_variable_of_the_inventory_that_begins_like_a_role_is_a_setting_of_it(path: Path) -> None:
+def test_inventory_variables(path: Path) -> None:
+    """An inventory variable with a role's prefix is an input of that role."""
     known = {name for role in ROLES for options in entry_points(role).values() for name in options}
     variables = {name for mapping in mappings(load(path)) for name in mapping}
     assert {name for name in variables if name.startswith(tuple(f"{role}_" for role in ROLES))} - known == set()

@@ -110,9 +110,10 @@ def _by_default(service: Service) -> dict[str, str]:
 
 
 @each_service
-def test_every_setting_comes_from_the_role_from_systemd_or_from_an_instance_and_no_other_key_does(
+def test_source_of_each_setting(
     service: Service,
 ) -> None:
+    """Every setting comes from the role, from systemd or from an instance, and there is no other key."""
     elsewhere = _BY_STATE_DIRECTORY | _FOR_PEOPLE | _kinds_own(service)
     if "python_service_listen" in service.deployed:
         elsewhere |= _BY_SOCKET[service.system]
@@ -136,13 +137,15 @@ def test_the_default_of_the_role_is_the_default_of_the_code(service: Service) ->
 
 
 @each_service
-def test_the_role_writes_the_prefix_and_the_name_that_the_code_knows(service: Service) -> None:
+def test_prefix_and_unit(service: Service) -> None:
+    """The role writes the prefix and the unit name that the code has."""
     assert service.deployed["python_service_settings_prefix"] == service.module.PREFIX
     assert service.deployed["python_service_name"] == getattr(service.module, f"{service.entry.upper()}_UNIT")
 
 
 @each_service
-def test_every_setting_of_the_role_is_an_input_of_its_own_entry_point(service: Service) -> None:
+def test_settings_are_inputs(service: Service) -> None:
+    """Every setting of the role is an input of its own entry point."""
     inputs = entry_points(service.system)[service.entry]
     files = [ROOT / "roles" / service.system / name for name in (f"tasks/{service.entry}.yml", "vars/main.yml")]
     source = "".join(file.read_text(encoding="utf-8") for file in files if file.is_file())
@@ -153,7 +156,8 @@ def test_every_setting_of_the_role_is_an_input_of_its_own_entry_point(service: S
 
 
 @each_service
-def test_the_role_names_its_own_entry_point_and_its_inputs_that_are_no_settings(service: Service) -> None:
+def test_entry_points_and_inputs(service: Service) -> None:
+    """The role names its own entry point, and its inputs that are not settings."""
     assert service.deployed.get("python_service_entry_point", service.entry) == service.entry
     inputs = entry_points(service.system)[service.entry]
     assert [name for name in service.deployed.get("python_service_no_settings", []) if name not in inputs] == []
@@ -174,14 +178,16 @@ def test_an_instance_is_told_only_what_its_service_can_be_told() -> None:
     assert {name for kind in kinds.values() for name in kind} - _kinds_own(client) == set()
 
 
-def test_what_people_of_a_host_are_given_for_the_list_is_known_to_its_commands() -> None:
+def test_list_client_settings() -> None:
+    """The client settings that the list role writes are settings of its commands."""
     template = (ROOT / "roles" / "list" / "templates" / "client.env.j2").read_text(encoding="utf-8")
     written = set(re.findall(r"^(\w+)=", template, re.MULTILINE))
     assert written == {PREFIX + name.upper() for name in ("host", "port", "key_file", "server_key")}
     assert written <= set(core.keys(ClientSettings, PREFIX))
 
 
-def test_the_commands_of_the_list_look_for_that_file_where_the_role_puts_it() -> None:
+def test_list_client_file() -> None:
+    """The list's commands read the file that the role writes."""
     tasks = load(ROOT / "roles" / "list" / "tasks" / "client.yml")
     assert str(FLEET_FILE) in [mapping.get("dest") for mapping in mappings(tasks)]
 

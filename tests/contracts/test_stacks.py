@@ -30,7 +30,8 @@ def _roles_of_instances() -> set[str]:
 
 
 @pytest.mark.parametrize("stack", STACKS)
-def test_the_role_gives_a_stack_exactly_the_parameters_of_its_template(stack: str) -> None:
+def test_stack_parameters(stack: str) -> None:
+    """The role passes to a stack exactly the parameters of its template."""
     assert STACKS[stack] == list(TEMPLATES[stack]["Parameters"])
 
 
@@ -39,7 +40,8 @@ def test_the_role_deploys_every_template_there_is() -> None:
 
 
 @pytest.mark.parametrize("stack", STACKS)
-def test_every_parameter_is_a_value_of_the_role_or_an_output_of_an_earlier_stack(stack: str) -> None:
+def test_source_of_each_parameter(stack: str) -> None:
+    """Every parameter is a value of the role or an output of an earlier stack."""
     outputs: list[set[str]] = [set(template.get("Outputs", {})) for template in TEMPLATES.values()]
     values = {*VARIABLES["_stacks_values"], "ImageId"}  # the image is chosen, by tasks/image.yml
     earlier = list(accumulate(outputs, set.union, initial=values))
@@ -74,9 +76,8 @@ def test_a_port_is_the_same_in_template_inventory_and_roles(name: str) -> None:
         ("cpu_port", (CpuServerSettings, AgentSettings)),
     ],
 )
-def test_the_port_of_a_system_is_the_one_that_the_application_takes_by_itself(
-    name: str, settings: tuple[type[Any], ...]
-) -> None:
+def test_default_ports(name: str, settings: tuple[type[Any], ...]) -> None:
+    """The port of a system is the application's default."""
     assert {one.port for one in settings} == {int(_ports()[name])}
 
 
@@ -93,7 +94,8 @@ def _hosts_of(play: dict[str, Any]) -> str:
     return re.sub(r":!(unchanged_\w+|settled)", "", str(jinja2.Template(play["hosts"]).render()))
 
 
-def test_every_group_that_plays_are_for_is_a_role_of_some_instance() -> None:
+def test_groups_have_instances() -> None:
+    """Every group of a play is the role of some instance."""
     plays = [play for path in PLAYBOOKS for play in load(path) or [] if "hosts" in play]
     groups = {group for play in plays for group in re.findall(r"\w+", _hosts_of(play))}
     assert groups

@@ -70,7 +70,8 @@ def test_every_group_of_the_instances_belongs_to_one_system() -> None:
     assert sorted(group for groups in SYSTEMS.values() for group in groups) == sorted([*_roles_of_instances(), "fleet"])
 
 
-def test_a_run_for_one_tag_plays_what_carries_it_and_prepares_the_hosts_that_this_concerns() -> None:
+def test_one_tag() -> None:
+    """A run with one tag executes the plays with that tag, on their hosts."""
     # One test, for the lists are dear: whatever a run with a tag does is on the hosts of the tag.
     listed = _listed()
     for system, groups in SYSTEMS.items():
@@ -109,7 +110,8 @@ _MISSPELT = [
 ]
 
 
-def test_a_misspelt_tag_is_refused_with_those_that_there_are_and_known_ones_are_taken() -> None:
+def test_misspelt_tag() -> None:
+    """A misspelt tag is rejected with the known ones; known tags are accepted."""
     names = [*PHASES, *SYSTEMS, "all", "tagged", "untagged", "always"]
     known = ("playbooks/tags.yml", "--tags", ",".join(names), "--skip-tags", "never,sensors")
     *refused, taken = run_playbooks(*_MISSPELT, known, **_WITHOUT_AWS)

@@ -65,7 +65,7 @@ def test_health_is_asked_at_the_port_of_each_service_of_a_host() -> None:
     assert _health("images", ["fleet"]) == _health("sensors", ["fleet"]) == []
 
 
-def test_health_is_asked_at_the_address_that_a_service_listens_on() -> None:
+def test_health_address() -> None:
     """A wildcard address includes loopback, an IPv6 address has brackets, and a disabled port is not asked."""
     group = ["image_worker"]
     assert _health("images", group, images_metrics_host="0.0.0.0") == ["127.0.0.1:9404"]

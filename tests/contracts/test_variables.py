@@ -27,7 +27,8 @@ def _of_others(path: Path) -> set[str]:
     return {name for name in found - made if not name.startswith(own)}
 
 
-def test_no_private_variable_of_a_role_or_playbook_is_read_in_another() -> None:
+def test_private_variables() -> None:
+    """No private variable of a role or playbook is read by another one."""
     found = {str(path.relative_to(ROOT)): names for path in _files() if (names := _of_others(path))}
     assert found == {}
 

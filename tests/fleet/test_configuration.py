@@ -24,7 +24,8 @@ def _set_back(fleet: Fleet) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_set_back")
-def test_where_everything_is_gone_through_changes_restart_exactly_the_units_they_concern_and_once(fleet: Fleet) -> None:
+def test_changes_restart_their_units_once(fleet: Fleet) -> None:
+    """With -e everything=true, changes restart exactly the units that they concern, once."""
     before = fleet.invocations()
     fleet.image_producer.run(f"touch --date='30 days' {_FILE_AHEAD}")  # as a clock that was ahead leaves them
     played = fleet.play(_CONFIGURE, "-e", "everything=true", "-e", _CHANGED)
@@ -39,7 +40,8 @@ def test_where_everything_is_gone_through_changes_restart_exactly_the_units_they
     assert fleet.restarted_since(before) == {_UNIT}
 
 
-def test_a_setting_that_the_code_refuses_changes_nothing_and_says_what_would_be_right(fleet: Fleet) -> None:
+def test_invalid_setting_changes_nothing(fleet: Fleet) -> None:
+    """A setting that the code rejects changes nothing, and the error says what is valid."""
     before, written = fleet.invocations(), fleet.server.run(f"cat {_FILE}")
     with pytest.raises(AssertionError, match="SENSORS_MAX_ERRORS='-1': must be from 0 to"):
         fleet.play(_CONFIGURE, *_HERE, "-e", "sensors_max_errors=-1")

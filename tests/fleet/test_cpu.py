@@ -75,7 +75,8 @@ def test_every_host_is_there_and_connected_from_its_own_address(fleet: Fleet) ->
     }
 
 
-def test_a_sample_tells_every_core_the_memory_the_disk_and_the_network_of_its_host(fleet: Fleet) -> None:
+def test_sample_values(fleet: Fleet) -> None:
+    """A sample has every core, the memory, the disk and the network of its host."""
     hosts = _hosts(fleet)
     for name, host in fleet.members.items():
         cores, memory = host.run("grep --count '^cpu[0-9]' /proc/stat; grep MemTotal /proc/meminfo").split()[::2]
@@ -85,7 +86,8 @@ def test_a_sample_tells_every_core_the_memory_the_disk_and_the_network_of_its_ho
         assert sample.keys() >= {"load", "disk", "network", "own"}, name
 
 
-def test_an_original_agent_is_known_by_its_address_for_as_long_as_it_stays(fleet: Fleet) -> None:
+def test_legacy_agent(fleet: Fleet) -> None:
+    """A legacy agent has its address as its name while it is connected."""
     host = fleet.sensors[0]
     with host.dial(fleet.cpu_server.address, fleet.cpu_port) as connection:
         connection.say(_ORIGINAL.encode())
@@ -95,7 +97,8 @@ def test_an_original_agent_is_known_by_its_address_for_as_long_as_it_stays(fleet
     until(lambda: _state(fleet, host.address) == "away", "the original agent away")
 
 
-def test_prometheus_gets_the_metrics_of_every_host_at_the_same_port(fleet: Fleet) -> None:
+def test_prometheus(fleet: Fleet) -> None:
+    """Prometheus gets the metrics of every host on the same port."""
     with fleet.sensors[0].dial(fleet.cpu_server.address, fleet.cpu_port) as connection:
         answer = connection.ask(b"GET /metrics HTTP/1.1\r\nHost: cpu-server\r\n\r\n").decode()
     assert answer.startswith("HTTP/1.1 200 ")
@@ -113,7 +116,8 @@ def test_the_journals_tell_who_is_connected_with_whom(fleet: Fleet) -> None:
 
 @pytest.mark.beside(system="cpu")
 @pytest.mark.usefixtures("_nothing_is_lost")
-def test_a_server_that_starts_again_misses_no_sample_and_refuses_nobody(fleet: Fleet) -> None:
+def test_server_restart(fleet: Fleet) -> None:
+    """A restart of the server loses no sample and refuses no connection."""
     with load(fleet.sensors[0], "knock.py", fleet.cpu_server.address, str(fleet.cpu_port)) as knocking:
         for blow in (restart, kill, restart):
             knocking.wait_for_more(50)
@@ -132,9 +136,8 @@ def _server_runs_afterwards(fleet: Fleet) -> Iterator[None]:
 
 @pytest.mark.beside(system="cpu")
 @pytest.mark.usefixtures("_nothing_is_lost", "_server_runs_afterwards")
-def test_what_waits_for_a_server_that_is_stopped_with_its_socket_outlasts_a_restart_of_the_agent(
-    fleet: Fleet, start: float
-) -> None:
+def test_spool_outlasts_agent_restart(fleet: Fleet, start: float) -> None:
+    """Samples for a stopped server survive a restart of the agent."""
     host = fleet.sensors[0]
     kept = _numbers(fleet, host)
     fleet.cpu_server.run(f"systemctl stop {_SOCKET} {_SERVER}")
@@ -148,7 +151,8 @@ def test_what_waits_for_a_server_that_is_stopped_with_its_socket_outlasts_a_rest
 
 
 @pytest.mark.beside(system="cpu")
-def test_an_agent_that_was_killed_numbers_on_and_what_it_lost_is_counted(fleet: Fleet) -> None:
+def test_killed_agent(fleet: Fleet) -> None:
+    """A killed agent continues its sequence numbers, and what it lost is counted as missing."""
     host = fleet.sensors[0]
     missing, kept = _missing(fleet)[host.name], _numbers(fleet, host)
     kill(host, _AGENT)
@@ -161,9 +165,8 @@ def test_an_agent_that_was_killed_numbers_on_and_what_it_lost_is_counted(fleet: 
 
 @pytest.mark.beside(system="cpu")
 @pytest.mark.usefixtures("_nothing_is_lost", "_agent_runs_afterwards")
-def test_a_host_whose_agent_hangs_is_stale_one_whose_agent_is_stopped_is_away_and_both_come_back(
-    fleet: Fleet, start: float
-) -> None:
+def test_stale_and_disconnected_hosts(fleet: Fleet, start: float) -> None:
+    """A host with a hanging agent is stale, one with a stopped agent is away, and both recover."""
     host = fleet.sensors[0]
     host.run(f"systemctl kill --signal=STOP {_AGENT}")
     until(lambda: _state(fleet, host.name) == "stale", "the host stale")

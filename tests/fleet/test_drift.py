@@ -198,7 +198,8 @@ def _runs_afterwards(fleet: Fleet) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("mended", "_runs_afterwards")
-def test_a_preview_shows_what_would_be_mended_or_changed_and_forgets_and_changes_nothing(fleet: Fleet) -> None:
+def test_check_mode(fleet: Fleet) -> None:
+    """Check mode shows what would change, changes nothing, and keeps the recorded state."""
     fleet.server.run(_STOP)
     read = f"cat {_RECORD} {_SETTINGS}; systemctl is-active frota-sensor-server.service || true"
     before, units = fleet.server.run(read), fleet.invocations()
@@ -229,20 +230,23 @@ def finished(fleet: Fleet, mended: Played) -> Played:
     return fleet.play("site.yml")
 
 
-def test_a_run_that_was_killed_half_way_is_seen_and_its_change_is_changed_back(fleet: Fleet, finished: Played) -> None:
+def test_killed_run(fleet: Fleet, finished: Played) -> None:
+    """The next run detects a run that was killed, and reverts its change."""
     assert finished.told(fleet.server.name, f"sensors: {_NO_RECORD}")
     assert finished.changed_hosts() & _sensor_hosts(fleet) == {fleet.server.name}
     assert _OLD in fleet.server.run(f"cat {_SETTINGS}")
 
 
-def test_only_systems_that_differ_are_gone_through_each_on_all_its_hosts(fleet: Fleet, finished: Played) -> None:
+def test_only_differing_systems_are_configured(fleet: Fleet, finished: Played) -> None:
+    """Only systems with differences are configured, each on all its hosts."""
     hosts_of_images = {fleet.image_producer.name, fleet.image_client.name}
     hosts_of_images |= {host.name for host in [*fleet.brokers, *fleet.image_workers]}
     assert finished.left_out() == fleet.systems - {"sensors", "certificates", "rabbitmq", "images"}
     assert finished.hosts_of_systems() == _sensor_hosts(fleet) | hosts_of_images
 
 
-def test_an_authority_that_was_lost_is_made_anew_and_so_is_every_certificate(fleet: Fleet, finished: Played) -> None:
+def test_lost_certificate_authority(fleet: Fleet, finished: Played) -> None:
+    """A lost certificate authority is recreated, with every certificate."""
     assert finished.told("localhost", f"certificates: {fleet.root}/.local/ca/ca.crt is gone")
     authority = (fleet.root / ".local/ca/ca.crt").read_text()
     for host in (fleet.brokers[0], fleet.image_producer, fleet.image_client):

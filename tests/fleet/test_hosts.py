@@ -76,7 +76,8 @@ def _listening(host: Host) -> set[int]:
     return {int(port) for address, port in (one.rsplit(":", 1) for one in addresses) if not address.startswith("127.")}
 
 
-def test_some_security_group_lets_in_at_every_port_but_those_for_clear_text(fleet: Fleet) -> None:
+def test_security_groups(fleet: Fleet) -> None:
+    """Every open port is allowed by some security group, except the clear-text ports."""
     # Whose group is for the templates' own tests: the embedded AWS does not tell.
     groups = client(fleet, "ec2").describe_security_groups()["SecurityGroups"]
     rules = [rule for group in groups for rule in group["IpPermissions"] if "FromPort" in rule]
@@ -105,7 +106,8 @@ def test_the_environment_files_hold_no_secret(fleet: Fleet) -> None:
     assert [(host, line) for host, line in told if not _KEY_FILE.match(line)] == []
 
 
-def test_the_secret_half_of_a_key_is_in_no_setting_unit_or_journal_of_any_host(fleet: Fleet) -> None:
+def test_secret_keys_are_not_exposed(fleet: Fleet) -> None:
+    """No setting, unit or journal of any host contains a secret key."""
     keys = [host.try_to_run("cat /etc/frota/credentials/*.key") for host in fleet.members.values()]
     # A line of 64 hexadecimal digits, or the lines of a PEM file between its first and its last.
     secrets = re.findall(r"^[\w+/=]{16,}$", "\n".join(keys), re.MULTILINE)

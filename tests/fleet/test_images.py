@@ -53,7 +53,8 @@ def _send(fleet: Fleet, *words: str, environ: str = "") -> list[dict[str, Any]]:
     return [one for one in told if one["state"] != "accepted"]
 
 
-def test_an_image_sent_from_another_host_is_grey_in_s3_and_its_trace_tells_the_whole_way(fleet: Fleet) -> None:
+def test_image_from_another_host(fleet: Fleet) -> None:
+    """An image from another host is in S3 in grayscale, and its trace id is in every journal on its way."""
     results, trace, data = Results(fleet), secrets.token_hex(16), _jpeg()
     name = f"{_OWN}-{trace[:8]}.jpg"
     (done,) = _send(fleet, _put(fleet, name, data), environ=f"TRACEPARENT=00-{trace}-{secrets.token_hex(8)}-01")
@@ -75,7 +76,8 @@ def test_an_image_sent_from_another_host_is_grey_in_s3_and_its_trace_tells_the_w
     assert fleet.image_client.address in queued["PEER"]
 
 
-def test_a_client_of_the_originals_is_served_in_clear_text_on_its_own_port_alone(fleet: Fleet) -> None:
+def test_legacy_client(fleet: Fleet) -> None:
+    """A legacy client is served in clear text, on the port for that only."""
     script = (fleet.root / "molecule/images/files/original.py").read_text(encoding="utf-8")
     path, results = _put(fleet, "foto.jpg", _jpeg()), Results(fleet)
     name = f"{_OWN}-{secrets.token_hex(4)}.jpg"
@@ -90,7 +92,8 @@ def test_a_client_of_the_originals_is_served_in_clear_text_on_its_own_port_alone
     results.drop(name.removesuffix(".jpg"))
 
 
-def test_what_is_no_image_is_answered_in_words_and_what_no_worker_can_do_is_dead_with_its_reason(fleet: Fleet) -> None:
+def test_invalid_images(fleet: Fleet) -> None:
+    """A file that is not an image is rejected, one that cannot be converted is dead-lettered, both with the reason."""
     before = fleet.invocations()
     words = _put(fleet, "palavras.jpg", b"so palavras\n")
     broken = _put(fleet, "quebrada.jpg", _without_its_middle(_jpeg()))

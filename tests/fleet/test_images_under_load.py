@@ -78,9 +78,10 @@ def _nothing_waits(fleet: Fleet) -> bool:
 
 
 @pytest.mark.beside(system="images")
-def test_images_outlast_killed_workers_a_killed_producer_a_broker_that_reboots_and_an_s3_that_is_away(
+def test_images_survive_failures(
     fleet: Fleet,
 ) -> None:
+    """No image is lost by killed workers, a killed producer, a broker's reboot or an outage of S3."""
     prefix, worker = f"carga-{secrets.token_hex(4)}", fleet.image_workers[0]
     with _images(fleet, prefix, pause=1) as running:
         blows: list[Callable[[], None]] = [
@@ -113,9 +114,8 @@ def _scale(fleet: Fleet, size: int) -> None:
     assert len(fleet.image_workers) == size
 
 
-def test_a_further_worker_takes_work_as_soon_as_it_is_there_and_one_that_goes_loses_none(
-    fleet: Fleet, same_size: int
-) -> None:
+def test_scaling_workers(fleet: Fleet, same_size: int) -> None:
+    """A new worker takes images at once, and a removed one loses none."""
     prefix, before = f"escala-{secrets.token_hex(4)}", {host.name for host in fleet.image_workers}
     _scale(fleet, same_size + 1)
     further = {host.name for host in fleet.image_workers} - before

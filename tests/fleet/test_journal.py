@@ -5,7 +5,8 @@ import time
 from .fleet import Fleet
 
 
-def test_the_journal_of_the_server_tells_every_reading_with_its_fields(fleet: Fleet, start: float) -> None:
+def test_server_journal(fleet: Fleet, start: float) -> None:
+    """The server's journal has every reading with its fields."""
     unit = "frota-sensor-server.service"
     record = fleet.server.wait_for_record(f"--unit={unit}", "SENSOR=Sensor1", since=start)
     assert record["MESSAGE"].startswith("Recebido de ('")
@@ -15,13 +16,15 @@ def test_the_journal_of_the_server_tells_every_reading_with_its_fields(fleet: Fl
     assert record["PEER"].rpartition(":")[0] in {host.address for host in fleet.sensors}
 
 
-def test_who_logs_in_reads_the_journal_of_every_unit_without_more_ado(fleet: Fleet) -> None:
+def test_users_read_the_journal(fleet: Fleet) -> None:
+    """Users of a host can read the journal of every unit."""
     for host in fleet.hosts:
         for unit in host.services():
             assert host.run_as_admin(f"journalctl --lines=1 --output=cat --unit={unit}").strip(), f"{host.name}: {unit}"
 
 
-def test_the_journal_of_a_sensor_tells_what_it_sent_and_what_was_answered(fleet: Fleet, start: float) -> None:
+def test_client_journal(fleet: Fleet, start: float) -> None:
+    """The sensor's journal has what it sent and the response."""
     unit = "--unit=frota-sensor-client@temperature.service"
     records = {"reading_sent": "Enviado: Sensor1 - ", "response": "Resposta: Dados recebidos com sucesso."}
     for event, text in records.items():
@@ -38,7 +41,8 @@ def test_what_is_wrong_with_a_client_is_a_warning_that_names_it(fleet: Fleet, st
     assert record["PEER"].startswith(f"{fleet.sensors[0].address}:")
 
 
-def test_what_a_client_sends_never_becomes_a_field_or_a_record_of_its_own(fleet: Fleet, start: float) -> None:
+def test_input_cannot_forge_records(fleet: Fleet, start: float) -> None:
+    """Input of a client never becomes a field or a record of its own."""
     mark = f"forged{time.time_ns()}"
     lines = f"{mark}\x1b[2J\rFROTA_FORGED={mark}\u2028PRIORITY=0\nFROTA_FORGED={mark}\nMESSAGE={mark}\n".encode()
     with fleet.sensors[0].dial(fleet.server.address, fleet.port) as connection:

@@ -41,7 +41,8 @@ def test_users_keep_what_they_know_of_servers_that_are_left_out(fleet: Fleet) ->
     fleet.list_client.run_as_admin("frota list show")
 
 
-def test_a_user_of_the_list_keeps_the_servers_key_when_the_server_cannot_be_reached(fleet: Fleet) -> None:
+def test_unreachable_list_server(fleet: Fleet) -> None:
+    """A client of the list keeps the server's key while the server is unreachable."""
     before = _settings(fleet)
     with _unreachable(fleet, fleet.list_server), pytest.raises(AssertionError, match='"unreachable": 1'):
         fleet.play(_CONFIGURE, *_LIST)
@@ -63,7 +64,8 @@ def test_servers_keep_what_they_know_of_users_that_are_left_out(fleet: Fleet) ->
     assert _settings(fleet) == before
 
 
-def test_a_limit_that_leaves_out_localhost_is_refused_at_once_with_the_limit_that_works(fleet: Fleet) -> None:
+def test_limit_without_localhost(fleet: Fleet) -> None:
+    """A --limit without localhost is rejected at once, with the one that works."""
     sensor = fleet.sensors[0].name
     refused = (("site.yml", sensor, f"{sensor},localhost"), (_CONFIGURE, "fleet:!broker", "fleet:!broker:localhost"))
     for playbook, limit, right in refused:
@@ -72,7 +74,8 @@ def test_a_limit_that_leaves_out_localhost_is_refused_at_once_with_the_limit_tha
         assert f"--limit '{right}'" in str(failed.value)
 
 
-def test_keys_are_not_rotated_while_a_host_of_the_list_is_left_out(fleet: Fleet) -> None:
+def test_rotation_needs_all_hosts(fleet: Fleet) -> None:
+    """Keys are not rotated while --limit leaves out a host of the list."""
     before = _settings(fleet)
     with pytest.raises(AssertionError, match=rf"{fleet.list_server.name}.*--limit"):
         fleet.play(_ROTATE, "-e", "rotate=clients", "--limit", f"{fleet.list_client.name},localhost")

@@ -27,7 +27,8 @@ def _server_key(fleet: Fleet) -> str:
     return str(re.findall(r'SERVER_KEY="(\w+)"', written)[0])
 
 
-def test_what_one_host_adds_another_sees_without_a_word_about_servers_or_keys(fleet: Fleet) -> None:
+def test_list_commands_need_no_options(fleet: Fleet) -> None:
+    """What one host appends another one sees, without options for server or keys."""
     cleared = json.loads(fleet.list_client.run_as_admin(f"frota list clear --list {_OWN} --json"))
     fleet.list_client.run_as_admin(f"frota list append --list {_OWN} 'a b' ç")
     fleet.list_server.run_as_admin(f"frota list insert --list {_OWN} -1 meio")
@@ -49,7 +50,8 @@ def test_who_watches_sees_a_change_made_on_another_host(fleet: Fleet) -> None:
     assert (seen["version"], seen["op"], seen["value"]) == (first["version"] + 1, "append", "depois")
 
 
-def test_a_client_of_the_originals_gets_the_original_answers_in_clear_text_on_its_own_port(fleet: Fleet) -> None:
+def test_legacy_list_client(fleet: Fleet) -> None:
+    """A legacy client gets the legacy responses in clear text, on the port for that."""
     before = fleet.list_client.run_as_admin("frota list show")
     commands = [f"append {number}" for number in (3, 3, 5, 7, 9, 3, 5)]
     commands += [
@@ -79,7 +81,8 @@ def test_a_client_of_the_originals_gets_the_original_answers_in_clear_text_on_it
     ]
 
 
-def test_whatever_an_allowed_client_sends_is_answered_and_the_server_goes_on(fleet: Fleet) -> None:
+def test_malformed_requests(fleet: Fleet) -> None:
+    """Every request of an allowed client gets a response, and the server keeps running."""
     before = fleet.invocations()
     bad = [
         "append",
@@ -98,9 +101,8 @@ def test_whatever_an_allowed_client_sends_is_answered_and_the_server_goes_on(fle
     assert fleet.restarted_since(before) == set()
 
 
-def test_a_key_that_is_not_on_the_allow_list_gets_nothing_and_is_named_in_the_journal(
-    fleet: Fleet, start: float
-) -> None:
+def test_unknown_key(fleet: Fleet, start: float) -> None:
+    """A key that is not on the allow-list gets no response, and the journal names it."""
     key, *answers = _ask(fleet, fleet.list_port, ["mostrar"], "new", _server_key(fleet), seconds=2)
     assert answers == ["no answer"]
     record = fleet.list_server.wait_for_record("FROTA_EVENT=client_rejected", f"KEY={key}", since=start)
@@ -111,9 +113,8 @@ def test_clear_text_gets_nothing_where_keys_are_wanted(fleet: Fleet) -> None:
     assert _ask(fleet, fleet.list_port, ["mostrar"], seconds=2) == ["no answer"]
 
 
-def test_the_journal_tells_a_request_and_its_answer_by_the_trace_that_its_sender_began(
-    fleet: Fleet, start: float
-) -> None:
+def test_list_trace(fleet: Fleet, start: float) -> None:
+    """The journal has a request and its response under the trace id of its sender."""
     trace = secrets.token_hex(16)
     context = f"TRACEPARENT=00-{trace}-{secrets.token_hex(8)}-01"
     fleet.list_client.run_as_admin(f"{context} frota list append --list {_OWN} x")

@@ -36,9 +36,10 @@ def _prove(fleet: Fleet, *happenings: Callable[[], object], pace: float = 0.005)
 
 
 @pytest.mark.beside(system="list")
-def test_no_client_sees_more_than_a_pause_and_nothing_answered_is_lost_or_there_twice_after_restarts_kills_and_a_reboot(
+def test_list_survives_failures(
     fleet: Fleet,
 ) -> None:
+    """Clients see restarts, kills and a reboot as pauses; no acknowledged change is lost or applied twice."""
     _prove(fleet, *(partial(blow, fleet.list_server, _UNIT) for blow in (restart, kill, restart, kill, reboot)))
 
 
@@ -46,9 +47,10 @@ def _public(host: Host) -> str:
     return host.run(f"frota list keygen --public {_KEY}; grep SERVER_KEY /etc/frota/frota-list-client.env")
 
 
-def test_no_client_sees_more_than_a_pause_while_all_keys_are_rotated_and_the_old_ones_open_nothing(
+def test_list_key_rotation(
     fleet: Fleet,
 ) -> None:
+    """Clients see a rotation of all keys as a pause, and the old keys are rejected."""
     hosts = (fleet.list_server, fleet.list_client)
     before = [_public(host) for host in hosts]
     fleet.list_client.run(f"install --mode=600 {_KEY} /run/former.key")

@@ -8,7 +8,8 @@ from .hosts import call, until
 pytestmark = pytest.mark.whole
 
 
-def test_a_fleet_whose_machine_was_restarted_is_up_again_with_all_it_held(fleet: Fleet, start: float) -> None:
+def test_restart_of_the_machine(fleet: Fleet, start: float) -> None:
+    """After a restart of the machine, make up starts the same fleet with all its data."""
     sensors = until(lambda: fleet.numbers(start).keys(), "a reading of a sensor")
     held = fleet.numbers(0)
     fleet.list_client.run_as_admin("frota list clear --list aceite; frota list append --list aceite antes")

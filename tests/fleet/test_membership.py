@@ -46,9 +46,8 @@ def _launch(fleet: Fleet, ec2: Any, **tags: str) -> str:
     return str(launched["Instances"][0]["InstanceId"])
 
 
-def test_instances_that_are_no_hosts_of_their_own_are_named_before_anything_is_made_of_them(
-    fleet: Fleet, ec2: Any
-) -> None:
+def test_invalid_instances_change_nothing(fleet: Fleet, ec2: Any) -> None:
+    """Instances that cannot be hosts are named before anything changes."""
     before, own = fleet.instances_of_hosts(), fleet.sensors[0]
     made = [
         _launch(fleet, ec2, Name=own.name),
@@ -68,9 +67,8 @@ def test_instances_that_are_no_hosts_of_their_own_are_named_before_anything_is_m
         ec2.terminate_instances(InstanceIds=made)
 
 
-def test_an_instance_that_was_launched_becomes_a_sensor_host_and_the_others_go_on(
-    fleet: Fleet, ninth: str, start: float
-) -> None:
+def test_launched_instance(fleet: Fleet, ninth: str, start: float) -> None:
+    """A launched instance becomes a sensor host, and no other host restarts anything."""
     before = fleet.invocations()
     fleet.play("site.yml")
     fleet.read_inventory()
@@ -79,7 +77,8 @@ def test_an_instance_that_was_launched_becomes_a_sensor_host_and_the_others_go_o
     assert {host for host, _ in fleet.restarted_since(before)} == {_NAME}
 
 
-def test_an_embedded_aws_that_was_killed_knows_every_instance_as_before(fleet: Fleet, ec2: Any, ninth: str) -> None:
+def test_killed_embedded_aws(fleet: Fleet, ec2: Any, ninth: str) -> None:
+    """A killed embedded AWS recovers every instance."""
     known = _instances(ec2)
     assert ninth in known
     fleet.embedded_aws.run("systemctl kill --signal=KILL embedded-aws.service")
@@ -87,9 +86,8 @@ def test_an_embedded_aws_that_was_killed_knows_every_instance_as_before(fleet: F
     assert _instances(ec2) == known
 
 
-def test_a_host_whose_instance_is_stopped_keeps_its_disk_and_runs_when_it_is_started(
-    fleet: Fleet, ec2: Any, ninth: str
-) -> None:
+def test_stopped_instance(fleet: Fleet, ec2: Any, ninth: str) -> None:
+    """The host of a stopped instance keeps its disk, and runs again when the instance is started."""
     host = fleet.members[_NAME]
     host.run("echo kept >/root/kept; sync")
     ec2.stop_instances(InstanceIds=[ninth])
@@ -110,9 +108,8 @@ def _instances(ec2: Any) -> dict[str, tuple[str, str]]:
     return {one["InstanceId"]: (one.get("PrivateIpAddress", ""), one["State"]["Name"]) for one in found}
 
 
-def test_an_instance_that_was_terminated_takes_its_host_with_it_and_the_others_go_on(
-    fleet: Fleet, ec2: Any, ninth: str
-) -> None:
+def test_terminated_instance(fleet: Fleet, ec2: Any, ninth: str) -> None:
+    """The host of a terminated instance is removed, and no other host restarts anything."""
     before = fleet.invocations()
     assert ninth in fleet.instances_of_hosts()
     ec2.terminate_instances(InstanceIds=[ninth])

@@ -34,9 +34,8 @@ def _whole_afterwards(fleet: Fleet) -> Iterator[None]:
 
 @pytest.mark.beside(system="sensors")
 @pytest.mark.usefixtures("_whole_afterwards")
-def test_sensors_that_were_cut_off_deliver_in_order_and_once_though_one_of_them_was_killed_meanwhile(
-    fleet: Fleet, start: float
-) -> None:
+def test_partition_of_sensors(fleet: Fleet, start: float) -> None:
+    """After a network partition, sensors deliver their readings in order and once, although one was killed."""
     sensors = [(host, f"--unit=frota-sensor-client@{kind}.service") for host in fleet.sensors for kind in _KINDS]
     for host in fleet.sensors:
         _cut_off(host, fleet.server)

@@ -60,7 +60,8 @@ def upgrade(fleet: Fleet, private: list[Host], tmp_path_factory: pytest.TempPath
         fleet.play(_CONFIGURE)
 
 
-def test_an_upgrade_restarts_every_service_of_ours_and_keeps_the_libraries(fleet: Fleet, upgrade: Upgrade) -> None:
+def test_upgrade(fleet: Fleet, upgrade: Upgrade) -> None:
+    """An upgrade restarts every service of frota and keeps the libraries."""
     own, new = upgrade.former, _releases(fleet)
     assert len(own) == len(new) == 1
     assert own != new
@@ -73,9 +74,10 @@ def test_an_upgrade_restarts_every_service_of_ours_and_keeps_the_libraries(fleet
 
 
 @pytest.mark.usefixtures("upgrade")
-def test_a_login_whose_files_are_for_nobody_else_installs_releases_that_services_and_people_can_read(
+def test_restrictive_umask(
     private: list[Host],
 ) -> None:
+    """A release that is installed with umask 077 is readable by services and users."""
     closed = "find /opt/frota/current/ /opt/frota/libraries ! -type l '(' ! -perm -o=r -o -type d ! -perm -o=x ')'"
     for host in private:
         assert int(host.run("umask"), 8) == 0o077, host.name
@@ -83,9 +85,8 @@ def test_a_login_whose_files_are_for_nobody_else_installs_releases_that_services
         host.run_as_admin("frota --help")
 
 
-def test_a_rollback_after_an_upgrade_that_broke_off_half_way_moves_only_who_had_moved(
-    fleet: Fleet, upgrade: Upgrade, start: float
-) -> None:
+def test_rollback_of_a_partial_upgrade(fleet: Fleet, upgrade: Upgrade, start: float) -> None:
+    """A rollback after an upgrade of some hosts changes those hosts only."""
     own, units = _releases(fleet), fleet.invocations()
     # A host that moves, and one that is prepared and does not get so far.
     here = ("--limit", f"localhost:sensor_server:{fleet.list_client.name}")
@@ -112,7 +113,8 @@ def test_a_rollback_moves_every_host_to_the_release_before(fleet: Fleet, upgrade
         assert numbers == list(range(numbers[0], numbers[0] + len(numbers))), sensor
 
 
-def test_a_rollback_to_a_release_that_is_not_there_says_which_are_and_changes_nothing(fleet: Fleet) -> None:
+def test_rollback_to_an_unknown_release(fleet: Fleet) -> None:
+    """A rollback to a release that is not installed names the installed ones and changes nothing."""
     own, units = _releases(fleet), fleet.invocations()
     with pytest.raises(AssertionError, match=f"There is no release none on this host.*{own.copy().pop()}"):
         fleet.play(_ROLLBACK, "-e", "rollback_release=none")

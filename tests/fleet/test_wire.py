@@ -15,7 +15,8 @@ def _reading(value: int) -> bytes:
     return f"Aceite{time.time_ns()} - Teste: {value}.0%".encode()
 
 
-def test_an_original_client_gets_the_original_answer_to_each_reading_and_not_a_byte_more(fleet: Fleet) -> None:
+def test_legacy_responses(fleet: Fleet) -> None:
+    """A legacy client gets the legacy response to each reading, and not a byte more."""
     with fleet.sensors[0].dial(fleet.server.address, fleet.port) as connection:
         for value in range(3):
             connection.say(_reading(value))
@@ -23,7 +24,8 @@ def test_an_original_client_gets_the_original_answer_to_each_reading_and_not_a_b
         assert connection.ask(b"") == b""
 
 
-def test_a_reading_that_was_answered_is_kept_once_with_the_address_of_its_host(fleet: Fleet, start: float) -> None:
+def test_acknowledged_readings(fleet: Fleet, start: float) -> None:
+    """An acknowledged reading is stored once, with the address of its host."""
     reading = _reading(1)
     with fleet.sensors[0].dial(fleet.server.address, fleet.port) as connection:
         assert connection.ask(reading) == ANSWER
@@ -40,9 +42,8 @@ def test_a_reading_that_was_answered_is_kept_once_with_the_address_of_its_host(f
         pytest.param(b"Sensor1 - Temperatura: muito\n", "Erro: leitura inválida", id="no number"),
     ],
 )
-def test_bad_input_is_told_what_is_wrong_is_not_kept_and_the_next_client_is_served(
-    fleet: Fleet, start: float, sent: bytes, complaint: str
-) -> None:
+def test_malformed_readings(fleet: Fleet, start: float, sent: bytes, complaint: str) -> None:
+    """A malformed reading is rejected with the reason and not stored, and the next client is served."""
     before, reading = fleet.invocations(), _reading(1)
     with fleet.sensors[0].dial(fleet.server.address, fleet.port) as bad:
         answer = bad.ask(sent).decode()

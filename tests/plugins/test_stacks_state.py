@@ -37,7 +37,8 @@ def _queried(root: Path, **options: Any) -> str:
     return done.stdout + done.stderr
 
 
-def test_an_aws_that_does_not_respond_is_never_taken_for_one_without_instances(root: Path, aws: dict[str, str]) -> None:
+def test_unreachable_aws(root: Path, aws: dict[str, str]) -> None:
+    """An unreachable AWS is an error, not an AWS without instances."""
     # Whoever took it for that would remove every host.
     assert "AWS is unreachable" in _queried(root, aws=aws, fleet="frota")
 
