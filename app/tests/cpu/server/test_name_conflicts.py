@@ -329,9 +329,9 @@ def test_second_agent_delivers_later(running: MetricsServer, tmp_path: Path, clo
     assert second.wait() == 0
     host = running.hosts()["twin"]
     stored = [
-        (at, *own)  # two processes may measure in the same millisecond, but have not taken the same time so far
+        repr(sample)  # all that was measured, since two processes may measure in the same millisecond
         for line in running.query(ask="history", host="twin", seconds=1e9)
-        for at, own in zip(line["time"], line["own"], strict=True)
+        for sample in zip(*(line[name] for name in ("time", *Sample._fields)), strict=True)
     ]
     assert len(stored) == len(set(stored)) == host["samples"]
     assert (host["missing"], host["duplicates"]) == (0, 0)

@@ -164,7 +164,11 @@ def test_profile_is_converted_to_srgb(kind: str, extension: str) -> None:
     assert max_difference(grey(source, extension), red) > 4
 
 
-@pytest.mark.parametrize("profile", [srgb_profile(), b"not a profile", bytes(200), p3_profile()[:300]])
+@pytest.mark.parametrize(
+    "profile",
+    [srgb_profile(), b"not a profile", bytes(200), p3_profile()[:300]],
+    ids=["sRGB", "text", "zeros", "truncated"],  # a profile has the second in which it was made
+)
 def test_srgb_and_broken_profiles_change_nothing(profile: bytes) -> None:
     """A profile that equals sRGB, or is broken, changes nothing."""
     with_profile, without = (encode(photo(), "JPEG", **options) for options in ({"icc_profile": profile}, {}))
