@@ -3,6 +3,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from http.client import HTTPException
 
 from ansible.module_utils.basic import AnsibleModule  # type: ignore[import-untyped]  # Ansible carries no types
 from ansible.module_utils.systemd_units import journal, properties  # type: ignore[import-untyped]  # found by Ansible
@@ -21,7 +22,7 @@ options:
     type: list
     elements: str
     default: []
-    description: Addresses (ADDRESS:PORT) at which C(GET /healthz) must be answered with 200.
+    description: Addresses (ADDRESS:PORT) at which C(GET /healthz) and C(GET /metrics) must be answered with 200.
 author: frota
 """
 
@@ -36,7 +37,7 @@ RETURN = "{}"
 
 LEVEL = re.compile(r"exposure level[^:]*: ([0-9.]+)")
 JOURNAL_LINES = 10
-HEALTH_TIMEOUT = 5  # seconds
+HEALTH_TIMEOUT = 30  # seconds
 
 
 def state_faults(unit: str, state: Mapping[str, str]) -> Iterator[str]:
@@ -61,14 +62,15 @@ def exposure_fault(unit: str, output: str, limit: float) -> str:
     return f"{unit} has the exposure level {level[1] if level else 'unknown'}: expected at most {limit:g}"
 
 
-def health_fault(address: str) -> str:
-    """Return a message unless GET /healthz is answered with 200, else an empty text."""
-    url = f"http://{address}/healthz"
-    try:
-        open_url(url, timeout=HEALTH_TIMEOUT, use_proxy=False).close()
-    except OSError as error:  # HTTPError and URLError, too
-        return f"GET {url}: {error}"
-    return ""
+def health_faults(address: str) -> list[str]:
+    """Return a message for each of GET /healthz and GET /metrics that is not answered with 200 and a whole body."""
+    messages = []
+    for url in (f"http://{address}/healthz", f"http://{address}/metrics"):
+        try:
+            open_url(url, timeout=HEALTH_TIMEOUT, use_proxy=False).read()
+        except (OSError, HTTPException) as error:  # HTTPError and URLError, too
+            messages.append(f"GET {url}: {error}")
+    return messages
 
 
 def faults(module: AnsibleModule, unit: str, state: Mapping[str, str]) -> list[str]:
@@ -92,7 +94,7 @@ def main() -> None:
     units = module.params["units"]
     states = properties(module, units, ["ActiveState", "SubState", "UnitFileState"])
     messages = {unit: faults(module, unit, states[unit]) for unit in units}
-    unhealthy = [fault for address in module.params["health"] if (fault := health_fault(address))]
+    unhealthy = [message for address in module.params["health"] for message in health_faults(address)]
     faulty = [unit for unit in units if messages[unit]]
     if faulty or unhealthy:
         text = "; ".join([*(message for unit in faulty for message in messages[unit]), *unhealthy])

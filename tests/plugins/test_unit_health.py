@@ -53,24 +53,31 @@ def test_exposure_limit(output: str, fault: str) -> None:
 
 
 def test_unhealthy_service() -> None:
-    """A service that does not answer GET /healthz with 200 is a fault."""
+    """A service must answer GET /healthz and GET /metrics with 200 and the whole body."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self.send_error(200 if self.path == "/healthz" and healthy else 503)
+            self.send_response(200 if self.path != broken or is_whole else 503)
+            self.send_header("Content-Length", "3")
+            self.end_headers()
+            self.wfile.write(b"ok\n" if self.path != broken else b"")
 
         def log_message(self, *_: object) -> None:
             pass
 
-    healthy = True
+    broken, is_whole = "", True
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
         address = f"127.0.0.1:{server.server_port}"
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        assert _MODULE.health_fault(address) == ""
-        healthy = False
-        assert _MODULE.health_fault(address).startswith(f"GET http://{address}/healthz: HTTP Error 503")
+        assert _MODULE.health_faults(address) == []
+        broken = "/metrics"
+        [message] = _MODULE.health_faults(address)
+        assert message.startswith(f"GET http://{address}/metrics: IncompleteRead")
+        broken, is_whole = "/healthz", False
+        [message] = _MODULE.health_faults(address)
+        assert message.startswith(f"GET http://{address}/healthz: HTTP Error 503")
         server.shutdown()
-    assert "Connection refused" in _MODULE.health_fault(address)
+    assert all("Connection refused" in message for message in _MODULE.health_faults(address))
 
 
 def test_properties_by_unit() -> None:

@@ -7,6 +7,7 @@ and no lock.
 import os
 import re
 import resource
+import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -101,12 +102,13 @@ def _escaped(text: str) -> str:
 
 def process_metrics() -> list[Metric]:
     """Return the metrics that every process has, under the names that all clients of Prometheus use."""
+    start_time = _start_time()  # once, since both clocks are adjusted
     return [
         gauge("frota_build_info", "The version of frota.", lambda: {__version__: 1}, "version"),
         counter("process_cpu_seconds_total", "CPU time of the process.", _cpu_seconds),
         gauge("process_resident_memory_bytes", "Resident memory of the process.", lambda: _memory(1)),
         gauge("process_virtual_memory_bytes", "Address space of the process.", lambda: _memory(0)),
-        gauge("process_start_time_seconds", "When the process was started.", _start_time),
+        gauge("process_start_time_seconds", "When the process was started.", lambda: start_time),
         gauge("process_open_fds", "Open file descriptors.", _open_descriptors),
         gauge("process_max_fds", "Limit of open file descriptors.", _max_descriptors),
     ]
@@ -123,10 +125,12 @@ def _memory(field: int) -> int:
 
 
 def _start_time() -> float:
-    """Return when the process was started, in seconds since 1970 (proc_pid_stat(5), proc_stat(5))."""
+    """Return when the process was started, in seconds since 1970 (proc_pid_stat(5), clock_gettime(2)).
+
+    The time of the boot, in /proc/stat, is hidden from a unit with ProcSubset=pid.
+    """
     ticks = int(_read("/proc/self/stat").rpartition(")")[2].split()[19])
-    [booted] = [line for line in _read("/proc/stat").splitlines() if line.startswith("btime ")]
-    return int(booted.split()[1]) + ticks / _CLOCK_TICKS
+    return time.time() - (time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / _CLOCK_TICKS)
 
 
 def _open_descriptors() -> int:
