@@ -156,8 +156,8 @@ def _record_as_it_is(fleet: Fleet, host: Host) -> None:
         "units": ["frota-image-*"],
         "certificates": list(record["ends"]),
     }
-    options = {"systems": {"images": system}, "found": {}, "state": "recorded", "file": _RECORD, "check_mode": False}
-    call = f"run({options!r})"
+    options = {"systems": {"images": system}, "control_node_state": {}, "state": "recorded", "file": _RECORD}
+    call = f"run({options | {'check_mode': False}!r})"
     host.run(f"python3 -IS - <<'END_OF_CODE'\n{code}\n{call}\nEND_OF_CODE")
 
 
