@@ -22,7 +22,7 @@ class _Handler(logging.Handler):
                 error = entry.exc_info[1] if entry.exc_info else None
                 level = {logging.WARNING: "WARNING", logging.CRITICAL: "CRITICAL"}.get(entry.levelno, "ERROR")
                 record(level, "library_record", f"{entry.name}: {entry.getMessage()}", error=error, LOGGER=entry.name)
-        except Exception:  # noqa: BLE001 -- logging's convention: a record that cannot be logged harms nobody
+        except Exception:  # noqa: BLE001 -- logging's convention: a failing handler must not raise in the library
             self.handleError(entry)
 
 

@@ -21,7 +21,7 @@ def agent(folder: Path, server_port: int, *flags: object) -> Iterator[int]:
     with reserved_port() as port:
         words = ["cpu", "agent", "--port", server_port, "--state-dir", folder, "--name", "web-1", "--interval", 0.1]
         process = start_frota(*words, "--metrics-port", port, *flags, stderr=subprocess.DEVNULL)
-        until(lambda: socket.socket().connect_ex(("127.0.0.1", port)) == 0, "nobody listens")
+        until(lambda: socket.socket().connect_ex(("127.0.0.1", port)) == 0, "the metrics port does not listen")
         try:
             yield port
         finally:
@@ -48,14 +48,14 @@ def test_metrics_of_an_agent(tmp_path: Path) -> None:
 
 def test_full_spool_is_counted(tmp_path: Path) -> None:
     """Samples that a full spool drops are counted."""
-    with reserved_port() as nobody, agent(tmp_path, nobody, "--keep-samples", 2) as port:
+    with reserved_port() as unused_port, agent(tmp_path, unused_port, "--spool-samples", 2) as port:
         until(lambda: scrape(port)["frota_cpu_agent_samples_dropped_total"] > 1, "nothing is dropped")
         assert scrape(port)["frota_cpu_agent_spool_samples"] == 2
 
 
 def test_legacy_agent_has_no_spool(tmp_path: Path) -> None:
     """An agent of the legacy protocol shows the samples that it takes."""
-    with reserved_port() as nobody, agent(tmp_path, nobody, "--protocol", "original") as port:
+    with reserved_port() as unused_port, agent(tmp_path, unused_port, "--protocol", "original") as port:
         until(lambda: scrape(port)["frota_cpu_agent_samples_total"] > 1, "no sample is taken")
 
 
@@ -72,7 +72,7 @@ def test_legacy_agent_has_no_spool(tmp_path: Path) -> None:
 )
 def test_other_requests_of_an_agent(tmp_path: Path, request_: bytes, status: bytes) -> None:
     """Other paths are 404, other methods 405, malformed and oversized requests 400; the agent goes on."""
-    with reserved_port() as nobody, agent(tmp_path, nobody) as port:
+    with reserved_port() as unused_port, agent(tmp_path, unused_port) as port:
         assert exchange(port, request_).split(b" ", 2)[1] == status
         assert exchange(port, GET).startswith(b"HTTP/1.1 200 OK")
         with socket.create_connection(("127.0.0.1", port)) as half:
@@ -83,7 +83,7 @@ def test_other_requests_of_an_agent(tmp_path: Path, request_: bytes, status: byt
 
 def test_idle_connections_do_not_delay_samples(tmp_path: Path) -> None:
     """Connections without a request are closed one after the other; samples are taken all the same."""
-    with reserved_port() as nobody, agent(tmp_path, nobody) as port:
+    with reserved_port() as unused_port, agent(tmp_path, unused_port) as port:
         before = scrape(port)["frota_cpu_agent_samples_total"]
         idle = [socket.create_connection(("127.0.0.1", port), TIMEOUT_S) for _ in range(2)]
         idle[0].sendall(GET[:9])

@@ -45,7 +45,7 @@ class Sampler:
         if len(now.cores) != len(before.cores):
             # Cores were added or removed. psutil numbers none, so that those of two readings cannot be matched.
             before = now
-            time.sleep(FIRST_SAMPLE_DELAY_S)
+            time.sleep(FIRST_SAMPLE_DELAY_S)  # usage is a difference of two readings of the counters
             now = self._read()
         self._previous = now
         seconds = max(now.time - before.time, 1e-3)
