@@ -133,6 +133,8 @@ def test_newline_is_told() -> None:
     """A frame says whether a newline ended it; legacy dialects differ in it."""
     frames = Framer().feed(b'{"a": 1}\n{"b": 2} \r\n{"c": 3}')
     assert [frame.newline for frame in frames if isinstance(frame, Frame)] == [True, True, False]
+    frames = Framer().feed(b'{"a":\n1}\n{"b":\n2}')  # the scanner's
+    assert [frame.newline for frame in frames if isinstance(frame, Frame)] == [True, False]
     frames = Framer().feed(b'{"a": 1}\n') + Framer().feed(b'{"a": 1}')
     assert [frame.newline for frame in frames if isinstance(frame, Frame)] == [True, False]
 

@@ -169,6 +169,10 @@ def test_late_newline_after_the_task() -> None:
     side.send(Tasks((QUERY,)))
     assert side.receive(b"\n") == []
     assert (side.dialect, side.state) == (Dialect.C, State.ANSWERED)
+    report = b'{"STATUS": "OK", "WORKER_UUID": "w-1"}\n'
+    assert only(side.receive(report)) == Reports((Report(True, ID),), "w-1")
+    side.send(ReportAck())
+    assert only(side.receive(report)) == Reports((Report(True),), "w-1")  # of a task that it does not have
 
 
 def test_worker_id_with_newline() -> None:

@@ -378,3 +378,14 @@ def test_long_error_is_cut() -> None:
     """The reason of a failure is cut, not rejected: a traceback must not cost the report."""
     decoded = decode(frame(json.dumps({"STATUS": "NOK", "TASK": "QUERY", "ERROR": "x" * 1000})))
     assert decoded.message == Reports((Report(False, error="x" * 500, kind="QUERY"),))
+
+
+def test_trace_of_its_own_id() -> None:
+    """A task whose trace id is its own id carries no trace."""
+    text = f'{{"TASK":"NOOP","TASK_ID":"{ID}","TRACEPARENT":"00-{ID}-{ID[16:]}-01"}}'
+    assert decode(frame(text)).message == Tasks((Task("NOOP", id=ID),))
+
+
+def test_report_in_dialect_a() -> None:
+    """In dialect A only a failure says of which kind the task was."""
+    assert encode(Reports((Report(True, kind="QUERY"),), "w-1"), A) == b'{"STATUS": "OK"}'
