@@ -1,0 +1,1 @@
+"""Peers that lend each other workers."""
