@@ -243,6 +243,16 @@ def test_renewal_after_the_owners_restart() -> None:
     assert _state(owner, "w1") is State.LENT
 
 
+def test_newest_loan_counts_after_a_restart() -> None:
+    """A late RENEW of a former loan, after the owner's restart, gives way to that of the current one."""
+    owner = Lending("owner", EPOCH)
+    old, current, made_up = LoanKey("w", EPOCH - 2), LoanKey("w", EPOCH - 1), LoanKey("w", EPOCH)
+    assert owner.renewal_requested("former", [old], 0.0) == [AnswerRenewal("former", [old], [], 15.0)]
+    assert owner.renewal_requested("current", [current], 1.0) == [AnswerRenewal("current", [current], [], 15.0)]
+    assert owner.renewal_requested("former", [old], 2.0) == [AnswerRenewal("former", [], [old], 15.0)]
+    assert owner.renewal_requested("former", [made_up], 2.0) == [AnswerRenewal("former", [], [made_up], 15.0)]
+
+
 def test_stranger_ends_no_loan() -> None:
     """Only the borrower of a loan can renew it or give it back."""
     rig = Rig()
@@ -350,6 +360,20 @@ def test_fair_share() -> None:
     assert isinstance(second, OfferWorkers)
     assert len(second.loans) == 4
     assert owner.tick(0, 3.25) == []
+
+
+@pytest.mark.parametrize("count", [0, -5])
+def test_request_for_nothing(count: int) -> None:
+    """A request for no worker gets none."""
+    rig = Rig()
+    assert rig.owner.workers_requested("borrower", count, 0.0) == [OfferWorkers("borrower", [], 15.0)]
+
+
+def test_small_demand_leaves_no_worker_idle() -> None:
+    """A borrower that has what it wants does not keep others from the rest."""
+    rig = Rig()
+    offers = [rig.owner.workers_requested(peer, count, 0.0)[0] for peer, count in (("a", 1), ("b", 100))]
+    assert [len(offer.loans) for offer in offers if isinstance(offer, OfferWorkers)] == [1, 2]
 
 
 def test_legacy_borrower() -> None:

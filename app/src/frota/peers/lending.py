@@ -32,6 +32,7 @@ from frota.peers.actions import (
     Return,
 )
 from frota.peers.borrowing import Borrowing
+from frota.peers.fairness import fair_shares
 from frota.peers.loan_policy import LEGACY_EPOCH, LoanPolicy
 from frota.peers.membership import (
     BUSY,
@@ -69,7 +70,7 @@ class Lending:
         self.saturation = saturation or Saturation()
         self.members = Members(server)
         self.borrowing = Borrowing(self.members, self.saturation, self.policy)
-        self._next_epoch = first_epoch
+        self._first_epoch = self._next_epoch = first_epoch
         self._legacy: set[str] = set()  # peers
         self._demands: dict[str, Demand] = {}  # by borrower
         self._releases: dict[str, tuple[set[str], Sequence[str]]] = {}  # by borrower: not home yet, and all
@@ -149,16 +150,17 @@ class Lending:
 
     def workers_requested(self, peer: str, count: int, now: float) -> Actions:
         """Answer a peer's WORKER_REQUEST: offer idle workers, or none. Send the response before the redirects."""
+        self._demands[peer] = Demand(count, now)
         spare = 0 if self.borrowing.active else self.saturation.spare(now)
+        share = self._fair_shares(now).get(peer, 0) - len(self._lent_to(peer))
         idle = [member for member in self.members.among({State.OWN_IDLE}) if member.lendable]
-        self._demands.pop(peer, None)
-        share = max(0, self._equal_share(now, peer) - len(self._lent_to(peer)))
-        chosen = idle[: min(count, spare, share)]
-        if len(chosen) < count:
-            self._demands[peer] = Demand(count - len(chosen), now)
-        lends = [self._lend(member, peer, now) for member in chosen]
-        term_s = self.policy.term_of(legacy=peer in self._legacy)
-        return [OfferWorkers(peer, [LoanKey(lend.loan.worker, lend.loan.epoch) for lend in lends], term_s), *lends]
+        lends = [self._lend(member, peer, now) for member in idle[: max(0, min(count, spare, share))]]
+        if len(lends) < count:
+            self._demands[peer] = Demand(count - len(lends), now)
+        else:
+            del self._demands[peer]
+        keys = [LoanKey(lend.loan.worker, lend.loan.epoch) for lend in lends]
+        return [OfferWorkers(peer, keys, self.policy.term_of(legacy=peer in self._legacy)), *lends]
 
     def renewal_requested(self, peer: str, keys: Iterable[LoanKey], now: float) -> Actions:
         """Answer a borrower's RENEW: refuse loans that are over or recalled."""
@@ -233,11 +235,13 @@ class Lending:
     def _adopt(self, peer: str, key: LoanKey, now: float) -> Member | None:
         """Take over a loan from before this server's restart; not while borrowing, nor if the worker is here.
 
-        A loan of this run that is over is not adopted again: the server has seen its epoch.
+        Of several such loans of a worker the newest counts. One of this run that is over is not adopted again.
         """
         member = self.members.get(key.worker)
-        unknown = member is None or (member.state is State.ABSENT and member.epoch == 0)
-        if not unknown or self.borrowing.active or len(self.members) >= self.policy.max_workers:
+        newest = member.epoch if member else 0
+        gone = member is None or member.state in {State.ABSENT, State.LENT}
+        full = member is None and len(self.members) >= self.policy.max_workers
+        if not (gone and newest < key.epoch < self._first_epoch) or full or self.borrowing.active:
             return None
         member = self.members.admit(key.worker, self.server, now)
         member.begin(Loan(key.worker, self.server, peer, key.epoch, now))
@@ -255,51 +259,34 @@ class Lending:
 
     # Fairness
 
-    def _unsatisfied(self, now: float) -> list[str]:
-        """Return the borrowers that asked for more than they got, and still do."""
-        recent = self.policy.demand_lasts_s
-        self._demands = {peer: demand for peer, demand in self._demands.items() if now - demand.at <= recent}
-        return list(self._demands)
-
-    def _equal_share(self, now: float, *also: str) -> int:
-        """Return an equal part of what is lent and can be lent, rounded up.
-
-        Rounded up, so that no worker goes to and fro because the parts cannot be equal.
-        """
-        borrowers = {member.loan.borrower for member in self.members.among(ON_LOAN) if member.loan}
-        borrowers.update(self._unsatisfied(now), also)
-        total = self.saturation.spare(now) + len(self.members.among(ON_LOAN))
-        return -(-total // max(1, len(borrowers)))
-
-    def _above_equal_share(self, kept: list[Loan], now: float) -> list[Loan]:
-        """Return the loans that borrowers have beyond an equal share."""
-        equal = self._equal_share(now)
-        counts = Counter(loan.borrower for loan in kept)
-        above = []
-        for loan in kept:
-            if counts[loan.borrower] > equal:
-                counts[loan.borrower] -= 1
-                above.append(loan)
-        return above
+    def _fair_shares(self, now: float) -> dict[str, int]:
+        """Return how many workers each borrower may have; forget requests that were not repeated."""
+        oldest = now - self.policy.demand_lasts_s
+        self._demands = {peer: demand for peer, demand in self._demands.items() if demand.at >= oldest}
+        held = Counter(member.loan.borrower for member in self.members.among(ON_LOAN) if member.loan)
+        wanted = held + Counter({peer: demand.missing for peer, demand in self._demands.items()})
+        return fair_shares(wanted, held, held.total() + self.saturation.spare(now))
 
     def _recall_needed(self, now: float) -> Actions:
         """Recall the workers that this server lacks, or that others have too few of. Legacy borrowers are not asked."""
         renewable = [member for member in self.members.among(ON_LOAN) if member.loan and member.loan.renewable]
         kept = [member.loan for member in renewable if member.loan and not member.recalled]
         shortage = self.saturation.shortage()
-        candidates = kept if shortage else self._above_equal_share(kept, now)
-        still_needed = (shortage or self._needed_elsewhere(now)) - (len(renewable) - len(kept))
+        needed, candidates = (shortage, kept) if shortage else self._needed_elsewhere(kept, now)
         recalled: dict[str, list[LoanKey]] = {}
-        for loan in candidates[: max(0, still_needed)]:
+        for loan in candidates[: max(0, needed - len(renewable) + len(kept))]:
             self.members.admit(loan.worker, self.server, now).recalled = True
             recalled.setdefault(loan.borrower, []).append(LoanKey(loan.worker, loan.epoch))
         return [RecallLoans(borrower, keys) for borrower, keys in recalled.items()]
 
-    def _needed_elsewhere(self, now: float) -> int:
-        """Return how many loans it takes to give all unsatisfied borrowers their equal share."""
-        equal = self._equal_share(now)
-        missing = [
-            min(self._demands[name].missing, max(0, equal - len(self._lent_to(name))))
-            for name in self._unsatisfied(now)
-        ]
-        return sum(missing) - self.saturation.spare(now)
+    def _needed_elsewhere(self, kept: list[Loan], now: float) -> tuple[int, list[Loan]]:
+        """Return how many workers borrowers lack to their fair shares, and the loans that others have beyond theirs."""
+        shares = self._fair_shares(now)
+        lacking = sum(max(0, shares[peer] - len(self._lent_to(peer))) for peer in self._demands)
+        left = Counter(shares)
+        beyond = []
+        for loan in kept:
+            left[loan.borrower] -= 1
+            if left[loan.borrower] < 0:
+                beyond.append(loan)
+        return lacking - self.saturation.spare(now), beyond

@@ -26,6 +26,10 @@ class State(Enum):
     RETURNING = "a peer's, told to go home, has not left yet"
     GONE = "a peer's, not here: it is not kept"
 
+    __hash__ = (
+        object.__hash__
+    )  # four times as fast as that of Enum, which hashes the name: it is on the way of each task
+
 
 class Event(Enum):
     """What takes a worker from one state to the next."""
@@ -40,6 +44,8 @@ class Event(Enum):
     RECALL = "this server gives it back"
     LOAN_ENDED = "its loan was given back or has expired"
 
+    __hash__ = object.__hash__
+
 
 TRANSITIONS: Mapping[State, Mapping[Event, State]] = {
     State.OWN_IDLE: {
@@ -50,7 +56,7 @@ TRANSITIONS: Mapping[State, Mapping[Event, State]] = {
     },
     State.OWN_BUSY: {Event.ARRIVED: State.OWN_IDLE, Event.LEFT: State.ABSENT, Event.FREE: State.OWN_IDLE},
     State.OFFERED: {Event.ARRIVED: State.OWN_IDLE, Event.LEFT: State.LENT, Event.LOAN_ENDED: State.ABSENT},
-    State.LENT: {Event.ARRIVED: State.OWN_IDLE, Event.LOAN_ENDED: State.ABSENT},
+    State.LENT: {Event.ARRIVED: State.OWN_IDLE, Event.LOAN_ENDED: State.ABSENT, Event.ADOPT: State.LENT},
     State.ABSENT: {Event.ARRIVED: State.OWN_IDLE, Event.LEFT: State.ABSENT, Event.ADOPT: State.LENT},
     State.PROMISED: {
         Event.ARRIVED: State.BORROWED_IDLE,

@@ -22,6 +22,8 @@ class State(Enum):
     DONE = "it has a result"
     DEAD = "it has failed too often; people decide"
 
+    __hash__ = object.__hash__  # four times as fast as that of Enum, which hashes the name
+
 
 class Event(Enum):
     """What takes a task from one state to the next."""
@@ -31,6 +33,8 @@ class Event(Enum):
     FAILED = "its worker reports a failure or leaves, or the lease expires"
     FAILED_FOR_GOOD = "the same, for the last time"
     RETRIED = "people want it executed again"
+
+    __hash__ = object.__hash__
 
 
 TRANSITIONS: Mapping[State, Mapping[Event, State]] = {

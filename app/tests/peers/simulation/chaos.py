@@ -82,10 +82,11 @@ class Chaos:
         faults, self.world.faults = self.world.faults, Faults()
         end = self.world.now + QUIET_S
         while self.world.now < end:
-            if any(server.tasks.waiting or server.tasks.leased or not server.up for server in self.servers.values()):
-                end = self.world.now + QUIET_S
             self.world.step()
             self.invariants.check_touched(self.world.touched)
+            server = self.world.touched
+            if isinstance(server, Server) and (server.tasks.waiting or server.tasks.leased or not server.up):
+                end = self.world.now + QUIET_S
         self.world.faults = faults
         self.invariants.check_quiet()
 

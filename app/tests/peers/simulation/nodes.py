@@ -61,6 +61,11 @@ class Server:
         """The server's own monotonic time."""
         return self.offset + self.world.now * self.rate
 
+    @property
+    def unfinished(self) -> list[str]:
+        """The accepted tasks that have no result and are not dead."""
+        return [task_id for task_id in self.accepted if task_id not in self.results and task_id not in self.dead]
+
     def _forget_everything(self) -> None:
         self.epochs_from = int(self.world.now * 1e6) + 1
         self.lending = self.lending_class(self.id, self.epochs_from, Saturation())
@@ -73,9 +78,8 @@ class Server:
         self._forget_everything()
         self.up = True
         self._life += 1
-        for task_id, service_s in self.accepted.items():
-            if task_id not in self.results and task_id not in self.dead:
-                self.tasks.restore(task_id, service_s)
+        for task_id in self.unfinished:
+            self.tasks.restore(task_id, self.accepted[task_id])
         for peer in self.peers:
             self.liveness.add(peer, self.clock)
         self.world.after(self.world.random.uniform(0, self.tick_s), self.tick, self._life)
@@ -113,15 +117,16 @@ class Server:
                 assert isinstance(receiver, Worker)
                 connection.send(self, receiver.task_received, connection, task.id, task.payload)
 
-    def report_received(self, connection: Connection, task_id: str, service_s: float) -> None:
+    def report_received(self, connection: Connection, task_id: str) -> None:
         """Process a worker's report."""
         worker = connection.worker.id
         connection.heard_at = self.world.now
+        task = self.tasks.get(task_id)
         verdict = self.tasks.report(task_id, worker, "", self.clock)
-        if verdict in {Verdict.ACCEPTED, Verdict.ACCEPTED_LATE}:
+        if task and verdict in {Verdict.ACCEPTED, Verdict.ACCEPTED_LATE}:
             self.results[task_id] = worker
             self.executions[task_id] += 1
-            self.lending.saturation.service.record(service_s)
+            self.lending.saturation.service.record(self.clock - task.handed_at)
         self._free(worker)
 
     def _free(self, worker: str) -> None:
@@ -388,15 +393,15 @@ class Worker:
         """Execute a task."""
         self.message_received(connection)
         self._tasks += 1
-        self.world.after(service_s, self._finish, connection, task_id, service_s)
+        self.world.after(service_s, self._finish, connection, task_id)
 
-    def _finish(self, connection: Connection, task_id: str, service_s: float) -> None:
+    def _finish(self, connection: Connection, task_id: str) -> None:
         if connection is not self.connection:
             return
         server = connection.server
         assert isinstance(server, Server)
         self._tasks -= 1
-        connection.send(self, server.report_received, connection, task_id, service_s)
+        connection.send(self, server.report_received, connection, task_id)
         self._leave_if_due()
 
     def redirect_received(self, connection: Connection, redirect: Redirect) -> None:

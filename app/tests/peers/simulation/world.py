@@ -21,7 +21,7 @@ class Faults:
 
 
 NO_FAULTS = Faults()
-ALL_FAULTS = Faults(0.02, 0.02, 0.02, partition_every_s=60, server_crash_every_s=10, worker_crash_every_s=1)
+ALL_FAULTS = Faults(0.02, 0.02, 0.02, partition_every_s=30, server_crash_every_s=10, worker_crash_every_s=1)
 
 
 class Node(Protocol):
