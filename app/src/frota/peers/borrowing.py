@@ -196,15 +196,13 @@ class Borrowing:
             loan = member.loan
             if loan and loan.renewable and loan.until - now <= policy.term_s - policy.renew_every_s:
                 due.setdefault(loan.owner, []).append(LoanKey(loan.worker, loan.epoch))
-        for owner in [
-            owner for owner in due if now - self._renewed_at.get(owner, -math.inf) < policy.renew_every_s / 2
-        ]:
-            del due[owner]
-        self._renewed_at.update(dict.fromkeys(due, now))
-        return [RenewLoans(owner, keys, now) for owner, keys in due.items()]
+        asked_before = now - policy.renew_every_s / 2
+        owners = [owner for owner in due if self._renewed_at.get(owner, -math.inf) <= asked_before]
+        self._renewed_at.update(dict.fromkeys(owners, now))
+        return [RenewLoans(owner, due[owner], now) for owner in owners]
 
     def _ask(self, now: float) -> Actions:
-        """Split what is missing among the peers that may have workers; those that gave all are asked first again."""
+        """Ask all peers that may have workers, each for an equal part of what is missing."""
         coming = len(self._members.among({State.PROMISED})) + sum(r.wanted for r in self._requests.values())
         room = self._policy.max_borrowed - coming - len(self._members.among(BORROWED))
         missing = min(self._saturation.shortage() - coming, room)

@@ -103,7 +103,7 @@ class Lending:
 
         `owner` is empty where the worker does not name it: it is then borrowed if a peer has promised it, else own.
         `epoch` is that of its loan, LEGACY_EPOCH where it is on loan but names none, 0 where it came by itself.
-        Report LEFT only for a worker's newest connection.
+        Report `worker_left` for a worker's newest connection only.
         """
         known = self.members.get(worker)
         if not owner and known is not None and known.owner != self.server:
@@ -189,7 +189,7 @@ class Lending:
         return [AcknowledgeRelease(peer, accepted), *actions, *self._complete_releases("")]
 
     def tick(self, waiting: int, now: float) -> Actions:
-        """Observe the load (`waiting` tasks), end what has expired, renew, ask for workers, and give back."""
+        """Observe the load; end, recall, renew and give back loans; ask for workers. `waiting`: tasks in the queue."""
         self.saturation.observe(self._load(waiting), now)
         expired = [member for member in self.members.among(ON_LOAN) if member.loan and member.loan.until <= now]
         actions = [action for member in expired for action in self._end(member, now)]

@@ -49,6 +49,9 @@ TRANSITIONS: Mapping[State, Mapping[Event, State]] = {
 }
 
 
+_HANDED_OUT = TRANSITIONS[State.WAITING][Event.HANDED_OUT]  # set without a lookup, once per task
+
+
 class Verdict(Enum):
     """What becomes of a report."""
 
@@ -149,7 +152,7 @@ class Tasks:
             if task.state is State.WAITING:
                 if (handed or held) and (task.attempts or self._runs_alone(held)):
                     break
-                task.advance(Event.HANDED_OUT)
+                task.state = _HANDED_OUT
                 task.holder, task.handed_at = worker, now
                 handed.append(task)
                 count = 1 if task.attempts else count
@@ -244,7 +247,10 @@ class Tasks:
     def _fail(self, tasks: list[Task], reason: str) -> list[Task]:
         """Count a failed attempt of each; those that may be tried again are next in the queue, in their order."""
         for task in reversed(tasks):
-            self._end_lease(task)
+            self._take_from_holder(task)
+            if task.holder not in task.tried_by:
+                task.tried_by = (*task.tried_by, task.holder)
+            task.holder = ""
             task.attempts += 1
             task.reason = reason
             if task.attempts < self.policy.max_attempts:
@@ -260,21 +266,18 @@ class Tasks:
 
     def _finish(self, task: Task, result: object, now: float) -> None:
         if task.state is State.LEASED:
-            self._end_lease(task)
+            self._take_from_holder(task)  # who stays its holder, so that its next report is a duplicate
         self.waiting -= task.state is State.WAITING
         self._dead.pop(task.id, None)
         task.advance(Event.REPORTED)
         task.result, task.payload = result, None
         self._results.append((now + self.policy.keep_results_s, task.id))
 
-    def _end_lease(self, task: Task) -> None:
+    def _take_from_holder(self, task: Task) -> None:
         tasks = self._leased[task.holder]
         del tasks[task.id]
         if not tasks:
             del self._leased[task.holder]
-        if task.holder not in task.tried_by:
-            task.tried_by = (*task.tried_by, task.holder)
-        task.holder = ""
 
     def _forget_results(self, now: float) -> None:
         results = self._results
