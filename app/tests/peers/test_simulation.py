@@ -12,7 +12,7 @@ from peers.simulation.scenarios import burst, competition
 from peers.simulation.world import Faults
 from support import FULL
 
-STEPS = 1_000_000 if FULL else 80_000
+STEPS = 300_000 if FULL else 80_000
 
 
 @pytest.mark.parametrize("seed", range(10 if FULL else 1))

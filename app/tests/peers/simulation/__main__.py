@@ -46,7 +46,7 @@ def show(figures: Figures) -> None:
     print(f"seed {figures.seed}: {figures.steps} steps, {figures.virtual_s:.0f} virtual s, {rate:.0f} steps/s")
     print(f"  invariants looked at: {figures.checks}")
     print(f"  tasks: {figures.tasks} in {figures.bursts} bursts, {figures.dead} dead; all others have one result")
-    print(f"  time to borrow: median {median:.3f} s, p99 {p99:.2f} s, {figures.borrowed} times")
+    print(f"  time to borrow where a peer can lend: median {median:.3f} s, p99 {p99:.2f} s, {figures.borrowed} times")
     print(f"  fairness: Jain's index {fairness:.3f}, {samples} samples")
     print(f"  longest without a server after the loss of: {stranded}")
     print(f"  longest work after the end of a loan: {figures.longest_overtime_s:.1f} s")

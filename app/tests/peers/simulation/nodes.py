@@ -22,7 +22,7 @@ from frota.peers.actions import (
 from frota.peers.itinerary import Itinerary, Outcome, Redirect
 from frota.peers.lending import Lending
 from frota.peers.liveness import Liveness, LivenessAction, MarkDown, MarkUp, SendHeartbeat
-from frota.peers.membership import BORROWED, IDLE
+from frota.peers.membership import BORROWED, IDLE, ON_LOAN, State
 from frota.peers.saturation import Saturation
 from frota.peers.tasks import Task, Tasks, Verdict
 from peers.simulation.world import Connection, World
@@ -49,7 +49,7 @@ class Server:
         self.offset = world.random.uniform(0, 1e6)
         self.epochs_from = 0
         self.connections: dict[str, Connection] = {}
-        self.lacking_since = math.inf  # saturated, without a borrowed worker
+        self.lacking_since = math.inf  # saturated, without a borrowed worker, while a peer has some to spare
         self.saturated_since = math.inf
         self.times_to_borrow: list[float] = []
         self.handed_to_absent = 0
@@ -191,14 +191,18 @@ class Server:
                 self.connection_closed(connection)
 
     def _measure(self) -> None:
-        saturation = self.lending.saturation
-        if not saturation.saturated:
+        """Note since when the server is saturated, and since when it lacks workers that a peer could lend."""
+        if not self.lending.saturation.saturated:
             self.lacking_since = self.saturated_since = math.inf
             return
-        if self.saturated_since == math.inf:
-            self.saturated_since = self.lacking_since = self.world.now
-        if self.lending.members.among(BORROWED) or not saturation.shortage():
-            self.lacking_since = math.inf
+        self.saturated_since = min(self.saturated_since, self.world.now)
+        lacking = self.lending.saturation.shortage() and not self.lending.members.among(BORROWED | ON_LOAN)
+        self.lacking_since = min(self.lacking_since, self.world.now) if lacking and self._can_borrow() else math.inf
+
+    def _can_borrow(self) -> bool:
+        peers = [peer for peer in self.peers.values() if self.world.reachable(self, peer)]
+        coming = bool(self.lending.members.among({State.PROMISED}))
+        return coming or any(p.lending.saturation.spare(p.clock) and not p.lending.borrowing.active for p in peers)
 
     # Peers
 
