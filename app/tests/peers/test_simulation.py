@@ -49,7 +49,7 @@ class WithoutEpochs(Lending):
 
 def test_ignored_epochs_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """An owner that ignores epochs ends the loan of another borrower: the simulator finds it."""
-    monkeypatch.setattr("peers.simulation.nodes.Server.lending_class", WithoutEpochs)
+    monkeypatch.setattr("peers.simulation.server.Server.lending_class", WithoutEpochs)
     faults = Faults(duplicated=0.1, late=0.2)
     with pytest.raises(InvariantViolation, match=r"seed 1, step \d+.*which s\d has as .*ABSENT"):
         Chaos(1, servers=5, workers=50, faults=faults).run(200_000)
@@ -64,7 +64,7 @@ class Stubborn(Itinerary):
 
 def test_worker_that_stays_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """A worker that waits for its borrower's word is stranded: the simulator finds it."""
-    monkeypatch.setattr("peers.simulation.nodes.Itinerary", Stubborn)
+    monkeypatch.setattr("peers.simulation.worker.Itinerary", Stubborn)
     with pytest.raises(InvariantViolation, match=r"stranded|still at"):
         Chaos(1, servers=5, workers=50).run(200_000)
 

@@ -5,8 +5,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from peers.simulation.invariants import Invariants, InvariantViolation
-from peers.simulation.nodes import Server, Worker
 from peers.simulation.scenarios import build, jain
+from peers.simulation.server import Server
+from peers.simulation.worker import Worker
 from peers.simulation.world import ALL_FAULTS, Faults, World
 
 CHECK_EVERY_S = 1.0  # the whole world

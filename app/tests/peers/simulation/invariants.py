@@ -7,7 +7,8 @@ from frota.peers.itinerary import Role
 from frota.peers.loan_policy import LoanPolicy
 from frota.peers.membership import BORROWED, IDLE, ON_LOAN, USABLE, Member, State
 from frota.peers.tasks import State as TaskState
-from peers.simulation.nodes import CONNECT_TIMEOUT_S, SILENCE_S, Server, Worker
+from peers.simulation.server import SILENCE_S, Server
+from peers.simulation.worker import CONNECT_TIMEOUT_S, Worker
 
 HERE = USABLE | {State.OFFERED, State.DRAINING, State.RETURNING}
 LAG_S = SILENCE_S + 1.0  # how long a server may take a worker for connected that is not

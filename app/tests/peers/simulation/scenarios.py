@@ -5,7 +5,8 @@ from dataclasses import dataclass
 
 from frota.peers.liveness import MarkUp
 from frota.peers.membership import BORROWED, BUSY
-from peers.simulation.nodes import Server, Worker
+from peers.simulation.server import Server
+from peers.simulation.worker import Worker
 from peers.simulation.world import World
 
 

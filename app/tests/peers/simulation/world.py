@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any, Protocol
 
+from frota.peers.itinerary import Redirect
+
 
 @dataclass(frozen=True)
 class Faults:
@@ -102,6 +104,35 @@ class End(Protocol):
         """Handle that the other end has closed, or has reset, the connection."""
 
 
+class WorkerEnd(End, Protocol):
+    """What a worker receives."""
+
+    def task_received(self, connection: "Connection", task_id: str, service_s: float) -> None:
+        """Execute a task."""
+
+    def message_received(self, connection: "Connection") -> None:
+        """Note that the server is there."""
+
+    def redirect_received(self, connection: "Connection", redirect: Redirect) -> None:
+        """Go to another server, or home."""
+
+    def extension_received(self, connection: "Connection", epoch: int, term_s: float) -> None:
+        """Stay longer."""
+
+
+class ServerEnd(End, Protocol):
+    """What a server receives from workers."""
+
+    def accept(self, connection: "Connection", owner: str, epoch: int) -> None:
+        """Admit a worker."""
+
+    def ping_received(self, connection: "Connection") -> None:
+        """Answer a worker's ping."""
+
+    def report_received(self, connection: "Connection", task_id: str) -> None:
+        """Process a worker's report."""
+
+
 class Connection:
     """A connection between a worker and a server: reliable and in order, until something breaks it silently.
 
@@ -109,9 +140,9 @@ class Connection:
     end, or a node that has restarted, resets it.
     """
 
-    def __init__(self, world: World, worker: End, server: End) -> None:
+    def __init__(self, world: World, worker: WorkerEnd, server: ServerEnd) -> None:
         self.world, self.worker, self.server = world, worker, server
-        self.open = {worker: True, server: True}
+        self.open: dict[End, bool] = {worker: True, server: True}
         self.broken = False
         self.ended_at = 0.0  # when one end closed it, or a message was lost
         self.heard_at = world.now  # by the server
@@ -125,7 +156,7 @@ class Connection:
 
     def send(self, sender: End, receive: Callable[..., None], *arguments: Any) -> None:
         """Send a message to the other end, which gets it by a call of `receive`."""
-        other = self.server if sender is self.worker else self.worker
+        other: End = self.server if sender is self.worker else self.worker
         self._busy_until = max(self._busy_until + 1e-6, self.world.now + self.world.latency())
         self.world.after(self._busy_until - self.world.now, self._deliver, sender, other, receive, arguments)
 
@@ -134,7 +165,8 @@ class Connection:
         if self.open[end]:
             self.open[end] = False
             self.ended_at = self.ended_at or self.world.now
-            self.send(end, (self.server if end is self.worker else self.worker).connection_closed, self)
+            other: End = self.server if end is self.worker else self.worker
+            self.send(end, other.connection_closed, self)
 
     def abort(self, end: End) -> None:
         """End the life of one end without a word."""
