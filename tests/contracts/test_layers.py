@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).parents[2] / "app" / "src"
-SYSTEMS = ("cpu", "images", "list", "sensors")
+SYSTEMS = ("cpu", "images", "list", "peers", "sensors")
 # What several processes of a system share, and is no process.
-SHARED = {"frota.images.proto", "frota.images.broker", "frota.images.s3", "frota.images.converter"}
+SHARED = {"frota.images.proto", "frota.images.broker", "frota.images.s3", "frota.images.converter", "frota.peers.codec"}
 LOWER = {"logs": (), "core": ("logs",), "net": ("core", "logs"), "storage": ("core", "logs")}
 
 

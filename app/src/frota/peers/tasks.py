@@ -9,7 +9,7 @@ tasks of a batch with it each time. After `max_attempts` it is dead.
 """
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -33,6 +33,7 @@ class Event(Enum):
     FAILED = "its worker reports a failure or leaves, or the lease expires"
     FAILED_FOR_GOOD = "the same, for the last time"
     RETRIED = "people want it executed again"
+    RETURNED = "its worker, which leaves, has not begun it"
 
     __hash__ = object.__hash__
 
@@ -42,6 +43,7 @@ TRANSITIONS: Mapping[State, Mapping[Event, State]] = {
     State.LEASED: {
         Event.REPORTED: State.DONE,
         Event.FAILED: State.WAITING,
+        Event.RETURNED: State.WAITING,
         Event.FAILED_FOR_GOOD: State.DEAD,
     },
     State.DEAD: {Event.RETRIED: State.WAITING, Event.REPORTED: State.DONE},
@@ -89,7 +91,7 @@ class Task:
         self.attempts = 0  # failed ones
         self.holder = ""  # the worker that has the lease
         self.tried_by: tuple[str, ...] = ()  # workers that had the lease and may still report
-        self.handed_at = 0.0
+        self.handed_at = 0.0  # or when its lease was renewed
         self.reason = ""  # of the last failure
         self.result: object = None
 
@@ -170,6 +172,19 @@ class Tasks:
         """Return how many tasks a worker has."""
         return len(self._leased.get(worker, ()))
 
+    def held(self, worker: str) -> list[Task]:
+        """Return the tasks that a worker has, in the order of their leases."""
+        return list(self._leased.get(worker, {}).values())
+
+    def renew(self, worker: str, now: float, task_ids: Iterable[str] | None = None) -> None:
+        """Begin the leases of a worker anew: of these tasks, or of all that it has."""
+        held = self._leased.get(worker, {})
+        for task_id in list(held) if task_ids is None else task_ids:
+            task = held.pop(task_id, None)
+            if task is not None:
+                task.handed_at = now
+                held[task_id] = task  # at the end: `expire` relies on the order
+
     # From a worker to the result
 
     def report(self, task_id: str, worker: str, result: object, now: float) -> Verdict:
@@ -201,9 +216,21 @@ class Tasks:
         self._fail([task], reason)
         return Verdict.ACCEPTED
 
-    def release(self, worker: str, reason: str) -> list[Task]:
-        """Take all tasks from a worker that has left; return them: they are waiting again, or dead."""
-        return self._fail(list(self._leased.get(worker, {}).values()), reason)
+    def release(self, worker: str, reason: str, keep: Collection[str] = ()) -> list[Task]:
+        """Take all tasks from a worker that has left, except `keep`; return them: they are waiting again, or dead."""
+        return self._fail([task for task in self.held(worker) if task.id not in keep], reason)
+
+    def give_back(self, worker: str, task_ids: Iterable[str]) -> list[Task]:
+        """Queue tasks again that a worker returns without having begun them: no attempt has failed."""
+        held = self._leased.get(worker, {})
+        tasks = [held[task_id] for task_id in task_ids if task_id in held]
+        for task in reversed(tasks):
+            self._take_from_holder(task)
+            task.holder = ""
+            task.advance(Event.RETURNED)
+            self._queue.appendleft(task)
+        self.waiting += len(tasks)
+        return tasks
 
     def expire(self, now: float) -> list[Task]:
         """Take back the tasks whose lease has ended, and forget old results; call it once a second."""

@@ -1,0 +1,73 @@
+"""A client's connection: requests and their replies, as lines over TCP."""
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+from frota.core.errors import ServerUnavailable, StateError, WrongServer
+from frota.net.json_lines import JsonLinesClient, Limits
+from frota.peers.calling import MAX_REPLY_BYTES, ClientSide
+from frota.peers.messages import MAX_BATCH, Rejection, Result, Task
+from frota.peers.messages import Refusal as ServerRefusal
+from frota.peers.protocol import Rejected
+from frota.peers.requests import GetResults, Reply, Request, RequestFailed, Results, Submit, Submitted
+
+R = TypeVar("R", bound=Reply)
+_MARGIN_S = 10.0  # for an answer, beside the time that it may wait
+POLL_S = 20.0  # of one request for results: the server may wait so long
+
+
+class RequestRejected(StateError):
+    """The server rejects a request: gives its reason."""
+
+
+class PeersClient:
+    """Sends requests to one server, each after the reply to the one before."""
+
+    def __init__(self, address: tuple[str, int]) -> None:
+        limits = Limits(idle_timeout_s=POLL_S + _MARGIN_S, max_line_bytes=MAX_REPLY_BYTES)
+        self._lines = JsonLinesClient(address, "peers' server", limits)
+        self._side = ClientSide()
+        self._id = 0
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._lines.close()
+
+    def next_id(self) -> int:
+        """Return an id for a request."""
+        self._id += 1
+        return self._id
+
+    def ask(self, request: Request, kind: type[R]) -> R:
+        """Return the reply. Raises ServerUnavailable, WrongServer and RequestRejected."""
+        self._side = ClientSide()
+        line = next(iter(self._lines.lines(self._side.send(request))))
+        for event in self._side.receive(line + b"\n"):
+            if isinstance(event, RequestFailed):
+                raise RequestRejected(f"the server rejects the request: {event.reason}")
+            if isinstance(event, kind):
+                return event
+            if isinstance(event, Rejected | ServerRefusal):
+                raise self._not_a_reply(line)
+        raise self._not_a_reply(line)
+
+    def submit(self, tasks: Sequence[Task], trace: str = "") -> list[str | Rejection]:
+        """Submit tasks; return the id of each that is durable now, or why it is rejected."""
+        outcome: list[str | Rejection] = []
+        for begin in range(0, len(tasks), MAX_BATCH):
+            request = Submit(self.next_id(), tuple(tasks[begin : begin + MAX_BATCH]), trace)
+            outcome += self.ask(request, Submitted).tasks
+        return outcome
+
+    def results(self, ids: Sequence[str], wait_s: float) -> list[Result]:
+        """Return what is known of tasks, after `wait_s` for those that have not ended, POLL_S at most."""
+        results: list[Result] = []
+        for begin in range(0, len(ids), MAX_BATCH):
+            request = GetResults(self.next_id(), tuple(ids[begin : begin + MAX_BATCH]), min(wait_s, POLL_S))
+            results += self.ask(request, Results).results
+        return results
+
+    def _not_a_reply(self, line: bytes) -> WrongServer | ServerUnavailable:
+        if b"too many connections" in line:
+            return ServerUnavailable(f"{self._lines.where}: the server has too many connections, try again later")
+        return self._lines.wrong_server(line)

@@ -1,0 +1,61 @@
+"""What the server needs of a store of tasks and accounts."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, Protocol
+
+from frota.peers.execution import Accounts
+from frota.peers.messages import BalanceChange, DeadTask, Report, Result, Task
+
+
+class StoredTask(NamedTuple):
+    """A task without a result, as the store has it."""
+
+    task: Task
+    attempts: int  # failed ones
+    holder: str  # the worker that had the lease last; it may still report
+
+
+class Failure(NamedTuple):
+    """A failed attempt, the `attempts`-th one; with `dead` the last one."""
+
+    id: str
+    attempts: int
+    reason: str
+    dead: bool = False
+
+
+class Store(Accounts, Protocol):
+    """Tasks and accounts. Its calls raise OSError where it is unavailable; all of them can be repeated."""
+
+    blocks: bool  # whether its calls wait for a disk or a network: they are then made in a thread
+    durable: bool  # whether an accepted task survives the process
+
+    def accept(self, tasks: Sequence[Task]) -> set[str]:
+        """Make tasks durable, each with an id; return the ids that had been accepted before."""
+
+    def finish(self, reports: Sequence[Report]) -> None:
+        """Give tasks their results. The first result of a task counts."""
+
+    def fail(self, failures: Sequence[Failure]) -> None:
+        """Count failed attempts: the tasks are waiting again, or dead."""
+
+    def results(self, ids: Sequence[str]) -> list[Result]:
+        """Return what is known of tasks, in the order of `ids`."""
+
+    def load_waiting(self) -> Iterator[list[StoredTask]]:
+        """Return the tasks of this server that have no result, the oldest first, in pages."""
+
+    def dead_list(self, limit: int, after: str = "") -> list[DeadTask]:
+        """Return dead tasks, the oldest first, after the task `after`."""
+
+    def retry(self, ids: Sequence[str]) -> list[StoredTask]:
+        """Make dead tasks wait again, with all attempts; return them."""
+
+    def drop(self, ids: Sequence[str]) -> list[str]:
+        """Delete dead tasks; return the ids of those that were dead."""
+
+    def history(self, cpf: str, limit: int) -> list[BalanceChange]:
+        """Return the newest changes of an account, the newest first."""
+
+    def close(self) -> None:
+        """Release files and connections."""
