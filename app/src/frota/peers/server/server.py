@@ -31,7 +31,7 @@ from frota.peers.server.event_log import EventLog
 from frota.peers.server.group_commit import GroupCommit
 from frota.peers.server.lending_driver import LendingDriver
 from frota.peers.server.memory_store import MemoryStore
-from frota.peers.server.peer_directory import PeerDirectory
+from frota.peers.peer_directory import PeerDirectory
 from frota.peers.server.peer_links import PeerLink
 from frota.peers.server.results import Results
 from frota.peers.server.store import Store
