@@ -159,5 +159,3 @@ def exchange(port: int, message: dict[str, Any], end: bytes = b"\n") -> dict[str
 def websocket(port: int) -> ClientConnection:
     """Open a WebSocket."""
     return connect(f"ws://127.0.0.1:{port}/", open_timeout=TIMEOUT_S)
-
-

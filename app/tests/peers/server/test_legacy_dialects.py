@@ -65,22 +65,21 @@ def test_dialect_a_over_tcp_and_websocket(peers: PeersServer) -> None:
 
 def test_dialect_a_heartbeat_and_worker_request(tmp_path: Path) -> None:
     """A server of dialect A gets the heartbeat's answer, and ACK with the workers or NACK."""
-    with _serving(tmp_path, "--peers", "127.0.0.1:1", "--calm-s", "0", "--expected-service-s", "0.0001") as peers:
-        with Caller(peers.port) as peer:
-            peer.send({"SERVER": "ALIVE", "TASK": "REQUEST"}).read(b'{"SERVER": "ALIVE", "TASK": "RECIEVE"}')
-            peer.send({"TASK": "WORKER_REQUEST", "WORKERS_NEEDED": 5})
-            peer.read(b'{"TASK": "WORKER_RESPONSE", "STATUS": "NACK", "WORKERS": []}')
-            with Caller(peers.port) as worker:
-                worker.send(b'{"WORKER": "ALIVE", "WORKER_UUID": "w-1"}')
-                peers.wait_for("worker w-1 of s-1 has connected")
-                wanted = b'{"TASK": "WORKER_RESPONSE", "STATUS": "ACK", "MASTER": "s-1", "WORKERS": [{"WORKER_UUID": "w-1"}]}'
-                while (answer := peer.send({"TASK": "WORKER_REQUEST", "WORKERS_NEEDED": 5}).message())["STATUS"] == "NACK":
-                    pass
-                assert json.dumps(answer).encode() == wanted
-                redirect = worker.message()
-                assert list(redirect) == ["TASK", "TARGET_MASTER", "HOME_MASTER", "FAILOVER_LIST"]
-                assert redirect["TARGET_MASTER"] == {"IP": "127.0.0.1", "PORT": 1}
-                assert redirect["HOME_MASTER"] == {"IP": "127.0.0.1", "PORT": peers.port}
+    request = {"TASK": "WORKER_REQUEST", "WORKERS_NEEDED": 5}
+    flags = ("--peers", "127.0.0.1:1", "--calm-s", "0", "--expected-service-s", "0.0001")
+    with _serving(tmp_path, *flags) as peers, Caller(peers.port) as peer, Caller(peers.port) as worker:
+        peer.send({"SERVER": "ALIVE", "TASK": "REQUEST"}).read(b'{"SERVER": "ALIVE", "TASK": "RECIEVE"}')
+        peer.send(request).read(b'{"TASK": "WORKER_RESPONSE", "STATUS": "NACK", "WORKERS": []}')
+        worker.send(b'{"WORKER": "ALIVE", "WORKER_UUID": "w-1"}')
+        peers.wait_for("worker w-1 of s-1 has connected")
+        while (answer := peer.send(request).message())["STATUS"] == "NACK":
+            pass
+        wanted = '{"TASK": "WORKER_RESPONSE", "STATUS": "ACK", "MASTER": "s-1", "WORKERS": [{"WORKER_UUID": "w-1"}]}'
+        assert json.dumps(answer) == wanted
+        redirect = worker.message()
+        assert list(redirect) == ["TASK", "TARGET_MASTER", "HOME_MASTER", "FAILOVER_LIST"]
+        assert redirect["TARGET_MASTER"] == {"IP": "127.0.0.1", "PORT": 1}
+        assert redirect["HOME_MASTER"] == {"IP": "127.0.0.1", "PORT": peers.port}
 
 
 def test_dialect_b(peers: PeersServer) -> None:

@@ -12,8 +12,8 @@ from frota.peers.lending import Lending
 from frota.peers.liveness import Liveness, LivenessAction, MarkDown, MarkUp
 from frota.peers.loan_policy import LEGACY_EPOCH
 from frota.peers.messages import Address, Message
-from frota.peers.server.connections import Caller
 from frota.peers.peer_directory import PeerDirectory
+from frota.peers.server.connections import Caller
 from frota.peers.server.peer_links import PeerLink
 from frota.peers.server.workers import Workers
 

@@ -23,6 +23,7 @@ from frota.peers.identity import identity
 from frota.peers.lending import Lending
 from frota.peers.liveness import Liveness
 from frota.peers.messages import Address
+from frota.peers.peer_directory import PeerDirectory
 from frota.peers.saturation import Saturation
 from frota.peers.server import status
 from frota.peers.server.client_requests import ClientRequests
@@ -31,7 +32,6 @@ from frota.peers.server.event_log import EventLog
 from frota.peers.server.group_commit import GroupCommit
 from frota.peers.server.lending_driver import LendingDriver
 from frota.peers.server.memory_store import MemoryStore
-from frota.peers.peer_directory import PeerDirectory
 from frota.peers.server.peer_links import PeerLink
 from frota.peers.server.results import Results
 from frota.peers.server.store import Store
