@@ -292,7 +292,7 @@ def test_several_peers_share_what_they_take_over(
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(sum(moved.values(), [])) == sorted(task.id for task in new)
+    assert sorted(task_id for part in moved.values() for task_id in part) == sorted(task.id for task in new)
     for heir in heirs:
         assert ids(waiting(tasks, heir.server)) == set(moved[heir.server])
 

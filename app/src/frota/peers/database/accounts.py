@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Executable, func, insert, select, true, union
 from sqlalchemy.exc import IntegrityError
 
 from frota.peers.database.bulk import parts, set_each
+from frota.peers.database.columns import Money
 from frota.peers.database.database import Database
 from frota.peers.database.schema import balance_history, contas, users
 from frota.peers.messages import BalanceChange, Report, Task
@@ -59,9 +60,9 @@ class AccountStore:
     def apply_updates(self, updates: Sequence[Task], worker: str) -> list[Report]:
         """Set the balance of each UPDATE's account, exactly once for each task id; return a report for each, in order.
 
-        All in one transaction. A task id that has been applied before, or twice in this batch, changes nothing and
-        gets the result of the first time. Several UPDATEs of one account apply in their order. An unknown CPF fails
-        its task alone.
+        All in one transaction. A task id that has been applied before, or is in the batch twice, changes a balance
+        once, and each time gets the same result. Several UPDATEs of one account apply in their order. An unknown
+        CPF fails its task alone.
         """
 
         def work(connection: Connection) -> list[Report]:
@@ -113,7 +114,7 @@ def _create(connection: Connection, accounts: Sequence[Account]) -> int:
 
 
 def _apply(connection: Connection, updates: Sequence[Task], worker: str) -> list[Report]:
-    ids = _account_ids(connection, {update.account for update in updates})
+    ids = _account_ids(connection, {update.account for update in updates if is_cpf(update.account)})
     balances = _lock(connection, ids.values())
     results = _applied(connection, [update.id for update in updates])
     rows: list[dict[str, Any]] = []
@@ -171,7 +172,7 @@ def _report(task: Task, results: Mapping[str, Decimal]) -> Report:
 
 def _audit(connection: Connection) -> list[str]:
     h = balance_history.c
-    follows = func.lag(h.new_balance).over(partition_by=h.account_id, order_by=h.id)
+    follows = func.lag(h.new_balance, type_=Money()).over(partition_by=h.account_id, order_by=h.id)
     chain = select(h.task_id, h.account_id, h.old_balance, follows.label("expected")).subquery()
     broken = select(chain.c.task_id, chain.c.old_balance, chain.c.expected).where(
         chain.c.old_balance != chain.c.expected

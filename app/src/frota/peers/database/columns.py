@@ -18,7 +18,7 @@ def ascii_key(length: int) -> TypeEngine[str]:
     return String(length).with_variant(mysql.CHAR(length, charset="ascii", collation="ascii_bin"), "mysql", "mariadb")
 
 
-def text(length: int) -> TypeEngine[str]:
+def exact_text(length: int) -> TypeEngine[str]:
     """Return the type of Unicode text of at most `length` characters, compared as bytes, as SQLite does."""
     exact = mysql.VARCHAR(length, charset="utf8mb4", collation="utf8mb4_nopad_bin")
     return String(length).with_variant(exact, "mysql", "mariadb")

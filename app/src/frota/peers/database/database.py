@@ -78,7 +78,7 @@ class Database:
 def open_database(config: DatabaseConfig, state_folder: Path, timeout_s: float = DEFAULT_TIMEOUT_S) -> Database:
     """Return the configured database; it connects with the first transaction. Raises SettingsError."""
     file = Path(config.database or state_folder / DEFAULT_FILE)
-    engine = _mariadb(config, *config.server) if config.server else _sqlite(file)
+    engine = _mariadb(config, *config.server) if config.server else _sqlite(file, timeout_s)
     return Database(engine, timeout_s)
 
 
@@ -113,12 +113,12 @@ def _mariadb(config: DatabaseConfig, user: str, host: str, port: int, name: str)
     return engine
 
 
-def _sqlite(file: Path) -> Engine:
+def _sqlite(file: Path, timeout_s: float) -> Engine:
     engine = create_engine(
         URL.create("sqlite", database=str(file)),
         hide_parameters=True,
         pool_reset_on_return=None,
-        connect_args={"timeout": 5.0},
+        connect_args={"timeout": min(timeout_s, 5.0)},
     )
 
     @event.listens_for(engine, "connect")

@@ -3,9 +3,9 @@
 `users` and `contas` have the names and columns of the wire contract.
 """
 
-from sqlalchemy import Column, Enum, ForeignKey, Index, Integer, MetaData, Table
+from sqlalchemy import Column, Enum, ForeignKey, Index, Integer, MetaData, Table, text
 
-from frota.peers.database.columns import Moment, Money, Serial, ascii_key, text
+from frota.peers.database.columns import Moment, Money, Serial, ascii_key, exact_text
 from frota.peers.messages import (
     DEAD,
     DONE,
@@ -29,7 +29,7 @@ users = Table(
     "users",
     metadata,
     Column("id", Serial, primary_key=True),
-    Column("nome", text(MAX_USER_CHARACTERS), nullable=False, index=True),  # not unique: people share names
+    Column("nome", exact_text(MAX_USER_CHARACTERS), nullable=False, index=True),  # not unique: people share names
     Column("cpf", ascii_key(CPF_DIGITS), nullable=False, unique=True),
     mysql_engine="InnoDB",
 )
@@ -55,7 +55,7 @@ balance_history = Table(
     Column("old_balance", Money, nullable=False),
     Column("new_balance", Money, nullable=False),
     Column("changed_at", Moment, nullable=False),
-    Column("worker", text(MAX_NAME_CHARACTERS), nullable=False),
+    Column("worker", exact_text(MAX_NAME_CHARACTERS), nullable=False),
     Column("trace_id", ascii_key(ID_DIGITS), nullable=False),
     Index(None, "account_id", "id"),
     mysql_engine="InnoDB",
@@ -66,22 +66,22 @@ tasks = Table(
     "tasks",
     metadata,
     Column("id", ascii_key(ID_DIGITS), primary_key=True),
-    Column("owner", text(MAX_NAME_CHARACTERS), nullable=False),  # a server
+    Column("owner", exact_text(MAX_NAME_CHARACTERS), nullable=False),  # a server
     Column("owner_epoch", Integer, nullable=False),
     Column("kind", Enum(*KINDS, name="kind", create_constraint=False), nullable=False),
-    Column("account", text(MAX_USER_CHARACTERS), nullable=False),
+    Column("account", exact_text(MAX_USER_CHARACTERS), nullable=False),
     Column("balance", Money),  # what an UPDATE sets; once a QUERY is done, what it read
     Column("state", Enum(*STATES, name="state", create_constraint=False), nullable=False, server_default=WAITING),
     Column("attempts", Integer, nullable=False, server_default="0"),  # failed ones
     Column(
-        "holder", text(MAX_NAME_CHARACTERS), nullable=False, server_default=""
+        "holder", exact_text(MAX_NAME_CHARACTERS), nullable=False, server_default=text("''")
     ),  # the worker that has or had the lease
     Column("lease_end", Moment),
     Column("trace_id", ascii_key(ID_DIGITS), nullable=False),
     Column("accepted_at", Moment, nullable=False),
     Column("finished_at", Moment),  # when it was done or died
     # Of the last failure; "" if it is done and OK.
-    Column("reason", text(MAX_ERROR_CHARACTERS), nullable=False, server_default=""),
+    Column("reason", exact_text(MAX_ERROR_CHARACTERS), nullable=False, server_default=text("''")),
     Index(None, "owner", "state", "accepted_at"),
     mysql_engine="InnoDB",
 )
@@ -89,7 +89,7 @@ tasks = Table(
 servers = Table(
     "servers",
     metadata,
-    Column("id", text(MAX_NAME_CHARACTERS), primary_key=True),
+    Column("id", exact_text(MAX_NAME_CHARACTERS), primary_key=True),
     Column("epoch", Integer, nullable=False),  # one more at each start and take-over: writes of earlier ones fail
     Column("seen_at", Moment, nullable=False),  # by the clock of the database
     mysql_engine="InnoDB",

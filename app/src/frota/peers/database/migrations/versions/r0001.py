@@ -7,7 +7,7 @@ repetition (`if_not_exists`, `if_exists`). The columns are written out here, bec
 import sqlalchemy as sa
 from alembic import op
 
-from frota.peers.database.columns import Moment, Money, Serial, ascii_key, text
+from frota.peers.database.columns import Moment, Money, Serial, ascii_key, exact_text
 
 revision = "0001"
 down_revision = None
@@ -38,7 +38,7 @@ def _create_accounts() -> None:
     op.create_table(
         "users",
         sa.Column("id", Serial, primary_key=True),
-        sa.Column("nome", text(50), nullable=False),
+        sa.Column("nome", exact_text(50), nullable=False),
         sa.Column("cpf", ascii_key(11), nullable=False),
         sa.UniqueConstraint("cpf", name="uq_users_cpf"),
         mysql_engine="InnoDB",
@@ -66,7 +66,7 @@ def _create_history() -> None:
         sa.Column("old_balance", Money, nullable=False),
         sa.Column("new_balance", Money, nullable=False),
         sa.Column("changed_at", Moment, nullable=False),
-        sa.Column("worker", text(64), nullable=False),
+        sa.Column("worker", exact_text(64), nullable=False),
         sa.Column("trace_id", ascii_key(32), nullable=False),
         sa.UniqueConstraint("task_id", name="uq_balance_history_task_id"),
         mysql_engine="InnoDB",
@@ -79,10 +79,10 @@ def _create_tasks() -> None:
     op.create_table(
         "tasks",
         sa.Column("id", ascii_key(32), primary_key=True),
-        sa.Column("owner", text(64), nullable=False),
+        sa.Column("owner", exact_text(64), nullable=False),
         sa.Column("owner_epoch", sa.Integer, nullable=False),
         sa.Column("kind", sa.Enum("QUERY", "UPDATE", "NOOP", name="kind", create_constraint=False), nullable=False),
-        sa.Column("account", text(50), nullable=False),
+        sa.Column("account", exact_text(50), nullable=False),
         sa.Column("balance", Money),
         sa.Column(
             "state",
@@ -91,12 +91,12 @@ def _create_tasks() -> None:
             server_default="WAITING",
         ),
         sa.Column("attempts", sa.Integer, nullable=False, server_default="0"),
-        sa.Column("holder", text(64), nullable=False, server_default=""),
+        sa.Column("holder", exact_text(64), nullable=False, server_default=sa.text("''")),
         sa.Column("lease_end", Moment),
         sa.Column("trace_id", ascii_key(32), nullable=False),
         sa.Column("accepted_at", Moment, nullable=False),
         sa.Column("finished_at", Moment),
-        sa.Column("reason", text(500), nullable=False, server_default=""),
+        sa.Column("reason", exact_text(500), nullable=False, server_default=sa.text("''")),
         mysql_engine="InnoDB",
         if_not_exists=True,
     )
@@ -105,7 +105,7 @@ def _create_tasks() -> None:
 def _create_servers() -> None:
     op.create_table(
         "servers",
-        sa.Column("id", text(64), primary_key=True),
+        sa.Column("id", exact_text(64), primary_key=True),
         sa.Column("epoch", sa.Integer, nullable=False),
         sa.Column("seen_at", Moment, nullable=False),
         mysql_engine="InnoDB",
