@@ -3,6 +3,8 @@
 import threading
 import time
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from pathlib import Path
@@ -12,13 +14,13 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import Connection, select, text
 
-from frota.peers.database import schema
+from frota.peers.database import migration, schema
 from frota.peers.database.accounts import Account, AccountStore
 from frota.peers.database.config import DatabaseConfig
 from frota.peers.database.database import Database, open_database
 from frota.peers.database.errors import DatabaseRejects, DatabaseUnavailable
 from frota.peers.database.servers import ServerStore
-from frota.peers.database.tasks import TaskStore
+from frota.peers.database.tasks import Failure, TaskStore
 from frota.peers.messages import NOOP, UPDATE, Report, Task
 from support import TIMEOUT_S, until
 from support.mariadb import MariaDb, write_certificates
@@ -117,20 +119,12 @@ def test_lock_wait_timeout_is_retried_until_the_deadline(mariadb: MariaDb) -> No
     update = Task(UPDATE, CPFS[0], Decimal(1), uuid4().hex)
     blocker, database = mariadb.open(), mariadb.open(timeout_s=3)
     blocked = AccountStore(database)
-
-    def wait_briefly(connection: Connection) -> None:
-        connection.execute(text("SET GLOBAL innodb_lock_wait_timeout = 1"))
-
-    blocker.write(wait_briefly)
-    try:
-        with blocker.engine.begin() as connection:
-            connection.execute(select(schema.contas).with_for_update())
-            with pytest.raises(DatabaseUnavailable, match="Lock wait timeout"):
-                blocked.apply_updates([update], "w")
-        assert database.retries > 0
-        assert blocked.apply_updates([update], "w")[0].ok
-    finally:
-        blocker.write(lambda c: c.execute(text("SET GLOBAL innodb_lock_wait_timeout = 50")))
+    with blocker.engine.begin() as connection:
+        connection.execute(select(schema.contas).with_for_update())
+        with pytest.raises(DatabaseUnavailable, match="Lock wait timeout"):
+            blocked.apply_updates([update], "w")
+    assert database.retries > 0
+    assert blocked.apply_updates([update], "w")[0].ok
 
 
 @pytest.mark.usefixtures("accounts")
@@ -188,6 +182,45 @@ def test_wrong_password_and_unknown_database_are_not_retried(mariadb: MariaDb, t
     assert AccountStore(database).query_balances(CPFS) == {}
     with pytest.raises(DatabaseRejects, match="Unknown database"):
         AccountStore(open_database(mariadb.config(name="nothing"), tmp_path)).query_balances(CPFS)
+
+
+# What the role gives to the users of the database: a server, and a worker, which needs no tasks.
+_ACCOUNTS = {
+    "users": "SELECT",
+    "contas": "SELECT, UPDATE (saldo, updated_at)",
+    "balance_history": "SELECT, INSERT",
+    "alembic_version": "SELECT",
+}
+_RIGHTS = {
+    "worker": _ACCOUNTS,
+    "server": _ACCOUNTS | {"tasks": "SELECT, INSERT, UPDATE, DELETE", "servers": "SELECT, INSERT, UPDATE"},
+}
+
+
+@pytest.mark.parametrize("user", ["worker", "server"])
+@pytest.mark.usefixtures("accounts")
+def test_least_rights_suffice(mariadb: MariaDb, user: str) -> None:
+    """A server and a worker do their work with these rights, and only over TLS; nobody can change the history."""
+    grants = [f"GRANT {rights} ON frota.{table} TO {user}@'127.0.0.1'" for table, rights in _RIGHTS[user].items()]
+    creation = f"CREATE OR REPLACE USER {user}@'127.0.0.1' IDENTIFIED BY 'frota' REQUIRE SSL"
+    mariadb.open().write(lambda connection: [connection.execute(text(sql)) for sql in (creation, *grants)])
+    config = mariadb.config()
+    database = open_database(replace(config, database=config.database.replace("frota@", f"{user}@")), Path())
+    migration.check(database)
+    store = AccountStore(database)
+    assert store.apply_updates([Task(UPDATE, CPFS[0], Decimal(1), uuid4().hex)], user)[0].ok
+    assert (store.query_balances(CPFS)[CPFS[0]], store.audit()) == (Decimal(1), [])
+    for forbidden in ("DELETE FROM balance_history", "UPDATE balance_history SET worker = ''", "DROP TABLE users"):
+        with pytest.raises(DatabaseRejects, match="command denied"):
+            database.write(lambda connection, sql=forbidden: connection.execute(text(sql)))  # type: ignore[misc]
+    if user == "server":
+        tasks, owner = TaskStore(database), ServerStore(database).register("s-1")
+        task = Task(NOOP, id=uuid4().hex)
+        tasks.accept([task], owner)
+        tasks.fail([Failure(task.id, 5, "bad", dead=True)], owner)
+        assert [stored.task.id for stored in tasks.retry([task.id], owner)] == [task.id]
+        assert tasks.finish([Report(True, task.id)]) == 1
+        assert tasks.expire_results(datetime.now(UTC) + timedelta(days=1)) == 1
 
 
 def test_errors_do_not_show_parameters(mariadb: MariaDb) -> None:

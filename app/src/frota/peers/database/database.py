@@ -19,7 +19,8 @@ from frota.storage import database as sqlite
 DEFAULT_FILE = "peers.db"
 DEFAULT_TIMEOUT_S = 30.0  # of a transaction, with all its attempts
 _CONNECT_TIMEOUT_S = 5.0
-_RESPONSE_TIMEOUT_S = 60.0  # longer than InnoDB's lock wait timeout: a server that is gone without a word
+_RESPONSE_TIMEOUT_S = 60.0  # for a server that is gone without a word
+_MAX_LOCK_WAIT_S = 10
 _FIRST_PAUSE_S, _MAX_PAUSE_S = 0.01, 1.0
 _READ_ONLY = {"read_only": True}
 
@@ -78,15 +79,17 @@ class Database:
 def open_database(config: DatabaseConfig, state_folder: Path, timeout_s: float = DEFAULT_TIMEOUT_S) -> Database:
     """Return the configured database; it connects with the first transaction. Raises SettingsError."""
     file = Path(config.database or state_folder / DEFAULT_FILE)
-    engine = _mariadb(config, *config.server) if config.server else _sqlite(file, timeout_s)
+    engine = _mariadb(config, timeout_s) if config.server else _sqlite(file, timeout_s)
     return Database(engine, timeout_s)
 
 
-def _mariadb(config: DatabaseConfig, user: str, host: str, port: int, name: str) -> Engine:
+def _mariadb(config: DatabaseConfig, timeout_s: float) -> Engine:
     """Connect with the password that the file has at that moment, so that a new one requires no restart.
 
     READ COMMITTED: locks only rows, not the gaps between them, and each statement sees what others have committed.
     """
+    user, host, port, name = config.server or ("", "", 0, "")
+    lock_wait_s = max(1, min(_MAX_LOCK_WAIT_S, int(timeout_s / 3)))
     engine = create_engine(
         URL.create("mariadb+pymysql", user, host=host, port=port, database=name, query={"charset": "utf8mb4"}),
         isolation_level="READ COMMITTED",
@@ -97,7 +100,8 @@ def _mariadb(config: DatabaseConfig, user: str, host: str, port: int, name: str)
             "connect_timeout": _CONNECT_TIMEOUT_S,
             "read_timeout": _RESPONSE_TIMEOUT_S,
             "write_timeout": _RESPONSE_TIMEOUT_S,
-            "init_command": "SET time_zone = '+00:00'",
+            # TRADITIONAL: what does not fit is an error, whatever the server's default.
+            "init_command": f"SET sql_mode = 'TRADITIONAL', innodb_lock_wait_timeout = {lock_wait_s}",
         },
     )
     tls = config.tls()

@@ -13,7 +13,7 @@ from frota.peers.database.database import Database
 from frota.peers.database.errors import DatabaseUnavailable, SchemaError
 
 _LOCK = "frota_schema"
-_LOCK_TIMEOUT_S = 120  # how long another host may take to migrate
+_LOCK_TIMEOUT_S, _LOCK_ATTEMPTS = 5, 24  # how long another host may take to migrate: two minutes
 
 
 def upgrade(database: Database) -> bool:
@@ -93,8 +93,10 @@ def _locked(connection: Connection) -> Iterator[None]:
     if connection.dialect.name == "sqlite":
         yield
         return
-    if connection.scalar(select(func.get_lock(_LOCK, _LOCK_TIMEOUT_S))) != 1:
-        raise DatabaseUnavailable(f"Another process has been migrating the database for {_LOCK_TIMEOUT_S} s")
+    get_lock = select(func.get_lock(_LOCK, _LOCK_TIMEOUT_S))
+    if not any(connection.scalar(get_lock) for _ in range(_LOCK_ATTEMPTS)):
+        minutes = _LOCK_TIMEOUT_S * _LOCK_ATTEMPTS / 60
+        raise DatabaseUnavailable(f"Another process has been migrating the database for {minutes:g} minutes")
     try:
         yield
     finally:
