@@ -18,6 +18,17 @@ from frota.peers.database.database import Database, open_database
 from frota.peers.database.errors import DatabaseUnavailable
 from support.pipeline import ROOT, Process, free_port
 
+_USAGES = (
+    "digital_signature",
+    "content_commitment",
+    "key_encipherment",
+    "data_encipherment",
+    "key_agreement",
+    "key_cert_sign",
+    "crl_sign",
+    "encipher_only",
+    "decipher_only",
+)
 NAME = "frota"  # of the database, its user and its password
 
 
@@ -77,7 +88,8 @@ def write_certificates(ca_file: Path, certificate: Path, key_file: Path) -> None
     server = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "database")])
     loopback = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
     is_ca = x509.BasicConstraints(ca=True, path_length=None)
-    ca_file.write_bytes(_signed(ca, ca_key.public_key(), ca, ca_key, is_ca))
+    signs = x509.KeyUsage(**dict.fromkeys(_USAGES, False) | {"key_cert_sign": True})
+    ca_file.write_bytes(_signed(ca, ca_key.public_key(), ca, ca_key, is_ca, signs))
     certificate.write_bytes(_signed(server, key.public_key(), ca, ca_key, loopback))
     pem = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     key_file.touch(0o600)
@@ -89,15 +101,16 @@ def _signed(
     key: ec.EllipticCurvePublicKey,
     issuer: x509.Name,
     issuer_key: ec.EllipticCurvePrivateKey,
-    extension: x509.ExtensionType,
+    *extensions: x509.ExtensionType,
 ) -> bytes:
     now = datetime.now(UTC)
     builder = (
         x509.CertificateBuilder(issuer, subject, key, x509.random_serial_number())
         .not_valid_before(now - timedelta(hours=1))
         .not_valid_after(now + timedelta(days=2))
-        .add_extension(extension, critical=isinstance(extension, x509.BasicConstraints))
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
         .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer_key.public_key()), critical=False)
     )
+    for extension in extensions:
+        builder = builder.add_extension(extension, critical=not isinstance(extension, x509.SubjectAlternativeName))
     return builder.sign(issuer_key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)

@@ -70,7 +70,7 @@ class Database:
 
     def _explained(self, error: exc.DBAPIError) -> Exception:
         if errors.is_rejected(error):
-            return errors.DatabaseRejects(f"The database rejects this client: {error.orig}")
+            return errors.DatabaseRejects(f"Cannot use the database: {error.orig}")
         if self.engine.name == "sqlite" and error.orig and not isinstance(error, exc.IntegrityError | exc.DataError):
             return sqlite.explained(Path(str(self.engine.url.database)), error.orig)
         return error
