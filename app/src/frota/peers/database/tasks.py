@@ -33,7 +33,8 @@ from frota.peers.messages import (
 )
 
 PAGE = 1000  # tasks of a transaction that reads or moves many
-_LIVE = tasks.c.state.in_([WAITING, LEASED])
+_LIVE_STATES = (LEASED, WAITING)
+_LIVE = tasks.c.state.in_(_LIVE_STATES)
 _UNFINISHED = tasks.c.state != DONE
 _IS_KEY = any_of(tasks.c.id)
 _RESULT: list[Column[Any]] = [tasks.c.id, tasks.c.state, tasks.c.balance, tasks.c.reason, tasks.c.attempts]
@@ -179,19 +180,18 @@ class TaskStore:
     # After a restart, and for a server that is gone
 
     def load_waiting(self, server: str, page: int = PAGE) -> Iterator[list[StoredTask]]:
-        """Return the tasks of a server that have no result, the oldest first, a page in each transaction."""
-        after: ColumnElement[bool] = tasks.c.owner == server
-        while True:
-            query = _stored().where(tasks.c.owner == server, _LIVE, after).limit(page)
-            found = self._database.read(partial(_select, query=query))
-            if found:
+        """Return the tasks of a server that have no result, a page in each transaction.
+
+        Those that workers had come first; within these, and within the others, the oldest.
+        """
+        for state in _LIVE_STATES:
+            last = None
+            while found := self._database.read(partial(_select, query=_oldest(server, state, page, last))):
                 yield found
-            if len(found) < page:
-                return
-            after = _later_than(tasks.c.accepted_at, found[-1].accepted_at, found[-1].task.id)
+                last = found[-1]
 
     def take_over(self, gone: str, owner: Owner, term_s: float, page: int = PAGE) -> list[StoredTask]:
-        """Move tasks without a result from a server to `owner`; return those moved, the oldest first.
+        """Move tasks without a result from a server to `owner`; return those moved, ordered as by `load_waiting`.
 
         Only from a server that has not been seen for `term_s` seconds. It is fenced off: its writes fail from now on
         until it registers again. Repeat until the list is empty. Several peers may do so at once: each task moves to
@@ -204,11 +204,12 @@ class TaskStore:
             if not servers.supersede_gone(connection, gone, term_s):
                 return
             servers.fence(connection, owner)
-            query = _stored().where(tasks.c.owner == gone, _LIVE).limit(page).with_for_update()
-            found = _select(connection, query)
+            found: list[StoredTask] = []
+            for state in _LIVE_STATES:
+                found += _select(connection, _oldest(gone, state, page - len(found)).with_for_update())
             ids = [stored.task.id for stored in found]
             changes = {"owner": owner.server, "owner_epoch": owner.epoch, "state": WAITING, "lease_end": None}
-            execute(connection, _change(tasks.c.owner == gone, **changes), ids)
+            execute(connection, _change((tasks.c.owner == gone) & _LIVE, **changes), ids)
             moved.update((stored.task.id, stored) for stored in found)
 
         self._database.write(work)
@@ -299,6 +300,12 @@ def _stored() -> Select[Any]:
     return select(tasks).order_by(tasks.c.accepted_at, tasks.c.id)
 
 
+def _oldest(server: str, state: str, limit: int, after: StoredTask | None = None) -> Select[Any]:
+    """Return the query of a server's oldest tasks in one state: in the order of the index, nothing is sorted."""
+    query = _stored().where(tasks.c.owner == server, tasks.c.state == state).limit(limit)
+    return query.where(_later_than(tasks.c.accepted_at, after.accepted_at, after.task.id)) if after else query
+
+
 def _select(connection: Connection, query: Select[Any]) -> list[StoredTask]:
     rows = connection.execute(query)
     return [StoredTask(_task(row), row.attempts, row.holder, row.accepted_at) for row in rows]
@@ -321,7 +328,7 @@ def _reason(text: str) -> str:
 
 def _later_than(column: Column[Any], moment: datetime | None, task_id: str) -> ColumnElement[bool]:
     """Return the condition for what comes after a task in the order of a time and of ids."""
-    return or_(column > moment, (column == moment) & (tasks.c.id > task_id))
+    return (column >= moment) & or_(column > moment, tasks.c.id > task_id)
 
 
 def _of_any_owner(connection: Connection) -> ColumnElement[bool]:
