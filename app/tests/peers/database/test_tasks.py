@@ -14,7 +14,7 @@ from frota.peers.database.bulk import MAX_ROWS
 from frota.peers.database.database import Database
 from frota.peers.database.errors import Superseded
 from frota.peers.database.servers import Owner, ServerStore
-from frota.peers.database.tasks import Failure, Lease, StoredTask, TaskStore
+from frota.peers.database.tasks import Batch, Failure, Lease, StoredTask, TaskStore
 from frota.peers.messages import DEAD, DONE, LEASED, NOOP, QUERY, UNKNOWN, UPDATE, WAITING, Report, Result, Task
 
 CPF = "11111111111"
@@ -171,6 +171,26 @@ def test_failed_task_waits_again_until_it_is_dead(tasks: TaskStore, owner: Owner
     assert dead[:3] == (task, "worker left again", 5)
     assert abs(dead.at_ms / 1000 - datetime.now(UTC).timestamp()) < 60
     assert tasks.results([task.id]) == [Result(task.id, DEAD, False, None, "worker left again", 5)]
+
+
+def test_batch_is_one_transaction(tasks: TaskStore, owner: Owner) -> None:
+    """New tasks, leases, failures and results are written together, or not at all."""
+    old = [a_task(QUERY, CPF) for _ in range(4)]
+    tasks.accept([*old], owner)
+    new = [a_task(), old[0], a_task()]
+    batch = Batch(
+        new,
+        [Lease(old[0].id, "w-1", datetime.now(UTC)), Lease(new[0].id, "w-2", datetime.now(UTC))],
+        [Failure(old[1].id, 1, "left"), Failure(old[2].id, 5, "bad", dead=True)],
+        [Report(True, old[3].id, Decimal("1.10")), Report(True, new[0].id)],
+    )
+    with pytest.raises(Superseded):
+        tasks.write(batch, owner._replace(epoch=owner.epoch + 1))
+    assert ids(waiting(tasks, "s-1")) == {task.id for task in old}
+    assert tasks.write(batch, owner) == {old[0].id}
+    states = [result.state for result in tasks.results([task.id for task in [*old, new[0], new[2]]])]
+    assert states == [LEASED, WAITING, DEAD, DONE, DONE, WAITING]
+    assert tasks.results([old[3].id])[0].balance == Decimal("1.10")
 
 
 def test_dead_list_in_pages(tasks: TaskStore, owner: Owner) -> None:

@@ -68,28 +68,40 @@ class Lease(NamedTuple):
     end: datetime
 
 
+class Batch(NamedTuple):
+    """What a server writes at once. A task may be in several of these, which are executed in this order."""
+
+    new: Sequence[Task] = ()
+    leases: Sequence[Lease] = ()
+    failures: Sequence[Failure] = ()
+    reports: Sequence[Report] = ()
+
+
 class TaskStore:
     """The tasks of a database. Its methods raise what `Database.write` raises; some raise Superseded."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    # From acceptance to a worker
+    # From acceptance to the result
 
-    def accept(self, new: Sequence[Task], owner: Owner) -> set[str]:
-        """Make tasks durable, each with an id; return the ids that had been accepted before, by whatever server.
+    def write(self, batch: Batch, owner: Owner) -> set[str]:
+        """Write all of a batch in one transaction; return the ids of new tasks that had been accepted before.
 
-        MariaDB stores rows in the order of their ids: ids that ascend with time cost it a quarter less CPU time. Raises
-        Superseded.
+        Such a task stays with the server that accepted it. MariaDB stores rows in the order of their ids: ids that
+        ascend with time cost it a quarter less CPU time. Raises Superseded.
         """
         now = datetime.now(UTC)
-        rows = {task.id: _row(task, owner, now) for task in new}
+        rows = {task.id: _row(task, owner, now) for task in batch.new}
         known: set[str] = set()
 
         def work(connection: Connection) -> None:
             servers.fence(connection, owner)
             if fresh := [row for row in rows.values() if row["id"] not in known]:
                 connection.execute(_INSERT, fresh)
+            _hand_out(connection, batch.leases)
+            _fail(connection, batch.failures, now)
+            _finish(connection, batch.reports, now)
 
         while True:
             try:
@@ -103,59 +115,29 @@ class TaskStore:
                     continue
             return known
 
+    def accept(self, new: Sequence[Task], owner: Owner) -> set[str]:
+        """Make tasks durable, each with an id; return as `write`. Raises Superseded."""
+        return self.write(Batch(new=new), owner)
+
     def hand_out(self, leases: Sequence[Lease], owner: Owner) -> None:
         """Write down which workers have which tasks. Raises Superseded.
 
         Not required for correctness: after a restart a lease does not count, and the id of a task is an idempotency
         key. It is for people who look for a task.
         """
-        groups: dict[tuple[str, datetime], list[str]] = {}
-        for lease in leases:
-            groups.setdefault((lease.worker, lease.end), []).append(lease.id)
-
-        def work(connection: Connection) -> None:
-            servers.fence(connection, owner)
-            for (worker, end), ids in groups.items():
-                changes = {"state": LEASED, "holder": worker, "lease_end": end}
-                execute(connection, _change(_LIVE, **changes), ids)
-
-        self._database.write(work)
-
-    # From a worker to the result
-
-    def finish(self, reports: Sequence[Report]) -> int:
-        """Give tasks their results; return how many had none before. The first result of a task counts.
-
-        A report without a balance leaves the task the one that it has: an UPDATE what it sets.
-        """
-        first = {report.id: report for report in reversed(reports)}.values()
-        plain = [report.id for report in first if report.ok and report.balance is None]
-        read = {report.id: report.balance for report in first if report.ok and report.balance is not None}
-        failed = {report.id: _reason(report.error) for report in first if not report.ok}
-        done: dict[str, Any] = {"state": DONE, "finished_at": datetime.now(UTC)}
-
-        def work(connection: Connection) -> int:
-            count = execute(connection, _change(_UNFINISHED, **done, reason=""), plain)
-            count += set_each(connection, tasks.c.balance, read, _UNFINISHED, **done, reason="")
-            return count + set_each(connection, tasks.c.reason, failed, _UNFINISHED, **done)
-
-        return self._database.write(work)
+        self.write(Batch(leases=leases), owner)
 
     def fail(self, failures: Sequence[Failure], owner: Owner) -> None:
         """Count failed attempts: the tasks are waiting again, or dead. Raises Superseded."""
-        now = datetime.now(UTC)
-        groups: dict[tuple[int, str, bool], list[str]] = {}
-        for failure in failures:
-            groups.setdefault((failure.attempts, _reason(failure.reason), failure.dead), []).append(failure.id)
+        self.write(Batch(failures=failures), owner)
 
-        def work(connection: Connection) -> None:
-            servers.fence(connection, owner)
-            for (attempts, reason, dead), ids in groups.items():
-                ending = {"state": DEAD, "finished_at": now} if dead else {"state": WAITING}
-                changes = {"attempts": attempts, "reason": reason, "lease_end": None, **ending}
-                execute(connection, _change(_LIVE, **changes), ids)
+    def finish(self, reports: Sequence[Report]) -> int:
+        """Give tasks their results; return how many had none before. Servers of any epoch may: a result is a result.
 
-        self._database.write(work)
+        The first result of a task counts. A report without a balance leaves the task the one that it has: an UPDATE
+        what it sets.
+        """
+        return self._database.write(partial(_finish, reports=reports, now=datetime.now(UTC)))
 
     def results(self, ids: Sequence[str]) -> list[Result]:
         """Return what is known of tasks, in the order of `ids`; UNKNOWN for one that there is not, or no longer."""
@@ -290,6 +272,34 @@ def _row(task: Task, owner: Owner, now: datetime) -> dict[str, Any]:
         "trace_id": task.trace or task.id,
         "accepted_at": now,
     }
+
+
+def _hand_out(connection: Connection, leases: Sequence[Lease]) -> None:
+    groups: dict[tuple[str, datetime], list[str]] = {}
+    for lease in leases:
+        groups.setdefault((lease.worker, lease.end), []).append(lease.id)
+    for (worker, end), ids in groups.items():
+        execute(connection, _change(_LIVE, state=LEASED, holder=worker, lease_end=end), ids)
+
+
+def _fail(connection: Connection, failures: Sequence[Failure], now: datetime) -> None:
+    groups: dict[tuple[int, str, bool], list[str]] = {}
+    for failure in failures:
+        groups.setdefault((failure.attempts, _reason(failure.reason), failure.dead), []).append(failure.id)
+    for (attempts, reason, dead), ids in groups.items():
+        ending = {"state": DEAD, "finished_at": now} if dead else {"state": WAITING}
+        execute(connection, _change(_LIVE, attempts=attempts, reason=reason, lease_end=None, **ending), ids)
+
+
+def _finish(connection: Connection, reports: Sequence[Report], now: datetime) -> int:
+    first = {report.id: report for report in reversed(reports)}.values()
+    plain = [report.id for report in first if report.ok and report.balance is None]
+    read = {report.id: report.balance for report in first if report.ok and report.balance is not None}
+    failed = {report.id: _reason(report.error) for report in first if not report.ok}
+    done: dict[str, Any] = {"state": DONE, "finished_at": now}
+    count = execute(connection, _change(_UNFINISHED, **done, reason=""), plain)
+    count += set_each(connection, tasks.c.balance, read, _UNFINISHED, **done, reason="")
+    return count + set_each(connection, tasks.c.reason, failed, _UNFINISHED, **done)
 
 
 def _change(condition: ColumnElement[bool], **changes: Any) -> Update:
