@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, Executable, func, insert, select, true, union_all
 from sqlalchemy.exc import IntegrityError
 
-from frota.peers.database.bulk import parts, set_each
+from frota.peers.database.bulk import any_of, parts, set_each
 from frota.peers.database.columns import Money
 from frota.peers.database.database import Database
 from frota.peers.database.schema import balance_history, contas, users
@@ -18,7 +18,16 @@ from frota.peers.messages import BalanceChange, Report, Task
 USER_NOT_FOUND = "User not found"
 _MAX_REPETITIONS = 3  # of a transaction that another one got ahead of
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_ACCOUNTS = contas.join(users, users.c.id == contas.c.fk_id_user)
+# Built once: SQLAlchemy caches the text of a statement, but not the work of building it.
+_BY_CPF = select(users.c.cpf, contas.c.saldo).select_from(_ACCOUNTS).where(any_of(users.c.cpf))
+_BY_NAME = select(users.c.nome, contas.c.saldo).select_from(_ACCOUNTS).where(any_of(users.c.nome, "names"))
+_BY_EITHER = union_all(_BY_CPF, _BY_NAME)
+_ACCOUNT_IDS = select(users.c.cpf, contas.c.id).select_from(_ACCOUNTS).where(any_of(users.c.cpf))
+_LOCKED = select(contas.c.id, contas.c.saldo).where(any_of(contas.c.id)).order_by(contas.c.id).with_for_update()
+_APPLIED = select(balance_history.c.task_id, balance_history.c.new_balance).where(any_of(balance_history.c.task_id))
 _INSERT_HISTORY = insert(balance_history)
+_ANY = true()
 
 
 class Account(NamedTuple):
@@ -48,12 +57,11 @@ class AccountStore:
         wanted = set(accounts)
         cpfs = [account for account in wanted if is_cpf(account)]
         names = [account for account in wanted if not is_cpf(account)]
-        joined = contas.join(users, users.c.id == contas.c.fk_id_user)
-        by_cpf = select(users.c.cpf, contas.c.saldo).select_from(joined).where(users.c.cpf.in_(cpfs))
-        by_name = select(users.c.nome, contas.c.saldo).select_from(joined).where(users.c.nome.in_(names))
-        query = union_all(by_cpf, by_name) if cpfs and names else by_cpf if cpfs else by_name
+        if not wanted:
+            return {}
+        query = _BY_EITHER if cpfs and names else _BY_CPF if cpfs else _BY_NAME
         found: dict[str, Decimal | None] = {}
-        for account, balance in self._database.read(lambda connection: _pairs(connection, query)):
+        for account, balance in self._database.read(partial(_pairs, query=query, keys=cpfs, names=names)):
             found[account] = None if account in found else balance
         return found
 
@@ -128,13 +136,12 @@ def _apply(connection: Connection, updates: Sequence[Task], worker: str) -> list
     if rows:
         connection.execute(_INSERT_HISTORY, rows)
         changed = {row["account_id"]: balances[row["account_id"]] for row in rows}
-        set_each(connection, contas.c.saldo, changed, true(), updated_at=now)
+        set_each(connection, contas.c.saldo, changed, _ANY, updated_at=now)
     return [_report(task, results) for task in updates]
 
 
-def _account_ids(connection: Connection, cpfs: set[str]) -> dict[str, int]:
-    query = select(users.c.cpf, contas.c.id).join_from(users, contas, contas.c.fk_id_user == users.c.id)
-    return dict(_pairs(connection, query.where(users.c.cpf.in_(cpfs))))
+def _account_ids(connection: Connection, cpfs: Iterable[str]) -> dict[str, int]:
+    return dict(_pairs(connection, _ACCOUNT_IDS, keys=list(cpfs)))
 
 
 def _lock(connection: Connection, accounts: Iterable[int]) -> dict[int, Decimal]:
@@ -142,14 +149,12 @@ def _lock(connection: Connection, accounts: Iterable[int]) -> dict[int, Decimal]
 
     All transactions lock accounts in the order of their ids, so that no two wait for each other.
     """
-    query = select(contas.c.id, contas.c.saldo).order_by(contas.c.id).with_for_update()
-    return dict(_pairs(connection, query.where(contas.c.id.in_(sorted(accounts)))))
+    return dict(_pairs(connection, _LOCKED, keys=sorted(accounts)))
 
 
 def _applied(connection: Connection, task_ids: Sequence[str]) -> dict[str, Decimal]:
     """Return the results of tasks that have been applied. With the accounts locked nobody can apply one meanwhile."""
-    query = select(balance_history.c.task_id, balance_history.c.new_balance)
-    return dict(_pairs(connection, query.where(balance_history.c.task_id.in_(task_ids))))
+    return dict(_pairs(connection, _APPLIED, keys=task_ids))
 
 
 def _change(task: Task, account: int, old: Decimal, worker: str, now: datetime) -> dict[str, Any]:
@@ -187,5 +192,5 @@ def _audit(connection: Connection) -> list[str]:
     return problems + [f"account {row[0]} has {row[1]}, its last task set {row[2]}" for row in connection.execute(ends)]
 
 
-def _pairs(connection: Connection, query: Executable) -> list[tuple[Any, Any]]:
-    return [(row[0], row[1]) for row in connection.execute(query)]
+def _pairs(connection: Connection, query: Executable, **parameters: Any) -> list[tuple[Any, Any]]:
+    return [(row[0], row[1]) for row in connection.execute(query, parameters)]

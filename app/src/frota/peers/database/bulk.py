@@ -16,14 +16,14 @@ def parts(rows: Sequence[T], size: int = MAX_ROWS) -> Iterator[Sequence[T]]:
     return (rows[at : at + size] for at in range(0, len(rows), size))
 
 
-def any_of(column: Column[Any]) -> ColumnElement[bool]:
-    """Return the condition that a column has one of the keys that `execute` gets."""
-    return column.in_(bindparam("keys", expanding=True, type_=column.type))
+def any_of(column: Column[Any], parameter: str = "keys") -> ColumnElement[bool]:
+    """Return the condition that a column has one of the values that a parameter gets with each execution."""
+    return column.in_(bindparam(parameter, expanding=True, type_=column.type))
 
 
-def execute(connection: Connection, statement: Update | Delete, keys: Sequence[Any]) -> int:
+def execute(connection: Connection, statement: Update | Delete, keys: Sequence[Any], **others: Any) -> int:
     """Execute a statement with the condition `any_of` for all keys, in parts; return how many rows changed."""
-    return sum(connection.execute(statement, {"keys": part}).rowcount for part in parts(keys))
+    return sum(connection.execute(statement, {"keys": part, **others}).rowcount for part in parts(keys))
 
 
 def set_each(

@@ -7,13 +7,15 @@ of a server increases its epoch: its next write then fails with Superseded, and 
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, bindparam, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from frota.peers.database.clock import now
 from frota.peers.database.database import Database
 from frota.peers.database.errors import Superseded
 from frota.peers.database.schema import servers
+
+_LOCKED_EPOCH = select(servers.c.epoch).where(servers.c.id == bindparam("server")).with_for_update(read=True)
 
 
 class Owner(NamedTuple):
@@ -59,8 +61,7 @@ class ServerStore:
 
 def fence(connection: Connection, owner: Owner) -> None:
     """Make sure until the end of the transaction that the owner is not replaced. Raises Superseded."""
-    epoch = select(servers.c.epoch).where(servers.c.id == owner.server).with_for_update(read=True)
-    if connection.scalar(epoch) != owner.epoch:
+    if connection.scalar(_LOCKED_EPOCH, {"server": owner.server}) != owner.epoch:
         raise superseded(owner)
 
 

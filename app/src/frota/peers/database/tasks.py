@@ -10,7 +10,20 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any, NamedTuple
 
-from sqlalchemy import Column, ColumnElement, Connection, Row, Select, Update, delete, insert, or_, select, update
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Row,
+    Select,
+    Update,
+    bindparam,
+    delete,
+    insert,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.exc import IntegrityError
 
 from frota.peers.database import servers
@@ -38,7 +51,13 @@ _LIVE = tasks.c.state.in_(_LIVE_STATES)
 _UNFINISHED = tasks.c.state != DONE
 _IS_KEY = any_of(tasks.c.id)
 _RESULT: list[Column[Any]] = [tasks.c.id, tasks.c.state, tasks.c.balance, tasks.c.reason, tasks.c.attempts]
+_RESULTS = select(*_RESULT).where(_IS_KEY)
 _INSERT = insert(tasks)
+_FINISH = (
+    update(tasks)
+    .where(_IS_KEY, _UNFINISHED)
+    .values(state=DONE, reason="", finished_at=bindparam("now", type_=tasks.c.finished_at.type))
+)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -141,10 +160,9 @@ class TaskStore:
 
     def results(self, ids: Sequence[str]) -> list[Result]:
         """Return what is known of tasks, in the order of `ids`; UNKNOWN for one that there is not, or no longer."""
-        query = select(*_RESULT).where(tasks.c.id.in_(ids))
 
         def work(connection: Connection) -> dict[str, Result]:
-            return {row.id: _result(row) for row in connection.execute(query)}
+            return {row.id: _result(row) for row in connection.execute(_RESULTS, {"keys": ids})}
 
         found = self._database.read(work)
         return [found.get(task_id) or Result(task_id, UNKNOWN) for task_id in ids]
@@ -297,7 +315,7 @@ def _finish(connection: Connection, reports: Sequence[Report], now: datetime) ->
     read = {report.id: report.balance for report in first if report.ok and report.balance is not None}
     failed = {report.id: _reason(report.error) for report in first if not report.ok}
     done: dict[str, Any] = {"state": DONE, "finished_at": now}
-    count = execute(connection, _change(_UNFINISHED, **done, reason=""), plain)
+    count = execute(connection, _FINISH, plain, now=now)
     count += set_each(connection, tasks.c.balance, read, _UNFINISHED, **done, reason="")
     return count + set_each(connection, tasks.c.reason, failed, _UNFINISHED, **done)
 
