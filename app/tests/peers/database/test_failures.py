@@ -14,7 +14,7 @@ from uuid import uuid4
 import pytest
 from sqlalchemy import Connection, select, text
 
-from frota.peers.database import migration, schema
+from frota.peers.database import revision, schema
 from frota.peers.database.accounts import Account, AccountStore
 from frota.peers.database.config import DatabaseConfig
 from frota.peers.database.database import Database, open_database
@@ -206,7 +206,7 @@ def test_least_rights_suffice(mariadb: MariaDb, user: str) -> None:
     mariadb.open().write(lambda connection: [connection.execute(text(sql)) for sql in (creation, *grants)])
     config = mariadb.config()
     database = open_database(replace(config, database=config.database.replace("frota@", f"{user}@")), Path())
-    migration.check(database)
+    revision.check(database)
     store = AccountStore(database)
     assert store.apply_updates([Task(UPDATE, CPFS[0], Decimal(1), uuid4().hex)], user)[0].ok
     assert (store.query_balances(CPFS)[CPFS[0]], store.audit()) == (Decimal(1), [])

@@ -11,7 +11,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import inspect, text
 
-from frota.peers.database import migration
+from frota.peers.database import migration, migrations, revision
 from frota.peers.database.accounts import Account, AccountStore
 from frota.peers.database.config import DatabaseConfig
 from frota.peers.database.database import Database, open_database
@@ -51,7 +51,7 @@ def test_migrations_create_the_schema(empty: Database) -> None:
         lambda connection: compare_metadata(MigrationContext.configure(connection, opts=options), metadata)
     )
     assert differences == []
-    migration.check(empty)
+    revision.check(empty)
 
 
 def test_second_upgrade_changes_nothing(empty: Database) -> None:
@@ -91,29 +91,41 @@ def test_hosts_that_start_at_once_migrate_once(config: DatabaseConfig, empty: Da
             done.append(error)
         database.close()
 
-    threads = [threading.Thread(target=start) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(map(str, done)) == ["False"] * 5 + ["True"]
-    migration.check(empty)
+    for _ in range(4):
+        threads = [threading.Thread(target=start) for _ in range(6)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(map(str, done)) == ["False"] * 5 + ["True"]
+        revision.check(empty)
+        migration.downgrade(empty, "base")
+        done.clear()
 
 
 def test_schema_of_another_release_is_rejected(empty: Database) -> None:
     """An empty or older schema is to be migrated, a newer one requires the newer release: the error says so."""
     with pytest.raises(SchemaError, match=r"is empty.*Run: frota peers migrate"):
-        migration.check(empty)
+        revision.check(empty)
     migration.upgrade(empty)
     empty.write(lambda connection: connection.execute(text("UPDATE alembic_version SET version_num = '9999'")))
-    for use in (migration.check, migration.upgrade, lambda database: migration.downgrade(database, "base")):
+    for use in (revision.check, migration.upgrade, lambda database: migration.downgrade(database, "base")):
         with pytest.raises(SchemaError, match="9999, which is newer than this release"):
             use(empty)
     assert "tasks" in tables(empty)
 
 
-def test_revisions_are_one_line() -> None:
-    """Two branches with a new revision each would leave it to chance which comes first."""
-    script = ScriptDirectory.from_config(migration._config(None))
-    assert len(script.get_heads()) == 1
-    assert all(revision.doc for revision in script.walk_revisions())
+def test_unknown_revision_is_named(empty: Database) -> None:
+    """The way back leads to a revision that there is."""
+    migration.upgrade(empty)
+    with pytest.raises(SchemaError, match="'0000'"):
+        migration.downgrade(empty, "0000")
+    revision.check(empty)
+
+
+def test_revisions_ascend_in_one_line() -> None:
+    """The newest is that of `revision`, and each one is larger than the one before it, also as text."""
+    script = ScriptDirectory(str(Path(migrations.__file__).parent))
+    assert script.get_heads() == [revision.REVISION]
+    names = [entry.revision for entry in script.walk_revisions()]
+    assert names == sorted(names, reverse=True)

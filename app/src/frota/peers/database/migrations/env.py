@@ -1,4 +1,4 @@
-"""How Alembic executes revisions: on the connection that `frota.peers.database.migration` has locked."""
+"""How Alembic executes revisions: on the connection of `frota.peers.database.migration`."""
 
 from alembic import context
 
