@@ -10,6 +10,7 @@ from frota.peers.calling import ClientSide, PeerSide, WorkerSide, WorkerState
 from frota.peers.codec.dialects import Dialect, Misuse
 from frota.peers.messages import (
     Address,
+    DeadTask,
     Heartbeat,
     HeartbeatReply,
     LoanEnded,
@@ -36,7 +37,7 @@ from frota.peers.messages import (
     WorkersGranted,
 )
 from frota.peers.protocol import Rejected, ServerSide
-from frota.peers.requests import GetStatus, RequestFailed, Status, Submit, Submitted
+from frota.peers.requests import DeadTasks, GetDead, GetStatus, RequestFailed, Status, Submit, Submitted
 
 ID, OTHER_ID = "0123456789abcdef" * 2, "fedcba9876543210" * 2
 HOME, TARGET = Address("10.0.0.1", 8765), Address("10.0.0.2", 8766)
@@ -219,6 +220,14 @@ def test_client() -> None:
     assert event == Rejected("reply to request 2, which is not awaited", b"", fatal=True)
     (event,) = client.receive(b'{"TASK":"NO_TASK"}')
     assert event == Rejected("NoTask is no reply", b"", fatal=True)
+
+
+def test_largest_reply() -> None:
+    """A client accepts the largest dead list that a server sends."""
+    dead = DeadTask(Task("QUERY", "\u00e7" * 50, None, ID, OTHER_ID), "\x00" * 500, 2**53, 2**53)
+    client, server = ClientSide(), ServerSide("caller")
+    transfer(client, GetDead(1, 1000), server)
+    transfer(server, DeadTasks(1, (dead,) * 1000), client)
 
 
 def test_client_over_websocket() -> None:

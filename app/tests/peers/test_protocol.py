@@ -175,6 +175,14 @@ def test_late_newline_after_the_task() -> None:
     assert only(side.receive(report)) == Reports((Report(True),), "w-1")  # of a task that it does not have
 
 
+def test_newline_of_another_message() -> None:
+    """A newline that is not the first message's tells nothing of the dialect."""
+    side = server()
+    assert only(side.receive(b'{"WORKER": "ALIVE", "WORKER_UUID": "w-1"}{')) == WorkerAlive("w-1")
+    assert rejected(side.receive(b'\n"STATUS": "OK"}'))[0] == "a report does not fit: the worker has no task"
+    assert (side.dialect, side.state) == (Dialect.A, State.IDLE)
+
+
 def test_worker_id_with_newline() -> None:
     """Dialect B has no newline: with one, a WORKER_ID is of dialect A."""
     for packets in (

@@ -149,10 +149,13 @@ class PeerSide(CallingSide):
         return message
 
 
+MAX_REPLY_BYTES = 4 * MAX_MESSAGE_BYTES  # 1,000 dead tasks with the longest errors
+
+
 class ClientSide(CallingSide):
     """A client's side: any number of requests, each with an id of its own. `awaited` are those without a reply."""
 
-    def __init__(self, *, websocket: bool = False, max_bytes: int = MAX_MESSAGE_BYTES) -> None:
+    def __init__(self, *, websocket: bool = False, max_bytes: int = MAX_REPLY_BYTES) -> None:
         super().__init__(websocket=websocket, max_bytes=max_bytes)
         self.awaited: dict[int, Request] = {}
 

@@ -15,12 +15,23 @@ A task is leased for LEASE_S seconds; every further ALIVE of the worker renews t
 TASK_IDS, of these only. Of a worker that ends, `{"WORKER": "LEAVING"}` gives the tasks back that it has not begun.
 Reports are not acknowledged: a lease ends, the task is given out again, and TASK_ID is the idempotency key.
 
+Servers say in heartbeats who they are and what their load is. A loan of workers has an id and an epoch, and lasts for
+TERM_S seconds: LOAN, EPOCH and TERM_S are in a WORKER_REQUEST, its response, the REDIRECT of each worker, which repeats
+LOAN and EPOCH in its ALIVE, and in RETURN and COMMAND_RELEASE. Until it ends, it is renewed, by the borrower at the
+lender, and by the server at a borrowed worker, which does not answer:
+
+    server → {"SERVER": "ALIVE", "TASK": "REQUEST", "SERVER_UUID": "s-1", "LOAD": {"WAITING": 10, "WAIT_MS": 250, …}}
+    server → {"TASK": "LOAN_RENEW", "SERVER_UUID": "s-1", "LOAN": "l-1", "EPOCH": 1, "TERM_S": 60}
+    server ← {"TASK": "LOAN_RENEW", "STATUS": "ACK", "LOAN": "l-1", "EPOCH": 1, "TERM_S": 60}      or NACK, with ERROR
+
 A person's command sends requests with an ID, which the reply repeats, so that requests can be pipelined:
 
     client → {"REQUEST": "SUBMIT", "ID": 1, "TASKS": [{"TASK": "QUERY", "TASK_ID": "…", "USER": "Ana"}, …]}
     server ← {"REPLY": "SUBMIT", "ID": 1, "TASKS": ["…", {"ERROR": "CPF must have 11 digits, has 12"}, …]}
     client → {"REQUEST": "RESULT", "ID": 2, "TASK_IDS": ["…", …], "WAIT_S": 30}
     server ← {"REPLY": "RESULT", "ID": 2, "RESULTS": [{"TASK_ID": "…", "STATE": "DONE", "STATUS": "OK", …}, …]}
+
+The other requests are STATUS, DEAD_LIST, DEAD_RETRY, DEAD_DROP and HISTORY: see `requests`.
 
 TASK_ID is 32 hexadecimal digits, chosen by the client, so that a repeated SUBMIT is accepted once, or else by the
 server. TRACEPARENT (W3C) is of a task, or of all tasks of a SUBMIT; a task without has its own id as trace id. SALDO is

@@ -228,7 +228,10 @@ class ServerSide(Connection):
         if self._newline_may_follow and (rest := data.lstrip(b" \t\r")):
             self._newline_may_follow = False
             late = self._late_newline() if rest[:1] == b"\n" else []
-        return late + super().receive(data)
+        events = super().receive(data)
+        if len(events) > 1 or self.buffered_bytes:  # the next newline ends another message
+            self._newline_may_follow = False
+        return late + events
 
     def fits(self, kind: type[Message]) -> bool:
         """Tell whether a message of this kind may be sent now."""

@@ -378,6 +378,9 @@ def test_long_error_is_cut() -> None:
     """The reason of a failure is cut, not rejected: a traceback must not cost the report."""
     decoded = decode(frame(json.dumps({"STATUS": "NOK", "TASK": "QUERY", "ERROR": "x" * 1000})))
     assert decoded.message == Reports((Report(False, error="x" * 500, kind="QUERY"),))
+    message = Reports((Report(False, ID, error="x" * 1000),))
+    for dialect in (A, N):
+        assert b'"' + b"x" * 500 + b'"' in encode(message, dialect)
 
 
 def test_trace_of_its_own_id() -> None:

@@ -22,6 +22,7 @@ from frota.peers.codec.fields import (
 )
 from frota.peers.messages import (
     KINDS,
+    MAX_ERROR_CHARACTERS,
     MAX_USER_CHARACTERS,
     NOOP,
     QUERY,
@@ -115,7 +116,7 @@ def read_report(value: Any, _key: str = "") -> Report:
 def write_report(report: Report) -> Fields:
     """Return the JSON of a report in the native dialect."""
     if not report.ok:
-        fields = {"STATUS": "NOK", "TASK_ID": report.id, "ERROR": report.error}
+        fields = {"STATUS": "NOK", "TASK_ID": report.id, "ERROR": report.error[:MAX_ERROR_CHARACTERS]}
         return {**fields, "RETRY": True} if report.retry else fields
     if report.balance is None:
         return {"STATUS": "OK", "TASK_ID": report.id}
@@ -146,7 +147,7 @@ def write_legacy_report(report: Report, worker: str, dialect: str) -> Fields:
     if report.kind and (dialect == "C" or not report.ok):
         fields["TASK"] = report.kind
     if not report.ok:
-        fields["ERROR"] = report.error
+        fields["ERROR"] = report.error[:MAX_ERROR_CHARACTERS]
     if dialect == "B":
         fields |= {"USER": report.account} if report.account else {}
         fields["WORKER_ID"] = worker
