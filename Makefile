@@ -3,7 +3,7 @@ SHELL := /bin/sh
 # Our tools start many processes, which would all compile their libraries again.
 unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
-.PHONY: help up down status check test pipeline molecule fleet bench venv lock
+.PHONY: help up down status check test pipeline database molecule fleet bench venv lock
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -31,14 +31,20 @@ check: ## Run linters and unit tests, without a host (a minute or two)
 test: ## Run everything that CI runs
 	@tools/prepare.sh test
 	@$(MAKE) --no-print-directory check
-	@tools/molecule --and-pipeline
-	@$(MAKE) --no-print-directory up fleet
+	@tools/molecule
+	@$(MAKE) --no-print-directory up
+	@tools/fleet --and-pipeline
 	@tools/run python -m bench --quick
 
 pipeline: ## Test the image pipeline with a real RabbitMQ on loopback, without a host
 	@tools/prepare.sh pipeline
 	@$(MAKE) --no-print-directory venv
 	@tools/run pytest app/tests/images/pipeline --timeout 600
+
+database: ## Test the peers' database with a real MariaDB on loopback, without a host
+	@tools/prepare.sh database
+	@$(MAKE) --no-print-directory venv
+	@tools/run pytest app/tests/peers/database
 
 molecule: ## Test every role on real systemd hosts, or one: make molecule ROLE=sensors
 	@tools/prepare.sh molecule

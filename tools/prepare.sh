@@ -78,7 +78,7 @@ up | test | molecule)
   ;;
 esac
 case $target in
-up | test | molecule | pipeline)
+up | test | molecule | pipeline | database)
   need mmdebstrap command_of mmdebstrap
   # On other systems than Debian, mmdebstrap requires Debian's keys.
   need debian-archive-keyring test -e /usr/share/keyrings/debian-archive-keyring.gpg -o -e /usr/share/keyrings/debian-archive-keyring.pgp
