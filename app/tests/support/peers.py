@@ -13,7 +13,7 @@ from typing import Any, Self
 from websockets.sync.client import ClientConnection, connect
 
 from frota.peers.execution import Accounts
-from frota.peers.messages import Report, Task
+from frota.peers.protocol.messages import Report, Task
 from frota.peers.server.server import PeerServer
 from frota.peers.settings import ServerSettings, WorkerSettings
 from frota.peers.worker.worker import PeerWorker

@@ -6,7 +6,7 @@ from functools import partial
 from frota.core import commands
 from frota.logs import log
 from frota.net import arguments
-from frota.peers.messages import PORT
+from frota.peers.protocol.messages import PORT
 from frota.peers.settings import PREFIX, SERVER_UNIT, SYSTEM, WORKER_UNIT, ServerSettings, WorkerSettings
 
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import Protocol
 
-from frota.peers.messages import QUERY, UPDATE, Report, Task
+from frota.peers.protocol.messages import QUERY, UPDATE, Report, Task
 
 USER_NOT_FOUND = "User not found"
 _AMBIGUOUS = "several users have this name: use the CPF"

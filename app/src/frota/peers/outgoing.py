@@ -7,16 +7,16 @@ from typing import Any, Protocol, cast
 
 from websockets.exceptions import InvalidHandshake
 
-from frota.peers import websocket
-from frota.peers.messages import Address, Message
-from frota.peers.protocol import Event, Rejected
-from frota.peers.websocket import WebSocket
+from frota.peers.protocol import websocket
+from frota.peers.protocol.messages import Address, Message
+from frota.peers.protocol.server_side import Event, Rejected
+from frota.peers.protocol.websocket import WebSocket
 
 _MAX_FRAMED = 64  # bytes by which WebSocket frames may exceed their message
 
 
 class Side(Protocol):
-    """A calling side of the protocol, see `calling`."""
+    """A calling side of the protocol, see `calling_sides`."""
 
     def send(self, message: Any) -> bytes:
         """Return what is to be sent."""

@@ -1,6 +1,6 @@
 """The configured peers: their addresses, and the names that they give themselves. No I/O."""
 
-from frota.peers.messages import Address, Message, WorkerRequest
+from frota.peers.protocol.messages import Address, Message, WorkerRequest
 from frota.peers.settings import Peer, join_address, parse_address
 
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from frota.core.settings import setting
-from frota.peers.liveness import LivenessPolicy
-from frota.peers.loan_policy import LoanPolicy
-from frota.peers.saturation import SaturationPolicy
+from frota.peers.lending.liveness import LivenessPolicy
+from frota.peers.lending.policy import LoanPolicy
+from frota.peers.lending.saturation import SaturationPolicy
 from frota.peers.tasks import TaskPolicy
 
 T = TypeVar("T")

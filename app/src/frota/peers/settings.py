@@ -8,10 +8,10 @@ from typing import NamedTuple
 from frota.core.settings import setting
 from frota.logs.log import LEVELS
 from frota.net.addresses import parse_host
-from frota.peers.codec.dialects import Dialect
-from frota.peers.itinerary import ItineraryPolicy
-from frota.peers.messages import MAX_BATCH, MAX_NAME_CHARACTERS, PORT, Address
+from frota.peers.lending.itinerary import ItineraryPolicy
 from frota.peers.policy_settings import LivenessLimits, LoanLimits, SaturationLimits, TaskLimits
+from frota.peers.protocol.codec.dialects import Dialect
+from frota.peers.protocol.messages import MAX_BATCH, MAX_NAME_CHARACTERS, PORT, Address
 from frota.storage.state_folder import default_directory
 
 PREFIX = "PEERS_"

@@ -14,7 +14,7 @@ from sqlalchemy import select, update
 from frota.peers.database import schema
 from frota.peers.database.accounts import USER_NOT_FOUND, Account, AccountStore
 from frota.peers.database.database import Database
-from frota.peers.messages import UPDATE, Report, Task
+from frota.peers.protocol.messages import UPDATE, Report, Task
 from support import TIMEOUT_S
 
 CPFS = [str(number) * 11 for number in range(1, 6)]

@@ -21,7 +21,7 @@ from frota.peers.database.database import Database, open_database
 from frota.peers.database.errors import DatabaseRejects, DatabaseUnavailable
 from frota.peers.database.servers import ServerStore
 from frota.peers.database.tasks import Failure, TaskStore
-from frota.peers.messages import NOOP, UPDATE, Report, Task
+from frota.peers.protocol.messages import NOOP, UPDATE, Report, Task
 from support import TIMEOUT_S, until
 from support.mariadb import MariaDb, write_certificates
 

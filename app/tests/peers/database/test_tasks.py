@@ -15,7 +15,19 @@ from frota.peers.database.database import Database
 from frota.peers.database.errors import Superseded
 from frota.peers.database.servers import Owner, ServerStore
 from frota.peers.database.tasks import Batch, Failure, Lease, StoredTask, TaskStore
-from frota.peers.messages import DEAD, DONE, LEASED, NOOP, QUERY, UNKNOWN, UPDATE, WAITING, Report, Result, Task
+from frota.peers.protocol.messages import (
+    DEAD,
+    DONE,
+    LEASED,
+    NOOP,
+    QUERY,
+    UNKNOWN,
+    UPDATE,
+    WAITING,
+    Report,
+    Result,
+    Task,
+)
 
 CPF = "11111111111"
 

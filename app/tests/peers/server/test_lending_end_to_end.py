@@ -4,8 +4,8 @@ import asyncio
 from contextlib import AsyncExitStack
 from pathlib import Path
 
-from frota.peers.membership import State
-from frota.peers.messages import QUERY, Address, Task
+from frota.peers.lending.membership import State
+from frota.peers.protocol.messages import QUERY, Address, Task
 from frota.peers.server.server import PeerServer
 from frota.peers.settings import Peer
 from support import reserved_port

@@ -12,11 +12,23 @@ from typing import TextIO
 
 from frota.core import trace
 from frota.core.errors import MalformedMessage, StateError
-from frota.peers import money, requests
 from frota.peers.client import output
 from frota.peers.client.connection import POLL_S, PeersClient
-from frota.peers.codec.items import read_task
-from frota.peers.messages import DEAD, DONE, MAX_BATCH, NOOP, QUERY, UNKNOWN, UPDATE, DeadTask, Rejection, Result, Task
+from frota.peers.protocol import money, requests
+from frota.peers.protocol.codec.items import read_task
+from frota.peers.protocol.messages import (
+    DEAD,
+    DONE,
+    MAX_BATCH,
+    NOOP,
+    QUERY,
+    UNKNOWN,
+    UPDATE,
+    DeadTask,
+    Rejection,
+    Result,
+    Task,
+)
 
 _CLEAR = "\x1b[H\x1b[2J"
 _ENDED = (DONE, DEAD, UNKNOWN)

@@ -5,11 +5,11 @@ from typing import TypeVar
 
 from frota.core.errors import ServerUnavailable, StateError, WrongServer
 from frota.net.json_lines import JsonLinesClient, Limits
-from frota.peers.calling import MAX_REPLY_BYTES, ClientSide
-from frota.peers.messages import MAX_BATCH, Rejection, Result, Task
-from frota.peers.messages import Refusal as ServerRefusal
-from frota.peers.protocol import Rejected
-from frota.peers.requests import GetResults, Reply, Request, RequestFailed, Results, Submit, Submitted
+from frota.peers.protocol.calling_sides import MAX_REPLY_BYTES, ClientSide
+from frota.peers.protocol.messages import MAX_BATCH, Rejection, Result, Task
+from frota.peers.protocol.messages import Refusal as ServerRefusal
+from frota.peers.protocol.requests import GetResults, Reply, Request, RequestFailed, Results, Submit, Submitted
+from frota.peers.protocol.server_side import Rejected
 
 R = TypeVar("R", bound=Reply)
 _MARGIN_S = 10.0  # for an answer, beside the time that it may wait

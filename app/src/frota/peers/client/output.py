@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from frota.logs.log import printable
-from frota.peers.messages import DEAD, DONE, BalanceChange, DeadTask, Result
+from frota.peers.protocol.messages import DEAD, DONE, BalanceChange, DeadTask, Result
 
 
 def result(found: Result, account: str, *, as_json: bool) -> str:

@@ -13,7 +13,7 @@ from frota.peers.database.bulk import any_of, parts, set_each
 from frota.peers.database.columns import Money
 from frota.peers.database.database import Database
 from frota.peers.database.schema import balance_history, contas, users
-from frota.peers.messages import BalanceChange, Report, Task
+from frota.peers.protocol.messages import BalanceChange, Report, Task
 
 USER_NOT_FOUND = "User not found"
 _MAX_REPETITIONS = 3  # of a transaction that another one got ahead of

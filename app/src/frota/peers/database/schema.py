@@ -6,7 +6,7 @@
 from sqlalchemy import Column, Enum, ForeignKey, Index, Integer, MetaData, Table, text
 
 from frota.peers.database.columns import Moment, Money, Serial, ascii_key, exact_text
-from frota.peers.messages import (
+from frota.peers.protocol.messages import (
     DEAD,
     DONE,
     KINDS,

@@ -32,7 +32,7 @@ from frota.peers.database.database import Database
 from frota.peers.database.schema import servers as servers_table
 from frota.peers.database.schema import tasks
 from frota.peers.database.servers import Owner
-from frota.peers.messages import (
+from frota.peers.protocol.messages import (
     DEAD,
     DONE,
     LEASED,

@@ -5,8 +5,8 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
 from frota.logs import log
-from frota.peers import requests
-from frota.peers.requests import Reply, Request, RequestFailed
+from frota.peers.protocol import requests
+from frota.peers.protocol.requests import Reply, Request, RequestFailed
 from frota.peers.server.connections import Caller
 from frota.peers.server.results import Results, Submission
 

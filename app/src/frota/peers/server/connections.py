@@ -8,15 +8,15 @@ from typing import Protocol
 from frota.logs import log
 from frota.net.tcp_server import State as TcpState
 from frota.net.tcp_server import TcpConnection
-from frota.peers import websocket
-from frota.peers.codec.dialects import Dialect
-from frota.peers.messages import Message, Refusal, ReportAck, Reports, WorkerAlive, WorkerLeaving
-from frota.peers.protocol import Event, Rejected, ServerSide, State
-from frota.peers.requests import Request
+from frota.peers.protocol import websocket
+from frota.peers.protocol.codec.dialects import Dialect
+from frota.peers.protocol.messages import Message, Refusal, ReportAck, Reports, WorkerAlive, WorkerLeaving
+from frota.peers.protocol.requests import Request
+from frota.peers.protocol.server_side import Event, Rejected, ServerSide, State
+from frota.peers.protocol.websocket import HANDSHAKE, WebSocket
 from frota.peers.server.event_log import EventLog
 from frota.peers.server.workers import Workers
 from frota.peers.settings import ServerSettings
-from frota.peers.websocket import HANDSHAKE, WebSocket
 
 _MAX_FRAMED = 64  # bytes by which WebSocket frames may exceed their message
 

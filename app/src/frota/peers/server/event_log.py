@@ -6,7 +6,7 @@ from typing import Protocol, TypeVar
 from frota.logs.log import printable, record
 from frota.logs.rate_limit import RateLimitedLog, RateLimiter
 from frota.net.addresses import endpoint
-from frota.peers.messages import Report, Task
+from frota.peers.protocol.messages import Report, Task
 from frota.peers.tasks import State
 from frota.peers.tasks import Task as QueuedTask
 

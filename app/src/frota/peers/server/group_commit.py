@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 from frota.core.backoff import Backoff
 from frota.logs import log
 from frota.peers.execution import execute
-from frota.peers.messages import Report, Task
+from frota.peers.protocol.messages import Report, Task
 from frota.peers.server.store import Failure, Store
 
 T = TypeVar("T")

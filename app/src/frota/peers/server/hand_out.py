@@ -7,9 +7,9 @@ import asyncio
 from collections.abc import Callable
 from typing import Protocol
 
-from frota.peers import messages
-from frota.peers.lending import Lending
-from frota.peers.messages import NOOP, Message, Report
+from frota.peers.lending.engine import Lending
+from frota.peers.protocol import messages
+from frota.peers.protocol.messages import NOOP, Message, Report
 from frota.peers.tasks import Tasks
 
 

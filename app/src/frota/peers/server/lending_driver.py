@@ -1,18 +1,19 @@
-"""Carries out what the lending decides, and tells it what peers and time bring: messages ↔ `lending`, `liveness`."""
+"""Carries out what the lending decides, and tells it what peers and time bring: messages ↔ the lending engine, liveness."""
 
 import asyncio
 from collections.abc import Callable
 from functools import partial
 
 from frota.logs.log import printable, record
-from frota.peers import actions, messages
-from frota.peers.actions import Action, Actions, LoanKey, Offer, RenewalAnswer
-from frota.peers.codec.dialects import Dialect
-from frota.peers.lending import Lending
-from frota.peers.liveness import Liveness, LivenessAction, MarkDown, MarkUp
-from frota.peers.loan_policy import LEGACY_EPOCH
-from frota.peers.messages import Address, Message
+from frota.peers.lending import actions
+from frota.peers.lending.actions import Action, Actions, LoanKey, Offer, RenewalAnswer
+from frota.peers.lending.engine import Lending
+from frota.peers.lending.liveness import Liveness, LivenessAction, MarkDown, MarkUp
+from frota.peers.lending.policy import LEGACY_EPOCH
 from frota.peers.peer_directory import PeerDirectory
+from frota.peers.protocol import messages
+from frota.peers.protocol.codec.dialects import Dialect
+from frota.peers.protocol.messages import Address, Message
 from frota.peers.server.connections import Caller
 from frota.peers.server.peer_links import PeerLink
 from frota.peers.server.workers import Workers

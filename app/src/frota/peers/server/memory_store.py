@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 
 from frota.peers.execution import USER_NOT_FOUND
-from frota.peers.messages import DEAD, DONE, UNKNOWN, WAITING, BalanceChange, DeadTask, Report, Result, Task
+from frota.peers.protocol.messages import DEAD, DONE, UNKNOWN, WAITING, BalanceChange, DeadTask, Report, Result, Task
 from frota.peers.server.store import Failure, StoredTask
 
 # CPF to name: the accounts that there are at the start.

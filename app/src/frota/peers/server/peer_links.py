@@ -8,10 +8,10 @@ from collections import deque
 from collections.abc import Callable
 
 from frota.peers import outgoing
-from frota.peers.calling import PeerSide
-from frota.peers.codec.dialects import Dialect, Misuse
-from frota.peers.messages import Message, Refusal, ReleaseCompleted
 from frota.peers.outgoing import Outgoing
+from frota.peers.protocol.calling_sides import PeerSide
+from frota.peers.protocol.codec.dialects import Dialect, Misuse
+from frota.peers.protocol.messages import Message, Refusal, ReleaseCompleted
 from frota.peers.settings import Peer, join_address
 
 Answered = Callable[[Message | None], None]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from decimal import Decimal
 from itertools import count
 
-from frota.peers.messages import DEAD, DONE, NOOP, UNKNOWN, DeadTask, Rejection, Report, Result, Task
+from frota.peers.protocol.messages import DEAD, DONE, NOOP, UNKNOWN, DeadTask, Rejection, Report, Result, Task
 from frota.peers.server.event_log import EventLog
 from frota.peers.server.group_commit import GroupCommit
 from frota.peers.server.store import Failure, StoredTask

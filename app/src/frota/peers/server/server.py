@@ -20,11 +20,11 @@ from frota.net.listen import listening_sockets
 from frota.net.tcp_server import Limits, TcpConnection, TcpServer, connection_limits
 from frota.peers import settings
 from frota.peers.identity import identity
-from frota.peers.lending import Lending
-from frota.peers.liveness import Liveness
-from frota.peers.messages import Address
+from frota.peers.lending.engine import Lending
+from frota.peers.lending.liveness import Liveness
+from frota.peers.lending.saturation import Saturation
 from frota.peers.peer_directory import PeerDirectory
-from frota.peers.saturation import Saturation
+from frota.peers.protocol.messages import Address
 from frota.peers.server import status
 from frota.peers.server.client_requests import ClientRequests
 from frota.peers.server.connections import Connection, Services

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 from frota import __version__
 from frota.net.exposition import Metric, counter, gauge
 from frota.net.tcp_server import TcpServer
-from frota.peers.lending import Lending
-from frota.peers.membership import BORROWED, BUSY, ON_LOAN, USABLE, State
-from frota.peers.messages import MAX_COUNT, Load
+from frota.peers.lending.engine import Lending
+from frota.peers.lending.membership import BORROWED, BUSY, ON_LOAN, USABLE, State
+from frota.peers.protocol.messages import MAX_COUNT, Load
 from frota.peers.server.event_log import EventLog
 from frota.peers.server.group_commit import GroupCommit
 from frota.peers.server.workers import Workers

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from frota.peers.execution import Accounts
-from frota.peers.messages import BalanceChange, DeadTask, Report, Result, Task
+from frota.peers.protocol.messages import BalanceChange, DeadTask, Report, Result, Task
 
 
 class StoredTask(NamedTuple):

@@ -3,12 +3,12 @@
 import asyncio
 from collections.abc import Callable, Sequence
 
-from frota.peers import messages
-from frota.peers.actions import Actions
-from frota.peers.codec.dialects import Dialect
-from frota.peers.lending import Lending
-from frota.peers.loan_policy import LEGACY_EPOCH
-from frota.peers.messages import Message, Report
+from frota.peers.lending.actions import Actions
+from frota.peers.lending.engine import Lending
+from frota.peers.lending.policy import LEGACY_EPOCH
+from frota.peers.protocol import messages
+from frota.peers.protocol.codec.dialects import Dialect
+from frota.peers.protocol.messages import Message, Report
 from frota.peers.server.event_log import EventLog
 from frota.peers.server.group_commit import Ending
 from frota.peers.server.hand_out import HandOut, Link, Worker

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from frota.core.threads import Threads
 from frota.logs import log
 from frota.peers.execution import Accounts, execute
-from frota.peers.messages import NOOP, Report, Task
+from frota.peers.protocol.messages import NOOP, Report, Task
 
 _DIAGNOSTICS = "the worker's own error, see its journal"
 

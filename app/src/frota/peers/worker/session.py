@@ -6,9 +6,9 @@ from typing import Protocol
 
 from frota.logs.log import printable, record
 from frota.logs.rate_limit import RateLimiter
-from frota.peers import messages
-from frota.peers.itinerary import Itinerary, Outcome, Redirect, Role
-from frota.peers.messages import Message, Report, Reports, Task, Tasks, WorkerAlive, WorkerLeaving
+from frota.peers.lending.itinerary import Itinerary, Outcome, Redirect, Role
+from frota.peers.protocol import messages
+from frota.peers.protocol.messages import Message, Report, Reports, Task, Tasks, WorkerAlive, WorkerLeaving
 from frota.peers.settings import join_address
 
 

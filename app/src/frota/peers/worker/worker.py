@@ -10,13 +10,13 @@ from frota.logs.log import printable
 from frota.net.exposition import Metric, counter, gauge
 from frota.net.http import MonitoringServer
 from frota.peers import outgoing, settings
-from frota.peers.calling import WorkerSide
 from frota.peers.execution import Accounts
-from frota.peers.framing import MAX_MESSAGE_BYTES
 from frota.peers.identity import identity
-from frota.peers.itinerary import Itinerary, Outcome, Role
-from frota.peers.messages import Report, Task
+from frota.peers.lending.itinerary import Itinerary, Outcome, Role
 from frota.peers.outgoing import Outgoing
+from frota.peers.protocol.calling_sides import WorkerSide
+from frota.peers.protocol.framing import MAX_MESSAGE_BYTES
+from frota.peers.protocol.messages import Report, Task
 from frota.peers.settings import WorkerSettings, join_address, parse_address
 from frota.peers.worker.execution_queue import ExecutionQueue
 from frota.peers.worker.session import Session

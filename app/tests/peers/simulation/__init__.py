@@ -1,1 +1,0 @@
-"""Servers that lend each other workers, simulated in virtual time: `python -m peers.simulation --help`."""
