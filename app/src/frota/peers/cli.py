@@ -6,8 +6,18 @@ from functools import partial
 from frota.core import commands
 from frota.logs import log
 from frota.net import arguments
+from frota.peers.execution import Accounts
 from frota.peers.protocol.messages import PORT
-from frota.peers.settings import PREFIX, SERVER_UNIT, SYSTEM, WORKER_UNIT, ServerSettings, WorkerSettings
+from frota.peers.settings import (
+    PREFIX,
+    SERVER_UNIT,
+    SYSTEM,
+    WORKER_UNIT,
+    MigrationSettings,
+    ServerSettings,
+    WorkerSettings,
+)
+from frota.storage.state_folder import default_directory
 
 
 def add_commands(parser: argparse.ArgumentParser) -> None:
@@ -19,6 +29,11 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     example = "frota peers work --host 127.0.0.1 --port 8765 --state-dir worker"
     work = commands.add(group, "work", _work, "execute tasks of a server", example)
     commands.configurable(work, WorkerSettings, PREFIX)
+    example = "frota peers migrate --database mariadb://frota_admin@127.0.0.1:3306/frota"
+    migrate = commands.add(group, "migrate", _migrate, "bring the database's schema to this release", example)
+    migrate.add_argument("--to", metavar="REVISION", help="go back to an earlier revision, base to drop everything")
+    migrate.add_argument("--examples", action="store_true", help="create nine accounts to try it with")
+    commands.configurable(migrate, MigrationSettings, PREFIX)
     _add_submit(group)
     _add_views(group)
 
@@ -81,7 +96,32 @@ def _work(args: argparse.Namespace) -> int:
     from frota.peers.worker.worker import PeerWorker
 
     log.configure(SYSTEM, WORKER_UNIT, config.log_level)
-    return service.run(partial(PeerWorker, config, None))
+    accounts: Accounts | None = None
+    if config.database:
+        from frota.peers.database.accounts import AccountStore  # here: a worker without does without SQLAlchemy
+        from frota.peers.database.database import open_database
+
+        folder = config.state_dir or default_directory(WORKER_UNIT)
+        accounts = AccountStore(open_database(config, folder))
+    return service.run(partial(PeerWorker, config, accounts))
+
+
+def _migrate(args: argparse.Namespace) -> int:
+    log.configure(SYSTEM, SERVER_UNIT)
+    config = commands.read(MigrationSettings, PREFIX, args)
+    if args.check:
+        return 0
+    from frota.peers.database import migration, setup
+    from frota.peers.database.database import open_database
+
+    folder = config.state_dir or default_directory(SERVER_UNIT)
+    database = open_database(config, folder)
+    if args.to:
+        migration.downgrade(database, args.to)
+    else:
+        setup.migrate(database, examples=args.examples)
+    database.close()
+    return 0
 
 
 def _client(name: str) -> commands.Handler:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from frota.core.settings import setting
 from frota.logs.log import LEVELS
 from frota.net.addresses import parse_host
+from frota.peers.database.config import DatabaseConfig, parse_database
 from frota.peers.lending.itinerary import ItineraryPolicy
 from frota.peers.policy_settings import LivenessLimits, LoanLimits, SaturationLimits, TaskLimits
 from frota.peers.protocol.codec.dialects import Dialect
@@ -77,7 +78,7 @@ def parse_name(text: str) -> str:
 
 
 @dataclass(frozen=True)
-class ServerSettings(TaskLimits, SaturationLimits, LoanLimits, LivenessLimits):
+class ServerSettings(DatabaseConfig, TaskLimits, SaturationLimits, LoanLimits, LivenessLimits):
     """The settings of `frota peers serve`."""
 
     host: str = setting("127.0.0.1", "address to listen on, :: for all of IPv6 and IPv4", parse=parse_host)
@@ -94,6 +95,12 @@ class ServerSettings(TaskLimits, SaturationLimits, LoanLimits, LivenessLimits):
         (), "peers to lend to and borrow from, HOST:PORT,…; /B or /C for a legacy dialect", parse=parse_peers
     )
     durable: bool = setting(True, "no: keep tasks in memory only, lost with the process; for trials and benchmarks")
+    takeover_after_s: float = setting(
+        60.0, "peers take over the tasks of a server that is gone for so long", unit=_S, low=1, high=1e6, live=True
+    )
+    stored_results_s: float = setting(
+        604_800.0, "how long the database keeps results", unit=_S, low=60, high=1e9, live=True
+    )
     max_connections: int = setting(2000, "connections at the same time", low=1, high=100_000, live=True)
     max_errors: int = setting(10, "malformed messages after which a connection is closed", low=0, high=10**6, live=True)
     max_requests: int = setting(64, "unanswered requests of one client", low=1, high=10**5, live=True)
@@ -127,8 +134,13 @@ class ServerSettings(TaskLimits, SaturationLimits, LoanLimits, LivenessLimits):
 
 
 @dataclass(frozen=True)
-class WorkerSettings:
+class WorkerSettings(DatabaseConfig):
     """The settings of `frota peers work`."""
+
+    database: str = setting(
+        "", "mariadb://USER@HOST:PORT/NAME, or a file's path; empty: the server reads and changes balances itself",
+        parse=parse_database,
+    )  # fmt: skip
 
     host: str = setting("127.0.0.1", "the host of the worker's own server", parse=parse_host)
     port: int = setting(PORT, "the port of the worker's own server", low=1, high=65535)
@@ -165,3 +177,10 @@ class WorkerSettings:
         return ItineraryPolicy(
             self.home_attempts, self.silence_s, self.visit_s, self.drain_s, self.legacy_term_s, self.max_failover
         )
+
+
+@dataclass(frozen=True)
+class MigrationSettings(DatabaseConfig):
+    """The settings of `frota peers migrate`."""
+
+    state_dir: Path | None = setting(None, "folder of the embedded database", parse=Path)

@@ -1,8 +1,8 @@
 """What travels between servers, workers and people's commands: the messages, and what they mean. No I/O.
 
-`codec.dialects` has the table of their JSON: the keys, their order, in each dialect. `server_side` says who may send what
-and when. A, B and C are the dialects of the legacy programs (docs/architecture.md). The native dialect is A with keys
-that a legacy program ignores, and with messages that resemble none of a legacy program:
+`codec.dialects` has the table of their JSON: the keys, their order, in each dialect. `server_side` says who may send
+what and when. A, B and C are the dialects of the legacy programs (docs/architecture.md). The native dialect is A with
+keys that a legacy program ignores, and with messages that resemble none of a legacy program:
 
     worker → {"WORKER": "ALIVE", "WORKER_UUID": "w-1", "CAPACITY": 64}        CAPACITY makes it native
     server ← {"SERVER": "ALIVE", "TASK": "WELCOME", "SERVER_UUID": "s-1", "LEASE_S": 30}

@@ -137,7 +137,7 @@ class GroupCommit:
             self._backoff.reset()
             return 0.0
         self.errors_total += 1
-        text = f"results are not durable yet, they are written again: {outcome.unwritten}"
+        text = f"nothing is durable since the last commit, which is repeated: {outcome.unwritten}"
         log.record("ERROR", "commit_failed", text)
         return self._backoff.pause()
 
@@ -158,21 +158,12 @@ class GroupCommit:
 
 def _write(store: Store, batch: _Batch) -> _Outcome:
     """Write a batch; called in the thread if the store blocks."""
-    accepted: set[str] | OSError = set()
-    try:
-        if batch.accepts:
-            accepted = store.accept([task for tasks, _ in batch.accepts for task in tasks])
-    except OSError as error:
-        accepted = error
+    new = [task for tasks, _ in batch.accepts for task in tasks]
     try:
         reports = _executed(store, batch.endings)
-        if reports:
-            store.finish(reports)
-        if batch.failures:
-            store.fail(batch.failures)
+        return _Outcome(store.write(new, batch.failures, reports), reports, None)
     except OSError as error:
-        return _Outcome(accepted, [], error)
-    return _Outcome(accepted, reports, None)
+        return _Outcome(error, [], error)
 
 
 def _executed(store: Store, endings: Sequence[Ending]) -> list[Report]:

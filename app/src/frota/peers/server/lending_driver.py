@@ -1,4 +1,4 @@
-"""Carries out what the lending decides, and tells it what peers and time bring: messages ↔ the lending engine, liveness."""
+"""Carries out what the lending decides, and tells it what peers and time bring: messages ↔ engine and liveness."""
 
 import asyncio
 from collections.abc import Callable

@@ -8,18 +8,11 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 
+from frota.peers.example_accounts import ACCOUNTS, FIRST_BALANCE
 from frota.peers.execution import USER_NOT_FOUND
 from frota.peers.protocol.messages import DEAD, DONE, UNKNOWN, WAITING, BalanceChange, DeadTask, Report, Result, Task
 from frota.peers.server.store import Failure, StoredTask
 
-# CPF to name: the accounts that there are at the start.
-ACCOUNTS = {
-    digit * 11: name
-    for digit, name in zip(
-        "123456789", ["Ana", "Bia", "Caio", "Davi", "Eva", "Gil", "Iara", "Joel", "Lia"], strict=True
-    )
-}
-FIRST_BALANCE = Decimal("100.00")
 _MAX_CHANGES = 1000  # of the history of one account
 
 
@@ -38,16 +31,21 @@ class MemoryStore:
         self._applied: dict[str, Decimal] = {}  # by task
         self._changes: dict[str, deque[BalanceChange]] = {}  # by CPF
 
-    def accept(self, tasks: Sequence[Task]) -> set[str]:
+    def write(self, new: Sequence[Task], failures: Sequence[Failure], reports: Sequence[Report]) -> set[str]:
         """See Store."""
+        known = self._accept(new)
+        self._fail(failures)
+        self._finish(reports)
+        return known
+
+    def _accept(self, tasks: Sequence[Task]) -> set[str]:
         known = {
             task.id for task in tasks if task.id in self._tasks or task.id in self._results or task.id in self._dead
         }
         self._tasks.update((task.id, task) for task in tasks if task.id not in known)
         return known
 
-    def finish(self, reports: Sequence[Report]) -> None:
-        """See Store."""
+    def _finish(self, reports: Sequence[Report]) -> None:
         results, tasks = self._results, self._tasks
         for report in reports:
             if tasks.pop(report.id, None) or self._dead.pop(report.id, None):
@@ -55,8 +53,7 @@ class MemoryStore:
         while len(results) > self._max_results:
             del results[next(iter(results))]
 
-    def fail(self, failures: Sequence[Failure]) -> None:
-        """See Store."""
+    def _fail(self, failures: Sequence[Failure]) -> None:
         for failure in failures:
             if failure.dead and (task := self._tasks.pop(failure.id, None)):
                 self._dead[task.id] = DeadTask(task, failure.reason, failure.attempts, time.time_ns() // 10**6)

@@ -8,11 +8,10 @@ import asyncio
 import socket
 import time
 import uuid
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Coroutine
+from typing import IO, Any
 
 from frota.core import commands
-from frota.core.errors import StateError
 from frota.core.tasks import EssentialTasks
 from frota.logs import log
 from frota.net.http import MonitoringServer
@@ -38,6 +37,7 @@ from frota.peers.server.store import Store
 from frota.peers.server.workers import Workers
 from frota.peers.settings import ServerSettings
 from frota.peers.tasks import Tasks
+from frota.storage import state_folder
 
 _MIN_ANSWER_BYTES_PER_S = 1024.0  # a caller that reads its answers more slowly is disconnected
 _SWEEP_S = 0.25
@@ -53,10 +53,12 @@ class PeerServer:
         self.settings, self._reread, self._end = config, reread, end
         self._tasks = EssentialTasks(end)
         self.event_log = EventLog(config.log_tasks_per_second)
+        self._lock: IO[str] | None = None
 
     async def start(self) -> str:
         """Load the tasks and listen. Raises OSError and StateError."""
         config = self.settings
+        self._name = config.name or (identity(config.directory, "server") if config.durable else str(uuid.uuid4()))
         store = self._store()
         self._build(store)
         for page in store.load_waiting():
@@ -66,7 +68,7 @@ class PeerServer:
         self.lending_driver.address = config.advertise or _advertised(config.host, addresses[0])
         self._monitoring = MonitoringServer(status.metrics(self.parts), self._tasks.alive)
         await self._monitoring.start(config.metrics_host, config.metrics_port)
-        self._tasks.start(self._sweep(), self._tick())
+        self._tasks.start(self._sweep(), self._tick(), *self._housekeeping(store))
         self._log_start(addresses)
         return f"listening on {', '.join(addresses)}"
 
@@ -83,6 +85,8 @@ class PeerServer:
         await self.tcp.close()
         await self.commit.drain()
         self.commit.close()
+        if self._lock:
+            self._lock.close()
         self.event_log.report()
         log.record("INFO", "stopped", "stopped; every accepted task is in the store")
 
@@ -100,16 +104,20 @@ class PeerServer:
         log.configure(settings.SYSTEM, settings.SERVER_UNIT, config.log_level)
 
     def _store(self) -> Store:
-        if not self.settings.durable:
-            return MemoryStore(self.settings.max_results)
-        raise StateError("this release keeps tasks in memory only: say so with --durable no")
+        config = self.settings
+        if not config.durable:
+            return MemoryStore(config.max_results)
+        self._lock = state_folder.lock(config.directory)
+        from frota.peers.database.setup import open_ready  # here: memory mode does without SQLAlchemy
+        from frota.peers.server.database_store import DatabaseStore
+
+        return DatabaseStore(open_ready(config, config.directory), self._name)
 
     def _build(self, store: Store) -> None:
         config = self.settings
-        name = config.name or (identity(config.directory, "server") if config.durable else str(uuid.uuid4()))
         self.tasks = Tasks(config.task_policy)
         saturation = Saturation(config.saturation_policy)
-        self.lending = Lending(name, time.time_ns() // 1000, saturation, config.loan_policy)
+        self.lending = Lending(self._name, time.time_ns() // 1000, saturation, config.loan_policy)
         directory = PeerDirectory(config.peers)
         links = [PeerLink(peer, config.request_timeout_s, config.max_message_bytes) for peer in config.peers]
         self._links = {link.key: link for link in links}
@@ -128,6 +136,15 @@ class PeerServer:
         self.parts = status.Parts(
             self.tcp, self.tasks, self.workers, self.lending, self.commit, self.event_log, self._peers
         )
+
+    def _housekeeping(self, store: Store) -> list[Coroutine[None, None, None]]:
+        if not store.durable:
+            return []
+        from frota.peers.server.database_store import DatabaseStore
+        from frota.peers.server.housekeeping import Housekeeping
+
+        assert isinstance(store, DatabaseStore)  # noqa: S101 -- the only durable one
+        return [Housekeeping(store, self.results, lambda: self.settings).run()]
 
     def _queued(self) -> None:
         self.workers.hand_out.schedule()

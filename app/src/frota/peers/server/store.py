@@ -30,14 +30,11 @@ class Store(Accounts, Protocol):
     blocks: bool  # whether its calls wait for a disk or a network: they are then made in a thread
     durable: bool  # whether an accepted task survives the process
 
-    def accept(self, tasks: Sequence[Task]) -> set[str]:
-        """Make tasks durable, each with an id; return the ids that had been accepted before."""
+    def write(self, new: Sequence[Task], failures: Sequence[Failure], reports: Sequence[Report]) -> set[str]:
+        """Write all of a batch at once, in this order; return the ids of new tasks that had been accepted before.
 
-    def finish(self, reports: Sequence[Report]) -> None:
-        """Give tasks their results. The first result of a task counts."""
-
-    def fail(self, failures: Sequence[Failure]) -> None:
-        """Count failed attempts: the tasks are waiting again, or dead."""
+        A failed attempt makes its task wait again, or dead. The first result of a task counts.
+        """
 
     def results(self, ids: Sequence[str]) -> list[Result]:
         """Return what is known of tasks, in the order of `ids`."""

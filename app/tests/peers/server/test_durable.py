@@ -1,0 +1,150 @@
+"""Durable mode: whoever is killed, no accepted task is lost, and each UPDATE takes effect once."""
+
+import json
+import time
+from collections.abc import Iterable, Iterator
+from itertools import count
+from pathlib import Path
+from subprocess import DEVNULL
+from typing import Any
+
+import pytest
+
+from frota.peers.database.accounts import AccountStore
+from frota.peers.database.config import DatabaseConfig
+from frota.peers.database.database import open_database
+from support import output, run_frota, server, start_frota, until
+from support.peers import PeersServer, exchange
+
+CPFS = [digit * 11 for digit in "123456789"]
+
+
+@pytest.fixture
+def peers(tmp_path: Path) -> Iterator[PeersServer]:
+    """Run a server with an embedded database."""
+    with server(tmp_path, "--lease-s", "5", kind=PeersServer) as running:
+        assert isinstance(running, PeersServer)
+        yield running
+
+
+def start_worker(peers: PeersServer, name: str, *flags: object) -> Any:
+    words = ("peers", "work", "--host", "127.0.0.1", "--port", peers.port, "--name", name, "--max-backoff-s", "0.2")
+    return start_frota(*words, *flags, stderr=DEVNULL)
+
+
+def database(peers: PeersServer) -> Path:
+    return peers.state / "peers.db"
+
+
+def submit(peers: PeersServer, tasks: Iterable[dict[str, str]]) -> list[str]:
+    """Submit tasks; return the ids of those that were accepted."""
+    accepted = exchange(peers.port, {"REQUEST": "SUBMIT", "ID": 1, "TASKS": list(tasks)})["TASKS"]
+    assert all(isinstance(task_id, str) for task_id in accepted)
+    return list(accepted)
+
+
+def updates(number: int, begin: int = 0) -> list[dict[str, str]]:
+    """Return UPDATEs of all accounts, each with a balance of its own."""
+    return [{"TASK": "UPDATE", "CPF": CPFS[n % 9], "SALDO": f"{n}.25"} for n in range(begin, begin + number)]
+
+
+def results(peers: PeersServer, ids: list[str]) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in output("peers", "result", *ids, "--json", "--port", peers.port).splitlines()]
+
+
+def applied(peers: PeersServer) -> list[str]:
+    """Return the task of each change in the history of balances, after an audit."""
+    opened = open_database(DatabaseConfig(), peers.state)
+    try:
+        accounts = AccountStore(opened)
+        assert accounts.audit() == []
+        return [change.task_id for cpf in CPFS for change in accounts.history(cpf, 10_000)]
+    finally:
+        opened.close()
+
+
+def test_accepted_tasks_survive_a_kill_of_the_server(peers: PeersServer) -> None:
+    """Tasks that no worker had when the server was killed are executed after its restart."""
+    ids = submit(peers, [*updates(200), {"TASK": "QUERY", "USER": "Ana"}, {"TASK": "NOOP"}])
+    peers.kill()
+    peers.start()
+    start_worker(peers, "native", "--database", database(peers))
+    start_worker(peers, "plain")
+    done = results(peers, ids)
+    assert [result["id"] for result in done] == ids
+    assert all(result["ok"] for result in done)
+    assert sorted(applied(peers)) == sorted(ids[:200])
+
+
+def test_updates_take_effect_once_while_everybody_is_killed(peers: PeersServer) -> None:
+    """The server is killed three times and workers five times, with tasks in all states."""
+    names = (f"w{number}" for number in count())
+    workers = [start_worker(peers, next(names), *flags) for flags in ((), ("--database", database(peers)))]
+    ids: list[str] = []
+    for turn in range(6):
+        ids += submit(peers, updates(300, turn * 300))
+        until(lambda: len(applied(peers)) > turn * 300, "no progress")
+        if turn % 2:
+            peers.kill()
+            peers.start()
+        else:
+            workers[turn // 2 % 2].kill()
+            workers[turn // 2 % 2] = start_worker(peers, next(names), "--database", database(peers))
+    for begin in range(0, len(ids), 300):
+        assert all(result["ok"] for result in results(peers, ids[begin : begin + 300]))
+    assert sorted(applied(peers)) == sorted(ids)
+
+
+def test_results_survive_a_restart(peers: PeersServer) -> None:
+    """A result is known by its id after a stop, and a balance after a kill."""
+    start_worker(peers, "w")
+    task_id = output("peers", "submit", "update", "--cpf", CPFS[0], "--saldo", "7.5", "--no-wait", "--port", peers.port)
+    before = results(peers, [task_id.strip()])
+    assert peers.stop() == 0
+    peers.start()
+    assert results(peers, [task_id.strip()]) == before
+    peers.kill()
+    peers.start()
+    history = json.loads(output("peers", "history", "--cpf", CPFS[0], "--json", "--port", peers.port))
+    assert history["saldo"] == "7.50"
+
+
+def test_peer_takes_over_from_a_server_that_is_gone(peers: PeersServer, tmp_path: Path) -> None:
+    """A server that shares the database executes the tasks of one that has been gone for the term."""
+    flags = ("--database", database(peers), "--takeover-after-s", "1", "--name", "s2")
+    folder = tmp_path / "other"
+    folder.mkdir()
+    ids = submit(peers, updates(30))
+    with server(folder, *flags, kind=PeersServer) as other:
+        assert isinstance(other, PeersServer)
+        peers.kill()
+        start_worker(other, "w")
+        other.wait_for("30 tasks of a server that is gone are waiting here now")
+        assert all(result["ok"] for result in results(other, ids))
+
+
+def test_second_server_on_a_state_folder_is_refused(peers: PeersServer) -> None:
+    """Two processes with one name would take each other's tasks."""
+    words = ("peers", "serve", "--port", "0", "--metrics-port", "0", "--state-dir", peers.state)
+    done = run_frota(*words)
+    assert done.returncode == 1
+    assert "is in use by process" in done.stderr
+
+
+def test_database_that_is_locked_delays_acceptance(peers: PeersServer) -> None:
+    """While another process locks the database nothing is lost: what was submitted is accepted afterwards."""
+    start_worker(peers, "w")
+    opened = open_database(DatabaseConfig(), peers.state)
+
+    def hold(_connection: object) -> None:
+        client = start_frota("peers", "submit", *words, stdout=DEVNULL)
+        time.sleep(0.5)
+        assert client.poll() is None
+        clients.append(client)
+
+    clients: list[Any] = []
+    words = ("update", "--cpf", CPFS[1], "--saldo", "3.00", "--port", peers.port)
+    opened.write(hold)
+    opened.close()
+    assert clients[0].wait(60) == 0
+    assert len(applied(peers)) == 1
