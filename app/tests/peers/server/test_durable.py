@@ -83,7 +83,8 @@ def test_updates_take_effect_once_while_everybody_is_killed(peers: PeersServer) 
     ids: list[str] = []
     for turn in range(6):
         ids += submit(peers, updates(300, turn * 300))
-        until(lambda: len(applied(peers)) > turn * 300, "no progress")
+        done = turn * 300
+        until(lambda done=done: len(applied(peers)) > done, "no progress")  # type: ignore[misc]
         if turn % 2:
             peers.kill()
             peers.start()

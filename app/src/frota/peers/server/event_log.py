@@ -114,17 +114,14 @@ class EventLog(RateLimitedLog):
         self.failed_attempts_total += 1
         dead = task.state is State.DEAD
         self.dead_total += dead
-        if self._failures.allow():
-            fate = "it is dead, see `frota peers dead`" if dead else "it is waiting again"
-            text = f"attempt {task.attempts} of task {task.id} failed: {printable(task.reason)}; {fate}"
-            trace = getattr(task.payload, "trace", "") or task.id
-            record(
-                "ERROR" if dead else "WARNING",
-                "task_dead" if dead else "task_failed",
-                text,
-                TASK=task.id,
-                TRACE_ID=trace,
-            )
+        if not self._failures.allow():
+            return
+        if dead:
+            level, event, fate = "ERROR", "task_dead", "it is dead, see `frota peers dead`"
+        else:
+            level, event, fate = "WARNING", "task_failed", "it is waiting again"
+        text = f"attempt {task.attempts} of task {task.id} failed: {printable(task.reason)}; {fate}"
+        record(level, event, text, TASK=task.id, TRACE_ID=getattr(task.payload, "trace", "") or task.id)
 
     def _logged(self, items: Sequence[T]) -> Sequence[T]:
         """Return those that may be logged one by one; count the others."""

@@ -9,8 +9,8 @@ from itertools import count
 
 from frota.peers.protocol.messages import DEAD, DONE, NOOP, UNKNOWN, DeadTask, Rejection, Report, Result, Task
 from frota.peers.server.event_log import EventLog
-from frota.peers.server.group_commit import GroupCommit
-from frota.peers.server.store import Failure, StoredTask
+from frota.peers.server.storage.group_commit import GroupCommit
+from frota.peers.server.storage.store import Failure, StoredTask
 from frota.peers.tasks import State, Tasks
 from frota.peers.tasks import Task as QueuedTask
 

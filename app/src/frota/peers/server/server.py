@@ -1,6 +1,6 @@
 """The peers' server: starts, sweeps, reloads and stops the parts that a task passes.
 
-They are, in this order: `connections.py`, `client_requests.py`, `results.py`, `group_commit.py` and the store,
+They are, in this order: `connections.py`, `client_requests.py`, `results.py`, `storage`,
 `hand_out.py`, `connections.py` to the worker and back, `workers.py`, and `results.py` again.
 """
 
@@ -28,12 +28,12 @@ from frota.peers.server import status
 from frota.peers.server.client_requests import ClientRequests
 from frota.peers.server.connections import Connection, Services
 from frota.peers.server.event_log import EventLog
-from frota.peers.server.group_commit import GroupCommit
 from frota.peers.server.lending_driver import LendingDriver
-from frota.peers.server.memory_store import MemoryStore
 from frota.peers.server.peer_links import PeerLink
 from frota.peers.server.results import Results
-from frota.peers.server.store import Store
+from frota.peers.server.storage.group_commit import GroupCommit
+from frota.peers.server.storage.memory import MemoryStore
+from frota.peers.server.storage.store import Store
 from frota.peers.server.workers import Workers
 from frota.peers.settings import ServerSettings
 from frota.peers.tasks import Tasks
@@ -109,7 +109,7 @@ class PeerServer:
             return MemoryStore(config.max_results)
         self._lock = state_folder.lock(config.directory)
         from frota.peers.database.setup import open_ready  # here: memory mode does without SQLAlchemy
-        from frota.peers.server.database_store import DatabaseStore
+        from frota.peers.server.storage.durable import DatabaseStore
 
         return DatabaseStore(open_ready(config, config.directory), self._name)
 
@@ -140,8 +140,8 @@ class PeerServer:
     def _housekeeping(self, store: Store) -> list[Coroutine[None, None, None]]:
         if not store.durable:
             return []
-        from frota.peers.server.database_store import DatabaseStore
-        from frota.peers.server.housekeeping import Housekeeping
+        from frota.peers.server.storage.durable import DatabaseStore
+        from frota.peers.server.storage.housekeeping import Housekeeping
 
         assert isinstance(store, DatabaseStore)  # noqa: S101 -- the only durable one
         return [Housekeeping(store, self.results, lambda: self.settings).run()]

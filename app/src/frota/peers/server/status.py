@@ -11,7 +11,7 @@ from frota.peers.lending.engine import Lending
 from frota.peers.lending.membership import BORROWED, BUSY, ON_LOAN, USABLE, State
 from frota.peers.protocol.messages import MAX_COUNT, Load
 from frota.peers.server.event_log import EventLog
-from frota.peers.server.group_commit import GroupCommit
+from frota.peers.server.storage.group_commit import GroupCommit
 from frota.peers.server.workers import Workers
 from frota.peers.tasks import Tasks
 

@@ -10,9 +10,9 @@ from frota.peers.protocol import messages
 from frota.peers.protocol.codec.dialects import Dialect
 from frota.peers.protocol.messages import Message, Report
 from frota.peers.server.event_log import EventLog
-from frota.peers.server.group_commit import Ending
 from frota.peers.server.hand_out import HandOut, Link, Worker
 from frota.peers.server.results import Results, needs_execution
+from frota.peers.server.storage.group_commit import Ending
 from frota.peers.tasks import Task, Tasks, Verdict
 
 _ACCEPTED, _LATE = Verdict.ACCEPTED, Verdict.ACCEPTED_LATE

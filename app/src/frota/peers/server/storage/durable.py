@@ -10,7 +10,7 @@ from frota.peers.database.database import Database
 from frota.peers.database.servers import ServerStore
 from frota.peers.database.tasks import Batch, TaskStore
 from frota.peers.protocol.messages import BalanceChange, DeadTask, Report, Result, Task
-from frota.peers.server.store import Failure, StoredTask
+from frota.peers.server.storage.store import Failure, StoredTask
 
 
 class DatabaseStore:

@@ -4,9 +4,9 @@ import asyncio
 from collections.abc import Callable
 
 from frota.logs.log import printable, record
-from frota.peers.server.database_store import DatabaseStore
-from frota.peers.server.group_commit import GroupCommit
 from frota.peers.server.results import Results
+from frota.peers.server.storage.durable import DatabaseStore
+from frota.peers.server.storage.group_commit import GroupCommit
 from frota.peers.settings import ServerSettings
 
 _EXPIRE_EVERY_S = 60.0

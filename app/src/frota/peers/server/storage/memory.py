@@ -11,7 +11,7 @@ from decimal import Decimal
 from frota.peers.example_accounts import ACCOUNTS, FIRST_BALANCE
 from frota.peers.execution import USER_NOT_FOUND
 from frota.peers.protocol.messages import DEAD, DONE, UNKNOWN, WAITING, BalanceChange, DeadTask, Report, Result, Task
-from frota.peers.server.store import Failure, StoredTask
+from frota.peers.server.storage.store import Failure, StoredTask
 
 _MAX_CHANGES = 1000  # of the history of one account
 
