@@ -13,7 +13,7 @@ from frota.peers.settings import (
     SERVER_UNIT,
     SYSTEM,
     WORKER_UNIT,
-    MigrationSettings,
+    MigrationOptions,
     ServerSettings,
     WorkerSettings,
 )
@@ -33,7 +33,7 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     migrate = commands.add(group, "migrate", _migrate, "bring the database's schema to this release", example)
     migrate.add_argument("--to", metavar="REVISION", help="go back to an earlier revision, base to drop everything")
     migrate.add_argument("--examples", action="store_true", help="create nine accounts to try it with")
-    commands.configurable(migrate, MigrationSettings, PREFIX)
+    commands.configurable(migrate, MigrationOptions, PREFIX)
     _add_submit(group)
     _add_views(group)
 
@@ -108,7 +108,7 @@ def _work(args: argparse.Namespace) -> int:
 
 def _migrate(args: argparse.Namespace) -> int:
     log.configure(SYSTEM, SERVER_UNIT)
-    config = commands.read(MigrationSettings, PREFIX, args)
+    config = commands.read(MigrationOptions, PREFIX, args)
     if args.check:
         return 0
     from frota.peers.database import migration, setup

@@ -180,7 +180,7 @@ class WorkerSettings(DatabaseConfig):
 
 
 @dataclass(frozen=True)
-class MigrationSettings(DatabaseConfig):
-    """The settings of `frota peers migrate`."""
+class MigrationOptions(DatabaseConfig):
+    """The options of `frota peers migrate`."""
 
     state_dir: Path | None = setting(None, "folder of the embedded database", parse=Path)
