@@ -22,19 +22,19 @@ def _commands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentPar
 
 def _below(name: str, parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
     """Return the commands of a parser by their whole name, those of groups included."""
-    found: dict[str, argparse.ArgumentParser] = {}
+    commands: dict[str, argparse.ArgumentParser] = {}
     for word, command in _commands(parser).items():
-        found |= _below(f"{name} {word}", command) or {f"{name} {word}": command}
-    return found
+        commands |= _below(f"{name} {word}", command) or {f"{name} {word}": command}
+    return commands
 
 
 def _all_commands() -> dict[str, argparse.ArgumentParser]:
-    found: dict[str, argparse.ArgumentParser] = {}
+    commands: dict[str, argparse.ArgumentParser] = {}
     for name, system in cli.SYSTEMS.items():
         parser = argparse.ArgumentParser()
         importlib.import_module(f"frota.{system.package}.cli").add_commands(parser)
-        found |= _below(name, parser)
-    return found
+        commands |= _below(name, parser)
+    return commands
 
 
 COMMANDS = _all_commands()

@@ -68,9 +68,9 @@ def test_a_lock_file_says_nothing_of_where_packages_come_from(lock: Path) -> Non
 
 @each_lock
 def test_everything_asked_for_is_locked(lock: Path) -> None:
-    asked = _asked(lock.with_suffix(".in").read_text(encoding="utf-8"))
-    assert asked
-    assert set(asked) - set(_locked(lock)) == set()
+    required = _asked(lock.with_suffix(".in").read_text(encoding="utf-8"))
+    assert required
+    assert set(required) - set(_locked(lock)) == set()
 
 
 @pytest.mark.parametrize("lock", ["hosts", "control"])

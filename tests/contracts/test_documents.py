@@ -76,7 +76,7 @@ def _runs(words: list[str]) -> bool:
     name = next((name for name in typed if name in COMMANDS), "")
     command = COMMANDS.get(name)
     if command is None:  # a system or a group of commands alone
-        return not names or any(known.startswith(f"{typed[0]} ") for known in COMMANDS)
+        return not names or any(command.startswith(f"{typed[0]} ") for command in COMMANDS)
     flags = {word.partition("=")[0].strip("[]") for word in words if word.lstrip("[").startswith("--")}
     return flags <= set(command._option_string_actions)
 
@@ -86,7 +86,7 @@ def test_every_unit_in_a_document_is_one_of_ours(document: Path) -> None:
     deployed = [mapping for path in task_files() for mapping in mappings(load(path))]
     units = {mapping["python_service_name"] for mapping in deployed if "python_service_name" in mapping}
     # What people's commands read is named like what a unit reads.
-    units |= {Path(file).stem for one in deployed if (file := str(one.get("dest"))).startswith("/etc/frota/frota-")}
+    units |= {Path(file).stem for task in deployed if (file := str(task.get("dest"))).startswith("/etc/frota/frota-")}
     text = "\n".join(code_of(document.read_text(encoding="utf-8")))
     named = set(re.findall(r"\bfrota-[a-z]+(?:-[a-z]+)*\b(?=[@.\s]|$)", text))
     assert {name for name in named if name not in units} == set()
@@ -104,8 +104,8 @@ def test_documented_variables(document: Path) -> None:
     """Every variable set in a document is an input of a role or used by a playbook."""
     inputs = {name for role in ROLES for options in entry_points(role).values() for name in options}
     inputs |= {word for path in PLAYBOOKS for word in re.findall(r"\w+", path.read_text(encoding="utf-8"))}
-    shown = [" ".join(words) for words in _words(document, "ansible-playbook")]
-    assert {name for line in shown for name in re.findall(r"-e (\w+)=", line)} - inputs == set()
+    arguments = [" ".join(words) for words in _words(document, "ansible-playbook")]
+    assert {name for line in arguments for name in re.findall(r"-e (\w+)=", line)} - inputs == set()
 
 
 def _words_of_code(document: Path) -> set[str]:
@@ -138,5 +138,5 @@ def test_every_file_and_module_in_a_map_of_the_code_exists(document: Path) -> No
 def test_every_setting_in_a_map_of_the_code_exists(document: Path) -> None:
     prefixes = "|".join({service.module.PREFIX for service in SERVICES})
     named = {word for word in _words_of_code(document) if re.fullmatch(rf"(?:{prefixes})[A-Z_]+", word)}
-    known = {key for service in SERVICES for key in settings.keys(service.settings, service.module.PREFIX)}
-    assert named - known == set()
+    keys = {key for service in SERVICES for key in settings.keys(service.settings, service.module.PREFIX)}
+    assert named - keys == set()

@@ -99,11 +99,11 @@ def test_user_environment(tmp_path: Path) -> None:
         },
     )
     assert done.returncode == 0, done.stderr
-    shown = done.stdout
-    assert f"['{ROOT}/roles']" in shown
-    assert "DEFAULT_STDOUT_CALLBACK(env: ANSIBLE_STDOUT_CALLBACK) = default" in shown
-    assert "nobody" not in shown
-    assert str(tmp_path) not in shown
+    output = done.stdout
+    assert f"['{ROOT}/roles']" in output
+    assert "DEFAULT_STDOUT_CALLBACK(env: ANSIBLE_STDOUT_CALLBACK) = default" in output
+    assert "nobody" not in output
+    assert str(tmp_path) not in output
 
 
 def test_embedded_aws_ignores_credentials_and_proxy(tmp_path: Path) -> None:
@@ -172,8 +172,8 @@ def test_long_control_path(tmp_path: Path) -> None:
     """SSH connections are not shared if the path of the control socket would be too long."""
     deep = tmp_path / ("x" * 100)
     deep.mkdir()
-    shown = _call("tools/run", "ansible-config", "dump", "--type", "connection", env={"HOME": str(deep)}).stdout
-    assert "-o ControlMaster=no" in shown
+    config = _call("tools/run", "ansible-config", "dump", "--type", "connection", env={"HOME": str(deep)}).stdout
+    assert "-o ControlMaster=no" in config
     script = "import os; print(os.environ.get('ANSIBLE_SSH_ARGS'))"
     assert _call("tools/run", "python", "-c", script, env={"HOME": str(tmp_path.parent)}).stdout == "None\n"
 
@@ -256,7 +256,7 @@ def _writable(checkout: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("spoil", "message"),
     [
         (_linked, r"\.venv is a link to .*rm .*/\.venv\n"),
         (_copied, rf"belongs to another checkout \(made for {ROOT}/\.venv.*rm -r .*/\.venv\n"),
@@ -267,7 +267,7 @@ def _writable(checkout: Path) -> None:
     ids=lambda value: value.__name__.strip("_") if callable(value) else "",
 )
 def test_a_checkout_that_is_not_whole_is_refused_with_what_to_do(
-    spoil: Callable[[Path], None], said: str, tmp_path: Path
+    spoil: Callable[[Path], None], message: str, tmp_path: Path
 ) -> None:
     checkout = tmp_path / "checkout"
     shutil.copytree(ROOT / "tools", checkout / "tools")
@@ -275,7 +275,7 @@ def test_a_checkout_that_is_not_whole_is_refused_with_what_to_do(
     spoil(checkout)
     done = _call("tools/prepare.sh", "venv", cwd=checkout)
     assert done.returncode == 1
-    assert re.search(said, done.stderr), done.stderr
+    assert re.search(message, done.stderr), done.stderr
     assert done.stdout == ""
 
 

@@ -25,8 +25,8 @@ def test_every_role_says_what_it_has_on_hosts() -> None:
 @pytest.mark.parametrize("role", DESCRIBED)
 def test_systems_declare_their_roles(role: str) -> None:
     """A system declares the roles it includes, so that their change is a change of the system."""
-    tasks = [one for path in (ROOT / "roles" / role / "tasks").glob("*.yml") for one in mappings(load(path))]
-    calls = [call for one in tasks for key, call in one.items() if re.search(r"(import|include)_role$", str(key))]
+    tasks = [task for path in (ROOT / "roles" / role / "tasks").glob("*.yml") for task in mappings(load(path))]
+    calls = [call for task in tasks for key, call in task.items() if re.search(r"(import|include)_role$", str(key))]
     taken_in = {call["name"] for call in calls} & _PART_OF_OTHERS
     # The release is installed beside it, in playbooks/prepare.yml.
     beside = {"python_service"} if role == "base" else set()
@@ -59,7 +59,7 @@ def test_every_system_has_a_group_of_hosts_to_be_left_out(inventory: str) -> Non
 
 def test_every_system_is_looked_at_once() -> None:
     compared = [
-        one["compare_systems"] for path in PLAYBOOKS for one in mappings(load(path)) if "compare_systems" in one
+        task["compare_systems"] for path in PLAYBOOKS for task in mappings(load(path)) if "compare_systems" in task
     ]
     assert sorted(role for roles in compared for role in roles) == sorted(DESCRIBED)
 

@@ -28,14 +28,14 @@ def imports() -> dict[str, set[str]]:
 
 
 def imported(path: Path) -> list[str]:
-    found: list[str] = []
+    names: list[str] = []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
+            names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
             members = [f"{node.module}.{alias.name}" for alias in node.names]
-            found += [member if member in modules() else node.module for member in members]
-    return [name for name in found if name in modules()]
+            names += [member if member in modules() else node.module for member in members]
+    return [name for name in names if name in modules()]
 
 
 def folder(module: str) -> str:

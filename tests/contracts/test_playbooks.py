@@ -25,7 +25,7 @@ def test_site_is_a_table_of_contents() -> None:
 
 @pytest.mark.parametrize("path", [ROOT / "site.yml", *PLAYBOOKS], ids=lambda path: path.name)
 def test_a_playbook_imports_playbooks_that_exist(path: Path) -> None:
-    assert [str(found) for found in _imported(path) if not found.is_file()] == []
+    assert [str(playbook) for playbook in _imported(path) if not playbook.is_file()] == []
 
 
 @each_playbook

@@ -34,15 +34,15 @@ def test_every_declared_entry_point_of_a_role_has_its_tasks(role: str) -> None:
 
 
 def test_what_is_taken_from_a_role_is_a_declared_entry_point() -> None:
-    taken = list(inclusions())
-    undeclared = [f"{path}: {role}, {entry}" for path, role, entry in taken if entry not in entry_points(role)]
-    assert taken
+    included = list(inclusions())
+    undeclared = [f"{path}: {role}, {entry}" for path, role, entry in included if entry not in entry_points(role)]
+    assert included
     assert undeclared == []
 
 
 @each_role
 def test_every_declared_entry_point_of_a_role_is_used(role: str) -> None:
-    assert set(entry_points(role)) - {entry for _, taken, entry in inclusions() if taken == role} == set()
+    assert set(entry_points(role)) - {entry for _, name, entry in inclusions() if name == role} == set()
 
 
 @each_role
@@ -87,7 +87,7 @@ def test_imported_scenarios() -> None:
         inventories = (ROOT / "molecule" / name / "molecule.yml").read_text(encoding="utf-8")
         assert scenarios.isdisjoint(imported), name  # nobody would run it, nor what it imports
         assert {f"../{scenario}/converge.yml" for scenario in scenarios} <= set(playbooks), name
-        assert [one for one in scenarios if f"/molecule/{one}/inventory\n" not in inventories] == [], name
+        assert [used for used in scenarios if f"/molecule/{used}/inventory\n" not in inventories] == [], name
 
 
 def _imported(folder: Path) -> list[str]:
@@ -116,6 +116,6 @@ def test_a_file_of_tasks_is_no_longer_than_60_lines(path: Path) -> None:
 @pytest.mark.parametrize("path", sorted((ROOT / "inventory").glob("*/*.yml")), ids=lambda path: path.stem)
 def test_inventory_variables(path: Path) -> None:
     """An inventory variable with a role's prefix is an input of that role."""
-    known = {name for role in ROLES for options in entry_points(role).values() for name in options}
+    inputs = {name for role in ROLES for options in entry_points(role).values() for name in options}
     variables = {name for mapping in mappings(load(path)) for name in mapping}
-    assert {name for name in variables if name.startswith(tuple(f"{role}_" for role in ROLES))} - known == set()
+    assert {name for name in variables if name.startswith(tuple(f"{role}_" for role in ROLES))} - inputs == set()

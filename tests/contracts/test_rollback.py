@@ -31,5 +31,5 @@ _OLDEST, _OLD, _OWN, _NEW = "oldest", "old", "own", "new"
     ],
 )
 def test_the_fleet_goes_back_to_one_release(hosts: list[list[str]], former: str) -> None:
-    said = [{"current": current, "releases": releases} for current, *releases in hosts]
-    assert _MODULE.former_release(said) == former
+    results = [{"current": current, "releases": releases} for current, *releases in hosts]
+    assert _MODULE.former_release(results) == former

@@ -78,7 +78,7 @@ def test_a_port_is_the_same_in_template_inventory_and_roles(name: str) -> None:
 )
 def test_default_ports(name: str, settings: tuple[type[Any], ...]) -> None:
     """The port of a system is the application's default."""
-    assert {one.port for one in settings} == {int(_ports()[name])}
+    assert {setting.port for setting in settings} == {int(_ports()[name])}
 
 
 def test_clear_text_is_served_on_this_machine_alone() -> None:

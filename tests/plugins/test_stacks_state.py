@@ -44,7 +44,7 @@ def test_unreachable_aws(root: Path, aws: dict[str, str]) -> None:
 
 
 def test_where_it_may_be_created_later_it_has_nothing(root: Path, aws: dict[str, str]) -> None:
-    shown = _queried(root, aws=aws, fleet="frota", may_be_absent=True)
-    assert "SUCCESS" in shown
-    assert "instances: []" in shown
-    assert "resources: ''" in shown
+    result = _queried(root, aws=aws, fleet="frota", may_be_absent=True)
+    assert "SUCCESS" in result
+    assert "instances: []" in result
+    assert "resources: ''" in result

@@ -154,8 +154,8 @@ def certificate(broker: str) -> None:
         socket.create_connection((broker, PORT), 60) as plain,
         tls("producer").wrap_socket(plain, server_hostname=broker) as encrypted,
     ):
-        shown = ssl.DER_cert_to_PEM_cert(encrypted.getpeercert(binary_form=True))
-    print(hashlib.sha256(shown.encode()).hexdigest())
+        pem = ssl.DER_cert_to_PEM_cert(encrypted.getpeercert(binary_form=True))
+    print(hashlib.sha256(pem.encode()).hexdigest())
 
 
 def main(command: str, *arguments: str) -> None:
