@@ -122,8 +122,8 @@ def test_many_connections_are_rejected_and_timed_out() -> None:
     async def scenario(port: int) -> None:
         idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(60)]
         idle[0][1].write(GET[:9])
-        answers = await asyncio.gather(*(reader.read() for reader, _ in idle), return_exceptions=True)
-        assert [answer for answer in answers if answer and b" 503 " in answer]  # type: ignore[operator]
+        responses = await asyncio.gather(*(reader.read() for reader, _ in idle), return_exceptions=True)
+        assert [answer for answer in responses if answer and b" 503 " in answer]  # type: ignore[operator]
         for _, writer in idle:
             writer.close()
         while status(await ask(port, GET)) != 200:  # noqa: ASYNC110 -- the server knows nothing of tests

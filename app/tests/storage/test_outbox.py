@@ -99,9 +99,9 @@ def test_numbers_may_have_gaps(path: Path) -> None:
     outbox.extend([(12, b"c")])
     outbox.acknowledge(12)
     outbox.close()
-    again = Outbox(path, 9)
-    again.append(b"d")
-    assert again.after(0, 9) == [(13, b"d")]
+    reopened = Outbox(path, 9)
+    reopened.append(b"d")
+    assert reopened.after(0, 9) == [(13, b"d")]
 
 
 def test_facts_are_stored(path: Path) -> None:
@@ -111,8 +111,8 @@ def test_facts_are_stored(path: Path) -> None:
     outbox.set("run", 3)
     outbox.set("client", "y")
     outbox.replace([(5, b"e")], 6, outbox.facts)
-    again = Outbox(path, 9)
-    assert (again.facts, again.last, again.after(0, 9)) == ({"client": "y", "run": 3}, 6, [(5, b"e")])
+    reopened = Outbox(path, 9)
+    assert (reopened.facts, reopened.last, reopened.after(0, 9)) == ({"client": "y", "run": 3}, 6, [(5, b"e")])
 
 
 def test_payload_with_newline_is_rejected(path: Path) -> None:
@@ -312,8 +312,8 @@ def test_killed_process(path: Path) -> None:
             for _ in range(random.randint(1, 300)):
                 line = process.stdout.readline()
             process.send_signal(signal.SIGKILL)
-            rest = process.stdout.read().split(b"\n")[:-1]
-        confirmed = int(rest[-1] if rest else line)
+            acknowledged = process.stdout.read().split(b"\n")[:-1]
+        confirmed = int(acknowledged[-1] if acknowledged else line)
         assert confirmed > last
         outbox = Outbox(path, 1000)
         last = outbox.last
