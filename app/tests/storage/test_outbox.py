@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 
-from frota.storage import outbox as module
-from frota.storage.outbox import Outbox
+from frota.storage.outbox import COMPACT_BYTES, Outbox
 
 _CALLS = ("write", "fdatasync", "fsync", "ftruncate", "open", "pread", "close", "replace")
 
@@ -127,11 +126,11 @@ def test_size_is_bounded(path: Path) -> None:
     outbox = Outbox(path, 10)
     for _ in range(3000):
         outbox.append(b"x" * 48)
-    assert path.stat().st_size < module._COMPACT_BYTES + 2000
+    assert path.stat().st_size < COMPACT_BYTES + 2000
     for _ in range(3000):
         outbox.append(b"y" * 48)
         outbox.acknowledge(outbox.last)
-    assert path.stat().st_size < module._COMPACT_BYTES + 2000
+    assert path.stat().st_size < COMPACT_BYTES + 2000
     assert (outbox.last, stored(path)) == (6000, [])
 
 
@@ -261,7 +260,6 @@ def _work(outbox: Outbox, confirmed: list[int], acknowledged: list[int]) -> Iter
 @pytest.mark.parametrize("torn", [False, True])
 def test_kill_at_every_system_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, torn: bool) -> None:
     """Wherever a process is killed, the next one has every confirmed record that was not acknowledged, once."""
-    monkeypatch.setattr(module, "_COMPACT_BYTES", 30)
     for when in range(10_000):
         path = tmp_path / str(when) / "outbox"
         path.parent.mkdir()
@@ -270,7 +268,7 @@ def test_kill_at_every_system_call(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         try:
             with monkeypatch.context() as patch:
                 Killer(patch, when, torn=torn)
-                list(_work(Outbox(path, 100), confirmed, acknowledged))
+                list(_work(Outbox(path, 100, compact_bytes=30), confirmed, acknowledged))
         except Killed:
             pass
         else:
@@ -292,7 +290,7 @@ def test_kill_at_every_system_call(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 _APPENDING = """
 import sys
 from pathlib import Path
-from frota.storage.outbox import Outbox
+from frota.storage.outbox import COMPACT_BYTES, Outbox
 outbox = Outbox(Path(sys.argv[1]), 1000)
 while True:
     outbox.append(b"x" * 500)
