@@ -103,7 +103,7 @@ def rights(broker: str) -> None:
     for user, acts in RIGHTS.items():
         for name, act in acts.items():
             attempt(f"{user} {name}", lambda user=user, act=act: act(connect(user, broker)))
-    attempt("stranger connects", lambda: connect("stranger", broker))
+    attempt("unregistered connects", lambda: connect("unregistered", broker))
     attempt("nobody connects", lambda: connect("", broker))
     attempt("guest connects", lambda: connect("producer", broker, password="guest"))  # noqa: S106 - that everybody knows
     for address in (broker, "127.0.0.1"):
