@@ -1,4 +1,4 @@
-"""A damaged history: damage is left out and logged once, everything else is served."""
+"""A damaged history: damage is skipped and logged once, everything else is served."""
 
 import asyncio
 import sqlite3
@@ -63,7 +63,7 @@ DAMAGE = {
 
 @pytest.mark.parametrize("what", DAMAGE)
 def test_damage_is_confined_to_one_host(tmp_path: Path, records: Records, what: str) -> None:
-    """Damaged rows of one host are left out; other hosts and viewers are served."""
+    """Damaged rows of one host are skipped; other hosts and viewers are served."""
     store_history(tmp_path)
     with closing(sqlite3.connect(tmp_path / "state" / "history.sqlite")) as table, table:
         assert table.execute(DAMAGE[what]).rowcount

@@ -284,8 +284,8 @@ def samples(server: MetricsServer) -> int:
     return int(server.hosts().get("twin", {}).get("samples", 0))
 
 
-def has_samples(server: MetricsServer, wanted: int) -> bool:
-    return samples(server) >= wanted
+def has_samples(server: MetricsServer, count: int) -> bool:
+    return samples(server) >= count
 
 
 class Agents:
@@ -342,9 +342,9 @@ def test_killed_agent_is_replaced_at_once(running: MetricsServer, tmp_path: Path
     """After a kill, an agent of the same name is served at once and without a conflict."""
     agents = Agents(tmp_path, running)
     for name in ("first", "first", "other"):
-        wanted = samples(running) + 4
+        count = samples(running) + 4
         agent = agents.start(name)
-        until(partial(has_samples, running, wanted), "nothing comes")
+        until(partial(has_samples, running, count), "nothing comes")
         agent.send_signal(signal.SIGKILL)
         agent.wait()
     assert "two agents" not in running.log()

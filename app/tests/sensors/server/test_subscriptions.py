@@ -173,8 +173,8 @@ def test_search_stops_when_unwanted(running: Server) -> None:
         records.append(None)
         return len(records) <= 2
 
-    assert len(list(history(running.state, Query(), print, wanted=twice))) == 3
-    assert list(history(running.state, Query(), print, wanted=lambda: False)) == []
+    assert len(list(history(running.state, Query(), print, is_needed=twice))) == 3
+    assert list(history(running.state, Query(), print, is_needed=lambda: False)) == []
 
 
 def test_sigterm_with_open_connections(tmp_path: Path) -> None:
@@ -237,7 +237,7 @@ def keep(folder: Path, *texts: str) -> None:
 
 
 def test_illegible_readings_are_counted(tmp_path: Path) -> None:
-    """Illegible stored readings are left out, counted and reported once."""
+    """Illegible stored readings are skipped, counted and reported once."""
     keep(tmp_path / "state", "S - U: 1%", "SensorP - Altitude: 5e°C", "S - U: 21.%", "S - U: 2%")
     words = ("sensors", "history", "--json")
     with server(tmp_path) as running:
@@ -249,7 +249,8 @@ def test_illegible_readings_are_counted(tmp_path: Path) -> None:
             assert (b"2 readings cannot be read" if where[0] == "--state-dir" else b"2 leituras gravadas") in errors
             assert process.returncode == 0
         assert (
-            running.log().count("2 readings cannot be read and left out, for example 'SensorP - Altitude: 5e°C'") == 1
+            running.log().count("2 readings cannot be read and are skipped, for example 'SensorP - Altitude: 5e°C'")
+            == 1
         )
 
 
