@@ -53,7 +53,8 @@ def test_unknown_values_of_other_hosts() -> None:
     assert [text for text in filled if text[1] not in _MAY_BE_NOTHING] == []
 
 
-def test_no_template_reads_another_host() -> None:
+def test_templates_read_no_other_host() -> None:
+    """No template reads variables of another host."""
     templates = [*(ROOT / "roles").glob("*/templates/*")]
     assert templates
     assert [path.name for path in templates if re.search(r"\bhostvars\b|\bgroups\b", path.read_text())] == []

@@ -125,7 +125,8 @@ def test_source_of_each_setting(
 
 
 @each_service
-def test_the_default_of_the_role_is_the_default_of_the_code(service: Service) -> None:
+def test_defaults_of_role_and_code(service: Service) -> None:
+    """A setting has the same default in the role and in the code."""
     prefix = service.module.PREFIX
     some_kind = next(iter(service.module.KINDS.values())) if _kinds_own(service) else {}
     environ = {prefix + name.upper(): text for name, text in _by_default(service).items()}
@@ -164,14 +165,16 @@ def test_entry_points_and_inputs(service: Service) -> None:
 
 
 @each_service
-def test_a_list_is_written_as_the_text_that_the_code_reads(service: Service) -> None:
+def test_lists_are_joined(service: Service) -> None:
+    """The role writes a list as the text that the code parses."""
     inputs = entry_points(service.system)[service.entry]
     own = set(service.deployed.get("python_service_settings", {}))
     derived = {name for name in service.inputs if name.removeprefix(f"{service.system}_") not in own}
     assert [name for name in derived if inputs[name]["type"] in ("list", "dict")] == []
 
 
-def test_an_instance_is_told_only_what_its_service_can_be_told() -> None:
+def test_instances_have_known_settings() -> None:
+    """The settings of an instance are settings of its service."""
     kinds = load(ROOT / "inventory" / "group_vars" / "sensor_client.yml")["sensors_kinds"]
     client = next(service for service in SERVICES if (service.system, service.entry) == ("sensors", "client"))
     assert kinds

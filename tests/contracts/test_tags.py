@@ -60,13 +60,15 @@ def _tags_in(path: Path) -> Iterator[tuple[str, set[str]]]:
             yield play["name"], {tags} if isinstance(tags, str) else set(tags)
 
 
-def test_the_known_tags_are_those_of_the_plays_of_site() -> None:
+def test_known_tags() -> None:
+    """The known tags are those of the plays of site.yml."""
     carried = dict(_tags_in(ROOT / "site.yml"))
     assert [name for name, tags in carried.items() if not tags] == []
     assert set().union(*carried.values()) - {"always"} == {*PHASES, *SYSTEMS}
 
 
-def test_every_group_of_the_instances_belongs_to_one_system() -> None:
+def test_groups_belong_to_systems() -> None:
+    """Every group of instances belongs to one system."""
     assert sorted(group for groups in SYSTEMS.values() for group in groups) == sorted([*_roles_of_instances(), "fleet"])
 
 

@@ -33,7 +33,8 @@ def test_private_variables() -> None:
     assert uses == {}
 
 
-def test_a_constant_of_a_role_is_made_of_no_registered_result() -> None:
+def test_constants_use_no_results() -> None:
+    """A constant in a role's vars/ uses no registered result."""
     uses = {
         path.parts[-3]: names
         for path in (ROOT / "roles").glob("*/vars/*.yml")
@@ -43,11 +44,13 @@ def test_a_constant_of_a_role_is_made_of_no_registered_result() -> None:
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_every_input_of_a_role_bears_its_name(role: str) -> None:
+def test_inputs_are_prefixed(role: str) -> None:
+    """Every input of a role begins with the name of the role."""
     inputs = {name for options in entry_points(role).values() for name in options}
     assert [name for name in inputs if not name.startswith(f"{role}_")] == []
 
 
-def test_lists_are_picked_apart_with_what_ansible_has_by_itself() -> None:
+def test_no_json_query() -> None:
+    """No expression uses json_query, which needs the library jmespath."""
     files = [*_files(), *(ROOT / "molecule").rglob("*.yml")]
     assert [str(path) for path in files if re.search(r"json_query|jmespath", path.read_text(encoding="utf-8"))] == []

@@ -43,7 +43,8 @@ def test_unreachable_aws(root: Path, aws: dict[str, str]) -> None:
     assert "AWS is unreachable" in _queried(root, aws=aws, fleet="frota")
 
 
-def test_where_it_may_be_created_later_it_has_nothing(root: Path, aws: dict[str, str]) -> None:
+def test_absent_stacks(root: Path, aws: dict[str, str]) -> None:
+    """With may_be_absent, missing stacks are an empty state."""
     result = _queried(root, aws=aws, fleet="frota", may_be_absent=True)
     assert "SUCCESS" in result
     assert "instances: []" in result
