@@ -31,8 +31,9 @@ check: ## Run linters and unit tests, without a host (a minute or two)
 test: ## Run everything that CI runs
 	@tools/prepare.sh test
 	@$(MAKE) --no-print-directory check
-	@tools/molecule --and-pipeline
-	@$(MAKE) --no-print-directory up fleet
+	@tools/molecule
+	@$(MAKE) --no-print-directory up
+	@tools/fleet --and-pipeline
 	@tools/run python -m bench --quick
 
 pipeline: ## Test the image pipeline with a real RabbitMQ on loopback, without a host

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from .checkout import DOCUMENTS, PLAYBOOKS, ROOT, load
+from .playing import run_playbooks
 
 _IMPORT = "import_playbook"
 each_playbook = pytest.mark.parametrize("playbook", PLAYBOOKS, ids=lambda path: path.name)
@@ -42,3 +43,22 @@ def test_playbooks_are_documented(playbook: Path) -> None:
 def test_playbooks_begin_with_a_comment(playbook: Path) -> None:
     """A playbook begins with a comment that states its purpose."""
     assert re.match(r"---\n# \S.*[.:]\n", re.sub(r"(?<=\w)\n# ", " ", playbook.read_text(encoding="utf-8")))
+
+
+_ON_A_FLEET = ("configure", "rollback", "rotate_list_keys", "status", "verify")
+
+
+@pytest.mark.parametrize("name", _ON_A_FLEET)
+def test_playbooks_on_a_fleet_require_one(name: str) -> None:
+    """A playbook for an existing fleet rejects an inventory without hosts before its first play on hosts."""
+    playbook = ROOT / f"playbooks/{name}.yml"
+    checks = {"require_localhost.yml", "require_fleet.yml", "tags.yml"}
+    first = next(place for place, play in enumerate(load(playbook)) if play.get(_IMPORT) not in checks)
+    assert "require_fleet.yml" in [play[_IMPORT] for play in load(playbook)[:first]]
+
+
+def test_empty_inventory_is_rejected() -> None:
+    """Keys are not reported as rotated if the inventory has no hosts, as while AWS is unreachable."""
+    [run] = run_playbooks(("playbooks/rotate_list_keys.yml", "-e", "rotate=all"), ANSIBLE_INVENTORY_ENABLED="host_list")
+    assert run.status == 2
+    assert "The inventory has no host of the fleet" in run.output
