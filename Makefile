@@ -59,7 +59,7 @@ fleet: ## Run the acceptance tests on the running fleet
 bench: ## Benchmark: ratios to the legacy designs, C servers, Redis, pika, Pillow and node-exporter
 	@tools/prepare.sh bench
 	@$(MAKE) --no-print-directory venv
-	@tools/peers
+	@tools/baselines
 	@tools/run python -m bench $(BENCH)
 
 venv: ## Create .venv: the control node's tools and .venv/bin/frota

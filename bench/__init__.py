@@ -1,1 +1,1 @@
-"""Benchmarks: measures frota and its peers in pairs. See README.md."""
+"""Benchmarks: measures frota and its baselines in pairs. See README.md."""

@@ -49,7 +49,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     """Return the options. Raises SystemExit, with a usage message, if they are invalid."""
     parser = argparse.ArgumentParser(
         prog="python -m bench",
-        description="Measure frota and its peers in pairs.",
+        description="Measure frota and its baselines in pairs.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -39,8 +39,8 @@ def row(name: str, option: dict[str, Any], defaults: dict[str, Any]) -> str:
 
 def section(entry: str, spec: dict[str, Any], defaults: dict[str, Any], same: str) -> str:
     """Return the section of an entry point; `same` is an earlier one with the same inputs, or empty."""
-    told = spec.get("description", [])
-    paragraphs = [f"{spec['short_description']}.", *([told] if isinstance(told, str) else told)]
+    description = spec.get("description", [])
+    paragraphs = [f"{spec['short_description']}.", *([description] if isinstance(description, str) else description)]
     text = f"\n## {entry}\n\n" + "\n\n".join(map(plain, paragraphs)) + "\n"
     if same:
         return f"{text}\nInputs: those of `{same}`.\n"
@@ -52,12 +52,12 @@ def section(entry: str, spec: dict[str, Any], defaults: dict[str, Any], same: st
 def sections(specs: dict[str, Any], defaults: dict[str, Any]) -> str:
     """Return the section of every entry point, each table once."""
     text = ""
-    told: dict[str, str] = {}
+    earlier: dict[str, str] = {}
     for entry, spec in specs.items():
         inputs = json.dumps(spec.get("options", {}))
-        text += section(entry, spec, defaults, told.get(inputs, ""))
+        text += section(entry, spec, defaults, earlier.get(inputs, ""))
         if spec.get("options"):
-            told.setdefault(inputs, entry)
+            earlier.setdefault(inputs, entry)
     return text
 
 

@@ -104,7 +104,7 @@ static bool may_send(const struct connection *c, uint64_t now) {
 static void count_request(struct connection *c) { c->sent++, total_sent++; }
 
 /* The rate counts the responses within the measured time. The latencies are those of all responses since the warm-up,
- * also of requests sent before it or answered after it: a server that starves connections must not look fast. */
+ * also of requests sent before it or completed after it: a server that starves connections must not look fast. */
 static void count_response(struct connection *c, uint64_t sent_at, uint64_t now) {
     connections_with_response += c->acknowledged++ == 0;
     total_acknowledged++;

@@ -47,7 +47,7 @@ START_CLAIMS = (
 
 
 def scenarios(options: Options) -> Sequence[Scenario]:
-    """Return the scenarios of the agent, without peers that are missing. Raises CannotRunError without frota."""
+    """Return the scenarios of the agent, without baselines that are missing. Raises CannotRunError without frota."""
     require_frota(options.frota)
     start(options)  # compiles Python modules that have no bytecode yet
     seconds = LENGTH_FACTOR * options.seconds
@@ -73,9 +73,9 @@ def scenarios(options: Options) -> Sequence[Scenario]:
     ]
 
 
-def report_missing(peer: str) -> None:
-    """Report a peer that is left out."""
-    print(f"bench: {peer} is left out because it is missing; tools/peers fetches it", file=sys.stderr)
+def report_missing(baseline: str) -> None:
+    """Report a baseline that is skipped."""
+    print(f"bench: {baseline} is skipped because it is missing; tools/baselines fetches it", file=sys.stderr)
 
 
 def measure_frota(options: Options, seconds: float) -> Figures:

@@ -17,7 +17,7 @@ from bench.core.errors import InvalidRunError
 from bench.core.process import POLL_INTERVAL_S, START_TIMEOUT_S, free_port
 
 BARE = Path(__file__).with_name("bare.py")
-GLANCES = BUILD / "peers"
+GLANCES = BUILD / "baselines"
 EXPORTER = "prometheus-node-exporter"
 EXPORTER_FILE = BUILD / EXPORTER / "usr" / "bin" / EXPORTER
 GLANCES_FIELDS = "mem.used,cpu.user,percpu,load,diskio,fs,network"

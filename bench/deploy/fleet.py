@@ -21,7 +21,7 @@ State = Mapping[str, Any]
 
 def require() -> None:
     """Raise CannotRunError if no fleet responds."""
-    result = subprocess.run([ROOT / "tools/answers"], check=False, capture_output=True, text=True)
+    result = subprocess.run([ROOT / "tools/is_up"], check=False, capture_output=True, text=True)
     if result.returncode != 0:
         raise CannotRunError(
             f"deploy measures the fleet of this checkout, and none is running: make up {result.stderr.strip()}"

@@ -62,9 +62,9 @@ def update_fleet(further: int) -> None:
 
 def make_scenario(title: str, measured: Mapping[str, Callable[[], Figures]], at_most: float | None = None) -> Scenario:
     """Return a scenario that compares all sides with the last one; `at_most` is the target for the ratio of times."""
-    *others, peer = measured
-    claims = [Claim(f"time ÷ pyinfra{claim_suffix(side)}", "wall_s", side, peer, at_most=at_most) for side in others]
-    claims += [Claim(f"CPU ÷ pyinfra{claim_suffix(side)}", "cpu_s", side, peer) for side in others]
+    *sides, baseline = measured
+    claims = [Claim(f"time ÷ pyinfra{claim_suffix(side)}", "wall_s", side, baseline, at_most=at_most) for side in sides]
+    claims += [Claim(f"CPU ÷ pyinfra{claim_suffix(side)}", "cpu_s", side, baseline) for side in sides]
     return Scenario(title, measured, COLUMNS, [*claims, Claim("seconds", "wall_s", FROTA, format_spec=".1f")])
 
 

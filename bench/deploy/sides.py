@@ -16,14 +16,14 @@ from bench.core.errors import CannotRunError, InvalidRunError
 from bench.core.process import children_cpu_seconds
 from bench.deploy import fleet
 
-PEERS = BUILD / "peers"
-PEER = Path(__file__).with_name("peer")
+PACKAGES = BUILD / "baselines"
+BASELINE = Path(__file__).with_name("baseline")
 
 
 def require_pyinfra() -> None:
     """Raise CannotRunError if pyinfra is missing."""
-    if not (PEERS / "pyinfra").exists():
-        raise CannotRunError("there is no pyinfra to compare with: run tools/peers, which fetches it")
+    if not (PACKAGES / "pyinfra").exists():
+        raise CannotRunError("there is no pyinfra to compare with: run tools/baselines, which fetches it")
 
 
 def playbook(name: str, *arguments: str) -> tuple[Figures, str]:
@@ -42,7 +42,7 @@ def pyinfra(
     data = folder / "deploy.json"
     data.write_text(json.dumps({"hosts": states, "release": release, "ssh_config": f"{folder}/ssh_config"}))
     command = [sys.executable, "-m", "pyinfra", "--yes", "inventory.py", "deploy.py"]
-    return measure(command, PEER, {"PYTHONPATH": str(PEERS), "BENCH_DEPLOY": str(data)})
+    return measure(command, BASELINE, {"PYTHONPATH": str(PACKAGES), "BENCH_DEPLOY": str(data)})
 
 
 def measure(command: list[str], folder: Path, environ: Mapping[str, str]) -> tuple[Figures, str]:

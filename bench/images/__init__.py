@@ -18,7 +18,7 @@ def scenarios(options: Options) -> Sequence[Scenario]:
 def broker_scenarios(options: Options) -> Sequence[Scenario]:
     """Return the scenarios that require a broker. If it cannot run here, report why and return none."""
     if reason := broker.find_obstacle():
-        print(f"bench: the scenarios with a broker are left out: {reason}", file=sys.stderr)
+        print(f"bench: the scenarios with a broker are skipped: {reason}", file=sys.stderr)
         return []
     shared = broker.Broker(options)
     workers = [work.scenario(options, shared, title, *size) for title, size in SIZES.items()]

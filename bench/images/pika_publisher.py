@@ -1,4 +1,4 @@
-"""The peer of our publisher: `python -m bench.images.pika_publisher PORT SECONDS WINDOW LIMIT FILE`.
+"""The baseline of our publisher: `python -m bench.images.pika_publisher PORT SECONDS WINDOW LIMIT FILE`.
 
 pika with asynchronous publisher confirms, on its fastest event loop. It publishes a file to the queue `images`, with at
 most WINDOW unconfirmed messages; it receives and checks no images. The warm-up is a quarter of SECONDS. Prints the

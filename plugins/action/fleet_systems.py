@@ -28,16 +28,16 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible carries no type
         )
         root, variables = Path(arguments["root"]), dict(task_vars or {})
         systems = {name: self._read(file) for name, file in descriptions(root).items()}
-        wanted = arguments["systems"] or list(systems)
-        members = {name: members_of(systems[name]["groups"], variables["groups"]) for name in wanted}
-        member_hosts = {host for name in wanted for host in members[name]}
+        names = arguments["systems"] or list(systems)
+        members = {name: members_of(systems[name]["groups"], variables["groups"]) for name in names}
+        member_hosts = {host for name in names for host in members[name]}
         values = {host: Values(self._templar, variables["hostvars"], host) for host in member_hosts}
         hosts: dict[str, dict[str, Any]] = {host: {} for host in variables["groups"]["all"]}
-        for name in wanted:
+        for name in names:
             inputs = inputs_of(root, name, systems, {host: values[host] for host in members[name]})
             for host in members[name]:
                 hosts[host][name] = {**state_of(root, systems[name], values[host]), "inputs": inputs}
-        needs = {name: systems[name].get("needs", []) for name in wanted}
+        needs = {name: systems[name].get("needs", []) for name in names}
         run = {"whole": is_whole(), "changes": may_change()}
         return {**result, "hosts": hosts, "members": members, "needs": needs, **run}
 

@@ -67,11 +67,11 @@ class Home:
         return [path for path in (self.libraries, self.release) if not path.joinpath("ready").exists()]
 
     def superfluous(self) -> Iterator[Path]:
-        """Yield the releases to delete, and the libraries that no kept release uses."""
+        """Yield the releases to delete, and the libraries that no retained release uses."""
         releases = installed(self.folder)
-        kept = {*releases[:KEPT_RELEASES], self.current.resolve(), self.release}
-        yield from (path for path in releases if path not in kept)
-        libraries = {path.name.split("-")[-2] for path in kept if path.name.count("-") > 1}
+        retained = {*releases[:KEPT_RELEASES], self.current.resolve(), self.release}
+        yield from (path for path in releases if path not in retained)
+        libraries = {path.name.split("-")[-2] for path in retained if path.name.count("-") > 1}
         yield from (path for path in self.folder.glob("libraries/*") if path.name not in libraries)
 
 

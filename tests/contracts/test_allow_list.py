@@ -31,6 +31,7 @@ _A, _B, _C = ("a" * 64, "b" * 64, "c" * 64)
         pytest.param({"one": []}, "", "", id="a preview on bare hosts"),
     ],
 )
-def test_the_allow_list_has_the_keys_of_every_client(clients: dict[str, list[str]], former: str, allowed: str) -> None:
+def test_allow_list(clients: dict[str, list[str]], former: str, allowed: str) -> None:
+    """The allow-list has the keys of every client."""
     assert _MODULE.allow_list(clients, former) == allowed
     assert len(parse_clients(allowed)) == allowed.count("=")

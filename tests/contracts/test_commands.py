@@ -22,19 +22,19 @@ def _commands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentPar
 
 def _below(name: str, parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
     """Return the commands of a parser by their whole name, those of groups included."""
-    found: dict[str, argparse.ArgumentParser] = {}
+    commands: dict[str, argparse.ArgumentParser] = {}
     for word, command in _commands(parser).items():
-        found |= _below(f"{name} {word}", command) or {f"{name} {word}": command}
-    return found
+        commands |= _below(f"{name} {word}", command) or {f"{name} {word}": command}
+    return commands
 
 
 def _all_commands() -> dict[str, argparse.ArgumentParser]:
-    found: dict[str, argparse.ArgumentParser] = {}
+    commands: dict[str, argparse.ArgumentParser] = {}
     for name, system in cli.SYSTEMS.items():
         parser = argparse.ArgumentParser()
         importlib.import_module(f"frota.{system.package}.cli").add_commands(parser)
-        found |= _below(name, parser)
-    return found
+        commands |= _below(name, parser)
+    return commands
 
 
 COMMANDS = _all_commands()
@@ -68,7 +68,8 @@ def test_role_has_the_name_of_the_package() -> None:
 
 
 @each_command
-def test_a_command_can_be_asked_for_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every command prints its help."""
     with pytest.raises(SystemExit) as ended:
         cli.main([*command.split(), "--help"])
     assert ended.value.code == 0
@@ -76,13 +77,15 @@ def test_a_command_can_be_asked_for_help(command: str, capsys: pytest.CaptureFix
 
 
 @each_command
-def test_the_example_in_the_help_of_a_command_is_a_use_of_it(command: str) -> None:
+def test_help_examples_are_valid(command: str) -> None:
+    """The example in the help of a command is a valid call of that command."""
     example = re.fullmatch(rf"example: frota {command}( .+)?", COMMANDS[command].epilog or "")
     assert example, f"frota {command} --help shows no example"
     COMMANDS[command].parse_args(shlex.split(example[1] or ""))
 
 
-def test_the_core_knows_the_name_of_no_system() -> None:
+def test_core_names_no_system() -> None:
+    """The core contains the name of no system."""
     core = ROOT / "app" / "src" / "frota" / "core"
     systems = "|".join([*(system.package for system in cli.SYSTEMS.values()), "sensor", "logbook"])
     telling = [path.name for path in core.glob("*.py") if re.search(rf"\bfrota\.({systems})\b", path.read_text())]

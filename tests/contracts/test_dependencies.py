@@ -62,19 +62,22 @@ def test_lock_files_pin_hashes(lock: Path) -> None:
 
 
 @each_lock
-def test_a_lock_file_says_nothing_of_where_packages_come_from(lock: Path) -> None:
+def test_lock_files_name_no_registry(lock: Path) -> None:
+    """A lock file contains no URL and no index."""
     assert re.findall(r"https?:|index|find-links|trusted-host", lock.read_text(encoding="utf-8")) == []
 
 
 @each_lock
-def test_everything_asked_for_is_locked(lock: Path) -> None:
-    asked = _asked(lock.with_suffix(".in").read_text(encoding="utf-8"))
-    assert asked
-    assert set(asked) - set(_locked(lock)) == set()
+def test_every_requirement_is_locked(lock: Path) -> None:
+    """Every requirement of an .in file is in its lock file."""
+    required = _asked(lock.with_suffix(".in").read_text(encoding="utf-8"))
+    assert required
+    assert set(required) - set(_locked(lock)) == set()
 
 
 @pytest.mark.parametrize("lock", ["hosts", "control"])
-def test_what_the_application_needs_is_locked(lock: str) -> None:
+def test_application_dependencies_are_locked(lock: str) -> None:
+    """The application's dependencies are locked for hosts and control nodes."""
     project = tomllib.loads((ROOT / "app" / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     needed = _asked("\n".join(project["dependencies"]))
     assert needed
@@ -99,7 +102,8 @@ def test_same_versions_everywhere(other: str, python: str) -> None:
     assert {name: (control[name], locked[name]) for name in shared if control[name] != locked[name]} == {}
 
 
-def test_no_file_names_the_host_of_a_package_registry() -> None:
+def test_no_file_names_a_registry() -> None:
+    """No tracked file contains the host name of a package registry."""
     names = re.compile("|".join(rf"\b{re.escape(host)}\b" for host in _REGISTRIES).encode())
     telling = [str(path.relative_to(ROOT)) for path in tracked_files() if names.search(path.read_bytes())]
     assert telling == []

@@ -35,7 +35,8 @@ def _is_word(text: str) -> bool:
     return bool(re.fullmatch(r"[a-z][a-z_-]*", text))
 
 
-def test_make_help_lists_every_target() -> None:
+def test_make_help() -> None:
+    """`make help` lists every target of the Makefile, and only those."""
     environ = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
     listed = subprocess.run(["make", "help"], cwd=ROOT, env=environ, capture_output=True, text=True, check=True).stdout
     described = re.findall(r"^ +make ([\w-]+) +\S", listed, re.MULTILINE)
@@ -43,20 +44,23 @@ def test_make_help_lists_every_target() -> None:
     assert set(re.findall(r"^\.PHONY: (.*)", MAKEFILE, re.MULTILINE)[0].split()) == TARGETS
 
 
-def test_the_makefile_names_playbooks_and_tools_that_exist() -> None:
+def test_makefile_paths_exist() -> None:
+    """Playbooks and tools in the Makefile exist."""
     named = re.findall(r"\b((?:playbooks|tools|inventory)/[\w./-]+|\w+\.yml)\b", MAKEFILE)
     assert named
     assert [name for name in named if not (ROOT / name).exists()] == []
 
 
 @each_document
-def test_every_target_in_a_document_exists(document: Path) -> None:
+def test_documented_targets(document: Path) -> None:
+    """Every make target in a document exists."""
     typed = {word for words in _words(document, "make") for word in words if _is_word(word)}
     assert typed - TARGETS == set()
 
 
 @each_document
-def test_every_playbook_in_a_document_exists(document: Path) -> None:
+def test_documented_playbooks(document: Path) -> None:
+    """Every playbook in a document exists."""
     typed = {word for words in _words(document, "ansible-playbook") for word in words if word.endswith(".yml")}
     named = set(re.findall(r"\bplaybooks/\w+\.yml\b", document.read_text(encoding="utf-8")))
     assert {name for name in typed | named if not (ROOT / name).is_file()} == set()
@@ -76,24 +80,26 @@ def _runs(words: list[str]) -> bool:
     name = next((name for name in typed if name in COMMANDS), "")
     command = COMMANDS.get(name)
     if command is None:  # a system or a group of commands alone
-        return not names or any(known.startswith(f"{typed[0]} ") for known in COMMANDS)
+        return not names or any(command.startswith(f"{typed[0]} ") for command in COMMANDS)
     flags = {word.partition("=")[0].strip("[]") for word in words if word.lstrip("[").startswith("--")}
     return flags <= set(command._option_string_actions)
 
 
 @each_document
-def test_every_unit_in_a_document_is_one_of_ours(document: Path) -> None:
+def test_documented_units(document: Path) -> None:
+    """Every frota unit in a document exists."""
     deployed = [mapping for path in task_files() for mapping in mappings(load(path))]
     units = {mapping["python_service_name"] for mapping in deployed if "python_service_name" in mapping}
     # What people's commands read is named like what a unit reads.
-    units |= {Path(file).stem for one in deployed if (file := str(one.get("dest"))).startswith("/etc/frota/frota-")}
+    units |= {Path(file).stem for task in deployed if (file := str(task.get("dest"))).startswith("/etc/frota/frota-")}
     text = "\n".join(code_of(document.read_text(encoding="utf-8")))
     named = set(re.findall(r"\bfrota-[a-z]+(?:-[a-z]+)*\b(?=[@.\s]|$)", text))
     assert {name for name in named if name not in units} == set()
 
 
 @each_document
-def test_every_link_in_a_document_leads_to_a_file(document: Path) -> None:
+def test_documented_links(document: Path) -> None:
+    """Every link in a document leads to a file."""
     links = re.findall(r"\]\(([^)#\s]+)", document.read_text(encoding="utf-8"))
     local = [link for link in links if not re.match(r"\w+:", link)]
     assert [link for link in local if not (document.parent / link).exists()] == []
@@ -104,8 +110,8 @@ def test_documented_variables(document: Path) -> None:
     """Every variable set in a document is an input of a role or used by a playbook."""
     inputs = {name for role in ROLES for options in entry_points(role).values() for name in options}
     inputs |= {word for path in PLAYBOOKS for word in re.findall(r"\w+", path.read_text(encoding="utf-8"))}
-    shown = [" ".join(words) for words in _words(document, "ansible-playbook")]
-    assert {name for line in shown for name in re.findall(r"-e (\w+)=", line)} - inputs == set()
+    arguments = [" ".join(words) for words in _words(document, "ansible-playbook")]
+    assert {name for line in arguments for name in re.findall(r"-e (\w+)=", line)} - inputs == set()
 
 
 def _words_of_code(document: Path) -> set[str]:
@@ -128,15 +134,17 @@ def _exists(name: str) -> bool:
 
 
 @each_map
-def test_every_file_and_module_in_a_map_of_the_code_exists(document: Path) -> None:
+def test_maps_name_existing_files(document: Path) -> None:
+    """Every file and module in a map of the code exists."""
     named = {word for word in _words_of_code(document) if _is_path(word)}
     assert len(named) > 10
     assert {name for name in named if not _exists(name)} == set()
 
 
 @each_map
-def test_every_setting_in_a_map_of_the_code_exists(document: Path) -> None:
+def test_maps_name_existing_settings(document: Path) -> None:
+    """Every setting in a map of the code exists."""
     prefixes = "|".join({service.module.PREFIX for service in SERVICES})
     named = {word for word in _words_of_code(document) if re.fullmatch(rf"(?:{prefixes})[A-Z_]+", word)}
-    known = {key for service in SERVICES for key in settings.keys(service.settings, service.module.PREFIX)}
-    assert named - known == set()
+    keys = {key for service in SERVICES for key in settings.keys(service.settings, service.module.PREFIX)}
+    assert named - keys == set()

@@ -49,7 +49,8 @@ def _call(
     ],
     ids=lambda variables: " ".join(f"{name}={value}" for name, value in variables.items()),
 )
-def test_ansible_runs_whatever_the_locale(variables: dict[str, str]) -> None:
+def test_any_locale(variables: dict[str, str]) -> None:
+    """Ansible runs with any locale of the user."""
     done = _call("tools/run", "ansible-inventory", "--inventory", "ação,", "--list", env=variables)
     assert done.returncode == 0, done.stderr
     assert "ação" in done.stdout
@@ -80,7 +81,8 @@ def test_locale_for_ansible(variables: dict[str, str]) -> None:
     assert done.stdout == "UTF-8 ação\n"
 
 
-def test_a_locale_that_can_be_used_is_left_as_it_is() -> None:
+def test_usable_locale_is_unchanged() -> None:
+    """A usable locale of the user is not changed."""
     done = _call("tools/run", "python", "-c", "import os; print(os.environ.get('LC_ALL'))", env={"LANG": "C.UTF-8"})
     assert done.stdout == "None\n"
 
@@ -99,11 +101,11 @@ def test_user_environment(tmp_path: Path) -> None:
         },
     )
     assert done.returncode == 0, done.stderr
-    shown = done.stdout
-    assert f"['{ROOT}/roles']" in shown
-    assert "DEFAULT_STDOUT_CALLBACK(env: ANSIBLE_STDOUT_CALLBACK) = default" in shown
-    assert "nobody" not in shown
-    assert str(tmp_path) not in shown
+    output = done.stdout
+    assert f"['{ROOT}/roles']" in output
+    assert "DEFAULT_STDOUT_CALLBACK(env: ANSIBLE_STDOUT_CALLBACK) = default" in output
+    assert "nobody" not in output
+    assert str(tmp_path) not in output
 
 
 def test_embedded_aws_ignores_credentials_and_proxy(tmp_path: Path) -> None:
@@ -124,7 +126,8 @@ def test_embedded_aws_ignores_credentials_and_proxy(tmp_path: Path) -> None:
     assert "('AWS_PROFILE', 'work')" in done.stdout
 
 
-def test_files_that_are_made_can_be_read_whatever_the_umask() -> None:
+def test_files_are_readable_with_any_umask() -> None:
+    """Created files are readable by others, whatever the user's umask is."""
     done = _call("tools/run", "python", "-c", "import os; print(oct(os.umask(0)))", umask=0o077)
     assert done.stdout == "0o22\n"
 
@@ -140,7 +143,8 @@ def _scripts() -> list[Path]:
 
 
 @pytest.mark.parametrize("script", _scripts(), ids=lambda path: path.name)
-def test_a_script_that_makes_files_says_for_whom(script: Path) -> None:
+def test_scripts_set_a_umask(script: Path) -> None:
+    """A script that creates files sets a umask."""
     text = script.read_text(encoding="utf-8")
     if _WRITES.search(text):
         assert re.search(r"(?m)^(umask 0[27][27]\b|\. tools/environment$)", text)
@@ -161,7 +165,8 @@ def test_temporary_files_without_a_home(home: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("home", _HOMES if FULL else _HOMES[-1:])
-def test_ansible_runs_with_a_home_that_cannot_be_written_to(home: str, tmp_path: Path) -> None:
+def test_unwritable_home(home: str, tmp_path: Path) -> None:
+    """Ansible runs with an unwritable home folder."""
     checkout = _checkout(tmp_path)
     done = _call("tools/run", *_PING, cwd=checkout, env={"HOME": home})
     assert done.returncode == 0, done.stdout + done.stderr
@@ -172,13 +177,14 @@ def test_long_control_path(tmp_path: Path) -> None:
     """SSH connections are not shared if the path of the control socket would be too long."""
     deep = tmp_path / ("x" * 100)
     deep.mkdir()
-    shown = _call("tools/run", "ansible-config", "dump", "--type", "connection", env={"HOME": str(deep)}).stdout
-    assert "-o ControlMaster=no" in shown
+    config = _call("tools/run", "ansible-config", "dump", "--type", "connection", env={"HOME": str(deep)}).stdout
+    assert "-o ControlMaster=no" in config
     script = "import os; print(os.environ.get('ANSIBLE_SSH_ARGS'))"
     assert _call("tools/run", "python", "-c", script, env={"HOME": str(tmp_path.parent)}).stdout == "None\n"
 
 
-def test_ansible_runs_without_a_home() -> None:
+def test_no_home() -> None:
+    """Ansible runs without the variable HOME."""
     without = {name: value for name, value in _environ().items() if name != "HOME"}
     done = subprocess.run(["tools/run", *_PING], cwd=ROOT, env=without, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -200,7 +206,8 @@ def _checkout(folder: Path) -> Path:
     return checkout
 
 
-def test_status_shows_what_ansible_says_when_it_cannot_be_run(tmp_path: Path) -> None:
+def test_status_shows_errors_of_ansible(tmp_path: Path) -> None:
+    """`make status` shows the error if Ansible cannot run."""
     checkout = _checkout(tmp_path)
     (checkout / ".local").mkdir()
     (checkout / ".local/fleet.cidr").write_text("127.77.0.0/16\n")
@@ -212,7 +219,8 @@ def test_status_shows_what_ansible_says_when_it_cannot_be_run(tmp_path: Path) ->
         assert "restarted" not in done.stderr
 
 
-def test_status_says_why_the_inventory_has_no_hosts(tmp_path: Path) -> None:
+def test_status_shows_inventory_errors(tmp_path: Path) -> None:
+    """`make status` shows why the inventory has no hosts."""
     checkout = _checkout(tmp_path)
     (checkout / ".local").mkdir()
     (checkout / ".local/fleet.cidr").write_text("127.77.0.0/16\n")
@@ -256,7 +264,7 @@ def _writable(checkout: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("spoil", "message"),
     [
         (_linked, r"\.venv is a link to .*rm .*/\.venv\n"),
         (_copied, rf"belongs to another checkout \(made for {ROOT}/\.venv.*rm -r .*/\.venv\n"),
@@ -266,16 +274,15 @@ def _writable(checkout: Path) -> None:
     ],
     ids=lambda value: value.__name__.strip("_") if callable(value) else "",
 )
-def test_a_checkout_that_is_not_whole_is_refused_with_what_to_do(
-    spoil: Callable[[Path], None], said: str, tmp_path: Path
-) -> None:
+def test_foreign_checkouts_are_rejected(spoil: Callable[[Path], None], message: str, tmp_path: Path) -> None:
+    """A checkout with the .venv or the hosts of another one is rejected, with the command that helps."""
     checkout = tmp_path / "checkout"
     shutil.copytree(ROOT / "tools", checkout / "tools")
     assert _call("tools/prepare.sh", "venv", cwd=checkout).returncode == 0
     spoil(checkout)
     done = _call("tools/prepare.sh", "venv", cwd=checkout)
     assert done.returncode == 1
-    assert re.search(said, done.stderr), done.stderr
+    assert re.search(message, done.stderr), done.stderr
     assert done.stdout == ""
 
 
@@ -290,7 +297,8 @@ _UNUSABLE = [_without_python, _made_by_another_python]
 
 
 @pytest.mark.parametrize("spoil", _UNUSABLE)
-def test_a_venv_that_the_python_at_hand_cannot_use_is_not_ready(spoil: Callable[[Path], None], tmp_path: Path) -> None:
+def test_unusable_venv_is_rebuilt(spoil: Callable[[Path], None], tmp_path: Path) -> None:
+    """A .venv that the present Python cannot use is marked for a rebuild."""
     checkout = tmp_path / "checkout"
     shutil.copytree(ROOT / "tools", checkout / "tools")
     spoil(checkout)
@@ -311,7 +319,8 @@ def test_venv_of_another_python(spoil: Callable[[Path], None], tmp_path: Path) -
     assert [folder.name for folder in (checkout / ".venv/lib").iterdir()] == [f"python{version.strip()}"]
 
 
-def test_a_venv_keeps_its_python_unless_another_is_named(tmp_path: Path) -> None:
+def test_venv_keeps_its_python(tmp_path: Path) -> None:
+    """A .venv keeps its Python unless PYTHON names another one."""
     checkout = tmp_path / "checkout"
     shutil.copytree(ROOT / "tools", checkout / "tools")
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", checkout / ".venv"], check=True)
@@ -320,14 +329,16 @@ def test_a_venv_keeps_its_python_unless_another_is_named(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("name", ["with space", "with:colon", "100%", "it's", "a$b", "back\\slash", "a(b)"])
-def test_a_folder_that_ansible_cannot_work_in_is_named(name: str, tmp_path: Path) -> None:
+def test_unusable_path_is_rejected(name: str, tmp_path: Path) -> None:
+    """A path in which Ansible cannot work is rejected by name."""
     shutil.copytree(ROOT / "tools", tmp_path / name / "tools")
     done = _call("tools/prepare.sh", "venv", cwd=tmp_path / name)
     assert done.returncode == 1
     assert f"Move this one: {tmp_path / name}" in done.stderr
 
 
-def test_every_wait_for_the_lock_of_apt_lasts_ten_minutes() -> None:
+def test_apt_lock_timeouts() -> None:
+    """Every wait for apt's lock lasts ten minutes."""
     lines = [line for path in _scripts() for line in path.read_text().splitlines() if not line.lstrip().startswith("#")]
     uses = [line for line in lines if re.search(r"\bapt-get (update|install)|\blocked apt-get|\$program\" -o", line)]
     assert uses
@@ -340,7 +351,8 @@ def _apt_tasks() -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("task", _apt_tasks(), ids=lambda task: task["ansible.builtin.apt"]["name"])
-def test_every_task_with_apt_waits_ten_minutes_for_its_locks(task: dict[str, Any]) -> None:
+def test_apt_tasks_wait_for_locks(task: dict[str, Any]) -> None:
+    """Every task with apt waits ten minutes for its locks."""
     assert task["ansible.builtin.apt"]["lock_timeout"] == 600
     if "update_cache" in task["ansible.builtin.apt"]:  # on hosts of the fleet; a lock that apt does not wait for itself
         assert "Could not get lock" in task["until"]

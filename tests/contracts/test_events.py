@@ -54,5 +54,6 @@ def test_events_are_documented() -> None:
     assert {event for event in events() if not event.endswith("_suppressed")} == _documented()
 
 
-def test_the_list_of_events_is_read_from_the_source() -> None:
+def test_events_are_found_in_the_source() -> None:
+    """The events of the test are read from the source."""
     assert {"sensor_stale", "host_connected", "threshold_cleared", "wrong_server", "requests_suppressed"} <= events()

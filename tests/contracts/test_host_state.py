@@ -18,15 +18,16 @@ _KEYS = {"groups", "needs", "uses", "sources", "paths", "units", "commands", "pr
 _PART_OF_OTHERS = {"python_service"}
 
 
-def test_every_role_says_what_it_has_on_hosts() -> None:
+def test_every_role_describes_its_state() -> None:
+    """Every role of a system describes what it has on hosts."""
     assert set(ROLES) - set(DESCRIBED) == _PART_OF_OTHERS
 
 
 @pytest.mark.parametrize("role", DESCRIBED)
 def test_systems_declare_their_roles(role: str) -> None:
     """A system declares the roles it includes, so that their change is a change of the system."""
-    tasks = [one for path in (ROOT / "roles" / role / "tasks").glob("*.yml") for one in mappings(load(path))]
-    calls = [call for one in tasks for key, call in one.items() if re.search(r"(import|include)_role$", str(key))]
+    tasks = [task for path in (ROOT / "roles" / role / "tasks").glob("*.yml") for task in mappings(load(path))]
+    calls = [call for task in tasks for key, call in task.items() if re.search(r"(import|include)_role$", str(key))]
     taken_in = {call["name"] for call in calls} & _PART_OF_OTHERS
     # The release is installed beside it, in playbooks/prepare.yml.
     beside = {"python_service"} if role == "base" else set()
@@ -34,7 +35,8 @@ def test_systems_declare_their_roles(role: str) -> None:
 
 
 @pytest.mark.parametrize("role", DESCRIBED)
-def test_a_description_names_what_there_is(role: str) -> None:
+def test_descriptions_name_existing_things(role: str) -> None:
+    """A description names existing files, groups and systems."""
     described = DESCRIBED[role]
     assert set(described) <= _KEYS
     assert set(described.get("needs", ())) <= set(DESCRIBED)
@@ -52,14 +54,16 @@ def test_groups_of_tags_and_comparison() -> None:
 
 
 @pytest.mark.parametrize("inventory", ["local", "aws"])
-def test_every_system_has_a_group_of_hosts_to_be_left_out(inventory: str) -> None:
+def test_every_system_can_be_skipped(inventory: str) -> None:
+    """Each inventory has a group of unchanged hosts for every system."""
     groups = load(ROOT / "inventory" / inventory / "hosts.yml")
     assert {name for name in groups if name.startswith("unchanged_")} == {f"unchanged_{role}" for role in DESCRIBED}
 
 
-def test_every_system_is_looked_at_once() -> None:
+def test_every_system_is_compared_once() -> None:
+    """Playbooks compare every system exactly once."""
     compared = [
-        one["compare_systems"] for path in PLAYBOOKS for one in mappings(load(path)) if "compare_systems" in one
+        task["compare_systems"] for path in PLAYBOOKS for task in mappings(load(path)) if "compare_systems" in task
     ]
     assert sorted(role for roles in compared for role in roles) == sorted(DESCRIBED)
 

@@ -31,14 +31,14 @@ def imports() -> dict[str, set[str]]:
 
 
 def imported(path: Path) -> list[str]:
-    found: list[str] = []
+    names: list[str] = []
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names]
+            names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
             members = [f"{node.module}.{alias.name}" for alias in node.names]
-            found += [member if member in modules() else node.module for member in members]
-    return [name for name in found if name in modules()]
+            names += [member if member in modules() else node.module for member in members]
+    return [name for name in names if name in modules()]
 
 
 def folder(module: str) -> str:
@@ -53,7 +53,8 @@ def pairs() -> list[tuple[str, str]]:
     return [(module, other) for module, others in imports().items() for other in others]
 
 
-def test_imports_make_no_circle() -> None:
+def test_no_import_circles() -> None:
+    """Imports contain no circle."""
     try:
         TopologicalSorter(imports()).prepare()
     except CycleError as error:
@@ -70,14 +71,18 @@ def test_a_process_imports_nothing_of_another_process() -> None:
     assert crossing == []
 
 
-def test_a_system_imports_nothing_of_another_system() -> None:
+def test_systems_are_independent() -> None:
+    """A system imports nothing of another system."""
+
     def system(module: str) -> str:
         return next((part for part in module.split(".")[1:2] if part in SYSTEMS), "")
 
     assert [pair for pair in pairs() if system(pair[1]) and system(pair[0]) != system(pair[1])] == []
 
 
-def test_what_all_systems_share_imports_nothing_from_above() -> None:
+def test_shared_packages_import_no_system() -> None:
+    """Shared packages import no system."""
+
     def layer(module: str) -> str:
         return ".".join(module.split(".")[1:2])
 
@@ -89,7 +94,8 @@ def test_what_all_systems_share_imports_nothing_from_above() -> None:
     assert wrong == []
 
 
-def test_no_folder_is_too_large_to_be_seen_at_a_glance() -> None:
+def test_folders_are_small() -> None:
+    """No folder has too many modules."""
     counts: dict[Path, int] = {}
     for path in modules().values():
         if path.name != "__init__.py" and not path.name.endswith("_pb2.py"):

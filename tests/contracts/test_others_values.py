@@ -42,18 +42,19 @@ def _files() -> list[Path]:
 def _taken() -> list[tuple[str, str, str]]:
     """Return (file, name, text) of every value that is made of other hosts'."""
     texts = [(str(path.relative_to(ROOT)), *text) for path in _files() for text in _strings(load(path))]
-    return [found for found in texts if _OTHERS.search(found[2]) and found[1] not in ("name", "description")]
+    return [text for text in texts if _OTHERS.search(text[2]) and text[1] not in ("name", "description")]
 
 
 def test_unknown_values_of_other_hosts() -> None:
     """An unknown value of another host is never replaced by an empty default."""
-    filled = [found for found in _taken() if _FILLED.search(found[2])]
+    filled = [text for text in _taken() if _FILLED.search(text[2])]
     assert len(_taken()) > 10
     assert {name for _, name, _ in filled} >= {"list_server_key", "list_clients"}  # they are seen
-    assert [found for found in filled if found[1] not in _MAY_BE_NOTHING] == []
+    assert [text for text in filled if text[1] not in _MAY_BE_NOTHING] == []
 
 
-def test_no_template_reads_another_host() -> None:
+def test_templates_read_no_other_host() -> None:
+    """No template reads variables of another host."""
     templates = [*(ROOT / "roles").glob("*/templates/*")]
     assert templates
     assert [path.name for path in templates if re.search(r"\bhostvars\b|\bgroups\b", path.read_text())] == []
@@ -62,8 +63,8 @@ def test_no_template_reads_another_host() -> None:
 def test_list_settings_without_a_server_key() -> None:
     """A host keeps its list settings while the server's key is unknown."""
     tasks = load(ROOT / "roles/list/tasks/client.yml")
-    written, said = (next(task for task in tasks if module in task) for module in _MODULES)
-    assert (written["when"], said["when"]) == (
+    written, warning = (next(task for task in tasks if module in task) for module in _MODULES)
+    assert (written["when"], warning["when"]) == (
         "list_server_key | length > 0",
         "list_server_key | length == 0",
     )
@@ -74,8 +75,8 @@ _MODULES = ("ansible.builtin.template", "ansible.builtin.debug")
 
 def _client_settings() -> list[dict[str, Any]]:
     """Return the templates of what people's commands read on a host."""
-    found = [mapping.get("ansible.builtin.template") for path in task_files() for mapping in mappings(load(path))]
-    return [one for one in found if isinstance(one, dict) and re.match(r"(client|operator)\.env", str(one["src"]))]
+    tasks = [mapping.get("ansible.builtin.template") for path in task_files() for mapping in mappings(load(path))]
+    return [task for task in tasks if isinstance(task, dict) and re.match(r"(client|operator)\.env", str(task["src"]))]
 
 
 @pytest.mark.parametrize("written", _client_settings(), ids=lambda written: written["dest"])

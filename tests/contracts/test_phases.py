@@ -61,7 +61,8 @@ def test_phase_lines(runs: list[Played]) -> None:
     assert lines[-1][-2:] == ["1", "changed."]
 
 
-def test_a_phase_of_which_nothing_was_played_is_not_told_of(runs: list[Played]) -> None:
+def test_phases_without_tasks_are_not_shown(runs: list[Played]) -> None:
+    """A phase of which no task ran is not shown."""
     assert "First phase" in runs[_WITHOUT_SECOND].output
     assert "Second phase" not in runs[_WITHOUT_SECOND].output
     assert "Third phase" not in runs[_WITHOUT_SECOND].output
@@ -76,6 +77,7 @@ def test_failure_summary(runs: list[Played]) -> None:
     assert advice == "Fix this and run it again; finished steps are not repeated."
 
 
-def test_verbose_gives_the_output_of_ansible_itself(runs: list[Played]) -> None:
+def test_verbose_output(runs: list[Played]) -> None:
+    """With -v, the output is that of Ansible."""
     assert "PLAY RECAP" in runs[_VERBOSE].output
     assert "PLAY RECAP" not in runs[_GOOD].output

@@ -18,15 +18,17 @@ def _imported(path: Path) -> set[Path]:
     return direct.union(*map(_imported, direct))
 
 
-def test_site_is_a_table_of_contents() -> None:
+def test_site_only_imports() -> None:
+    """site.yml consists of imports."""
     site = load(ROOT / "site.yml")
     assert site
     assert [play for play in site if set(play) - {"name", "when"} != {_IMPORT}] == []
 
 
 @pytest.mark.parametrize("path", [ROOT / "site.yml", *PLAYBOOKS], ids=lambda path: path.name)
-def test_a_playbook_imports_playbooks_that_exist(path: Path) -> None:
-    assert [str(found) for found in _imported(path) if not found.is_file()] == []
+def test_imported_playbooks_exist(path: Path) -> None:
+    """Imported playbooks exist."""
+    assert [str(playbook) for playbook in _imported(path) if not playbook.is_file()] == []
 
 
 @each_playbook
@@ -38,7 +40,8 @@ def test_playbooks_are_documented(playbook: Path) -> None:
 
 
 @each_playbook
-def test_a_playbook_says_first_what_it_is_for(playbook: Path) -> None:
+def test_playbooks_begin_with_a_comment(playbook: Path) -> None:
+    """A playbook begins with a comment that states its purpose."""
     assert re.match(r"---\n# \S.*[.:]\n", re.sub(r"(?<=\w)\n# ", " ", playbook.read_text(encoding="utf-8")))
 
 

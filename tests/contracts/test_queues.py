@@ -17,13 +17,14 @@ def test_queues_are_declared_by_definitions() -> None:
     assert [name for name, definition in definitions.items() if "expires" in definition] == []
 
 
-def test_each_may_publish_where_its_system_does_and_nowhere_else() -> None:
+def test_publish_permissions() -> None:
+    """Each user of the broker may publish where its service does, and nowhere else."""
     by_name = "amq.default"  # as the broker calls the exchange that leads to a queue by its name
-    found = {
+    permissions = {
         name: {place for place in (by_name, DEAD, EVENTS, REQUEUE) if re.search(rights.get("write", "^$"), place)}
         for name, rights in BROKER["rabbitmq_users"].items()
     }
-    assert found == {
+    assert permissions == {
         "image_producer": {by_name},
         "image_worker": {DEAD, EVENTS, REQUEUE},
         "image_operator": {by_name, EVENTS},

@@ -26,34 +26,39 @@ each_role = pytest.mark.parametrize("role", ROLES)
 
 
 @each_role
-def test_every_declared_entry_point_of_a_role_has_its_tasks(role: str) -> None:
+def test_entry_points_have_tasks(role: str) -> None:
+    """Every declared entry point of a role has a file of tasks."""
     declared = entry_points(role)
     missing = [entry for entry in declared if not (ROOT / "roles" / role / "tasks" / f"{entry}.yml").is_file()]
     assert declared, f"roles/{role}/meta/argument_specs.yml declares nothing"
     assert missing == []
 
 
-def test_what_is_taken_from_a_role_is_a_declared_entry_point() -> None:
-    taken = list(inclusions())
-    undeclared = [f"{path}: {role}, {entry}" for path, role, entry in taken if entry not in entry_points(role)]
-    assert taken
+def test_included_entry_points_are_declared() -> None:
+    """Entry points that are included are declared."""
+    included = list(inclusions())
+    undeclared = [f"{path}: {role}, {entry}" for path, role, entry in included if entry not in entry_points(role)]
+    assert included
     assert undeclared == []
 
 
 @each_role
-def test_every_declared_entry_point_of_a_role_is_used(role: str) -> None:
-    assert set(entry_points(role)) - {entry for _, taken, entry in inclusions() if taken == role} == set()
+def test_entry_points_are_used(role: str) -> None:
+    """Every declared entry point of a role is used."""
+    assert set(entry_points(role)) - {entry for _, name, entry in inclusions() if name == role} == set()
 
 
 @each_role
-def test_a_role_has_defaults_for_exactly_what_is_not_required(role: str) -> None:
+def test_optional_inputs_have_defaults(role: str) -> None:
+    """Exactly the optional inputs of a role have defaults."""
     options = [item for entry in entry_points(role).values() for item in entry.items()]
     required = {name for name, option in options if option.get("required")}
     assert set(defaults(role)) == {name for name, _ in options} - required
 
 
 @each_role
-def test_a_default_is_of_its_declared_type_and_among_the_choices(role: str) -> None:
+def test_defaults_are_valid(role: str) -> None:
+    """A default has the declared type, and is one of the choices."""
     options = {name: option for entry in entry_points(role).values() for name, option in entry.items()}
     wrong = [name for name, value in defaults(role).items() if name in options and not _fits(options[name], value)]
     assert wrong == []
@@ -67,13 +72,15 @@ def _fits(option: dict[str, Any], value: Any) -> bool:
 
 
 @each_role
-def test_every_input_of_a_role_is_described_with_a_sentence(role: str) -> None:
+def test_inputs_are_described(role: str) -> None:
+    """Every input of a role is described by a sentence."""
     options = {name: option for entry in entry_points(role).values() for name, option in entry.items()}
     assert [name for name, option in options.items() if not str(option.get("description", "")).endswith(".")] == []
 
 
 @each_role
-def test_a_role_has_a_molecule_scenario_of_its_name(role: str) -> None:
+def test_roles_have_scenarios(role: str) -> None:
+    """Every role has a Molecule scenario of its name."""
     assert (ROOT / "molecule" / role / "molecule.yml").is_file()
 
 
@@ -87,7 +94,7 @@ def test_imported_scenarios() -> None:
         inventories = (ROOT / "molecule" / name / "molecule.yml").read_text(encoding="utf-8")
         assert scenarios.isdisjoint(imported), name  # nobody would run it, nor what it imports
         assert {f"../{scenario}/converge.yml" for scenario in scenarios} <= set(playbooks), name
-        assert [one for one in scenarios if f"/molecule/{one}/inventory\n" not in inventories] == [], name
+        assert [used for used in scenarios if f"/molecule/{used}/inventory\n" not in inventories] == [], name
 
 
 def _imported(folder: Path) -> list[str]:
@@ -98,24 +105,27 @@ def _imported(folder: Path) -> list[str]:
 
 
 @each_role
-def test_the_readme_of_a_role_says_what_the_role_declares(role: str) -> None:
+def test_role_readmes_are_current(role: str) -> None:
+    """The README of a role is what tools/readmes.py generates."""
     folder = ROOT / "roles" / role
     assert (folder / "README.md").read_text() == _READMES.readme(folder), "run tools/run python tools/readmes.py"
 
 
 @each_role
-def test_a_role_is_explained_in_the_documents(role: str) -> None:
+def test_roles_are_documented(role: str) -> None:
+    """Every role is explained in the documents."""
     assert any(f"`{role}`" in text or f"roles/{role}" in text for text in (path.read_text() for path in DOCUMENTS))
 
 
 @pytest.mark.parametrize("path", task_files(), ids=lambda path: str(path.relative_to(ROOT)))
-def test_a_file_of_tasks_is_no_longer_than_60_lines(path: Path) -> None:
+def test_task_files_are_short(path: Path) -> None:
+    """A file of tasks has at most 60 lines."""
     assert len(path.read_text().splitlines()) <= 60
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / "inventory").glob("*/*.yml")), ids=lambda path: path.stem)
 def test_inventory_variables(path: Path) -> None:
     """An inventory variable with a role's prefix is an input of that role."""
-    known = {name for role in ROLES for options in entry_points(role).values() for name in options}
+    inputs = {name for role in ROLES for options in entry_points(role).values() for name in options}
     variables = {name for mapping in mappings(load(path)) for name in mapping}
-    assert {name for name in variables if name.startswith(tuple(f"{role}_" for role in ROLES))} - known == set()
+    assert {name for name in variables if name.startswith(tuple(f"{role}_" for role in ROLES))} - inputs == set()

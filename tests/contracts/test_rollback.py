@@ -30,6 +30,7 @@ _OLDEST, _OLD, _OWN, _NEW = "oldest", "old", "own", "new"
         pytest.param([[_OWN, _OWN]], "", id="nothing-before"),
     ],
 )
-def test_the_fleet_goes_back_to_one_release(hosts: list[list[str]], former: str) -> None:
-    said = [{"current": current, "releases": releases} for current, *releases in hosts]
-    assert _MODULE.former_release(said) == former
+def test_rollback_target(hosts: list[list[str]], former: str) -> None:
+    """All hosts roll back to one release."""
+    results = [{"current": current, "releases": releases} for current, *releases in hosts]
+    assert _MODULE.former_release(results) == former

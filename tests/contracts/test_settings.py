@@ -56,8 +56,8 @@ class Service(NamedTuple):
 
     @property
     def _no_settings(self) -> list[str]:
-        found: list[str] = self.deployed.get("python_service_no_settings", [])
-        return found
+        names: list[str] = self.deployed.get("python_service_no_settings", [])
+        return names
 
     @property
     def written(self) -> dict[str, str]:
@@ -68,14 +68,14 @@ class Service(NamedTuple):
 
 
 def _services() -> list[Service]:
-    found = []
-    for system in (one.package for one in SYSTEMS.values()):
+    services = []
+    for system in (definition.package for definition in SYSTEMS.values()):
         module = importlib.import_module(f"frota.{system}.settings")
         for name, settings in vars(module).items():
             if name.endswith("Settings") and isinstance(settings, type) and dataclasses.is_dataclass(settings):
                 entry = name.removesuffix("Settings").lower()
-                found.append(Service(system, entry, settings, module, _deployed(system, entry)))
-    return found
+                services.append(Service(system, entry, settings, module, _deployed(system, entry)))
+    return services
 
 
 def _deployed(role: str, entry: str) -> dict[str, Any]:
@@ -100,13 +100,13 @@ def _names(settings: type) -> set[str]:
 def _by_default(service: Service) -> dict[str, str]:
     """Return the env file's settings that the role's defaults alone decide, as text."""
     environment = jinja2.Environment(undefined=jinja2.StrictUndefined)
-    found = {}
+    values = {}
     for name, value in service.written.items():
         try:
-            found[name] = environment.from_string(str(value)).render(defaults(service.system))
+            values[name] = environment.from_string(str(value)).render(defaults(service.system))
         except (jinja2.UndefinedError, jinja2.TemplateAssertionError):
             continue  # required, so there is no default; or made by a filter, of what is required
-    return found
+    return values
 
 
 @each_service
@@ -125,13 +125,14 @@ def test_source_of_each_setting(
 
 
 @each_service
-def test_the_default_of_the_role_is_the_default_of_the_code(service: Service) -> None:
+def test_defaults_of_role_and_code(service: Service) -> None:
+    """A setting has the same default in the role and in the code."""
     prefix = service.module.PREFIX
     some_kind = next(iter(service.module.KINDS.values())) if _kinds_own(service) else {}
     environ = {prefix + name.upper(): text for name, text in _by_default(service).items()}
-    told = core.read(service.settings, prefix, environ, some_kind)
+    deployed = core.read(service.settings, prefix, environ, some_kind)
     own = core.read(service.settings, prefix, {}, some_kind)
-    different = {name for name in _names(service.settings) if getattr(told, name) != getattr(own, name)}
+    different = {name for name in _names(service.settings) if getattr(deployed, name) != getattr(own, name)}
     assert environ
     assert {f"{service.system} {service.entry} {name}" for name in different} - _OF_THE_FLEET == set()
 
@@ -164,14 +165,16 @@ def test_entry_points_and_inputs(service: Service) -> None:
 
 
 @each_service
-def test_a_list_is_written_as_the_text_that_the_code_reads(service: Service) -> None:
+def test_lists_are_joined(service: Service) -> None:
+    """The role writes a list as the text that the code parses."""
     inputs = entry_points(service.system)[service.entry]
     own = set(service.deployed.get("python_service_settings", {}))
     derived = {name for name in service.inputs if name.removeprefix(f"{service.system}_") not in own}
     assert [name for name in derived if inputs[name]["type"] in ("list", "dict")] == []
 
 
-def test_an_instance_is_told_only_what_its_service_can_be_told() -> None:
+def test_instances_have_known_settings() -> None:
+    """The settings of an instance are settings of its service."""
     kinds = load(ROOT / "inventory" / "group_vars" / "sensor_client.yml")["sensors_kinds"]
     client = next(service for service in SERVICES if (service.system, service.entry) == ("sensors", "client"))
     assert kinds
@@ -202,5 +205,5 @@ def test_list_client_file() -> None:
 )
 def test_env_files_name_the_server(unit: tuple[str, str], names: set[str]) -> None:
     """`frota sensors tail` and `frota cpu top` find their server on a fleet host in these units' env files."""
-    (service,) = [one for one in SERVICES if (one.system, one.entry) == unit]
+    (service,) = [candidate for candidate in SERVICES if (candidate.system, candidate.entry) == unit]
     assert {"host", "port"} & set(service.written) == names

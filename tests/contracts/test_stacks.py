@@ -35,7 +35,8 @@ def test_stack_parameters(stack: str) -> None:
     assert STACKS[stack] == list(TEMPLATES[stack]["Parameters"])
 
 
-def test_the_role_deploys_every_template_there_is() -> None:
+def test_every_template_is_deployed() -> None:
+    """The role deploys every CloudFormation template."""
     assert set(STACKS) == {path.stem for path in (ROOT / "cloudformation").glob("*.yml")}
 
 
@@ -48,7 +49,8 @@ def test_source_of_each_parameter(stack: str) -> None:
     assert set(STACKS[stack]) - earlier[list(STACKS).index(stack)] == set()
 
 
-def test_no_value_of_the_role_is_without_a_parameter() -> None:
+def test_every_value_has_a_parameter() -> None:
+    """Every value that the role passes is a parameter of a template."""
     assert set(VARIABLES["_stacks_values"]) - {name for names in STACKS.values() for name in names} == set()
 
 
@@ -60,7 +62,8 @@ def _ports() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", _ports())
-def test_a_port_is_the_same_in_template_inventory_and_roles(name: str) -> None:
+def test_ports_are_the_same(name: str) -> None:
+    """A port is the same in templates, inventory and roles."""
     inventory = load(GROUP_VARS / "all.yml")
     system = next(role for role in ROLES if name.startswith(f"{role}_"))
     assert str(_ports()[name]) == str(inventory[name]) == str(defaults(system)[name])
@@ -78,10 +81,11 @@ def test_a_port_is_the_same_in_template_inventory_and_roles(name: str) -> None:
 )
 def test_default_ports(name: str, settings: tuple[type[Any], ...]) -> None:
     """The port of a system is the application's default."""
-    assert {one.port for one in settings} == {int(_ports()[name])}
+    assert {setting.port for setting in settings} == {int(_ports()[name])}
 
 
-def test_clear_text_is_served_on_this_machine_alone() -> None:
+def test_clear_text_is_local() -> None:
+    """Only the local inventory enables clear-text ports."""
     everywhere = {**defaults("list"), **load(GROUP_VARS / "all.yml"), **load(GROUP_VARS / "list_server.yml")}
     aws, local = (load(ROOT / "inventory" / name / "hosts.yml")["all"]["vars"] for name in ("aws", "local"))
     assert {**everywhere, **aws}["list_clear_port"] == 0
@@ -102,24 +106,28 @@ def test_groups_have_instances() -> None:
     assert groups - _roles_of_instances() - _OWN_GROUPS == set()
 
 
-def test_every_role_of_an_instance_has_a_play() -> None:
+def test_instance_roles_have_plays() -> None:
+    """Every role of an instance has a play."""
     plays = [play for path in PLAYBOOKS for play in load(path) or [] if "hosts" in play]
     assert _roles_of_instances()
     assert _roles_of_instances() - {_hosts_of(play) for play in plays} == set()
 
 
-def test_group_vars_are_of_groups_that_exist() -> None:
+def test_group_vars_have_groups() -> None:
+    """Every file in group_vars has a group."""
     assert {path.stem for path in GROUP_VARS.glob("*.yml")} - _roles_of_instances() - _OWN_GROUPS == set()
 
 
-def test_both_inventories_share_the_groups_and_their_variables() -> None:
+def test_inventories_share_groups() -> None:
+    """Both inventories share the groups and their variables."""
     local, aws = (load(ROOT / "inventory" / name / "hosts.yml") for name in ("local", "aws"))
     assert set(local) == set(aws) | {"local"}
     assert local["remote"] == aws["remote"]
     assert [(ROOT / "inventory" / name / "group_vars").resolve() for name in ("local", "aws")] == [GROUP_VARS] * 2
 
 
-def test_both_inventories_read_the_instances_alike() -> None:
+def test_inventories_read_instances_alike() -> None:
+    """Both inventories read instances with the same options."""
     differing = {"endpoint_url", "access_key", "secret_key", "regions", "compose"}
     local, aws = (load(ROOT / "inventory" / name / "frota.aws_ec2.yml") for name in ("local", "aws"))
     same = [{key: value for key, value in plugin.items() if key not in differing} for plugin in (local, aws)]

@@ -25,7 +25,8 @@ _PLAYBOOK = """
 """
 
 
-def test_modules_of_a_play_share_one_process_on_their_host(tmp_path: Path) -> None:
+def test_modules_share_a_process(tmp_path: Path) -> None:
+    """The modules of a play run in one process on a host."""
     play, file = tmp_path / "play.yml", tmp_path / "parents"
     play.write_text(_PLAYBOOK, encoding="utf-8")
     variables = json.dumps({"file": str(file), "ansible_python_interpreter": sys.executable})

@@ -36,7 +36,7 @@ class Play(NamedTuple):
 def _plays(listed: str) -> Iterator[Play]:
     for title, tasks in re.findall(r"^  play #\d+ (.*)\n    tasks:\n((?: {6}.*\n)*)", listed, re.MULTILINE):
         hosts, name = re.findall(r"^\((.*?)\): (.*?)\tTAGS:", title)[0]
-        tags = [set(found.split(", ")) for found in re.findall(r"TAGS: \[(.*)\]$", tasks, re.MULTILINE)]
+        tags = [set(names.split(", ")) for names in re.findall(r"TAGS: \[(.*)\]$", tasks, re.MULTILINE)]
         groups = {group for group in hosts.split(":") if not group.startswith("!unchanged_")}
         yield Play(groups, name, tags)
 
@@ -46,7 +46,7 @@ def _listed() -> dict[str, list[Play]]:
     tags = [*PHASES, *SYSTEMS]
     runs = run_playbooks(*(("--list-tasks", "--tags", tag, "site.yml") for tag in tags), **_WITHOUT_AWS)
     assert [run.status for run in runs] == [0] * len(tags)
-    return {tag: [found for found in _plays(run.output) if found.tasks] for tag, run in zip(tags, runs, strict=True)}
+    return {tag: [play for play in _plays(run.output) if play.tasks] for tag, run in zip(tags, runs, strict=True)}
 
 
 def _tags_in(path: Path) -> Iterator[tuple[str, set[str]]]:
@@ -60,13 +60,15 @@ def _tags_in(path: Path) -> Iterator[tuple[str, set[str]]]:
             yield play["name"], {tags} if isinstance(tags, str) else set(tags)
 
 
-def test_the_known_tags_are_those_of_the_plays_of_site() -> None:
+def test_known_tags() -> None:
+    """The known tags are those of the plays of site.yml."""
     carried = dict(_tags_in(ROOT / "site.yml"))
     assert [name for name, tags in carried.items() if not tags] == []
     assert set().union(*carried.values()) - {"always"} == {*PHASES, *SYSTEMS}
 
 
-def test_every_group_of_the_instances_belongs_to_one_system() -> None:
+def test_groups_belong_to_systems() -> None:
+    """Every group of instances belongs to one system."""
     assert sorted(group for groups in SYSTEMS.values() for group in groups) == sorted([*_roles_of_instances(), "fleet"])
 
 
@@ -113,11 +115,11 @@ _MISSPELT = [
 def test_misspelt_tag() -> None:
     """A misspelt tag is rejected with the known ones; known tags are accepted."""
     names = [*PHASES, *SYSTEMS, "all", "tagged", "untagged", "always"]
-    known = ("playbooks/tags.yml", "--tags", ",".join(names), "--skip-tags", "never,sensors")
-    *refused, taken = run_playbooks(*_MISSPELT, known, **_WITHOUT_AWS)
+    all_tags = ("playbooks/tags.yml", "--tags", ",".join(names), "--skip-tags", "never,sensors")
+    *refused, accepted = run_playbooks(*_MISSPELT, all_tags, **_WITHOUT_AWS)
     for words, run in zip(_MISSPELT, refused, strict=True):
         assert run.status != 0, words
         wrong = words[-1].split(",")[-1]
         assert f"There is no tag {wrong}. Run this again with one or more of these" in run.output, words
         assert f": {', '.join([*PHASES, *SYSTEMS])}\n" in run.output, words
-    assert taken.status == 0, taken.output
+    assert accepted.status == 0, accepted.output

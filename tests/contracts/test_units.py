@@ -33,7 +33,8 @@ def _deployed(task: dict[str, Any]) -> set[str]:
     return {*sockets, *(f"{service}.service" for service in services)}
 
 
-def test_every_unit_of_a_host_is_verified_and_no_other() -> None:
+def test_verified_units() -> None:
+    """Exactly the units of a host are verified."""
     for role, groups in _GROUPS.items():
         for entry, group in groups.items():
             tasks = load(ROOT / "roles" / role / "tasks" / f"{entry}.yml")

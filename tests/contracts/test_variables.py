@@ -18,36 +18,39 @@ def _files() -> list[Path]:
 
 def _of_others(path: Path) -> set[str]:
     """Return the private variables in a file that neither the file itself nor, in a role, the role makes."""
-    found = set(_PRIVATE.findall(path.read_text(encoding="utf-8")))
+    names = set(_PRIVATE.findall(path.read_text(encoding="utf-8")))
     made: set[str] = set()
     if path.suffix == ".yml":
-        made = {str(name) for one in mappings(load(path)) for name in (*one, one.get("register"))}
+        made = {str(name) for mapping in mappings(load(path)) for name in (*mapping, mapping.get("register"))}
     where = path.relative_to(ROOT).parts
     own = f"__{where[1]}_" if where[0] == "roles" else "__no_role"
-    return {name for name in found - made if not name.startswith(own)}
+    return {name for name in names - made if not name.startswith(own)}
 
 
 def test_private_variables() -> None:
     """No private variable of a role or playbook is read by another one."""
-    found = {str(path.relative_to(ROOT)): names for path in _files() if (names := _of_others(path))}
-    assert found == {}
+    uses = {str(path.relative_to(ROOT)): names for path in _files() if (names := _of_others(path))}
+    assert uses == {}
 
 
-def test_a_constant_of_a_role_is_made_of_no_registered_result() -> None:
-    found = {
+def test_constants_use_no_results() -> None:
+    """A constant in a role's vars/ uses no registered result."""
+    uses = {
         path.parts[-3]: names
         for path in (ROOT / "roles").glob("*/vars/*.yml")
         if (names := set(_PRIVATE.findall(path.read_text(encoding="utf-8"))))
     }
-    assert found == {}
+    assert uses == {}
 
 
 @pytest.mark.parametrize("role", ROLES)
-def test_every_input_of_a_role_bears_its_name(role: str) -> None:
+def test_inputs_are_prefixed(role: str) -> None:
+    """Every input of a role begins with the name of the role."""
     inputs = {name for options in entry_points(role).values() for name in options}
     assert [name for name in inputs if not name.startswith(f"{role}_")] == []
 
 
-def test_lists_are_picked_apart_with_what_ansible_has_by_itself() -> None:
+def test_no_json_query() -> None:
+    """No expression uses json_query, which needs the library jmespath."""
     files = [*_files(), *(ROOT / "molecule").rglob("*.yml")]
     assert [str(path) for path in files if re.search(r"json_query|jmespath", path.read_text(encoding="utf-8"))] == []

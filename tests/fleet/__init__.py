@@ -1,1 +1,1 @@
-"""Acceptance: the fleet of this checkout, as it runs, is what the design promises. Needs `make up`."""
+"""Acceptance tests of the running fleet of this checkout. They need `make up`."""

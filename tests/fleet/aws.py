@@ -1,4 +1,4 @@
-"""What the embedded AWS of the fleet knows, and what its S3 holds."""
+"""Clients of the embedded AWS of the fleet, and the objects in its S3."""
 
 from collections import defaultdict
 from typing import Any
@@ -9,7 +9,7 @@ from .fleet import Fleet
 
 
 def client(fleet: Fleet, service: str) -> Any:
-    """Return an API of the embedded AWS; it takes any credentials."""
+    """Return a client of a service of the embedded AWS, which accepts any credentials."""
     return boto3.client(
         service,
         region_name="us-east-1",
@@ -20,36 +20,36 @@ def client(fleet: Fleet, service: str) -> Any:
 
 
 class Results:
-    """The bucket of the grey images."""
+    """The bucket of the converted images."""
 
     def __init__(self, fleet: Fleet) -> None:
         self._s3 = client(fleet, "s3")
-        described = client(fleet, "cloudformation").describe_stacks(StackName="frota-storage")["Stacks"][0]
-        self.bucket = next(one["OutputValue"] for one in described["Outputs"] if one["OutputKey"] == "ResultsBucket")
+        stack = client(fleet, "cloudformation").describe_stacks(StackName="frota-storage")["Stacks"][0]
+        self.bucket = next(item["OutputValue"] for item in stack["Outputs"] if item["OutputKey"] == "ResultsBucket")
 
     def keys(self, prefix: str) -> list[str]:
-        """Return the keys that begin so."""
+        """Return the keys with a prefix."""
         pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix)
-        return [one["Key"] for page in pages for one in page.get("Contents", [])]
+        return [item["Key"] for page in pages for item in page.get("Contents", [])]
 
     def metadata(self, key: str) -> dict[str, str]:
-        """Return what was put down about an object."""
-        found: dict[str, str] = self._s3.head_object(Bucket=self.bucket, Key=key)["Metadata"]
-        return found
+        """Return the metadata of an object."""
+        metadata: dict[str, str] = self._s3.head_object(Bucket=self.bucket, Key=key)["Metadata"]
+        return metadata
 
     def body(self, key: str) -> bytes:
-        """Return an object."""
-        found: bytes = self._s3.get_object(Bucket=self.bucket, Key=key)["Body"].read()
-        return found
+        """Return the content of an object."""
+        body: bytes = self._s3.get_object(Bucket=self.bucket, Key=key)["Body"].read()
+        return body
 
     def keys_by_image(self, prefix: str) -> dict[str, list[str]]:
-        """Return the keys that begin so by the id of their image."""
-        found = defaultdict(list)
+        """Return the keys with a prefix, by the id of their image."""
+        keys = defaultdict(list)
         for key in self.keys(prefix):
-            found[self.metadata(key)["image-id"]].append(key)
-        return found
+            keys[self.metadata(key)["image-id"]].append(key)
+        return keys
 
     def drop(self, prefix: str) -> None:
-        """Delete the objects whose keys begin so, a thousand with each request, which is the most."""
+        """Delete the objects with a prefix; a request deletes at most 1000."""
         while keys := [{"Key": key} for key in self.keys(prefix)[:1000]]:
             self._s3.delete_objects(Bucket=self.bucket, Delete={"Objects": keys, "Quiet": True})

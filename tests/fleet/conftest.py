@@ -1,10 +1,10 @@
-"""The fleet for the tests, which no test needs to come upon after another.
+"""Fixtures, markers and order of the acceptance tests. No test depends on another one.
 
-Those marked `whole` play site.yml on the whole fleet. They come first only because that takes longer after runs of a
-part, which leave what they went through without a record.
+Tests marked `whole` run site.yml on the whole fleet. They come first only because site.yml takes longer after partial
+runs, which leave the systems that they configured without a record.
 
-Those marked `beside` fail a single system and judge by that system: tools/fleet runs them beside those of other
-systems. All others see the whole fleet and run alone: no unit restarts, every host responds.
+Tests marked `beside` make a single system fail and check only that system: tools/fleet runs them in parallel with those
+of other systems. All other tests see the whole fleet and run alone: no unit restarts, every host responds.
 """
 
 import tempfile
@@ -19,19 +19,19 @@ from .fleet import Fleet, NoFleetError
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Know the markers."""
-    config.addinivalue_line("markers", "whole: plays site.yml on the whole fleet")
-    config.addinivalue_line("markers", "beside(system): fails this system only, and may run beside tests of others")
+    """Register the markers."""
+    config.addinivalue_line("markers", "whole: runs site.yml on the whole fleet")
+    config.addinivalue_line("markers", "beside(system): makes only this system fail; may run beside tests of others")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put whole runs before runs of a part, and bound each test."""
+    """Put whole runs before partial runs, and set a timeout for each test."""
     here = Path(__file__).parent
-    ours = [item for item in items if item.path.parent == here]
-    for item in ours:
+    own_items = [item for item in items if item.path.parent == here]
+    for item in own_items:
         item.add_marker(pytest.mark.timeout(5400))
-    places = [place for place, item in enumerate(items) if item in ours]
-    in_order = sorted(ours, key=lambda item: item.get_closest_marker("whole") is None)
+    places = [place for place, item in enumerate(items) if item in own_items]
+    in_order = sorted(own_items, key=lambda item: item.get_closest_marker("whole") is None)
     for place, item in zip(places, in_order, strict=True):
         items[place] = item
 

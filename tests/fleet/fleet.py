@@ -1,4 +1,4 @@
-"""The running fleet as a whole: who is in it, what it has kept, and playbooks that are played on it."""
+"""The running fleet as a whole: its hosts, the readings that it stored, and playbooks that run on it."""
 
 import json
 import os
@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 from .hosts import Host, call
 
-_PLAY_SECONDS = 1800  # for a playbook that hangs; none takes a third of it
-# Plays that go to every host, whatever differs there.
-_LOOKS = {
+_PLAY_TIMEOUT_S = 1800  # for a playbook that hangs; none takes a third of it
+# Plays that run on every host, whether it differs from its description or not.
+_PLAYS_ON_EVERY_HOST = {
     "Compare every host with its description",
     "Drop the record of the systems to configure",
     "Record the state of the systems",
@@ -33,50 +33,55 @@ class Outcome(NamedTuple):
 
     @property
     def changed(self) -> bool:
-        """Tell whether it changed something, or would have."""
+        """Return whether the task changed something, or would have changed it in check mode."""
         return bool(self.result.get("changed"))
 
     def diff(self) -> str:
-        """Return what it shows under --diff: everything before, then everything after."""
+        """Return the differences that --diff shows: the texts before, then those after."""
         results = [self.result, *self.result.get("results", [])]
         diffs = [diff for result in results for diff in _list(result.get("diff"))]
         return "\n".join(f"{diff.get('before', '')}\n-->\n{diff.get('after', '')}" for diff in diffs)
 
 
 class Played(NamedTuple):
-    """A playbook that went through: every outcome, and every host that had one."""
+    """A playbook that succeeded: every outcome, and every host that had one."""
 
     outcomes: list[Outcome]
     hosts: set[str]
 
     def changes(self) -> list[str]:
-        """Return what changed, a line each."""
-        return [f"{one.host}: {one.play}, {one.task}" for one in self.outcomes if one.changed]
+        """Return a line for each change."""
+        return [f"{outcome.host}: {outcome.play}, {outcome.task}" for outcome in self.outcomes if outcome.changed]
 
     def changed_hosts(self) -> set[str]:
         """Return the hosts on which something changed."""
-        return {one.host for one in self.outcomes if one.changed}
+        return {outcome.host for outcome in self.outcomes if outcome.changed}
 
     def hosts_of_systems(self) -> set[str]:
         """Return the hosts, besides the control node, on which tasks of systems' roles ran."""
-        return {one.host for one in self.outcomes if one.play not in _LOOKS and one.host != "localhost"}
+        return {
+            outcome.host
+            for outcome in self.outcomes
+            if outcome.play not in _PLAYS_ON_EVERY_HOST and outcome.host != "localhost"
+        }
 
-    def left_out(self) -> set[str]:
+    def unchanged_systems(self) -> set[str]:
         """Return the systems that the run reported as unchanged."""
-        found = re.findall(r"unchanged: ([\w, ]+)", "\n".join(self._looks()))
-        return {name for names in found for name in names.split(", ")}
+        lines = re.findall(r"unchanged: ([\w, ]+)", "\n".join(self._reports()))
+        return {name for names in lines for name in names.split(", ")}
 
-    def told(self, host: str, text: str) -> bool:
-        """Tell whether the run reported a difference of a host whose text starts so."""
-        return any(line.startswith(text) and host in line for line in self._looks())
+    def reported(self, host: str, text: str) -> bool:
+        """Return whether the run reported a difference of this host whose text starts with `text`."""
+        return any(line.startswith(text) and host in line for line in self._reports())
 
-    def _looks(self) -> list[str]:
-        looks = [one.result.get("msg") for one in self.outcomes if one.task == "Show changed and unchanged systems"]
-        return [line for lines in looks if lines for line in lines]
+    def _reports(self) -> list[str]:
+        task = "Show changed and unchanged systems"
+        messages = [outcome.result.get("msg") for outcome in self.outcomes if outcome.task == task]
+        return [line for lines in messages if lines for line in lines]
 
 
 class NoFleetError(Exception):
-    """There is no fleet that could be tested."""
+    """There is no fleet to test."""
 
 
 class Fleet:
@@ -87,7 +92,7 @@ class Fleet:
         self.read_inventory()
 
     def read_inventory(self) -> None:
-        """Learn who is in it now."""
+        """Read the inventory: hosts, addresses and ports as they are now."""
         if not self._ssh_config.exists():
             raise NoFleetError
         command = [str(self.root / ".venv/bin/ansible-inventory"), "--list"]
@@ -98,18 +103,18 @@ class Fleet:
             raise NoFleetError
         variables = inventory["_meta"]["hostvars"]
         self.members = {name: self._host(name, variables[name]["ec2_instance_id"]) for name in names}
-        told = variables[names[0]]
-        self.port = int(told["sensors_port"])
+        ports = variables[names[0]]
+        self.port = int(ports["sensors_port"])
         list_ports = ("list_port", "list_watch_port", "list_clear_port")
-        self.list_port, self.watch_port, self.clear_port = (int(told[port]) for port in list_ports)
+        self.list_port, self.watch_port, self.clear_port = (int(ports[port]) for port in list_ports)
         image_ports = ("images_port", "images_clear_port", "rabbitmq_port")
-        self.images_port, self.images_clear_port, self.rabbitmq_port = (int(told[port]) for port in image_ports)
-        self.cpu_port = int(told["cpu_port"])
+        self.images_port, self.images_clear_port, self.rabbitmq_port = (int(ports[port]) for port in image_ports)
+        self.cpu_port = int(ports["cpu_port"])
         self.embedded_aws = self._host("embedded-aws", "embedded-aws")
         self.server = self.members[inventory["sensor_server"]["hosts"][0]]
         self.sensors = [self.members[name] for name in sorted(inventory["sensor_client"]["hosts"])]
         self.list_server = self.members[inventory["list_server"]["hosts"][0]]
-        # One that only uses the list.
+        # A host that only uses the list.
         self.list_client = next(
             self.members[name] for name in inventory["list_client"]["hosts"] if name != self.list_server.name
         )
@@ -117,7 +122,7 @@ class Fleet:
         self.brokers = [self.members[name] for name in sorted(inventory["broker"]["hosts"])]
         self.image_producer = self.members[inventory["image_producer"]["hosts"][0]]
         self.image_workers = [self.members[name] for name in sorted(inventory["image_worker"].get("hosts", []))]
-        # One that only sends.
+        # A host that only sends.
         self.image_client = next(
             self.members[name] for name in inventory["image_client"]["hosts"] if name != self.image_producer.name
         )
@@ -136,12 +141,12 @@ class Fleet:
         }
         words = [word for option, value in options.items() for word in ("-o", f"{option}={value}")]
         ssh = ("ssh", "-F", str(self._ssh_config), *words, name)
-        known = call([*ssh, "-G"]).stdout
-        return Host(name, re.findall(r"^hostname (.*)", known, re.MULTILINE)[0], instance, ssh)
+        config = call([*ssh, "-G"]).stdout
+        return Host(name, re.findall(r"^hostname (.*)", config, re.MULTILINE)[0], instance, ssh)
 
     @property
     def systems(self) -> set[str]:
-        """Every system that a run may leave out."""
+        """Every system that a run may skip."""
         return {path.parts[-3] for path in self.root.glob("roles/*/meta/host_state.yml")}
 
     @property
@@ -150,10 +155,10 @@ class Fleet:
         return [*self.members.values(), self.embedded_aws]
 
     def play(self, *words: str) -> Played:
-        """Play a playbook as `make` does; one that fails fails the test."""
+        """Run a playbook as `make` does; if it fails, the test fails."""
         environ = {**os.environ, "ANSIBLE_STDOUT_CALLBACK": "ansible.posix.json"}
         command = [str(self.root / "tools" / "play"), *words]
-        done = call(command, _PLAY_SECONDS, cwd=self.root, env=environ)
+        done = call(command, _PLAY_TIMEOUT_S, cwd=self.root, env=environ)
         assert done.returncode == 0, f"{words} failed:\n{done.stderr[-2000:]}\n{done.stdout[-6000:]}"
         played = json.loads(done.stdout)
         outcomes = [
@@ -165,34 +170,34 @@ class Fleet:
         return Played(outcomes, set(played["stats"]))
 
     def invocations(self) -> _Invocations:
-        """Return the invocation of every unit of ours on every host: another one means that it was started anew."""
+        """Return the invocation id of every unit of ours on every host, which changes with each start."""
         return {
-            (host.name, unit): shown["InvocationID"]
+            (host.name, unit): properties["InvocationID"]
             for host in self.hosts
-            for unit, shown in host.show("InvocationID").items()
+            for unit, properties in host.show("InvocationID").items()
         }
 
     def restarted_since(self, before: _Invocations) -> set[tuple[str, str]]:
-        """Return the units that were started anew, are new or are gone."""
+        """Return the units that were restarted, added or removed since then."""
         now = self.invocations()
         return {unit for unit in before.keys() | now.keys() if before.get(unit) != now.get(unit)}
 
     def instances_of_hosts(self) -> set[str]:
         """Return the instances that have a host on this machine, running or not."""
-        shown = [str(self.root / ".local/bin/podman"), "ps", "--all", "--format", "{{.Labels.frota_instance}}"]
-        listed = call(shown)
+        command = [str(self.root / ".local/bin/podman"), "ps", "--all", "--format", "{{.Labels.frota_instance}}"]
+        listed = call(command)
         assert listed.returncode == 0, listed.stderr
         return set(listed.stdout.split())
 
     def run_beside_ssh(self, host: Host, *words: str) -> None:
-        """Run a command on a host whose SSH server need not answer."""
+        """Run a command on a host without its SSH server, which may be down."""
         podman = str(self.root / ".local/bin/podman")
         listed = call([podman, "ps", "--quiet", "--filter", f"label=frota_instance={host.instance}"])
         done = call([podman, "exec", listed.stdout.strip(), *words])
         assert done.returncode == 0, f"{host.name}: {words}: {done.stderr}{done.stdout}"
 
     def switch_off(self) -> None:
-        """Leave what a restart of this machine leaves: files, but no host, no mount and no route."""
+        """Leave what a restart of this machine leaves: files, but no running host, no mount and no route."""
         podman = self.root / ".local/bin/podman"
         stopped = call([str(podman), "stop", "--all", "--time=8"])
         assert stopped.returncode == 0, stopped.stderr
@@ -205,22 +210,22 @@ class Fleet:
         assert gone.returncode == 0, gone.stderr
 
     def history(self, since: float) -> list[dict[str, Any]]:
-        """Return the readings that the server has kept since a time, in the order in which it kept them."""
-        moment = datetime.fromtimestamp(since, UTC).isoformat()
-        printed = self.server.run(f"frota sensors history --port {self.port} --since {moment} --last 1000000 --json")
+        """Return the readings that the server stored since a time, in its order."""
+        start = datetime.fromtimestamp(since, UTC).isoformat()
+        printed = self.server.run(f"frota sensors history --port {self.port} --since {start} --last 1000000 --json")
         return [json.loads(line) for line in printed.splitlines()]
 
     def numbers(self, since: float) -> dict[str, list[int]]:
-        """Return the numbers of the numbered readings kept since a time, by sensor."""
-        found: dict[str, list[int]] = defaultdict(list)
+        """Return the sequence numbers of the readings that were stored since a time, by sensor."""
+        numbers: dict[str, list[int]] = defaultdict(list)
         for reading in self.history(since):
             if "number" in reading:
-                found[reading["sensor"]].append(reading["number"])
-        return found
+                numbers[reading["sensor"]].append(reading["number"])
+        return numbers
 
 
 def _plain(mapping: dict[str, Any]) -> Any:
-    """Return the text that Ansible marks as coming from outside without the mark."""
+    """Return a text that Ansible marks as unsafe without the mark."""
     return mapping.get("__ansible_unsafe", mapping)
 
 

@@ -1,4 +1,4 @@
-"""Whatever happens to the server under load, what it acknowledged is there, once."""
+"""Failures of the sensor server under load: every acknowledged reading is stored exactly once."""
 
 import subprocess
 import time
@@ -9,25 +9,25 @@ from typing import Any
 
 import pytest
 
-from .blows import kill, reboot, restart
+from .faults import kill, reboot, restart
 from .fleet import Fleet
 from .hosts import Host
-from .loads import ENOUGH, load
+from .load import MIN_REQUESTS, load
 
 _UNIT = "frota-sensor-server.service"
-_NUMBERED = 2000  # readings of the numbered client, one each 5 ms
+_NATIVE_READINGS = 2000  # of the native client, one every 5 ms
 
-# What may happen to those who were connected, and to nobody who connects.
-_LOST = {"closed", "[Errno 104] Connection reset by peer", "[Errno 32] Broken pipe"}
+# Errors of established connections; new connections must not fail.
+_CONNECTION_ERRORS = {"closed", "[Errno 104] Connection reset by peer", "[Errno 32] Broken pipe"}
 
 
 @contextmanager
-def _numbered(host: Host, fleet: Fleet, name: str) -> Iterator["subprocess.Popen[str]"]:
-    """Run our own client at full speed with a spool of its own; it ends when everything is delivered."""
+def _native_client(host: Host, fleet: Fleet, name: str) -> Iterator["subprocess.Popen[str]"]:
+    """Run a native client at full speed with a spool of its own; it exits when everything is delivered."""
     flags = f"--host {fleet.server.address} --port {fleet.port} --protocol native --max-backoff 1 --log-level ERROR"
-    wanted = f"--sensor {name} --label Teste --unit % --interval 0.005 --count {_NUMBERED}"
+    reading = f"--sensor {name} --label Teste --unit % --interval 0.005 --count {_NATIVE_READINGS}"
     folder = f"/var/tmp/{name}"
-    with host.start(f"timeout 900 frota sensors simulate {name} {flags} {wanted} --state-dir {folder}") as process:
+    with host.start(f"timeout 900 frota sensors simulate {name} {flags} {reading} --state-dir {folder}") as process:
         try:
             yield process
         finally:
@@ -37,43 +37,47 @@ def _numbered(host: Host, fleet: Fleet, name: str) -> Iterator["subprocess.Popen
 
 @pytest.mark.beside(system="sensors")
 @pytest.mark.parametrize(
-    ("blows", "errors_allowed"),
+    ("faults", "errors_allowed"),
     [
-        # Its socket stays systemd's, so that nobody is refused: those who were connected lose their connection.
-        pytest.param((restart, kill, restart, kill), _LOST, id="restarts and kill -9"),
+        # systemd holds the socket, so that no new connection is refused; only established ones are lost.
+        pytest.param((restart, kill, restart, kill), _CONNECTION_ERRORS, id="restarts and kill -9"),
         pytest.param((reboot,), None, id="a reboot"),
     ],
 )
-def test_every_acknowledged_reading_is_there_exactly_once_after(
-    fleet: Fleet, start: float, blows: Sequence[Callable[[Host, str], None]], errors_allowed: set[str] | None
+def test_no_acknowledged_reading_is_lost(
+    fleet: Fleet, start: float, faults: Sequence[Callable[[Host, str], None]], errors_allowed: set[str] | None
 ) -> None:
-    name = f"Carga{time.time_ns() // 10**6:x}"  # a sensor's name has up to 32 characters
+    """After restarts, kills or a reboot under load, every acknowledged reading is stored exactly once."""
+    name = f"Carga{time.time_ns() // 10**6:x}"  # a sensor's name has at most 32 characters
     with ExitStack() as running:
-        where = (fleet.server.address, str(fleet.port))
-        loads = [running.enter_context(load(host, "load.py", *where, f"{name}-{host.name}")) for host in fleet.sensors]
-        numbered = running.enter_context(_numbered(fleet.sensors[0], fleet, f"{name}n"))
-        for one in loads:
-            one.wait_for_more()
-        for blow in blows:
-            blow(fleet.server, _UNIT)
-            for one in loads:
-                one.wait_for_more()
-        reports = [one.stop() for one in loads]
-        assert numbered.wait(600) == 0
-    assert _kept_wrongly(fleet, start, reports) == {}
-    assert fleet.numbers(start)[f"{name}n"] == list(range(1, _NUMBERED + 1))
+        address = (fleet.server.address, str(fleet.port))
+        loads = [
+            running.enter_context(load(host, "sensor_load.py", *address, f"{name}-{host.name}"))
+            for host in fleet.sensors
+        ]
+        native = running.enter_context(_native_client(fleet.sensors[0], fleet, f"{name}n"))
+        for client_load in loads:
+            client_load.wait_for_more()
+        for fault in faults:
+            fault(fleet.server, _UNIT)
+            for client_load in loads:
+                client_load.wait_for_more()
+        reports = [client_load.stop() for client_load in loads]
+        assert native.wait(600) == 0
+    assert _wrong_counts(fleet, start, reports) == {}
+    assert fleet.numbers(start)[f"{name}n"] == list(range(1, _NATIVE_READINGS + 1))
     assert errors_allowed is None or {error for report in reports for error in report["errors"]} <= errors_allowed
 
 
-def _kept_wrongly(fleet: Fleet, start: float, reports: list[dict[str, Any]]) -> dict[str, int]:
-    """Return how often a reading is kept, where that is not once for one that was acknowledged, or more than once."""
+def _wrong_counts(fleet: Fleet, start: float, reports: list[dict[str, Any]]) -> dict[str, int]:
+    """Return how often a reading is stored, if an acknowledged one is not stored once or any is stored twice."""
     acknowledged = {
         f"{sensor} - Teste: {number}.0%"
         for report in reports
         for sensor, numbers in report["acknowledged"].items()
         for number in numbers
     }
-    assert len(acknowledged) >= 2 * ENOUGH * len(reports)
+    assert len(acknowledged) >= 2 * MIN_REQUESTS * len(reports)
     sensors = {sensor for report in reports for sensor in report["acknowledged"]}
-    kept = Counter(one["text"] for one in fleet.history(start) if one["sensor"] in sensors)
-    return {text: kept[text] for text in acknowledged | kept.keys() if kept[text] != 1}
+    counts = Counter(reading["text"] for reading in fleet.history(start) if reading["sensor"] in sensors)
+    return {text: counts[text] for text in acknowledged | counts.keys() if counts[text] != 1}

@@ -1,4 +1,4 @@
-"""What was changed behind the playbooks' back is seen and mended by the next site.yml, and the rest is left out."""
+"""Drift: the next site.yml detects and repairs changes by hand, and skips systems without changes."""
 
 import json
 import os
@@ -26,15 +26,16 @@ pytestmark = pytest.mark.whole
 
 
 class Drift(NamedTuple):
-    """Something that is changed by hand on a host: how, what the look has to say, and what succeeds once it is mended.
+    """A change by hand on a host: the command, the reported difference, and a check that succeeds after the repair.
 
-    One run mends them all, and goes through a system for any of them: that each was seen is told by the look alone.
+    One run repairs all of them, and any of them makes it configure the whole system: that each is detected, only the
+    report shows.
     """
 
     host: str
     change: str
-    told: str
-    mended: str
+    report: str
+    check: str
 
 
 _DRIFTS = {
@@ -95,8 +96,8 @@ def _host(fleet: Fleet, drift: Drift) -> Host:
     return host
 
 
-def _is_mended(fleet: Fleet, drift: Drift) -> bool:
-    return _host(fleet, drift).try_to_run(f"{drift.mended} >/dev/null; echo mended") == "mended\n"
+def _is_repaired(fleet: Fleet, drift: Drift) -> bool:
+    return _host(fleet, drift).try_to_run(f"{drift.check} >/dev/null; echo repaired") == "repaired\n"
 
 
 def _sensor_hosts(fleet: Fleet) -> set[str]:
@@ -104,38 +105,40 @@ def _sensor_hosts(fleet: Fleet) -> set[str]:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _setting_as_before(fleet: Fleet) -> Iterator[None]:
+def _restore_setting(fleet: Fleet) -> Iterator[None]:
     yield
     if _OLD not in fleet.server.run(f"cat {_SETTINGS}"):
         fleet.play("site.yml")
 
 
 @pytest.fixture(scope="module")
-def mended(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Played:
-    """Give the run of site.yml that follows on a whole one, on one for one host alone, and on all of these changes."""
+def repaired(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> Played:
+    """Give a run of site.yml after a whole run, a run for one host only, and all of these changes."""
     fleet.play("site.yml")
     fleet.play("playbooks/configure.yml", "--limit", f"localhost,{fleet.sensors[0].name}")
     for drift in _DRIFTS.values():
         _host(fleet, drift).run(drift.change)
-        assert not _is_mended(fleet, drift), drift
+        assert not _is_repaired(fleet, drift), drift
     _certify_for_20_days(fleet, fleet.image_workers[0], tmp_path_factory.mktemp("certificate"))
     return fleet.play("site.yml")
 
 
 @pytest.mark.parametrize("drift", _DRIFTS)
-def test_what_was_changed_by_hand_is_seen_and_mended(fleet: Fleet, mended: Played, drift: str) -> None:
-    assert mended.told(_host(fleet, _DRIFTS[drift]).name, _DRIFTS[drift].told)
-    assert _is_mended(fleet, _DRIFTS[drift])
+def test_drift_is_detected_and_repaired(fleet: Fleet, repaired: Played, drift: str) -> None:
+    """A change by hand is reported, and undone by the same run."""
+    assert repaired.reported(_host(fleet, _DRIFTS[drift]).name, _DRIFTS[drift].report)
+    assert _is_repaired(fleet, _DRIFTS[drift])
 
 
-def test_a_certificate_near_its_end_is_seen_and_renewed(fleet: Fleet, mended: Played) -> None:
+def test_expiring_certificate_is_renewed(fleet: Fleet, repaired: Played) -> None:
+    """A certificate that expires within 30 days is reported and renewed."""
     host = fleet.image_workers[0]
-    assert mended.told(host.name, f"images: {_CERTIFICATE} expires within 30 days")
+    assert repaired.reported(host.name, f"images: {_CERTIFICATE} expires within 30 days")
     host.run(f"openssl x509 -checkend {30 * _DAY} -noout -in {_CERTIFICATE}")
 
 
 def _certify_for_20_days(fleet: Fleet, host: Host, folder: Path) -> None:
-    """Give a host a certificate of the fleet's authority that ends soon, and nothing else that would be seen."""
+    """Give a host a certificate that expires soon, and make it the recorded state, so that only the expiry differs."""
     key, authority = "/etc/frota/credentials/image_worker.key", fleet.root / ".local/ca"
     request, certificate = folder / "request", folder / "certificate"
     request.write_text(host.run(f"openssl req -new -key {key} -subj /CN=image_worker"))
@@ -143,11 +146,11 @@ def _certify_for_20_days(fleet: Fleet, host: Host, folder: Path) -> None:
     command = ["openssl", "x509", "-req", "-in", str(request), *signing, "-out", str(certificate)]
     subprocess.run(command, check=True, capture_output=True)
     host.run(f"cat >{_CERTIFICATE} <<'END'\n{certificate.read_text()}END")
-    _record_as_it_is(fleet, host)
+    _record_current_state(fleet, host)
 
 
-def _record_as_it_is(fleet: Fleet, host: Host) -> None:
-    """Let the host's record say that what is there now is what the last run left."""
+def _record_current_state(fleet: Fleet, host: Host) -> None:
+    """Record the present state of a host as the one that the last run left."""
     code = (fleet.root / "plugins/modules/host_state.py").read_text()
     record = json.loads(host.run(f"cat {_RECORD}"))["images"]
     system = {
@@ -161,43 +164,46 @@ def _record_as_it_is(fleet: Fleet, host: Host) -> None:
     host.run(f"python3 -IS - <<'END_OF_CODE'\n{code}\n{call}\nEND_OF_CODE")
 
 
-def test_a_part_of_a_run_is_not_taken_for_a_whole_one(fleet: Fleet, mended: Played) -> None:
+def test_partial_run_leaves_no_record(fleet: Fleet, repaired: Played) -> None:
+    """A host that only a partial run configured is configured again by the next whole run."""
     for system in ("base", "sensors", "cpu"):
-        assert mended.told(fleet.sensors[0].name, f"{system}: {_NO_RECORD}")
-    assert fleet.sensors[0].name in mended.hosts_of_systems()
+        assert repaired.reported(fleet.sensors[0].name, f"{system}: {_NO_RECORD}")
+    assert fleet.sensors[0].name in repaired.hosts_of_systems()
 
 
-@pytest.mark.usefixtures("mended")
-def test_whatever_roles_left_on_a_host_is_in_its_record(fleet: Fleet) -> None:
-    # What is written after the host's first boot. What starts at boot is told by the units' states.
+@pytest.mark.usefixtures("repaired")
+def test_record_has_every_file_of_the_roles(fleet: Fleet) -> None:
+    """The record of a host has every file that roles wrote there."""
+    # Files that are newer than the first boot. Links of units that start at boot are recorded as states of the units.
     places = "/etc/frota /etc/rabbitmq /etc/systemd /opt/frota/current /usr/local/bin"
-    found = f"find {places} -newer /etc/machine-id ! -type d ! -path '*.wants/*' 2>/dev/null || true"
+    find = f"find {places} -newer /etc/machine-id ! -type d ! -path '*.wants/*' 2>/dev/null || true"
     for host in fleet.members.values():
         record = json.loads(host.run(f"cat {_RECORD}"))
-        told = {path for system in record.values() for path in system["state"]["files"]}
-        left = set(host.run(found).splitlines())
-        assert left, host.name
-        assert left - told == set(), host.name
+        recorded = {path for system in record.values() for path in system["state"]["files"]}
+        written = set(host.run(find).splitlines())
+        assert written, host.name
+        assert written - recorded == set(), host.name
 
 
-@pytest.mark.usefixtures("mended")
-def test_a_fleet_that_was_mended_is_left_out_of_the_next_run(fleet: Fleet) -> None:
+@pytest.mark.usefixtures("repaired")
+def test_repaired_fleet_is_skipped(fleet: Fleet) -> None:
+    """The run after the repair skips every system, and changes and restarts nothing."""
     before = fleet.invocations()
     played = fleet.play("site.yml")
     assert played.hosts == {host.name for host in fleet.hosts} | {"localhost"}
-    assert played.left_out() == fleet.systems
+    assert played.unchanged_systems() == fleet.systems
     assert played.hosts_of_systems() == set()
     assert played.changes() == []
     assert fleet.restarted_since(before) == set()
 
 
 @pytest.fixture
-def _runs_afterwards(fleet: Fleet) -> Iterator[None]:
+def _start_server_afterwards(fleet: Fleet) -> Iterator[None]:
     yield
     fleet.server.run("systemctl start frota-sensor-server.socket frota-sensor-server.service")
 
 
-@pytest.mark.usefixtures("mended", "_runs_afterwards")
+@pytest.mark.usefixtures("repaired", "_start_server_afterwards")
 def test_check_mode(fleet: Fleet) -> None:
     """Check mode shows what would change, changes nothing, and keeps the recorded state."""
     fleet.server.run(_STOP)
@@ -205,18 +211,18 @@ def test_check_mode(fleet: Fleet) -> None:
     before, units = fleet.server.run(read), fleet.invocations()
     played = fleet.play("site.yml", "--check", "--diff", *_CHANGED)
     assert played.changed_hosts() == {fleet.server.name}
-    shown = [(one.host, one.diff()) for one in played.outcomes if _NEW in one.diff()]
-    assert [host for host, _ in shown] == [fleet.server.name]
-    assert _OLD in shown[0][1]
-    assert "frota-sensor-server.service" in shown[0][1]
+    diffs = [(outcome.host, outcome.diff()) for outcome in played.outcomes if _NEW in outcome.diff()]
+    assert [host for host, _ in diffs] == [fleet.server.name]
+    assert _OLD in diffs[0][1]
+    assert "frota-sensor-server.service" in diffs[0][1]
     assert fleet.server.run(read) == before
     assert fleet.restarted_since(units) == set()
 
 
 @pytest.fixture(scope="module")
-def finished(fleet: Fleet, mended: Played) -> Played:
-    """Give the run that follows on one that was killed half way through a change, and on the loss of the authority."""
-    del mended  # nothing else differs
+def finished(fleet: Fleet, repaired: Played) -> Played:
+    """Give a run after one that was killed half way through a change, and after the loss of the authority."""
+    del repaired  # so that nothing else differs
     environ = {**os.environ, "ANSIBLE_STDOUT_CALLBACK": "ansible.builtin.default"}
     command = [str(fleet.root / "tools/play"), "site.yml", *_CHANGED]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environ, start_new_session=True) as run:
@@ -232,7 +238,7 @@ def finished(fleet: Fleet, mended: Played) -> Played:
 
 def test_killed_run(fleet: Fleet, finished: Played) -> None:
     """The next run detects a run that was killed, and reverts its change."""
-    assert finished.told(fleet.server.name, f"sensors: {_NO_RECORD}")
+    assert finished.reported(fleet.server.name, f"sensors: {_NO_RECORD}")
     assert finished.changed_hosts() & _sensor_hosts(fleet) == {fleet.server.name}
     assert _OLD in fleet.server.run(f"cat {_SETTINGS}")
 
@@ -241,13 +247,13 @@ def test_only_differing_systems_are_configured(fleet: Fleet, finished: Played) -
     """Only systems with differences are configured, each on all its hosts."""
     hosts_of_images = {fleet.image_producer.name, fleet.image_client.name}
     hosts_of_images |= {host.name for host in [*fleet.brokers, *fleet.image_workers]}
-    assert finished.left_out() == fleet.systems - {"sensors", "certificates", "rabbitmq", "images"}
+    assert finished.unchanged_systems() == fleet.systems - {"sensors", "certificates", "rabbitmq", "images"}
     assert finished.hosts_of_systems() == _sensor_hosts(fleet) | hosts_of_images
 
 
 def test_lost_certificate_authority(fleet: Fleet, finished: Played) -> None:
     """A lost certificate authority is recreated, with every certificate."""
-    assert finished.told("localhost", f"certificates: {fleet.root}/.local/ca/ca.crt is gone")
+    assert finished.reported("localhost", f"certificates: {fleet.root}/.local/ca/ca.crt is gone")
     authority = (fleet.root / ".local/ca/ca.crt").read_text()
     for host in (fleet.brokers[0], fleet.image_producer, fleet.image_client):
         assert host.run("cat /etc/frota/certificates/ca.crt") == authority, host.name
@@ -255,6 +261,7 @@ def test_lost_certificate_authority(fleet: Fleet, finished: Played) -> None:
         host.run(f"openssl verify -CAfile /etc/frota/certificates/ca.crt {certificates}")
 
 
-def test_a_reading_arrives_after_all_of_this(fleet: Fleet) -> None:
+def test_readings_arrive_after_the_repairs(fleet: Fleet) -> None:
+    """After all repairs, the server stores new readings."""
     since = time.time()
-    until(lambda: fleet.numbers(since), "a reading")
+    until(lambda: fleet.numbers(since), "no reading arrives")

@@ -1,4 +1,4 @@
-"""The journal of a host can be asked by unit, by field and by priority, and nobody outside writes into its fields."""
+"""Journals: records have fields and priorities, users can read them, and input cannot forge them."""
 
 import time
 
@@ -33,9 +33,10 @@ def test_client_journal(fleet: Fleet, start: float) -> None:
         assert record["SENSOR"] == "Sensor1"
 
 
-def test_what_is_wrong_with_a_client_is_a_warning_that_names_it(fleet: Fleet, start: float) -> None:
-    with fleet.sensors[0].dial(fleet.server.address, fleet.port) as connection:
-        connection.ask(b"GET / HTTP/1.1\r\n\r\n")
+def test_failed_connection_is_a_warning(fleet: Fleet, start: float) -> None:
+    """A failed connection is logged as a warning with the address of the client."""
+    with fleet.sensors[0].connect(fleet.server.address, fleet.port) as connection:
+        connection.exchange(b"GET / HTTP/1.1\r\n\r\n")
     record = fleet.server.wait_for_record("--priority=warning", "FROTA_EVENT=connection_failed", since=start)
     assert record["PRIORITY"] == "4"
     assert record["PEER"].startswith(f"{fleet.sensors[0].address}:")
@@ -43,14 +44,16 @@ def test_what_is_wrong_with_a_client_is_a_warning_that_names_it(fleet: Fleet, st
 
 def test_input_cannot_forge_records(fleet: Fleet, start: float) -> None:
     """Input of a client never becomes a field or a record of its own."""
-    mark = f"forged{time.time_ns()}"
-    lines = f"{mark}\x1b[2J\rFROTA_FORGED={mark}\u2028PRIORITY=0\nFROTA_FORGED={mark}\nMESSAGE={mark}\n".encode()
-    with fleet.sensors[0].dial(fleet.server.address, fleet.port) as connection:
-        connection.ask(lines)
-    record = fleet.server.wait_for_record("FROTA_EVENT=connection_failed", f"--grep={mark}", since=start)
-    # The journal gives text that a terminal could obey as a list of bytes.
+    marker = f"forged{time.time_ns()}"
+    lines = (
+        f"{marker}\x1b[2J\rFROTA_FORGED={marker}\u2028PRIORITY=0\nFROTA_FORGED={marker}\nMESSAGE={marker}\n".encode()
+    )
+    with fleet.sensors[0].connect(fleet.server.address, fleet.port) as connection:
+        connection.exchange(lines)
+    record = fleet.server.wait_for_record("FROTA_EVENT=connection_failed", f"--grep={marker}", since=start)
+    # The journal returns text with control characters as a list of bytes.
     assert isinstance(record["MESSAGE"], str)
     assert record["MESSAGE"].isprintable()
-    assert fleet.server.journal(f"FROTA_FORGED={mark}") == []
-    assert fleet.server.journal(f"MESSAGE={mark}") == []
+    assert fleet.server.journal(f"FROTA_FORGED={marker}") == []
+    assert fleet.server.journal(f"MESSAGE={marker}") == []
     assert fleet.server.journal(f"--since=@{start:.6f}", "--priority=emerg", "--unit=frota-sensor-server") == []

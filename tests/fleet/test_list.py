@@ -1,4 +1,4 @@
-"""The remote list from other hosts: for its people, for the original's clients, for nobody else."""
+"""The remote list from other hosts: native clients, legacy clients, rejected clients."""
 
 import json
 import re
@@ -8,23 +8,23 @@ from pathlib import Path
 
 from .fleet import Fleet
 
-# The list of these tests: a list that was there once is remembered, if only by its version.
+# The list of these tests. All use the same one, because the server keeps the version of a deleted list.
 _OWN = "aceite"
 _KEY = "/etc/frota/credentials/frota-list-client.key"
 
 
-def _ask(fleet: Fleet, port: int, messages: list[str], *keys: str, seconds: float = 10) -> list[str]:
-    """Send messages from another host, in one connection, and return the answers."""
-    script = shlex.quote((Path(__file__).parent / "ask_list.py").read_text(encoding="utf-8"))
-    words = shlex.join([f"{fleet.list_server.address}:{port}", str(seconds), *keys])
+def _request(fleet: Fleet, port: int, messages: list[str], *keys: str, timeout_s: float = 10) -> list[str]:
+    """Send messages from another host over one connection; return the responses."""
+    script = shlex.quote((Path(__file__).parent / "on_hosts" / "list_requests.py").read_text(encoding="utf-8"))
+    words = shlex.join([f"{fleet.list_server.address}:{port}", str(timeout_s), *keys])
     lines = shlex.quote("\n".join(messages))
-    said = fleet.list_client.run(f"echo {lines} | timeout 180 /opt/frota/current/bin/python -c {script} {words}")
-    return said.splitlines()
+    output = fleet.list_client.run(f"echo {lines} | timeout 180 /opt/frota/current/bin/python -c {script} {words}")
+    return output.splitlines()
 
 
 def _server_key(fleet: Fleet) -> str:
-    written = fleet.list_client.run("cat /etc/frota/frota-list-client.env")
-    return str(re.findall(r'SERVER_KEY="(\w+)"', written)[0])
+    settings = fleet.list_client.run("cat /etc/frota/frota-list-client.env")
+    return str(re.findall(r'SERVER_KEY="(\w+)"', settings)[0])
 
 
 def test_list_commands_need_no_options(fleet: Fleet) -> None:
@@ -32,22 +32,23 @@ def test_list_commands_need_no_options(fleet: Fleet) -> None:
     cleared = json.loads(fleet.list_client.run_as_admin(f"frota list clear --list {_OWN} --json"))
     fleet.list_client.run_as_admin(f"frota list append --list {_OWN} 'a b' ç")
     fleet.list_server.run_as_admin(f"frota list insert --list {_OWN} -1 meio")
-    shown = json.loads(fleet.list_client.run_as_admin(f"frota list show --list {_OWN} --json"))
+    content = json.loads(fleet.list_client.run_as_admin(f"frota list show --list {_OWN} --json"))
     fleet.list_client.run_as_admin(f"frota list clear --list {_OWN}")
-    assert shown["elements"] == ["a b", "meio", "ç"]
-    assert (shown["list"], shown["length"], shown["version"]) == (_OWN, 3, cleared["version"] + 3)
+    assert content["elements"] == ["a b", "meio", "ç"]
+    assert (content["list"], content["length"], content["version"]) == (_OWN, 3, cleared["version"] + 3)
 
 
-def test_who_watches_sees_a_change_made_on_another_host(fleet: Fleet) -> None:
+def test_watch_shows_changes_of_other_hosts(fleet: Fleet) -> None:
+    """`frota list watch` shows a change that another host makes."""
     fleet.list_server.run_as_admin(f"frota list append --list {_OWN} antes")
     with fleet.list_client.start(f"timeout 180 frota list watch --list {_OWN} --last 1 --json") as watching:
         assert watching.stdout is not None
         first = json.loads(watching.stdout.readline())
         fleet.list_server.run_as_admin(f"frota list append --list {_OWN} depois")
-        seen = json.loads(watching.stdout.readline())
+        change = json.loads(watching.stdout.readline())
         watching.kill()
     fleet.list_server.run_as_admin(f"frota list clear --list {_OWN}")
-    assert (seen["version"], seen["op"], seen["value"]) == (first["version"] + 1, "append", "depois")
+    assert (change["version"], change["op"], change["value"]) == (first["version"] + 1, "append", "depois")
 
 
 def test_legacy_list_client(fleet: Fleet) -> None:
@@ -64,11 +65,11 @@ def test_legacy_list_client(fleet: Fleet) -> None:
         "mostrar",
         "limpar",
     ]
-    answers = _ask(fleet, fleet.clear_port, ["limpar", *commands, "mostrar"])
+    responses = _request(fleet, fleet.clear_port, ["limpar", *commands, "mostrar"])
     if before:
         fleet.list_client.run_as_admin(f"printf %s {shlex.quote(before)} | frota list append -")
-    assert answers[0] == "Lista limpa."
-    assert answers[8:] == [
+    assert responses[0] == "Lista limpa."
+    assert responses[8:] == [
         "Elemento '5' inserido na posição 4.",
         "Elemento '5' removido.",
         "Não encontrado",
@@ -84,7 +85,7 @@ def test_legacy_list_client(fleet: Fleet) -> None:
 def test_malformed_requests(fleet: Fleet) -> None:
     """Every request of an allowed client gets a response, and the server keeps running."""
     before = fleet.invocations()
-    bad = [
+    malformed = [
         "append",
         "insert x y",
         "",
@@ -94,23 +95,26 @@ def test_malformed_requests(fleet: Fleet) -> None:
         '{"op": "insert", "position": "x", "value": "y"}',
         "{}" * 9,
     ]
-    answers = _ask(fleet, fleet.list_port, [*bad, "pesquisar nada"], _KEY, _server_key(fleet))
-    assert len(answers) == len(bad) + 1
-    assert answers[-1] in ("Encontrado", "Não encontrado")
-    assert [one for one in answers[:-1] if "Comando inválido" not in one and "Posição inválida: x" not in one] == []
+    responses = _request(fleet, fleet.list_port, [*malformed, "pesquisar nada"], _KEY, _server_key(fleet))
+    assert len(responses) == len(malformed) + 1
+    assert responses[-1] in ("Encontrado", "Não encontrado")
+    assert [
+        text for text in responses[:-1] if "Comando inválido" not in text and "Posição inválida: x" not in text
+    ] == []
     assert fleet.restarted_since(before) == set()
 
 
 def test_unknown_key(fleet: Fleet, start: float) -> None:
     """A key that is not on the allow-list gets no response, and the journal names it."""
-    key, *answers = _ask(fleet, fleet.list_port, ["mostrar"], "new", _server_key(fleet), seconds=2)
-    assert answers == ["no answer"]
+    key, *responses = _request(fleet, fleet.list_port, ["mostrar"], "new", _server_key(fleet), timeout_s=2)
+    assert responses == ["no response"]
     record = fleet.list_server.wait_for_record("FROTA_EVENT=client_rejected", f"KEY={key}", since=start)
     assert record["PRIORITY"] == "4"
 
 
-def test_clear_text_gets_nothing_where_keys_are_wanted(fleet: Fleet) -> None:
-    assert _ask(fleet, fleet.list_port, ["mostrar"], seconds=2) == ["no answer"]
+def test_clear_text_on_the_curve_port(fleet: Fleet) -> None:
+    """A client without a key gets no response on the port that requires keys."""
+    assert _request(fleet, fleet.list_port, ["mostrar"], timeout_s=2) == ["no response"]
 
 
 def test_list_trace(fleet: Fleet, start: float) -> None:
@@ -122,5 +126,10 @@ def test_list_trace(fleet: Fleet, start: float) -> None:
     records = fleet.list_server.journal(f"TRACE_ID={trace}")
     fleet.list_client.run_as_admin(f"frota list clear --list {_OWN}")
     assert [record["FROTA_EVENT"] for record in records] == ["request", "response"]
-    told = {(one["FROTA_SYSTEM"], one["LIST"], one["CLIENT"], one["PEER"]) for one in records}
-    assert told == {("list", _OWN, fleet.list_client.name, fleet.list_client.address)}
+    expected = {
+        "FROTA_SYSTEM": "list",
+        "LIST": _OWN,
+        "CLIENT": fleet.list_client.name,
+        "PEER": fleet.list_client.address,
+    }
+    assert [{name: record[name] for name in expected} for record in records] == [expected, expected]

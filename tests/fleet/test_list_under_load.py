@@ -1,4 +1,4 @@
-"""Whatever happens to the remote list under load, its clients see a pause, and every answered change is there, once."""
+"""Failures under load: clients of the list see pauses, and every acknowledged change is applied exactly once."""
 
 import json
 from collections.abc import Callable
@@ -6,33 +6,33 @@ from functools import partial
 
 import pytest
 
-from .blows import kill, reboot, restart
+from .faults import kill, reboot, restart
 from .fleet import Fleet
 from .hosts import Host
-from .loads import ENOUGH, load
+from .load import MIN_REQUESTS, load
 
 _UNIT = "frota-list-server.service"
 _KEY = "/etc/frota/credentials/frota-list-client.key"
 _OWN = "carga"
-_WAITS = "does not answer, trying again"
+_RETRY_WARNING = "does not answer, trying again"
 
 
-def _prove(fleet: Fleet, *happenings: Callable[[], object], pace: float = 0.005) -> None:
-    """Let things happen under load, and see that nobody was told of more than a pause, and that nothing is lost."""
+def _verify(fleet: Fleet, *faults: Callable[[], object], interval_s: float = 0.005) -> None:
+    """Inject faults under load; check that clients only report pauses, and that no acknowledged element is lost."""
     fleet.list_client.run_as_admin(f"frota list clear --list {_OWN}")
-    with load(fleet.list_client, "list_load.py", _OWN, str(pace)) as running:
+    with load(fleet.list_client, "list_load.py", _OWN, str(interval_s)) as running:
         running.wait_for_more()
-        for happen in happenings:
-            happen()
+        for fault in faults:
+            fault()
             running.wait_for_more()
         report = running.stop()
-    kept = json.loads(fleet.list_client.run_as_admin(f"frota list show --list {_OWN} --json"))["elements"]
+    elements = json.loads(fleet.list_client.run_as_admin(f"frota list show --list {_OWN} --json"))["elements"]
     fleet.list_client.run_as_admin(f"frota list clear --list {_OWN}")
-    assert [line for line in report["said"] if not line.endswith(_WAITS)] == []
-    assert len(kept) > (len(happenings) + 1) * ENOUGH
+    assert [line for line in report["output"] if not line.endswith(_RETRY_WARNING)] == []
+    assert len(elements) > (len(faults) + 1) * MIN_REQUESTS
     for client, acknowledged in enumerate(report["acknowledged"]):
-        of_client = [element for element in kept if element.startswith(f"{client}-")]
-        assert of_client == [f"{client}-{number}" for number in range(acknowledged)]
+        appended = [element for element in elements if element.startswith(f"{client}-")]
+        assert appended == [f"{client}-{number}" for number in range(acknowledged)]
 
 
 @pytest.mark.beside(system="list")
@@ -40,10 +40,10 @@ def test_list_survives_failures(
     fleet: Fleet,
 ) -> None:
     """Clients see restarts, kills and a reboot as pauses; no acknowledged change is lost or applied twice."""
-    _prove(fleet, *(partial(blow, fleet.list_server, _UNIT) for blow in (restart, kill, restart, kill, reboot)))
+    _verify(fleet, *(partial(fault, fleet.list_server, _UNIT) for fault in (restart, kill, restart, kill, reboot)))
 
 
-def _public(host: Host) -> str:
+def _public_keys(host: Host) -> str:
     return host.run(f"frota list keygen --public {_KEY}; grep SERVER_KEY /etc/frota/frota-list-client.env")
 
 
@@ -52,19 +52,20 @@ def test_list_key_rotation(
 ) -> None:
     """Clients see a rotation of all keys as a pause, and the old keys are rejected."""
     hosts = (fleet.list_server, fleet.list_client)
-    before = [_public(host) for host in hosts]
+    before = [_public_keys(host) for host in hosts]
     fleet.list_client.run(f"install --mode=600 {_KEY} /run/former.key")
 
-    # All the time of a playbook, to which it leaves some of the machine.
-    _prove(fleet, lambda: fleet.play("playbooks/rotate_list_keys.yml", "-e", "rotate=all"), pace=0.1)
+    # The load lasts as long as the playbook, and leaves it some CPU.
+    _verify(fleet, lambda: fleet.play("playbooks/rotate_list_keys.yml", "-e", "rotate=all"), interval_s=0.1)
 
     assert not {line for text in before for line in text.split()} & {
-        line for host in hosts for line in _public(host).split()
+        line for host in hosts for line in _public_keys(host).split()
     }
-    refused = fleet.list_client.run("! frota list show --key-file /run/former.key --timeout 2 2>&1; rm /run/former.key")
-    assert "does not accept our key" in refused
+    output = fleet.list_client.run("! frota list show --key-file /run/former.key --timeout 2 2>&1; rm /run/former.key")
+    assert "does not accept our key" in output
 
 
-def test_rotating_nobodys_keys_says_whose_could_be(fleet: Fleet) -> None:
+def test_rotation_needs_a_choice(fleet: Fleet) -> None:
+    """A rotation without a choice of keys fails, and names the choices."""
     with pytest.raises(AssertionError, match="Add -e rotate="):
         fleet.play("playbooks/rotate_list_keys.yml")

@@ -1,4 +1,4 @@
-"""The fleet when the machine that it runs on was restarted."""
+"""A restart of the machine that the fleet runs on."""
 
 import pytest
 
@@ -10,20 +10,22 @@ pytestmark = pytest.mark.whole
 
 def test_restart_of_the_machine(fleet: Fleet, start: float) -> None:
     """After a restart of the machine, make up starts the same fleet with all its data."""
-    sensors = until(lambda: fleet.numbers(start).keys(), "a reading of a sensor")
-    held = fleet.numbers(0)
+    sensors = until(lambda: fleet.numbers(start).keys(), "no reading arrives")
+    before = fleet.numbers(0)
     fleet.list_client.run_as_admin("frota list clear --list aceite; frota list append --list aceite antes")
     members = {host.instance: host.address for host in fleet.hosts}
     fleet.switch_off()
 
-    up = call(["make", "up"], seconds=1800, cwd=fleet.root)
+    up = call(["make", "up"], timeout_s=1800, cwd=fleet.root)
 
     assert up.returncode == 0, up.stdout[-3000:] + up.stderr[-3000:]
     fleet.read_inventory()
     assert {host.instance: host.address for host in fleet.hosts} == members
     assert fleet.list_client.run_as_admin("frota list show --list aceite") == "antes\n"
-    until(lambda: all(len(fleet.numbers(0)[sensor]) > len(held[sensor]) for sensor in sensors), "further readings")
-    kept = fleet.numbers(0)
+    until(lambda: all(len(fleet.numbers(0)[sensor]) > len(before[sensor]) for sensor in sensors), "no further readings")
+    after = fleet.numbers(0)
     for sensor in sensors:
-        assert kept[sensor][: len(held[sensor])] == held[sensor]
-        assert kept[sensor] == list(range(kept[sensor][0], kept[sensor][-1] + 1)), f"{sensor}: one is lost or twice"
+        assert after[sensor][: len(before[sensor])] == before[sensor]
+        assert after[sensor] == list(range(after[sensor][0], after[sensor][-1] + 1)), (
+            f"{sensor}: a reading is lost or duplicated"
+        )

@@ -1,4 +1,4 @@
-"""An instance that comes or goes is followed by the next site.yml, and by nothing else in the fleet."""
+"""Instances that are launched, stopped or terminated: site.yml adds and removes their hosts only."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -7,7 +7,7 @@ import pytest
 
 from .aws import client
 from .fleet import Fleet
-from .hosts import RECALL, until
+from .hosts import RECOVERY_TIMEOUT_S, until
 
 pytestmark = pytest.mark.whole
 _NAME = "sensor-9"
@@ -22,8 +22,8 @@ def ec2(fleet: Fleet) -> Any:
 
 
 @pytest.fixture(scope="module")
-def ninth(fleet: Fleet, ec2: Any) -> Iterator[str]:
-    """Give the instance id of a ninth sensor host, launched as a sibling of the first; it is gone afterwards."""
+def launched_sensor(fleet: Fleet, ec2: Any) -> Iterator[str]:
+    """Launch an instance like that of the first sensor host; give its id, and terminate it afterwards."""
     instance = _launch(fleet, ec2, Name=_NAME)
     yield instance
     if _NAME in fleet.members:
@@ -33,24 +33,24 @@ def ninth(fleet: Fleet, ec2: Any) -> Iterator[str]:
 
 
 def _launch(fleet: Fleet, ec2: Any, **tags: str) -> str:
-    """Launch a sibling of the first sensor host with these tags, an empty one for none, and return its id."""
-    like = ec2.describe_instances(InstanceIds=[fleet.sensors[0].instance])["Reservations"][0]["Instances"][0]
-    all_tags = {tag["Key"]: tag["Value"] for tag in like["Tags"] if not tag["Key"].startswith("aws:")} | tags
-    given = [{"Key": key, "Value": value} for key, value in all_tags.items() if value]
+    """Launch an instance like that of the first sensor host; `tags` replaces tags, "" removes one. Return its id."""
+    sibling = ec2.describe_instances(InstanceIds=[fleet.sensors[0].instance])["Reservations"][0]["Instances"][0]
+    all_tags = {tag["Key"]: tag["Value"] for tag in sibling["Tags"] if not tag["Key"].startswith("aws:")} | tags
+    tag_list = [{"Key": key, "Value": value} for key, value in all_tags.items() if value]
     launched = ec2.run_instances(
         MinCount=1,
         MaxCount=1,
-        **{name: like[name] for name in ("ImageId", "InstanceType", "KeyName", "SubnetId")},
-        TagSpecifications=[{"ResourceType": "instance", "Tags": given}],
+        **{name: sibling[name] for name in ("ImageId", "InstanceType", "KeyName", "SubnetId")},
+        TagSpecifications=[{"ResourceType": "instance", "Tags": tag_list}],
     )
     return str(launched["Instances"][0]["InstanceId"])
 
 
 def test_invalid_instances_change_nothing(fleet: Fleet, ec2: Any) -> None:
     """Instances that cannot be hosts are named before anything changes."""
-    before, own = fleet.instances_of_hosts(), fleet.sensors[0]
-    made = [
-        _launch(fleet, ec2, Name=own.name),
+    before, sensor = fleet.instances_of_hosts(), fleet.sensors[0]
+    launched = [
+        _launch(fleet, ec2, Name=sensor.name),
         _launch(fleet, ec2, Name=""),
         _launch(fleet, ec2, Name="sensor-8", FrotaRole="sensor_clients"),
     ]
@@ -58,45 +58,45 @@ def test_invalid_instances_change_nothing(fleet: Fleet, ec2: Any) -> None:
         for playbook in (_PROVISION, _CONFIGURE):
             with pytest.raises(AssertionError) as failed:
                 fleet.play(playbook)
-            said = str(failed.value)
-            assert " and ".join(sorted([own.instance, made[0]])) in said
-            assert f"{made[1]} has no name" in said
-            assert "sensor-8 has the role sensor_clients" in said
+            message = str(failed.value)
+            assert " and ".join(sorted([sensor.instance, launched[0]])) in message
+            assert f"{launched[1]} has no name" in message
+            assert "sensor-8 has the role sensor_clients" in message
         assert fleet.instances_of_hosts() == before
     finally:
-        ec2.terminate_instances(InstanceIds=made)
+        ec2.terminate_instances(InstanceIds=launched)
 
 
-def test_launched_instance(fleet: Fleet, ninth: str, start: float) -> None:
+def test_launched_instance(fleet: Fleet, launched_sensor: str, start: float) -> None:
     """A launched instance becomes a sensor host, and no other host restarts anything."""
     before = fleet.invocations()
     fleet.play("site.yml")
     fleet.read_inventory()
-    assert fleet.members[_NAME].instance == ninth
-    until(lambda: fleet.numbers(start).keys() >= _SENSORS, "readings of the new host's sensors")
+    assert fleet.members[_NAME].instance == launched_sensor
+    until(lambda: fleet.numbers(start).keys() >= _SENSORS, "no readings of the new host's sensors")
     assert {host for host, _ in fleet.restarted_since(before)} == {_NAME}
 
 
-def test_killed_embedded_aws(fleet: Fleet, ec2: Any, ninth: str) -> None:
+def test_killed_embedded_aws(fleet: Fleet, ec2: Any, launched_sensor: str) -> None:
     """A killed embedded AWS recovers every instance."""
-    known = _instances(ec2)
-    assert ninth in known
+    before = _instances(ec2)
+    assert launched_sensor in before
     fleet.embedded_aws.run("systemctl kill --signal=KILL embedded-aws.service")
-    fleet.embedded_aws.run("systemctl restart embedded-aws.service", RECALL)  # returns when it is ready
-    assert _instances(ec2) == known
+    fleet.embedded_aws.run("systemctl restart embedded-aws.service", RECOVERY_TIMEOUT_S)  # returns when it is ready
+    assert _instances(ec2) == before
 
 
-def test_stopped_instance(fleet: Fleet, ec2: Any, ninth: str) -> None:
+def test_stopped_instance(fleet: Fleet, ec2: Any, launched_sensor: str) -> None:
     """The host of a stopped instance keeps its disk, and runs again when the instance is started."""
     host = fleet.members[_NAME]
     host.run("echo kept >/root/kept; sync")
-    ec2.stop_instances(InstanceIds=[ninth])
+    ec2.stop_instances(InstanceIds=[launched_sensor])
     try:
         fleet.play(_PROVISION)
-        assert ninth in fleet.instances_of_hosts()
+        assert launched_sensor in fleet.instances_of_hosts()
         assert host.try_to_run("echo up") == ""
     finally:
-        ec2.start_instances(InstanceIds=[ninth])
+        ec2.start_instances(InstanceIds=[launched_sensor])
     fleet.play(_PROVISION)
     assert host.run("cat /root/kept") == "kept\n"
 
@@ -104,15 +104,15 @@ def test_stopped_instance(fleet: Fleet, ec2: Any, ninth: str) -> None:
 def _instances(ec2: Any) -> dict[str, tuple[str, str]]:
     """Return each instance's private address and state."""
     pages = ec2.get_paginator("describe_instances").paginate()
-    found = [one for page in pages for reservation in page["Reservations"] for one in reservation["Instances"]]
-    return {one["InstanceId"]: (one.get("PrivateIpAddress", ""), one["State"]["Name"]) for one in found}
+    instances = [item for page in pages for reservation in page["Reservations"] for item in reservation["Instances"]]
+    return {item["InstanceId"]: (item.get("PrivateIpAddress", ""), item["State"]["Name"]) for item in instances}
 
 
-def test_terminated_instance(fleet: Fleet, ec2: Any, ninth: str) -> None:
+def test_terminated_instance(fleet: Fleet, ec2: Any, launched_sensor: str) -> None:
     """The host of a terminated instance is removed, and no other host restarts anything."""
     before = fleet.invocations()
-    assert ninth in fleet.instances_of_hosts()
-    ec2.terminate_instances(InstanceIds=[ninth])
+    assert launched_sensor in fleet.instances_of_hosts()
+    ec2.terminate_instances(InstanceIds=[launched_sensor])
     fleet.play("site.yml")
     fleet.read_inventory()
     assert _NAME not in fleet.members

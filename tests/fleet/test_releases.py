@@ -1,4 +1,4 @@
-"""A release is one step forward and one step back, and nothing else of a host changes with it."""
+"""Releases: upgrade and rollback of the whole fleet, of which nothing else changes."""
 
 import re
 import shutil
@@ -16,7 +16,7 @@ _CONFIGURE, _ROLLBACK = "playbooks/configure.yml", "playbooks/rollback.yml"
 
 
 def _releases(fleet: Fleet) -> set[str]:
-    """Return the releases that the units' processes were started from; on a whole fleet it is one."""
+    """Return the releases that processes of units were started from; normally it is one."""
     return {
         re.findall(r"/opt/frota/releases/([^/]+)/", host.run(f"cat /proc/{state['MainPID']}/cmdline"))[0]
         for host in fleet.members.values()
@@ -34,8 +34,8 @@ class Upgrade(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def private(fleet: Fleet) -> Iterator[list[Host]]:
-    """Give a server and a host of people where every login makes files for its own user alone."""
+def restrictive(fleet: Fleet) -> Iterator[list[Host]]:
+    """Set umask 077 for logins on a server and on a client's host; give both."""
     hosts = [fleet.server, fleet.list_client]
     for host in hosts:
         host.run("echo 'UMASK 077' >>/etc/login.defs")
@@ -45,14 +45,14 @@ def private(fleet: Fleet) -> Iterator[list[Host]]:
 
 
 @pytest.fixture(scope="module")
-def upgrade(fleet: Fleet, private: list[Host], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upgrade]:
-    """Give the upgrade to an application that differs from the checkout's in a comment; its own runs afterwards."""
+def upgrade(fleet: Fleet, restrictive: list[Host], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Upgrade]:
+    """Upgrade to an application that differs from the checkout's in a comment; return to its own afterwards."""
     application = tmp_path_factory.mktemp("release") / "app"
     shutil.copytree(fleet.root / "app", application, ignore=shutil.ignore_patterns(".*", "__pycache__", "tests"))
     with (application / "src/frota/__init__.py").open("a", encoding="utf-8") as source:
         source.write(f"\n# Made at {time.time_ns()}, for a release of its own.\n")
-    for host in private:
-        host.run("rm /opt/frota/libraries/*/ready")  # they are installed anew as well
+    for host in restrictive:
+        host.run("rm /opt/frota/libraries/*/ready")  # so that they are installed again
     former, before = _releases(fleet), fleet.invocations()
     fleet.play(_CONFIGURE, "-e", f"fleet_application={application}")
     yield Upgrade(application, former, set(before), fleet.restarted_since(before))
@@ -69,31 +69,31 @@ def test_upgrade(fleet: Fleet, upgrade: Upgrade) -> None:
     assert upgrade.restarted == {(host, unit) for host, unit in services if host != fleet.embedded_aws.name}
     libraries = {name: host.run("ls /opt/frota/libraries").split() for name, host in fleet.members.items()}
     shared = {release.split("-")[-2] for release in own | new}
-    assert {frozenset(names) for names in libraries.values()} == {frozenset(shared)}  # one, not sent again
+    assert {frozenset(names) for names in libraries.values()} == {frozenset(shared)}  # the same, not sent again
     assert len(shared) == 1
 
 
 @pytest.mark.usefixtures("upgrade")
 def test_restrictive_umask(
-    private: list[Host],
+    restrictive: list[Host],
 ) -> None:
     """A release that is installed with umask 077 is readable by services and users."""
-    closed = "find /opt/frota/current/ /opt/frota/libraries ! -type l '(' ! -perm -o=r -o -type d ! -perm -o=x ')'"
-    for host in private:
+    unreadable = "find /opt/frota/current/ /opt/frota/libraries ! -type l '(' ! -perm -o=r -o -type d ! -perm -o=x ')'"
+    for host in restrictive:
         assert int(host.run("umask"), 8) == 0o077, host.name
-        assert host.run(closed).splitlines() == [], host.name
+        assert host.run(unreadable).splitlines() == [], host.name
         host.run_as_admin("frota --help")
 
 
 def test_rollback_of_a_partial_upgrade(fleet: Fleet, upgrade: Upgrade, start: float) -> None:
     """A rollback after an upgrade of some hosts changes those hosts only."""
     own, units = _releases(fleet), fleet.invocations()
-    # A host that moves, and one that is prepared and does not get so far.
-    here = ("--limit", f"localhost:sensor_server:{fleet.list_client.name}")
+    # The server switches to the broken release; the client is only prepared.
+    limit = ("--limit", f"localhost:sensor_server:{fleet.list_client.name}")
     with (upgrade.application / "src/frota/sensors/server/server.py").open("a", encoding="utf-8") as source:
         source.write("\n\nasync def _broken(_):\n    raise OSError('broken')\n\n\nSensorServer.start = _broken\n")
     with pytest.raises(AssertionError, match=r"frota-sensor-server on .* does not become ready"):
-        fleet.play(_CONFIGURE, *here, "-e", f"fleet_application={upgrade.application}")
+        fleet.play(_CONFIGURE, *limit, "-e", f"fleet_application={upgrade.application}")
 
     fleet.play(_ROLLBACK)
 
@@ -103,7 +103,8 @@ def test_rollback_of_a_partial_upgrade(fleet: Fleet, upgrade: Upgrade, start: fl
         assert numbers == list(range(numbers[0], numbers[0] + len(numbers))), sensor
 
 
-def test_a_rollback_moves_every_host_to_the_release_before(fleet: Fleet, upgrade: Upgrade, start: float) -> None:
+def test_rollback(fleet: Fleet, upgrade: Upgrade, start: float) -> None:
+    """A rollback returns every host to the former release, and loses no reading."""
     units = fleet.invocations()
     fleet.play(_ROLLBACK)
     assert _releases(fleet) == upgrade.former

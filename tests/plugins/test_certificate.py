@@ -77,9 +77,9 @@ def _play(root: Path, authority: Path, **params: Any) -> Any:
 def test_valid_certificate_is_kept(root: Path, authority: Path) -> None:
     """A valid certificate is kept, whatever the notation of its addresses."""
     _play(root, authority)
-    again = _host(root, authority, addresses=["2001:DB8:0::1", "server.example.org", "10.0.0.1"])
-    assert (again.diff(), again.reasons) == ([], [])
-    assert len(again.digest()) == 64
+    second_run = _host(root, authority, addresses=["2001:DB8:0::1", "server.example.org", "10.0.0.1"])
+    assert (second_run.diff(), second_run.reasons) == ([], [])
+    assert len(second_run.digest()) == 64
 
 
 def test_check_mode_without_authority(root: Path) -> None:
@@ -165,8 +165,8 @@ def test_invalid_certificate_is_renewed(
     assert preview.reasons == [reason]
     assert differences[-1]["before"] == f"{reason}\n"
     _play(root, authority, **params)
-    again = _host(root, authority, **params)
-    assert (again.diff(), again.key.read_text()) == ([], key)
+    second_run = _host(root, authority, **params)
+    assert (second_run.diff(), second_run.key.read_text()) == ([], key)
 
 
 def test_check_mode_digest_of_a_renewal(root: Path, authority: Path) -> None:
@@ -183,9 +183,9 @@ def test_key_permissions_are_restored(root: Path, authority: Path) -> None:
     host.key.chmod(0o644)
     [difference] = _host(root, authority).diff()
     assert difference["before"].startswith("mode 0644 ")
-    again = _play(root, authority)
-    assert again.key.stat().st_mode & 0o777 == 0o600
-    assert (_host(root, authority).diff(), again.digest()) == ([], digest)
+    second_run = _play(root, authority)
+    assert second_run.key.stat().st_mode & 0o777 == 0o600
+    assert (_host(root, authority).diff(), second_run.digest()) == ([], digest)
 
 
 def test_key_is_readable_by_its_group(root: Path, authority: Path) -> None:

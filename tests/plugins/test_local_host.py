@@ -59,8 +59,8 @@ def test_first_free_range_is_reserved(network: _Namespace, tmp_path: Path) -> No
     assert _range(network, file).diff(_FIRST, reserved=True) != []
     assert _range(network, file).reserve(check_mode=False) == _FIRST
     assert (file.read_text(), _reserved(network)) == (f"{_FIRST}\n", [_FIRST])
-    again = _range(network, file)
-    assert (again.reserve(check_mode=False), again.diff(_FIRST, reserved=True)) == (_FIRST, [])
+    second_range = _range(network, file)
+    assert (second_range.reserve(check_mode=False), second_range.diff(_FIRST, reserved=True)) == (_FIRST, [])
 
 
 def test_check_mode_reserves_nothing(network: _Namespace, tmp_path: Path) -> None:

@@ -32,9 +32,9 @@ def test_former_flags_are_not_in_the_help(capsys: pytest.CaptureFixture[str]) ->
     """The help shows the present flag only."""
     with pytest.raises(SystemExit):
         read("--help")
-    shown = capsys.readouterr().out
-    assert "--timeout TIMEOUT" in shown
-    assert "--patience" not in shown
+    help_text = capsys.readouterr().out
+    assert "--timeout TIMEOUT" in help_text
+    assert "--patience" not in help_text
 
 
 def test_errors_name_the_flag() -> None:

@@ -11,5 +11,5 @@ from support.metrics import MetricsServer, metrics_server
 @pytest.fixture
 def running(tmp_path: Path) -> Iterator[MetricsServer]:
     """Give a server that writes to its disk several times a second."""
-    with metrics_server(tmp_path) as one:
-        yield one
+    with metrics_server(tmp_path) as started:
+        yield started

@@ -28,22 +28,22 @@ SAMPLES = st.builds(
 @given(SAMPLES, st.floats(0, 4e9), st.integers(1, 2**53))
 def test_pack_round_trip(sample: Sample, time: float, number: int) -> None:
     """A packed sample is unpacked to the digits that are shown."""
-    found_time, found_number, found = history_chunk.unpack(history_chunk.pack(time, number, sample))
-    assert (found_time, found_number) == (time, number)
-    assert found.cpu == pytest.approx(sample.cpu, abs=0.0501)
-    assert found.mean == pytest.approx(sample.mean, abs=0.0501)
-    assert (found.load is None) == (sample.load is None)
-    assert found.load is None or found.load == pytest.approx(sample.load, abs=0.00501)
-    assert (found.memory, found.disk) == (sample.memory, sample.disk)
-    assert (found.network is None) == (sample.network is None)
-    assert (found.own is None) == (sample.own is None)
+    unpacked_time, unpacked_number, unpacked = history_chunk.unpack(history_chunk.pack(time, number, sample))
+    assert (unpacked_time, unpacked_number) == (time, number)
+    assert unpacked.cpu == pytest.approx(sample.cpu, abs=0.0501)
+    assert unpacked.mean == pytest.approx(sample.mean, abs=0.0501)
+    assert (unpacked.load is None) == (sample.load is None)
+    assert unpacked.load is None or unpacked.load == pytest.approx(sample.load, abs=0.00501)
+    assert (unpacked.memory, unpacked.disk) == (sample.memory, sample.disk)
+    assert (unpacked.network is None) == (sample.network is None)
+    assert (unpacked.own is None) == (sample.own is None)
 
 
 def test_extreme_values_are_clamped() -> None:
     """Values above the format's range are stored as its maximum."""
     sample = SAMPLE._replace(load=(1e9, 1e9, 1e9), own=Own(1e12, 1), network=Network(1, 1, 1e12, 1e12))
-    found = history_chunk.unpack(history_chunk.pack(1.0, 1, sample))[2]
-    assert found.own == Own((2**32 - 1) / 1000, 1)
+    unpacked = history_chunk.unpack(history_chunk.pack(1.0, 1, sample))[2]
+    assert unpacked.own == Own((2**32 - 1) / 1000, 1)
 
 
 def test_columns_have_null_for_missing_values() -> None:

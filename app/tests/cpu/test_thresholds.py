@@ -13,10 +13,10 @@ CPU = {"thresholds": parse_thresholds("cpu:90:75"), "threshold_samples": 2}
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    found: list[str] = []
-    monkeypatch.setattr("frota.cpu.server.event_log.record", lambda _, event, *__, **___: found.append(event))
-    return found
+def records(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    records: list[str] = []
+    monkeypatch.setattr("frota.cpu.server.event_log.record", lambda _, event, *__, **___: records.append(event))
+    return records
 
 
 async def send(agent: AsyncAgent, first: int, *means: float) -> None:
@@ -24,12 +24,12 @@ async def send(agent: AsyncAgent, first: int, *means: float) -> None:
         await agent.send(number, sample=SAMPLE._replace(mean=mean))
 
 
-def crossings(told: list[str]) -> list[str]:
-    return [event for event in told if event.startswith("threshold")]
+def crossings(records: list[str]) -> list[str]:
+    return [event for event in records if event.startswith("threshold")]
 
 
-def over(one: InProcessServer) -> list[str]:
-    host = one.server.hosts.get("web-1")
+def over(running: InProcessServer) -> list[str]:
+    host = running.server.hosts.get("web-1")
     assert host
     return host.crossings.over
 
@@ -44,52 +44,52 @@ def test_crossing_is_logged_once(tmp_path: Path) -> None:
         for number, value in enumerate(values, 1):
             agent.send(number, sample=SAMPLE._replace(mean=value))
         agent.wait(len(values))
-        told = re.findall(r"web-1: cpu is (at|down to) ([\d.]+)", server.log())
-    assert told == [("at", "95.0"), ("down to", "70.0")]
+        crossed = re.findall(r"web-1: cpu is (at|down to) ([\d.]+)", server.log())
+    assert crossed == [("at", "95.0"), ("down to", "70.0")]
 
 
-def test_crossings_survive_a_restart(tmp_path: Path, told: list[str]) -> None:
+def test_crossings_survive_a_restart(tmp_path: Path, records: list[str]) -> None:
     """A restart logs no crossing again and still logs its end."""
 
     async def scenario() -> None:
-        async with in_process_server(tmp_path, **CPU) as one:
-            agent = await one.agent()
+        async with in_process_server(tmp_path, **CPU) as running:
+            agent = await running.agent()
             await send(agent, 1, 95, 95)
-            assert crossings(told) == ["threshold_crossed"]
-        async with in_process_server(tmp_path, **CPU) as one:
-            assert over(one) == ["cpu"]
-            agent = await one.agent()
+            assert crossings(records) == ["threshold_crossed"]
+        async with in_process_server(tmp_path, **CPU) as running:
+            assert over(running) == ["cpu"]
+            agent = await running.agent()
             await send(agent, 3, 95, 95, 95)
-            assert crossings(told) == ["threshold_crossed"]
+            assert crossings(records) == ["threshold_crossed"]
             await send(agent, 6, 70, 70)
-            assert crossings(told) == ["threshold_crossed", "threshold_cleared"]
-        async with in_process_server(tmp_path, **CPU) as one:
-            assert over(one) == []
+            assert crossings(records) == ["threshold_crossed", "threshold_cleared"]
+        async with in_process_server(tmp_path, **CPU) as running:
+            assert over(running) == []
 
     run(scenario())
 
 
-def test_removed_threshold_is_not_crossed(tmp_path: Path, told: list[str]) -> None:
+def test_removed_threshold_is_not_crossed(tmp_path: Path, records: list[str]) -> None:
     """A metric whose threshold was removed is not above it."""
 
     async def scenario() -> None:
-        async with in_process_server(tmp_path, **CPU) as one:
-            agent = await one.agent()
+        async with in_process_server(tmp_path, **CPU) as running:
+            agent = await running.agent()
             await send(agent, 1, 95, 95)
             agent.close()
-            changed = replace(one.server.settings, thresholds=parse_thresholds("memory:90:75"))
-            one.server._reread = lambda: changed
-            one.server.reload()
-            assert over(one) == []
-        async with in_process_server(tmp_path, **CPU) as one:
-            agent = await one.agent()
+            changed = replace(running.server.settings, thresholds=parse_thresholds("memory:90:75"))
+            running.server._reread = lambda: changed
+            running.server.reload()
+            assert over(running) == []
+        async with in_process_server(tmp_path, **CPU) as running:
+            agent = await running.agent()
             await send(agent, 3, 95, 95)
-            assert over(one) == ["cpu"]
-        async with in_process_server(tmp_path, thresholds=()) as one:
-            assert over(one) == []
+            assert over(running) == ["cpu"]
+        async with in_process_server(tmp_path, thresholds=()) as running:
+            assert over(running) == []
 
     run(scenario())
-    assert crossings(told) == ["threshold_crossed"] * 2
+    assert crossings(records) == ["threshold_crossed"] * 2
 
 
 def test_one_threshold_per_metric() -> None:

@@ -78,17 +78,17 @@ def test_fleet_file_has_lowest_precedence(
     file.write_text("IMAGES_ADDRESS=10.0.0.9:50051\nIMAGES_TIMEOUT=7\n")
     monkeypatch.setattr(client_settings, "CLIENT_FILE", file)
     monkeypatch.setenv("IMAGES_TIMEOUT", "8")
-    seen: list[client_settings.ClientSettings] = []
+    used: list[client_settings.ClientSettings] = []
     read = client_settings.read
 
     def spy(*arguments: object) -> client_settings.ClientSettings:
-        seen.append(read(*arguments))  # type: ignore[arg-type] # the arguments of the command
-        return seen[-1]
+        used.append(read(*arguments))  # type: ignore[arg-type] # the arguments of the command
+        return used[-1]
 
     monkeypatch.setattr(client_settings, "read", spy)
     assert cli.main(["images", "send", "a.jpg", "--check"]) == 0
     assert cli.main(["images", "send", "a.jpg", "10.0.0.1:5", "--check"]) == 0
-    assert [(settings.address, settings.timeout) for settings in seen] == [("10.0.0.9:50051", 8), ("10.0.0.1:5", 8)]
+    assert [(settings.address, settings.timeout) for settings in used] == [("10.0.0.9:50051", 8), ("10.0.0.1:5", 8)]
     file.write_text("IMAGES_ADDRESS=nonsense:\n")
     assert cli.main(["images", "send", "a.jpg", "--check"]) == 78
     assert f"{file}: IMAGES_ADDRESS='nonsense:'" in capsys.readouterr().err
@@ -106,14 +106,14 @@ def test_legacy_environment_is_a_fallback(monkeypatch: pytest.MonkeyPatch) -> No
     from frota.images import cli as images_cli
     from frota.images.settings import WorkerSettings
 
-    seen: list[WorkerSettings] = []
+    used: list[WorkerSettings] = []
     read = images_cli.worker_settings
-    monkeypatch.setattr(images_cli, "worker_settings", lambda args: seen.append(read(args)))
+    monkeypatch.setattr(images_cli, "worker_settings", lambda args: used.append(read(args)))
     monkeypatch.setenv("BUCKET_NAME", "legacy")
     for host, words in (("rabbit", []), ("rabbit:7", []), ("x", ["--bucket", "ours", "--brokers", "b:1"])):
         monkeypatch.setenv("RABBIT_HOST", host)
         assert cli.main(["images", "work", "--check", *words]) == 0
-    assert [(settings.bucket, settings.brokers) for settings in seen] == [
+    assert [(settings.bucket, settings.brokers) for settings in used] == [
         ("legacy", (("rabbit", 5672),)),
         ("legacy", (("rabbit", 7),)),
         ("ours", (("b", 1),)),

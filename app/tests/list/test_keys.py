@@ -34,19 +34,19 @@ def test_new_key_has_mode_0600(tmp_path: Path) -> None:
 
 def test_new_key_appears_complete_and_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A key gets its name only when it is complete, on disk and private."""
-    seen: list[tuple[int, int, bool]] = []
+    states: list[tuple[int, int, bool]] = []
     sync = os.fsync
 
     def look(handle: int) -> None:
-        found = os.fstat(handle)
-        seen.append((stat.S_IMODE(found.st_mode), found.st_size, (tmp_path / "key").exists()))
+        status = os.fstat(handle)
+        states.append((stat.S_IMODE(status.st_mode), status.st_size, (tmp_path / "key").exists()))
         sync(handle)
 
     monkeypatch.setattr(os, "fsync", look)
     keys.generate(tmp_path / "key")
-    assert seen[0] == (0o600, 65, False)
-    assert seen[1][2]
-    assert len(seen) == 2
+    assert states[0] == (0o600, 65, False)
+    assert states[1][2]
+    assert len(states) == 2
 
 
 def test_failed_write_leaves_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

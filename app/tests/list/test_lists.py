@@ -135,12 +135,12 @@ def test_roll_back_restores_the_state(first: list[Request], doomed: list[Request
     for request in first:
         change_or_nothing(lists, request)
     before = snapshot(lists)
-    done = [found for request in doomed if (found := change_or_nothing(lists, request))]
-    for one in reversed(done):
-        lists.roll_back(one)
+    done = [change for request in doomed if (change := change_or_nothing(lists, request))]
+    for entry in reversed(done):
+        lists.roll_back(entry)
     after = snapshot(lists)
     # The data of an undo may have been dropped meanwhile.
-    assert after == before or [one[:3] for one in after[0]] == [one[:3] for one in before[0]]
+    assert after == before or [entry[:3] for entry in after[0]] == [entry[:3] for entry in before[0]]
     assert after[1:] == before[1:]
 
 
@@ -152,7 +152,10 @@ def change_or_nothing(lists: Lists, request: Request) -> AppliedChange | None:
 
 
 def snapshot(lists: Lists) -> tuple[list[tuple[Any, ...]], int, int]:
-    each = [(one.name, list(one.elements), one.version, one.size, one.undo) for one in lists.by_name.values()]
+    each = [
+        (element_list.name, list(element_list.elements), element_list.version, element_list.size, element_list.undo)
+        for element_list in lists.by_name.values()
+    ]
     return each, lists.elements, lists.size
 
 
@@ -162,9 +165,13 @@ def test_counts_match_the_lists(requests: list[Request]) -> None:
     lists = Lists(Limits())
     for request in requests:
         change_or_nothing(lists, request)
-        elements = [element for one in lists.by_name.values() for element in one.elements]
+        elements = [element for element_list in lists.by_name.values() for element in element_list.elements]
         assert (lists.elements, lists.size) == (len(elements), len("".join(elements).encode()))
-        undos = [one.undo for one in lists.by_name.values() if one.undo and one.undo.elements]
+        undos = [
+            element_list.undo
+            for element_list in lists.by_name.values()
+            if element_list.undo and element_list.undo.elements
+        ]
         assert lists._undo_elements == sum(len(undo.elements) for undo in undos)
 
 
@@ -173,8 +180,8 @@ def test_changes_since_tells_if_complete() -> None:
     lists = filled()
     for number in range(5):
         lists.apply(Request("append", value=str(number)), 0)
-    found, complete = lists.changes_since("default", 2)
-    assert ([one.value for one in found], complete) == (["2", "3", "4"], True)
+    changes, complete = lists.changes_since("default", 2)
+    assert ([change.value for change in changes], complete) == (["2", "3", "4"], True)
     lists.recent.popleft()
     assert lists.changes_since("default", 0)[1] is False
     assert lists.changes_since("default", 1)[1] is True

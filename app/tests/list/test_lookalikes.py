@@ -57,17 +57,19 @@ def test_hint_is_bounded() -> None:
 
 def test_only_native_responses_have_hints(tmp_path: Path) -> None:
     """Native responses have a hint, legacy ones keep their texts."""
-    with list_server(tmp_path) as server, server.raw_client() as one:
-        one.native("append", value="Pressa\u0303o")
+    with list_server(tmp_path) as server, server.raw_client() as requester:
+        requester.native("append", value="Pressa\u0303o")
         for op, text in (("search", "Não encontrado"), ("remove", "Elemento 'Pressão' não encontrado.")):
-            answer = one.native(op, value="Pressão", id=one.next_id())
+            answer = requester.native(op, value="Pressão", id=requester.next_id())
             assert (answer["ok"], answer["error"], answer["text"]) == (False, "not_found", text)
             assert "'Pressa\\u0303o'" in answer["hint"]
-            assert one.native(op, value="Pressão", id=f"{one.client}:{one.number}") == answer  # a repetition
-            assert "hint" not in one.native(op, value="pressão")
-        assert one.request("pesquisar Pressão".encode()) == "Não encontrado".encode()
-        assert one.request("remover Pressão".encode()) == "Elemento 'Pressão' não encontrado.".encode()
-        assert one.native("remove", value="Pressa\u0303o")["ok"]
+            assert (
+                requester.native(op, value="Pressão", id=f"{requester.client}:{requester.number}") == answer
+            )  # a repetition
+            assert "hint" not in requester.native(op, value="pressão")
+        assert requester.request("pesquisar Pressão".encode()) == "Não encontrado".encode()
+        assert requester.request("remover Pressão".encode()) == "Elemento 'Pressão' não encontrado.".encode()
+        assert requester.native("remove", value="Pressa\u0303o")["ok"]
 
 
 def test_commands_and_menu_print_the_hint(tmp_path: Path) -> None:
@@ -79,5 +81,5 @@ def test_commands_and_menu_print_the_hint(tmp_path: Path) -> None:
         first, second = done.stdout.splitlines()
         assert first == "Não encontrado"
         assert second.startswith("Dica: o elemento da posição 0 parece igual, mas está escrito 'p\\xe3o '")
-        said = output("list", "menu", "--port", server.port, stdin_data="4\npão\n9\n".encode())
-        assert "[DEBUG] Resposta recebida do servidor: Elemento 'pão' não encontrado.\nDica: " in said
+        printed = output("list", "menu", "--port", server.port, stdin_data="4\npão\n9\n".encode())
+        assert "[DEBUG] Resposta recebida do servidor: Elemento 'pão' não encontrado.\nDica: " in printed

@@ -81,10 +81,10 @@ def test_native_request_with_all_fields() -> None:
     """A native request may have every field of its operation."""
     given_ = {"op": "insert", "list": "compras", "value": "a b", "position": -1, "id": f"{CLIENT}:7"}
     trace = f"00-{'ab' * 16}-{'cd' * 8}-01"
-    found = messages.parse([json.dumps({**given_, "traceparent": trace}).encode()], MAX_ELEMENT_BYTES)
+    parsed = messages.parse([json.dumps({**given_, "traceparent": trace}).encode()], MAX_ELEMENT_BYTES)
     wanted = Request("insert", list="compras", value="a b", position=-1, id=f"{CLIENT}:7")
     wanted.client, wanted.number, wanted.trace, wanted.native = CLIENT, 7, "ab" * 16, True
-    assert found == wanted
+    assert parsed == wanted
 
 
 @pytest.mark.parametrize(
@@ -211,8 +211,8 @@ def test_native_response_fields() -> None:
 )
 def test_list_names_in_any_script(name: str, understood: str) -> None:
     """A list's name may be in any script, and is normalized."""
-    asked = json.dumps({"op": "show", "list": name}).encode()
-    assert messages.parse([asked], MAX_ELEMENT_BYTES).list == understood
+    request = json.dumps({"op": "show", "list": name}).encode()
+    assert messages.parse([request], MAX_ELEMENT_BYTES).list == understood
 
 
 @pytest.mark.parametrize(
@@ -220,9 +220,9 @@ def test_list_names_in_any_script(name: str, understood: str) -> None:
 )
 def test_invalid_list_name(name: str) -> None:
     """An invalid list name is rejected."""
-    asked = json.dumps({"op": "show", "list": name}, ensure_ascii=False).encode()
+    request = json.dumps({"op": "show", "list": name}, ensure_ascii=False).encode()
     with pytest.raises(RequestRejected, match="'list' deve ter de 1 a 64 letras"):
-        messages.parse([asked], 10**7)
+        messages.parse([request], 10**7)
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,6 @@ def test_partitions_are_balanced() -> None:
     """Distinct elements are partitioned evenly, even among many equal ones."""
     elements = ["same"] * 500 + [str(n) for n in range(500)]
     random.Random(1).shuffle(elements)
-    others = [sum(element != "same" for element in one) for one in sorting._partition(elements, None, _CHUNK)]
+    others = [sum(element != "same" for element in part) for part in sorting._partition(elements, None, _CHUNK)]
     assert max(others) < 12 * _CHUNK
     assert sorting.sort_in_chunks(elements, "text", descending=False, chunk=_CHUNK) == sorted(elements)

@@ -19,12 +19,12 @@ def decode(datagram: bytes) -> list[tuple[str, str]]:
     """Read the journal's native protocol, as systemd.io/JOURNAL_NATIVE_PROTOCOL describes it."""
     fields = []
     while datagram:
-        name, mark, rest = re.match(rb"([A-Z_]+)(=|\n)(.*)", datagram, re.DOTALL).groups()  # type: ignore[union-attr]
+        name, mark, remainder = re.match(rb"([A-Z_]+)(=|\n)(.*)", datagram, re.DOTALL).groups()  # type: ignore[union-attr]
         if mark == b"=":
-            value, _, datagram = rest.partition(b"\n")
+            value, _, datagram = remainder.partition(b"\n")
         else:
-            length = int.from_bytes(rest[:8], "little")
-            value, datagram = rest[8 : 8 + length], rest[8 + length + 1 :]
+            length = int.from_bytes(remainder[:8], "little")
+            value, datagram = remainder[8 : 8 + length], remainder[8 + length + 1 :]
         fields.append((name.decode(), value.decode()))
     return fields
 

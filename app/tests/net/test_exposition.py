@@ -2,6 +2,7 @@
 
 import math
 import os
+import resource
 import time
 import tomllib
 from pathlib import Path
@@ -34,6 +35,19 @@ def test_label_values_are_escaped() -> None:
 def test_a_metric_without_values_has_a_heading() -> None:
     """A metric is announced even if its label has no value yet."""
     assert text(Metric("frota_x_total", "counter", "Values.", dict, "of")).endswith("# TYPE frota_x_total counter\n")
+
+
+def test_metrics_without_descriptors() -> None:
+    """A process that has used all its descriptors has all metrics except those that are read from files."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    metrics = exposition.process_metrics()
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+        samples = parse(text(*metrics))
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert samples.keys() >= {"process_cpu_seconds_total", "process_max_fds"}
+    assert "process_open_fds" not in samples
 
 
 @pytest.mark.parametrize(

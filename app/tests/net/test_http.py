@@ -2,7 +2,7 @@
 
 import asyncio
 import socket
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
@@ -122,8 +122,8 @@ def test_many_connections_are_rejected_and_timed_out() -> None:
     async def scenario(port: int) -> None:
         idle = [await asyncio.open_connection("127.0.0.1", port) for _ in range(60)]
         idle[0][1].write(GET[:9])
-        answers = await asyncio.gather(*(reader.read() for reader, _ in idle), return_exceptions=True)
-        assert [answer for answer in answers if answer and b" 503 " in answer]  # type: ignore[operator]
+        responses = await asyncio.gather(*(reader.read() for reader, _ in idle), return_exceptions=True)
+        assert [answer for answer in responses if answer and b" 503 " in answer]  # type: ignore[operator]
         for _, writer in idle:
             writer.close()
         while status(await ask(port, GET)) != 200:  # noqa: ASYNC110 -- the server knows nothing of tests
@@ -160,17 +160,31 @@ def test_slow_reader_is_aborted() -> None:
 
 
 def test_failing_metric_costs_only_the_scrape() -> None:
-    """A defect while metrics are collected ends the connection without a complete response, and nothing else."""
+    """A defect while metrics are collected is an error of the server, and costs nothing else."""
 
     def fail() -> float:
         raise RuntimeError("a defect")
 
     async def scenario(port: int) -> None:
-        answer = await ask(port, GET)
-        assert not answer.endswith(b"0\r\n\r\n")
+        assert status(await ask(port, GET)) == 500
         assert status(await ask(port, b"GET /healthz HTTP/1.0\r\n\r\n")) == 200
 
     serve(scenario, METRIC._replace(read=fail))
+
+
+def test_failure_after_the_first_chunk() -> None:
+    """A defect after the first chunk ends the connection without a complete response."""
+
+    def more() -> Iterator[bytes]:
+        yield b"frota_x_total 1\n"
+        raise RuntimeError("a defect")
+
+    async def scenario(port: int) -> None:
+        response = await ask(port, GET)
+        assert status(response) == 200
+        assert not response.endswith(b"0\r\n\r\n")
+
+    serve(scenario, more=more)
 
 
 def test_port_in_use_is_a_warning() -> None:

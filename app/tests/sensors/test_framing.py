@@ -31,40 +31,40 @@ streams = st.tuples(
 def run(pieces: list[bytes]) -> tuple[list[str], list[str]]:
     """Return the readings, and what is answered, of a stream that arrives in these pieces."""
     framer = Framer(OPEN, set(messages.KNOWN_UNITS))
-    found: list[str] = []
-    answers: list[str] = []
+    readings: list[str] = []
+    responses: list[str] = []
     for piece in pieces:
         for event in framer.feed(piece):
             match event:
                 case Batch(parts, raw, native):
-                    found += [str(messages.Reading(*part)) for part in parts]
-                    assert raw.decode().replace("\r\n", "\n").removesuffix("\n").split("\n") == found[-len(parts) :]
-                    answers += ["ok\n" if native else "ok"] * len(parts)
+                    readings += [str(messages.Reading(*part)) for part in parts]
+                    assert raw.decode().replace("\r\n", "\n").removesuffix("\n").split("\n") == readings[-len(parts) :]
+                    responses += ["ok\n" if native else "ok"] * len(parts)
                 case Newline():
-                    answers.append("\n")
+                    responses.append("\n")
                 case Bad(reason, fatal):
-                    answers.append(f"{reason} {fatal}" + ("\n" if framer.native else ""))
+                    responses.append(f"{reason} {fatal}" + ("\n" if framer.native else ""))
                     if fatal:
-                        return found, answers
+                        return readings, responses
                 case Command(name, argument):
-                    answers.append(f"{name} {argument}\n")
-    return found, answers
+                    responses.append(f"{name} {argument}\n")
+    return readings, responses
 
 
 @given(streams, st.data())
 def test_stream_in_any_packets(stream: tuple[list[str], list[str], str], data: st.DataObject) -> None:
     """Any split of a stream gives the same readings and answers."""
-    unterminated, lines, rest = stream
-    whole = "".join([*unterminated, *lines, rest if lines else ""]).encode()
+    unterminated, lines, remainder = stream
+    whole = "".join([*unterminated, *lines, remainder if lines else ""]).encode()
     cuts = sorted(data.draw(st.sets(st.integers(0, len(whole)), max_size=12)))
     pieces = [whole[begin:end] for begin, end in zip([0, *cuts], [*cuts, len(whole)], strict=True)]
-    found, answers = run(pieces)
+    readings, responses = run(pieces)
     found_whole, answers_whole = run([whole])
-    assert found == found_whole
-    assert "".join(answers).count("\n") == "".join(answers_whole).count("\n")
+    assert readings == found_whole
+    assert "".join(responses).count("\n") == "".join(answers_whole).count("\n")
     # A bad line that is the first is refused as far as it has come; its other pieces may be refused too.
     if not lines or lines[0].strip(parser.PADDING + "\n") in READINGS:
-        assert "".join(answers) == "".join(answers_whole)
+        assert "".join(responses) == "".join(answers_whole)
 
 
 @given(st.lists(st.binary(max_size=300), max_size=20))
@@ -104,9 +104,9 @@ def test_native_line_with_an_unknown_unit() -> None:
 
 def test_malformed_line_spares_its_neighbours() -> None:
     """A malformed line is rejected in its place; the lines around it are readings."""
-    found, answers = run([f"{READINGS[0]}\nnada\n{READINGS[1]}\n{READINGS[2]}\n".encode()])
-    assert found == READINGS[:3]
-    assert answers == ["ok\n", f"{messages.INVALID} False\n", "ok\n", "ok\n"]
+    readings, responses = run([f"{READINGS[0]}\nnada\n{READINGS[1]}\n{READINGS[2]}\n".encode()])
+    assert readings == READINGS[:3]
+    assert responses == ["ok\n", f"{messages.INVALID} False\n", "ok\n", "ok\n"]
 
 
 def test_line_in_another_encoding() -> None:
@@ -116,23 +116,23 @@ def test_line_in_another_encoding() -> None:
 
 def test_first_line_in_another_encoding() -> None:
     """A first line that is no UTF-8 is rejected, and the next one is read."""
-    found, answers = run([READINGS[0].encode("latin-1") + b"\n" + READINGS[1].encode() + b"\n"])
-    assert found == READINGS[1:2]
-    assert answers == [f"{messages.NOT_UTF8} False\n", "ok\n"]
+    readings, responses = run([READINGS[0].encode("latin-1") + b"\n" + READINGS[1].encode() + b"\n"])
+    assert readings == READINGS[1:2]
+    assert responses == [f"{messages.NOT_UTF8} False\n", "ok\n"]
 
 
 def test_endless_line_is_rejected() -> None:
     """A line without an end is rejected at the limit."""
-    found, answers = run([b"x" * 65536] * 48)
-    assert found == []
-    assert answers == [f"{messages.TOO_LONG} True"]
+    readings, responses = run([b"x" * 65536] * 48)
+    assert readings == []
+    assert responses == [f"{messages.TOO_LONG} True"]
 
 
 def test_control_lines() -> None:
     """Control lines are commands; a sensor may still be called frota."""
-    found, answers = run([b"frota hello a-b\nfrota skip 7\nfrota tail - U: 5%\n"])
-    assert answers == ["hello a-b\n", "skip 7\n", "ok\n"]
-    assert found == ["frota tail - U: 5%"]
+    readings, responses = run([b"frota hello a-b\nfrota skip 7\nfrota tail - U: 5%\n"])
+    assert responses == ["hello a-b\n", "skip 7\n", "ok\n"]
+    assert readings == ["frota tail - U: 5%"]
 
 
 @pytest.mark.parametrize("between", ["\0", "\r", "\ufeff", " ", "\t", "\0\r \ufeff", "\u00a0"])
@@ -156,20 +156,20 @@ def test_padding_at_the_end_is_complete() -> None:
 def test_hopeless_reading_is_rejected_at_once() -> None:
     """A legacy reading that cannot become valid is rejected at once, and the next is read."""
     bad = "leitura inválida: o separador decimal é o ponto, não a vírgula"
-    found, answers = run(["Sensor1 - Temperatura: 21,5°C".encode(), READINGS[0].encode()])
-    assert found == READINGS[:1]
-    assert answers == [f'{bad}: "21,5°C" False', "ok"]
+    readings, responses = run(["Sensor1 - Temperatura: 21,5°C".encode(), READINGS[0].encode()])
+    assert readings == READINGS[:1]
+    assert responses == [f'{bad}: "21,5°C" False', "ok"]
 
 
 def test_newline_after_a_rejected_reading() -> None:
     """The newline behind a rejected legacy reading ends the answer to it."""
-    found, answers = run(["Sensor1 - Temperatura: 21,5°C".encode(), b"\n", READINGS[0].encode() + b"\n"])
-    assert found == READINGS[:1]
-    assert answers[1:] == ["\n", "ok\n"]
+    readings, responses = run(["Sensor1 - Temperatura: 21,5°C".encode(), b"\n", READINGS[0].encode() + b"\n"])
+    assert readings == READINGS[:1]
+    assert responses[1:] == ["\n", "ok\n"]
 
 
 @pytest.mark.parametrize(
-    ("rest", "reason"),
+    ("remainder", "reason"),
     [
         ("Sensor1 - Temperatura: 21.5C", 'a unidade "C" só vale com uma nova linha no fim; "°C"? sem ela: %, °C'),
         ("Sensor1 - pH: 7.2", "falta a unidade (%, °C), ou uma nova linha no fim"),
@@ -177,10 +177,10 @@ def test_newline_after_a_rejected_reading() -> None:
         ("Sensor1 - Temperatura: 21.", "leitura incompleta"),
     ],
 )
-def test_incomplete_reading_names_what_is_missing(rest: str, reason: str) -> None:
+def test_incomplete_reading_names_what_is_missing(remainder: str, reason: str) -> None:
     """The error of an incomplete reading says what is missing."""
     framer = Framer(OPEN, set(messages.KNOWN_UNITS))
-    assert framer.feed(rest.encode()) == []
+    assert framer.feed(remainder.encode()) == []
     assert reason in framer.why_unfinished()
     assert framer.feed(b"m\n")  # it could have become a line
 
@@ -212,11 +212,11 @@ def test_blank_line_is_ignored(blank: str) -> None:
 def test_nul_padding_is_ignored(end: str, size: int) -> None:
     """A fixed-size buffer filled up with NUL is one reading."""
     packets = [f"{text}{end}".encode().ljust(size, b"\0") for text in READINGS]
-    answers = [f"ok{end}"] * 4
-    assert run(packets) == (READINGS, answers)
-    assert run([b"".join(packets)]) == (READINGS, answers)
+    responses = [f"ok{end}"] * 4
+    assert run(packets) == (READINGS, responses)
+    assert run([b"".join(packets)]) == (READINGS, responses)
     whole = b"".join(packets)
-    assert run([whole[:50], whole[50:]]) == (READINGS, answers)
+    assert run([whole[:50], whole[50:]]) == (READINGS, responses)
 
 
 def test_control_line_with_a_byte_order_mark() -> None:
@@ -239,8 +239,8 @@ def test_control_line_with_a_byte_order_mark() -> None:
 )
 def test_rest_of_a_rejected_reading_is_no_name(refused: str, size: int) -> None:
     """The rest of a rejected reading is not read as the next sensor's name."""
-    sent, one = f"{refused}Sensor1 - Temp: 6°C".encode(), Framer(OPEN, set(messages.KNOWN_UNITS))
-    events = [event for at in range(0, len(sent), size) for event in one.feed(sent[at : at + size])]
+    sent, framer = f"{refused}Sensor1 - Temp: 6°C".encode(), Framer(OPEN, set(messages.KNOWN_UNITS))
+    events = [event for at in range(0, len(sent), size) for event in framer.feed(sent[at : at + size])]
     assert [type(event) for event in events] == [Bad, Batch]
     assert events[0].text == refused  # type: ignore[union-attr] # it is Bad, see above
     assert [parts[:2] for parts in events[1].readings] == [("Sensor1", "Temp")]  # type: ignore[union-attr] # as above
@@ -248,6 +248,6 @@ def test_rest_of_a_rejected_reading_is_no_name(refused: str, size: int) -> None:
 
 def test_invalid_text_without_a_unit_waits() -> None:
     """Invalid text without a unit is rejected when its end has come."""
-    one = Framer(OPEN, set(messages.KNOWN_UNITS))
-    assert one.feed(b"Sensor1 - Temp: inf") == []
-    assert "não é um número finito" in one.why_unfinished()
+    framer = Framer(OPEN, set(messages.KNOWN_UNITS))
+    assert framer.feed(b"Sensor1 - Temp: inf") == []
+    assert "não é um número finito" in framer.why_unfinished()

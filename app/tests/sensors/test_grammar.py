@@ -26,12 +26,12 @@ def pythons() -> dict[str, str]:
 
     It starts each of them, so it is for a test to call: at import, every process of the tests would.
     """
-    found = [shutil.which(f"python3.{minor}") for minor in range(oldest_python()[1], 30)]
-    found += [str(path) for path in sorted(_VERSIONS.glob("*/bin/python3"))]
+    paths = [shutil.which(f"python3.{minor}") for minor in range(oldest_python()[1], 30)]
+    paths += [str(path) for path in sorted(_VERSIONS.glob("*/bin/python3"))]
     admitted = {}
-    for path in [*filter(None, found), sys.executable]:
-        asked = subprocess.run([path, "-c", _ASK], capture_output=True, check=False)
-        version = tuple(json.loads(asked.stdout)) if asked.returncode == 0 else ()
+    for path in [*filter(None, paths), sys.executable]:
+        result = subprocess.run([path, "-c", _ASK], capture_output=True, check=False)
+        version = tuple(json.loads(result.stdout)) if result.returncode == 0 else ()
         if version >= oldest_python():
             admitted[".".join(map(str, version))] = path
     return admitted
@@ -105,12 +105,12 @@ def test_no_prefix_of_a_value_is_hopeless(measure: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "measure", [one for one, (_, unit) in grammar_cases.VALID.items() if unit in grammar_cases.KNOWN]
+    "measure", [text for text, (_, unit) in grammar_cases.VALID.items() if unit in grammar_cases.KNOWN]
 )
 def test_known_unit_ends_a_reading(measure: str) -> None:
     """A known unit ends a legacy reading in every spelling."""
-    found = parser.parse_open(f"xS - K: {measure}S - K: 1%", 1, grammar_cases.KNOWN)
-    assert found
-    (_, _, value, unit), end = found
+    parsed = parser.parse_open(f"xS - K: {measure}S - K: 1%", 1, grammar_cases.KNOWN)
+    assert parsed
+    (_, _, value, unit), end = parsed
     assert (float(value), units.canonical(unit)) == grammar_cases.VALID[measure]
     assert end == len(f"xS - K: {measure}")

@@ -40,8 +40,8 @@ def test_record_round_trip() -> None:
 def test_batch_round_trip() -> None:
     """A batch of many connections is stored as one reading each."""
     heads = [readings.head("::1", 1, 1), readings.head("10.0.0.1", 2, 1, [0])]
-    found = list(readings.decode(record(readings.join(heads, [line.encode() for line in LINES]))))
-    assert [(one.peer, one.text, one.in_range) for one in found] == [
+    decoded = list(readings.decode(record(readings.join(heads, [line.encode() for line in LINES]))))
+    assert [(reading.peer, reading.text, reading.in_range) for reading in decoded] == [
         ("[::1]:1", LINES[0], True),
         ("10.0.0.1:2", LINES[1], False),
     ]
@@ -51,8 +51,8 @@ def test_numbered_readings_carry_their_numbers() -> None:
     """Readings of a client with sequence numbers carry them."""
     client = uuid4()
     payload = readings.head("h", 1, 2) + "\n".join([*LINES, ""]).encode()
-    found = [one.fields() for one in readings.decode(record(payload, client.bytes, 8))]
-    assert [(one["client"], one["number"]) for one in found] == [(str(client), 7), (str(client), 8)]
+    decoded = [reading.fields() for reading in readings.decode(record(payload, client.bytes, 8))]
+    assert [(reading["client"], reading["number"]) for reading in decoded] == [(str(client), 7), (str(client), 8)]
 
 
 @given(st.lists(st.lists(st.sampled_from(LINES), min_size=1, max_size=4), min_size=1, max_size=4))
@@ -66,11 +66,11 @@ def test_count_agrees_with_decode(sections: list[list[str]]) -> None:
 
 def test_query_selects_sensor_and_time() -> None:
     """A query selects by sensor and by time."""
-    one = record(readings.head("h", 1, 2) + "\n".join([*LINES, ""]).encode())
-    assert [kept.text for kept in Query(sensor="Sensor2").select(one)] == [LINES[1]]
-    assert Query(sensor="Sensor2").count(one) == 1
-    assert Query(sensor="Sensor").count(one) == 0
-    assert Query(since_us=one.time_us + 1).count(one) == 0
+    batch = record(readings.head("h", 1, 2) + "\n".join([*LINES, ""]).encode())
+    assert [reading.text for reading in Query(sensor="Sensor2").select(batch)] == [LINES[1]]
+    assert Query(sensor="Sensor2").count(batch) == 1
+    assert Query(sensor="Sensor").count(batch) == 0
+    assert Query(since_us=batch.time_us + 1).count(batch) == 0
 
 
 OLDER = "SensorP - Altitude: 5e°C"  # as a server on Python 3.11.2 once acknowledged it
@@ -78,32 +78,32 @@ OLDER = "SensorP - Altitude: 5e°C"  # as a server on Python 3.11.2 once acknowl
 
 def test_illegible_reading_keeps_its_place() -> None:
     """An illegible reading is yielded in its place and has no fields."""
-    one = record(readings.head("h", 1, 3) + "\n".join([LINES[0], OLDER, LINES[1], ""]).encode())
-    first, bad, last = Query().select(one)
+    batch = record(readings.head("h", 1, 3) + "\n".join([LINES[0], OLDER, LINES[1], ""]).encode())
+    first, bad, last = Query().select(batch)
     assert [first.fields()["value"], last.fields()["value"]] == [25.34, 57.96]
     with pytest.raises(ValueError, match="expoente sem algarismos"):
         bad.fields()
-    assert Query().count(one) == 3
-    assert Query(sensor="SensorP").count(one) == 1
+    assert Query().count(batch) == 3
+    assert Query(sensor="SensorP").count(batch) == 1
 
 
 @given(st.binary(max_size=120), st.integers(0, 2**64 - 1), st.booleans())
 def test_any_record_is_decoded(payload: bytes, time_us: int, headed: bool) -> None:
     """Any payload is decoded without an error."""
     data = readings.head("h", 1, 2) + payload if headed else payload
-    one = Record(DATA, time_us, NO_PRODUCER, 0, data)
-    found = list(readings.decode(one))
-    assert len(found) == Query().count(one)
-    for kept in found:
+    batch = Record(DATA, time_us, NO_PRODUCER, 0, data)
+    decoded = list(readings.decode(batch))
+    assert len(decoded) == Query().count(batch)
+    for reading in decoded:
         with suppress(ValueError):
-            json.loads(json.dumps(kept.fields(), allow_nan=False))
+            json.loads(json.dumps(reading.fields(), allow_nan=False))
 
 
 def test_fields_are_canonical() -> None:
     """A reading keeps its text; its fields are in canonical form."""
     text = "Pa\u0301tio - Pressa\u0303o : 1.0E3 \u00b5bar"
-    (kept,) = readings.decode(record(readings.head("h", 1, 1) + text.encode()))
-    fields = kept.fields()
+    (reading,) = readings.decode(record(readings.head("h", 1, 1) + text.encode()))
+    fields = reading.fields()
     assert fields["text"] == text
     assert [fields[name] for name in ("sensor", "kind", "value", "unit")] == [
         "P\u00e1tio",
@@ -113,18 +113,18 @@ def test_fields_are_canonical() -> None:
     ]
 
 
-@pytest.mark.parametrize("asked", ["P\u00e1tio 2", "Pa\u0301tio 2"])
+@pytest.mark.parametrize("queried", ["P\u00e1tio 2", "Pa\u0301tio 2"])
 @pytest.mark.parametrize("sent", ["P\u00e1tio 2", "Pa\u0301tio 2"])
-def test_sensor_is_found_in_either_form(asked: str, sent: str) -> None:
+def test_sensor_is_found_in_either_form(queried: str, sent: str) -> None:
     """A sensor is found by its composed and its decomposed name."""
-    one = record(readings.head("h", 1, 2) + f"{sent} - U: 5%\nP\u00e1tio 22 - U: 5%\n".encode())
-    assert [kept.text for kept in Query(sensor=asked).select(one)] == [f"{sent} - U: 5%"]
+    batch = record(readings.head("h", 1, 2) + f"{sent} - U: 5%\nP\u00e1tio 22 - U: 5%\n".encode())
+    assert [reading.text for reading in Query(sensor=queried).select(batch)] == [f"{sent} - U: 5%"]
 
 
 def test_former_units_are_legible() -> None:
     """Readings with units that earlier releases accepted are legible."""
-    (kept,) = readings.decode(record(readings.head("h", 1, 1) + "S - K: 21.5°C.".encode()))
-    fields = kept.fields()
+    (reading,) = readings.decode(record(readings.head("h", 1, 1) + "S - K: 21.5°C.".encode()))
+    fields = reading.fields()
     assert (fields["value"], fields["unit"]) == (21.5, "°C.")
 
 

@@ -23,8 +23,8 @@ def test_every_setting_is_documented(cls: type) -> None:
 def test_ranges_are_parsed() -> None:
     """Ranges are parsed from one line."""
     environ = {"SENSORS_RANGES": "Temperatura:-40:85:°C, Vento:0:120.5:m/s"}
-    found = core.read(ServerSettings, settings.PREFIX, environ).ranges
-    assert found == (Range("Temperatura", -40, 85, "°C"), Range("Vento", 0, 120.5, "m/s"))
+    ranges = core.read(ServerSettings, settings.PREFIX, environ).ranges
+    assert ranges == (Range("Temperatura", -40, 85, "°C"), Range("Vento", 0, 120.5, "m/s"))
 
 
 @pytest.mark.parametrize(
@@ -50,14 +50,14 @@ def test_invalid_ranges_and_units_are_rejected(key: str, value: str, reason: str
 def test_unit_spellings_are_no_conflict(unit: str) -> None:
     """Another spelling of a known unit is no further unit."""
     environ = {"SENSORS_RANGES": f"Temperatura:-40:85:{unit}", "SENSORS_UNITS": f"{unit},°C"}
-    found = core.read(ServerSettings, settings.PREFIX, environ)
-    assert units.checked(found.known_units) == {"°C", "%"}
+    parsed = core.read(ServerSettings, settings.PREFIX, environ)
+    assert units.checked(parsed.known_units) == {"°C", "%"}
 
 
 def test_names_in_any_script() -> None:
     """A sensor's name may be in any script; its unit may not continue the number."""
-    given = {"SENSORS_SENSOR": "सेंसर", "SENSORS_LABEL": "Pressa\u0303o", "SENSORS_UNIT": "hPa"}
-    assert core.read(ClientSettings, settings.PREFIX, given).label == "Pressa\u0303o"
+    environ = {"SENSORS_SENSOR": "सेंसर", "SENSORS_LABEL": "Pressa\u0303o", "SENSORS_UNIT": "hPa"}
+    assert core.read(ClientSettings, settings.PREFIX, environ).label == "Pressa\u0303o"
     for unit, reason in (("E5°C", " of these"), ("k5", r" \(leitura inválida: unidade inválida")):
         with pytest.raises(SettingsError, match=rf"would not be a valid reading{reason}.*SENSORS_UNIT"):
-            core.read(ClientSettings, settings.PREFIX, {**given, "SENSORS_UNIT": unit})
+            core.read(ClientSettings, settings.PREFIX, {**environ, "SENSORS_UNIT": unit})

@@ -25,7 +25,7 @@ def test_client_and_server_log_the_same_trace_id(tmp_path: Path, monkeypatch: py
         flags = ("--port", port, "--state-dir", tmp_path / "client", "--interval", 0.01, "--count", 3)
         client = start_frota("sensors", "simulate", "temperature", "--protocol", "native", *flags)
         traces: dict[str, Counter[str]] = {event: Counter() for event in ("reading", "reading_sent", "response")}
-        while any(found.total() < 3 for found in traces.values()):
+        while any(counts.total() < 3 for counts in traces.values()):
             fields = dict(re.findall(r"^([A-Z_]+)=(.*)$", journal.recv(RECORD_BYTES).decode(), re.MULTILINE))
             if fields.get("FROTA_EVENT") in traces:
                 traces[fields["FROTA_EVENT"]][fields["TRACE_ID"]] += 1

@@ -12,8 +12,7 @@ from typing import Any
 
 import pytest
 
-from frota.storage import outbox as module
-from frota.storage.outbox import Outbox
+from frota.storage.outbox import COMPACT_BYTES, Outbox
 
 _CALLS = ("write", "fdatasync", "fsync", "ftruncate", "open", "pread", "close", "replace")
 
@@ -99,9 +98,9 @@ def test_numbers_may_have_gaps(path: Path) -> None:
     outbox.extend([(12, b"c")])
     outbox.acknowledge(12)
     outbox.close()
-    again = Outbox(path, 9)
-    again.append(b"d")
-    assert again.after(0, 9) == [(13, b"d")]
+    reopened = Outbox(path, 9)
+    reopened.append(b"d")
+    assert reopened.after(0, 9) == [(13, b"d")]
 
 
 def test_facts_are_stored(path: Path) -> None:
@@ -111,8 +110,8 @@ def test_facts_are_stored(path: Path) -> None:
     outbox.set("run", 3)
     outbox.set("client", "y")
     outbox.replace([(5, b"e")], 6, outbox.facts)
-    again = Outbox(path, 9)
-    assert (again.facts, again.last, again.after(0, 9)) == ({"client": "y", "run": 3}, 6, [(5, b"e")])
+    reopened = Outbox(path, 9)
+    assert (reopened.facts, reopened.last, reopened.after(0, 9)) == ({"client": "y", "run": 3}, 6, [(5, b"e")])
 
 
 def test_payload_with_newline_is_rejected(path: Path) -> None:
@@ -127,11 +126,11 @@ def test_size_is_bounded(path: Path) -> None:
     outbox = Outbox(path, 10)
     for _ in range(3000):
         outbox.append(b"x" * 48)
-    assert path.stat().st_size < module._COMPACT_BYTES + 2000
+    assert path.stat().st_size < COMPACT_BYTES + 2000
     for _ in range(3000):
         outbox.append(b"y" * 48)
         outbox.acknowledge(outbox.last)
-    assert path.stat().st_size < module._COMPACT_BYTES + 2000
+    assert path.stat().st_size < COMPACT_BYTES + 2000
     assert (outbox.last, stored(path)) == (6000, [])
 
 
@@ -261,7 +260,6 @@ def _work(outbox: Outbox, confirmed: list[int], acknowledged: list[int]) -> Iter
 @pytest.mark.parametrize("torn", [False, True])
 def test_kill_at_every_system_call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, torn: bool) -> None:
     """Wherever a process is killed, the next one has every confirmed record that was not acknowledged, once."""
-    monkeypatch.setattr(module, "_COMPACT_BYTES", 30)
     for when in range(10_000):
         path = tmp_path / str(when) / "outbox"
         path.parent.mkdir()
@@ -270,7 +268,7 @@ def test_kill_at_every_system_call(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         try:
             with monkeypatch.context() as patch:
                 Killer(patch, when, torn=torn)
-                list(_work(Outbox(path, 100), confirmed, acknowledged))
+                list(_work(Outbox(path, 100, compact_bytes=30), confirmed, acknowledged))
         except Killed:
             pass
         else:
@@ -292,7 +290,7 @@ def test_kill_at_every_system_call(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 _APPENDING = """
 import sys
 from pathlib import Path
-from frota.storage.outbox import Outbox
+from frota.storage.outbox import COMPACT_BYTES, Outbox
 outbox = Outbox(Path(sys.argv[1]), 1000)
 while True:
     outbox.append(b"x" * 500)
@@ -312,8 +310,8 @@ def test_killed_process(path: Path) -> None:
             for _ in range(random.randint(1, 300)):
                 line = process.stdout.readline()
             process.send_signal(signal.SIGKILL)
-            rest = process.stdout.read().split(b"\n")[:-1]
-        confirmed = int(rest[-1] if rest else line)
+            acknowledged = process.stdout.read().split(b"\n")[:-1]
+        confirmed = int(acknowledged[-1] if acknowledged else line)
         assert confirmed > last
         outbox = Outbox(path, 1000)
         last = outbox.last

@@ -78,11 +78,11 @@ def can_be_forked(options: dict[str, Any]) -> bool:
 @cache
 def _server() -> _Server:
     """Start the process that forks; it exits when this process does, and closes the connection."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    with theirs:
-        command = [sys.executable, "-P", __file__, str(theirs.fileno())]
-        process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL)
-    return _Server(process, ours, frozenset(os.environ.items()))
+    parent_end, child_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with child_end:
+        command = [sys.executable, "-P", __file__, str(child_end.fileno())]
+        process = subprocess.Popen(command, pass_fds=[child_end.fileno()], stdin=subprocess.DEVNULL)
+    return _Server(process, parent_end, frozenset(os.environ.items()))
 
 
 def _fork(request: _Request, standard: list[int]) -> int:

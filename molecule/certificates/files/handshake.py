@@ -17,7 +17,7 @@ def context(name: str, purpose: ssl.Purpose) -> ssl.SSLContext:
     return made
 
 
-def answer(listener: socket.socket) -> None:
+def serve(listener: socket.socket) -> None:
     """Send one client its common name."""
     connection, _ = listener.accept()
     try:
@@ -27,10 +27,10 @@ def answer(listener: socket.socket) -> None:
         connection.close()
 
 
-def ask(name: str, host: str) -> str:
-    """Return what the server says to the client with the certificate of that name, which knows it as `host`."""
+def connect(name: str, host: str) -> str:
+    """Return the server's response to a client with the certificate `name` that connects to `host`, or the error."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = threading.Thread(target=answer, args=(listener,))
+        server = threading.Thread(target=serve, args=(listener,))
         server.start()
         try:
             with (
@@ -44,4 +44,4 @@ def ask(name: str, host: str) -> str:
             server.join()
 
 
-print(ask("person", "localhost"), ask("", "localhost"), ask("person", "elsewhere"), sep="\n")
+print(connect("person", "localhost"), connect("", "localhost"), connect("person", "elsewhere"), sep="\n")

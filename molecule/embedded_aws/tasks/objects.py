@@ -30,8 +30,8 @@ def write(key):
 
 def differs(key):
     """Tell whether an object differs from what was written."""
-    found = s3.get_object(**bucket, Key=key)
-    return found["Body"].read() != body_of(key) or found["Metadata"] != {"image-id": key}
+    stored = s3.get_object(**bucket, Key=key)
+    return stored["Body"].read() != body_of(key) or stored["Metadata"] != {"image-id": key}
 
 
 with ThreadPoolExecutor(4) as pool:

@@ -13,7 +13,7 @@ def main(endpoint: str, bucket: str, prefix: str) -> None:
     """Ask for every object whose key begins so."""
     s3 = boto3.client("s3", endpoint_url=endpoint)
     pages = s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
-    keys = [one["Key"] for page in pages for one in page.get("Contents", [])]
+    keys = [item["Key"] for page in pages for item in page.get("Contents", [])]
     print(json.dumps([{"key": key} | s3.head_object(Bucket=bucket, Key=key)["Metadata"] for key in keys]))
 
 

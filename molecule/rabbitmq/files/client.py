@@ -103,7 +103,7 @@ def rights(broker: str) -> None:
     for user, acts in RIGHTS.items():
         for name, act in acts.items():
             attempt(f"{user} {name}", lambda user=user, act=act: act(connect(user, broker)))
-    attempt("stranger connects", lambda: connect("stranger", broker))
+    attempt("unregistered connects", lambda: connect("unregistered", broker))
     attempt("nobody connects", lambda: connect("", broker))
     attempt("guest connects", lambda: connect("producer", broker, password="guest"))  # noqa: S106 - that everybody knows
     for address in (broker, "127.0.0.1"):
@@ -154,8 +154,8 @@ def certificate(broker: str) -> None:
         socket.create_connection((broker, PORT), 60) as plain,
         tls("producer").wrap_socket(plain, server_hostname=broker) as encrypted,
     ):
-        shown = ssl.DER_cert_to_PEM_cert(encrypted.getpeercert(binary_form=True))
-    print(hashlib.sha256(shown.encode()).hexdigest())
+        pem = ssl.DER_cert_to_PEM_cert(encrypted.getpeercert(binary_form=True))
+    print(hashlib.sha256(pem.encode()).hexdigest())
 
 
 def main(command: str, *arguments: str) -> None:

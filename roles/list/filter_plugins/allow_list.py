@@ -12,8 +12,8 @@ def allow_list(clients: dict[str, list[str]], former: str) -> str:
     allowed = {}
     for client, keys in sorted(clients.items()):
         names = [client + suffix for suffix in SUFFIXES]
-        kept = {name: former_keys[name] for name in names if name in former_keys}
-        allowed |= dict(zip(names, keys, strict=False)) or kept
+        current_keys = {name: former_keys[name] for name in names if name in former_keys}
+        allowed |= dict(zip(names, keys, strict=False)) or current_keys
     return ",".join(f"{name}={key}" for name, key in allowed.items())
 
 

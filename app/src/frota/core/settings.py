@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-EXIT_CONFIG = 78  # EX_CONFIG of sysexits.h: systemd is told not to restart on it
+EXIT_CONFIG = 78  # EX_CONFIG of sysexits.h: the units do not restart on it
 
 
 class SettingsError(Exception):

@@ -92,7 +92,7 @@ def line(samples: Iterable[bytes]) -> bytes:
 
 
 def shown(packed: bytes) -> dict[str, Any]:
-    """Return a packed sample as the JSON object for viewers; missing values are left out."""
+    """Return a packed sample as the JSON object for viewers; missing values are omitted."""
     fields = unpack(packed)[2]._asdict()
     return {name: _named(value) for name, value in fields.items() if value is not None}
 

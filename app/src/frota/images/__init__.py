@@ -1,1 +1,1 @@
-"""Images sent over gRPC, queued in RabbitMQ, turned grey by workers, kept in S3."""
+"""Images sent over gRPC, queued in RabbitMQ, converted to grayscale by workers, stored in S3."""

@@ -51,7 +51,7 @@ class ClientSettings:
     address: str = setting(f"127.0.0.1:{PORT}", "the producer, HOST:PORT", parse=parse_address)
     ca_file: Path | None = setting(None, "file (PEM) with trusted CA certificates; none: clear text", parse=path)
     cert_file: Path | None = setting(
-        None, "file (PEM) with the client certificate, where the server asks for one", parse=path
+        None, "file (PEM) with the client certificate, if the server requires one", parse=path
     )
     key_file: Path | None = setting(None, "file (PEM) with the private key of that certificate", parse=path)
     timeout: float = setting(

@@ -231,13 +231,13 @@ def _png(data: Source) -> tuple[int, int]:
     return width, height
 
 
-def _png_has(data: Source, wanted: bytes) -> bool:
+def _png_has(data: Source, chunk: bytes) -> bool:
     """Tell whether there is a chunk of this name before the image data."""
     at = 8
     for _ in range(_MAX_MARKERS):
         size, name = struct.unpack_from(">I4s", data, at)
-        if name in (wanted, b"IDAT"):
-            return bool(name == wanted)
+        if name in (chunk, b"IDAT"):
+            return bool(name == chunk)
         at += 12 + size
     return False
 

@@ -78,7 +78,7 @@ def _add_client_options(parser: argparse.ArgumentParser) -> None:
 def _slice(text: str) -> tuple[int | None, int | None]:
     match = re.fullmatch(r"(-?\d{1,18})?:(-?\d{1,18})?", text, re.ASCII)
     if not match:
-        raise argparse.ArgumentTypeError(f"{text!r}: must be START:STOP, either of which may be left out")
+        raise argparse.ArgumentTypeError(f"{text!r}: must be START:STOP, either of which may be omitted")
     start, stop = (int(part) if part else None for part in match.groups())
     return start, stop
 

@@ -27,7 +27,7 @@ class _Handler(logging.Handler):
 
 
 def capture() -> None:
-    """Log what libraries log at WARNING and above, and Python's warnings; done once in a process."""
+    """Log what libraries log at WARNING and above, and Python's warnings; to be called once in a process."""
     root = logging.getLogger()
     if not any(isinstance(handler, _Handler) for handler in root.handlers):
         root.addHandler(_Handler())

@@ -4,6 +4,7 @@ A metric reads the value that its owner counts anyway, at the moment when it is 
 and no lock.
 """
 
+import errno
 import os
 import re
 import resource
@@ -72,7 +73,7 @@ def check(metrics: Iterable[Metric]) -> None:
 
 
 def encode(metrics: Iterable[Metric]) -> bytes:
-    """Return the text of metrics."""
+    """Return the text of metrics. Without descriptors, metrics that are read from files have no value."""
     return "".join(map(_family, metrics)).encode()
 
 
@@ -88,7 +89,12 @@ def number(value: float) -> str:
 
 def _family(metric: Metric) -> str:
     name, kind, text, read, label = metric
-    value = read()
+    try:
+        value = read()
+    except OSError as error:
+        if error.errno not in (errno.EMFILE, errno.ENFILE):
+            raise
+        value = {}
     if isinstance(value, Mapping):
         lines = [f'{name}{{{label}="{_escaped(key)}"}} {number(value[key])}\n' for key in sorted(value)]
     else:

@@ -5,6 +5,7 @@ slow, many or hostile clients away from the work of the service.
 """
 
 import asyncio
+import itertools
 import math
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from socket import socket
@@ -20,6 +21,7 @@ from frota.net.tcp_server import Limits, State, TcpConnection, TcpServer
 
 MAX_REQUEST_BYTES = 8192
 BAD_REQUEST = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\n\r\n"
+_FAILED = b"HTTP/1.1 500 Internal Server Error\r\nConnection: close\r\n\r\n"
 _UNAVAILABLE = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\n\r\n"
 _MAX_CONNECTIONS = 8  # Prometheus has one; the service keeps its descriptors for its own clients
 _REQUEST_TIMEOUT_S, _RESPONSE_TIMEOUT_S = 10.0, 30.0
@@ -64,16 +66,18 @@ class Exchange:
         return True
 
     async def respond(self) -> AsyncIterator[bytes]:
-        """Yield the response to a complete request, in chunks."""
+        """Yield the response to a complete request, in chunks; what fails before the first yield has sent nothing."""
         if self._request is None:
             raise BadRequest
         response = self._response(self._request)
         headers = [("Content-Type", response.media_type), ("Connection", "close")]
         if response.status == 405:
             headers.append(("Allow", "GET, HEAD"))
+        chunks = iter(response.chunks)
+        first = next(chunks, b"")
         yield self._protocol.send(h11.Response(status_code=response.status, headers=headers)) or b""
         if self._request.method != b"HEAD":
-            for chunk in response.chunks:
+            for chunk in itertools.chain([first], chunks):
                 yield self._protocol.send(h11.Data(data=chunk)) or b""
                 await asyncio.sleep(0)  # other connections first
         yield self._protocol.send(h11.EndOfMessage()) or b""
@@ -213,15 +217,21 @@ class _HttpConnection:
 
     async def _send(self) -> None:
         self._tcp.set_write_watermark(0)  # one chunk at a time
+        started = False
         try:
             async with asyncio.timeout(self._timeout_s):
                 async for chunk in self._exchange.respond():
+                    started = True
                     await self._tcp.send(chunk)
         except TimeoutError:
             self._tcp.abort()
-        except Exception as error:  # noqa: BLE001 -- the edge of a task; the client gets an incomplete response
+        except Exception as error:  # noqa: BLE001 -- the edge of a task; the client gets an error or half a response
             log.record("ERROR", "internal_error", "metrics cannot be collected", error=error)
-            self._tcp.abort()
+            if started:
+                self._tcp.abort()
+            else:
+                self._tcp.write(_FAILED)
+                self._end()
         else:
             self._end()
 

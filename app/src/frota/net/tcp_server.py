@@ -501,10 +501,10 @@ def connection_limits(max_connections: int, setting: str) -> tuple[int, int]:
     connection could not even be rejected. `setting` is the name of `max_connections`, for the log.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 2 * max_connections + _RESERVED_DESCRIPTORS
-    if soft < wanted:
+    required = 2 * max_connections + _RESERVED_DESCRIPTORS
+    if soft < required:
         with suppress(ValueError, OSError):
-            resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, hard), hard))
+            resource.setrlimit(resource.RLIMIT_NOFILE, (min(required, hard), hard))
         soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     reserved = min(_MIN_RESERVED_DESCRIPTORS, soft // 2)
     accepted = max(1, min(max_connections, soft - reserved))

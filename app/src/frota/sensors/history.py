@@ -21,7 +21,7 @@ class Illegible(NamedTuple):
 
     def __str__(self) -> str:
         what = "1 reading" if self.readings == 1 else f"{self.readings} readings"
-        return f"{self.path}: {what} cannot be read and left out, for example {printable(self.example[:80])!r}"
+        return f"{self.path}: {what} cannot be read and are skipped, for example {printable(self.example[:80])!r}"
 
 
 Fields = dict[str, Any]
@@ -33,16 +33,16 @@ def history(
     query: Query,
     damaged: Damaged,
     until: Position | None = None,
-    wanted: Callable[[], bool] = lambda: True,
+    is_needed: Callable[[], bool] = lambda: True,
 ) -> Iterator[Fields]:
-    """Yield the matching readings up to `until`, oldest first; stop soon once `wanted` returns False.
+    """Yield the matching readings up to `until`, oldest first; stop soon once `is_needed` returns False.
 
     Segments are read only when the first reading is requested, which may take as long as reading all of them. Damage
     goes to `damaged`, possibly more than once; illegible readings count towards `query.last`.
     """
     reader = Reader(directory, until, damaged)
-    numbers, skip = reader.find_last(query.last, query.count, query.since_us / 1e6, wanted)
-    for number in itertools.takewhile(lambda _: wanted(), numbers):
+    numbers, skip = reader.find_last(query.last, query.count, query.since_us / 1e6, is_needed)
+    for number in itertools.takewhile(lambda _: is_needed(), numbers):
         readings = itertools.chain.from_iterable(map(query.select, reader.records(number)))
         illegible: list[str] = []
         yield from legible(itertools.islice(readings, skip, None), illegible)

@@ -25,7 +25,7 @@ class Step(Enum):
     FLUSHED = "the batch is processed"
     HELLO = "a client names its producer id"
     NUMBERED = "the hello is answered with the client's last durable number"
-    QUERY = "a client asks for history or new readings"
+    QUERY = "a client requests history or new readings"
     END = "an error, the end of the input or of the process"
 
 

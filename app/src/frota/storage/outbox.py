@@ -21,7 +21,7 @@ from pathlib import Path
 
 from frota.storage import files
 
-_COMPACT_BYTES = 64 * 1024  # of acknowledged records, before the file is rewritten without them
+COMPACT_BYTES = 64 * 1024
 
 Fact = str | int
 
@@ -30,11 +30,12 @@ class Outbox:
     """The outbox in a file, which exists from the first write; its owner holds the state folder's lock.
 
     `last`: the highest number used. `damaged`: lines that were skipped; a copy of their file has the suffix `.bad`.
-    At most `max_records` are stored, the oldest are dropped. Raises OSError.
+    At most `max_records` are stored, the oldest are dropped. The file is rewritten without acknowledged records when
+    they have more than `compact_bytes`, and more than the others. Raises OSError.
     """
 
-    def __init__(self, path: Path, max_records: int) -> None:
-        self._path, self.max_records = path, max_records
+    def __init__(self, path: Path, max_records: int, *, compact_bytes: int = COMPACT_BYTES) -> None:
+        self._path, self.max_records, self._compact_bytes = path, max_records, compact_bytes
         self.last = self.damaged = 0
         self.facts: dict[str, Fact] = {}
         self._fd = -1  # while negative, the fields may differ from the file
@@ -217,7 +218,7 @@ class Outbox:
 
     def _compact_if_large(self) -> None:
         """Rewrite the file when less than half of it waits, and the rest is worth it."""
-        if self._size - self._waiting_bytes > max(_COMPACT_BYTES, self._waiting_bytes):
+        if self._size - self._waiting_bytes > max(self._compact_bytes, self._waiting_bytes):
             self._compact()
 
     def _compact(self) -> None:

@@ -116,12 +116,12 @@ def test_kill_and_start(tmp_path: Path, server: FakeServer) -> None:
     agent.process.wait()
     while (message := peer.receive()) and "n" in message:
         last = message["n"]
-    again = Agent(tmp_path, server.port, "--interval", 0.1)
+    second_agent = Agent(tmp_path, server.port, "--interval", 0.1)
     peer = server.accept()
     assert peer.hello(last=3)["run"] == run
     assert last < peer.sample()["n"] <= last + 3  # it may have taken some that it had not sent yet
-    again.wait_for("[0-9]+ samples are lost .*agent killed")
-    again.stop()
+    second_agent.wait_for("[0-9]+ samples are lost .*agent killed")
+    second_agent.stop()
 
 
 def test_unavailable_server(tmp_path: Path) -> None:

@@ -38,12 +38,12 @@ def test_metrics_of_an_agent(tmp_path: Path) -> None:
         peer.sample(ack=True)
         until(lambda: scrape(port)["frota_cpu_agent_samples_delivered_total"] == 1, "nothing is delivered")
         until(lambda: scrape(port)["frota_cpu_agent_spool_samples"] > 2, "nothing waits")
-        found = scrape(port)
+        samples = scrape(port)
         assert get(port, "/healthz").content == "ok\n"
-    assert found["frota_cpu_agent_connected"] == 1
-    assert found["frota_cpu_agent_samples_total"] > 2
-    assert found["frota_cpu_agent_samples_dropped_total"] == 0
-    assert found["process_resident_memory_bytes"] > 0
+    assert samples["frota_cpu_agent_connected"] == 1
+    assert samples["frota_cpu_agent_samples_total"] > 2
+    assert samples["frota_cpu_agent_samples_dropped_total"] == 0
+    assert samples["process_resident_memory_bytes"] > 0
 
 
 def test_full_spool_is_counted(tmp_path: Path) -> None:

@@ -99,10 +99,10 @@ def test_restart_continues_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     save(spool, tmp_path)
     saved_at = time.time()
     monkeypatch.setattr(time, "time", lambda: saved_at + 100)
-    again = SpoolFile(tmp_path, boot_id_file=tmp_path / "no boot id").load(100, 5.0)
-    assert (again.run, again.acked, again.last) == (spool.run, 1, 3)
-    assert [(number, sample) for number, _, sample in again.after(0, 9)] == [(2, WHOLE), (3, WHOLE)]
-    assert all(age == pytest.approx(100, abs=5) for _, age, _ in again.after(0, 9))
+    reloaded = SpoolFile(tmp_path, boot_id_file=tmp_path / "no boot id").load(100, 5.0)
+    assert (reloaded.run, reloaded.acked, reloaded.last) == (spool.run, 1, 3)
+    assert [(number, sample) for number, _, sample in reloaded.after(0, 9)] == [(2, WHOLE), (3, WHOLE)]
+    assert all(age == pytest.approx(100, abs=5) for _, age, _ in reloaded.after(0, 9))
 
 
 def test_date_set_back_keeps_ages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -122,9 +122,9 @@ def test_restart_with_an_empty_spool(tmp_path: Path) -> None:
     spool.acknowledge(5)
     folder = loaded(tmp_path)
     folder.save(spool)
-    again = folder.load(100, 5.0)
-    again.add(sample(1))
-    assert (again.run, numbers(again)) == (spool.run, [6])
+    reloaded = folder.load(100, 5.0)
+    reloaded.add(sample(1))
+    assert (reloaded.run, numbers(reloaded)) == (spool.run, [6])
 
 
 def test_lower_limit_at_restart(tmp_path: Path) -> None:

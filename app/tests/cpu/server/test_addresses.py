@@ -38,7 +38,9 @@ def port(request: pytest.FixtureRequest, tmp_path: Path) -> int:
             "cpu", "serve", "--host", request.param, "--port", 0, "--state-dir", tmp_path / "state", stderr=errors
         )
     host = request.param.strip("[]")
-    line = until(lambda: [one for one in log.read_text().splitlines() if f"Rodando em [{host}]:" in one], "no server")
+    line = until(
+        lambda: [text for text in log.read_text().splitlines() if f"Rodando em [{host}]:" in text], "no server"
+    )
     return int(line[0].rpartition(":")[2])
 
 
@@ -64,14 +66,14 @@ def test_dual_stack_shows_ipv4_addresses(tmp_path: Path) -> None:
     """An IPv4 agent has its plain IPv4 address on a server that listens for both families."""
 
     async def scenario() -> None:
-        async with in_process_server(tmp_path) as one:
+        async with in_process_server(tmp_path) as running:
             listener = socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True)
             loop = asyncio.get_running_loop()
-            both = await loop.create_server(one.server.tcp.connection, sock=listener)
-            one.address = ("127.0.0.1", listener.getsockname()[1])
-            agent = await one.agent()
+            both = await loop.create_server(running.server.tcp.connection, sock=listener)
+            running.address = ("127.0.0.1", listener.getsockname()[1])
+            agent = await running.agent()
             await agent.send(1)
-            [host] = await one.query(ask="hosts")
+            [host] = await running.query(ask="hosts")
             assert host["peer"] == agent.name
             both.close()
 
@@ -118,31 +120,31 @@ def test_hello_over_ipv6(tmp_path: Path) -> None:
     """A hello and samples over IPv6 are processed."""
 
     async def scenario() -> None:
-        async with in_process_server(tmp_path, host="::1") as one:
-            agent = await one.connect("web-1", source="::1")
+        async with in_process_server(tmp_path, host="::1") as running:
+            agent = await running.connect("web-1", source="::1")
             assert await agent.receive() == {"frota": 1, "last": 0}
             agent.writer.write(hello("web-1", RUN, 5.0) + SAMPLE.native(1, 0.0))
-            await one.until(lambda: one.server.hosts.get("web-1").row.last == 1)  # type: ignore[union-attr]
+            await running.until(lambda: running.server.hosts.get("web-1").row.last == 1)  # type: ignore[union-attr]
 
     run(scenario())
 
 
 def test_name_with_only_an_ipv6_address(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An agent reaches a server whose name has no IPv4 address."""
-    asked = list[Any]()
+    lookups = list[Any]()
     real: Any = socket.getaddrinfo
 
     def only_ipv6(host: Any, port: Any, *words: Any, flags: int = 0, **options: Any) -> Any:
         if host not in ("metrics.example", b"metrics.example"):
             return real(host, port, *words, flags=flags, **options)
-        asked.append(host)
+        lookups.append(host)
         if flags & socket.AI_NUMERICHOST:
             raise socket.gaierror(socket.EAI_NONAME, "a name")
         return [(socket.AF_INET6, socket.SOCK_STREAM, 6, "", ("::1", port, 0, 0))]
 
     async def scenario() -> None:
-        async with in_process_server(tmp_path, host="::1") as one:
-            port = one.address[1]
+        async with in_process_server(tmp_path, host="::1") as running:
+            port = running.address[1]
             spool = Spool(10)
             spool.add(SAMPLE)
             uplink = Uplink(AgentSettings(host="metrics.example", port=port, name="web-6"), spool, lambda: None)
@@ -151,9 +153,9 @@ def test_name_with_only_an_ipv6_address(tmp_path: Path, monkeypatch: pytest.Monk
                 await asyncio.sleep(0.01)
             uplink.close()
             with Client("metrics.example", port) as client:
-                found = await asyncio.get_running_loop().run_in_executor(None, client.hosts)
-            assert [host.name for host in found] == ["web-6"]
+                hosts = await asyncio.get_running_loop().run_in_executor(None, client.hosts)
+            assert [host.name for host in hosts] == ["web-6"]
 
     monkeypatch.setattr(socket, "getaddrinfo", only_ipv6)
     run(scenario())
-    assert len(asked) >= 3
+    assert len(lookups) >= 3

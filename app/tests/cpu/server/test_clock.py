@@ -12,7 +12,7 @@ from frota.cpu.server.host import Host
 from support.metrics import STORED_HOST
 
 MONTH = 30 * 86400.0
-Told = list[tuple[str, str]]
+Records = list[tuple[str, str]]
 
 
 class Hands:
@@ -36,15 +36,15 @@ def hands(monkeypatch: pytest.MonkeyPatch) -> Hands:
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> Told:
-    records: Told = []
+def records(monkeypatch: pytest.MonkeyPatch) -> Records:
+    records: Records = []
     for place in ("logs.log", "cpu.server.event_log"):
         monkeypatch.setattr(f"frota.{place}.record", lambda _, event, text, **__: records.append((event, text)))
     return records
 
 
 @pytest.mark.parametrize("leap", [MONTH, -MONTH, 10.0])
-def test_short_clock_jump_is_ignored(hands: Hands, told: Told, leap: float) -> None:
+def test_short_clock_jump_is_ignored(hands: Hands, records: Records, leap: float) -> None:
     """A clock jump of less than a minute changes no date and is logged once."""
     clock, begin = Clock(), hands.set
     hands.go_on(clock, 10)
@@ -54,28 +54,28 @@ def test_short_clock_jump_is_ignored(hands: Hands, told: Told, leap: float) -> N
     hands.set -= leap
     hands.go_on(clock, 10)
     assert clock.now() == pytest.approx(begin + 70)
-    assert [event for event, _ in told] == ["clock_jumped", "clock_restored"]
-    assert f"the clock has jumped by {leap:+.0f} s" in told[0][1]
+    assert [event for event, _ in records] == ["clock_jumped", "clock_restored"]
+    assert f"the clock has jumped by {leap:+.0f} s" in records[0][1]
 
 
 @pytest.mark.parametrize("leap", [MONTH, -MONTH])
-def test_lasting_clock_jump_is_adopted(hands: Hands, told: Told, leap: float) -> None:
+def test_lasting_clock_jump_is_adopted(hands: Hands, records: Records, leap: float) -> None:
     """A clock that has jumped is taken as the right one after a minute."""
     clock, begin = Clock(), hands.set
     hands.set += leap
     hands.go_on(clock, 62)
     assert clock.now() == pytest.approx(begin + leap + 62)
-    assert [event for event, _ in told] == ["clock_jumped", "clock_adopted"]
+    assert [event for event, _ in records] == ["clock_jumped", "clock_adopted"]
 
 
-def test_slewed_clock_is_followed(hands: Hands, told: Told) -> None:
+def test_slewed_clock_is_followed(hands: Hands, records: Records) -> None:
     """A clock that is set in small steps is followed without a record."""
     clock = Clock()
     for _ in range(30):
         hands.set += 0.5
         hands.go_on(clock, 1)
     assert clock.now() == pytest.approx(hands.set)
-    assert told == []
+    assert records == []
 
 
 def test_age_of_a_sample_from_the_future() -> None:
@@ -86,15 +86,15 @@ def test_age_of_a_sample_from_the_future() -> None:
     assert host.shown(1e9 + MONTH + 5)["age"] == 5
 
 
-def test_deletions_are_logged_with_counts(told: Told) -> None:
+def test_deletions_are_logged_with_counts(records: Records) -> None:
     """Deleted hosts and samples are logged with their counts and the setting behind it."""
-    event_log, kept = EventLog(0), HostRow(1, "web-1", "native", "", 7, 1.0, 2.0, 5.0, 7, 0, 0, 0, 0)
-    event_log.forgotten(Host(kept), 7.0)
+    event_log, row = EventLog(0), HostRow(1, "web-1", "native", "", 7, 1.0, 2.0, 5.0, 7, 0, 0, 0, 0)
+    event_log.forgotten(Host(row), 7.0)
     text = "web-1: deleted with its history of 7 samples, after 7 days of the server's running time without a sample"
-    assert told.pop() == ("host_expired", f"{text} (CPU_EXPIRY_DAYS)")
+    assert records.pop() == ("host_expired", f"{text} (CPU_EXPIRY_DAYS)")
     for _ in range(1000):
         event_log.trimmed(2, 17_280)
-    assert len(told) == 1  # and the others within the hour
+    assert len(records) == 1  # and the others within the hour
     event_log.report()
     text = f"deleted 1998 chunks of {MAX_CHUNK_SAMPLES} samples at most, the oldest of hosts with more"
-    assert told[1] == ("history_trimmed", f"{text} than 17280 samples (CPU_HISTORY_SAMPLES)")
+    assert records[1] == ("history_trimmed", f"{text} than 17280 samples (CPU_HISTORY_SAMPLES)")

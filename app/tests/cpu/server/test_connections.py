@@ -11,31 +11,31 @@ from support.metrics import in_process_server, run
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    found: list[str] = []
-    monkeypatch.setattr("frota.cpu.server.event_log.record", lambda _, __, text, **___: found.append(text))
-    return found
+def records(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    records: list[str] = []
+    monkeypatch.setattr("frota.cpu.server.event_log.record", lambda _, __, text, **___: records.append(text))
+    return records
 
 
-def test_only_agents_are_logged_as_clients(tmp_path: Path, told: list[str]) -> None:
+def test_only_agents_are_logged_as_clients(tmp_path: Path, records: list[str]) -> None:
     """The legacy log texts count agents, not viewers or collectors."""
 
     async def scenario() -> None:
-        async with in_process_server(tmp_path) as one:
-            viewer = await asyncio.open_connection(*one.address)
+        async with in_process_server(tmp_path) as running:
+            viewer = await asyncio.open_connection(*running.address)
             viewer[1].write(b'{"frota": 1, "ask": "hosts"}\n')
             await viewer[0].readline()
-            collector = await asyncio.open_connection(*one.address)
+            collector = await asyncio.open_connection(*running.address)
             collector[1].write(b"GET /metrics HTTP/1.0\r\n\r\n")
             await collector[0].read()
-            assert told == []
+            assert records == []
             for name in ("web-1", "web-2", "web-1"):
-                await one.agent(name)
-            assert one.server.event_log.connected_total == 5
+                await running.agent(name)
+            assert running.server.event_log.connected_total == 5
 
     run(scenario())
-    assert sum("[NOVA CONEXÃO]" in text for text in told) == 3
-    assert [text for text in told if "STATUS" in text] == [
+    assert sum("[NOVA CONEXÃO]" in text for text in records) == 3
+    assert [text for text in records if "STATUS" in text] == [
         f"[STATUS] Clientes conectados: {count}" for count in (1, 2, 2)
     ]
 
@@ -44,11 +44,11 @@ def test_hellos_are_rate_limited(tmp_path: Path) -> None:
     """Hellos count towards the rate limit of samples."""
 
     async def scenario() -> None:
-        async with in_process_server(tmp_path, samples_per_second=50) as one:
-            agent = await one.agent()
+        async with in_process_server(tmp_path, samples_per_second=50) as running:
+            agent = await running.agent()
             agent.writer.write(b"".join(hello("web-1", f"{number:032x}", 5.0) for number in range(200)))
-            await one.until(lambda: one.server.event_log.rate_limited_total)
-            assert one.server.tcp.connections[0].reading_paused
+            await running.until(lambda: running.server.event_log.rate_limited_total)
+            assert running.server.tcp.connections[0].reading_paused
 
     run(scenario())
 
@@ -58,14 +58,14 @@ def test_no_valid_message_ends_the_connection(tmp_path: Path, beginning: bytes) 
     """A connection that never completes a message ends after 10 s, whatever it sends."""
 
     async def scenario() -> None:
-        async with in_process_server(tmp_path) as one:
-            reader, writer = await asyncio.open_connection(*one.address)
+        async with in_process_server(tmp_path) as running:
+            reader, writer = await asyncio.open_connection(*running.address)
             writer.write(beginning)
-            await one.until(lambda: one.server.tcp.connections)
-            [connection] = one.server.tcp.connections
-            connection.check(one.server.tcp.limits, connection.opened_at + 9.9)
-            assert one.server.event_log.aborted_total == 0
-            connection.check(one.server.tcp.limits, connection.opened_at + 10.1)
+            await running.until(lambda: running.server.tcp.connections)
+            [connection] = running.server.tcp.connections
+            connection.check(running.server.tcp.limits, connection.opened_at + 9.9)
+            assert running.server.event_log.aborted_total == 0
+            connection.check(running.server.tcp.limits, connection.opened_at + 10.1)
             assert connection.state is State.LINGERING
             assert await reader.read() == b""
             writer.close()

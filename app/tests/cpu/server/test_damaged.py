@@ -1,4 +1,4 @@
-"""A damaged history: damage is left out and logged once, everything else is served."""
+"""A damaged history: damage is skipped and logged once, everything else is served."""
 
 import asyncio
 import sqlite3
@@ -12,17 +12,17 @@ from frota.cpu.server.history import History
 from frota.cpu.server.hosts import Hosts
 from support.metrics import RUN, SAMPLE, in_process_server, run
 
-Told = list[tuple[str, str]]
+Records = list[tuple[str, str]]
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> Told:
-    records: Told = []
+def records(monkeypatch: pytest.MonkeyPatch) -> Records:
+    records: Records = []
     monkeypatch.setattr("frota.logs.log.record", lambda _, event, text, **__: records.append((event, text)))
     return records
 
 
-def kept(folder: Path) -> None:
+def store_history(folder: Path) -> None:
     """Leave a history of two hosts, each with three chunks and some samples in none."""
     (folder / "state").mkdir()
     history, hosts = History(folder / "state"), Hosts()
@@ -62,52 +62,52 @@ DAMAGE = {
 
 
 @pytest.mark.parametrize("what", DAMAGE)
-def test_damage_is_confined_to_one_host(tmp_path: Path, told: Told, what: str) -> None:
-    """Damaged rows of one host are left out; other hosts and viewers are served."""
-    kept(tmp_path)
+def test_damage_is_confined_to_one_host(tmp_path: Path, records: Records, what: str) -> None:
+    """Damaged rows of one host are skipped; other hosts and viewers are served."""
+    store_history(tmp_path)
     with closing(sqlite3.connect(tmp_path / "state" / "history.sqlite")) as table, table:
         assert table.execute(DAMAGE[what]).rowcount
 
     async def scenario() -> None:
-        async with in_process_server(tmp_path) as one:
-            numbers = await one.numbers("web-1")
+        async with in_process_server(tmp_path) as running:
+            numbers = await running.numbers("web-1")
             assert numbers[:100] == list(range(1, 101))
-            hosts = {host["host"]: host for host in await one.query(ask="hosts")}
+            hosts = {host["host"]: host for host in await running.query(ask="hosts")}
             assert "web-1" in hosts
             if "web-2" in hosts:
                 for _ in range(3):
-                    assert len(await one.numbers("web-2")) >= 100
-            reader, writer = await asyncio.open_connection(*one.address)
+                    assert len(await running.numbers("web-2")) >= 100
+            reader, writer = await asyncio.open_connection(*running.address)
             writer.write(b"GET /metrics HTTP/1.0\r\n\r\n")
             assert b'frota_cpu_samples_total{host="web-1"}' in await reader.read()
             for name in ("web-1", "web-2", "web-3"):
-                agent = await one.agent(name, "cd" * 16)
+                agent = await running.agent(name, "cd" * 16)
                 await agent.send(1, 2)
-                assert (await one.numbers(name))[-2:] == [1, 2]
+                assert (await running.numbers(name))[-2:] == [1, 2]
                 agent.close()
-            assert await one.numbers("web-3") == [1, 2]
+            assert await running.numbers("web-3") == [1, 2]
 
     run(scenario())
-    damaged = [text for event, text in told if event == "history_corrupted"]
+    damaged = [text for event, text in records if event == "history_corrupted"]
     untold = ("last sample", "means", "former", "chunk's host")
-    assert len(damaged) == (0 if any(one in what for one in untold) else 1)
+    assert len(damaged) == (0 if any(kind in what for kind in untold) else 1)
     assert all(text.isprintable() for text in damaged)
 
 
-def test_failed_response_ends_with_an_error(tmp_path: Path, told: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_response_ends_with_an_error(tmp_path: Path, records: Records, monkeypatch: pytest.MonkeyPatch) -> None:
     """A response that fails ends with an error message instead of silence."""
 
     async def scenario() -> None:
-        async with in_process_server(tmp_path) as one:
-            agent = await one.agent()
+        async with in_process_server(tmp_path) as running:
+            agent = await running.agent()
             await agent.send(1)
             monkeypatch.setattr("frota.cpu.server.host.Host.shown", lambda *_: 1 / 0)
-            viewer = await one.connect("web-2")
+            viewer = await running.connect("web-2")
             assert "last" in await viewer.receive()
             viewer.writer.write(b'{"frota": 1, "ask": "hosts"}\n')
             assert "erro interno" in (await viewer.receive())["error"]
             monkeypatch.undo()
-            assert await one.numbers("web-1") == [1]
+            assert await running.numbers("web-1") == [1]
 
     run(scenario())
-    assert "internal_error" in [event for event, _ in told]
+    assert "internal_error" in [event for event, _ in records]

@@ -13,44 +13,44 @@ from support import TIMEOUT_S
 from support.metrics import SAMPLE, InProcessServer, in_process_server, run
 
 LAST = "nothing more is acknowledged, and the server ends"
-Told = list[tuple[str, str]]
+Records = list[tuple[str, str]]
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> Told:
-    records: Told = []
+def records(monkeypatch: pytest.MonkeyPatch) -> Records:
+    records: Records = []
     monkeypatch.setattr("frota.logs.log.record", lambda _, event, text, **__: records.append((event, text)))
     return records
 
 
-async def fill(one: InProcessServer) -> None:
+async def fill(running: InProcessServer) -> None:
     """Leave the history no room for one page more."""
-    table = one.server.writer.history._opened
+    table = running.server.writer.history._opened
     await asyncio.get_running_loop().run_in_executor(
-        one.server.writer._thread, table.execute, "PRAGMA max_page_count = 1"
+        running.server.writer._thread, table.execute, "PRAGMA max_page_count = 1"
     )
 
 
 @pytest.mark.parametrize("stops", [False, True], ids=["in its life", "at its end"])
-def test_full_disk_ends_the_server(tmp_path: Path, told: Told, stops: bool) -> None:
+def test_full_disk_ends_the_server(tmp_path: Path, records: Records, stops: bool) -> None:
     """On a full disk nothing more is acknowledged, and the server ends with a record."""
 
     async def scenario() -> None:
-        async with in_process_server(tmp_path) as one:
-            agent = await one.agent()
+        async with in_process_server(tmp_path) as running:
+            agent = await running.agent()
             await agent.send(1, 2)
-            await fill(one)
+            await fill(running)
             if stops:
-                one.server.writer.settings = replace(one.server.settings, commit_seconds=TIMEOUT_S)
+                running.server.writer.settings = replace(running.server.settings, commit_seconds=TIMEOUT_S)
                 await agent.send(3)  # for the last time soon
             agent.writer.write(b"".join(SAMPLE.native(number, 0.0) for number in range(4, 500)))
-            host = one.server.hosts.get("web-1")
-            await one.until(lambda: host and host.row.last == 499 if stops else one.ended)
-        assert one.ended == [1]
+            host = running.server.hosts.get("web-1")
+            await running.until(lambda: host and host.row.last == 499 if stops else running.ended)
+        assert running.ended == [1]
         assert b"ack" not in await agent.reader.read()
 
     run(scenario())
-    assert told[-2:] == [
+    assert records[-2:] == [
         ("disk_failed", f"{tmp_path}/state/history.sqlite: database or disk is full; free disk space; {LAST}"),
         ("stopped", "stopped; agents keep what was not acknowledged"),
     ]
@@ -60,38 +60,38 @@ def test_full_disk_keeps_acknowledged_samples(tmp_path: Path) -> None:
     """Samples acknowledged before the disk was full are stored."""
 
     async def scenario() -> None:
-        async with in_process_server(tmp_path) as one:
-            agent = await one.agent()
+        async with in_process_server(tmp_path) as running:
+            agent = await running.agent()
             await agent.send(1, 2)
-            await fill(one)
+            await fill(running)
             agent.writer.write(b"".join(SAMPLE.native(number, 0.0) for number in range(3, 500)))
-            await one.until(lambda: one.ended)
-        async with in_process_server(tmp_path) as one:
-            assert await one.numbers("web-1") == [1, 2]
+            await running.until(lambda: running.ended)
+        async with in_process_server(tmp_path) as running:
+            assert await running.numbers("web-1") == [1, 2]
 
     run(scenario())
 
 
-def test_stop_waits_for_the_running_write(tmp_path: Path, told: Told) -> None:
+def test_stop_waits_for_the_running_write(tmp_path: Path, records: Records) -> None:
     """A stop waits for the write in progress and acknowledges its samples."""
     begun, go = threading.Event(), threading.Event()
 
     async def scenario() -> None:
-        async with in_process_server(tmp_path) as one:
-            agent = await one.agent()
-            write = one.server.writer.history.write
+        async with in_process_server(tmp_path) as running:
+            agent = await running.agent()
+            write = running.server.writer.history.write
 
             def slowly(changes: Changes) -> int:
                 begun.set()
                 assert go.wait(TIMEOUT_S)
                 return write(changes)
 
-            one.server.writer.history.write = slowly  # type: ignore[method-assign]
+            running.server.writer.history.write = slowly  # type: ignore[method-assign]
             agent.writer.write(SAMPLE.native(1, 0.0))
-            await one.until(begun.is_set)
+            await running.until(begun.is_set)
             asyncio.get_running_loop().call_later(0.05, go.set)
         lines = [json.loads(line) for line in (await agent.reader.read()).splitlines()]
         assert lines == [{"frota": 1, "ack": 1}]
 
     run(scenario())
-    assert told[-1] == ("stopped", "stopped; everything received is on disk")
+    assert records[-1] == ("stopped", "stopped; everything received is on disk")

@@ -24,35 +24,35 @@ def set_clock(monkeypatch: pytest.MonkeyPatch) -> Set:
     return lambda seconds: ahead.__setitem__(0, seconds)
 
 
-async def away(one: InProcessServer, *numbers: int) -> None:
+async def visit(running: InProcessServer, *numbers: int) -> None:
     """Let a host come, send samples and go."""
-    agent = await one.agent()
+    agent = await running.agent()
     await agent.send(*numbers)
     agent.close()
-    await one.until(lambda: one.server.hosts.get("web-1").connection is None)  # type: ignore[union-attr]
+    await running.until(lambda: running.server.hosts.get("web-1").connection is None)  # type: ignore[union-attr]
 
 
-def known(one: InProcessServer, after: float = 0.0) -> bool:
+def is_known(running: InProcessServer, after: float = 0.0) -> bool:
     """Tell whether the host is known to a server that has run for so many more seconds."""
-    clock = one.server.tcp.clock
+    clock = running.server.tcp.clock
     before, clock.now = clock.now, clock.now + after
-    one.server.services.agents.sweep()
+    running.server.services.agents.sweep()
     clock.now = before
-    return one.server.hosts.get("web-1") is not None
+    return running.server.hosts.get("web-1") is not None
 
 
 def test_clock_change_deletes_no_host(tmp_path: Path, set_clock: Set) -> None:
     """Setting the clock deletes no host and hides no sample."""
 
     async def scenario() -> None:
-        async with in_process_server(tmp_path, expiry_days=1.0) as one:
-            await away(one, 1, 2)
+        async with in_process_server(tmp_path, expiry_days=1.0) as running:
+            await visit(running, 1, 2)
             for number, ahead in enumerate((3 * WEEK, -5 * 3600.0, 0.0), 3):
                 set_clock(ahead)
-                assert known(one)
-                await away(one, number)
-                assert known(one)
-                assert await one.numbers("web-1") == list(range(1, number + 1))
+                assert is_known(running)
+                await visit(running, number)
+                assert is_known(running)
+                assert await running.numbers("web-1") == list(range(1, number + 1))
 
     run(scenario())
 
@@ -61,12 +61,12 @@ def test_downtime_deletes_no_host(tmp_path: Path, set_clock: Set) -> None:
     """Time in which no server ran does not count towards CPU_EXPIRY_DAYS."""
 
     async def scenario() -> None:
-        async with in_process_server(tmp_path, expiry_days=1.0) as one:
-            await away(one, 1, 2)
+        async with in_process_server(tmp_path, expiry_days=1.0) as running:
+            await visit(running, 1, 2)
         set_clock(WEEK)
-        async with in_process_server(tmp_path, expiry_days=1.0) as one:
-            assert known(one)
-            assert await one.numbers("web-1") == [1, 2]
+        async with in_process_server(tmp_path, expiry_days=1.0) as running:
+            assert is_known(running)
+            assert await running.numbers("web-1") == [1, 2]
 
     run(scenario())
 
@@ -75,11 +75,11 @@ def test_expiry_counts_from_last_seen(tmp_path: Path) -> None:
     """A host expires by when it was last seen, not by the age of its samples."""
 
     async def scenario() -> None:
-        async with in_process_server(tmp_path, expiry_days=1.0) as one:
-            await away(one, 1, 2)
-            assert known(one, after=0.9 * DAY)
-            assert not known(one, after=1.1 * DAY)
-            assert await one.query(ask="hosts") == []
+        async with in_process_server(tmp_path, expiry_days=1.0) as running:
+            await visit(running, 1, 2)
+            assert is_known(running, after=0.9 * DAY)
+            assert not is_known(running, after=1.1 * DAY)
+            assert await running.query(ask="hosts") == []
 
     run(scenario())
 
@@ -88,12 +88,12 @@ def test_old_backlog_keeps_its_host(tmp_path: Path) -> None:
     """A host that delivers old samples has just been seen."""
 
     async def scenario() -> None:
-        async with in_process_server(tmp_path, expiry_days=1.0) as one:
-            agent = await one.agent()
+        async with in_process_server(tmp_path, expiry_days=1.0) as running:
+            agent = await running.agent()
             await agent.send(1, 2, age=2 * DAY)
             agent.close()
-            await one.until(lambda: one.server.hosts.get("web-1").connection is None)  # type: ignore[union-attr]
-            assert known(one)
+            await running.until(lambda: running.server.hosts.get("web-1").connection is None)  # type: ignore[union-attr]
+            assert is_known(running)
 
     run(scenario())
 
@@ -102,15 +102,15 @@ def test_last_seen_is_stored_on_disconnect(tmp_path: Path) -> None:
     """When a host disconnects, the time at which it was last seen is stored."""
 
     async def scenario() -> None:
-        async with in_process_server(tmp_path) as one:
-            agent = await one.agent()
-            host = one.server.hosts.get("web-1")
+        async with in_process_server(tmp_path) as running:
+            agent = await running.agent()
+            host = running.server.hosts.get("web-1")
             assert host
             host.heard += DAY
             agent.close()
             history = History(tmp_path / "state")
             history.open()
-            await one.until(lambda: history.load()[0][0].heard >= DAY)
+            await running.until(lambda: history.load()[0][0].heard >= DAY)
             history.close()
 
     run(scenario())
@@ -125,16 +125,16 @@ def test_expiry_counts_over_restarts(tmp_path: Path) -> None:
     for host in hosts:
         hosts.touch(host)
     history.write(hosts.take_changes(1000))
-    again = Hosts()
-    again.restore(*history.load())
-    one, other = again
-    assert other.heard - one.heard == pytest.approx(DAY)
+    restored = Hosts()
+    restored.restore(*history.load())
+    first, other = restored
+    assert other.heard - first.heard == pytest.approx(DAY)
     assert 0 <= time.monotonic() - other.heard < 60
     history.close()
 
 
-@pytest.mark.parametrize("heard", [9 * DAY, 2e9, 5e10, -5e10])
-def test_damaged_last_seen_is_repaired(tmp_path: Path, heard: float) -> None:
+@pytest.mark.parametrize("last_seen", [9 * DAY, 2e9, 5e10, -5e10])
+def test_damaged_last_seen_is_repaired(tmp_path: Path, last_seen: float) -> None:
     """A damaged time of one host deletes no host and is replaced."""
     history = History(tmp_path)
     history.open()
@@ -144,15 +144,15 @@ def test_damaged_last_seen_is_repaired(tmp_path: Path, heard: float) -> None:
         hosts.touch(*hosts)
         history.write(hosts.take_changes(1000))
     with closing(sqlite3.connect(tmp_path / "history.sqlite")) as table, table:
-        table.execute("UPDATE hosts SET heard = ? WHERE name = 'damaged'", (heard,))
+        table.execute("UPDATE hosts SET heard = ? WHERE name = 'damaged'", (last_seen,))
     for _ in range(2):
-        again = Hosts(forget_seconds=WEEK)
-        again.restore(*history.load())
-        assert {host.row.name: round((time.monotonic() - host.heard) / DAY, 1) for host in again} == {
+        restored = Hosts(forget_seconds=WEEK)
+        restored.restore(*history.load())
+        assert {host.row.name: round((time.monotonic() - host.heard) / DAY, 1) for host in restored} == {
             "away": 0.5,
             "shortly": 0.0,
-            "damaged": 0.0 if heard > 0 and heard < 3e9 else 1.0,
+            "damaged": 0.0 if last_seen > 0 and last_seen < 3e9 else 1.0,
         }
-        history.write(again.take_changes(1000))
-    assert max(kept.heard for kept in history.load()[0]) < WEEK
+        history.write(restored.take_changes(1000))
+    assert max(row.heard for row in history.load()[0]) < WEEK
     history.close()

@@ -70,9 +70,9 @@ def test_newer_connection_replaces_the_older(running: MetricsServer) -> None:
 
 def test_legacy_agents_of_one_address(running: MetricsServer) -> None:
     """Two legacy agents at one address are two hosts."""
-    with running.connect() as one, running.connect() as other:
-        one.sendall(TEXT)
-        other.sendall(TEXT)
+    with running.connect() as first, running.connect() as second:
+        first.sendall(TEXT)
+        second.sendall(TEXT)
         until(lambda: len(running.hosts()) == 2, "there are not two")
         assert set(running.hosts()) == {"127.0.0.1", "127.0.0.1:2"}
 
@@ -105,15 +105,15 @@ def test_legacy_agent_gets_its_name_back(
 )
 def test_lowest_free_number_is_taken(steps: list[tuple[str, Any]]) -> None:
     """Each legacy agent gets the lowest free number of its address."""
-    numbers, taken = LegacyNames(), list[tuple[str, int]]()
+    numbers, assigned = LegacyNames(), list[tuple[str, int]]()
     for step, what in steps:
         if step == "take":
             number = numbers.take(what)
-            assert number == next(n for n in itertools.count(1) if (what, n) not in taken)
-            taken.append((what, number))
-        elif taken:
-            numbers.give_back(*taken.pop(what % len(taken)))
-    assert len(numbers) == len({address for address, _ in taken})
+            assert number == next(n for n in itertools.count(1) if (what, n) not in assigned)
+            assigned.append((what, number))
+        elif assigned:
+            numbers.give_back(*assigned.pop(what % len(assigned)))
+    assert len(numbers) == len({address for address, _ in assigned})
 
 
 @pytest.mark.parametrize("address", ["::1", "fe80::1%eth0", "::ffff:10.0.0.1", "10.0.0.1:2"])
@@ -121,9 +121,9 @@ def test_history_by_any_address(tmp_path: Path, address: str) -> None:
     """The history of a legacy agent is found by its address, IPv6 included."""
 
     async def scenario() -> None:
-        async with in_process_server(tmp_path) as one:
-            host = one.server.hosts.get_or_create(address, "original", 5.0)
-            one.server.hosts.take(host, SampleMessage(0, 0.0, SAMPLE))
-            assert await one.numbers(address) == [1]
+        async with in_process_server(tmp_path) as running:
+            host = running.server.hosts.get_or_create(address, "original", 5.0)
+            running.server.hosts.take(host, SampleMessage(0, 0.0, SAMPLE))
+            assert await running.numbers(address) == [1]
 
     run(scenario())

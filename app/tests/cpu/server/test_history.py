@@ -11,10 +11,10 @@ from support.metrics import STORED_HOST
 
 @pytest.fixture
 def history(tmp_path: Path) -> Iterator[History]:
-    one = History(tmp_path)
-    one.open()
-    yield one
-    one.close()
+    opened = History(tmp_path)
+    opened.open()
+    yield opened
+    opened.close()
 
 
 def test_failed_write_is_rolled_back(history: History) -> None:

@@ -33,12 +33,12 @@ def test_values_keep_all_digits() -> None:
     host = some.get("h0")
     assert host
     host.row = host.row._replace(last_seen=1769860800.123, samples=2**53 - 1)
-    found = collected(some)
-    assert found['frota_cpu_agent_resident_memory_bytes{host="h0"}'] == "123456789012"
-    assert found['frota_cpu_last_seen_timestamp_seconds{host="h0"}'] == "1769860800.123"
-    assert found['frota_cpu_samples_total{host="h0"}'] == "9007199254740991"
-    assert found['frota_cpu_core_busy_ratio{host="h0",core="0"}'] == "0.373"
-    assert found['frota_cpu_up{host="h0"}'] == "1"
+    samples = collected(some)
+    assert samples['frota_cpu_agent_resident_memory_bytes{host="h0"}'] == "123456789012"
+    assert samples['frota_cpu_last_seen_timestamp_seconds{host="h0"}'] == "1769860800.123"
+    assert samples['frota_cpu_samples_total{host="h0"}'] == "9007199254740991"
+    assert samples['frota_cpu_core_busy_ratio{host="h0",core="0"}'] == "0.373"
+    assert samples['frota_cpu_up{host="h0"}'] == "1"
 
 
 def test_disconnected_host_crosses_no_threshold() -> None:

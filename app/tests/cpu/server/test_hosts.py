@@ -83,9 +83,9 @@ def test_deleted_id_is_not_reused(tmp_path: Path) -> None:
     history.write(hosts.take_changes(DAY))
     hosts.forget(gone)
     history.write(hosts.take_changes(DAY))
-    again = restored(history)
-    again.take(again.get_or_create("new", "original", 5.0), SampleMessage(0, 0.0, SAMPLE))
-    history.write(again.take_changes(DAY))
+    reloaded = restored(history)
+    reloaded.take(reloaded.get_or_create("new", "original", 5.0), SampleMessage(0, 0.0, SAMPLE))
+    history.write(reloaded.take_changes(DAY))
     assert {host.row.name: host.row.samples for host in restored(history)} == {"other": 1, "new": 1}
     history.close()
 
@@ -114,9 +114,9 @@ def test_restart_restores_all_hosts(events: list[tuple[str, str, int]]) -> None:
             last = hosts.greet(Hello(name, run, 5.0, 0)).row.last
             take(hosts, name, *range(last + 2, last + 2 + count), run=run)
             history.write(hosts.take_changes(DAY))
-        again = restored(history)
-        assert {host.row.name: facts(host) for host in again} == {host.row.name: facts(host) for host in hosts}
-        assert {host.row.name: host.tail for host in again} == {host.row.name: host.tail for host in hosts}
+        reloaded = restored(history)
+        assert {host.row.name: facts(host) for host in reloaded} == {host.row.name: facts(host) for host in hosts}
+        assert {host.row.name: host.tail for host in reloaded} == {host.row.name: host.tail for host in hosts}
         history.close()
 
 
@@ -142,9 +142,9 @@ def test_deleted_host_leaves_nothing(tmp_path: Path) -> None:
     hosts.forget(host)
     history.write(hosts.take_changes(DAY))
     assert history.chunks(host.row.id, 0.0, 0, 1000, 1000) == []
-    again = restored(history)
-    assert len(again) == 0
-    take(again, "a", 1)
-    history.write(again.take_changes(DAY))
-    assert [one.row.samples for one in restored(history)] == [1]
+    reloaded = restored(history)
+    assert len(reloaded) == 0
+    take(reloaded, "a", 1)
+    history.write(reloaded.take_changes(DAY))
+    assert [entry.row.samples for entry in restored(history)] == [1]
     history.close()

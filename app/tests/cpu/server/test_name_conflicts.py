@@ -24,16 +24,16 @@ from support.metrics import (
 
 RUNS = [f"{number:032x}" for number in range(1, 30)]
 ONE, OTHER, THIRD = "a1" * 16, "b2" * 16, "c3" * 16  # processes of agents
-Told = list[str]
+Records = list[str]
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> Told:
-    found: Told = []
+def records(monkeypatch: pytest.MonkeyPatch) -> Records:
+    records: Records = []
     monkeypatch.setattr(
-        "frota.cpu.server.event_log.record", lambda _, event, text, **__: found.append(f"{event}: {text}")
+        "frota.cpu.server.event_log.record", lambda _, event, text, **__: records.append(f"{event}: {text}")
     )
-    return found
+    return records
 
 
 async def refused(newcomer: AsyncAgent) -> str:
@@ -44,14 +44,14 @@ async def refused(newcomer: AsyncAgent) -> str:
     return str(answer["error"])
 
 
-def test_second_agent_is_rejected(tmp_path: Path, told: Told) -> None:
+def test_second_agent_is_rejected(tmp_path: Path, records: Records) -> None:
     """While the first agent answers pings, a second one of its name is rejected with the reason."""
 
     async def scenario() -> None:
-        async with in_process_server(tmp_path) as one:
-            first = await one.agent(run=RUNS[0], instance=ONE)
+        async with in_process_server(tmp_path) as running:
+            first = await running.agent(run=RUNS[0], instance=ONE)
             for _ in range(3):
-                second = await one.connect(run=RUNS[1], instance=OTHER)
+                second = await running.connect(run=RUNS[1], instance=OTHER)
                 await first.answer_ping()
                 reason = await refused(second)
                 assert reason == (
@@ -59,26 +59,26 @@ def test_second_agent_is_rejected(tmp_path: Path, told: Told) -> None:
                     " dê outro nome a um dos dois (CPU_NAME, --name)"
                 )
             await first.send(1, 2)
-            [host] = await one.query(ask="hosts")
+            [host] = await running.query(ask="hosts")
             assert (host["samples"], host["duplicates"], host["name_conflicts"]) == (2, 0, [second.name])
             assert host["peer"] == first.name
 
     run(scenario())
-    assert sum(text.startswith("name_conflict: two agents are called web-1: 127.0.0.1:") for text in told) == 1
+    assert sum(text.startswith("name_conflict: two agents are called web-1: 127.0.0.1:") for text in records) == 1
 
 
 def test_rejected_agent_stores_nothing(tmp_path: Path) -> None:
     """Samples that a rejected agent sent behind its hello are not stored."""
 
     async def scenario() -> None:
-        async with in_process_server(tmp_path) as one:
-            first = await one.agent(run=RUNS[0], instance=ONE)
-            second = await one.connect(run=RUNS[1], instance=OTHER)
+        async with in_process_server(tmp_path) as running:
+            first = await running.agent(run=RUNS[0], instance=ONE)
+            second = await running.connect(run=RUNS[1], instance=OTHER)
             second.writer.write(b"".join(SAMPLE.native(number, 0.0) for number in range(1, 100)))
             await first.answer_ping()
             await refused(second)
             await first.send(1)
-            assert await one.numbers("web-1") == [1]
+            assert await running.numbers("web-1") == [1]
 
     run(scenario())
 
@@ -87,18 +87,18 @@ def test_unresponsive_agent_is_replaced(tmp_path: Path) -> None:
     """An agent that does not answer a ping loses its name to the contender."""
 
     async def scenario() -> None:
-        async with in_process_server(tmp_path) as one:
-            first = await one.agent(run=RUNS[0], instance=ONE)
+        async with in_process_server(tmp_path) as running:
+            first = await running.agent(run=RUNS[0], instance=ONE)
             await first.send(1, 2)
-            one.server.services.agents.names.pong_timeout_s = 0.05
+            running.server.services.agents.names.pong_timeout_s = 0.05
             for new_run, instance in ((RUNS[0], ONE), (RUNS[0], OTHER), (RUNS[1], THIRD)):
-                second = await one.connect(run=new_run, instance=instance)
+                second = await running.connect(run=new_run, instance=instance)
                 second.writer.write(SAMPLE.native(3, 0.0))
                 assert await second.receive() == {"frota": 1, "last": 3}
                 assert "ping" in await first.receive()
                 assert "error" in await first.receive()
                 first = second
-            assert await one.query(ask="hosts")
+            assert await running.query(ask="hosts")
 
     run(scenario())
 
@@ -107,9 +107,9 @@ def test_contender_follows_a_disconnect(tmp_path: Path) -> None:
     """A contender is served as soon as the holder of the name disconnects."""
 
     async def scenario() -> None:
-        async with in_process_server(tmp_path) as one:
-            first = await one.agent(run=RUNS[0], instance=ONE)
-            second = await one.connect(run=RUNS[1], instance=OTHER)
+        async with in_process_server(tmp_path) as running:
+            first = await running.agent(run=RUNS[0], instance=ONE)
+            second = await running.connect(run=RUNS[1], instance=OTHER)
             assert "ping" in await first.receive()
             first.close()
             assert await second.receive() == {"frota": 1, "last": 0}
@@ -118,41 +118,41 @@ def test_contender_follows_a_disconnect(tmp_path: Path) -> None:
     run(scenario())
 
 
-def test_contenders_are_served_in_order(tmp_path: Path, told: Told) -> None:
+def test_contenders_are_served_in_order(tmp_path: Path, records: Records) -> None:
     """Of several contenders the first is served, and the others contend with it."""
 
     async def scenario() -> None:
-        async with in_process_server(tmp_path) as one:
-            first = await one.agent(run=RUNS[0], instance=ONE)
-            second = await one.connect(run=RUNS[1], instance=OTHER)
-            third = await one.connect(run=RUNS[2], instance=THIRD)
-            await one.until(lambda: sum(map(len, one.server.services.agents.names._contests.values())) == 2)
+        async with in_process_server(tmp_path) as running:
+            first = await running.agent(run=RUNS[0], instance=ONE)
+            second = await running.connect(run=RUNS[1], instance=OTHER)
+            third = await running.connect(run=RUNS[2], instance=THIRD)
+            await running.until(lambda: sum(map(len, running.server.services.agents.names._contests.values())) == 2)
             first.close()
             await second.answer_ping()
             await refused(third)
             assert await second.receive() == {"frota": 1, "last": 0}
             await second.send(1)
-            assert not one.server.services.agents.names._contests
+            assert not running.server.services.agents.names._contests
 
     run(scenario())
-    assert sum(text.startswith("name_conflict") for text in told) == 1
+    assert sum(text.startswith("name_conflict") for text in records) == 1
 
 
 def test_contender_that_leaves_is_no_rival(tmp_path: Path) -> None:
     """A contender that disconnects while it waits is no rival."""
 
     async def scenario() -> None:
-        async with in_process_server(tmp_path) as one:
-            first = await one.agent(run=RUNS[0], instance=ONE)
-            second = await one.connect(run=RUNS[1], instance=OTHER)
+        async with in_process_server(tmp_path) as running:
+            first = await running.agent(run=RUNS[0], instance=ONE)
+            second = await running.connect(run=RUNS[1], instance=OTHER)
             assert "ping" in await first.receive()
             second.close()
-            [[(contender, _)]] = one.server.services.agents.names._contests.values()
+            [[(contender, _)]] = running.server.services.agents.names._contests.values()
             contender.tcp.abort()  # type: ignore[attr-defined]
-            await one.until(lambda: len(one.server.tcp.connections) == 1)
+            await running.until(lambda: len(running.server.tcp.connections) == 1)
             first.writer.write(b'{"frota": 1, "pong": 1}\n')
             await first.send(1)
-            [host] = await one.query(ask="hosts")
+            [host] = await running.query(ask="hosts")
             assert (host["name_conflicts"], host["samples"]) == ([], 1)
 
     run(scenario())
@@ -162,12 +162,12 @@ def test_unexpected_pong_is_ignored(tmp_path: Path) -> None:
     """A pong without a ping changes nothing, also before a hello."""
 
     async def scenario() -> None:
-        async with in_process_server(tmp_path) as one:
-            first = await one.agent(run=RUNS[0], instance=ONE)
+        async with in_process_server(tmp_path) as running:
+            first = await running.agent(run=RUNS[0], instance=ONE)
             for _ in range(3):
                 first.writer.write(b'{"frota": 1, "pong": 1}\n')
             await first.send(1)
-            other = await one.connect("web-2", instance=OTHER)
+            other = await running.connect("web-2", instance=OTHER)
             assert await other.receive() == {"frota": 1, "last": 0}
 
     run(scenario())
@@ -178,23 +178,23 @@ def test_alternating_runs_are_stored_once(tmp_path: Path) -> None:
 
     async def scenario() -> None:
         sent: list[int] = []
-        async with in_process_server(tmp_path) as one:
+        async with in_process_server(tmp_path) as running:
             for turn in range(6):
-                agent = await one.connect(run=RUNS[turn % 2], instance=ONE)
+                agent = await running.connect(run=RUNS[turn % 2], instance=ONE)
                 last = (await agent.receive())["last"]
                 assert last == turn // 2 * 3
                 await agent.send(last + 1, last + 2, last + 3)
                 sent += [last + 1, last + 2, last + 3]
                 agent.close()
-                await away(one)
-            assert await one.numbers("web-1") == sent
-        async with in_process_server(tmp_path) as one:
+                await visit(running)
+            assert await running.numbers("web-1") == sent
+        async with in_process_server(tmp_path) as running:
             for name, last in ((RUNS[0], 9), (RUNS[1], 9), (RUNS[2], 0)):
-                agent = await one.connect(run=name)
+                agent = await running.connect(run=name)
                 assert (await agent.receive())["last"] == last
                 agent.close()
-                await away(one)
-            [host] = await one.query(ask="hosts")
+                await visit(running)
+            [host] = await running.query(ask="hosts")
             assert (host["samples"], host["missing"], host["duplicates"]) == (18, 0, 0)
 
     run(scenario())
@@ -204,23 +204,23 @@ def test_remembered_runs_are_bounded(tmp_path: Path) -> None:
     """Of a name's former runs only the newest are remembered."""
 
     async def scenario() -> None:
-        async with in_process_server(tmp_path) as one:
+        async with in_process_server(tmp_path) as running:
             for name in RUNS:
-                agent = await one.agent(run=name)
+                agent = await running.agent(run=name)
                 await agent.send(1)
                 agent.close()
-                await away(one)
+                await visit(running)
             for name, last in ((RUNS[-2], 1), (RUNS[0], 0)):
-                agent = await one.connect(run=name)
+                agent = await running.connect(run=name)
                 assert (await agent.receive())["last"] == last
                 agent.close()
-                await away(one)
+                await visit(running)
 
     run(scenario())
 
 
-async def away(one: InProcessServer) -> None:
-    await one.until(lambda: one.server.hosts.get("web-1").connection is None)  # type: ignore[union-attr]
+async def visit(running: InProcessServer) -> None:
+    await running.until(lambda: running.server.hosts.get("web-1").connection is None)  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(("newer", "source"), [("", "127.0.0.2"), (OTHER, "127.0.0.1"), (OTHER, "127.0.0.2")])
@@ -228,17 +228,17 @@ def test_agent_without_pings_keeps_its_name(tmp_path: Path, newer: str, source: 
     """An older agent that knows no ping keeps its name while its samples arrive."""
 
     async def scenario() -> None:
-        async with in_process_server(tmp_path) as one:
-            old = await one.agent(run=RUNS[0])
-            second = await one.connect(run=RUNS[1], instance=newer, source=source)
+        async with in_process_server(tmp_path) as running:
+            old = await running.agent(run=RUNS[0])
+            second = await running.connect(run=RUNS[1], instance=newer, source=source)
             await refused(second)
             await old.send(1)
-            one.server.tcp.clock.now += 9.4  # it is silent for less than an interval and a half, and two seconds
-            await refused(await one.connect(run=RUNS[1], instance=newer, source=source))
-            host = one.server.hosts.get("web-1")
+            running.server.tcp.clock.now += 9.4  # it is silent for less than an interval and a half, and two seconds
+            await refused(await running.connect(run=RUNS[1], instance=newer, source=source))
+            host = running.server.hosts.get("web-1")
             assert host
             host.heard -= 10.0
-            third = await one.connect(run=RUNS[1], instance=newer, source=source)
+            third = await running.connect(run=RUNS[1], instance=newer, source=source)
             assert await third.receive() == {"frota": 1, "last": 0}
             assert "tomou o lugar" in (await old.receive())["error"]
 
@@ -249,10 +249,10 @@ def test_reconnecting_agent_is_served_at_once(tmp_path: Path) -> None:
     """An older agent that reconnects replaces its own half-open connection."""
 
     async def scenario() -> None:
-        async with in_process_server(tmp_path) as one:
-            old = await one.agent(run=RUN)
-            again = await one.connect(run=RUN)
-            assert await again.receive() == {"frota": 1, "last": 0}
+        async with in_process_server(tmp_path) as running:
+            old = await running.agent(run=RUN)
+            reconnected = await running.connect(run=RUN)
+            assert await reconnected.receive() == {"frota": 1, "last": 0}
             assert "tomou o lugar" in (await old.receive())["error"]
 
     run(scenario())
@@ -262,19 +262,19 @@ def test_rivals_expire(tmp_path: Path) -> None:
     """Rivals are bounded, and expire when they stop trying."""
 
     async def scenario() -> None:
-        async with in_process_server(tmp_path) as one:
-            first = await one.agent(run=RUNS[0], instance=ONE)
+        async with in_process_server(tmp_path) as running:
+            first = await running.agent(run=RUNS[0], instance=ONE)
             for number in range(120):
-                second = await one.connect(run=RUNS[1], instance=f"{number:032x}")
+                second = await running.connect(run=RUNS[1], instance=f"{number:032x}")
                 await first.answer_ping()
                 await refused(second)
-            host = one.server.hosts.get("web-1")
+            host = running.server.hosts.get("web-1")
             assert host
             assert len(host.rivals) == 100
-            [shown] = await one.query(ask="hosts")
-            assert len(shown["name_conflicts"]) == 10
-            one.server.tcp.clock.now += 181
-            one.server.services.agents.sweep()
+            [listed_host] = await running.query(ask="hosts")
+            assert len(listed_host["name_conflicts"]) == 10
+            running.server.tcp.clock.now += 181
+            running.server.services.agents.sweep()
             assert not host.rivals
 
     run(scenario())
@@ -284,8 +284,8 @@ def samples(server: MetricsServer) -> int:
     return int(server.hosts().get("twin", {}).get("samples", 0))
 
 
-def has_samples(server: MetricsServer, wanted: int) -> bool:
-    return samples(server) >= wanted
+def has_samples(server: MetricsServer, count: int) -> bool:
+    return samples(server) >= count
 
 
 class Agents:
@@ -318,7 +318,7 @@ def test_second_agent_delivers_later(running: MetricsServer, tmp_path: Path, clo
         first = agents.start("first")
         until(lambda: running.hosts()["twin"]["state"] == "connected", "it does not come back")
     second = agents.start("second")
-    until(lambda: running.hosts()["twin"]["name_conflicts"], "the second is not told of")
+    until(lambda: running.hosts()["twin"]["name_conflicts"], "the second is not records of")
     until(partial(has_samples, running, samples(running) + 20), "the first is not served any more")
     assert agents.log("second").count("another agent, at 127.0.0.1:") == 1
     assert "connected to" not in agents.log("second")
@@ -342,9 +342,9 @@ def test_killed_agent_is_replaced_at_once(running: MetricsServer, tmp_path: Path
     """After a kill, an agent of the same name is served at once and without a conflict."""
     agents = Agents(tmp_path, running)
     for name in ("first", "first", "other"):
-        wanted = samples(running) + 4
+        count = samples(running) + 4
         agent = agents.start(name)
-        until(partial(has_samples, running, wanted), "nothing comes")
+        until(partial(has_samples, running, count), "nothing comes")
         agent.send_signal(signal.SIGKILL)
         agent.wait()
     assert "two agents" not in running.log()

@@ -52,7 +52,7 @@ class Keeper:
         self.history.write(self.hosts.take_changes(self.most))
         self.hosts.written()
 
-    def told(self, seconds: float = EVER, before: Callable[[], None] = lambda: None) -> list[int]:
+    def served(self, seconds: float = EVER, before: Callable[[], None] = lambda: None) -> list[int]:
         """Return the numbers that a viewer gets; `before` is called before each look at the disk."""
         replies = Responses(self.hosts, self.folder)
         look = replies._history.chunks
@@ -81,11 +81,11 @@ def test_pending_chunk_is_in_the_history(tmp_path: Path) -> None:
     keeper.write()
     keeper.take(*range(100, 300))
     changes = keeper.hosts.take_changes(keeper.most)
-    assert keeper.told() == list(range(1, 300))
+    assert keeper.served() == list(range(1, 300))
     keeper.history.write(changes)
-    assert keeper.told() == list(range(1, 300))
+    assert keeper.served() == list(range(1, 300))
     keeper.hosts.written()
-    assert keeper.told() == list(range(1, 300))
+    assert keeper.served() == list(range(1, 300))
 
 
 def test_commit_during_a_query_duplicates_nothing(tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_commit_during_a_query_duplicates_nothing(tmp_path: Path) -> None:
     keeper.take(*range(1, 100))
     keeper.write()
     keeper.take(*range(100, 300))
-    assert keeper.told(before=keeper.write) == list(range(1, 300))
+    assert keeper.served(before=keeper.write) == list(range(1, 300))
 
 
 def test_history_of_many_chunks(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_history_of_many_chunks(tmp_path: Path) -> None:
     keeper = Keeper(tmp_path)
     keeper.take(*range(1, 5000))
     keeper.write()
-    assert keeper.told() == list(range(1, 5000))
+    assert keeper.served() == list(range(1, 5000))
 
 
 def test_retention_counts_samples_not_chunks(tmp_path: Path) -> None:
@@ -113,10 +113,10 @@ def test_retention_counts_samples_not_chunks(tmp_path: Path) -> None:
     for number in range(100):
         keeper.take(1, run=f"{number:032x}")
         keeper.write()
-    told = keeper.told()
-    assert told[-100:] == [1] * 100
-    assert 500 <= len(told) <= 500 + 2 * MAX_CHUNK_SAMPLES
-    assert told[:-100] == list(range(told[0], 1000))
+    records = keeper.served()
+    assert records[-100:] == [1] * 100
+    assert 500 <= len(records) <= 500 + 2 * MAX_CHUNK_SAMPLES
+    assert records[:-100] == list(range(records[0], 1000))
 
 
 def test_older_file_is_read_and_trimmed(tmp_path: Path) -> None:
@@ -132,12 +132,12 @@ def test_older_file_is_read_and_trimmed(tmp_path: Path) -> None:
             columns = zlib.compress(history_chunk.line(piece))
             table.execute("INSERT INTO chunks VALUES (1, ?, ?, ?)", (ordinal, 1e9 + 60 * ordinal, columns))
     keeper = Keeper(tmp_path, most=200)
-    assert keeper.told() == list(range(1, 301))
+    assert keeper.served() == list(range(1, 301))
     keeper.take(*range(301, 401))
     keeper.write()
-    told = keeper.told()
-    assert told == list(range(told[0], 401))
-    assert 200 <= len(told) <= 200 + 2 * MAX_CHUNK_SAMPLES
+    records = keeper.served()
+    assert records == list(range(records[0], 401))
+    assert 200 <= len(records) <= 200 + 2 * MAX_CHUNK_SAMPLES
 
 
 @pytest.mark.parametrize("step", [-5 * 3600, 21 * 86400])
@@ -149,32 +149,32 @@ def test_history_survives_clock_changes(tmp_path: Path, monkeypatch: pytest.Monk
     ahead[0] = step
     keeper.take(*range(100, 200))
     keeper.write()
-    assert keeper.told() == list(range(1, 200))
-    assert keeper.told(3600)[-100:] == list(range(100, 200))
+    assert keeper.served() == list(range(1, 200))
+    assert keeper.served(3600)[-100:] == list(range(100, 200))
     if step < 0:  # what was taken before the step is of a time that is still to come
-        assert keeper.told(3600) == list(range(1, 200))
+        assert keeper.served(3600) == list(range(1, 200))
     ahead[0] = 0.0
-    assert keeper.told(3600)[:99] == list(range(1, 100))
+    assert keeper.served(3600)[:99] == list(range(1, 100))
     keeper.take(*range(200, 2000))
     keeper.write()
-    told = keeper.told()
-    assert told == list(range(told[0], 2000))
-    assert len(told) <= 500 + 2 * MAX_CHUNK_SAMPLES
+    records = keeper.served()
+    assert records == list(range(records[0], 2000))
+    assert len(records) <= 500 + 2 * MAX_CHUNK_SAMPLES
 
 
 def test_restart_keeps_the_latest_sample(tmp_path: Path) -> None:
     """The latest sample and means of a disconnected host survive a restart."""
 
     async def scenario() -> None:
-        async with in_process_server(tmp_path) as one:
-            host = one.server.hosts.greet(Hello("web-1", RUN, 5.0, 0))
+        async with in_process_server(tmp_path) as running:
+            host = running.server.hosts.greet(Hello("web-1", RUN, 5.0, 0))
             for number in range(1, 60):
-                one.server.hosts.take(host, SampleMessage(number, 0.0, SAMPLE._replace(mean=float(number))))
+                running.server.hosts.take(host, SampleMessage(number, 0.0, SAMPLE._replace(mean=float(number))))
             assert host.tail == []
-            [before] = await one.query(ask="hosts")
+            [before] = await running.query(ask="hosts")
             assert before["sample"]["mean"] == 59
-        async with in_process_server(tmp_path) as one:
-            [after] = await one.query(ask="hosts")
+        async with in_process_server(tmp_path) as running:
+            [after] = await running.query(ask="hosts")
         assert {**after, "age": 0} == {**before, "age": 0}
 
     run(scenario())

@@ -46,7 +46,7 @@ def test_legacy_agent_gets_no_answer(running: MetricsServer) -> None:
     [
         ([TEXT + TEXT], 2),
         ([TEXT[:9], TEXT[9:] + TEXT[:30], TEXT[30:]], 2),
-        ([bytes([one]) for one in TEXT], 1),
+        ([bytes([byte]) for byte in TEXT], 1),
         ([f"CPU -> Núcleos: {[99.9] * 200} | Média: 99.9%".encode()], 1),
         ([b"\x00\xff%" + TEXT], 1),
         ([b"CPU -> nonsense 100%" + TEXT + b"noise" + TEXT], 2),
@@ -125,10 +125,10 @@ def test_kill_loses_no_acknowledged_sample(running: MetricsServer) -> None:
     agent.send(202)
     running.kill()
     running.start()
-    with running.agent() as again:
-        assert again.last in (200, 202)
-        again.send(*range(again.last + 1, 301))
-        again.wait(300)
+    with running.agent() as second_agent:
+        assert second_agent.last in (200, 202)
+        second_agent.send(*range(second_agent.last + 1, 301))
+        second_agent.wait(300)
     assert [number for number in running.numbers("web-1") if number != 201] == [*range(1, 201), *range(202, 301)]
     host = running.hosts()["web-1"]
     assert host["samples"] + host["missing"] == 300
@@ -165,8 +165,8 @@ def test_late_sample_is_dated_by_its_age(running: MetricsServer) -> None:
     with running.agent() as agent:
         agent.send(1, age=3600.0)
         agent.wait(1)
-    taken = running.query(ask="history", host="web-1", seconds=7200)[0]["time"][0]
-    assert 3590 < time.time() - taken < 3600 + TIMEOUT_S
+    sample_time = running.query(ask="history", host="web-1", seconds=7200)[0]["time"][0]
+    assert 3590 < time.time() - sample_time < 3600 + TIMEOUT_S
 
 
 def test_silent_host_is_stale_then_away(tmp_path: Path) -> None:
@@ -209,15 +209,15 @@ def test_metrics_of_every_host(running: MetricsServer) -> None:
     with running.agent() as agent:
         agent.send(1, 3)
         agent.wait(3)
-        found = running.metrics()
-    assert found['frota_cpu_up{host="web-1"}'] == 1
-    assert found['frota_cpu_core_busy_ratio{host="web-1",core="0"}'] == pytest.approx(0.373)
-    assert found['frota_cpu_busy_ratio{host="web-1"}'] == pytest.approx(0.229)
-    assert found['frota_cpu_missing_samples_total{host="web-1"}'] == 1
-    assert found['frota_cpu_memory_bytes{host="web-1",kind="available"}'] == 5 << 30
-    assert found['frota_cpu_disk_bytes_per_second{host="web-1",direction="read"}'] == 1234
-    assert found['frota_cpu_network_faults_per_second{host="web-1",kind="drops"}'] == 0.25
-    assert found['frota_cpu_server_hosts{state="connected"}'] == 1
+        samples = running.metrics()
+    assert samples['frota_cpu_up{host="web-1"}'] == 1
+    assert samples['frota_cpu_core_busy_ratio{host="web-1",core="0"}'] == pytest.approx(0.373)
+    assert samples['frota_cpu_busy_ratio{host="web-1"}'] == pytest.approx(0.229)
+    assert samples['frota_cpu_missing_samples_total{host="web-1"}'] == 1
+    assert samples['frota_cpu_memory_bytes{host="web-1",kind="available"}'] == 5 << 30
+    assert samples['frota_cpu_disk_bytes_per_second{host="web-1",direction="read"}'] == 1234
+    assert samples['frota_cpu_network_faults_per_second{host="web-1",kind="drops"}'] == 0.25
+    assert samples['frota_cpu_server_hosts{state="connected"}'] == 1
 
 
 def test_metrics_at_a_port_of_their_own(tmp_path: Path) -> None:
@@ -225,14 +225,14 @@ def test_metrics_at_a_port_of_their_own(tmp_path: Path) -> None:
     with reserved_port() as port, metrics_server(tmp_path, "--metrics-port", port) as server, server.agent() as agent:
         agent.send(1, 3)
         agent.wait(3)
-        found = scrape(port)
-        assert found.keys() == server.metrics().keys()
+        samples = scrape(port)
+        assert samples.keys() == server.metrics().keys()
         assert get(port, "/healthz").content == "ok\n"
         assert server.request(b"GET /healthz HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.1 404")
-    assert found['frota_cpu_samples_total{host="web-1"}'] == 2
-    assert found["frota_cpu_server_agents"] == 1
-    assert found["frota_cpu_server_commits_total"] >= 1
-    assert found["frota_cpu_server_commit_seconds_total"] > 0
+    assert samples['frota_cpu_samples_total{host="web-1"}'] == 2
+    assert samples["frota_cpu_server_agents"] == 1
+    assert samples["frota_cpu_server_commits_total"] >= 1
+    assert samples["frota_cpu_server_commit_seconds_total"] > 0
 
 
 def test_other_http_requests(running: MetricsServer) -> None:

@@ -15,20 +15,20 @@ from support.metrics import SAMPLE, InProcessServer, in_process_server, run
 ASK = b'{"frota": 1, "ask": "history", "host": "many", "seconds": 1e9}\n'
 
 
-def many(one: InProcessServer, samples: int = 150) -> None:
+def many(running: InProcessServer, samples: int = 150) -> None:
     """Have a host whose history no kernel keeps for who does not read."""
-    host = one.server.hosts.get_or_create("many", "original", 5.0)
+    host = running.server.hosts.get_or_create("many", "original", 5.0)
     for _ in range(samples):
-        one.server.hosts.take(host, SampleMessage(0, 0.0, SAMPLE._replace(cpu=(12.3,) * 4000)))
+        running.server.hosts.take(host, SampleMessage(0, 0.0, SAMPLE._replace(cpu=(12.3,) * 4000)))
 
 
-async def viewer(one: InProcessServer) -> socket.socket:
+async def viewer(running: InProcessServer) -> socket.socket:
     """Connect with hardly any room to receive."""
     connection = socket.socket()
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     connection.setblocking(False)
     loop = asyncio.get_running_loop()
-    await loop.sock_connect(connection, one.address)
+    await loop.sock_connect(connection, running.address)
     await loop.sock_sendall(connection, ASK)
     return connection
 
@@ -37,14 +37,14 @@ def test_viewer_that_does_not_read_is_aborted(tmp_path: Path) -> None:
     """A viewer that reads nothing of a response within the unread timeout is disconnected; others are served."""
 
     async def scenario() -> None:
-        async with in_process_server(tmp_path) as one:
-            many(one)
-            one.server.tcp.configure(replace(one.server.tcp.limits, unread_timeout_s=0.05))
-            with await viewer(one):
-                await one.until(lambda: not one.server.tcp.connections)
-            assert one.server.event_log.aborted_total == 1
-            one.server.tcp.configure(replace(one.server.tcp.limits, unread_timeout_s=TIMEOUT_S))
-            assert len(await one.numbers("many")) == 150
+        async with in_process_server(tmp_path) as running:
+            many(running)
+            running.server.tcp.configure(replace(running.server.tcp.limits, unread_timeout_s=0.05))
+            with await viewer(running):
+                await running.until(lambda: not running.server.tcp.connections)
+            assert running.server.event_log.aborted_total == 1
+            running.server.tcp.configure(replace(running.server.tcp.limits, unread_timeout_s=TIMEOUT_S))
+            assert len(await running.numbers("many")) == 150
 
     run(scenario())
 
@@ -53,16 +53,16 @@ def test_slow_viewer_gets_the_whole_response(tmp_path: Path) -> None:
     """A viewer that reads little by little is not disconnected, and gets all samples."""
 
     async def scenario() -> None:
-        async with in_process_server(tmp_path) as one:
-            many(one)
-            with await viewer(one) as slow:
+        async with in_process_server(tmp_path) as running:
+            many(running)
+            with await viewer(running) as slow:
                 data = b""
                 async with asyncio.timeout(TIMEOUT_S):
                     while not data.endswith(b'"end":true}\n'):
                         chunk = await asyncio.get_running_loop().sock_recv(slow, 1 << 16)
                         assert chunk
                         data += chunk
-                        one.server.tcp.sweep()
+                        running.server.tcp.sweep()
             assert sum(len(json.loads(line).get("number", ())) for line in data.splitlines()) == 150
 
     run(scenario())
@@ -72,7 +72,7 @@ def test_concurrent_responses_are_limited(tmp_path: Path) -> None:
     """Of many queries at once only a few are answered at a time, and all are answered in the end."""
 
     async def scenario() -> None:
-        async with in_process_server(tmp_path) as one:
+        async with in_process_server(tmp_path) as running:
             go, making, most = asyncio.Event(), 0, 0
 
             async def answer(_: Query) -> AsyncIterator[bytes]:
@@ -83,11 +83,11 @@ def test_concurrent_responses_are_limited(tmp_path: Path) -> None:
                 yield b'{"end": true}\n'
                 making -= 1
 
-            one.server.services.responses.respond = answer  # type: ignore[method-assign,assignment]
-            asked = [asyncio.ensure_future(one.query(ask="hosts")) for _ in range(30)]
-            await one.until(lambda: len(one.server.services.tasks) == 30)
+            running.server.services.responses.respond = answer  # type: ignore[method-assign,assignment]
+            queries = [asyncio.ensure_future(running.query(ask="hosts")) for _ in range(30)]
+            await running.until(lambda: len(running.server.services.tasks) == 30)
             go.set()
-            await asyncio.gather(*asked)
+            await asyncio.gather(*queries)
             assert most == responses._MAX_CONCURRENT
 
     run(scenario())

@@ -34,7 +34,7 @@ def malformed_hosts() -> st.SearchStrategy[dict[str, Any]]:
 def test_one_connection_serves_many_requests() -> None:
     """All requests of a client use one connection."""
     with fake_metrics_server(lines(host("a"), host("b"))) as server, Client("127.0.0.1", server.port) as client:
-        assert [[one.name for one in client.hosts()] for _ in range(3)] == [["a", "b"]] * 3
+        assert [[entry.name for entry in client.hosts()] for _ in range(3)] == [["a", "b"]] * 3
         assert server.connections == 1
         assert server.requests == [{"frota": 1, "ask": "hosts"}] * 3
 
@@ -46,7 +46,7 @@ def test_reconnects_after_restart(reset: bool) -> None:
         client.hosts()
         server.stop(reset=reset)
         server.start()
-        assert [one.name for one in client.hosts()] == ["a"]
+        assert [entry.name for entry in client.hosts()] == ["a"]
 
 
 def test_refused_connection() -> None:
@@ -141,52 +141,53 @@ def test_server_error_is_printable() -> None:
 
 def test_no_rest_of_a_malformed_response() -> None:
     """The rest of a malformed response is not read as the next response."""
-    answers = [lines(host("old"))[: -len(END)] + b"[]\n" + lines(host("old")), lines(host("new"))]
-    with fake_metrics_server(lambda _: answers.pop(0)) as server, Client("127.0.0.1", server.port) as client:
+    responses = [lines(host("old"))[: -len(END)] + b"[]\n" + lines(host("old")), lines(host("new"))]
+    with fake_metrics_server(lambda _: responses.pop(0)) as server, Client("127.0.0.1", server.port) as client:
         with pytest.raises(WrongServer):
             client.hosts()
-        assert [one.name for one in client.hosts()] == ["new"]
+        assert [entry.name for entry in client.hosts()] == ["new"]
         assert server.connections == 2
 
 
 def test_numbers_are_validated() -> None:
     """Only finite numbers are numbers; they are limited to their range."""
-    assert [number(one) for one in (1, 2.5, -3, 1e300, 10**300)] == [1, 2.5, 0, 1e18, 1e18]
-    assert [number(one) for one in (True, "1", None, [1], math.nan, math.inf)] == [None] * 6
-    assert [percent(one) for one in (-1, 50, 100.1, "50")] == [0, 50, 100, None]
+    assert [number(value) for value in (1, 2.5, -3, 1e300, 10**300)] == [1, 2.5, 0, 1e18, 1e18]
+    assert [number(value) for value in (True, "1", None, [1], math.nan, math.inf)] == [None] * 6
+    assert [percent(value) for value in (-1, 50, 100.1, "50")] == [0, 50, 100, None]
 
 
 @given(st.one_of(malformed_hosts(), st.dictionaries(st.sampled_from(FIELDS), JSON)))
 def test_any_host_can_be_read(fields: dict[str, Any]) -> None:
     """Whatever fields a server sends, every property is valid or None, and every text printable ASCII."""
-    one = Host(fields, b"")
-    assert one.name.isascii()
-    assert one.name.isprintable()
-    assert one.state in ("connected", "stale", "away", "?")
-    shares = [one.mean, *one.cores, *one.means, memory_share(one.memory), disk_share(one.disk)]
+    parsed = Host(fields, b"")
+    assert parsed.name.isascii()
+    assert parsed.name.isprintable()
+    assert parsed.state in ("connected", "stale", "away", "?")
+    shares = [parsed.mean, *parsed.cores, *parsed.means, memory_share(parsed.memory), disk_share(parsed.disk)]
     assert all(share is None or 0 <= share <= 100 for share in shares)
     assert all(
-        text.isascii() and text.isprintable() for text in [*one.over_threshold, *one.name_conflicts, one.text("peer")]
+        text.isascii() and text.isprintable()
+        for text in [*parsed.over_threshold, *parsed.name_conflicts, parsed.text("peer")]
     )
-    for part in (one.load, one.network, one.own):
+    for part in (parsed.load, parsed.network, parsed.own):
         assert part is None or all(0 <= value <= 1e18 for value in part)
     for key in SORTS:
         for reverse in (False, True):
-            assert len(ordered([one, Host(host("b"), b""), Host({}, b"")], key, reverse=reverse)) == 3
+            assert len(ordered([parsed, Host(host("b"), b""), Host({}, b"")], key, reverse=reverse)) == 3
 
 
 def test_sort_order() -> None:
     """Names sort by their numbers, values from the highest; hosts without a value are last."""
     some = [host("web-10", 1), host("web-2", 3), host("Web-1", 2), host("none", sample=None)]
     hosts = [Host(fields, b"") for fields in some]
-    names = [one.name for one in ordered(hosts, "name", reverse=False)]
+    names = [entry.name for entry in ordered(hosts, "name", reverse=False)]
     assert names == ["none", "Web-1", "web-2", "web-10"]
-    assert [one.name for one in ordered(hosts, "name", reverse=True)] == names[::-1]
-    assert [one.name for one in ordered(hosts, "cpu", reverse=False)] == ["web-2", "Web-1", "web-10", "none"]
-    assert [one.name for one in ordered(hosts, "cpu", reverse=True)] == ["web-10", "Web-1", "web-2", "none"]
+    assert [entry.name for entry in ordered(hosts, "name", reverse=True)] == names[::-1]
+    assert [entry.name for entry in ordered(hosts, "cpu", reverse=False)] == ["web-2", "Web-1", "web-10", "none"]
+    assert [entry.name for entry in ordered(hosts, "cpu", reverse=True)] == ["web-10", "Web-1", "web-2", "none"]
 
 
 def test_sort_by_state() -> None:
     """By state, hosts that are away come first, then stale ones."""
     hosts = [Host(host(state, state=state), b"") for state in ("connected", "away", "stale")]
-    assert [one.name for one in ordered(hosts, "state", reverse=False)] == ["away", "stale", "connected"]
+    assert [entry.name for entry in ordered(hosts, "state", reverse=False)] == ["away", "stale", "connected"]

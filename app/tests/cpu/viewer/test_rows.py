@@ -64,16 +64,16 @@ def test_lines_fit_and_are_printable(
     some: list[dict[str, Any]], width: int, glyphs: Glyphs, with_cores: bool, filter_text: str
 ) -> None:
     """Of any hosts, no printed line is wider than the screen, and no text has control characters."""
-    shown = hosts_of(*some)
-    rows = Rows(shown.shown, width, glyphs, cores=with_cores)
+    rendered = hosts_of(*some)
+    rows = Rows(rendered.shown, width, glyphs, cores=with_cores)
     printed = listing(hosts_of(*some, filter_text=filter_text), SERVER, "12:34:56", width, glyphs)
-    printed += listing(shown, SERVER, "12:34:56", width, glyphs)
+    printed += listing(rendered, SERVER, "12:34:56", width, glyphs)
     assert all(cell_len(line.plain) <= width for line in printed)
     texts = [line.plain for line in printed]
-    for one in shown.shown:
-        lines = rows.lines(one, selected=True)
-        assert len(lines) == rows.height(one)
-        texts += [line.plain for line in lines] + details(one, width, glyphs).plain.split("\n")
+    for row in rendered.shown:
+        lines = rows.lines(row, selected=True)
+        assert len(lines) == rows.height(row)
+        texts += [line.plain for line in lines] + details(row, width, glyphs).plain.split("\n")
     for text in texts:
         assert not any(unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") for character in text)
         assert glyphs is gauges.UNICODE or text.isascii()
@@ -87,15 +87,15 @@ def test_lines_fit_and_are_printable(
 )
 def test_window_holds_the_selected_host(cores: list[int], index: int, first: int, size: tuple[int, int]) -> None:
     """The window has the selected host and as many whole neighbours as fit."""
-    shown = hosts_of(*(host(f"h{number:02}e", max(count, 1)) for number, count in enumerate(cores))).shown
-    index = min(index, len(shown) - 1)
-    rows = Rows(shown, size[0], gauges.UNICODE)
-    window = rows.window(shown, index, first, size[1])
-    height = sum(rows.height(shown[number]) for number in window)
+    rendered = hosts_of(*(host(f"h{number:02}e", max(count, 1)) for number, count in enumerate(cores))).shown
+    index = min(index, len(rendered) - 1)
+    rows = Rows(rendered, size[0], gauges.UNICODE)
+    window = rows.window(rendered, index, first, size[1])
+    height = sum(rows.height(rendered[number]) for number in window)
     assert index in window
-    assert height <= max(size[1], rows.height(shown[index]))
-    outside = [number for number in (window.start - 1, window.stop) if 0 <= number < len(shown)]
-    assert not outside or min(height + rows.height(shown[number]) for number in outside[-1:]) > size[1]
+    assert height <= max(size[1], rows.height(rendered[index]))
+    outside = [number for number in (window.start - 1, window.stop) if 0 <= number < len(rendered)]
+    assert not outside or min(height + rows.height(rendered[number]) for number in outside[-1:]) > size[1]
     assert window.start <= max(first, index)
 
 

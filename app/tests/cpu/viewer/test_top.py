@@ -281,6 +281,30 @@ def test_suspend() -> None:
         quit_properly(top)
 
 
+# Sends SIGTSTP while the lock of the queue to the terminal's writer is held.
+_STOP_IN_A_WRITE = """
+import os, queue, signal
+put = queue.Queue._put
+def put_and_stop(self, item):
+    put(self, item)
+    if "web-1" in str(item):
+        queue.Queue._put = put
+        os.kill(os.getpid(), signal.SIGTSTP)
+queue.Queue._put = put_and_stop
+"""
+
+
+def test_suspend_in_a_write(tmp_path: Path) -> None:
+    """SIGTSTP stops the process also in the middle of a write to the terminal."""
+    (tmp_path / "sitecustomize.py").write_text(_STOP_IN_A_WRITE)
+    options = {"controlling": False, "PYTHONPATH": str(tmp_path)}
+    with fake_metrics_server(lines(*HOSTS)) as server, shown(server, **options) as top:
+        until(lambda: os.waitpid(top.process.pid, os.WUNTRACED | os.WNOHANG)[0], "the process does not stop")
+        top.process.send_signal(signal.SIGCONT)
+        top.wait_for("web-1")
+        quit_properly(top)
+
+
 def test_ctrl_z_without_a_shell() -> None:
     """Ctrl+Z over `ssh -t`, where no shell could continue the process, does not stop it."""
     with fake_metrics_server(lines(*HOSTS)) as server, shown(server) as top:

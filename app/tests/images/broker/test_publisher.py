@@ -23,8 +23,12 @@ def confirm(tag: int, *, several: bool = False, ack: bool = True) -> Any:
 async def settled(futures: "list[asyncio.Future[None]]") -> list[Any]:
     """Return what each future holds: None, the class of an error, or "waiting"."""
     return [
-        type(one.exception()) if one.done() and one.exception() else one.result() if one.done() else "waiting"
-        for one in futures
+        type(future.exception())
+        if future.done() and future.exception()
+        else future.result()
+        if future.done()
+        else "waiting"
+        for future in futures
     ]
 
 
@@ -97,10 +101,10 @@ def publisher(channel: Channel, max_unconfirmed_bytes: float = math.inf) -> tupl
     async def prepare(_session: object) -> None:
         pass
 
-    found = Publisher(BrokerConfig(), prepare, max_unconfirmed_bytes)
+    started = Publisher(BrokerConfig(), prepare, max_unconfirmed_bytes)
     over: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-    found._session = SimpleNamespace(channel=channel, closed=over)  # type: ignore[assignment] # as far as it is used
-    return found, over
+    started._session = SimpleNamespace(channel=channel, closed=over)  # type: ignore[assignment] # as far as it is used
+    return started, over
 
 
 ABOUT = pika.BasicProperties(message_id="a")
@@ -111,18 +115,18 @@ def test_cancelled_messages_count_until_confirmed() -> None:
 
     async def run() -> list[bytes]:
         channel = Channel()
-        found, _ = publisher(channel, max_unconfirmed_bytes=10)
-        given_up = asyncio.ensure_future(found.publish("", "q", b"12345678", ABOUT))
+        started, _ = publisher(channel, max_unconfirmed_bytes=10)
+        given_up = asyncio.ensure_future(started.publish("", "q", b"12345678", ABOUT))
         await asyncio.sleep(0)
         given_up.cancel()
         await asyncio.wait([given_up])
         with pytest.raises(NackError):
-            await found.publish("", "q", b"345", ABOUT)
-        found._confirms.confirm(confirm(1))
-        again = asyncio.ensure_future(found.publish("", "q", b"678", ABOUT))
+            await started.publish("", "q", b"345", ABOUT)
+        started._confirms.confirm(confirm(1))
+        republished = asyncio.ensure_future(started.publish("", "q", b"678", ABOUT))
         await asyncio.sleep(0)
-        found._confirms.confirm(confirm(2))
-        await again
+        started._confirms.confirm(confirm(2))
+        await republished
         return channel.published
 
     assert asyncio.run(run()) == [b"12345678", b"678"]
@@ -132,8 +136,8 @@ def test_closing_channel_fails_after_its_session() -> None:
     """Publishing on a closing channel fails only when its session is closed."""
 
     async def run() -> None:
-        found, over = publisher(Channel(closing=True))
-        publishing = asyncio.ensure_future(found.publish("", "q", b"", ABOUT))
+        started, over = publisher(Channel(closing=True))
+        publishing = asyncio.ensure_future(started.publish("", "q", b"", ABOUT))
         await asyncio.wait([publishing], timeout=0.01)
         assert not publishing.done()
         over.set_result("gone")

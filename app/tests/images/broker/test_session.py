@@ -48,10 +48,10 @@ def test_closing_channel_is_unavailable() -> None:
     """A call on a closing channel raises BrokerUnavailable, and an ack is dropped."""
 
     async def run() -> None:
-        one = session(Connection())
+        opened = session(Connection())
         with pytest.raises(BrokerUnavailable, match="closing"):
-            await one.call(one.channel.basic_qos)
-        Delivery(one, 1, "", pika.BasicProperties(), b"").ack()
+            await opened.call(opened.channel.basic_qos)
+        Delivery(opened, 1, "", pika.BasicProperties(), b"").ack()
 
     asyncio.run(run())
 

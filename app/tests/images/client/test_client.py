@@ -37,8 +37,10 @@ def sent(
     port = server if isinstance(server, int) else server.port
 
     async def work() -> str:
-        async with Client(ClientSettings(address=f"127.0.0.1:{port}", timeout=timeout), warn, attempt_timeout_s) as one:
-            return await one.send(image)
+        async with Client(
+            ClientSettings(address=f"127.0.0.1:{port}", timeout=timeout), warn, attempt_timeout_s
+        ) as client:
+            return await client.send(image)
 
     return asyncio.run(work())
 
@@ -51,8 +53,8 @@ def picture(folder: Path, size: int = 1000) -> Image:
 
 def in_turn(*replies: Reply) -> Callable[[Received], Reply]:
     """Answer so, one after the other."""
-    left = iter(replies)
-    return lambda _: next(left)
+    remaining = iter(replies)
+    return lambda _: next(remaining)
 
 
 @pytest.mark.parametrize(
@@ -65,8 +67,8 @@ def test_retry_keeps_id_and_trace(tmp_path: Path, refusal: tuple[grpc.StatusCode
     image = picture(tmp_path)
     with fake_producer(in_turn(refusal, refusal, None)) as server:
         assert sent(server, image) == "Imagem a.jpg recebida, processamento iniciado."
-    assert [one.id for one in server.received] == [image.id] * 3
-    assert {one.traceparent[3:35] for one in server.received} == {image.trace}
+    assert [request.id for request in server.received] == [image.id] * 3
+    assert {request.traceparent[3:35] for request in server.received} == {image.trace}
 
 
 @pytest.mark.parametrize("code", [grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED])
@@ -92,13 +94,13 @@ def test_client_waits_for_a_late_server(tmp_path: Path) -> None:
 
 def test_unreachable_server_is_warned_of_once(tmp_path: Path) -> None:
     """An unreachable server is warned of once, and ends the request after the time limit."""
-    told: list[str] = []
+    warnings: list[str] = []
     with (
         reserved_port() as port,
         pytest.raises(ServerUnavailable, match=r"gave up after \d s: 127.*Connection ref"),
     ):
-        sent(port, picture(tmp_path), 1.0, told.append)
-    assert told == [f"127.0.0.1:{port} does not answer, trying again: Connection refused"]
+        sent(port, picture(tmp_path), 1.0, warnings.append)
+    assert warnings == [f"127.0.0.1:{port} does not answer, trying again: Connection refused"]
 
 
 def test_interrupted_upload_is_repeated(tmp_path: Path) -> None:
@@ -107,7 +109,9 @@ def test_interrupted_upload_is_repeated(tmp_path: Path) -> None:
     with fake_producer() as server:
         server.disconnect_at_bytes = 5 * MIB
         sent(server, image)
-    assert [(one.method, one.id, one.size) for one in server.received] == [("Upload", image.id, 16 * MIB)]
+    assert [(request.method, request.id, request.size) for request in server.received] == [
+        ("Upload", image.id, 16 * MIB)
+    ]
     assert server.disconnect_at_bytes == 0
 
 
@@ -124,7 +128,7 @@ def test_unavailable_storage_fails_uploads_only(
     """Unavailable storage fails an upload, but not the small images of the command."""
     away = (grpc.StatusCode.UNAVAILABLE, messages.STORAGE_UNAVAILABLE)
     paths = [*image_files(tmp_path, "large.jpg", size=16 * MIB), *image_files(tmp_path, "a.jpg")]
-    with fake_producer(lambda one: away if one.method == "Upload" else None) as server:
+    with fake_producer(lambda request: away if request.method == "Upload" else None) as server:
         result = send(server, "--timeout", 1, *paths)
     assert (result.status, f"✘ Falha: {paths[0]}: {messages.STORAGE_UNAVAILABLE}" in result.lines) == (1, True)
     assert "✔ Feita: a.jpg: https://results/a.jpg" in result.lines
@@ -177,9 +181,9 @@ def test_failed_upload_cancels_its_call(tmp_path: Path) -> None:
     Path(image.path).write_bytes(bytes(5 * MIB))
 
     async def work(server: FakeProducer) -> None:
-        async with Client(ClientSettings(address=f"127.0.0.1:{server.port}")) as one:
+        async with Client(ClientSettings(address=f"127.0.0.1:{server.port}")) as client:
             with pytest.raises(BadFile) as held:
-                await one.send(image)
+                await client.send(image)
             assert await asyncio.to_thread(server.cancelled.wait, TIMEOUT_S)
             del held  # and with it the call, which ends when nobody knows it any more
 
@@ -203,7 +207,7 @@ def test_legacy_server_accepts_without_status(tmp_path: Path) -> None:
             f"✔ Sucesso: Imagem {name} recebida, processamento iniciado.",
         )
     ]
-    assert [one.method for one in server.received] == ["SendImage", "SendImage"]
+    assert [request.method for request in server.received] == ["SendImage", "SendImage"]
     assert result.err.count("speaks the legacy protocol") == 1
     assert result.status == 0
     assert result.lines[4].startswith("2 aceitas, 0 recusadas em")
@@ -244,9 +248,9 @@ def test_statuses_keep_the_order_of_ids() -> None:
     ids = [f"{number:032x}" for number in range(2500)]
 
     async def work(port: int) -> list[native.Status]:
-        async with Client(ClientSettings(address=f"127.0.0.1:{port}")) as one:
-            return await one.statuses(ids)
+        async with Client(ClientSettings(address=f"127.0.0.1:{port}")) as status:
+            return await status.statuses(ids)
 
     with fake_producer() as server:
         server.names = dict.fromkeys(ids, "a.jpg")
-        assert [one.id for one in asyncio.run(work(server.port))] == ids
+        assert [status.id for status in asyncio.run(work(server.port))] == ids

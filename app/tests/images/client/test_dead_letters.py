@@ -19,10 +19,10 @@ from frota.images.client.dead_letters import DeadLetter
 def test_foreign_dead_letters_are_listed(timestamp: int | None, headers: dict[str, Any] | None) -> None:
     """A foreign message with malformed headers or timestamp is listed, too."""
     properties = pika.BasicProperties(timestamp=timestamp, headers=headers)
-    found = DeadLetter(1, "-", properties, b"12345").fields()
-    assert found["size"] == 5
-    assert found["time"] == ("2026-09-21T14:13:20Z" if timestamp == 1_790_000_000 else found["time"])
-    assert isinstance(found["reason"], str)
+    fields = DeadLetter(1, "-", properties, b"12345").fields()
+    assert fields["size"] == 5
+    assert fields["time"] == ("2026-09-21T14:13:20Z" if timestamp == 1_790_000_000 else fields["time"])
+    assert isinstance(fields["reason"], str)
 
 
 def test_impossible_timestamp_is_left_out() -> None:

@@ -18,7 +18,7 @@ Authority = tuple[Certificate, Certificate, Certificate]  # itself, a server's a
 
 
 @pytest.fixture
-def ours(tmp_path: Path) -> Authority:
+def authorities(tmp_path: Path) -> Authority:
     """Make the fleet's certificates."""
     authority = certificate(tmp_path, "authority")
     return authority, certificate(tmp_path, "server", authority), certificate(tmp_path, "client", authority)
@@ -44,17 +44,17 @@ def failure(result: CommandResult) -> str:
     return result.err
 
 
-def test_mutual_tls_sends_an_image(tmp_path: Path, ours: Authority) -> None:
+def test_mutual_tls_sends_an_image(tmp_path: Path, authorities: Authority) -> None:
     """With valid certificates on both sides, an image is accepted."""
-    authority, server_one, client = ours
-    with fake_producer(credentials=credentials(server_one, authority)) as server:
+    authority, server_certificate, client = authorities
+    with fake_producer(credentials=credentials(server_certificate, authority)) as server:
         result = send(server, *flags(authority, client), *image_files(tmp_path, "a.jpg"))
     assert (result.status, result.err) == (0, "")
 
 
-def test_unknown_ca_is_reported(tmp_path: Path, ours: Authority, other: Authority) -> None:
+def test_unknown_ca_is_reported(tmp_path: Path, authorities: Authority, other: Authority) -> None:
     """A server certificate of another CA is reported with the setting of our CA."""
-    with fake_producer(credentials=credentials(ours[1])) as server:
+    with fake_producer(credentials=credentials(authorities[1])) as server:
         result = send(server, *flags(other[0]), *image_files(tmp_path, "a.jpg"))
         assert (
             f"127.0.0.1:{server.port}: its certificate is not to be trusted (IMAGES_CA_FILE={other[0].file}): "
@@ -68,10 +68,10 @@ def test_wrong_server_name_is_reported(tmp_path: Path, other: Authority) -> None
         assert "not valid for '127.0.0.1'" in failure(send(server, *flags(other[0]), *image_files(tmp_path, "a.jpg")))
 
 
-def test_missing_client_certificate_is_reported(tmp_path: Path, ours: Authority) -> None:
+def test_missing_client_certificate_is_reported(tmp_path: Path, authorities: Authority) -> None:
     """A server that requires a client certificate is reported with the settings that name one."""
-    authority, server_one, _ = ours
-    with fake_producer(credentials=credentials(server_one, authority)) as server:
+    authority, server_certificate, _ = authorities
+    with fake_producer(credentials=credentials(server_certificate, authority)) as server:
         result = send(server, *flags(authority), *image_files(tmp_path, "a.jpg"))
     assert (
         "it requires a client certificate: IMAGES_CERT_FILE and IMAGES_KEY_FILE (--cert-file, --key-file)"
@@ -79,31 +79,31 @@ def test_missing_client_certificate_is_reported(tmp_path: Path, ours: Authority)
     )
 
 
-def test_rejected_client_certificate_is_reported(tmp_path: Path, ours: Authority, other: Authority) -> None:
+def test_rejected_client_certificate_is_reported(tmp_path: Path, authorities: Authority, other: Authority) -> None:
     """A client certificate that the server rejects is reported with its file."""
-    with fake_producer(credentials=credentials(ours[1], ours[0])) as server:
-        result = send(server, *flags(ours[0], other[1]), *image_files(tmp_path, "a.jpg"))
+    with fake_producer(credentials=credentials(authorities[1], authorities[0])) as server:
+        result = send(server, *flags(authorities[0], other[1]), *image_files(tmp_path, "a.jpg"))
     assert f"it does not accept our certificate, {other[1].file}" in failure(result)
 
 
 @pytest.mark.parametrize("mutual", [True, False])
-def test_clear_text_to_a_tls_server_is_reported(tmp_path: Path, ours: Authority, *, mutual: bool) -> None:
+def test_clear_text_to_a_tls_server_is_reported(tmp_path: Path, authorities: Authority, *, mutual: bool) -> None:
     """A clear-text client reports a TLS server."""
-    with fake_producer(credentials=credentials(ours[1], ours[0] if mutual else None)) as server:
+    with fake_producer(credentials=credentials(authorities[1], authorities[0] if mutual else None)) as server:
         result = send(server, *image_files(tmp_path, "a.jpg"))
     assert "it speaks TLS, not clear text; for TLS, set IMAGES_CA_FILE (--ca-file)" in failure(result)
 
 
-def test_tls_to_a_clear_text_server_is_reported(tmp_path: Path, ours: Authority) -> None:
+def test_tls_to_a_clear_text_server_is_reported(tmp_path: Path, authorities: Authority) -> None:
     """A TLS client reports a clear-text server."""
     with fake_producer() as server:
         assert "it speaks no TLS; for clear text, use" in failure(
-            send(server, *flags(ours[0]), *image_files(tmp_path, "a.jpg"))
+            send(server, *flags(authorities[0]), *image_files(tmp_path, "a.jpg"))
         )
 
 
 @contextmanager
-def server_that(answers: Callable[[socket.socket], None]) -> Iterator[int]:
+def server_that(handler: Callable[[socket.socket], None]) -> Iterator[int]:
     """Run a server that does something with every connection and then closes it."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
@@ -114,7 +114,7 @@ def server_that(answers: Callable[[socket.socket], None]) -> Iterator[int]:
                 except OSError:
                     return
                 with connection:
-                    answers(connection)
+                    handler(connection)
 
         thread = threading.Thread(target=serve)
         thread.start()
@@ -125,12 +125,12 @@ def server_that(answers: Callable[[socket.socket], None]) -> Iterator[int]:
             thread.join(TIMEOUT_S)
 
 
-def saying(*answers: bytes) -> Callable[[socket.socket], None]:
+def saying(*responses: bytes) -> Callable[[socket.socket], None]:
     """Greet the first so, the second so, and all others as the last."""
-    left = list(answers)
+    remaining = list(responses)
 
     def answer(connection: socket.socket) -> None:
-        connection.sendall(left.pop(0) if len(left) > 1 else left[0])
+        connection.sendall(remaining.pop(0) if len(remaining) > 1 else remaining[0])
         connection.recv(99)
 
     return answer

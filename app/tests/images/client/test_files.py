@@ -14,23 +14,23 @@ from support.images import image_files
 from support.pictures import samples
 
 
-def found(folder: Path, *words: Path) -> list[str]:
+def expanded(folder: Path, *words: Path) -> list[str]:
     """Return what is found, as paths below a folder."""
-    return [str(Path(one.path).relative_to(folder)) for one in files.expand(map(str, words), [])]
+    return [str(Path(file.path).relative_to(folder)) for file in files.expand(map(str, words), [])]
 
 
 def skipped(folder: Path) -> dict[str, str]:
     """Return what is not sent of a folder, as paths below it, and why."""
     over: list[files.File] = []
     files.expand([str(folder)], over)
-    return {str(Path(one.path).relative_to(folder)): one.problem for one in over}
+    return {str(Path(file.path).relative_to(folder)): file.problem for file in over}
 
 
 def test_folder_yields_its_images_in_order(tmp_path: Path) -> None:
     """A folder stands for all images below it, in the order of their names."""
     image_files(tmp_path, "b.PNG", "a.jpg", "c/z.webp", "c/d/y.tiff", "notes.txt", "jpg", ".hidden.jpg", ".cache/x.jpg")
     (tmp_path / "c" / "loop").symlink_to(tmp_path)
-    assert found(tmp_path, tmp_path) == ["a.jpg", "b.PNG", "c/z.webp", "c/d/y.tiff"]
+    assert expanded(tmp_path, tmp_path) == ["a.jpg", "b.PNG", "c/z.webp", "c/d/y.tiff"]
 
 
 def test_content_identifies_an_image(tmp_path: Path) -> None:
@@ -39,7 +39,7 @@ def test_content_identifies_an_image(tmp_path: Path) -> None:
     for name in names:
         kind = name.partition(".")[0].replace("-", " ")
         (tmp_path / name).write_bytes(samples().get(kind, samples()["JPEG"]))
-    assert found(tmp_path, tmp_path) == sorted(names)
+    assert expanded(tmp_path, tmp_path) == sorted(names)
     assert skipped(tmp_path) == {}
 
 
@@ -47,7 +47,7 @@ def test_content_identifies_an_image(tmp_path: Path) -> None:
 def test_image_extension_is_sent_unchecked(end: str, tmp_path: Path) -> None:
     """A folder's file with an image's extension is sent whatever its content."""
     (tmp_path / f"broken.{end}").write_bytes(b"nothing of the kind")
-    assert found(tmp_path, tmp_path) == [f"broken.{end}"]
+    assert expanded(tmp_path, tmp_path) == [f"broken.{end}"]
 
 
 def test_skipped_files_have_reasons(tmp_path: Path) -> None:
@@ -99,14 +99,14 @@ def test_unreadable_files_are_reported(tmp_path: Path, monkeypatch: pytest.Monke
 
     monkeypatch.setattr(os, "open", refusing)
     assert skipped(tmp_path) == {"shut": "sem permissão de leitura"}
-    assert found(tmp_path, tmp_path) == ["shut.jpg"]
+    assert expanded(tmp_path, tmp_path) == ["shut.jpg"]
 
 
 def test_named_files_keep_their_order(tmp_path: Path) -> None:
     """Named files are sent in their order, whatever their extension."""
     text, hidden = image_files(tmp_path, "notes.txt", ".hidden")
-    assert found(tmp_path, text, hidden, text) == ["notes.txt", ".hidden", "notes.txt"]
-    assert [one.size for one in files.expand([str(text), str(tmp_path / "none")], [])] == [1000, 0]
+    assert expanded(tmp_path, text, hidden, text) == ["notes.txt", ".hidden", "notes.txt"]
+    assert [file.size for file in files.expand([str(text), str(tmp_path / "none")], [])] == [1000, 0]
 
 
 def test_unreadable_folder_keeps_the_others(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,9 +127,9 @@ def test_unreadable_folder_keeps_the_others(tmp_path: Path, monkeypatch: pytest.
 
 def test_nul_byte_in_a_name_is_not_found() -> None:
     """A name with a NUL byte is a missing file."""
-    (one,) = files.expand(["a\0b.jpg"], [])
+    (file,) = files.expand(["a\0b.jpg"], [])
     with pytest.raises(files.BadFile):
-        files.size_of(one.path)
+        files.size_of(file.path)
 
 
 def test_collisions_yield_equal_names(tmp_path: Path) -> None:

@@ -100,7 +100,7 @@ def test_no_wait_prints_ids_only(tmp_path: Path) -> None:
     paths = image_files(tmp_path, "a.jpg", "b.jpg")
     with fake_producer(states=lambda _: (native.QUEUED,)) as server:
         result = send(server, "--no-wait", *paths)
-    assert sorted(result.lines) == sorted(f"{one.id}  {one.filename}" for one in server.received)
+    assert sorted(result.lines) == sorted(f"{request.id}  {request.filename}" for request in server.received)
     assert (result.status, server.watched) == (0, [])
     assert "2 aceitas, 0 recusadas" in result.err
 
@@ -131,8 +131,8 @@ def test_images_have_their_own_traces(tmp_path: Path) -> None:
     """Each image has its own trace id unless TRACEPARENT is set."""
     with fake_producer() as server:
         result = send(server, "--json", *image_files(tmp_path, "a.jpg", "b.jpg"))
-    assert len({one["trace_id"] for one in result.objects}) == 2
-    assert {one.traceparent[3:35] for one in server.received} == {one["trace_id"] for one in result.objects}
+    assert len({entry["trace_id"] for entry in result.objects}) == 2
+    assert {entry.traceparent[3:35] for entry in server.received} == {entry["trace_id"] for entry in result.objects}
 
 
 def test_unusable_file_fails_alone(tmp_path: Path) -> None:
@@ -195,7 +195,7 @@ def test_large_image_is_uploaded_in_parts(tmp_path: Path) -> None:
     (largest,) = image_files(tmp_path, "message.tif", size=15 * MIB)
     with fake_producer() as server:
         result = send(server, large, largest)
-    assert {(one.method, one.filename, one.size) for one in server.received} == {
+    assert {(request.method, request.filename, request.size) for request in server.received} == {
         ("Upload", "large.tif", 15 * MIB + 1),
         ("Send", "message.tif", 15 * MIB),
     }
@@ -244,13 +244,13 @@ def test_interrupt_lists_accepted_and_in_doubt(tmp_path: Path) -> None:
         words = ("images", "send", accepted, doubtful, f"127.0.0.1:{server.port}")
         process = start_frota(*words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=CLEAN_ENVIRONMENT)
         assert process.stdout
-        said = b"".join(process.stdout.readline() for _ in range(3))
+        printed = b"".join(process.stdout.readline() for _ in range(3))
         until(lambda: any(server.watched), "nobody waits for the image")
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=TIMEOUT_S)
         gate.set()
-    ids = {one.filename: one.id for one in server.received}
-    assert "Sucesso" in said.decode()
+    ids = {request.filename: request.id for request in server.received}
+    assert "Sucesso" in printed.decode()
     assert (
         f"{ids['accepted.jpg']}  accepted.jpg  aceita\n{ids['doubtful.jpg']}  doubtful.jpg  em dúvida\n" in out.decode()
     )
@@ -280,7 +280,7 @@ def test_options_mix_with_arguments(tmp_path: Path) -> None:
     first, second = image_files(tmp_path, "a.jpg", "b.jpg")
     with fake_producer() as server:
         result = run_images("send", first, "--no-wait", second, "--parallel", 1, f"127.0.0.1:{server.port}", "--json")
-    assert (result.status, [one["filename"] for one in result.objects]) == (0, ["a.jpg", "b.jpg"])
+    assert (result.status, [entry["filename"] for entry in result.objects]) == (0, ["a.jpg", "b.jpg"])
     assert run_images("send", "--no-wait").status == 2
     assert run_images("status", "a" * 32, "--jsom").status == 2
 

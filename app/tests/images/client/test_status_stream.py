@@ -32,13 +32,13 @@ def follow(
     async def work() -> None:
         access = ClientSettings(address=f"127.0.0.1:{server.port}", timeout=timeout)
         async with Client(access, lambda _: None) as client:
-            one = StatusStream(client, changes.append, unknown_seconds, times)
-            one.add(ids)
-            one.complete()
-            await one.run()
+            stream = StatusStream(client, changes.append, unknown_seconds, times)
+            stream.add(ids)
+            stream.complete()
+            await stream.run()
 
     asyncio.run(work())
-    return [(one.id, one.state) for one in changes]
+    return [(change.id, change.state) for change in changes]
 
 
 @contextmanager
@@ -56,13 +56,13 @@ def test_changes_are_reported_once() -> None:
     times = StreamTimes(shortest=0.0, longest=0.05)
     with fake_producer(states=lambda _: (native.WORKING,)) as server:
         server.names = {"a" * 32: "a.jpg"}
-        thread = threading.Thread(target=lambda: told.extend(follow(server, ["a" * 32], times=times)))
-        told: list[Any] = []
+        thread = threading.Thread(target=lambda: states.extend(follow(server, ["a" * 32], times=times)))
+        states: list[Any] = []
         thread.start()
         until(lambda: len(server.watched) >= 5, "there are no new streams")
         server.change(lambda _: (native.DONE,))
         thread.join(TIMEOUT_S)
-    assert [state for _, state in told] == [native.WORKING, native.DONE]
+    assert [state for _, state in states] == [native.WORKING, native.DONE]
 
 
 def test_more_images_than_a_request_holds() -> None:
@@ -70,8 +70,8 @@ def test_more_images_than_a_request_holds() -> None:
     ids = [f"{number:032x}" for number in range(2500)]
     with fake_producer() as server:
         server.names = dict.fromkeys(ids, "a.jpg")
-        told = follow(server, ids)
-    assert sorted(image for image, state in told if state == native.DONE) == ids
+        states = follow(server, ids)
+    assert sorted(image for image, state in states if state == native.DONE) == ids
     assert max(map(len, server.watched)) == 1000
 
 
@@ -79,15 +79,15 @@ def test_waiting_image_joins_the_stream() -> None:
     """An image beyond the limit of a request joins as soon as another is done."""
     ids = [f"{number:032x}" for number in range(1001)]
     names = dict.fromkeys(ids, "queued.jpg") | {ids[0]: "done.jpg", ids[-1]: "done.jpg"}
-    told: list[Any] = []
+    states: list[Any] = []
     with fake_producer(states=lambda name: (native.DONE if name == "done.jpg" else native.QUEUED,)) as server:
         server.names = names
-        thread = threading.Thread(target=lambda: told.extend(follow(server, ids)))
+        thread = threading.Thread(target=lambda: states.extend(follow(server, ids)))
         thread.start()
-        until(lambda: any(ids[-1] in asked for asked in server.watched), "the last image is not asked for")
+        until(lambda: any(ids[-1] in requested for requested in server.watched), "the last image is not asked for")
         server.change(lambda _: (native.DONE,))
         thread.join(TIMEOUT_S)
-    assert sorted(image for image, state in told if state == native.DONE) == ids
+    assert sorted(image for image, state in states if state == native.DONE) == ids
 
 
 def test_stream_survives_a_server_restart(tmp_path: Path) -> None:
@@ -116,13 +116,13 @@ def test_unknown_image_is_queried_again() -> None:
     """An image that is still unknown is queried again."""
     times = StreamTimes(unknown_retry=0.01)
     with fake_producer() as server:
-        thread = threading.Thread(target=lambda: told.extend(follow(server, ["a" * 32], TIMEOUT_S, times=times)))
-        told: list[Any] = []
+        thread = threading.Thread(target=lambda: states.extend(follow(server, ["a" * 32], TIMEOUT_S, times=times)))
+        states: list[Any] = []
         thread.start()
         until(lambda: len(server.watched) >= 3, "it is not asked for again")
         server.names = {"a" * 32: "a.jpg"}
         thread.join(TIMEOUT_S)
-    assert [state for _, state in told] == list(DONE)
+    assert [state for _, state in states] == list(DONE)
 
 
 def test_unknown_image_fails_in_the_end(tmp_path: Path) -> None:
@@ -193,6 +193,6 @@ def test_watch_prints_changes_until_final() -> None:
     with fake_producer() as server:
         server.names = {"a" * 32: "a.jpg"}
         result = run_images("status", "a" * 32, "b" * 32, "--watch", "--json", "--address", f"127.0.0.1:{server.port}")
-    states = [(one["id"][0], one["state"]) for one in result.objects]
+    states = [(change["id"][0], change["state"]) for change in result.objects]
     assert sorted(states) == [("a", "done"), ("a", "queued"), ("a", "working"), ("b", "unknown")]
     assert result.status == 1

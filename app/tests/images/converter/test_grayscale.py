@@ -158,9 +158,9 @@ def test_profile_is_converted_to_srgb(kind: str, extension: str) -> None:
     """Colours of another profile are converted to sRGB first."""
     red = Image.new("RGB", (64, 64), (230, 40, 40))
     source = encode(red, kind, icc_profile=p3_profile())
-    shown = ImageCms.profileToProfile(decode(source), io.BytesIO(p3_profile()), ImageCms.createProfile("sRGB"))
-    assert shown
-    assert max_difference(grey(source, extension), shown) <= 2
+    converted = ImageCms.profileToProfile(decode(source), io.BytesIO(p3_profile()), ImageCms.createProfile("sRGB"))
+    assert converted
+    assert max_difference(grey(source, extension), converted) <= 2
     assert max_difference(grey(source, extension), red) > 4
 
 

@@ -174,13 +174,13 @@ def test_drop_all_with_yes(broker: Broker, channel: BlockingChannel) -> None:
 def test_drop_asks_on_a_terminal(broker: Broker, channel: BlockingChannel, answer: bytes, remaining: int) -> None:
     """On a terminal, a drop asks for a confirmation."""
     dead_letter(channel, 1)
-    ours, theirs = pty.openpty()
+    terminal, stdin = pty.openpty()
     words = ("images", "dead", "drop", "--all", "--brokers", f"127.0.0.1:{broker.port}")
-    process = start_frota(*words, stdin=theirs, stdout=subprocess.PIPE, env=CLEAN_ENVIRONMENT)
-    os.write(ours, answer)
+    process = start_frota(*words, stdin=stdin, stdout=subprocess.PIPE, env=CLEAN_ENVIRONMENT)
+    os.write(terminal, answer)
     out, _ = process.communicate(timeout=TIMEOUT_S)
-    os.close(ours)
-    os.close(theirs)
+    os.close(terminal)
+    os.close(stdin)
     assert out.startswith(b"delete all dead images for ever? [y/N] ")
     assert (process.returncode, broker.count(DEAD)) == (remaining, remaining)
 

@@ -74,14 +74,14 @@ class Authority:
 
 def test_client_needs_a_certificate_of_the_fleet(pipeline: Pipeline, tmp_path: Path) -> None:
     """Only a client with a certificate of the fleet's authority is accepted."""
-    ours, others = Authority(tmp_path / "ours"), Authority(tmp_path / "others")
-    producer = pipeline.serve(*ours.flags(), "--brokers", f"127.0.0.1:{pipeline.broker.port}", waits=False)
-    address, answers = f"127.0.0.1:{producer.port}", list[object]()
-    pair = {"private_key": ours.read("client.key"), "certificate_chain": ours.read("client.crt")}
+    authority, others = Authority(tmp_path / "ours"), Authority(tmp_path / "others")
+    producer = pipeline.serve(*authority.flags(), "--brokers", f"127.0.0.1:{pipeline.broker.port}", waits=False)
+    address, outcomes = f"127.0.0.1:{producer.port}", list[object]()
+    pair = {"private_key": authority.read("client.key"), "certificate_chain": authority.read("client.crt")}
     for credentials in (
-        grpc.ssl_channel_credentials(ours.read("ca.crt"), **pair),
-        grpc.ssl_channel_credentials(ours.read("ca.crt")),
-        grpc.ssl_channel_credentials(ours.read("ca.crt"), others.read("client.key"), others.read("client.crt")),
+        grpc.ssl_channel_credentials(authority.read("ca.crt"), **pair),
+        grpc.ssl_channel_credentials(authority.read("ca.crt")),
+        grpc.ssl_channel_credentials(authority.read("ca.crt"), others.read("client.key"), others.read("client.crt")),
         None,
     ):
         channel = grpc.secure_channel(address, credentials) if credentials else grpc.insecure_channel(address)
@@ -90,10 +90,10 @@ def test_client_needs_a_certificate_of_the_fleet(pipeline: Pipeline, tmp_path: P
                 "/frota.images.Images/GetStatus", native.StatusRequest.SerializeToString, native.StatusReply.FromString
             )
             try:
-                answers.append(call(native.StatusRequest(ids=[uuid4().hex]), timeout=TIMEOUT_S).statuses[0].state)
+                outcomes.append(call(native.StatusRequest(ids=[uuid4().hex]), timeout=TIMEOUT_S).statuses[0].state)
             except grpc.RpcError as error:
-                answers.append(error.code())
-    assert answers == [native.UNKNOWN, *[grpc.StatusCode.UNAVAILABLE] * 3]
+                outcomes.append(error.code())
+    assert outcomes == [native.UNKNOWN, *[grpc.StatusCode.UNAVAILABLE] * 3]
 
 
 def serving(pipeline: Pipeline, service: str = "") -> bool:

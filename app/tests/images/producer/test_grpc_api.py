@@ -100,7 +100,7 @@ def test_rejection_is_logged_with_its_image(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, image: str, fields: dict[str, str]
 ) -> None:
     """A rejection is logged with the id and trace id of its image."""
-    trace, said = "c" * 32, list[dict[str, object]]()
+    trace, records = "c" * 32, list[dict[str, object]]()
 
     async def run() -> None:
         async with served(tmp_path, Bucket()) as channel:
@@ -111,8 +111,10 @@ def test_rejection_is_logged_with_its_image(
             with pytest.raises(grpc.aio.AioRpcError):
                 await call(request, timeout=TIMEOUT_S, metadata=(("traceparent", f"00-{trace}-{'d' * 16}-01"),))
 
-    monkeypatch.setattr(event_log, "record", lambda _level, event, _text, **more: said.append({"event": event} | more))
+    monkeypatch.setattr(
+        event_log, "record", lambda _level, event, _text, **more: records.append({"event": event} | more)
+    )
     asyncio.run(run())
-    (refused,) = said
+    (refused,) = records
     assert refused.pop("PEER")
     assert refused == {"event": "image_rejected", "TRACE_ID": trace, **fields}

@@ -17,16 +17,16 @@ def test_limit_holds_and_memory_is_released(wishes: list[tuple[int, bool]]) -> N
     """Reservations never exceed the limit, and all are released."""
 
     async def run() -> None:
-        limiter, taken = MemoryLimiter(10), [0]
+        limiter, reserved_bytes = MemoryLimiter(10), [0]
 
         async def use(size: int) -> None:
             async with limiter.reserve(size, TIMEOUT_S):
-                taken[0] += size
+                reserved_bytes[0] += size
                 try:
-                    assert taken[0] <= 10
+                    assert reserved_bytes[0] <= 10
                     await asyncio.sleep(0)
                 finally:
-                    taken[0] -= size
+                    reserved_bytes[0] -= size
 
         tasks = []
         for size, cancelled in wishes:
@@ -35,7 +35,7 @@ def test_limit_holds_and_memory_is_released(wishes: list[tuple[int, bool]]) -> N
                 await asyncio.sleep(0)
                 tasks[-1].cancel()
         results = await asyncio.gather(*tasks, return_exceptions=True)
-        assert all(one is None or isinstance(one, asyncio.CancelledError) for one in results)
+        assert all(result is None or isinstance(result, asyncio.CancelledError) for result in results)
         async with asyncio.timeout(1), limiter.reserve(10, TIMEOUT_S):
             pass
 

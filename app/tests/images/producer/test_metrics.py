@@ -28,14 +28,14 @@ def test_metrics_of_a_producer_without_its_broker(tmp_path: Path) -> None:
                 for data, timeout in ((b"no image", TIMEOUT_S), (picture(), 2)):
                     with pytest.raises(grpc.RpcError):
                         send(native.SendRequest(id="a" * 32, filename="a.jpg", image_data=data), timeout=timeout)
-            found = scrape(port)
+            samples = scrape(port)
             assert get(port, "/healthz").content == "ok\n"
         finally:
             assert producer.stop() in (0, -signal.SIGTERM), producer.log()
-    assert found['frota_images_producer_images_rejected_total{reason="invalid"}'] == 1
-    assert found['frota_images_producer_images_rejected_total{reason="unavailable"}'] == 1
-    assert found["frota_images_producer_images_accepted_total"] == 0
-    assert found['frota_images_producer_broker_connected{purpose="images"}'] == 0
-    assert found["frota_images_producer_reserved_memory_bytes"] == 0
-    assert found["frota_images_producer_max_memory_bytes"] == 256 << 20
-    assert found["frota_images_producer_broker_blocked"] == 0
+    assert samples['frota_images_producer_images_rejected_total{reason="invalid"}'] == 1
+    assert samples['frota_images_producer_images_rejected_total{reason="unavailable"}'] == 1
+    assert samples["frota_images_producer_images_accepted_total"] == 0
+    assert samples['frota_images_producer_broker_connected{purpose="images"}'] == 0
+    assert samples["frota_images_producer_reserved_memory_bytes"] == 0
+    assert samples["frota_images_producer_max_memory_bytes"] == 256 << 20
+    assert samples["frota_images_producer_broker_blocked"] == 0

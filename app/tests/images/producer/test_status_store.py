@@ -121,8 +121,8 @@ def test_oldest_statuses_are_deleted(tmp_path: Path) -> None:
 
 def test_deletion_is_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Deleted statuses are logged with their count and the setting."""
-    told: list[str] = []
-    monkeypatch.setattr(log, "record", lambda _level, event, text, **_: told.append(f"{event}: {text}"))
+    records: list[str] = []
+    monkeypatch.setattr(log, "record", lambda _level, event, text, **_: records.append(f"{event}: {text}"))
 
     async def run() -> None:
         async with opened(tmp_path, max_images=100, prune_interval=10) as statuses:
@@ -131,7 +131,7 @@ def test_deletion_is_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
     asyncio.run(run())
     text = "deleted the oldest 10 statuses of more than 100 (IMAGES_MAX_STATUSES)"
-    assert told == [f"statuses_expired: {text}"]
+    assert records == [f"statuses_expired: {text}"]
 
 
 def test_clock_steps_delete_nothing(tmp_path: Path) -> None:

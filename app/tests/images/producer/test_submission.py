@@ -48,9 +48,9 @@ def test_accepted_upload_is_immutable(tmp_path: Path) -> None:
         keys = [(properties.headers or {})["upload"] for properties in broker.published]
         return [bucket.objects[key] for key in keys], sorted(bucket.objects)
 
-    uploaded, kept = asyncio.run(run())
+    uploaded, stored = asyncio.run(run())
     assert uploaded == [picture(1)] * 2
-    assert len(kept) == 1
+    assert len(stored) == 1
 
 
 def test_cancelled_upload_is_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,7 +100,7 @@ def test_blocked_broker_rejects_early(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def said(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, object]]:
+def records(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, object]]:
     """Collect what is logged: level, event and fields."""
     records: list[dict[str, object]] = []
 
@@ -113,7 +113,7 @@ def said(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, object]]:
 
 @pytest.mark.parametrize(("permanent", "level"), [(False, "WARNING"), (True, "ERROR")])
 def test_failed_upload_is_logged_and_rejected(
-    tmp_path: Path, said: list[dict[str, object]], permanent: bool, level: str
+    tmp_path: Path, records: list[dict[str, object]], permanent: bool, level: str
 ) -> None:
     """A failed upload is logged with its trace id, and rejected."""
 
@@ -130,11 +130,11 @@ def test_failed_upload_is_logged_and_rejected(
 
     asyncio.run(run())
     about = {"IMAGE_ID": "a" * 32, "TRACE_ID": "b" * 32, "FILENAME": "a.jpg"}
-    assert said == [{"level": level, "event": "upload_failed"} | about]
+    assert records == [{"level": level, "event": "upload_failed"} | about]
 
 
 def test_unsaved_status_is_logged(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: list[dict[str, object]]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, records: list[dict[str, object]]
 ) -> None:
     """An image whose status cannot be saved is accepted, and logged with its trace id."""
 
@@ -148,7 +148,7 @@ def test_unsaved_status_is_logged(
 
     asyncio.run(run())
     about = {"IMAGE_ID": "a" * 32, "TRACE_ID": "b" * 32, "FILENAME": "a.jpg"}
-    assert said == [{"level": "ERROR", "event": "status_write_failed"} | about]
+    assert records == [{"level": "ERROR", "event": "status_write_failed"} | about]
 
 
 @pytest.mark.parametrize(("failures", "kind"), [(2, RejectionKind.INVALID), (10**6, RejectionKind.UNAVAILABLE)])

@@ -28,15 +28,15 @@ def test_late_credentials_are_found(credentials: Callable[[], object]) -> None:
     """Credentials that appear after the start are used."""
 
     async def run() -> list[str]:
-        objects, said = S3Client(NOBODY, threads=1), list[str]()
+        objects, records = S3Client(NOBODY, threads=1), list[str]()
         for turn in range(2):
             for work in (lambda: objects.put_new("b", "k", b"", "image/png", {}), lambda: objects.metadata("b", "k")):
                 with pytest.raises(StorageError) as error:
                     await work()
                 assert error.value.permanent is (turn == 0)
-                said.append("credentials" if "credentials" in str(error.value) else "connection")
+                records.append("credentials" if "credentials" in str(error.value) else "connection")
             credentials()
         await objects.close()
-        return said
+        return records
 
     assert asyncio.run(run()) == ["credentials"] * 2 + ["connection"] * 2

@@ -37,7 +37,7 @@ class Request:
 class Server:
     """Gives one answer after another, the last one for ever; nothing for None, then closes where it says so."""
 
-    answers: list[bytes | None]
+    responses: list[bytes | None]
     requests: list[Request] = field(default_factory=list)
     connections: int = 0
     port: int = 0
@@ -51,7 +51,7 @@ class Server:
                 headers = dict(line.lower().split(": ", 1) for line in head[1:-2])
                 body = await reader.readexactly(int(headers["content-length"]))
                 self.requests.append(Request(head[0].split()[1], headers, body))
-                answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+                answer = self.responses.pop(0) if len(self.responses) > 1 else self.responses[0]
                 if answer is None:
                     await reader.read()
                     break
@@ -65,9 +65,9 @@ class Server:
 
 
 @asynccontextmanager
-async def running(*answers: bytes | None, read_timeout_s: float = 30) -> AsyncIterator[tuple[Server, S3Client]]:
+async def running(*responses: bytes | None, read_timeout_s: float = 30) -> AsyncIterator[tuple[Server, S3Client]]:
     """Run a server, and what asks it."""
-    server = Server(list(answers))
+    server = Server(list(responses))
     async with await asyncio.start_server(server.serve, "127.0.0.1", 0) as listener:
         server.port = listener.sockets[0].getsockname()[1]
         objects = S3Client(WorkerSettings(s3_endpoint=f"http://127.0.0.1:{server.port}"), 2, read_timeout_s)
@@ -182,14 +182,14 @@ def test_rejection_reloads_credentials() -> None:
     async def run() -> list[tuple[int, str]]:
         async with running(REFUSED, OK + EMPTY) as (server, _):
             threads = Threads(1, "find")
-            puts, found = Puts(1, find, threads), list[tuple[int, str]]()
+            puts, statuses = Puts(1, find, threads), list[tuple[int, str]]()
             for _ in range(3):
                 answer = await puts.put(f"http://127.0.0.1:{server.port}/a", b"grey", {})
                 credential = re.search("credential=([a-z]+)/", server.requests[-1].headers["authorization"])
                 assert credential
-                found.append((answer.status, credential[1]))
+                statuses.append((answer.status, credential[1]))
             await puts.close()
             threads.close()
-            return found
+            return statuses
 
     assert asyncio.run(run()) == [(403, "first"), (200, "second"), (200, "second")]

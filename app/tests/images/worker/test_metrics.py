@@ -23,13 +23,13 @@ def test_metrics_of_a_worker_without_its_broker(tmp_path: Path) -> None:
         flags = ("--bucket", "b", "--brokers", "127.0.0.1:1", "--state-dir", tmp_path / "state", "--converters", 1)
         worker = Worker(tmp_path, *flags, "--metrics-port", port, env=environ)
         worker.wait_for("iniciado")
-        found = scrape(port)
+        samples = scrape(port)
         assert get(port, "/healthz").content == "ok\n"
         assert worker.stop() == 0
-    assert found['frota_images_worker_broker_connected{purpose="images"}'] == 0
-    assert found["frota_images_worker_converters"] == 1
-    assert found["frota_images_worker_storage_available"] == 1
-    assert found["frota_images_worker_images_in_flight"] == 0
+    assert samples['frota_images_worker_broker_connected{purpose="images"}'] == 0
+    assert samples["frota_images_worker_converters"] == 1
+    assert samples["frota_images_worker_storage_available"] == 1
+    assert samples["frota_images_worker_images_in_flight"] == 0
 
 
 def test_results_and_dead_letters_are_counted() -> None:
@@ -45,14 +45,14 @@ def test_results_and_dead_letters_are_counted() -> None:
 
 def test_failures_of_s3_are_counted() -> None:
     """Each failed request to S3 is counted, and S3 is unavailable until one succeeds."""
-    retry, seen, left = S3Retry(min_backoff_s=0.001), list[bool](), [1, 1]
+    retry, outages, remaining = S3Retry(min_backoff_s=0.001), list[bool](), [1, 1]
 
     async def request() -> str:
-        seen.append(retry.available)
-        if left:
-            raise StorageError(f"away {left.pop()}")
+        outages.append(retry.available)
+        if remaining:
+            raise StorageError(f"away {remaining.pop()}")
         return "ok"
 
     assert asyncio.run(retry.retry(request, retry.deadline())) == "ok"
-    assert seen == [True, False, False]
+    assert outages == [True, False, False]
     assert (retry.failures_total, retry.available) == (2, True)

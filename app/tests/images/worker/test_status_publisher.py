@@ -58,8 +58,8 @@ def test_outbox_is_published_after_a_restart(tmp_path: Path) -> None:
         await reporter(broker, tmp_path).publish_outbox()
         return broker.published
 
-    told = asyncio.run(run())
-    assert [(event.id, event.state, event.key) for event in told] == [
+    published = asyncio.run(run())
+    assert [(event.id, event.state, event.key) for event in published] == [
         (image.id, "done", "a_gray.jpg") for image in IMAGES
     ]
     assert list(tmp_path.iterdir()) == []
@@ -95,32 +95,32 @@ def test_published_events_leave_no_outbox(tmp_path: Path) -> None:
 
 def test_outbox_limit_is_logged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Events beyond the outbox's limit, and damaged ones, are logged."""
-    said: list[str] = []
-    monkeypatch.setattr(log, "record", lambda _level, event, _text, **_: said.append(event))
-    events = [StatusEvent(one.id, "done", "a.jpg", one.trace, one.sha256, "worker-1") for one in IMAGES]
+    records: list[str] = []
+    monkeypatch.setattr(log, "record", lambda _level, event, _text, **_: records.append(event))
+    events = [StatusEvent(image.id, "done", "a.jpg", image.trace, image.sha256, "worker-1") for image in IMAGES]
     EventOutbox(tmp_path, max_events=2).replace(events)
     assert EventOutbox(tmp_path).read() == events[1:]
     (tmp_path / "outbox").write_bytes(b"garbage\n")
     assert EventOutbox(tmp_path).read() == []
-    assert said == ["outbox_failed", "outbox_failed"]
+    assert records == ["outbox_failed", "outbox_failed"]
 
 
 def test_rejected_dead_letter_is_retried(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A dead letter that the broker rejects is retried, and logged with its trace id."""
-    said: list[dict[str, object]] = []
-    monkeypatch.setattr(log, "record", lambda _level, event, _text, **more: said.append({"event": event} | more))
+    records: list[dict[str, object]] = []
+    monkeypatch.setattr(log, "record", lambda _level, event, _text, **more: records.append({"event": event} | more))
 
     class Full:
-        answers: ClassVar[list[Exception]] = [NackError()]
+        outcomes: ClassVar[list[Exception]] = [NackError()]
 
         async def publish(self, *_: object) -> None:
-            if self.answers:
-                raise self.answers.pop()
+            if self.outcomes:
+                raise self.outcomes.pop()
 
     delivery: Any = SimpleNamespace(properties=pika.BasicProperties(message_id=IMAGES[0].id), body=b"")
     asyncio.run(reporter(Full(), tmp_path).dead_letter(delivery, DeadLetterReason("damaged", "danificada"), IMAGES[0]))
     about = {"IMAGE_ID": IMAGES[0].id, "TRACE_ID": IMAGES[0].trace, "FILENAME": "a.jpg"}
-    assert said == [{"event": "dead_letter_failed"} | about]
+    assert records == [{"event": "dead_letter_failed"} | about]
 
 
 class Taking(Broker):
@@ -146,11 +146,11 @@ def test_requeue_resets_the_delivery_count(tmp_path: Path) -> None:
     delivery: Any = SimpleNamespace(properties=properties, body=b"image")
     broker = Taking()
     assert asyncio.run(reporter(broker, tmp_path).requeue(delivery))
-    ((exchange, key, body, told),) = broker.kept
+    ((exchange, key, body, sent),) = broker.kept
     assert (exchange, key, body) == ("images.requeue", "", b"image")
-    assert (told.message_id, told.delivery_mode, told.timestamp) == (image.id, 2, 77)
-    assert QueuedImage.read(told.message_id, told.headers) == image
-    assert told.headers == headers
+    assert (sent.message_id, sent.delivery_mode, sent.timestamp) == (image.id, 2, 77)
+    assert QueuedImage.read(sent.message_id, sent.headers) == image
+    assert sent.headers == headers
 
 
 @pytest.mark.parametrize("refusal", [NackError(), UnroutableError(), BrokerUnavailable("ACCESS_REFUSED")], ids=repr)

@@ -33,14 +33,14 @@ def test_orphaned_upload_is_logged(monkeypatch: pytest.MonkeyPatch) -> None:
         async def delete(self, *_: object) -> None:
             raise StorageError("away")
 
-    said: list[dict[str, object]] = []
-    monkeypatch.setattr(log, "record", lambda _level, event, _text, **more: said.append({"event": event} | more))
+    records: list[dict[str, object]] = []
+    monkeypatch.setattr(log, "record", lambda _level, event, _text, **more: records.append({"event": event} | more))
     config = WorkerSettings(bucket="results", uploads_bucket="uploads")
     worker = Worker(config, lambda: config, lambda _: None)
     worker._s3 = Away()  # type: ignore[assignment] # as far as it is used
     asyncio.run(worker._delete_upload(UPLOADED))
     about = {"IMAGE_ID": UPLOADED.id, "TRACE_ID": UPLOADED.trace, "FILENAME": "a.jpg"}
-    assert said == [{"event": "upload_orphaned"} | about]
+    assert records == [{"event": "upload_orphaned"} | about]
 
 
 def test_leftover_downloads_are_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,8 +62,8 @@ def test_leftover_downloads_are_deleted(tmp_path: Path, monkeypatch: pytest.Monk
     assert [file.name for file in tmp_path.iterdir()] == ["lock"]
 
 
-@pytest.mark.parametrize("taken", [[True], [False, False, True]], ids=str)
-def test_requeued_image_is_acked_after_confirm(taken: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("settled", [[True], [False, False, True]], ids=str)
+def test_requeued_image_is_acked_after_confirm(settled: list[bool], monkeypatch: pytest.MonkeyPatch) -> None:
     """A requeued image is acknowledged only after the broker's confirm."""
     config = WorkerSettings(bucket="results", uploads_bucket="uploads")
     worker = Worker(config, lambda: config, lambda _: None)
@@ -74,13 +74,13 @@ def test_requeued_image_is_acked_after_confirm(taken: list[bool], monkeypatch: p
         raise OutageTimeout
 
     async def again(_: object) -> bool:
-        return taken[len(tries) - 1]
+        return settled[len(tries) - 1]
 
     monkeypatch.setattr(worker, "_result", result)
     worker._status_publisher = SimpleNamespace(requeue=again)  # type: ignore[assignment] # as far as it is used
     delivery: Any = SimpleNamespace(body=b"", ack=lambda: forgotten.append(len(tries)))
     assert asyncio.run(worker._result_unless_requeued(UPLOADED, delivery)) == ""
-    assert forgotten == [len(taken)]
+    assert forgotten == [len(settled)]
 
 
 def test_stop_requeues_unfinished_images_only() -> None:

@@ -188,8 +188,8 @@ def test_failure_is_one_sentence_and_a_status(
     words: list[str], status: int, reason: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A failure is one sentence and an exit status."""
-    found, errors = failing(words, capsys)
-    assert found == status
+    exit_status, errors = failing(words, capsys)
+    assert exit_status == status
     assert reason in errors
     assert status == 2 or errors.count("\n") == 1
 
@@ -206,12 +206,12 @@ def test_fleet_file_has_the_lowest_priority(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The fleet's file is read, but flags, environment and another file win."""
-    secret, ours = tmp_path / "server.key", tmp_path / "client.key"
-    server_key, client_key = keys.generate(secret), keys.generate(ours)
+    secret, key_file = tmp_path / "server.key", tmp_path / "client.key"
+    server_key, client_key = keys.generate(secret), keys.generate(key_file)
     file = tmp_path / "fleet.env"
     monkeypatch.setattr(client_settings, "FLEET_FILE", file)
     with list_server(tmp_path, "--key-file", secret, "--clients", f"us={client_key}") as server:
-        keyed = f"LIST_KEY_FILE={ours}\nLIST_SERVER_KEY={server_key}\n"
+        keyed = f"LIST_KEY_FILE={key_file}\nLIST_SERVER_KEY={server_key}\n"
         file.write_text(f"LIST_PORT={server.port}\n{keyed}", encoding="utf-8")
         assert cli.main(["list", "append", "x"]) == 0
         assert cli.main(["list", "show"]) == 0
@@ -273,8 +273,8 @@ def test_killed_server_is_a_pause_for_append(tmp_path: Path) -> None:
             server.start()
         output, errors = process.communicate(timeout=TIMEOUT_S)
         assert (process.returncode, output, errors) == (0, b"", b"")
-        shown = start_frota("list", "show", "--port", server.port, stdout=-1).communicate(timeout=TIMEOUT_S)[0]
-    assert shown == b"0\n1\n2\n"
+        printed = start_frota("list", "show", "--port", server.port, stdout=-1).communicate(timeout=TIMEOUT_S)[0]
+    assert printed == b"0\n1\n2\n"
 
 
 @pytest.mark.parametrize(

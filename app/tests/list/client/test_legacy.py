@@ -57,9 +57,9 @@ def _carried_out(model: list[str], request: dict[str, Any]) -> bool:
 
 def test_legacy_server_is_recognized() -> None:
     """A legacy server is recognized by its first response, and gets legacy commands."""
-    with legacy_server() as (port, received), client(port) as one:
-        assert one.ask("append", value="3").text == "Elemento '3' adicionado."
-        assert one.ask("show").fields["elements"] == ["3"]
+    with legacy_server() as (port, received), client(port) as user:
+        assert user.ask("append", value="3").text == "Elemento '3' adicionado."
+        assert user.ask("show").fields["elements"] == ["3"]
     assert received[1:] == ["append 3", "mostrar"]
 
 
@@ -77,39 +77,39 @@ def test_legacy_server_is_recognized() -> None:
 )
 def test_unsupported_request_is_not_sent(op: str, fields: dict[str, Any], reason: str) -> None:
     """A request that a legacy server cannot execute is an error, and not sent."""
-    with legacy_server() as (port, received), client(port) as one:
+    with legacy_server() as (port, received), client(port) as user:
         with pytest.raises(UnsupportedByServer, match="is a legacy server: ") as caught:
-            one.ask(op, **fields)
+            user.ask(op, **fields)
         assert reason in str(caught.value)
-        assert one.ask("clear").ok
+        assert user.ask("clear").ok
     assert received[1:] == ["limpar"]
 
 
 def _losing(command: bytes, losses: int) -> Any:
     """Answer like a legacy server that loses some responses to a command."""
-    left = iter(range(losses))
+    remaining = iter(range(losses))
 
     def handle(request: bytes) -> list[bytes]:
         if request.startswith(b"{"):
             return [NOT_UNDERSTOOD]
-        return [DISCONNECT] if request == command and next(left, None) is not None else [b"['x']"]
+        return [DISCONNECT] if request == command and next(remaining, None) is not None else [b"['x']"]
 
     return handle
 
 
 def test_change_with_lost_response_is_not_retried() -> None:
     """A change whose response a legacy server lost is not repeated; its outcome is unknown."""
-    with fake_list_server(_losing(b"append x", 1)) as server, client(server.port) as one:
+    with fake_list_server(_losing(b"append x", 1)) as server, client(server.port) as user:
         with pytest.raises(OutcomeUnknown, match="its outcome is unknown"):
-            one.ask("append", value="x")
-        assert one.ask("show").fields["elements"] == ["x"]
+            user.ask("append", value="x")
+        assert user.ask("show").fields["elements"] == ["x"]
     assert [request for _, request in server.received if b"{" not in request] == [b"append x", b"mostrar"]
 
 
 def test_read_with_lost_response_is_retried() -> None:
     """A read whose response a legacy server lost is repeated."""
-    with fake_list_server(_losing(b"mostrar", 2)) as server, client(server.port) as one:
-        assert one.ask("show").fields["elements"] == ["x"]
+    with fake_list_server(_losing(b"mostrar", 2)) as server, client(server.port) as user:
+        assert user.ask("show").fields["elements"] == ["x"]
     assert [request for _, request in server.received].count(b"mostrar") == 3
 
 
@@ -118,7 +118,7 @@ def test_malformed_list_is_an_error(response: bytes) -> None:
     """A list that cannot be parsed is an error."""
     with (
         fake_list_server(lambda request: [NOT_UNDERSTOOD if b"{" in request else response]) as server,
-        client(server.port) as one,
+        client(server.port) as user,
         pytest.raises(UnsupportedByServer, match="cannot be read"),
     ):
-        one.ask("show")
+        user.ask("show")

@@ -53,9 +53,9 @@ def menu(port: int, typed: str | bytes, *flags: str) -> "subprocess.CompletedPro
     )
 
 
-def shown(*answers: str) -> str:
+def shown(*replies: str) -> str:
     """Return the expected output: the menu, the response to each choice, and the end."""
-    return "\n".join(f"{_MENU}{answer}\n" for answer in answers) + f"\n{_MENU}Saindo...\n"
+    return "\n".join(f"{_MENU}{answer}\n" for answer in replies) + f"\n{_MENU}Saindo...\n"
 
 
 def debug(answer: str, prompts: str = "") -> str:
@@ -125,16 +125,16 @@ def test_script_ends_without_a_server() -> None:
 
 def test_person_can_continue_without_a_server() -> None:
     """On a terminal, the menu goes on after an unavailable server."""
-    ours, theirs = os.openpty()
+    terminal, stdin = os.openpty()
     with reserved_port() as port:
         words = ["list", "menu", "--port", port, "--timeout", "0.3"]
-        process = start_frota(*words, stdin=theirs, stdout=-1, stderr=-1)
-        os.write(ours, b"1\n9\n")
+        process = start_frota(*words, stdin=stdin, stdout=-1, stderr=-1)
+        os.write(terminal, b"1\n9\n")
         output, errors = process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 0
     assert output.decode() == f"{_MENU}\n{_MENU}Saindo...\n"
     assert errors.count(b"\n") == 1
-    for end in (ours, theirs):
+    for end in (terminal, stdin):
         os.close(end)
 
 

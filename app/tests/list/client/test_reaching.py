@@ -28,10 +28,10 @@ def test_wrong_server_is_reported_at_once(response: bytes) -> None:
     """A server of another kind is reported at once, in one sentence."""
     with (
         fake_list_server(lambda _: [response]) as server,
-        client(server.port) as one,
+        client(server.port) as user,
         pytest.raises(WrongServer) as caught,
     ):
-        one.ask("info")
+        user.ask("info")
     assert str(caught.value).startswith(f"127.0.0.1:{server.port} is not a list server: it answers ")
     assert len(str(caught.value)) < 400
     assert "\x1b" not in str(caught.value)
@@ -41,8 +41,8 @@ def _gives_reason(expected: str, port: int, **settings: Any) -> bool:
     """Tell whether a client says something at its timeout; on a busy machine it may need a longer one."""
     timeout = _SHORT
     while timeout < TIMEOUT_S:
-        with client(port, timeout, **settings) as one, pytest.raises(ServerUnavailable) as caught:
-            one.ask("append", value="x")
+        with client(port, timeout, **settings) as user, pytest.raises(ServerUnavailable) as caught:
+            user.ask("append", value="x")
         reason = str(caught.value).replace(f"127.0.0.1:{port}", "HERE")
         if expected in reason:
             return True
@@ -88,13 +88,13 @@ def test_timeout_names_the_key_problem(key: tuple[Path, str], tmp_path: Path) ->
     """At the timeout the client says what is wrong with the keys."""
     secret = tmp_path / "server.key"
     server_key = keys.generate(secret)
-    ours = {"key_file": key[0], "server_key": server_key}
+    settings = {"key_file": key[0], "server_key": server_key}
     with list_server(tmp_path, "--key-file", secret, "--clients", f"other={server_key}") as server:
-        assert _gives_reason(f"the server at HERE does not accept our key {key[0]}", server.port, **ours)
+        assert _gives_reason(f"the server at HERE does not accept our key {key[0]}", server.port, **settings)
         assert _gives_reason("CURVE", server.port)
         assert _gives_reason("its key is not that of --server-key", server.port, key_file=key[0], server_key=key[1])
     with fake_list_server(lambda request: [response_to(request)]) as server:
-        assert _gives_reason("speaks clear text", server.port, **ours)
+        assert _gives_reason("speaks clear text", server.port, **settings)
 
 
 def test_replaced_key_is_used_at_the_next_attempt(key: tuple[Path, str], tmp_path: Path) -> None:
@@ -109,8 +109,8 @@ def test_replaced_key_is_used_at_the_next_attempt(key: tuple[Path, str], tmp_pat
     with fake_list_server(lambda request: [response_to(request)], secret=z85.encode(raw)) as server:
         port = server.port
         access = ClientSettings(port=port, key_file=key[0], server_key=public[0], timeout=TIMEOUT_S)
-        with Client(access, reread) as one:
-            assert one.ask("clear").ok
+        with Client(access, reread) as user:
+            assert user.ask("clear").ok
 
 
 def test_key_file_missing_for_a_moment(key: tuple[Path, str], tmp_path: Path) -> None:
@@ -130,18 +130,18 @@ def test_key_file_missing_for_a_moment(key: tuple[Path, str], tmp_path: Path) ->
 
     with fake_list_server(cut, secret=z85.encode(raw)) as server:
         access = ClientSettings(port=server.port, key_file=key[0], server_key=public, timeout=TIMEOUT_S)
-        with Client(access, warn=back) as one:
-            assert one.ask("clear").ok
+        with Client(access, warn=back) as user:
+            assert user.ask("clear").ok
 
 
 def test_host_without_address_fails_at_once() -> None:
     """A host name without an address is an error at once."""
     for host in ("a..b", "x" * 300):
         with (
-            client(1, host=host) as one,
+            client(1, host=host) as user,
             pytest.raises(HostNotFound, match=r"no list server at .*: Name or service not known"),
         ):
-            one.ask("info")
+            user.ask("info")
 
 
 def test_host_is_a_name_or_an_ipv6_address(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,18 +149,18 @@ def test_host_is_a_name_or_an_ipv6_address(monkeypatch: pytest.MonkeyPatch) -> N
     both = [(family, 0, 0, "", (text, 1)) for family, text in ((socket.AF_INET6, "::1"), (socket.AF_INET, "127.0.0.1"))]
     with monkeypatch.context() as patched, fake_list_server(lambda request: [response_to(request)]) as server:
         patched.setattr(socket, "getaddrinfo", lambda *_, **__: both)
-        with client(server.port, host="both") as one:
-            assert one.ask("info").ok
+        with client(server.port, host="both") as user:
+            assert user.ask("info").ok
     with (
         fake_list_server(lambda request: [response_to(request)]) as server,
-        client(server.port, host="localhost") as one,
+        client(server.port, host="localhost") as user,
     ):
-        assert one.ask("info").ok
+        assert user.ask("info").ok
     with zmq.Context() as context, context.socket(zmq.REP) as replies:
         replies.ipv6 = True
         port = replies.bind_to_random_port("tcp://[::1]")
-        with client(port, _SHORT, host="::1") as one:
+        with client(port, _SHORT, host="::1") as user:
             answering = threading.Thread(target=lambda: replies.send(response_to(replies.recv())))
             answering.start()
-            assert one.ask("info").ok
+            assert user.ask("info").ok
             answering.join(TIMEOUT_S)

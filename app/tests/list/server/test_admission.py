@@ -38,17 +38,17 @@ def crowd(port: int, kind: int) -> Iterator[list["zmq.Socket[bytes]"]]:
     with ExitStack() as stack:
         sockets = []
         for _ in range(_MANY):
-            one = stack.enter_context(CONTEXT.socket(kind))
-            one.linger = 0
-            one.connect(f"tcp://127.0.0.1:{port}")
+            requester = stack.enter_context(CONTEXT.socket(kind))
+            requester.linger = 0
+            requester.connect(f"tcp://127.0.0.1:{port}")
             if kind == zmq.REQ:
-                one.send(b"mostrar")
-            sockets.append(one)
+                requester.send(b"mostrar")
+            sockets.append(requester)
         yield sockets
 
 
 def _answered(sockets: list["zmq.Socket[bytes]"]) -> int:
-    return sum(bool(one.poll(0)) for one in sockets)
+    return sum(bool(connection.poll(0)) for connection in sockets)
 
 
 def _sleeps(server: ListServer) -> bool:
@@ -59,9 +59,9 @@ def _sleeps(server: ListServer) -> bool:
 
 def _is_filtered(port: int) -> bool:
     """Tell whether the kernel drops connection requests; the client's kernel repeats them after a second."""
-    with socket.socket() as one:
-        one.settimeout(0.5)
-        return one.connect_ex(("127.0.0.1", port)) != 0
+    with socket.socket() as connection:
+        connection.settimeout(0.5)
+        return connection.connect_ex(("127.0.0.1", port)) != 0
 
 
 @pytest.mark.parametrize("kind", [zmq.REQ, zmq.SUB])
@@ -101,17 +101,17 @@ def test_waiting_clients_are_admitted_in_turn(tmp_path: Path) -> None:
     """Waiting clients are admitted as others leave."""
     with list_server(tmp_path, "--max-connections", 10) as server, crowd(server.port, zmq.REQ) as sockets:
         assert server.wait_for(_FULL + r".*raise LIST_MAX_CONNECTIONS")[1] == "10"
-        left = set(sockets)
+        waiting = set(sockets)
         poller = zmq.Poller()
-        for one in sockets:
-            poller.register(one, zmq.POLLIN)
-        while left:
+        for requester in sockets:
+            poller.register(requester, zmq.POLLIN)
+        while waiting:
             ready = dict(poller.poll(int(TIMEOUT_S * 2000)))
-            assert ready, f"{len(left)} still wait"
-            for one in left & set(ready):
-                poller.unregister(one)
-                one.close()
-            left -= set(ready)
+            assert ready, f"{len(waiting)} still wait"
+            for requester in waiting & set(ready):
+                poller.unregister(requester)
+                requester.close()
+            waiting -= set(ready)
         assert server.request("mostrar") == "[]"
 
 
@@ -135,12 +135,15 @@ def test_curve_clients_beyond_the_limit_wait(tmp_path: Path) -> None:
     with list_server(tmp_path, *flags) as server, ExitStack() as stack:
         askers = []
         for _ in range(20):
-            one = stack.enter_context(CONTEXT.socket(zmq.REQ))
-            one.linger, one.rcvtimeo = 0, int(TIMEOUT_S * 1000)
-            one.curve_serverkey = z85.encode(bytes.fromhex(server_key))
-            one.curve_publickey, one.curve_secretkey = z85.encode(bytes.fromhex(client_key)), z85.encode(secret)
-            one.connect(f"tcp://127.0.0.1:{server.port}")
-            askers.append(RawClient(one))
+            requester = stack.enter_context(CONTEXT.socket(zmq.REQ))
+            requester.linger, requester.rcvtimeo = 0, int(TIMEOUT_S * 1000)
+            requester.curve_serverkey = z85.encode(bytes.fromhex(server_key))
+            requester.curve_publickey, requester.curve_secretkey = (
+                z85.encode(bytes.fromhex(client_key)),
+                z85.encode(secret),
+            )
+            requester.connect(f"tcp://127.0.0.1:{server.port}")
+            askers.append(RawClient(requester))
         assert askers[0].request(b"append 1") == b"Elemento '1' adicionado."
         server.wait_for(_FULL)
         assert askers[0].request(b"append 2") == b"Elemento '2' adicionado."
@@ -220,7 +223,7 @@ def test_low_soft_limit_is_raised(tmp_path: Path, soft: int) -> None:
     flags = ("--max-connections", 100)
     with list_server(tmp_path, *flags, preexec_fn=low) as server, crowd(server.port, zmq.REQ) as sockets:
         server.wait_for(_FULL)
-        assert sum(bool(one.poll(100)) for one in sockets[:90]) > _FEW
+        assert sum(bool(connection.poll(100)) for connection in sockets[:90]) > _FEW
 
 
 def test_minimum_of_descriptors_is_enough(tmp_path: Path) -> None:
@@ -256,8 +259,8 @@ def test_connection_limit_is_exact(tmp_path: Path) -> None:
 def test_limit_below_the_open_connections(tmp_path: Path) -> None:
     """A limit below the open connections disconnects no client."""
     with list_server(tmp_path) as server, server.raw_client() as first, crowd(server.port, zmq.REQ) as sockets:
-        for one in sockets:
-            assert one.poll(int(TIMEOUT_S * 1000))
+        for connection in sockets:
+            assert connection.poll(int(TIMEOUT_S * 1000))
         resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (48, 48))
         server.wait_for("enough for \\d+ connections and not for 10000")
         server.wait_for(_FULL)

@@ -40,7 +40,10 @@ class State:
         return executed.response
 
     def content(self) -> object:
-        lists = {one.name: (list(one.elements), one.version, one.size, one.undo) for one in self.lists.by_name.values()}
+        lists = {
+            element_list.name: (list(element_list.elements), element_list.version, element_list.size, element_list.undo)
+            for element_list in self.lists.by_name.values()
+        }
         return lists, dict(self.cache.by_client), self.lists.elements, self.lists.size
 
     def snapshot(self) -> None:
@@ -74,12 +77,12 @@ def test_replay_restores_the_whole_state(tmp_path: Path) -> None:
     state = State(tmp_path)
     some_changes(state)
     before = state.content()
-    again = reopened(state)
-    assert again.content() == before
-    assert again.count == 8
-    again.change("undo", list="other")
-    assert again.lists.get("other").elements == ["1"]
-    assert [change.op for change in again.lists.recent][-2:] == ["clear", "undo"]
+    reloaded = reopened(state)
+    assert reloaded.content() == before
+    assert reloaded.count == 8
+    reloaded.change("undo", list="other")
+    assert reloaded.lists.get("other").elements == ["1"]
+    assert [change.op for change in reloaded.lists.recent][-2:] == ["clear", "undo"]
 
 
 def test_snapshot_replaces_the_log_before_it(tmp_path: Path) -> None:
@@ -90,13 +93,13 @@ def test_snapshot_replaces_the_log_before_it(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["00000002.segment", "00000002.snapshot", "lock"]
     state.change("append", 3, value="after")
     before = state.content()
-    again = reopened(state)
-    assert again.content() == before
-    assert again.count == 1
-    again.snapshot()
+    reloaded = reopened(state)
+    assert reloaded.content() == before
+    assert reloaded.count == 1
+    reloaded.snapshot()
     assert snapshot.newest(tmp_path) == 3
-    before = again.content()
-    assert reopened(again).content() == before
+    before = reloaded.content()
+    assert reopened(reloaded).content() == before
 
 
 def test_snapshot_keeps_the_undo_of_a_sort(tmp_path: Path) -> None:
@@ -106,9 +109,9 @@ def test_snapshot_keeps_the_undo_of_a_sort(tmp_path: Path) -> None:
         state.change("append", value=value)
     state.change("sort")
     state.snapshot()
-    again = reopened(state)
-    again.change("undo")
-    assert again.lists.get("default").elements == list("cab")
+    reloaded = reopened(state)
+    reloaded.change("undo")
+    assert reloaded.lists.get("default").elements == list("cab")
 
 
 def test_changes_during_a_snapshot_are_applied_once(tmp_path: Path) -> None:
@@ -262,9 +265,9 @@ def test_replay_cost_makes_a_snapshot_due(tmp_path: Path) -> None:
     for _ in range(5):
         state.change("sort")
     assert state.log._wal_bytes > 5000
-    again = reopened(state)
-    assert again.log._wal_bytes >= state.log._wal_bytes
-    assert again.lists.discarded == []
+    reloaded = reopened(state)
+    assert reloaded.log._wal_bytes >= state.log._wal_bytes
+    assert reloaded.lists.discarded == []
 
 
 def test_lower_limits_keep_the_state(tmp_path: Path) -> None:
@@ -272,10 +275,10 @@ def test_lower_limits_keep_the_state(tmp_path: Path) -> None:
     state = State(tmp_path)
     some_changes(state)
     before = state.content()
-    again = reopened(state, limits=Limits(elements=1, bytes=1, element_bytes=1))
-    assert again.content() == before
+    reloaded = reopened(state, limits=Limits(elements=1, bytes=1, element_bytes=1))
+    assert reloaded.content() == before
     with pytest.raises(RequestRejected, match="Limite"):
-        again.change("append", value="y")
+        reloaded.change("append", value="y")
 
 
 def test_failed_snapshot_keeps_the_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: list[str]) -> None:

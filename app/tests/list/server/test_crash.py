@@ -64,8 +64,8 @@ def assert_kept_once(server: ListServer, loads: list[Load]) -> None:
         elements = server.elements(f"list{number}")
         assert len(elements) == len(set(elements)), "an element is there twice"
         for load in own:
-            mine = [element for element in elements if element.startswith(f"{load.client}.")]
-            assert mine == load.answered
+            own_elements = [element for element in elements if element.startswith(f"{load.client}.")]
+            assert own_elements == load.answered
 
 
 def test_kills_lose_and_repeat_no_change(tmp_path: Path) -> None:

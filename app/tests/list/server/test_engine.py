@@ -114,11 +114,13 @@ def test_full_disk_rolls_the_round_back(world: World) -> None:
     """With a full disk, all changes of the round are undone and rejected, and reads show that."""
     world.ask("append a", native("append", 1, value="b"))
     world.full = True
-    answers = world.ask("append c", "ordenar_desc", "mostrar", native("append", 2, value="d"), "pesquisar c", "limpar")
-    assert answers[0] == "Erro: o servidor não tem espaço em disco; nada foi alterado."
-    assert answers[2] == "['a', 'b']"
-    assert json.loads(answers[3])["error"] == "no_room"
-    assert answers[4] == "Não encontrado"
+    responses = world.ask(
+        "append c", "ordenar_desc", "mostrar", native("append", 2, value="d"), "pesquisar c", "limpar"
+    )
+    assert responses[0] == "Erro: o servidor não tem espaço em disco; nada foi alterado."
+    assert responses[2] == "['a', 'b']"
+    assert json.loads(responses[3])["error"] == "no_room"
+    assert responses[4] == "Não encontrado"
     assert world.elements() == ["a", "b"]
     assert world.published == [("append", 1), ("append", 2)]
     world.full = False
@@ -168,8 +170,8 @@ def test_least_recently_used_client_is_evicted(world: World) -> None:
 def test_full_disk_rejects_duplicates_of_a_round(world: World) -> None:
     """With a full disk, both requests with one id are rejected."""
     world.full = True
-    answers = world.ask(native("append", 1, value="a"), native("append", 1, value="a"))
-    assert [json.loads(answer)["error"] for answer in answers] == ["no_room", "no_room"]
+    responses = world.ask(native("append", 1, value="a"), native("append", 1, value="a"))
+    assert [json.loads(answer)["error"] for answer in responses] == ["no_room", "no_room"]
 
 
 def test_full_disk_keeps_earlier_responses(world: World) -> None:
@@ -183,8 +185,8 @@ def test_full_disk_gives_no_response_based_on_lost_changes(world: World) -> None
     """A rejection that is based on a lost change is not sent."""
     world.ask("append x")
     world.full = True
-    answers = world.ask("remover x", "remover x")
-    assert answers == ["Erro: o servidor não tem espaço em disco; nada foi alterado."] * 2
+    responses = world.ask("remover x", "remover x")
+    assert responses == ["Erro: o servidor não tem espaço em disco; nada foi alterado."] * 2
 
 
 def test_full_disk_evicts_no_client(world: World) -> None:
@@ -218,9 +220,9 @@ def slow() -> World:
 def test_changes_wait_for_the_sort_of_their_list(slow: World) -> None:
     """While a list is sorted, its changes wait; other requests do not."""
     slow.ask("append c", "append a", "append b")
-    answers = slow.ask("ordenar_cresc", "append d", "pesquisar c", native("append", list="other", value="x"))
-    assert answers[:3] == ["", "", "Encontrado"]
-    assert json.loads(answers[3])["ok"]
+    responses = slow.ask("ordenar_cresc", "append d", "pesquisar c", native("append", list="other", value="x"))
+    assert responses[:3] == ["", "", "Encontrado"]
+    assert json.loads(responses[3])["ok"]
     slow.run_thread()
     assert slow.elements() == ["a", "b", "c", "d"]
     assert min(answer.decode() for answer in slow.answers.values()).startswith("Elemento")
@@ -234,9 +236,9 @@ def test_repeated_sort_runs_once(slow: World) -> None:
     slow.run_thread()
     assert slow.later == []
     assert slow.published.count(("sort", 4)) == 1
-    answers = [answer for answer in slow.answers.values() if answer.startswith(b"{")]
-    assert len(answers) == 2
-    assert answers[0] == answers[1]
+    responses = [answer for answer in slow.answers.values() if answer.startswith(b"{")]
+    assert len(responses) == 2
+    assert responses[0] == responses[1]
 
 
 def test_sorts_of_one_list_are_sequential(slow: World) -> None:
@@ -332,8 +334,8 @@ def test_too_many_large_responses_are_rejected_as_busy(
     slow.large = True
     slow = World(SLOW._replace(max_large_bytes=10))
     slow.ask("append c", "append a", "append b")
-    answers = slow.ask(*["mostrar"] * 20)
-    assert sum(answer.startswith("Servidor ocupado") for answer in answers) == 17  # three bytes each
+    responses = slow.ask(*["mostrar"] * 20)
+    assert sum(answer.startswith("Servidor ocupado") for answer in responses) == 17  # three bytes each
     for _ in range(3):
         slow.run_thread()
     assert slow.ask("mostrar") == [""]
@@ -360,16 +362,16 @@ def test_many_changes_need_several_responses() -> None:
     for value in "abcdefgh":
         world.ask(f"append {value * 2}")
     first = json.loads(world.ask(native("changes", since=1))[0])
-    assert ([one["version"] for one in first["changes"]], first["more"]) == ([2, 3, 4], True)
-    rest = json.loads(world.ask(native("changes", since=6))[0])
-    assert ([one["version"] for one in rest["changes"]], rest["more"]) == ([7, 8], False)
+    assert ([item["version"] for item in first["changes"]], first["more"]) == ([2, 3, 4], True)
+    second = json.loads(world.ask(native("changes", since=6))[0])
+    assert ([item["version"] for item in second["changes"]], second["more"]) == ([7, 8], False)
 
 
 def test_native_search_returns_all_positions(world: World) -> None:
     """A native search returns the count and all positions."""
     world.ask("append a", "append b", "append a")
-    found = json.loads(world.ask(native("search", value="a"))[0])
-    assert (found["found"], found["positions"]) == (2, [0, 2])
+    result = json.loads(world.ask(native("search", value="a"))[0])
+    assert (result["found"], result["positions"]) == (2, [0, 2])
     assert json.loads(world.ask(native("search", value="x"))[0])["error"] == "not_found"
 
 
@@ -380,10 +382,10 @@ def test_internal_error_affects_one_request(where: str, monkeypatch: pytest.Monk
     module, name = where.split(".")
     real = getattr(getattr(engine, module), name)
 
-    def fails_for_one(given: Any, *rest: Any) -> Any:
-        if given == [b"pesquisar poison"] or getattr(given, "value", "") == "poison":
+    def fails_for_one(arg: Any, *args: Any) -> Any:
+        if arg == [b"pesquisar poison"] or getattr(arg, "value", "") == "poison":
             raise RuntimeError("defect")
-        return real(given, *rest)
+        return real(arg, *args)
 
     monkeypatch.setattr(getattr(engine, module), name, fails_for_one)
     assert world.ask("append 1", "pesquisar poison", "append 2") == [

@@ -64,13 +64,13 @@ def test_curve_and_clear_port_over_ipv6(tmp_path: Path) -> None:
     server_key, client_key = (keys.generate(tmp_path / f"{name}.key") for name in ("server", "client"))
     with reserved_port() as clear:
         flags = ("--key-file", tmp_path / "server.key", "--clients", f"ana={client_key}", "--clear-port", clear)
-        with list_server(tmp_path, "--host", "::1", *flags) as server, CONTEXT.socket(zmq.REQ) as one:
-            one.linger, one.ipv6, one.rcvtimeo = 0, True, int(TIMEOUT_S * 1000)
-            one.curve_serverkey = z85.encode(bytes.fromhex(server_key))
-            one.curve_publickey = z85.encode(bytes.fromhex(client_key))
-            one.curve_secretkey = z85.encode(keys.read_secret(tmp_path / "client.key"))
-            one.connect(f"tcp://[::1]:{server.port}")
-            assert RawClient(one).request(b"append 1") == b"Elemento '1' adicionado."
+        with list_server(tmp_path, "--host", "::1", *flags) as server, CONTEXT.socket(zmq.REQ) as socket_:
+            socket_.linger, socket_.ipv6, socket_.rcvtimeo = 0, True, int(TIMEOUT_S * 1000)
+            socket_.curve_serverkey = z85.encode(bytes.fromhex(server_key))
+            socket_.curve_publickey = z85.encode(bytes.fromhex(client_key))
+            socket_.curve_secretkey = z85.encode(keys.read_secret(tmp_path / "client.key"))
+            socket_.connect(f"tcp://[::1]:{server.port}")
+            assert RawClient(socket_).request(b"append 1") == b"Elemento '1' adicionado."
             with raw_client(clear, host="::1") as requester:
                 assert requester.request(b"mostrar") == b"['1']"
 
@@ -93,8 +93,8 @@ def test_link_local_address(tmp_path: Path) -> None:
     address = _link_local()
     with list_server(tmp_path, "--host", address, "--security", "clear") as server:
         assert f"iniciado em [{address}]:" in server.log()
-        with client(server.port, host=address) as one:
-            assert one.ask("append", value="x").ok
+        with client(server.port, host=address) as user:
+            assert user.ask("append", value="x").ok
 
 
 def test_client_tries_all_addresses_of_a_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -102,15 +102,15 @@ def test_client_tries_all_addresses_of_a_host(tmp_path: Path, monkeypatch: pytes
     with list_server(tmp_path, "--host", "::1") as server:
         both = [(socket.AF_INET6, ("::1", server.port, 0, 0)), (socket.AF_INET, ("127.0.0.1", server.port))]
         with monkeypatch.context() as patched:
-            patched.setattr(socket, "getaddrinfo", lambda *_, **__: [(kind, 0, 0, "", one) for kind, one in both])
-            with client(server.port, host="both") as one:  # the server listens at ::1 only
-                assert one.ask("append", value="x").ok
-                assert one.connections == 2
+            patched.setattr(socket, "getaddrinfo", lambda *_, **__: [(kind, 0, 0, "", user) for kind, user in both])
+            with client(server.port, host="both") as user:  # the server listens at ::1 only
+                assert user.ask("append", value="x").ok
+                assert user.connections == 2
         with monkeypatch.context() as patched:
             patched.setattr(socket, "getaddrinfo", lambda *_, **__: [(both[0][0], 0, 0, "", both[0][1])])
-            with client(server.port, host="aaaa-only") as one:
-                assert one.ask("info").ok
-                assert one.connections == 1
+            with client(server.port, host="aaaa-only") as user:
+                assert user.ask("info").ok
+                assert user.connections == 1
 
 
 def test_client_keeps_the_address_that_answered(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,11 +118,11 @@ def test_client_keeps_the_address_that_answered(monkeypatch: pytest.MonkeyPatch)
     with fake_list_server(lambda request: [response_to(request)]) as server:
         both = [(socket.AF_INET, 0, 0, "", (host, server.port)) for host in ("127.0.0.2", "127.0.0.1")]
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: both)
-        with client(server.port, host="both") as one:
-            assert one.ask("info").ok
-            turn = one.address_index
-            assert one.ask("info").ok
-            assert one.address_index == turn
+        with client(server.port, host="both") as user:
+            assert user.ask("info").ok
+            turn = user.address_index
+            assert user.ask("info").ok
+            assert user.address_index == turn
 
 
 @pytest.mark.parametrize(
@@ -170,9 +170,9 @@ def test_is_loopback(host: str, loopback: bool) -> None:
 def test_name_is_loopback_if_all_addresses_are(monkeypatch: pytest.MonkeyPatch) -> None:
     """A name is loopback if all of its addresses are."""
     for addresses, loopback in ((["::1"], True), (["127.0.0.1", "::1"], True), (["::1", "fd00::2"], False)):
-        found = [(0, 0, 0, "", (address, 0)) for address in addresses]
+        resolved = [(0, 0, 0, "", (address, 0)) for address in addresses]
         with monkeypatch.context() as patched:
-            patched.setattr(socket, "getaddrinfo", lambda *_, found=found, **__: found)
+            patched.setattr(socket, "getaddrinfo", lambda *_, resolved=resolved, **__: resolved)
             assert net.is_loopback("localhost6") == loopback
 
 
@@ -186,24 +186,24 @@ def test_endpoint_text() -> None:
 
 def test_server_listens_at_all_addresses_of_its_host(monkeypatch: pytest.MonkeyPatch) -> None:
     """A server listens at every local address of its host, at one port."""
-    found = [
+    resolved = [
         (socket.AF_INET6, 0, 0, "", ("::1", 0, 0, 0)),
         (socket.AF_INET, 0, 0, "", ("127.0.0.1", 0)),
         (socket.AF_INET, 0, 0, "", ("127.0.0.1", 0)),
         (socket.AF_INET6, 0, 0, "", ("2001:db8::1", 0, 0, 0)),  # not of this machine
     ]
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: resolved)
     sockets = listen.sockets_at("several", 0, 10)
-    assert [one.getsockname()[0] for one in sockets] == ["::1", "127.0.0.1"]
-    assert len({one.getsockname()[1] for one in sockets}) == 1
-    for one in sockets:
-        one.close()
+    assert [listener.getsockname()[0] for listener in sockets] == ["::1", "127.0.0.1"]
+    assert len({listener.getsockname()[1] for listener in sockets}) == 1
+    for listener in sockets:
+        listener.close()
 
 
 def test_address_in_use() -> None:
     """An address in use is named, and no socket stays open."""
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        port = holder.getsockname()[1]
         with pytest.raises(OSError, match=rf"\[::\]:{port}: Address already in use"):
             listen.sockets_at("::", port, 10)
         with socket.create_server(("::1", port), family=socket.AF_INET6):

@@ -22,23 +22,23 @@ def test_metrics_count_what_happens(tmp_path: Path) -> None:
             requester.native("append", value="x" * 5000)
             requester.native("show")
             until(lambda: scrape(port)["frota_list_snapshot_timestamp_seconds"], "no snapshot")
-            found = scrape(port)
+            samples = scrape(port)
         assert get(port, "/healthz").content == "ok\n"
-    assert found["frota_list_requests_total"] == 7
-    assert found["frota_list_changes_total"] == 2
-    assert found["frota_list_cached_responses_total"] == 2
-    assert found["frota_list_cached_clients"] == 1
-    assert found['frota_list_requests_rejected_total{code="not_found"}'] == 1
-    assert sum(value for name, value in found.items() if "rejected_total{" in name) == 2
-    assert found["frota_list_lists"] == 1
-    assert found["frota_list_elements"] == 2
-    assert found["frota_list_elements_bytes"] == 5002
-    assert 1 <= found["frota_list_connections"] < 10
-    assert found["frota_list_max_connections"] == 50
-    assert found["frota_list_connections_paused"] == 0
-    assert found["frota_list_commits_total"] >= 2
-    assert found["frota_list_log_bytes"] > 0
-    assert abs(found["frota_list_snapshot_timestamp_seconds"] - time.time()) < 3600
+    assert samples["frota_list_requests_total"] == 7
+    assert samples["frota_list_changes_total"] == 2
+    assert samples["frota_list_cached_responses_total"] == 2
+    assert samples["frota_list_cached_clients"] == 1
+    assert samples['frota_list_requests_rejected_total{code="not_found"}'] == 1
+    assert sum(value for name, value in samples.items() if "rejected_total{" in name) == 2
+    assert samples["frota_list_lists"] == 1
+    assert samples["frota_list_elements"] == 2
+    assert samples["frota_list_elements_bytes"] == 5002
+    assert 1 <= samples["frota_list_connections"] < 10
+    assert samples["frota_list_max_connections"] == 50
+    assert samples["frota_list_connections_paused"] == 0
+    assert samples["frota_list_commits_total"] >= 2
+    assert samples["frota_list_log_bytes"] > 0
+    assert abs(samples["frota_list_snapshot_timestamp_seconds"] - time.time()) < 3600
 
 
 def test_metrics_at_the_connection_limit(tmp_path: Path) -> None:
@@ -55,6 +55,6 @@ def test_metrics_of_lists_in_memory(tmp_path: Path) -> None:
     """A server without a disk has the same metrics."""
     with reserved_port() as port, list_server(tmp_path, "--metrics-port", port, "--durable", "no") as server:
         server.request("append x")
-        found = scrape(port)
-    assert found["frota_list_elements"] == 1
-    assert found["frota_list_log_bytes"] == 0
+        samples = scrape(port)
+    assert samples["frota_list_elements"] == 1
+    assert samples["frota_list_log_bytes"] == 0

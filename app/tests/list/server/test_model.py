@@ -63,11 +63,11 @@ class ListMachine(RuleBasedStateMachine):
         request = json.dumps({"op": op, "list": name, "id": self.numbering.next_id(), **fields}).encode()
         answer = self.requester.request(request)
         self.repeated = (request, answer)
-        found: dict[str, Any] = json.loads(answer)
+        response: dict[str, Any] = json.loads(answer)
         model = self.models[name]
-        if not found["ok"]:
-            assert found["version"] == model.version
-        return found
+        if not response["ok"]:
+            assert response["version"] == model.version
+        return response
 
     def changed(self, answer: dict[str, Any], name: str) -> None:
         model = self.models[name]
@@ -135,13 +135,13 @@ class ListMachine(RuleBasedStateMachine):
             assert answer == f"Elemento '{word}' inserido na posição {position}."
         else:
             assert answer == f"Posição inválida: {position}"
-        found = "Encontrado" if word in model.elements else "Não encontrado"
-        assert self.requester.request(f"pesquisar {word}".encode()).decode() == found
+        expected = "Encontrado" if word in model.elements else "Não encontrado"
+        assert self.requester.request(f"pesquisar {word}".encode()).decode() == expected
 
     @rule(garbage=st.lists(st.binary(max_size=20), min_size=1, max_size=3))
     def malformed(self, garbage: list[bytes]) -> None:
-        known = [b"append", b"insert", b"remover", b"limpar", b"ordenar"]
-        if not any(part.split()[:1] and part.split()[0].startswith(tuple(known)) for part in garbage):
+        prefixes = [b"append", b"insert", b"remover", b"limpar", b"ordenar"]
+        if not any(part.split()[:1] and part.split()[0].startswith(tuple(prefixes)) for part in garbage):
             assert self.requester.request(*garbage)
 
     @precondition(lambda self: self.repeated)

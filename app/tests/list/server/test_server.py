@@ -24,8 +24,8 @@ READY = b"\x04\x19\x05READY\x0bSocket-Type\x00\x00\x00\x03REQ"
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[ListServer]:
-    with list_server(tmp_path) as one:
-        yield one
+    with list_server(tmp_path) as started:
+        yield started
 
 
 def test_recorded_legacy_session(server: ListServer) -> None:
@@ -88,9 +88,9 @@ def test_dealer_gets_one_response_for_each_message(server: ListServer, delimiter
     with server.raw_client(zmq.DEALER) as requester:
         for message in messages:
             requester.socket.send_multipart([*delimiter, *message])
-        answers = [requester.socket.recv_multipart() for _ in messages]
-        assert [answer[:-1] for answer in answers] == [delimiter] * 5
-        assert [answer[-1].decode().partition(":")[0] for answer in answers] == [
+        responses = [requester.socket.recv_multipart() for _ in messages]
+        assert [answer[:-1] for answer in responses] == [delimiter] * 5
+        assert [answer[-1].decode().partition(":")[0] for answer in responses] == [
             "Elemento '1' adicionado.",
             "Comando inválido.",
             "Comando inválido",
@@ -176,16 +176,16 @@ def test_long_envelope_is_not_sent_back(server: ListServer) -> None:
 def test_slow_requests_share_the_loop(tmp_path: Path) -> None:
     """Many slow requests of one client take turns with those of others."""
     flags = ("--log-requests-per-second", 0, "--durable", "no")
-    with list_server(tmp_path, *flags) as server, server.raw_client(zmq.DEALER) as one, server.raw_client() as other:
-        one.socket.sndhwm = one.socket.rcvhwm = 0
+    with list_server(tmp_path, *flags) as server, server.raw_client(zmq.DEALER) as dealer, server.raw_client() as other:
+        dealer.socket.sndhwm = dealer.socket.rcvhwm = 0
         for number in range(60_000):
-            one.socket.send_multipart([b"", f"append {number}".encode()])
+            dealer.socket.send_multipart([b"", f"append {number}".encode()])
         for _ in range(60_000):
-            one.socket.recv_multipart()
+            dealer.socket.recv_multipart()
         for _ in range(2000):
-            one.socket.send_multipart([b"", b'{"op": "search", "value": "x"}'])
+            dealer.socket.send_multipart([b"", b'{"op": "search", "value": "x"}'])
         assert other.request(b"limpar") == b"Lista limpa."
-        versions = [json.loads(one.socket.recv_multipart()[-1])["version"] for _ in range(2000)]
+        versions = [json.loads(dealer.socket.recv_multipart()[-1])["version"] for _ in range(2000)]
         assert versions[-1] == 60_001, "the other client waited for all of them"
 
 
@@ -222,8 +222,8 @@ sys.exit(main(sys.argv[1:]))
         STARTED.append(process)
         with raw_client(port) as requester, raw_client(port) as other:
             assert requester.request(b"append kept") == b"Elemento 'kept' adicionado."
-            for one in (requester, other):
-                one.socket.send(b"append lost")
+            for client in (requester, other):
+                client.socket.send(b"append lost")
             assert process.wait(TIMEOUT_S) == 1
             assert not requester.socket.poll(100)
             assert not other.socket.poll(100)
@@ -241,14 +241,14 @@ def test_thousands_of_connections(server: ListServer) -> None:
     connections: list[socket.socket] = []
     try:
         for number in range(count):
-            one = socket.create_connection(("127.0.0.1", server.port), TIMEOUT_S)
+            connection = socket.create_connection(("127.0.0.1", server.port), TIMEOUT_S)
             if number % 2:
-                one.sendall(GREETING + READY)
-            connections.append(one)
+                connection.sendall(GREETING + READY)
+            connections.append(connection)
         assert server.request("append 1", "mostrar") == "['1']"
     finally:
-        for one in connections:
-            one.close()
+        for connection in connections:
+            connection.close()
     assert server.request("mostrar") == "['1']"
     resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
@@ -288,9 +288,9 @@ def test_long_list_is_sorted_in_the_thread(tmp_path: Path) -> None:
         messages = [b"ordenar_cresc", b"mostrar", b'{"op": "append", "list": "other", "value": "x"}', b"pesquisar 5"]
         for message in messages:
             filler.socket.send_multipart([b"", message])
-        answers = [filler.socket.recv_multipart()[-1] for _ in messages]
-        assert [answer[:9] for answer in answers[:2]] == [b'{"ok":tru', b"Encontrad"]
-        assert b"Lista ordenada crescentemente." in answers[2:]
+        responses = [filler.socket.recv_multipart()[-1] for _ in messages]
+        assert [answer[:9] for answer in responses[:2]] == [b'{"ok":tru', b"Encontrad"]
+        assert b"Lista ordenada crescentemente." in responses[2:]
         assert server.elements() == sorted(str(number) for number in range(count))
         # A sort in progress when the server is stopped is finished, written and answered.
         filler.socket.send_multipart([b"", b"ordenar_desc"])

@@ -41,9 +41,9 @@ class LegacyServer(threading.Thread):
 
 @pytest.fixture
 def legacy_server() -> Iterator[LegacyServer]:
-    one = LegacyServer()
-    yield one
-    one.listener.close()
+    started = LegacyServer()
+    yield started
+    started.listener.close()
 
 
 def simulate(folder: Path, port: int, *flags: object, kind: str = "temperature") -> tuple[int, str]:
@@ -78,7 +78,7 @@ def test_native_server_is_remembered(tmp_path: Path) -> None:
     with server(tmp_path) as running:
         assert simulate(tmp_path, running.port, "--count", 3)[0] == 0
         assert simulate(tmp_path, running.port, "--count", 2)[0] == 0
-        assert [one.get("number") for one in running.stored_readings()] == [None, 2, 3, 4, 5]
+        assert [reading.get("number") for reading in running.stored_readings()] == [None, 2, 3, 4, 5]
 
 
 def test_server_that_became_legacy_is_noticed(tmp_path: Path, legacy_server: LegacyServer) -> None:
@@ -200,11 +200,11 @@ def test_error_without_newline_is_retried(
     tmp_path: Path, capfd: pytest.CaptureFixture[str], protocol: str, words: str
 ) -> None:
     """An error without a newline is logged, and the reading is sent again."""
-    answers, received = [words.encode(), RESPONSE], []
+    responses, received = [words.encode(), RESPONSE], []
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         received.append(await reader.read(1024))
-        writer.write(answers.pop(0))
+        writer.write(responses.pop(0))
         await reader.read()
         writer.close()
 

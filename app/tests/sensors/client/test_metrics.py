@@ -16,11 +16,11 @@ def test_metrics_of_a_client(running: Server, tmp_path: Path) -> None:
         assert scrape(port)["frota_sensors_client_connected"] == 1
         running.stop()
         until(lambda: scrape(port)["frota_sensors_client_readings_dropped_total"] > 3, "nothing is dropped")
-        found = scrape(port)
+        samples = scrape(port)
         assert get(port, "/healthz").content == "ok\n"
         client.terminate()
         assert client.wait() == 0
-    assert found["frota_sensors_client_connected"] == 0
-    assert found["frota_sensors_client_connections_failed_total"] >= 1
-    assert found["frota_sensors_client_spool_readings"] == 5
-    assert found["frota_sensors_client_readings_total"] > found["frota_sensors_client_readings_delivered_total"]
+    assert samples["frota_sensors_client_connected"] == 0
+    assert samples["frota_sensors_client_connections_failed_total"] >= 1
+    assert samples["frota_sensors_client_spool_readings"] == 5
+    assert samples["frota_sensors_client_readings_total"] > samples["frota_sensors_client_readings_delivered_total"]

@@ -99,8 +99,8 @@ def test_replaced_connection_stores_nothing(tmp_path: Path, disk: Disk) -> None:
             end(older, newer)
 
     asyncio.run(send())
-    kept = [path.read_bytes().count(READING) for path in tmp_path.glob("*.segment")]
-    assert kept == [1]
+    counts = [path.read_bytes().count(READING) for path in tmp_path.glob("*.segment")]
+    assert counts == [1]
 
 
 def test_internal_error_is_confined(
@@ -113,19 +113,19 @@ def test_internal_error_is_confined(
             pairs = [connect(server) for _ in range(5)]
             check = server.monitor.check
 
-            def broken(found: Sequence[Parts], now: float) -> list[int]:
-                if any(parts[0] == "Poison" for parts in found):
+            def broken(submitted: Sequence[Parts], now: float) -> list[int]:
+                if any(parts[0] == "Poison" for parts in submitted):
                     raise ValueError("a mistake")
-                return check(found, now)
+                return check(submitted, now)
 
             monkeypatch.setattr(server.monitor, "check", broken)
             for number, (connection, _) in enumerate(pairs):
                 connection.data_received(b"Poison - Umidade: 5%" if number == 2 else READING)
             await asyncio.sleep(0)
             await server.wal.drain()
-            answers = [wire.sent for _, wire in pairs]
-            assert answers.pop(2) == "Erro: erro interno do servidor, conexão encerrada".encode()
-            assert answers == [RESPONSE] * 4
+            responses = [wire.sent for _, wire in pairs]
+            assert responses.pop(2) == "Erro: erro interno do servidor, conexão encerrada".encode()
+            assert responses == [RESPONSE] * 4
             end(*[connection for connection, _ in pairs])
 
     log.configure("sensors", "test")

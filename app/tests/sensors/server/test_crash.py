@@ -17,9 +17,9 @@ from support import RESPONSE, TIMEOUT_S, Server, reserved_port, start_frota
 class Load(threading.Thread):
     """A legacy client whose readings all differ; `acknowledged` are those with an answer."""
 
-    def __init__(self, name: int, port: int, again: bool = False) -> None:
+    def __init__(self, name: int, port: int, resend: bool = False) -> None:
         super().__init__(daemon=True)
-        self.client, self.port, self.again = name, port, again
+        self.client, self.port, self.again = name, port, resend
         self.acknowledged: list[str] = []
         self.refused = 0
         self.enough, self.stop = threading.Event(), threading.Event()
@@ -60,10 +60,10 @@ def assert_all_kept(server: Server, loads: list[Load], no_more: bool = False) ->
         load.stop.set()
         load.join(TIMEOUT_S)
     acknowledged = [text for load in loads for text in load.acknowledged]
-    kept = [one["text"] for one in server.stored_readings()]
-    assert len(set(kept)) == len(kept)
-    assert set(acknowledged) <= set(kept)
-    assert not no_more or set(acknowledged) == set(kept)
+    texts = [reading["text"] for reading in server.stored_readings()]
+    assert len(set(texts)) == len(texts)
+    assert set(acknowledged) <= set(texts)
+    assert not no_more or set(acknowledged) == set(texts)
 
 
 @pytest.mark.parametrize("end", ["kill", "stop"])
@@ -96,7 +96,7 @@ def test_restart_with_socket_activation(tmp_path: Path) -> None:
             return subprocess.Popen(command, pass_fds=[listener.fileno()], env=environ, stderr=subprocess.DEVNULL)
 
         process = started()
-        loads = [Load(number, port, again=True) for number in range(4)]
+        loads = [Load(number, port, resend=True) for number in range(4)]
         for _ in range(3):
             for load in loads:
                 load.enough.clear()
@@ -137,7 +137,7 @@ def test_kills_deliver_each_reading_once(tmp_path: Path, port: int) -> None:
         sender.kill() if killed else sender.terminate()
         sender.wait(TIMEOUT_S)
     assert client(tmp_path, port, *flags, "--count", 20).wait(TIMEOUT_S) == 0
-    numbers = [one["number"] for one in server.stored_readings()]
+    numbers = [reading["number"] for reading in server.stored_readings()]
     assert numbers == list(range(1, len(numbers) + 1))
     assert len(numbers) > 20
     assert server.stop() == 0
@@ -153,8 +153,8 @@ def test_spooled_readings_arrive_in_order(tmp_path: Path, port: int) -> None:
     assert "Erro ao conectar ao servidor." in log.read_text(encoding="utf-8")
     server = Server(tmp_path, "--port", port)
     assert sender.wait(TIMEOUT_S) == 0
-    found = server.stored_readings()
-    assert [one.get("number") for one in found] == [None, *range(2, 31)]
+    readings = server.stored_readings()
+    assert [reading.get("number") for reading in readings] == [None, *range(2, 31)]
     assert server.stop() == 0
 
 
@@ -171,6 +171,6 @@ def test_dropped_readings_are_reported(tmp_path: Path, port: int) -> None:
         os.sched_yield()
     server.start()
     assert sender.wait(TIMEOUT_S) == 0
-    assert [one["number"] for one in server.stored_readings()] == [1, *range(32, 42)]
+    assert [reading["number"] for reading in server.stored_readings()] == [1, *range(32, 42)]
     server.wait_for("the full spool of a sensor's client has dropped 30 readings")
     server.stop()

@@ -29,7 +29,7 @@ def test_trace_ids_of_numbered_readings(tmp_path: Path, records: list[dict[str, 
     log.readings([PEER] * 3, READINGS, [1], "producer", 12)
     traces = {(record[""], record["SENSOR"]): record["TRACE_ID"] for record in records}
     expected = {name: trace.derive("producer", number) for name, number in (("a", 10), ("b", 11), ("c", 12))}
-    assert traces == {("reading", name): one for name, one in expected.items()} | {
+    assert traces == {("reading", name): trace_id for name, trace_id in expected.items()} | {
         ("reading_out_of_range", "b"): expected["b"]
     }
 

@@ -19,8 +19,8 @@ def simulate(folder: Path, host: str, port: int) -> None:
     """Deliver one reading by the client that is ours."""
     flags = ("--host", host, "--port", port, "--state-dir", folder, "--count", 1, "--interval", 0.01)
     sensor = start_frota("sensors", "simulate", "humidity", *flags, stderr=-1)
-    _, said = sensor.communicate(timeout=TIMEOUT_S)
-    assert sensor.returncode == 0, said.decode()
+    _, errors = sensor.communicate(timeout=TIMEOUT_S)
+    assert sensor.returncode == 0, errors.decode()
 
 
 def send(running: Server, host: str) -> None:
@@ -36,10 +36,10 @@ def test_everything_works_over_ipv6(tmp_path: Path, host: str) -> None:
     with server(tmp_path, "--host", host) as running:
         send(running, "::1")
         simulate(tmp_path / "sensor", "::1", running.port)
-        for asked in ("::1", "[::1]"):
-            shown = output("sensors", "history", "--json", "--host", asked, "--port", running.port).splitlines()
-            assert [json.loads(line)["sensor"] for line in shown] == ["Sensor1", "Sensor2"]
-            assert all(json.loads(line)["peer"].startswith("[::1]:") for line in shown)
+        for spelling in ("::1", "[::1]"):
+            lines = output("sensors", "history", "--json", "--host", spelling, "--port", running.port).splitlines()
+            assert [json.loads(line)["sensor"] for line in lines] == ["Sensor1", "Sensor2"]
+            assert all(json.loads(line)["peer"].startswith("[::1]:") for line in lines)
         tail = start_frota("sensors", "tail", "--host", "::1", "--port", running.port, "--last", 0, "--json", stdout=-1)
         running.wait_for("Conexões ativas: 1")
         assert tail.stdout
@@ -54,7 +54,7 @@ def test_dual_stack_shows_ipv4_addresses(tmp_path: Path) -> None:
     with server(tmp_path, "--host", "::") as running:
         send(running, "127.0.0.1")
         send(running, "::1")
-        peers = [one["peer"].rpartition(":")[0] for one in running.stored_readings()]
+        peers = [reading["peer"].rpartition(":")[0] for reading in running.stored_readings()]
         assert peers == ["127.0.0.1", "[::1]"]
         running.wait_for(r"Nova conexão de \('127.0.0.1', ")
 
@@ -80,10 +80,10 @@ def test_name_with_only_an_ipv6_address(tmp_path: Path, monkeypatch: pytest.Monk
     """Clients and viewers reach a server whose name has no IPv4 address."""
     resolve = socket.getaddrinfo
 
-    def only_ipv6(host: Any, port: Any, family: int = 0, *rest: Any, **named: Any) -> Any:
+    def only_ipv6(host: Any, port: Any, family: int = 0, *args: Any, **named: Any) -> Any:
         if host == "sensors.example":
             host = "::1" if family != socket.AF_INET else "no such host"
-        return resolve(host, port, family, *rest, **named)
+        return resolve(host, port, family, *args, **named)
 
     monkeypatch.setattr(socket, "getaddrinfo", only_ipv6)
 
@@ -96,9 +96,9 @@ def test_name_with_only_an_ipv6_address(tmp_path: Path, monkeypatch: pytest.Monk
             await client.start()
             assert await asyncio.wait_for(ended, TIMEOUT_S) == 0
             await client.stop()
-            found = request("sensors.example", port, "history", Query(), print)
-            return await asyncio.to_thread(list, found)
+            readings = request("sensors.example", port, "history", Query(), print)
+            return await asyncio.to_thread(list, readings)
 
-    (one,) = asyncio.run(live())
-    assert one["sensor"] == "S"
-    assert one["peer"].startswith("[::1]:")
+    (reading,) = asyncio.run(live())
+    assert reading["sensor"] == "S"
+    assert reading["peer"].startswith("[::1]:")

@@ -228,7 +228,7 @@ def test_full_disk_disconnects_numbered_clients(tmp_path: Path) -> None:
         assert RESPONSE not in answer
         resource.prlimit(running.process.pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         assert running.request(b"frota hello %b\n" % client, LINE) == b"frota numbered 2\n" + RESPONSE_LINE
-        assert [one["number"] for one in running.stored_readings()] == [1, 2, 3]
+        assert [reading["number"] for reading in running.stored_readings()] == [1, 2, 3]
 
 
 def test_blocked_journal_stops_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

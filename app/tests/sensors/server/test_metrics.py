@@ -20,19 +20,19 @@ def test_metrics_count_what_happens(tmp_path: Path) -> None:
         until(lambda: scrape(port)['frota_sensors_sensors{state="stale"}'] == 2, "no sensor is stale")
         with running.connect() as idle:
             assert idle.recv(1) == b""
-        found = scrape(port)
+        samples = scrape(port)
         assert get(port, "/healthz").content == "ok\n"
-    assert found["frota_sensors_readings_received_total"] == 4
-    assert found["frota_sensors_readings_out_of_range_total"] == 1
-    assert found["frota_sensors_messages_malformed_total"] == 1
-    assert found["frota_sensors_connections_accepted_total"] == 5
-    assert found["frota_sensors_connections_rejected_total"] == 1
-    assert found["frota_sensors_max_connections"] == 2
-    assert found['frota_sensors_connections_timed_out_total{timeout="idle"}'] == 1
-    assert 0 < found["frota_sensors_commits_total"] <= 4
-    assert found["frota_sensors_commit_seconds_total"] > 0
-    assert found["frota_sensors_log_bytes"] > before["frota_sensors_log_bytes"] > 0
-    assert found["frota_sensors_backlog_bytes"] == 0
+    assert samples["frota_sensors_readings_received_total"] == 4
+    assert samples["frota_sensors_readings_out_of_range_total"] == 1
+    assert samples["frota_sensors_messages_malformed_total"] == 1
+    assert samples["frota_sensors_connections_accepted_total"] == 5
+    assert samples["frota_sensors_connections_rejected_total"] == 1
+    assert samples["frota_sensors_max_connections"] == 2
+    assert samples['frota_sensors_connections_timed_out_total{timeout="idle"}'] == 1
+    assert 0 < samples["frota_sensors_commits_total"] <= 4
+    assert samples["frota_sensors_commit_seconds_total"] > 0
+    assert samples["frota_sensors_log_bytes"] > before["frota_sensors_log_bytes"] > 0
+    assert samples["frota_sensors_backlog_bytes"] == 0
 
 
 def test_hostile_scrapers_do_not_delay_readings(tmp_path: Path) -> None:

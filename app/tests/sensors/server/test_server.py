@@ -42,7 +42,7 @@ def test_reading_split_inside_a_character(running: Server) -> None:
         running.wait_for("Conexões ativas: 1")
         connection.sendall(READING[half:])
         assert read_exactly(connection, len(RESPONSE)) == RESPONSE
-    assert [one["text"] for one in running.stored_readings()] == [READING.decode()]
+    assert [reading["text"] for reading in running.stored_readings()] == [READING.decode()]
 
 
 def test_late_newline_ends_the_answer(running: Server) -> None:
@@ -57,9 +57,9 @@ def test_late_newline_ends_the_answer(running: Server) -> None:
 
 def test_pipelined_answers_are_in_order(running: Server) -> None:
     """Pipelined readings are answered in order, errors in their places."""
-    answers = running.request(LINE * 3 + b"nada\n" + LINE + b"nada\n").decode().splitlines()
+    responses = running.request(LINE * 3 + b"nada\n" + LINE + b"nada\n").decode().splitlines()
     good, bad = RESPONSE.decode(), 'Erro: leitura inválida, esperava por exemplo "Sensor1 - Temperatura: 25.34°C"'
-    assert answers == [good, good, good, bad, good, bad]
+    assert responses == [good, good, good, bad, good, bad]
     assert len(running.stored_readings()) == 4
 
 
@@ -90,7 +90,7 @@ def test_out_of_range_values_are_flagged(running: Server) -> None:
     assert (
         running.request("Sensor1 - Temperatura: 25.0°C\nSensor1 - Temperatura: -99.0°C\n".encode()) == RESPONSE_LINE * 2
     )
-    assert [one["in_range"] for one in running.stored_readings()] == [False, True, False]
+    assert [reading["in_range"] for reading in running.stored_readings()] == [False, True, False]
     running.wait_for(r"WARNING .*Fora da faixa")
 
 
@@ -100,15 +100,15 @@ def test_range_applies_to_any_unit_spelling(running: Server, unit: str) -> None:
     text = f"Sensor1 - Temperatura: 2150{unit}"
     assert running.request(text.encode()) == RESPONSE
     assert running.request(f"{text}\n".encode()) == RESPONSE_LINE
-    for one in running.stored_readings():
-        assert (one["text"], one["unit"], one["value"], one["in_range"]) == (text, "°C", 2150.0, False)
+    for reading in running.stored_readings():
+        assert (reading["text"], reading["unit"], reading["value"], reading["in_range"]) == (text, "°C", 2150.0, False)
     running.wait_for(r"WARNING .*Fora da faixa")
 
 
 def test_exponent_in_upper_case(running: Server) -> None:
     """An upper-case exponent is read."""
     assert running.request("Sensor1 - Temperatura: 1.0E-5°CSensor1 - Temperatura: 1E5°C".encode()) == RESPONSE * 2
-    assert [(one["value"], one["unit"], one["in_range"]) for one in running.stored_readings()] == [
+    assert [(reading["value"], reading["unit"], reading["in_range"]) for reading in running.stored_readings()] == [
         (1e-5, "°C", True),
         (1e5, "°C", False),
     ]
@@ -141,10 +141,10 @@ def test_log_has_the_legacy_texts(running: Server) -> None:
         read_exactly(connection, len(RESPONSE))
     peer = re.escape(f"('{host}', {port})")
     running.wait_for(f"Conexão encerrada com {peer}")
-    found = re.search(
+    match = re.search(
         rf"Nova conexão de {peer}.*Conexões ativas: 1.*Recebido de {peer}: {READING.decode()}", running.log(), re.DOTALL
     )
-    assert found, running.log()
+    assert match, running.log()
 
 
 def test_logged_readings_are_rate_limited(tmp_path: Path) -> None:
@@ -180,8 +180,8 @@ def test_reload_restores_defaults(tmp_path: Path) -> None:
     file = tmp_path / "env"
     file.write_text('SENSORS_MAX_CONNECTIONS=1\nSENSORS_RANGES="Umidade:0:10:%"\n', encoding="utf-8")
     # As systemd does it: the settings are in the environment too, by EnvironmentFile=.
-    given = {"SENSORS_MAX_CONNECTIONS": "1", "SENSORS_RANGES": "Umidade:0:10:%", "FROTA_ENV_FILE": str(file)}
-    with server(tmp_path, env={**os.environ, **given, "SENSORS_MAX_VIEWERS": "0"}) as running:
+    environ = {"SENSORS_MAX_CONNECTIONS": "1", "SENSORS_RANGES": "Umidade:0:10:%", "FROTA_ENV_FILE": str(file)}
+    with server(tmp_path, env={**os.environ, **environ, "SENSORS_MAX_VIEWERS": "0"}) as running:
         with running.connect() as first:
             first.sendall(READING)
             assert read_exactly(first, len(RESPONSE)) == RESPONSE
@@ -190,7 +190,7 @@ def test_reload_restores_defaults(tmp_path: Path) -> None:
             running.process.send_signal(signal.SIGHUP)
             running.wait_for("configuration reloaded")
             assert running.request(b"Sensor2 - Umidade: 15%Sensor2 - Umidade: 25%") == RESPONSE * 2
-        assert [one["in_range"] for one in running.stored_readings()] == [True, True, False]
+        assert [reading["in_range"] for reading in running.stored_readings()] == [True, True, False]
         assert "leitores demais" in running.request(b"frota history {}\n").decode()  # the environment's own remains
 
 
@@ -217,14 +217,14 @@ def test_failed_sweep_ends_the_server(
 
     async def live() -> None:
         ended = asyncio.get_running_loop().create_future()
-        async with serving(tmp_path, ended.set_result) as (one, _):
-            assert one.healthy()
-            monkeypatch.setattr(one.monitor, "sweep", lambda _: 1 / 0)
+        async with serving(tmp_path, ended.set_result) as (sensor_server, _):
+            assert sensor_server.healthy()
+            monkeypatch.setattr(sensor_server.monitor, "sweep", lambda _: 1 / 0)
             assert await asyncio.wait_for(ended, TIMEOUT_S) == 1
-            assert not one.healthy()
+            assert not sensor_server.healthy()
 
     log.configure("sensors", "test")
     asyncio.run(live())
-    said = capfd.readouterr().err
-    assert re.search(r"CRITICAL .*an essential task failed; the service ends\n", said)
-    assert "ZeroDivisionError" in said
+    errors = capfd.readouterr().err
+    assert re.search(r"CRITICAL .*an essential task failed; the service ends\n", errors)
+    assert "ZeroDivisionError" in errors

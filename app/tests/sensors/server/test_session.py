@@ -21,7 +21,7 @@ def test_second_connection_replaces_the_first(tmp_path: Path) -> None:
         assert read_all(first) == b""
         second.sendall(b"frota skip 7\n" + LINE)
         assert read_exactly(second, len(RESPONSE_LINE)) == RESPONSE_LINE
-    assert [one["number"] for one in running.stored_readings()] == [1, 2, 7]
+    assert [reading["number"] for reading in running.stored_readings()] == [1, 2, 7]
     running.wait_for("the full spool of a sensor's client has dropped 4 readings")
 
 
@@ -29,7 +29,7 @@ def test_rejected_line_has_a_number(tmp_path: Path) -> None:
     """A rejected line uses up a sequence number."""
     with server(tmp_path) as running:
         running.request(b"frota hello %b\n" % str(uuid4()).encode(), LINE, b"nada\n", LINE)
-        assert [one["number"] for one in running.stored_readings()] == [1, 3]
+        assert [reading["number"] for reading in running.stored_readings()] == [1, 3]
 
 
 def test_numbers_are_bounded(tmp_path: Path) -> None:
@@ -42,7 +42,7 @@ def test_numbers_are_bounded(tmp_path: Path) -> None:
         assert last == b"frota numbered 0\n" + RESPONSE_LINE * 2
         refused = "Erro: não há número acima de 999999999999999999, comece de novo com outro UUID\n"
         assert running.request(hello, LINE, LINE * 2).decode() == f"frota numbered 999999999999999999\n{refused}"
-        assert [one["number"] for one in running.stored_readings()] == [10**18 - 2, 10**18 - 1]
+        assert [reading["number"] for reading in running.stored_readings()] == [10**18 - 2, 10**18 - 1]
 
 
 def test_client_without_numbers_keeps_its_spool(tmp_path: Path) -> None:
@@ -57,9 +57,9 @@ def test_client_without_numbers_keeps_its_spool(tmp_path: Path) -> None:
         where = ("--port", running.port, "--state-dir", tmp_path / "client", "--protocol", "native", "--count", 1)
         with start_frota("sensors", "simulate", "humidity", *where, stderr=-1) as client:
             assert client.stderr
-            said = iter(client.stderr.readline, b"")
+            errors = iter(client.stderr.readline, b"")
             text = "não há número acima de 999999999999999999, comece de novo com outro UUID; [12] readings wait"
-            assert any(re.search(text, line.decode()) for line in said)
+            assert any(re.search(text, line.decode()) for line in errors)
             client.terminate()
         assert len(running.stored_readings()) == 1
 

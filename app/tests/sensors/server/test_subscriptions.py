@@ -40,8 +40,8 @@ def test_history_from_folder_and_server(running: Server) -> None:
     running.request(b"".join(b"S%d - Umidade: %d%%\n" % (number % 3, number % 100) for number in range(2000)))
     where = ("--host", "127.0.0.1", "--port", running.port)
     for question in (("--last", 1500), ("--sensor", "S1", "--last", 5), ("--since", "10m"), ("--since", "2099-01-01")):
-        asked = output("sensors", "history", "--json", *where, *question)
-        assert asked == output("sensors", "history", "--json", "--state-dir", running.state, *question)
+        printed = output("sensors", "history", "--json", *where, *question)
+        assert printed == output("sensors", "history", "--json", "--state-dir", running.state, *question)
     assert len(output("sensors", "history", *where, "--last", 7).splitlines()) == 7
 
 
@@ -59,9 +59,9 @@ def test_tail_has_no_gap_or_duplicate(running: Server) -> None:
         for _ in range(20):
             sender.sendall(more(10))
             read_exactly(sender, 10 * len(RESPONSE_LINE))
-        found = [int(json.loads(lines.readline())["value"]) for _ in range(150)]
-    assert found == list(range(found[0], found[0] + 150))
-    assert found[0] >= 50
+        values = [int(json.loads(lines.readline())["value"]) for _ in range(150)]
+    assert values == list(range(values[0], values[0] + 150))
+    assert values[0] >= 50
 
 
 def test_slow_subscriber_is_disconnected(tmp_path: Path) -> None:
@@ -160,21 +160,21 @@ def test_finished_stream_does_not_linger(tmp_path: Path, ends_first: bool) -> No
 def test_query_for_an_invalid_name_is_rejected(running: Server, tmp_path: Path) -> None:
     """A query for a name that cannot be UTF-8 is rejected."""
     assert "sensor é um texto" in running.request(b'frota history {"sensor": "\\ud800"}\n').decode()
-    asked = start_frota("sensors", "history", "--state-dir", tmp_path, "--sensor", "\udcff", stderr=-1)
-    assert b"--sensor '\\udcff': no sensor has such a name" in asked.communicate(timeout=TIMEOUT_S)[1]
+    process = start_frota("sensors", "history", "--state-dir", tmp_path, "--sensor", "\udcff", stderr=-1)
+    assert b"--sensor '\\udcff': no sensor has such a name" in process.communicate(timeout=TIMEOUT_S)[1]
 
 
 def test_search_stops_when_unwanted(running: Server) -> None:
     """Reading history stops soon after nobody wants it."""
     running.request(LINE * 3)
-    asked: list[None] = []
+    records: list[None] = []
 
     def twice() -> bool:
-        asked.append(None)
-        return len(asked) <= 2
+        records.append(None)
+        return len(records) <= 2
 
-    assert len(list(history(running.state, Query(), print, wanted=twice))) == 3
-    assert list(history(running.state, Query(), print, wanted=lambda: False)) == []
+    assert len(list(history(running.state, Query(), print, is_needed=twice))) == 3
+    assert list(history(running.state, Query(), print, is_needed=lambda: False)) == []
 
 
 def test_sigterm_with_open_connections(tmp_path: Path) -> None:
@@ -215,15 +215,15 @@ def test_damage_is_reported_once(tmp_path: Path) -> None:
         data = bytearray(damaged.read_bytes())
         data[200] ^= 1
         damaged.write_bytes(data)
-        said = f"{damaged}: {len(data) - 61} bytes, from offset 61 to the end, are damaged and skipped"
+        message = f"{damaged}: {len(data) - 61} bytes, from offset 61 to the end, are damaged and skipped"
         words = ("sensors", "history", "--sensor", "S0", "--last", 5)
         for where in (("--state-dir", running.state), ("--port", running.port), ("--port", running.port)):
-            asked = start_frota(*words, *where, stdout=-1, stderr=-1)
-            shown, errors = asked.communicate(timeout=TIMEOUT_S)
-            assert shown.count(b"S0 - Umidade: 5%") == 5
-            assert errors.decode() == (f"frota: {said}\n" if where[0] == "--state-dir" else "")
-            assert asked.returncode == 0
-        assert running.log().count(said) == 1
+            process = start_frota(*words, *where, stdout=-1, stderr=-1)
+            readings, errors = process.communicate(timeout=TIMEOUT_S)
+            assert readings.count(b"S0 - Umidade: 5%") == 5
+            assert errors.decode() == (f"frota: {message}\n" if where[0] == "--state-dir" else "")
+            assert process.returncode == 0
+        assert running.log().count(message) == 1
 
 
 def keep(folder: Path, *texts: str) -> None:
@@ -237,19 +237,20 @@ def keep(folder: Path, *texts: str) -> None:
 
 
 def test_illegible_readings_are_counted(tmp_path: Path) -> None:
-    """Illegible stored readings are left out, counted and reported once."""
+    """Illegible stored readings are skipped, counted and reported once."""
     keep(tmp_path / "state", "S - U: 1%", "SensorP - Altitude: 5e°C", "S - U: 21.%", "S - U: 2%")
     words = ("sensors", "history", "--json")
     with server(tmp_path) as running:
         for where in (("--state-dir", running.state), ("--port", running.port), ("--port", running.port)):
-            asked = start_frota(*words, *where, stdout=-1, stderr=-1)
-            shown, errors = asked.communicate(timeout=TIMEOUT_S)
-            assert [json.loads(line)["value"] for line in shown.splitlines()] == [1.0, 2.0]
+            process = start_frota(*words, *where, stdout=-1, stderr=-1)
+            readings, errors = process.communicate(timeout=TIMEOUT_S)
+            assert [json.loads(line)["value"] for line in readings.splitlines()] == [1.0, 2.0]
             assert errors.count(b"\n") == 1
             assert (b"2 readings cannot be read" if where[0] == "--state-dir" else b"2 leituras gravadas") in errors
-            assert asked.returncode == 0
+            assert process.returncode == 0
         assert (
-            running.log().count("2 readings cannot be read and left out, for example 'SensorP - Altitude: 5e°C'") == 1
+            running.log().count("2 readings cannot be read and are skipped, for example 'SensorP - Altitude: 5e°C'")
+            == 1
         )
 
 
@@ -269,5 +270,5 @@ def test_tail_survives_an_illegible_reading(tmp_path: Path) -> None:
 def test_illegible_reading_counts_for_last(tmp_path: Path) -> None:
     """An illegible reading counts towards --last."""
     keep(tmp_path, "S - U: 1%", "S - U: 5e%", "S - U: 2%", "S - U: 3%")
-    assert [one["value"] for one in history(tmp_path, Query(last=3), lambda _: None)] == [2.0, 3.0]
-    assert [one["value"] for one in history(tmp_path, Query(last=4), lambda _: None)] == [1.0, 2.0, 3.0]
+    assert [reading["value"] for reading in history(tmp_path, Query(last=3), lambda _: None)] == [2.0, 3.0]
+    assert [reading["value"] for reading in history(tmp_path, Query(last=4), lambda _: None)] == [1.0, 2.0, 3.0]

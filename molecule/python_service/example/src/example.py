@@ -1,7 +1,7 @@
-"""The least that the role expects of a service: checked settings, a handed over socket, readiness told to systemd.
+"""A minimal service as the role expects it: validated settings, socket activation, readiness notified to systemd.
 
-Environment: EXAMPLE_ANSWER, 0 to 100, is what every caller gets; EXAMPLE_MOOD is `well`, or `ill`: never ready.
-Exits 78 when a setting is wrong.
+Environment: EXAMPLE_ANSWER, 0 to 100, is the response to every client; EXAMPLE_MOOD is `well`, or `ill`: never ready.
+Exits with 78 if a setting is invalid.
 """
 
 import os
@@ -10,7 +10,7 @@ import socket
 import sys
 from pathlib import Path
 
-FIRST_HANDED_OVER = 3  # sd_listen_fds(3)
+FIRST_SOCKET = 3  # sd_listen_fds(3)
 EXIT_CONFIG = 78  # sysexits.h
 MOODS = ("well", "ill")
 
@@ -35,27 +35,27 @@ def read(file: Path) -> dict[str, str]:
 
 
 def check(environment: dict[str, str]) -> tuple[str, str]:
-    """Return answer and mood; exit with a sentence when one is wrong."""
+    """Return answer and mood; exit with a message if one is invalid."""
     answer, mood = environment.get("EXAMPLE_ANSWER", "0"), environment.get("EXAMPLE_MOOD", "well")
-    wrong = ""
+    error = ""
     if not (answer.isdecimal() and int(answer) <= 100):
-        wrong = f"EXAMPLE_ANSWER={answer}: expected a number from 0 to 100"
+        error = f"EXAMPLE_ANSWER={answer}: expected a number from 0 to 100"
     elif mood not in MOODS:
-        wrong = f"EXAMPLE_MOOD={mood}: expected one of {', '.join(MOODS)}"
-    if wrong:
-        print(wrong, file=sys.stderr)
+        error = f"EXAMPLE_MOOD={mood}: expected one of {', '.join(MOODS)}"
+    if error:
+        print(error, file=sys.stderr)
         sys.exit(EXIT_CONFIG)
     return answer, mood
 
 
 def serve(answer: str) -> None:
-    """Answer every caller, if systemd has handed over a socket; in any case live until told to stop."""
+    """Notify readiness; respond to every client if systemd passed a socket; run until SIGTERM."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.sendto(b"READY=1", os.environ["NOTIFY_SOCKET"])
     if "LISTEN_FDS" not in os.environ:
         signal.pause()
-    with socket.socket(fileno=FIRST_HANDED_OVER) as listener:
+    with socket.socket(fileno=FIRST_SOCKET) as listener:
         while True:
             connection, _ = listener.accept()
             with connection:

@@ -68,7 +68,7 @@ class Agents:
         address = connection.address[0]
         while True:
             number = self._legacy_names.take(address)
-            connection.name_numbers.append(number)  # kept, too, if a native agent has that name
+            connection.name_numbers.append(number)  # also if a native agent has that name
             name = address if number == 1 else f"{address}:{number}"
             host = self._hosts.get(name)
             if host is None or host.connection is None:
@@ -100,7 +100,7 @@ class Agents:
         return due
 
     def disconnect(self, connection: Connection) -> None:
-        """Forget a connection; its host is away."""
+        """Forget a connection; its host is disconnected."""
         self._connected.discard(connection)
         self._acknowledgements.pop(connection, None)
         for number in connection.name_numbers:

@@ -188,7 +188,7 @@ class History:
             (highest,) = self._opened.execute(_HIGHEST_ID).fetchone()
             if damaged := len(validated) - len(hosts) + len(samples) - len(rows):
                 text = f"{len(validated) - len(hosts)} hosts and {len(samples) - len(rows)} samples are damaged"
-                log.record("ERROR", "history_corrupted", f"{self.file}: {text}, and left out", COUNT=damaged)
+                log.record("ERROR", "history_corrupted", f"{self.file}: {text}, and skipped", COUNT=damaged)
             last = max(newest or 0, max((host.chunked for host in hosts), default=0))
             return hosts, rows, last, highest if type(highest) is int else 0
         except sqlite3.Error as error:

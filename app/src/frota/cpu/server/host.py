@@ -72,7 +72,7 @@ class Host:
         self.row = self.row._replace(last=number, last_seen=taken, samples=min(self.row.samples + 1, MAX_COUNT))
         self.latest = packed
         if not self.tail:
-            # Rows of other hosts since the last chunk need not be kept for this host.
+            # Rows of other hosts since the last chunk are not needed for this host.
             self.row = self.row._replace(chunked=sequence - 1)
             self.before_tail = self.before_tail._replace(chunked=sequence - 1)
             self.tail_since = time.monotonic()

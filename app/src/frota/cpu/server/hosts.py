@@ -12,7 +12,7 @@ from frota.cpu.server.host import Host
 _MAX_TAIL_AGE_S = 900.0  # an older tail becomes a short chunk, or the rows of other hosts would pile up behind it
 
 
-_MAX_FORMER_RUNS = 16  # of a host, whose last sequence numbers are remembered
+_MAX_FORMER_RUNS = 16  # of a host, whose last sequence numbers are stored
 
 
 class Hosts:

@@ -16,10 +16,10 @@ from frota.cpu.session import Step
 from frota.net.tcp_server import CoarseClock
 
 _PONG_TIMEOUT_S = 2.0  # an agent's loop waits for nothing but its disk
-_SILENT_INTERVALS = 1.5  # without a sample, after which an agent that knows no ping is taken for gone
+_SILENT_INTERVALS = 1.5  # without a sample, after which an agent that knows no ping counts as disconnected
 _SILENT_SLACK_S = 2.0
 _RIVAL_EXPIRY_S = 180.0  # since its last attempt; agents try every minute
-_MAX_RIVALS = 100  # of one name; one that is not remembered is logged at every attempt
+_MAX_RIVALS = 100  # of one name; one beyond the limit is logged at every attempt
 
 
 class Connection(Peer, Protocol):

@@ -18,7 +18,7 @@ from frota.logs import log
 from frota.logs.log import printable
 
 _BATCH = 20  # hosts, or chunks of history, encoded without a pause
-_MAX_DAMAGED_CHUNKS = 1000  # that are remembered as logged
+_MAX_DAMAGED_CHUNKS = 1000  # whose damage is recorded as logged
 _MAX_CONCURRENT = 8  # responses: each may take a few MiB
 _END = orjson.dumps({"frota": messages.VERSION, "end": True}) + b"\n"
 
@@ -79,7 +79,7 @@ class Responses:
         except (zlib.error, ValueError, TypeError, LookupError) as error:
             if (host, stored.ordinal) not in self._damaged and len(self._damaged) < _MAX_DAMAGED_CHUNKS:
                 self._damaged.add((host, stored.ordinal))
-                text = f"{self._history.file}: chunk {stored.ordinal} of host {host} is damaged and left out"
+                text = f"{self._history.file}: chunk {stored.ordinal} of host {host} is damaged and skipped"
                 log.record("ERROR", "history_corrupted", f"{text}: {printable(str(error))}")
             return b""
 

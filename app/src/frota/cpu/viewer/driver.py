@@ -46,6 +46,10 @@ class TerminalDriver(LinuxDriver):
         return terminal_size()  # whatever COLUMNS and LINES say
 
     def _sigtstp_application(self, *_: object) -> None:
+        """Stop soon: this handler may interrupt a write, whose lock the last writes before the stop need."""
+        self._loop.call_soon_threadsafe(self._suspend)
+
+    def _suspend(self) -> None:
         """Stop as by default: unlike Textual's SIGSTOP, that is ignored where no shell could continue the process."""
         self.suspend_application_mode()
         self._must_signal_resume = True

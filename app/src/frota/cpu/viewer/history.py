@@ -67,7 +67,7 @@ class _Samples:
         return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
     def _wrong_server(self) -> WrongServer:
-        return WrongServer(f"{self._client.where} is no metrics server: its history makes no sense")
+        return WrongServer(f"{self._client.where} is no metrics server: its history is malformed")
 
 
 def _part(sample: dict[str, Any], name: str) -> Any:

@@ -42,8 +42,8 @@ class Rows:
         alerts = max((len(" ".join(host.alerts)) + 3 for host in hosts if host.alerts), default=0)
         left = width - _FIXED_COLUMNS[self._is_wide] - min(alerts, _MAX_ALERT_COLUMNS)
         longest = max((len(host.name) for host in hosts), default=0)
-        wanted = min(max(longest, _MIN_NAME_COLUMNS), _MAX_NAME_COLUMNS[self._is_wide])
-        self._name = max(min(wanted, left - _MIN_HISTORY_COLUMNS), 4)
+        columns = min(max(longest, _MIN_NAME_COLUMNS), _MAX_NAME_COLUMNS[self._is_wide])
+        self._name = max(min(columns, left - _MIN_HISTORY_COLUMNS), 4)
         self._history = max(min(left - self._name, _MAX_HISTORY_COLUMNS), 0)
 
     def height(self, host: Host) -> int:

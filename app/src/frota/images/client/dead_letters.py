@@ -146,13 +146,16 @@ def _publish_status(channel: BlockingChannel, dead: DeadLetter, state: str) -> N
 
 
 def _requeue(channel: BlockingChannel, dead: DeadLetter) -> None:
-    """Publish an image with its original headers to the queue; return when the broker confirmed it."""
+    """Publish an image with the headers of its first delivery to the queue; return when the broker confirmed it."""
     headers = dead.properties.headers or {}
-    original = {
+    first_headers = {
         name: value for name, value in headers.items() if name not in _DEAD_LETTER_HEADERS and not name.startswith("x-")
     }
     properties = pika.BasicProperties(
-        message_id=dead.properties.message_id, timestamp=dead.properties.timestamp, headers=original, delivery_mode=2
+        message_id=dead.properties.message_id,
+        timestamp=dead.properties.timestamp,
+        headers=first_headers,
+        delivery_mode=2,
     )
     channel.basic_publish("", QUEUE, dead.body, properties, mandatory=True)
 

@@ -14,7 +14,7 @@ import warnings
 from pathlib import Path
 from typing import BinaryIO
 
-REQUEST = struct.Struct(">??Q")  # path instead of image; PNG wanted; length of what follows
+REQUEST = struct.Struct(">??Q")  # path instead of image; PNG requested; length of what follows
 ANSWER = struct.Struct(">BIIQ")  # index of MEDIA_TYPES, or FAILED; width, height; length of what follows
 MEDIA_TYPES = ("image/png", "image/jpeg")
 FAILED = 255

@@ -62,8 +62,8 @@ def _mask_of(strip: Image.Image, level: int) -> Image.Image:
     data, parts = strip.tobytes(), []
     for place in (0, 1):
         part = Image.frombytes("L", strip.size, data[place::2])
-        wanted = level >> 8 * place & 255
-        parts.append(part.point([255 * (value == wanted) for value in range(256)]))
+        byte = level >> 8 * place & 255
+        parts.append(part.point([255 * (value == byte) for value in range(256)]))
     return ImageChops.darker(*parts)
 
 

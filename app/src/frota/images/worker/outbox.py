@@ -46,14 +46,14 @@ class EventOutbox:
 
     def replace(self, events: Sequence[StatusEvent]) -> None:
         """Replace the stored events; return when the new ones are on disk."""
-        kept = events[-self._max_events :]
-        if lost := len(events) - len(kept):
+        newest = events[-self._max_events :]
+        if lost := len(events) - len(newest):
             text = f"the outbox holds {self._max_events} status events: {lost} older ones are lost"
             log.record("ERROR", "outbox_failed", text, COUNT=lost)
         try:
             with closing(Outbox(self._path, self._max_events)) as outbox:
-                if kept:
-                    outbox.replace(((number, event.encode()) for number, event in enumerate(kept, 1)), len(kept))
+                if newest:
+                    outbox.replace(((number, event.encode()) for number, event in enumerate(newest, 1)), len(newest))
                 else:
                     outbox.clear()
         except OSError as error:

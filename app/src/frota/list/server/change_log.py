@@ -38,7 +38,7 @@ class ChangeLog:
         self._wal = LogFiles(directory, Limits(_SEGMENT_BYTES, max_producers=0, preallocated_bytes=_PREALLOCATED_BYTES))
         self._wal_bytes = self._snapshot_size = 0  # of the log since the last snapshot, and of that
         self._executor: ThreadPoolExecutor | None = None
-        self._snapshot_wanted = True
+        self._snapshot_needed = True
         self.snapshot_time = 0.0  # when the newest one was written, in seconds since 1970; 0 without one
         self.snapshots_failed_total = 0
 
@@ -107,14 +107,14 @@ class ChangeLog:
         self._executor = ThreadPoolExecutor(1, "snapshot")
         copy = StateCopy(lists, cache)
         work = asyncio.get_running_loop().run_in_executor(
-            self._executor, snapshot.write, self._directory, number, copy, lambda: self._snapshot_wanted
+            self._executor, snapshot.write, self._directory, number, copy, lambda: self._snapshot_needed
         )
         work.add_done_callback(lambda done: self._finish_snapshot(number, done))
         return work
 
     def close(self) -> None:
         """Cancel a running snapshot and close the files."""
-        self._snapshot_wanted = False
+        self._snapshot_needed = False
         if self._executor:
             self._executor.shutdown()
         self._wal.close()
@@ -128,7 +128,7 @@ class ChangeLog:
         error = None if done.cancelled() else done.exception()
         if error:
             self._log_failed_snapshot(error)
-        elif self._snapshot_wanted and done.result():
+        elif self._snapshot_needed and done.result():
             self._snapshot_size, self.snapshot_time = done.result(), time.time()
             self._wal.truncate_before(number)
             text = f"snapshot {number} written: {self._snapshot_size} bytes"

@@ -3,7 +3,7 @@
 A legacy client sends its next request as soon as it has a response, and blocks forever if the connection ends after
 that. ZeroMQ closes its connections some time after the responses have left. So a duplicate descriptor keeps each
 connection open, and TCP_CORK (tcp(7)) is set before the last responses are sent. When ZeroMQ has written them and is
-closed, the connection is shut down, and the kernel sends what it held back together with the FIN. The next request
+closed, the connection is shut down, and the kernel sends the buffered responses together with the FIN. The next request
 then waits in the client's ZeroMQ until that has connected to the next process.
 
 A race of some microseconds remains: a client that sends before its ZeroMQ has seen the FIN.
@@ -29,13 +29,13 @@ class Connections:
                 self._duplicate(int(entry.name), ports)
 
     def cork(self) -> None:
-        """Let the kernel hold back what is sent, for 200 ms at most."""
+        """Let the kernel buffer what is sent, for 200 ms at most."""
         for connection in self._sockets:
             with suppress(OSError):
                 connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
 
     def end(self) -> None:
-        """Send what was held back, together with the FIN of each connection."""
+        """Send the buffered responses, together with the FIN of each connection."""
         for connection in self._sockets:
             with suppress(OSError), connection:
                 connection.shutdown(socket.SHUT_WR)

@@ -57,7 +57,7 @@ def newest(directory: Path) -> int:
     return max((int(stem) for stem in stems if re.fullmatch("[0-9]{8,18}", stem)), default=0)
 
 
-def write(directory: Path, number: int, copy: StateCopy, wanted: Callable[[], bool]) -> int:
+def write(directory: Path, number: int, copy: StateCopy, is_needed: Callable[[], bool]) -> int:
     """Write a snapshot, on disk before it gets its name; return its size in bytes, 0 if it was canceled.
 
     Deletes the former snapshots. Raises OSError.
@@ -74,7 +74,7 @@ def write(directory: Path, number: int, copy: StateCopy, wanted: Callable[[], bo
                 file.flush()
                 os.fdatasync(file.fileno())
                 synced = file.tell()
-            if not wanted():
+            if not is_needed():
                 return 0
         file.write(_encoded(["end", count]))
         files.sync(file)

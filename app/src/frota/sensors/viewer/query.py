@@ -24,7 +24,7 @@ _FIELDS = {"time": str, "text": str, "peer": str, "in_range": bool}  # that are 
 def request(
     host: str, port: int, command: str, query: Query, report: Callable[[str], None]
 ) -> Iterator[dict[str, Any]]:
-    """Send `history` or `tail` to a server and yield the readings; `report` gets what the server left out.
+    """Send `history` or `tail` to a server and yield the readings; `report` gets a message about skipped ones.
 
     Raises ServerUnavailable and WrongServer.
     """

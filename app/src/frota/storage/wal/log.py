@@ -217,11 +217,11 @@ class LogFiles:
 
     def _allocate(self, length: int) -> None:
         """Preallocate space for the commits to come; on a full disk the segment grows with each write instead."""
-        wanted = length + self._limits.preallocated_bytes
+        allocated = length + self._limits.preallocated_bytes
         if self._limits.preallocated_bytes:
             with suppress(OSError):
-                os.posix_fallocate(self._fd, self._size, wanted)
-        self._allocated = self._size + wanted  # also where it failed: not tried again for each commit
+                os.posix_fallocate(self._fd, self._size, allocated)
+        self._allocated = self._size + allocated  # also where it failed: not tried again for each commit
 
     def _trim(self) -> None:
         os.ftruncate(self._fd, self._size)
@@ -241,17 +241,17 @@ class LogFiles:
         return self._age is not None and self._age.seconds - self._opened > self._limits.retention_s / 8
 
     def _over_size(self) -> str:
-        kept, keep = sum(self._sizes.values()), self._limits.retention_bytes
-        return f"the log has {kept} bytes, its retention is {keep}" if 0 < keep < kept else ""
+        size, retention = sum(self._sizes.values()), self._limits.retention_bytes
+        return f"the log has {size} bytes, its retention is {retention}" if 0 < retention < size else ""
 
     def _over_age(self, following: int) -> str:
         """Return why all before a segment exceeds the retention, or ""; it was written before that one's head."""
         if not self._age:
             return ""
-        age, keep = self._age.seconds - self._age_at_start(following), self._limits.retention_s
-        if age <= keep:
+        age, retention = self._age.seconds - self._age_at_start(following), self._limits.retention_s
+        if age <= retention:
             return ""
-        return f"the log was open for {age / 86400:.6g} days since then, its retention is {keep / 86400:.6g} days"
+        return f"the log was open for {age / 86400:.6g} days since then, its retention is {retention / 86400:.6g} days"
 
     def _age_at_start(self, number: int) -> float:
         """Return the log's age at the start of a segment, or of the next one whose head says it."""

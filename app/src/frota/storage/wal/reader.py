@@ -60,19 +60,19 @@ class Reader:
         limit: int,
         count: Callable[[Record], int],
         since: float = 0,
-        is_wanted: Callable[[], bool] = lambda: True,
+        is_needed: Callable[[], bool] = lambda: True,
     ) -> tuple[list[int], int]:
         """Find the last `limit` items: return the segments that have them, oldest first, and how many items to skip.
 
         `count` returns how many matching items a record has. Reads backwards from the newest segment, no further than
-        needed and not beyond a segment that ended before `since` (seconds since 1970), and stops early when `is_wanted`
+        needed and not beyond a segment that ended before `since` (seconds since 1970), and stops early when `is_needed`
         returns False.
         """
         chosen: list[int] = []
         found = 0
         oldest = self._oldest(since) if since else 0
         for number in reversed(self._numbers):
-            if found >= limit or number < oldest or not is_wanted():
+            if found >= limit or number < oldest or not is_needed():
                 break
             chosen.insert(0, number)
             found += sum(map(count, self.records(number)))

@@ -6,7 +6,6 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from embedded_aws import bodies as module
 from embedded_aws.bodies import MAX_INLINE_BYTES, Bodies, BodyRejectedError
 
 LARGE = bytes(range(256)) * 1000
@@ -65,12 +64,9 @@ def test_incomplete_body_is_rejected(bodies: Bodies, tmp_path: Path, stream: typ
 
 
 @pytest.mark.parametrize("length", [2001, None, -1], ids=["known", "unknown", "negative"])
-def test_oversized_body_is_rejected(
-    bodies: Bodies, tmp_path: Path, length: int | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_oversized_body_is_rejected(tmp_path: Path, length: int | None) -> None:
     """An oversized body is rejected without reading it to its end, and its file is deleted."""
-    monkeypatch.setattr(module, "MAX_INLINE_BYTES", 100)
-    monkeypatch.setattr(module, "MAX_BODY_BYTES", 2000)
+    bodies = Bodies(tmp_path, max_inline_bytes=100, max_bytes=2000)
     oversized = io.BytesIO(LARGE)
     with pytest.raises(BodyRejectedError, match="EntityTooLarge"):
         bodies.receive(oversized, length)

@@ -1,10 +1,9 @@
 """S3 objects in the embedded AWS, through boto3: durability, conditional puts, memory."""
 
+import multiprocessing
 import os
 import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
@@ -18,7 +17,16 @@ from botocore.config import Config  # type: ignore[import-untyped]
 from botocore.exceptions import ClientError  # type: ignore[import-untyped]
 
 SOURCE = Path(__file__).parents[1] / "src"
-RUN = [sys.executable, "-c", "from embedded_aws.server import main; main()"]
+# Servers are forks of a process that has imported moto, which takes more CPU time than the rest of a start.
+FORKS = multiprocessing.get_context("forkserver")
+RUN = """
+import os, sys
+os.dup2(output.fileno(), 1)
+os.dup2(os.open(log, os.O_WRONLY | os.O_APPEND), 2)
+sys.argv[1:] = words
+from embedded_aws.server import main
+main()
+"""
 MEGABYTE = bytes(range(256)) * 4096
 _NUMBERS = count()
 pytestmark = pytest.mark.xdist_group("s3")  # all tests share one server
@@ -30,7 +38,7 @@ class Server:
     bucket = ""
 
     def __init__(self, folder: Path) -> None:
-        self.folder, self._process = folder, None
+        self.folder = folder
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
         self.start()
@@ -43,8 +51,6 @@ class Server:
             config=Config(retries={"max_attempts": 0}, read_timeout=20, max_pool_connections=20),
         )
 
-    _process: "subprocess.Popen[str] | None"
-
     def use(self, bucket: str) -> None:
         """Create a bucket, and use it from now on."""
         self.bucket = bucket
@@ -56,20 +62,21 @@ class Server:
 
     def start(self) -> None:
         """Start the server, and wait until it listens."""
-        words = [*RUN, "--port", str(self.port), "--state-dir", str(self.folder)]
-        log = (self.folder / "log").open("a")
-        environ = {**os.environ, "PYTHONPATH": str(SOURCE)}
-        self._process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=log, text=True, env=environ)
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        assert "listening on" in line, (self.folder / "log").read_text()
+        (log := self.folder / "log").touch()
+        words = ["--port", str(self.port), "--state-dir", str(self.folder)]
+        reader, writer = FORKS.Pipe(duplex=False)
+        with writer:
+            self._process = FORKS.Process(target=exec, args=[RUN, {"output": writer, "log": log, "words": words}])
+            self._process.start()
+        with reader, open(reader.fileno(), closefd=False) as output:
+            assert "listening on" in output.readline(), log.read_text()
 
-    def stop(self, how: signal.Signals) -> int:
+    def stop(self, how: signal.Signals) -> int | None:
         """Stop the server with a signal; return the exit status."""
-        assert self._process is not None
-        self._process.send_signal(how)
-        with self._process:
-            return self._process.wait(20)
+        assert self._process.pid
+        os.kill(self._process.pid, how)
+        self._process.join(20)
+        return self._process.exitcode
 
     def restart_after_sigkill(self) -> None:
         """Kill the server and start it again. Every replayed request has to have the same status as before."""
@@ -79,7 +86,6 @@ class Server:
 
     def memory(self) -> int:
         """Return the server's resident memory in MiB."""
-        assert self._process is not None
         status = Path(f"/proc/{self._process.pid}/status").read_text()
         return int(status.split("VmRSS:")[1].split()[0]) // 1024
 
@@ -108,8 +114,11 @@ class Server:
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Yield the server of this module; its start takes more than a second of CPU time."""
-    server = Server(tmp_path_factory.mktemp("aws"))
+    """Yield the server of this module; every start replays all requests before."""
+    FORKS.set_forkserver_preload(["embedded_aws.server", "moto.s3.urls"])
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("PYTHONPATH", str(SOURCE))
+        server = Server(tmp_path_factory.mktemp("aws"))
     yield server
     with suppress(ProcessLookupError):
         server.stop(signal.SIGKILL)

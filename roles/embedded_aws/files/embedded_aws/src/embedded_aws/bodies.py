@@ -21,7 +21,7 @@ class BodyRejectedError(Exception):
 
 @dataclass(frozen=True)
 class Body:
-    """A received body. `head` is the whole body, or the first MAX_INLINE_BYTES of the file named `digest`."""
+    """A received body. `head` is the whole body, or the beginning of the file named `digest`."""
 
     head: bytes
     digest: str = ""
@@ -29,10 +29,15 @@ class Body:
 
 
 class Bodies:
-    """A folder of body files with reference counts; a file is deleted with its last reference."""
+    """A folder of body files with reference counts; a file is deleted with its last reference.
 
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
+    A body of more than `max_inline_bytes` is a file, one of more than `max_bytes` is rejected.
+    """
+
+    def __init__(
+        self, folder: Path, *, max_inline_bytes: int = MAX_INLINE_BYTES, max_bytes: int = MAX_BODY_BYTES
+    ) -> None:
+        self._folder, self._max_inline_bytes, self._max_bytes = folder, max_inline_bytes, max_bytes
         self._references: Counter[str] = Counter()
         self._lock = Lock()
         folder.mkdir(exist_ok=True)
@@ -42,15 +47,15 @@ class Bodies:
 
         Syncs a large body to disk before it returns, without a lock, so a slow client delays no other request.
         """
-        max_bytes = MAX_BODY_BYTES + 1 if length is None else length
-        if not 0 <= max_bytes <= MAX_BODY_BYTES + 1:
+        max_bytes = self._max_bytes + 1 if length is None else length
+        if not 0 <= max_bytes <= self._max_bytes + 1:
             raise BodyRejectedError("EntityTooLarge")
-        head = _read(stream, min(max_bytes, MAX_INLINE_BYTES + 1))
-        is_inline = len(head) <= MAX_INLINE_BYTES
+        head = _read(stream, min(max_bytes, self._max_inline_bytes + 1))
+        is_inline = len(head) <= self._max_inline_bytes
         body = Body(head, size=len(head)) if is_inline else self._receive_file(stream, max_bytes, head)
-        if body.size > MAX_BODY_BYTES or (length is not None and body.size < length):
+        if body.size > self._max_bytes or (length is not None and body.size < length):
             self.release(body)
-            raise BodyRejectedError("EntityTooLarge" if body.size > MAX_BODY_BYTES else "IncompleteBody")
+            raise BodyRejectedError("EntityTooLarge" if body.size > self._max_bytes else "IncompleteBody")
         return body
 
     def _receive_file(self, stream: BinaryIO, max_bytes: int, head: bytes) -> Body:
@@ -65,7 +70,7 @@ class Bodies:
             except BaseException:
                 Path(file.name).unlink()
                 raise
-        body = Body(head[:MAX_INLINE_BYTES], digest.hexdigest(), size)
+        body = Body(head[: self._max_inline_bytes], digest.hexdigest(), size)
         with self._lock:  # a concurrent release() of the same digest must not delete the new file
             self._references[body.digest] += 1
             Path(file.name).replace(self._folder / body.digest)
@@ -79,7 +84,7 @@ class Bodies:
     def acquire(self, digest: str, size: int) -> Body:
         """Return the body of an existing file and add a reference. Raises FileNotFoundError."""
         with (self._folder / digest).open("rb") as file:
-            head = file.read(MAX_INLINE_BYTES)
+            head = file.read(self._max_inline_bytes)
         self._references[digest] += 1
         return Body(head, digest, size)
 

@@ -3,8 +3,8 @@
 from io import StringIO
 from pathlib import Path
 
-# pyinfra is not in .venv: tools/peers fetches it into bench/build.
-from pyinfra import host  # type: ignore[import-not-found]  # only tools/peers fetches it
+# pyinfra is not in .venv: tools/baselines fetches it into bench/build.
+from pyinfra import host  # type: ignore[import-not-found]  # only tools/baselines fetches it
 from pyinfra.facts.server import Command  # type: ignore[import-not-found]  # as above
 from pyinfra.operations import apt, files, server, systemd  # type: ignore[import-not-found]  # as above
 

@@ -1,4 +1,4 @@
-"""A legacy client in clear text: original.py HOST:PORT FILE NAME prints the response."""
+"""A legacy client in clear text: legacy_client.py HOST:PORT FILE NAME prints the response."""
 
 import sys
 from pathlib import Path

@@ -1,9 +1,10 @@
-"""Runs on a host of the fleet: one client that sends what it is given, whatever it is.
+"""Sends messages to the list server unchecked, as a ZeroMQ client, and prints the responses.
 
-    /opt/frota/current/bin/python ask_list.py HOST:PORT SECONDS [SECRETKEY SERVERKEY]
+    /opt/frota/current/bin/python list_requests.py HOST:PORT TIMEOUT [SECRETKEY SERVERKEY]
 
-Each line on standard input is a message; each answer is printed as a line. Ends at the first that is not answered
-within the time. SECRETKEY `new` stands for one that was made this moment; its public half is the first line, then.
+Each line of standard input is a message; each response is printed as a line. The script ends at the first message
+without a response within TIMEOUT seconds. SECRETKEY is a file, or `new` for a new key, whose public key is then the
+first line of the output.
 """
 
 import sys
@@ -13,10 +14,10 @@ import zmq
 from zmq.utils import z85
 
 
-def main(address: str, seconds: str, secret: str = "", server: str = "") -> None:
+def main(address: str, timeout_s: str, secret: str = "", server: str = "") -> None:
     """Send every line of standard input."""
     socket = zmq.Context().socket(zmq.REQ)
-    socket.linger, socket.rcvtimeo = 0, int(float(seconds) * 1000)
+    socket.linger, socket.rcvtimeo = 0, int(float(timeout_s) * 1000)
     if secret == "new":
         public, pair = zmq.curve_keypair()
         print(z85.decode(public).hex())
@@ -32,7 +33,7 @@ def main(address: str, seconds: str, secret: str = "", server: str = "") -> None
             socket.send_string(line.rstrip("\n"))
             print(socket.recv_string(), flush=True)
     except zmq.Again:
-        print("no answer")
+        print("no response")
 
 
 if __name__ == "__main__":

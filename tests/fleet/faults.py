@@ -1,4 +1,4 @@
-"""What may happen to a unit or to its host."""
+"""Faults that tests inject: a restart of a unit, a kill of its process, a reboot of its host."""
 
 from .hosts import Host, until
 
@@ -9,7 +9,7 @@ def restart(host: Host, unit: str) -> None:
 
 
 def kill(host: Host, unit: str) -> None:
-    """Kill it, and wait for systemd to start another."""
+    """Kill the unit's process with SIGKILL, and wait until systemd has started another one."""
     before = host.show("InvocationID", units=unit)
     host.run(f"systemctl kill --signal=KILL {unit}")
     until(lambda: host.show("InvocationID", units=unit) != before, "a new process after the killed one")
@@ -17,7 +17,7 @@ def kill(host: Host, unit: str) -> None:
 
 def reboot(host: Host, _unit: str) -> None:
     """Restart the whole host."""
-    began = "cut --delimiter=' ' --fields=22 /proc/1/stat"  # of its first process: the kernel is not its own
-    before = host.run(began)
+    start_time = "cut --delimiter=' ' --fields=22 /proc/1/stat"  # of process 1: containers share the kernel's boot id
+    before = host.run(start_time)
     host.try_to_run("systemctl --no-block reboot")
-    until(lambda: host.try_to_run(began) not in ("", before), "the host after its reboot")
+    until(lambda: host.try_to_run(start_time) not in ("", before), "the host after its reboot")
