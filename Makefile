@@ -44,7 +44,7 @@ pipeline: ## Test the image pipeline with a real RabbitMQ on loopback, without a
 database: ## Test the peers' database with a real MariaDB on loopback, without a host
 	@tools/prepare.sh database
 	@$(MAKE) --no-print-directory venv
-	@tools/run pytest app/tests/peers/database
+	@tools/run pytest app/tests/peers/database app/tests/peers/server/test_durable.py
 
 molecule: ## Test every role on real systemd hosts, or one: make molecule ROLE=sensors
 	@tools/prepare.sh molecule

@@ -75,11 +75,13 @@ def test_server_without_tls_is_refused(tmp_path: Path) -> None:
     write_certificates(tmp_path / "ca.pem", tmp_path / "crt.pem", tmp_path / "key.pem")
     received: list[bytes] = []
     with socket.create_server(("127.0.0.1", 0)) as server:
-        threading.Thread(target=_greet_without_tls, args=(server, received)).start()
+        greeter = threading.Thread(target=_greet_without_tls, args=(server, received))
+        greeter.start()
         address = f"mariadb://a@127.0.0.1:{server.getsockname()[1]}/b"
         database = open_database(DatabaseConfig(address, database_ca_file=tmp_path / "ca.pem"), tmp_path)
         with pytest.raises(DatabaseRejects, match="SSL is required"):
             AccountStore(database).query_balances(["1" * 11])
+        greeter.join()
     assert received == [b""]
 
 

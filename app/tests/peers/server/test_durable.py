@@ -9,21 +9,47 @@ from subprocess import DEVNULL
 from typing import Any
 
 import pytest
+from sqlalchemy import Connection, select
 
 from frota.peers.database.accounts import AccountStore
 from frota.peers.database.config import DatabaseConfig
-from frota.peers.database.database import open_database
+from frota.peers.database.database import Database, open_database
+from frota.peers.database.schema import contas
 from support import output, run_frota, server, start_frota, until
+from support.mariadb import MariaDb
 from support.peers import PeersServer, exchange
 
 CPFS = [digit * 11 for digit in "123456789"]
 
 
-@pytest.fixture
-def peers(tmp_path: Path) -> Iterator[PeersServer]:
-    """Run a server with an embedded database."""
-    with server(tmp_path, "--lease-s", "5", kind=PeersServer) as running:
-        assert isinstance(running, PeersServer)
+class DurableServer(PeersServer):
+    """A server with its database: an embedded one, or a MariaDB."""
+
+    mariadb: MariaDb | None = None
+
+    @property
+    def location(self) -> tuple[object, ...]:
+        """The options of a worker that uses the same database."""
+        return options(self.mariadb.config()) if self.mariadb else ("--database", self.state / "peers.db")
+
+
+def options(config: DatabaseConfig) -> tuple[object, ...]:
+    return (
+        *("--database", config.database, "--database-ca-file", config.database_ca_file),
+        *("--database-password-file", config.database_password_file),
+    )
+
+
+@pytest.fixture(params=["sqlite", pytest.param("mariadb", marks=pytest.mark.mariadb)])
+def peers(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[DurableServer]:
+    """Run a server with an embedded database, and one with a MariaDB."""
+    mariadb: MariaDb | None = request.getfixturevalue("mariadb") if request.param == "mariadb" else None
+    flags = options(mariadb.config()) if mariadb else ()
+    if mariadb:
+        output("peers", "migrate", "--examples", *flags)
+    with server(tmp_path, "--lease-s", "5", *flags, kind=DurableServer) as running:
+        assert isinstance(running, DurableServer)
+        running.mariadb = mariadb
         yield running
 
 
@@ -32,8 +58,8 @@ def start_worker(peers: PeersServer, name: str, *flags: object) -> Any:
     return start_frota(*words, *flags, stderr=DEVNULL)
 
 
-def database(peers: PeersServer) -> Path:
-    return peers.state / "peers.db"
+def open_its_database(peers: DurableServer) -> Database:
+    return peers.mariadb.open() if peers.mariadb else open_database(DatabaseConfig(), peers.state)
 
 
 def submit(peers: PeersServer, tasks: Iterable[dict[str, str]]) -> list[str]:
@@ -52,9 +78,9 @@ def results(peers: PeersServer, ids: list[str]) -> list[dict[str, Any]]:
     return [json.loads(line) for line in output("peers", "result", *ids, "--json", "--port", peers.port).splitlines()]
 
 
-def applied(peers: PeersServer) -> list[str]:
+def applied(peers: DurableServer) -> list[str]:
     """Return the task of each change in the history of balances, after an audit."""
-    opened = open_database(DatabaseConfig(), peers.state)
+    opened = open_its_database(peers)
     try:
         accounts = AccountStore(opened)
         assert accounts.audit() == []
@@ -63,12 +89,12 @@ def applied(peers: PeersServer) -> list[str]:
         opened.close()
 
 
-def test_accepted_tasks_survive_a_kill_of_the_server(peers: PeersServer) -> None:
+def test_accepted_tasks_survive_a_kill_of_the_server(peers: DurableServer) -> None:
     """Tasks that no worker had when the server was killed are executed after its restart."""
     ids = submit(peers, [*updates(200), {"TASK": "QUERY", "USER": "Ana"}, {"TASK": "NOOP"}])
     peers.kill()
     peers.start()
-    start_worker(peers, "native", "--database", database(peers))
+    start_worker(peers, "native", *peers.location)
     start_worker(peers, "plain")
     done = results(peers, ids)
     assert [result["id"] for result in done] == ids
@@ -76,10 +102,10 @@ def test_accepted_tasks_survive_a_kill_of_the_server(peers: PeersServer) -> None
     assert sorted(applied(peers)) == sorted(ids[:200])
 
 
-def test_updates_take_effect_once_while_everybody_is_killed(peers: PeersServer) -> None:
-    """The server is killed three times and workers five times, with tasks in all states."""
+def test_updates_take_effect_once_while_everybody_is_killed(peers: DurableServer) -> None:
+    """The server, with it MariaDB, and workers are killed three times each, with tasks in all states."""
     names = (f"w{number}" for number in count())
-    workers = [start_worker(peers, next(names), *flags) for flags in ((), ("--database", database(peers)))]
+    workers = [start_worker(peers, next(names), *flags) for flags in ((), peers.location)]
     ids: list[str] = []
     for turn in range(6):
         ids += submit(peers, updates(300, turn * 300))
@@ -87,16 +113,18 @@ def test_updates_take_effect_once_while_everybody_is_killed(peers: PeersServer) 
         until(lambda done=done: len(applied(peers)) > done, "no progress")  # type: ignore[misc]
         if turn % 2:
             peers.kill()
+            if peers.mariadb:
+                peers.mariadb.restart()
             peers.start()
         else:
             workers[turn // 2 % 2].kill()
-            workers[turn // 2 % 2] = start_worker(peers, next(names), "--database", database(peers))
+            workers[turn // 2 % 2] = start_worker(peers, next(names), *peers.location)
     for begin in range(0, len(ids), 300):
         assert all(result["ok"] for result in results(peers, ids[begin : begin + 300]))
     assert sorted(applied(peers)) == sorted(ids)
 
 
-def test_results_survive_a_restart(peers: PeersServer) -> None:
+def test_results_survive_a_restart(peers: DurableServer) -> None:
     """A result is known by its id after a stop, and a balance after a kill."""
     start_worker(peers, "w")
     task_id = output("peers", "submit", "update", "--cpf", CPFS[0], "--saldo", "7.5", "--no-wait", "--port", peers.port)
@@ -110,9 +138,9 @@ def test_results_survive_a_restart(peers: PeersServer) -> None:
     assert history["saldo"] == "7.50"
 
 
-def test_peer_takes_over_from_a_server_that_is_gone(peers: PeersServer, tmp_path: Path) -> None:
+def test_peer_takes_over_from_a_server_that_is_gone(peers: DurableServer, tmp_path: Path) -> None:
     """A server that shares the database executes the tasks of one that has been gone for the term."""
-    flags = ("--database", database(peers), "--takeover-after-s", "1", "--name", "s2")
+    flags = (*peers.location, "--takeover-after-s", "1", "--name", "s2")
     folder = tmp_path / "other"
     folder.mkdir()
     ids = submit(peers, updates(30))
@@ -124,7 +152,7 @@ def test_peer_takes_over_from_a_server_that_is_gone(peers: PeersServer, tmp_path
         assert all(result["ok"] for result in results(other, ids))
 
 
-def test_second_server_on_a_state_folder_is_refused(peers: PeersServer) -> None:
+def test_second_server_on_a_state_folder_is_refused(peers: DurableServer) -> None:
     """Two processes with one name would take each other's tasks."""
     words = ("peers", "serve", "--port", "0", "--metrics-port", "0", "--state-dir", peers.state)
     done = run_frota(*words)
@@ -132,12 +160,13 @@ def test_second_server_on_a_state_folder_is_refused(peers: PeersServer) -> None:
     assert "is in use by process" in done.stderr
 
 
-def test_database_that_is_locked_delays_acceptance(peers: PeersServer) -> None:
-    """While another process locks the database nothing is lost: what was submitted is accepted afterwards."""
+def test_locked_accounts_delay_a_task(peers: DurableServer) -> None:
+    """While another process locks the accounts nothing is lost: the task is done afterwards."""
     start_worker(peers, "w")
-    opened = open_database(DatabaseConfig(), peers.state)
+    opened = open_its_database(peers)
 
-    def hold(_connection: object) -> None:
+    def hold(connection: Connection) -> None:
+        connection.execute(select(contas).with_for_update())
         client = start_frota("peers", "submit", *words, stdout=DEVNULL)
         time.sleep(0.5)
         assert client.poll() is None
