@@ -15,6 +15,7 @@ from frota.peers.database.accounts import AccountStore
 from frota.peers.database.config import DatabaseConfig
 from frota.peers.database.database import Database, open_database
 from frota.peers.database.schema import contas
+from frota.peers.database.servers import ServerStore
 from support import output, run_frota, server, start_frota, until
 from support.mariadb import MariaDb
 from support.peers import PeersServer, exchange
@@ -178,3 +179,16 @@ def test_locked_accounts_delay_a_task(peers: DurableServer) -> None:
     opened.close()
     assert clients[0].wait(60) == 0
     assert len(applied(peers)) == 1
+
+
+def test_replaced_server_ends(peers: DurableServer) -> None:
+    """A server whose tasks a peer has taken over accepts nothing more: it ends, and begins anew."""
+    name = exchange(peers.port, {"REQUEST": "STATUS", "ID": 1})["STATUS"]["server"]
+    opened = open_its_database(peers)
+    ServerStore(opened).register(name)
+    opened.close()
+    assert exchange(peers.port, {"REQUEST": "SUBMIT", "ID": 2, "TASKS": updates(1)}) == {}
+    assert peers.process.wait(60) == 1
+    assert "was replaced since its epoch" in peers.log()
+    peers.start()
+    assert len(submit(peers, updates(1))) == 1
