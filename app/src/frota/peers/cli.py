@@ -115,6 +115,7 @@ def _migrate(args: argparse.Namespace) -> int:
     from frota.peers.database.database import open_database
 
     folder = config.state_dir or default_directory(SERVER_UNIT)
+    folder.mkdir(parents=True, exist_ok=True)
     database = open_database(config, folder)
     if args.to:
         migration.downgrade(database, args.to)
