@@ -50,7 +50,11 @@ class MariaDb(Process):
 
     def __enter__(self) -> Self:
         subprocess.run([self._tool, "build", self._folder], check=True)
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.kill()  # or it would outlive the tests
+            raise
         return self
 
     def command(self) -> list[str]:
