@@ -6,9 +6,9 @@ from functools import partial
 
 from frota.core import commands
 from frota.logs import log
-from frota.net import arguments
+from frota.peers import client_settings
 from frota.peers.execution import Accounts
-from frota.peers.protocol.messages import MAX_USER_CHARACTERS, PORT
+from frota.peers.protocol.messages import MAX_USER_CHARACTERS
 from frota.peers.settings import (
     PREFIX,
     SERVER_UNIT,
@@ -78,7 +78,7 @@ def _add_views(group: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
 
 
 def _add_server(parser: argparse.ArgumentParser, *, timeout: bool = False) -> None:
-    arguments.add_server(parser, PORT)
+    commands.configurable(parser, client_settings.ClientSettings, PREFIX)
     if timeout:
         text = "how long to wait for results (%(default)s)"
         parser.add_argument("--timeout", type=float, default=60.0, metavar="SECONDS", help=text)
@@ -150,6 +150,7 @@ def _client(name: str) -> commands.Handler:
             "dead": client.dead,
             "history": client.history,
         }[name]
-        return command(args, arguments.server(args, PORT, PREFIX, SERVER_UNIT, f"{WORKER_UNIT}@*"))
+        config = client_settings.read(args)
+        return 0 if args.check else command(args, config)
 
     return run
