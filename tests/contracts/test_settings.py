@@ -15,6 +15,7 @@ from frota.list.client_settings import FLEET_FILE, ClientSettings
 from frota.list.settings import PREFIX
 
 from .checkout import ROOT, defaults, entry_points, load, mappings
+from .test_peer_workers import MODULE as WORKERS
 
 # What systemd gives instead: StateDirectory=, LoadCredential=, and the sockets that it listens on, whose ports are to
 # be known to a service that has several.
@@ -27,7 +28,9 @@ _BY_SOCKET = {
     "peers": {"host", "backlog"},
 }
 # What each worker of a host has for itself.
-_BY_NUMBER = {"peers": {"host", "cert_file", "key_file", "database_cert_file", "database_key_file", "metrics_port"}}
+_BY_NUMBER = {
+    "peers": {"name", "host", "cert_file", "key_file", "database_cert_file", "database_key_file", "metrics_port"}
+}
 # Broker and database know the fleet's services by their certificates.
 _BY_CERTIFICATE = {"user", "password_file", "database_password_file"}
 # A count is for people; a service never ends.
@@ -45,7 +48,7 @@ _OF_THE_FLEET |= {
     for entry in ("server", "worker")
     for name in ("security", "cert_file", "key_file", "ca_file")
     + ("database_cert_file", "database_key_file", "database_ca_file")
-}
+} | {"peers worker name"}
 
 
 class Service(NamedTuple):
@@ -109,6 +112,15 @@ def _kinds(service: Service) -> dict[str, dict[str, Any]]:
     return kinds
 
 
+def _first(service: Service) -> dict[str, str]:
+    """Return what the first worker of a host has for itself."""
+    if service.system not in _BY_NUMBER or "python_service_instances" not in service.deployed:
+        return {}
+    first: dict[str, str] = WORKERS.peer_workers(["127.0.0.1"], 1, "", 0)["1"]
+    assert set(first) == _BY_NUMBER[service.system]
+    return first
+
+
 def _names(settings: type) -> set[str]:
     return {field.name for field in dataclasses.fields(settings)}
 
@@ -145,7 +157,7 @@ def test_defaults_of_role_and_code(service: Service) -> None:
     """A setting has the same default in the role and in the code."""
     prefix = service.module.PREFIX
     some_kind = next(iter(_kinds(service).values())) if _kinds_own(service) else {}
-    environ = {prefix + name.upper(): text for name, text in _by_default(service).items()}
+    environ = {prefix + name.upper(): text for name, text in {**_by_default(service), **_first(service)}.items()}
     deployed = core.read(service.settings, prefix, environ, some_kind)
     own = core.read(service.settings, prefix, {}, some_kind)
     different = {name for name in _names(service.settings) if getattr(deployed, name) != getattr(own, name)}
