@@ -87,7 +87,8 @@ _DRIFTS = {
         "mariadb -e \"UPDATE mysql.tables_priv SET Table_priv = 'Select,Insert,Delete' "
         "WHERE Table_name = 'balance_history'; FLUSH PRIVILEGES\"",
         "mariadb: mariadb --no-defaults",
-        "! mariadb -BNe \"SELECT Table_priv FROM mysql.tables_priv WHERE Table_name = 'balance_history'\" | grep Delete",
+        "! mariadb -BNe \"SELECT Table_priv FROM mysql.tables_priv WHERE Table_name = 'balance_history'\" | "
+        "grep Delete",
     ),
     "a drop-in of the host": Drift(
         "image_client",
