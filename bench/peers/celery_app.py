@@ -1,4 +1,4 @@
-"""Celery with durable tasks: the application of its workers, which `celery` imports, and of its client (celery_load.py).
+"""Celery with durable tasks: the application of its workers (`celery worker`) and of its client (celery_load.py).
 
 The environment names the broker and the queue. Queue and tasks are durable, and a task is acknowledged when it is done,
 so that it survives the death of a worker and of the broker, as a task of frota does. Results are not durable.
@@ -19,10 +19,11 @@ app.conf.update(
     worker_prefetch_multiplier=PREFETCH,
     worker_enable_remote_control=False,
     broker_connection_retry_on_startup=True,
+    broker_connection_timeout=60,
     result_expires=60,
 )
 
 
-@app.task(name="noop")  # type: ignore[misc]  # Celery has no types
+@app.task(name="noop")  # type: ignore[untyped-decorator]  # Celery has no types
 def noop() -> None:
     """Do nothing."""

@@ -1,14 +1,16 @@
-"""Dask's distributed scheduler with no-op tasks, as three processes like those of frota:
+"""Dask's distributed scheduler with no-op tasks, as three processes like those of frota.
 
     python -m bench.peers.dask_side schedule PORT FOLDER
-    python -m bench.peers.dask_side work PORT FOLDER WORKERS            WORKERS workers with one thread each, in one process
+    python -m bench.peers.dask_side work PORT FOLDER WORKERS            one process; each worker has one thread
     python -m bench.peers.dask_side submit PORT FOLDER WORKERS SECONDS  one client; prints the statistics
 
-The client keeps WINDOW batches of BATCH tasks outstanding: it submits the next one when the scheduler has told it that
-a batch is finished. It gathers no results. FOLDER is for files of the workers. The warm-up is a quarter of SECONDS.
+The client keeps WINDOW batches of BATCH tasks outstanding: it submits the next one when the scheduler has told it of
+each task of a batch that it is finished. It gathers no results. FOLDER is for files of the workers. The warm-up ends
+when as many batches are finished, and takes at least a quarter of SECONDS.
 """
 
 import asyncio
+import math
 import sys
 import time
 from functools import partial
@@ -20,7 +22,7 @@ import distributed  # type: ignore[import-not-found]  # as above
 from bench.core.errors import InvalidRunError
 from bench.core.load import Stats, make_stats, print_stats
 
-WINDOW, BATCH = 20, 50
+WINDOW, BATCH = 4, 250
 START_TIMEOUT_S = 60.0
 HOST = "127.0.0.1"
 WITHOUT_DASHBOARD = {"dashboard": False, "dashboard_address": f"{HOST}:0"}
@@ -48,25 +50,24 @@ async def submit(port: int, workers: int, seconds: float) -> Stats:
     """Submit tasks, and return the statistics. Raises InvalidRunError."""
     async with distributed.Client(f"tcp://{HOST}:{port}", asynchronous=True, timeout=START_TIMEOUT_S) as client:
         await client.wait_for_workers(workers, timeout=START_TIMEOUT_S)
-        latencies: list[float] = []
-        start, total = time.monotonic() + seconds / 4, 0
-        end = start + seconds
+        earliest, start = time.monotonic() + seconds / 4, math.inf
+        finished: list[float] = []
 
         async def keep_submitting() -> None:
-            nonlocal total
-            while (submitted := time.monotonic()) < end:
-                futures = client.map(noop, range(BATCH), pure=False)
-                await distributed.wait(futures)
-                if any(future.status != "finished" for future in futures):
-                    raise InvalidRunError("Dask did not finish a task")
-                total += BATCH
-                if start <= (now := time.monotonic()) < end:
-                    latencies.append(now - submitted)
+            nonlocal start
+            while (now := time.monotonic()) < start + seconds:
+                if start == math.inf and len(finished) >= WINDOW * BATCH and now >= earliest:
+                    start = now
+                async for future in distributed.as_completed(client.map(noop, range(BATCH), pure=False)):
+                    if future.status != "finished":
+                        raise InvalidRunError(f"a task of Dask is {future.status}")
+                    finished.append(time.monotonic())
 
         busy = time.process_time()
         await asyncio.gather(*(keep_submitting() for _ in range(WINDOW)))
-        stats = make_stats(latencies, seconds, [total], time.process_time() - busy)
-    return {**stats, "count": BATCH * stats["count"], "rate": BATCH * stats["rate"]}
+        busy = time.process_time() - busy
+    count = sum(start <= at < start + seconds for at in finished)
+    return {**make_stats([], seconds, [len(finished)], busy), "count": count, "rate": count / seconds}
 
 
 if __name__ == "__main__":

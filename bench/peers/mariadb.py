@@ -1,4 +1,4 @@
-"""The MariaDB of the hosts, on loopback, in clear text: one for the whole run, with a new database for every measurement."""
+"""The MariaDB of the hosts, on loopback, in clear text: one for the run, with a new database for every measurement."""
 
 import subprocess
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-import pymysql
+import pymysql  # type: ignore[import-untyped]
 
 from bench.core.chroot import ChrootServer
 from bench.core.errors import InvalidRunError

@@ -103,9 +103,7 @@ def durable(options: Options, workers: int) -> Scenario:
 def hand_out(options: Options) -> Scenario:
     """Return the scenario of the latency from a client to a worker."""
     storages = {MEMORY: sides.memory, **durable_storages()}
-    sides_by_name: Sides = {
-        side: partial(measure_hand_out, options, storage) for side, storage in storages.items()
-    }
+    sides_by_name: Sides = {side: partial(measure_hand_out, options, storage) for side, storage in storages.items()}
     return Scenario(f"hand-out, {COUNTS[-1]} workers", sides_by_name, HAND_OUT_COLUMNS, [HAND_OUT_CLAIM])
 
 

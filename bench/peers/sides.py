@@ -11,7 +11,7 @@ from bench.core import rabbitmq
 from bench.core.build import with_baselines
 from bench.core.compare import Figures
 from bench.core.errors import InvalidRunError
-from bench.core.load import Stats, figures_of, run_generator
+from bench.core.load import figures_of, run_generator
 from bench.core.machine import cpus
 from bench.core.options import Options
 from bench.core.process import free_port, fresh_state, on_cpus, peak_memory, require_frota, running, started
@@ -97,11 +97,10 @@ def require_updated(schema: Schema, count: int) -> None:
 def measure_ping_pong(options: Options, workers: int) -> Figures:
     """Return the figures of ping_pong.py. Raises InvalidRunError."""
     port = free_port()
-    with fresh_state(options.folder) as (_, log):
-        with running(on_cpus(program("ping_pong", "serve", port), cpus()), port, log) as server:
-            work = program("ping_pong", "work", port, workers, options.seconds)
-            stats = run_generator(work, options.seconds, cpus())
-            return figures_of(stats, peak_memory(server))
+    command = on_cpus(program("ping_pong", "serve", port), cpus())
+    with fresh_state(options.folder) as (_, log), running(command, port, log) as server:
+        work = program("ping_pong", "work", port, workers, options.seconds)
+        return figures_of(run_generator(work, options.seconds, cpus()), peak_memory(server))
 
 
 def measure_dask(options: Options, workers: int) -> Figures:
@@ -119,7 +118,7 @@ def measure_dask(options: Options, workers: int) -> Figures:
 
 
 def measure_celery(options: Options, workers: int) -> Figures:
-    """Return the figures of Celery with the broker of the run; the memory is that of its workers. Raises InvalidRunError."""
+    """Return the figures of Celery with the broker of the run; the memory is its workers'. Raises InvalidRunError."""
     broker = rabbitmq.of_run(options)
     broker.start()
     broker.set_cpus(cpus())

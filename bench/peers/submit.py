@@ -2,10 +2,11 @@
 
 One client waits until WORKERS workers are connected. Then it keeps WINDOW batches of BATCH tasks outstanding: it
 submits a batch, requests its results when it is accepted, and submits the next one when they have arrived. The warm-up
-is a quarter of SECONDS. Prints one JSON object: the statistics of `bench.core.load`, which count tasks; the latencies
-are those of batches; and the ids of all tasks.
+ends when as many batches are finished, and takes at least a quarter of SECONDS. Prints one JSON object: the statistics
+of `bench.core.load`, which count tasks; the latencies are those of batches; and the ids of all tasks.
 """
 
+import math
 import sys
 import time
 from functools import partial
@@ -25,8 +26,9 @@ class Load:
         self._client, self._tasks = client, [task] * BATCH
         self._submitted: dict[int, float] = {}  # by the id of the request: when
         self._accepted: dict[int, tuple[list[str], float]] = {}  # by that of the request for results
-        self.start = time.monotonic() + seconds / 4
-        self.end = self.start + seconds
+        self._seconds, self._earliest = seconds, time.monotonic() + seconds / 4
+        self._start = self._end = math.inf
+        self._finished = 0
         self.ids: list[str] = []
         self.latencies: list[float] = []  # of the batches whose results arrived in the measured time
         self.busy_from = 0.0
@@ -51,11 +53,12 @@ class Load:
     def _finish(self, reply: Fields) -> None:
         ids, submitted = self._accepted.pop(reply["ID"])
         require_results(ids, reply)
-        now = time.monotonic()
-        if self.start <= now < self.end:
-            self.busy_from = self.busy_from or time.process_time()
+        self._finished, now = self._finished + 1, time.monotonic()
+        if self._start <= now < self._end:
             self.latencies.append(now - submitted)
-        if now < self.end:
+        if self._start == math.inf and self._finished >= WINDOW and now >= self._earliest:
+            self._start, self._end, self.busy_from = now, now + self._seconds, time.process_time()
+        if now < self._end:
             self._submit()
 
 

@@ -1,6 +1,7 @@
-"""Workers of frota: `python -m bench.peers.workers PORT COUNT [DATABASE PASSWORD_FILE]`, in one process until it is killed.
+"""Workers of frota, in one process: `python -m bench.peers.workers PORT COUNT [DATABASE PASSWORD_FILE]`.
 
-With a database, they read and change balances in it, as on the hosts; without, they execute NOOP tasks only.
+They work until the process is killed. With a database, they read and change balances in it, as on the hosts; without,
+they execute NOOP tasks only.
 """
 
 import asyncio
