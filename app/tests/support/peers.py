@@ -3,6 +3,7 @@
 import asyncio
 import json
 import socket
+import ssl
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
@@ -18,6 +19,7 @@ from frota.peers.server.server import PeerServer
 from frota.peers.settings import ServerSettings, WorkerSettings
 from frota.peers.worker.worker import PeerWorker
 from support import TIMEOUT_S, Server
+from support.certificates import certificate
 
 FAST = {"heartbeat_every_s": 0.2, "retry_every_s": 0.1, "tick_s": 0.05, "calm_s": 0.2, "refusal_pause_s": 0.2}
 
@@ -95,11 +97,41 @@ async def submit(server: PeerServer, tasks: Sequence[Task]) -> list[str]:
     return ids
 
 
-class Caller:
-    """A scripted program on TCP: it sends bytes, and reads what comes."""
+class Certificates:
+    """The certificates of a fleet: of its authority, a server, a worker, a client and an operator of the broker."""
 
-    def __init__(self, port: int) -> None:
+    ROLES = ("peer_server", "peer_worker", "peer_client", "image_operator")
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.folder, self.authority = folder, certificate(folder, "authority")
+        self.by_role = {role: certificate(folder, role, self.authority) for role in self.ROLES}
+
+    def settings(self, role: str) -> dict[str, Any]:
+        """Return the settings of the holder of a certificate."""
+        own = self.by_role[role]
+        return {"cert_file": own.file, "key_file": own.key_file, "ca_file": self.authority.file}
+
+    def flags(self, role: str) -> tuple[object, ...]:
+        """Return the same as flags."""
+        pairs = self.settings(role).items()
+        return tuple(word for key, file in pairs for word in (f"--{key.replace('_', '-')}", file))
+
+    def context(self, role: str = "") -> ssl.SSLContext:
+        """Return the context of a client, without a role of one that has no certificate."""
+        context = ssl.create_default_context(cafile=self.authority.file)
+        if role:
+            context.load_cert_chain(self.by_role[role].file, self.by_role[role].key_file)
+        return context
+
+
+class Caller:
+    """A scripted program on TCP, with `context` over TLS: it sends bytes, and reads what comes."""
+
+    def __init__(self, port: int, context: ssl.SSLContext | None = None) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), TIMEOUT_S)
+        if context:
+            self.socket = context.wrap_socket(self.socket, server_hostname="127.0.0.1")
         self.rest = b""
 
     def send(self, message: dict[str, Any] | bytes, end: bytes = b"") -> Self:
@@ -150,9 +182,11 @@ class Caller:
         self.close()
 
 
-def exchange(port: int, message: dict[str, Any], end: bytes = b"\n") -> dict[str, Any]:
+def exchange(
+    port: int, message: dict[str, Any], end: bytes = b"\n", context: ssl.SSLContext | None = None
+) -> dict[str, Any]:
     """Send one message on a connection of its own, as dialect C does; return the answer."""
-    with Caller(port) as caller:
+    with Caller(port, context) as caller:
         return caller.send(message, end).message()
 
 

@@ -1,13 +1,14 @@
 """`frota peers serve | work | submit | result | status | dead | history`."""
 
 import argparse
+import re
 from functools import partial
 
 from frota.core import commands
 from frota.logs import log
-from frota.net import arguments
+from frota.peers import client_settings
 from frota.peers.execution import Accounts
-from frota.peers.protocol.messages import PORT
+from frota.peers.protocol.messages import MAX_USER_CHARACTERS
 from frota.peers.settings import (
     PREFIX,
     SERVER_UNIT,
@@ -33,6 +34,8 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     migrate = commands.add(group, "migrate", _migrate, "bring the database's schema to this release", example)
     migrate.add_argument("--to", metavar="REVISION", help="go back to an earlier revision, base to drop everything")
     migrate.add_argument("--examples", action="store_true", help="create nine accounts to try it with")
+    text = "create an account of 0.00 unless there is one"
+    migrate.add_argument("--account", type=_account, action="append", metavar="CPF:NAME", help=text)
     commands.configurable(migrate, MigrationOptions, PREFIX)
     _add_submit(group)
     _add_views(group)
@@ -75,7 +78,7 @@ def _add_views(group: "argparse._SubParsersAction[argparse.ArgumentParser]") -> 
 
 
 def _add_server(parser: argparse.ArgumentParser, *, timeout: bool = False) -> None:
-    arguments.add_server(parser, PORT)
+    commands.configurable(parser, client_settings.ClientSettings, PREFIX)
     if timeout:
         text = "how long to wait for results (%(default)s)"
         parser.add_argument("--timeout", type=float, default=60.0, metavar="SECONDS", help=text)
@@ -119,10 +122,21 @@ def _migrate(args: argparse.Namespace) -> int:
     database = open_database(config, folder)
     if args.to:
         migration.downgrade(database, args.to)
+    elif setup.migrate(database, examples=args.examples, accounts=dict(args.account or ())):
+        print("migrated the database to the schema of this release")
     else:
-        setup.migrate(database, examples=args.examples)
+        print("the database has the schema of this release")
     database.close()
     return 0
+
+
+def _account(text: str) -> tuple[str, str]:
+    """Return CPF and name. Raises ArgumentTypeError."""
+    cpf, _, name = text.partition(":")
+    if not re.fullmatch("[0-9]{11}", cpf) or not 0 < len(name) <= MAX_USER_CHARACTERS:
+        limit = f"11 digits and at most {MAX_USER_CHARACTERS} characters"
+        raise argparse.ArgumentTypeError(f"{text!r}: must be CPF:NAME, {limit}")
+    return cpf, name
 
 
 def _client(name: str) -> commands.Handler:
@@ -136,6 +150,7 @@ def _client(name: str) -> commands.Handler:
             "dead": client.dead,
             "history": client.history,
         }[name]
-        return command(args, arguments.server(args, PORT, PREFIX, SERVER_UNIT, f"{WORKER_UNIT}@*"))
+        config = client_settings.read(args)
+        return 0 if args.check else command(args, config)
 
     return run

@@ -7,11 +7,14 @@ from typing import Any, Protocol, cast
 
 from websockets.exceptions import InvalidHandshake
 
+from frota.net import tls
 from frota.peers.protocol import websocket
 from frota.peers.protocol.messages import Address, Message
 from frota.peers.protocol.server_side import Event, Rejected
 from frota.peers.protocol.websocket import WebSocket
+from frota.peers.security import refuse_server
 
+_SHUTDOWN_S = 2.0  # for the peer's end of TLS
 _MAX_FRAMED = 64  # bytes by which WebSocket frames may exceed their message
 
 
@@ -70,9 +73,12 @@ class Outgoing(asyncio.Protocol):
             self._transport.close()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin the handshake of a WebSocket."""
+        """Check whose certificate it is, and begin the handshake of a WebSocket."""
         self._transport = cast("asyncio.Transport", transport)
-        if self._socket:
+        certificate = transport.get_extra_info("peercert")  # None in clear text
+        if certificate is not None and (reason := refuse_server(tls.common_name(certificate))):
+            self._fail(reason)
+        elif self._socket:
             self._flush(self._socket)
         else:
             self.ready.set_result(None)
@@ -97,7 +103,7 @@ class Outgoing(asyncio.Protocol):
         """Report the end."""
         self._transport = None
         if exc:
-            self._reason = str(exc)
+            self._reason = tls.explain(exc)
         if not self.ready.done():
             self.ready.set_exception(ConnectionError(self._reason))
             return
@@ -129,20 +135,27 @@ async def connect(  # noqa: PLR0913 -- each is needed, and named
     *,
     timeout_s: float,
     max_bytes: int = 0,
-    tls: ssl.SSLContext | None = None,
+    context: ssl.SSLContext | None = None,
 ) -> Outgoing:
-    """Connect, with `max_bytes` of a message over a WebSocket, without over TCP. Raises OSError."""
+    """Connect, with `max_bytes` of a message over a WebSocket, without over TCP; in clear text without `context`.
+
+    With it, the server must have the certificate of a peers' server for this address. Raises OSError.
+    """
     socket = websocket.client_side(*address, max_bytes + _MAX_FRAMED) if max_bytes else None
     loop = asyncio.get_running_loop()
     outgoing = Outgoing(side, received, lost, socket)
     try:
         async with asyncio.timeout(timeout_s):
-            await loop.create_connection(lambda: outgoing, *address, ssl=tls)
+            await loop.create_connection(
+                lambda: outgoing, *address, ssl=context, ssl_shutdown_timeout=_SHUTDOWN_S if context else None
+            )
             await outgoing.ready
     except BaseException as error:
         outgoing.close()
         if isinstance(error, TimeoutError | UnicodeError):
             raise ConnectionError(f"no answer within {timeout_s:g} s") from None
+        if isinstance(error, ssl.SSLError):
+            raise ConnectionError(tls.explain(error)) from None
         raise
     return outgoing
 

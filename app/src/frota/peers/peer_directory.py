@@ -9,6 +9,7 @@ class PeerDirectory:
 
     def __init__(self, peers: tuple[Peer, ...]) -> None:
         self.addresses = {join_address(peer.address): peer.address for peer in peers}
+        self.legacy = {join_address(peer.address) for peer in peers if peer.legacy}  # by address
         self._names = {key: key for key in self.addresses}  # by address
 
     def name(self, key: str) -> str:

@@ -13,25 +13,30 @@ from frota.peers.lending.itinerary import ItineraryPolicy
 from frota.peers.policy_settings import LivenessLimits, LoanLimits, SaturationLimits, TaskLimits
 from frota.peers.protocol.codec.dialects import Dialect
 from frota.peers.protocol.messages import MAX_BATCH, MAX_NAME_CHARACTERS, PORT, Address
+from frota.peers.security import SecurityConfig
 from frota.storage.state_folder import default_directory
 
 PREFIX = "PEERS_"
 SYSTEM = "peers"
 SERVER_UNIT, WORKER_UNIT = "frota-peer-server", "frota-peer-worker"
 _NAME = re.compile(rf"[\w.:-]{{0,{MAX_NAME_CHARACTERS}}}", re.ASCII)
-_DIALECTS = {"A": Dialect.NATIVE, "B": Dialect.B, "C": Dialect.C}
+_DIALECTS = {dialect.value: dialect for dialect in (Dialect.A, Dialect.B, Dialect.C)}
 _S = "seconds"
 
 
 class Peer(NamedTuple):
-    """A configured peer: where it listens, and the dialect to begin with."""
+    """A configured peer: where it listens, and the dialect to begin with. Legacy ones speak clear text."""
 
     address: Address
     dialect: Dialect = Dialect.NATIVE
 
+    @property
+    def legacy(self) -> bool:
+        """Whether it is configured as a legacy program."""
+        return self.dialect is not Dialect.NATIVE
+
     def __str__(self) -> str:
-        suffix = "" if self.dialect is Dialect.NATIVE else f"/{self.dialect}"
-        return join_address(self.address) + suffix
+        return join_address(self.address) + (f"/{self.dialect}" if self.legacy else "")
 
 
 def parse_address(text: str) -> Address:
@@ -60,13 +65,13 @@ def parse_addresses(text: str) -> tuple[Address, ...]:
 
 
 def parse_peers(text: str) -> tuple[Peer, ...]:
-    """Parse HOST:PORT,HOST:PORT/C,…: a letter is the dialect of a legacy peer. Raises ValueError."""
+    """Parse HOST:PORT,HOST:PORT/C,…: a letter is the dialect of a legacy peer, in clear text. Raises ValueError."""
     peers = []
     for part in filter(None, map(str.strip, text.split(","))):
         address, slash, dialect = part.partition("/")
         if slash and dialect not in _DIALECTS:
             raise ValueError(f"{part!r}: a dialect must be one of {', '.join(_DIALECTS)}")
-        peers.append(Peer(parse_address(address), _DIALECTS[dialect or "A"]))
+        peers.append(Peer(parse_address(address), _DIALECTS.get(dialect, Dialect.NATIVE)))
     return tuple(dict.fromkeys(peers))
 
 
@@ -78,11 +83,12 @@ def parse_name(text: str) -> str:
 
 
 @dataclass(frozen=True)
-class ServerSettings(DatabaseConfig, TaskLimits, SaturationLimits, LoanLimits, LivenessLimits):
+class ServerSettings(SecurityConfig, DatabaseConfig, TaskLimits, SaturationLimits, LoanLimits, LivenessLimits):
     """The settings of `frota peers serve`."""
 
     host: str = setting("127.0.0.1", "address to listen on, :: for all of IPv6 and IPv4", parse=parse_host)
     port: int = setting(PORT, "port to listen on, 0 for any free one", low=0, high=65535)
+    clear_port: int = setting(0, "further port in clear text, for legacy programs, 0 for none", low=0, high=65535)
     backlog: int = setting(1024, "connections the kernel holds until they are accepted", low=1, high=65535)
     state_dir: Path | None = setting(None, "folder of the server's name and embedded database", parse=Path)
     name: str = setting("", "the server's name among its peers; empty: a UUID of the state folder", parse=parse_name)
@@ -92,7 +98,7 @@ class ServerSettings(DatabaseConfig, TaskLimits, SaturationLimits, LoanLimits, L
         parse=parse_optional_address,
     )
     peers: tuple[Peer, ...] = setting(
-        (), "peers to lend to and borrow from, HOST:PORT,…; /B or /C for a legacy dialect", parse=parse_peers
+        (), "peers to lend to and borrow from, HOST:PORT,…; /A, /B or /C for a legacy one", parse=parse_peers
     )
     durable: bool = setting(True, "no: keep tasks in memory only, lost with the process; for trials and benchmarks")
     takeover_after_s: float = setting(
@@ -127,6 +133,12 @@ class ServerSettings(DatabaseConfig, TaskLimits, SaturationLimits, LoanLimits, L
     metrics_host: str = setting("127.0.0.1", "address of GET /metrics and /healthz", parse=parse_host)
     metrics_port: int = setting(9409, "port of GET /metrics and /healthz, 0 for none", low=0, high=65535)
 
+    def __post_init__(self) -> None:
+        self.check_files()
+        self.check_database()
+        if self.port and self.port == self.clear_port:
+            raise ValueError(f"{PREFIX}PORT and {PREFIX}CLEAR_PORT must differ")
+
     @property
     def directory(self) -> Path:
         """The state folder."""
@@ -134,7 +146,7 @@ class ServerSettings(DatabaseConfig, TaskLimits, SaturationLimits, LoanLimits, L
 
 
 @dataclass(frozen=True)
-class WorkerSettings(DatabaseConfig):
+class WorkerSettings(SecurityConfig, DatabaseConfig):
     """The settings of `frota peers work`."""
 
     database: str = setting(
@@ -165,6 +177,10 @@ class WorkerSettings(DatabaseConfig):
     log_level: str = setting("INFO", "least severe level logged", choices=LEVELS)
     metrics_host: str = setting("127.0.0.1", "address of GET /metrics and /healthz", parse=parse_host)
     metrics_port: int = setting(0, "port of GET /metrics and /healthz, 0 for none", low=0, high=65535)
+
+    def __post_init__(self) -> None:
+        self.check_files()
+        self.check_database()
 
     @property
     def home(self) -> Address:

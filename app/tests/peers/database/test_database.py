@@ -15,7 +15,7 @@ from frota.peers.database.accounts import Account, AccountStore
 from frota.peers.database.config import DatabaseConfig, parse_database
 from frota.peers.database.database import open_database
 from frota.peers.database.errors import DatabaseRejects, DatabaseUnavailable
-from support.mariadb import write_certificates
+from support.certificates import certificate
 
 
 @pytest.mark.parametrize(
@@ -72,13 +72,13 @@ def test_unusable_ca_file_is_named(tmp_path: Path) -> None:
 
 def test_server_without_tls_is_refused(tmp_path: Path) -> None:
     """A server, or somebody between, that offers no TLS gets neither user nor password."""
-    write_certificates(tmp_path / "ca.pem", tmp_path / "crt.pem", tmp_path / "key.pem")
+    authority = certificate(tmp_path, "ca")
     received: list[bytes] = []
     with socket.create_server(("127.0.0.1", 0)) as server:
         greeter = threading.Thread(target=_greet_without_tls, args=(server, received))
         greeter.start()
         address = f"mariadb://a@127.0.0.1:{server.getsockname()[1]}/b"
-        database = open_database(DatabaseConfig(address, database_ca_file=tmp_path / "ca.pem"), tmp_path)
+        database = open_database(DatabaseConfig(address, database_ca_file=authority.file), tmp_path)
         with pytest.raises(DatabaseRejects, match="SSL is required"):
             AccountStore(database).query_balances(["1" * 11])
         greeter.join()

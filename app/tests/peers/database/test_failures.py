@@ -23,7 +23,8 @@ from frota.peers.database.servers import ServerStore
 from frota.peers.database.tasks import Failure, TaskStore
 from frota.peers.protocol.messages import NOOP, UPDATE, Report, Task
 from support import TIMEOUT_S, until
-from support.mariadb import MariaDb, write_certificates
+from support.certificates import certificate
+from support.mariadb import MariaDb
 
 pytestmark = pytest.mark.mariadb
 CPFS = [f"{number:011}" for number in range(20)]
@@ -162,8 +163,7 @@ def test_connection_is_encrypted_and_verified(mariadb: MariaDb, tmp_path: Path) 
     """The client uses TLS 1.3, and rejects another CA and another name than that of the certificate."""
     cipher = mariadb.open().read(lambda c: c.execute(text("SHOW STATUS LIKE 'Ssl_version'")).one()[1])
     assert cipher == "TLSv1.3"
-    write_certificates(tmp_path / "ca.pem", tmp_path / "crt.pem", tmp_path / "key.pem")
-    for config in (mariadb.config(ca_file=tmp_path / "ca.pem"), mariadb.config(host="localhost")):
+    for config in (mariadb.config(ca_file=certificate(tmp_path, "other").file), mariadb.config(host="localhost")):
         database = open_database(config, tmp_path)
         with pytest.raises(DatabaseRejects, match=r"CERTIFICATE_VERIFY_FAILED|certificate verify failed"):
             AccountStore(database).query_balances(CPFS)

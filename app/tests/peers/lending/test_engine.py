@@ -23,7 +23,7 @@ from frota.peers.lending.actions import (
     Return,
 )
 from frota.peers.lending.engine import Lending
-from frota.peers.lending.membership import IDLE, TRANSITIONS, USABLE, Event, ForbiddenTransition, State
+from frota.peers.lending.membership import IDLE, TRANSITIONS, USABLE, Event, ForbiddenTransition, Reach, State
 from frota.peers.lending.policy import LEGACY_EPOCH
 from frota.peers.lending.saturation import Saturation, SaturationPolicy
 
@@ -125,7 +125,7 @@ def test_saturated_server_lends_nothing() -> None:
 def test_worker_without_a_name_is_not_lent() -> None:
     """A worker that cannot be named in a message is not lent."""
     lending = Lending("owner", EPOCH)
-    lending.worker_arrived("connection 7", 0.0, lendable=False)
+    lending.worker_arrived("connection 7", 0.0, reach=Reach.NONE)
     lending.tick(0, 0.0)
     assert lending.workers_requested("borrower", 1, 0.0) == [OfferWorkers("borrower", [], 15.0)]
 

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from frota.peers.protocol import server_side
 from frota.peers.protocol.codec.dialects import Dialect, Misuse
 from frota.peers.protocol.messages import (
     Address,
@@ -35,7 +34,8 @@ from frota.peers.protocol.messages import (
     WorkersGranted,
 )
 from frota.peers.protocol.requests import GetStatus, RequestFailed, Status, Submit, Submitted
-from frota.peers.protocol.server_side import Event, Rejected, ServerSide, State, Step
+from frota.peers.protocol.server_side import Event, Rejected, ServerSide
+from frota.peers.protocol.states import State
 
 CALLER = "10.0.0.9:40000"
 ID, OTHER_ID = "0123456789abcdef" * 2, "fedcba9876543210" * 2
@@ -440,16 +440,6 @@ def test_tasks_of_a_legacy_worker() -> None:
     side.send(Tasks((QUERY,)))
     with pytest.raises(Misuse, match="a task is not to be sent: the worker has a task"):
         side.send(Tasks((QUERY,)))
-
-
-def test_tables_are_complete() -> None:
-    """Every state has a row in both tables, every message a step, and every state but NEW is reached."""
-    assert set(server_side.RECEIVED) == set(server_side.SENT) == set(State)
-    rows = [row for table in (server_side.RECEIVED, server_side.SENT) for row in table.values()]
-    assert {state for row in rows for state in row.values()} == set(State) - {State.NEW, State.CLOSED}
-    steps = {*server_side.STEPS.values(), *server_side._SENT_STEPS.values(), *server_side._STEPS_IN_DIALECT.values()}
-    assert {step for row in rows for step in row} <= steps
-    assert steps == set(Step) - {Step.ONE_TASK}  # which only a worker receives
 
 
 CONVERSATIONS = [

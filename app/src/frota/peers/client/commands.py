@@ -14,6 +14,7 @@ from frota.core import trace
 from frota.core.errors import MalformedMessage, StateError
 from frota.peers.client import output
 from frota.peers.client.connection import POLL_S, PeersClient
+from frota.peers.client_settings import ClientSettings
 from frota.peers.protocol import money, requests
 from frota.peers.protocol.codec.items import read_task
 from frota.peers.protocol.messages import (
@@ -34,10 +35,10 @@ _CLEAR = "\x1b[H\x1b[2J"
 _ENDED = (DONE, DEAD, UNKNOWN)
 
 
-def submit(args: argparse.Namespace, address: tuple[str, int]) -> int:
+def submit(args: argparse.Namespace, config: ClientSettings) -> int:
     """Submit tasks, and print their results, or with --no-wait their ids; 1 if a task fails or is rejected."""
     tasks = _tasks(args)
-    with closing(PeersClient(address)) as client:
+    with closing(PeersClient(config)) as client:
         outcome = client.submit(tasks, trace.from_environment())
         rejected = _print_rejections(outcome, tasks)
         accepted = [(one, task) for one, task in zip(outcome, tasks, strict=True) if isinstance(one, str)]
@@ -49,15 +50,15 @@ def submit(args: argparse.Namespace, address: tuple[str, int]) -> int:
     return int(rejected + failed > 0)
 
 
-def result(args: argparse.Namespace, address: tuple[str, int]) -> int:
+def result(args: argparse.Namespace, config: ClientSettings) -> int:
     """Print the results of tasks; 1 if one has failed, or has none."""
-    with closing(PeersClient(address)) as client:
+    with closing(PeersClient(config)) as client:
         return int(_print_results(client, [(task_id, Task("")) for task_id in args.ids], args) > 0)
 
 
-def status(args: argparse.Namespace, address: tuple[str, int]) -> int:
+def status(args: argparse.Namespace, config: ClientSettings) -> int:
     """Print the server's status, with --watch every second."""
-    with closing(PeersClient(address)) as client:
+    with closing(PeersClient(config)) as client:
         while True:
             reply = client.ask(requests.GetStatus(client.next_id()), requests.Status)
             clear = _CLEAR if args.watch and not args.json and sys.stdout.isatty() else ""
@@ -67,9 +68,9 @@ def status(args: argparse.Namespace, address: tuple[str, int]) -> int:
             time.sleep(args.interval)
 
 
-def dead(args: argparse.Namespace, address: tuple[str, int]) -> int:
+def dead(args: argparse.Namespace, config: ClientSettings) -> int:
     """List dead tasks, queue them again, or delete them."""
-    with closing(PeersClient(address)) as client:
+    with closing(PeersClient(config)) as client:
         if args.action == "list":
             for task in _dead_list(client, args.last):
                 print(output.dead_task(task, as_json=args.json))
@@ -90,9 +91,9 @@ def dead(args: argparse.Namespace, address: tuple[str, int]) -> int:
     return int(bool(missing))
 
 
-def history(args: argparse.Namespace, address: tuple[str, int]) -> int:
+def history(args: argparse.Namespace, config: ClientSettings) -> int:
     """Print the changes of an account's balance, the newest first."""
-    with closing(PeersClient(address)) as client:
+    with closing(PeersClient(config)) as client:
         reply = client.ask(requests.GetHistory(client.next_id(), args.cpf, args.last), requests.History)
     for row in reply.changes:
         print(output.change(row, as_json=args.json))

@@ -3,13 +3,16 @@
 from collections.abc import Sequence
 from typing import TypeVar
 
-from frota.core.errors import ServerUnavailable, StateError, WrongServer
+from frota.core.errors import ServerUnavailable, StateError
+from frota.logs.log import printable
 from frota.net.json_lines import JsonLinesClient, Limits
+from frota.peers.client_settings import ClientSettings
 from frota.peers.protocol.calling_sides import MAX_REPLY_BYTES, ClientSide
 from frota.peers.protocol.messages import MAX_BATCH, Rejection, Result, Task
 from frota.peers.protocol.messages import Refusal as ServerRefusal
 from frota.peers.protocol.requests import GetResults, Reply, Request, RequestFailed, Results, Submit, Submitted
 from frota.peers.protocol.server_side import Rejected
+from frota.peers.security import Security
 
 R = TypeVar("R", bound=Reply)
 _MARGIN_S = 10.0  # for an answer, beside the time that it may wait
@@ -23,9 +26,12 @@ class RequestRejected(StateError):
 class PeersClient:
     """Sends requests to one server, each after the reply to the one before."""
 
-    def __init__(self, address: tuple[str, int]) -> None:
+    def __init__(self, config: ClientSettings) -> None:
+        """Read the certificates. Raises StateError, SettingsError."""
+        host, _ = address = config.address
+        security = Security(config, host, "connect")
         limits = Limits(idle_timeout_s=POLL_S + _MARGIN_S, max_line_bytes=MAX_REPLY_BYTES)
-        self._lines = JsonLinesClient(address, "peers' server", limits)
+        self._lines = JsonLinesClient(address, "peers' server", limits, secure=lambda plain: security.wrap(plain, host))
         self._side = ClientSide()
         self._id = 0
 
@@ -47,9 +53,11 @@ class PeersClient:
                 raise RequestRejected(f"the server rejects the request: {event.reason}")
             if isinstance(event, kind):
                 return event
-            if isinstance(event, Rejected | ServerRefusal):
-                raise self._not_a_reply(line)
-        raise self._not_a_reply(line)
+            if isinstance(event, ServerRefusal):
+                raise ServerUnavailable(f"{self._lines.where}: the server refuses: {printable(event.reason)}")
+            if isinstance(event, Rejected):
+                break
+        raise self._lines.wrong_server(line)
 
     def submit(self, tasks: Sequence[Task], trace: str = "") -> list[str | Rejection]:
         """Submit tasks; return the id of each that is durable now, or why it is rejected."""
@@ -66,8 +74,3 @@ class PeersClient:
             request = GetResults(self.next_id(), tuple(ids[begin : begin + MAX_BATCH]), min(wait_s, POLL_S))
             results += self.ask(request, Results).results
         return results
-
-    def _not_a_reply(self, line: bytes) -> WrongServer | ServerUnavailable:
-        if b"too many connections" in line:
-            return ServerUnavailable(f"{self._lines.where}: the server has too many connections, try again later")
-        return self._lines.wrong_server(line)

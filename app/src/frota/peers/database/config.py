@@ -1,13 +1,13 @@
 """Which database, and how to reach it; every key is PEERS_ + the field's name in capitals."""
 
-import os
 import re
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
 
 from frota.core import secret_file
-from frota.core.settings import SettingsError, setting
+from frota.core.settings import SettingsError, path, setting
+from frota.net.tls import client_context
 
 _PEM = "file (PEM) with "
 _MARIADB = re.compile(
@@ -26,17 +26,6 @@ def parse_database(text: str) -> str:
     return text
 
 
-def path(text: str) -> Path | None:
-    """Read a path; an empty text is None."""
-    return Path(text) if text else None
-
-
-def credential(name: str) -> Path | None:
-    """Return the file of a systemd credential, if there is one."""
-    file = Path(os.environ.get("CREDENTIALS_DIRECTORY", "/nowhere")) / name
-    return file if file.exists() else None
-
-
 @dataclass(frozen=True)
 class DatabaseConfig:
     """MariaDB over TLS, in clear text only on loopback; or an SQLite file."""
@@ -50,6 +39,10 @@ class DatabaseConfig:
     database_key_file: Path | None = setting(None, _PEM + "the private key of that certificate", parse=path)
 
     def __post_init__(self) -> None:
+        self.check_database()
+
+    def check_database(self) -> None:
+        """Raise ValueError if a file is missing in the settings."""
         if self.server and not self.database_ca_file and self.server[1] not in LOOPBACK:
             raise ValueError("PEERS_DATABASE_CA_FILE is missing: only a database on loopback is used without TLS")
         if (self.database_cert_file is None) != (self.database_key_file is None):
@@ -66,7 +59,7 @@ class DatabaseConfig:
     @property
     def password_file(self) -> Path | None:
         """The password: the file that is set, else systemd's credential `database_password`, else none."""
-        return self.database_password_file or credential("database_password")
+        return self.database_password_file or secret_file.credential("database_password")
 
     def check_secrets(self) -> None:
         """Raise SettingsError for a secret that other users can read or replace."""
@@ -87,11 +80,7 @@ class DatabaseConfig:
         """Return how to verify the server: by its CA and its name; None for clear text. Raises SettingsError."""
         if self.database_ca_file is None:
             return None
-        try:
-            context = ssl.create_default_context(cafile=self.database_ca_file)
-            if self.database_cert_file and self.database_key_file:
-                secret_file.check(self.database_key_file)
-                context.load_cert_chain(self.database_cert_file, self.database_key_file)
-        except OSError as error:  # ssl.SSLError is one
-            raise SettingsError(f"{self.database_ca_file}: TLS to the database is impossible: {error}") from None
-        return context
+        if self.database_key_file:
+            secret_file.check(self.database_key_file)
+        files = self.database_ca_file, self.database_cert_file, self.database_key_file
+        return client_context("PEERS_DATABASE_", *files)

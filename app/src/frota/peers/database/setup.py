@@ -1,5 +1,7 @@
 """Open the database for a service: with the schema of this release, an embedded one with example accounts, too."""
 
+from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
 
 from frota.peers.database import revision
@@ -22,10 +24,16 @@ def open_ready(config: DatabaseConfig, state_folder: Path) -> Database:
     return database
 
 
-def migrate(database: Database, *, examples: bool) -> None:
-    """Bring the schema to this release; with `examples` create those accounts that there are not. Raises as above."""
+def migrate(database: Database, *, examples: bool, accounts: Mapping[str, str] | None = None) -> bool:
+    """Bring the schema to this release; return whether it was another one. Raises as above.
+
+    Creates those of `accounts` (CPF to name) that there are not, with `examples` the example accounts, too.
+    """
     from frota.peers.database import migration  # here: a service that has nothing to migrate does without its memory
 
-    migration.upgrade(database)
-    if examples:
-        AccountStore(database).create(Account(name, cpf, FIRST_BALANCE) for cpf, name in ACCOUNTS.items())
+    migrated = migration.upgrade(database)
+    wanted = [Account(name, cpf, Decimal(0)) for cpf, name in (accounts or {}).items()]
+    wanted += [Account(name, cpf, FIRST_BALANCE) for cpf, name in ACCOUNTS.items()] if examples else []
+    if wanted:
+        AccountStore(database).create(wanted)
+    return migrated

@@ -43,6 +43,7 @@ from frota.peers.lending.membership import (
     Loan,
     Member,
     Members,
+    Reach,
     State,
 )
 from frota.peers.lending.policy import LEGACY_EPOCH, LoanPolicy
@@ -94,24 +95,31 @@ class Lending:
         lost = [member for member in self._lent_to(peer) if member.loan and not member.loan.renewable]
         return [action for member in lost for action in self._end(member, now)]
 
+    def is_legacy(self, peer: str) -> bool:
+        """Tell whether a peer that responds is a legacy program."""
+        return peer in self._legacy
+
     # Workers
 
     def worker_arrived(
-        self, worker: str, now: float, owner: str = "", epoch: int = 0, *, lendable: bool = True
+        self, worker: str, now: float, owner: str = "", epoch: int = 0, reach: Reach = Reach.ALL
     ) -> Actions:
         """Admit a worker that has connected; the caller requeues the tasks that it held before.
 
         `owner` is empty where the worker does not name it: it is then borrowed if a peer has promised it, else own.
         `epoch` is that of its loan, LEGACY_EPOCH where it is on loan but names none, 0 where it came by itself.
-        Report `worker_left` for a worker's newest connection only.
+        `reach` tells where it may be lent to. Report `worker_left` for a worker's newest connection only.
         """
         known = self.members.get(worker)
         if not owner and known is not None and known.owner != self.server:
             owner, epoch = known.owner, LEGACY_EPOCH
         if owner and owner != self.server:
-            return self.borrowing.worker_arrived(worker, owner, epoch, now)
+            actions = self.borrowing.worker_arrived(worker, owner, epoch, now)
+            if borrowed := self.members.get(worker):
+                borrowed.reach = reach
+            return actions
         member = self.members.admit(worker, self.server, now)
-        member.lendable, member.loan, member.owner_assumed = lendable, None, not owner
+        member.reach, member.loan, member.owner_assumed = reach, None, not owner
         self.members.apply(member, Event.ARRIVED, now)
         return self._complete_releases(worker)
 
@@ -153,14 +161,15 @@ class Lending:
         self._demands[peer] = Demand(count, now)
         spare = 0 if self.borrowing.active else self.saturation.spare(now)
         share = self._fair_shares(now).get(peer, 0) - len(self._lent_to(peer))
-        idle = [member for member in self.members.among({State.OWN_IDLE}) if member.lendable]
+        legacy = peer in self._legacy
+        idle = [member for member in self.members.among({State.OWN_IDLE}) if member.may_go(legacy=legacy)]
         lends = [self._lend(member, peer, now) for member in idle[: max(0, min(count, spare, share))]]
         if len(lends) < count:
             self._demands[peer] = Demand(count - len(lends), now)
         else:
             del self._demands[peer]
         keys = [LoanKey(lend.loan.worker, lend.loan.epoch) for lend in lends]
-        return [OfferWorkers(peer, keys, self.policy.term_of(legacy=peer in self._legacy)), *lends]
+        return [OfferWorkers(peer, keys, self.policy.term_of(legacy=legacy)), *lends]
 
     def renewal_requested(self, peer: str, keys: Iterable[LoanKey], now: float) -> Actions:
         """Answer a borrower's RENEW: refuse loans that are over or recalled."""

@@ -111,6 +111,17 @@ class Loan(NamedTuple):
         return f"{self.owner}:{self.epoch}"
 
 
+class Reach(Enum):
+    """Which servers a worker can be lent to."""
+
+    NONE = "none: it has no name, or leaves"
+    ALL = "all"
+    NATIVE = "those with certificates"
+    LEGACY = "legacy ones, in clear text"
+
+    __hash__ = object.__hash__
+
+
 class Member:
     """One worker."""
 
@@ -118,10 +129,10 @@ class Member:
         "arrived_at",
         "epoch",
         "id",
-        "lendable",
         "loan",
         "owner",
         "owner_assumed",
+        "reach",
         "recalled",
         "since",
         "state",
@@ -133,12 +144,16 @@ class Member:
         self.epoch = 0  # of its newest loan, which may be over
         self.arrived_at = -math.inf  # when it connected last
         self.owner_assumed = False  # a legacy worker does not name its owner
-        self.lendable = True  # a worker without a name cannot be lent
+        self.reach = Reach.ALL
         self.recalled = False  # its owner has refused to renew the loan
 
     def begin(self, loan: Loan) -> None:
         """Put it under a loan."""
         self.loan, self.epoch, self.recalled = loan, loan.epoch, False
+
+    def may_go(self, *, legacy: bool) -> bool:
+        """Tell whether it can be lent to a legacy server, or to another one."""
+        return self.reach is Reach.ALL or self.reach is (Reach.LEGACY if legacy else Reach.NATIVE)
 
     def __repr__(self) -> str:
         return f"<{self.id} of {self.owner}: {self.state.name} {self.loan}>"

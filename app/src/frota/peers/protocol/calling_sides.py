@@ -13,7 +13,8 @@ from frota.peers.protocol.codec.dialects import Decoded, Dialect, Misuse
 from frota.peers.protocol.framing import MAX_MESSAGE_BYTES, Frame
 from frota.peers.protocol.messages import Message, Refusal
 from frota.peers.protocol.requests import Reply, Request
-from frota.peers.protocol.server_side import STEPS, Connection, Rejected, Step
+from frota.peers.protocol.server_side import Connection, Rejected
+from frota.peers.protocol.states import STEPS, Step
 
 
 class CallingSide(Connection):

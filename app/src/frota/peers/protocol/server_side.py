@@ -1,8 +1,8 @@
 """The server's side of one connection: bytes in, messages out, and back. No I/O.
 
 The first message tells who the caller is, a worker, another server (a peer) or a person's command (a client), and which
-dialect it speaks; it is answered in kind. The tables say which message fits which state. Another one is rejected with
-an answer and changes nothing.
+dialect it speaks; it is answered in kind. `states` has the tables that say which message fits which state, `roles` who
+may send it. Another one is rejected with an answer and changes nothing.
 
 A legacy worker of dialect A or B has one task at a time, so that its report belongs to the last task. A native worker
 has several tasks, and its reports carry their ids. In dialect C each ALIVE and each report is a connection of its own,
@@ -12,11 +12,10 @@ which must be answered; a report names its worker, and its task is the one that 
 """
 
 from dataclasses import replace
-from enum import Enum
 from typing import Any, NamedTuple
 
 from frota.core.errors import MalformedMessage
-from frota.peers.protocol import messages, requests
+from frota.peers.protocol import messages
 from frota.peers.protocol.codec.dialects import Decoded, Dialect, Misuse, decode, encode
 from frota.peers.protocol.framing import MAX_MESSAGE_BYTES, Bad, Frame, Framer, parse
 from frota.peers.protocol.messages import (
@@ -32,105 +31,9 @@ from frota.peers.protocol.messages import (
     WorkerLeaving,
 )
 from frota.peers.protocol.requests import RequestFailed
+from frota.peers.protocol.roles import Forbidden, Role
+from frota.peers.protocol.states import RECEIVED, SENT, SENT_STEPS, STEPS, STEPS_IN_DIALECT, State, Step
 
-
-class State(Enum):
-    """What the server knows of the caller."""
-
-    NEW = "the caller has not said who it is"
-    IDLE = "the worker has no task"
-    BUSY = "the worker has a task"
-    REDIRECTED = "the worker is told to go to another server"
-    NATIVE = "the worker takes several tasks"
-    LEAVING = "the worker takes no more tasks"
-    ASKING = "the worker waits for the answer to ALIVE"
-    REPORTING = "the worker waits for the answer to its report"
-    ANSWERED = "the exchange is over"
-    PEER = "the caller is a server"
-    CLIENT = "the caller is a client"
-    CLOSED = "the connection is to be closed"
-
-
-class Step(Enum):
-    """What is received or sent, as far as it matters to the state."""
-
-    ALIVE = "ALIVE of a legacy worker"
-    NATIVE_ALIVE = "ALIVE with CAPACITY"
-    ALIVE_C = "ALIVE of dialect C"
-    REPORT = "a report"
-    REPORT_C = "a report of dialect C"
-    LEAVING = "LEAVING"
-    PEER_REQUEST = "a request of a server"
-    PEER_REPLY = "a reply to a server"
-    REQUEST = "a client's request"
-    TASK = "a task"
-    ONE_TASK = "a task of a legacy server"
-    NO_TASK = "NO_TASK"
-    ACK = "the answer to a report"
-    MOVE = "REDIRECT or RETURN"
-    NOTICE = "WELCOME or LOAN_RENEW"
-    REPLY = "a reply to a client"
-    REFUSAL = "a refusal"
-
-
-RECEIVED = {
-    State.NEW: {
-        Step.ALIVE: State.IDLE,
-        Step.NATIVE_ALIVE: State.NATIVE,
-        Step.ALIVE_C: State.ASKING,
-        Step.REPORT_C: State.REPORTING,
-        Step.PEER_REQUEST: State.PEER,
-        Step.REQUEST: State.CLIENT,
-    },
-    State.IDLE: {Step.ALIVE: State.IDLE, Step.ALIVE_C: State.ASKING},
-    State.BUSY: {Step.ALIVE: State.BUSY, Step.REPORT: State.IDLE},
-    State.REDIRECTED: {Step.ALIVE: State.IDLE},
-    State.NATIVE: {Step.NATIVE_ALIVE: State.NATIVE, Step.REPORT: State.NATIVE, Step.LEAVING: State.LEAVING},
-    State.LEAVING: {Step.NATIVE_ALIVE: State.LEAVING, Step.REPORT: State.LEAVING, Step.LEAVING: State.LEAVING},
-    State.ASKING: {},
-    State.REPORTING: {},
-    State.ANSWERED: {Step.ALIVE_C: State.ASKING, Step.REPORT_C: State.REPORTING},
-    State.PEER: {Step.PEER_REQUEST: State.PEER},
-    State.CLIENT: {Step.REQUEST: State.CLIENT},
-    State.CLOSED: {},
-}
-SENT = {
-    State.NEW: {},
-    State.IDLE: {Step.TASK: State.BUSY, Step.MOVE: State.REDIRECTED},
-    State.BUSY: {},
-    State.REDIRECTED: {},
-    State.NATIVE: {Step.TASK: State.NATIVE, Step.MOVE: State.LEAVING, Step.NOTICE: State.NATIVE},
-    State.LEAVING: {Step.MOVE: State.LEAVING, Step.NOTICE: State.LEAVING},
-    State.ASKING: dict.fromkeys((Step.TASK, Step.NO_TASK, Step.MOVE, Step.REFUSAL), State.ANSWERED),
-    State.REPORTING: dict.fromkeys((Step.ACK, Step.REFUSAL), State.ANSWERED),
-    State.ANSWERED: {},
-    State.PEER: {Step.PEER_REPLY: State.PEER},
-    State.CLIENT: {Step.REPLY: State.CLIENT},
-    State.CLOSED: {},
-}
-
-STEPS: dict[type[Message], Step] = {
-    messages.WorkerAlive: Step.ALIVE,
-    messages.Reports: Step.REPORT,
-    messages.WorkerLeaving: Step.LEAVING,
-    messages.Tasks: Step.TASK,
-    messages.NoTask: Step.NO_TASK,
-    messages.ReportAck: Step.ACK,
-    messages.Redirect: Step.MOVE,
-    messages.Return: Step.MOVE,
-    messages.Welcome: Step.NOTICE,
-    messages.Refusal: Step.REFUSAL,
-    **dict.fromkeys(messages.PEER_REQUESTS, Step.PEER_REQUEST),
-    **dict.fromkeys(messages.PEER_REPLIES, Step.PEER_REPLY),
-    **dict.fromkeys(requests.REQUESTS, Step.REQUEST),
-    **dict.fromkeys(requests.REPLIES, Step.REPLY),
-}
-_SENT_STEPS = {**STEPS, messages.LoanRenew: Step.NOTICE}  # to a worker
-_STEPS_IN_DIALECT = {
-    (Step.ALIVE, Dialect.NATIVE): Step.NATIVE_ALIVE,
-    (Step.ALIVE, Dialect.C): Step.ALIVE_C,
-    (Step.REPORT, Dialect.C): Step.REPORT_C,
-}
 # What only one dialect has, and is not sent in another.
 _OF_ONE_DIALECT: dict[type[Message], Dialect] = {
     messages.NoTask: Dialect.C,
@@ -141,11 +44,15 @@ _OF_ONE_DIALECT: dict[type[Message], Dialect] = {
 
 
 class Rejected(NamedTuple):
-    """A message is rejected: why, what is to be sent, and whether the connection is to be closed after that."""
+    """A message is rejected: why, what is to be sent, and whether the connection is to be closed after that.
+
+    `forbidden`: the message is well formed, but the caller may not send it.
+    """
 
     reason: str
     answer: bytes
     fatal: bool
+    forbidden: bool = False
 
 
 Event = Message | Rejected
@@ -185,6 +92,8 @@ class Connection:
             return self._reject(frame.reason, {}, frame.fatal)
         try:
             return self._accept(decode(frame), frame)
+        except Forbidden as forbidden:
+            return self._reject(str(forbidden), frame.fields, fatal=True)._replace(forbidden=True)
         except MalformedMessage as malformed:
             return self._reject(str(malformed), frame.fields, fatal=False)
 
@@ -193,7 +102,7 @@ class Connection:
         raise NotImplementedError
 
     def _reject(self, reason: str, fields: dict[str, Any], fatal: bool) -> Rejected:
-        """Return the event of a malformed message; `fields` is empty where it is no JSON."""
+        """Return the event of a rejected message; `fields` is empty where it is no JSON."""
         raise NotImplementedError
 
     def _encode(self, message: Message) -> bytes:
@@ -203,15 +112,17 @@ class Connection:
 class ServerSide(Connection):
     """The server's side. `caller` is the name of a worker that does not say one.
 
-    `worker` is the name of the worker at the other end; in dialect C it is that of the last message.
+    `role` is what the caller's certificate says; set it before the first message. `worker` is the name of the worker at
+    the other end; in dialect C it is that of the last message.
     """
 
-    __slots__ = ("_alive", "_lines", "_newline_may_follow", "_task", "state", "worker")
+    __slots__ = ("_alive", "_lines", "_newline_may_follow", "_task", "role", "state", "worker")
 
     def __init__(self, caller: str, *, websocket: bool = False, max_bytes: int = MAX_MESSAGE_BYTES) -> None:
         super().__init__(websocket=websocket, max_bytes=max_bytes)
         self.dialect = Dialect.A
         self.state = State.NEW
+        self.role = Role.ANYBODY
         self.worker = caller
         self._alive: WorkerAlive | None = None  # the first message of a lasting connection
         self._task: Task | None = None  # what a legacy worker has
@@ -235,13 +146,13 @@ class ServerSide(Connection):
 
     def fits(self, kind: type[Message]) -> bool:
         """Tell whether a message of this kind may be sent now."""
-        return _SENT_STEPS[kind] in SENT[self.state]
+        return SENT_STEPS[kind] in SENT[self.state]
 
     def send(self, message: Message) -> bytes:
         """Return what is to be sent, nothing if the dialect needs no such message. Raises Misuse."""
         if _OF_ONE_DIALECT.get(type(message), self.dialect) is not self.dialect:
             return b""
-        step = _SENT_STEPS[type(message)]
+        step = SENT_STEPS[type(message)]
         state = SENT[self.state].get(step, self.state if step is Step.REFUSAL else None)
         if state is None:
             raise Misuse(f"{step.value} is not to be sent: {self.state.value}")
@@ -260,10 +171,12 @@ class ServerSide(Connection):
             message = Reports((Report(False, error=message.reason),))
         step = STEPS[type(message)]
         if dialect in decoded.dialects:
-            step = _STEPS_IN_DIALECT.get((step, dialect), step)
+            step = STEPS_IN_DIALECT.get((step, dialect), step)
         state = RECEIVED[self.state].get(step)
         if state is None:
             raise MalformedMessage(f"{step.value} does not fit: {self.state.value}")
+        if new:
+            self.role.check(step, dialect)
         if isinstance(message, WorkerAlive | WorkerLeaving | Reports):
             message = self._named(message, dialect)
         if new:

@@ -12,7 +12,9 @@ from frota.peers.protocol import websocket
 from frota.peers.protocol.codec.dialects import Dialect
 from frota.peers.protocol.messages import Message, Refusal, ReportAck, Reports, WorkerAlive, WorkerLeaving
 from frota.peers.protocol.requests import Request
-from frota.peers.protocol.server_side import Event, Rejected, ServerSide, State
+from frota.peers.protocol.roles import role_of
+from frota.peers.protocol.server_side import Event, Rejected, ServerSide
+from frota.peers.protocol.states import State
 from frota.peers.protocol.websocket import HANDSHAKE, WebSocket
 from frota.peers.server.event_log import EventLog
 from frota.peers.server.workers import Workers
@@ -41,9 +43,10 @@ class Caller(Protocol):
 
 @dataclass
 class Services:
-    """What all connections share. `settings` are replaced by a reload."""
+    """What all connections share. `settings` are replaced by a reload; `mtls`: those in clear text are legacy ones."""
 
     settings: ServerSettings
+    mtls: bool
     workers: Workers
     event_log: EventLog
     request: Callable[["Connection", Request], None]  # of a client
@@ -73,6 +76,11 @@ class Connection:
         return self._tcp.name
 
     @property
+    def secure(self) -> bool:
+        """Whether the peer is authenticated."""
+        return self._tcp.common_name is not None
+
+    @property
     def dialect(self) -> Dialect:
         """The dialect of the caller."""
         return self._side.dialect
@@ -97,6 +105,7 @@ class Connection:
 
     def _receive_first(self, data: bytes) -> None:
         self._begun = b""
+        role = self._side.role = role_of(self._tcp.common_name, mtls=self._services.mtls)
         if not data.startswith(HANDSHAKE[: len(data)]):
             self._handle(self._side.receive(data))
         elif len(data) < len(HANDSHAKE):
@@ -104,6 +113,7 @@ class Connection:
         else:
             max_bytes = self._services.settings.max_message_bytes
             self._side = ServerSide(self.name, websocket=True, max_bytes=max_bytes)
+            self._side.role = role
             self._websocket = websocket.server_side(max_bytes + _MAX_FRAMED)
             self._receive_frames(self._websocket, data)
 
@@ -142,7 +152,10 @@ class Connection:
 
     def _reject(self, rejected: Rejected) -> None:
         self._errors += 1
-        self._services.event_log.malformed(self._tcp, rejected.reason)
+        if rejected.forbidden:
+            self._services.event_log.forbidden(self.name, rejected.reason)
+        else:
+            self._services.event_log.malformed(self._tcp, rejected.reason)
         self._write(rejected.answer)
         if rejected.fatal or self._errors > self._services.settings.max_errors:
             self._finish()
@@ -215,6 +228,6 @@ class Connection:
         """Enforce nothing: leases are those of tasks."""
 
     def drain(self) -> None:
-        """Process no more input; close when everything is answered."""
-        self._tcp.pause_reading()
+        """Process no more input: close, everything is answered."""
         self._finish()
+        self._tcp.resume_reading()  # to read the peer's end, for which the server waits

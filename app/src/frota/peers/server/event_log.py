@@ -23,7 +23,7 @@ class EventLog(RateLimitedLog):
     """Writes the records, and counts; the observer of the TCP server."""
 
     def __init__(self, tasks_per_second: int) -> None:
-        self.connected_total = self.rejected_total = self.malformed_total = 0
+        self.connected_total = self.rejected_total = self.malformed_total = self.forbidden_total = 0
         self.submitted_total = self.rejected_tasks_total = self.finished_total = self.failed_attempts_total = 0
         self.dead_total = self.rejected_reports_total = 0
         self._tasks = RateLimiter("tasks_suppressed", "tasks", tasks_per_second)
@@ -65,6 +65,12 @@ class EventLog(RateLimitedLog):
         if self._errors.allow():
             where = endpoint(*connection.address)
             record("WARNING", "message_malformed", f"{where}: {printable(reason)}", PEER=where)
+
+    def forbidden(self, where: str, reason: str) -> None:
+        """Count and log a message that its sender may not send."""
+        self.forbidden_total += 1
+        if self._errors.allow():
+            record("WARNING", "message_forbidden", f"{where}: {printable(reason)}", PEER=where)
 
     # Workers
 

@@ -20,6 +20,10 @@ class Link(Protocol):
     def name(self) -> str:
         """The peer as HOST:PORT."""
 
+    @property
+    def secure(self) -> bool:
+        """Whether the worker is authenticated."""
+
     def fits(self, kind: type[Message]) -> bool:
         """Tell whether a message of this kind may be sent now."""
 

@@ -40,6 +40,8 @@ class LendingDriver:
         self._loop = asyncio.get_running_loop()
         self.workers: Workers  # set before the first use
         self.address: Address  # where this server is reached
+        self.clear_address: Address | None = None  # where legacy programs reach it, if elsewhere
+        self.mtls = False  # peers are authenticated, except legacy ones
         for key in links:
             liveness.add(key, self._loop.time())
 
@@ -86,7 +88,7 @@ class LendingDriver:
     def message(self, caller: Caller, message: Message) -> None:
         """Process a request of a peer."""
         now = self._loop.time()
-        key = self.directory.identify(caller.tcp.address[0], message)
+        key = self._identify(caller, message)
         if key:
             if caller.dialect is Dialect.NATIVE:
                 self._named(key, getattr(message, "server", ""))
@@ -108,6 +110,12 @@ class LendingDriver:
             record(
                 "INFO", "release_completed", f"{len(message.workers)} workers are back at {printable(name)}", PEER=key
             )
+
+    def _identify(self, caller: Caller, message: Message) -> str:
+        """Return the address of the peer; in clear text nobody is believed to be a server that has a certificate."""
+        key = self.directory.identify(caller.tcp.address[0], message)
+        believed = not self.mtls or caller.tcp.common_name is not None or key in self.directory.legacy
+        return key if believed else ""
 
     def _answer_heartbeat(self, caller: Caller, message: messages.Heartbeat) -> None:
         if caller.dialect is Dialect.NATIVE:
@@ -189,11 +197,21 @@ class LendingDriver:
         target = self.directory.address(loan.borrower)
         if target is None:
             return  # the loan expires
-        failover = tuple(self.directory.addresses.values())
+        legacy = self.directory.key(loan.borrower) in self.directory.legacy
         redirect = messages.Redirect(
-            target, self.address, failover, loan.borrower, loan.worker, loan.epoch, action.term_s
-        )
+            target, self._home(legacy=legacy), self._failover(legacy=legacy),
+            loan.borrower, loan.worker, loan.epoch, action.term_s,
+        )  # fmt: skip
         self.workers.send(loan.worker, redirect)
+
+    def _home(self, *, legacy: bool) -> Address:
+        """Return where legacy programs, or the others, reach this server."""
+        return self.clear_address if legacy and self.clear_address else self.address
+
+    def _failover(self, *, legacy: bool) -> tuple[Address, ...]:
+        """Return the peers that a worker reaches: with certificates, legacy workers only legacy peers."""
+        peers = self.directory.addresses.items()
+        return tuple(address for key, address in peers if not self.mtls or (key in self.directory.legacy) is legacy)
 
     def _ask_peer(self, action: Action) -> None:
         if isinstance(action, actions.RequestWorkers):
@@ -211,7 +229,8 @@ class LendingDriver:
 
     def _request_workers(self, action: actions.RequestWorkers) -> None:
         term_s = self.lending.policy.term_s
-        request = messages.WorkerRequest(action.count, self.lending.server, self.address, term_s=term_s)
+        home = self._home(legacy=self.directory.key(action.peer) in self.directory.legacy)
+        request = messages.WorkerRequest(action.count, self.lending.server, home, term_s=term_s)
         record("INFO", "workers_requested", f"{action.count} workers are requested of {printable(action.peer)}")
         self._ask(action.peer, request, partial(self._offered, action.peer, action.sent_at))
 

@@ -12,6 +12,7 @@ from frota.peers.outgoing import Outgoing
 from frota.peers.protocol.calling_sides import PeerSide
 from frota.peers.protocol.codec.dialects import Dialect, Misuse
 from frota.peers.protocol.messages import Message, Refusal, ReleaseCompleted
+from frota.peers.security import Security
 from frota.peers.settings import Peer, join_address
 
 Answered = Callable[[Message | None], None]
@@ -21,7 +22,8 @@ _MAX_WAITING = 20_000  # requests: a renewal for each borrowed worker, several t
 class PeerLink:
     """A configured peer. `dialect` is A once it has turned out to be a legacy one."""
 
-    def __init__(self, peer: Peer, timeout_s: float, max_bytes: int) -> None:
+    def __init__(self, peer: Peer, security: Security, timeout_s: float, max_bytes: int) -> None:
+        self._peer, self._security = peer, security
         self.address, self.dialect, self.key = peer.address, peer.dialect, join_address(peer.address)
         self._timeout_s, self._max_bytes = timeout_s, max_bytes
         self._waiting: deque[tuple[Message, Answered]] = deque()
@@ -78,8 +80,9 @@ class PeerLink:
     async def _reply_to(self, message: Message) -> Message | None:
         if self._connection is None:
             side = PeerSide(self.dialect, max_bytes=self._max_bytes)
+            context = None if self._peer.legacy else self._security.client
             self._connection = await outgoing.connect(
-                self.address, side, self._received, self._lost, timeout_s=self._timeout_s
+                self.address, side, self._received, self._lost, timeout_s=self._timeout_s, context=context
             )
         self._reply = asyncio.get_running_loop().create_future()
         self._connection.send(message)

@@ -15,8 +15,9 @@ from frota.core import commands
 from frota.core.tasks import EssentialTasks
 from frota.logs import log
 from frota.net.http import MonitoringServer
-from frota.net.listen import listening_sockets
+from frota.net.listen import sockets_of_ports
 from frota.net.tcp_server import Limits, TcpConnection, TcpServer, connection_limits
+from frota.net.tls_connection import TlsListener
 from frota.peers import settings
 from frota.peers.identity import identity
 from frota.peers.lending.engine import Lending
@@ -24,6 +25,7 @@ from frota.peers.lending.liveness import Liveness
 from frota.peers.lending.saturation import Saturation
 from frota.peers.peer_directory import PeerDirectory
 from frota.peers.protocol.messages import Address
+from frota.peers.security import Security
 from frota.peers.server import status
 from frota.peers.server.client_requests import ClientRequests
 from frota.peers.server.connections import Connection, Services
@@ -41,6 +43,7 @@ from frota.storage import state_folder
 
 _MIN_ANSWER_BYTES_PER_S = 1024.0  # a caller that reads its answers more slowly is disconnected
 _SWEEP_S = 0.25
+_CLEAR_TEXT_ANSWER = b'{"STATUS": "NOK", "ERROR": "this port requires TLS 1.3 and a certificate of the fleet"}\n'
 _REJECTION = b'{"STATUS": "NOK", "ERROR": "too many connections, try again later"}\n'
 
 
@@ -58,19 +61,31 @@ class PeerServer:
     async def start(self) -> str:
         """Load the tasks and listen. Raises OSError and StateError."""
         config = self.settings
+        self._security = Security(config, config.host, "listen")
+        self.tls = TlsListener(self._security.server, _CLEAR_TEXT_ANSWER) if self._security.server else None
         self._name = config.name or (identity(config.directory, "server") if config.durable else str(uuid.uuid4()))
         store = self._store()
         self._build(store)
         for page in store.load_waiting():
             self.results.restore(page)
-        sockets = listening_sockets(config.host, config.port, config.backlog)
-        addresses = await self.tcp.listen(sockets, config.backlog)
-        self.lending_driver.address = config.advertise or _advertised(config.host, addresses[0])
+        addresses = await self._listen()
         self._monitoring = MonitoringServer(status.metrics(self.parts), self._tasks.alive)
         await self._monitoring.start(config.metrics_host, config.metrics_port)
         self._tasks.start(self._sweep(), self._tick(), *self._housekeeping(store))
         self._log_start(addresses)
         return f"listening on {', '.join(addresses)}"
+
+    async def _listen(self) -> list[str]:
+        """Listen on the native port and on that for legacy programs; return the addresses. Raises OSError."""
+        config, driver = self.settings, self.lending_driver
+        ports = [config.port, config.clear_port] if config.clear_port else [config.port]
+        native, *clear = sockets_of_ports(config.host, ports, config.backlog)
+        addresses = await self.tcp.listen(native, config.backlog, self.tls or TcpConnection)
+        driver.address = config.advertise or _advertised(config.host, addresses[0])
+        for sockets in clear:
+            addresses += await self.tcp.listen(sockets, config.backlog)
+            driver.clear_address = Address(driver.address.host, config.clear_port)
+        return addresses
 
     async def stop(self) -> None:
         """Accept nothing new, make durable what was reported, answer, close."""
@@ -95,8 +110,12 @@ class PeerServer:
         return self._tasks.alive()
 
     def reload(self) -> None:
-        """Read the settings again and apply those that may change live."""
-        self.settings = config = commands.take_live(self.settings, self._reread(), settings.PREFIX)
+        """Read the settings and certificates again and apply what may change live. Raises SettingsError."""
+        reread = self._reread()
+        self._security.load()
+        if self.tls and self._security.server:
+            self.tls.context = self._security.server
+        self.settings = config = commands.take_live(self.settings, reread, settings.PREFIX)
         self._services.settings = config
         self._requests.max_wait_s = config.max_wait_s
         self.tcp.configure(self._limits())
@@ -119,7 +138,9 @@ class PeerServer:
         saturation = Saturation(config.saturation_policy)
         self.lending = Lending(self._name, time.time_ns() // 1000, saturation, config.loan_policy)
         directory = PeerDirectory(config.peers)
-        links = [PeerLink(peer, config.request_timeout_s, config.max_message_bytes) for peer in config.peers]
+        links = [
+            PeerLink(peer, self._security, config.request_timeout_s, config.max_message_bytes) for peer in config.peers
+        ]
         self._links = {link.key: link for link in links}
         self.lending_driver = LendingDriver(
             self.lending, Liveness(config.liveness_policy), directory, self._links,
@@ -131,10 +152,13 @@ class PeerServer:
         self.workers.owner_of = directory.owner
         self.lending_driver.workers = self.workers
         self._requests = ClientRequests(self.results, self._status, config.max_wait_s)
-        self._services = Services(config, self.workers, self.event_log, self._requests, self.lending_driver.message)
+        self.workers.mtls = self.lending_driver.mtls = mtls = self._security.mtls
+        self._services = Services(
+            config, mtls, self.workers, self.event_log, self._requests, self.lending_driver.message
+        )
         self.tcp = TcpServer(self._limits(), self.event_log, _REJECTION, self._handler)
         self.parts = status.Parts(
-            self.tcp, self.tasks, self.workers, self.lending, self.commit, self.event_log, self._peers
+            self.tcp, self.tls, self.tasks, self.workers, self.lending, self.commit, self.event_log, self._peers
         )
 
     def _housekeeping(self, store: Store) -> list[Coroutine[None, None, None]]:
@@ -183,6 +207,8 @@ class PeerServer:
         for address in addresses:
             text = f"server {self.lending.server} listens on {address}"
             log.record("INFO", "starting", text, ADDRESS=address)
+        if not self._security.mtls:
+            log.record("WARNING", "clear_text_served", "no certificate: every caller is served, in clear text")
         if not self.commit.store.durable:
             text = "MEMORY MODE (--durable no): every task, result and balance is lost when this process ends"
             log.record("WARNING", "not_durable", text)

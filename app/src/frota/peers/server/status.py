@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from frota import __version__
 from frota.net.exposition import Metric, counter, gauge
 from frota.net.tcp_server import TcpServer
+from frota.net.tls_connection import TlsListener
 from frota.peers.lending.engine import Lending
 from frota.peers.lending.membership import BORROWED, BUSY, ON_LOAN, USABLE, State
 from frota.peers.protocol.messages import MAX_COUNT, Load
@@ -22,6 +23,7 @@ class Parts(NamedTuple):
     """The parts of a server that have something to tell."""
 
     tcp: TcpServer
+    tls: TlsListener | None
     tasks: Tasks
     workers: Workers
     lending: Lending
@@ -131,12 +133,28 @@ def _servers(parts: Parts) -> list[Metric]:
 
 
 def _connections(parts: Parts) -> list[Metric]:
-    tcp, log = parts.tcp, parts.event_log
+    tcp, log, tls = parts.tcp, parts.event_log, parts.tls
+
+    def connections() -> dict[str, float]:
+        secure = sum(connection.common_name is not None for connection in tcp.connections)
+        return {"tls": secure, "clear": tcp.connection_count - secure}
+
     return [
-        gauge("frota_peers_connections", "Open connections.", lambda: tcp.connection_count),
+        gauge("frota_peers_connections", "Open connections.", connections, "transport"),
         gauge("frota_peers_max_connections", "Limit of connections.", lambda: tcp.limits.max_connections),
         counter("frota_peers_connections_accepted_total", "Accepted connections.", lambda: log.connected_total),
         counter("frota_peers_connections_rejected_total", "Connections above the limit.", lambda: log.rejected_total),
         counter("frota_peers_connections_timed_out_total", "Ended by a timeout.", lambda: tcp.timeouts, "timeout"),
-        counter("frota_peers_messages_malformed_total", "Rejected messages.", lambda: log.malformed_total),
+        counter(
+            "frota_peers_handshakes_failed_total",
+            "Failed TLS handshakes.",
+            lambda: tls.failures if tls else {},
+            "reason",
+        ),
+        counter("frota_peers_messages_malformed_total", "Malformed messages.", lambda: log.malformed_total),
+        counter(
+            "frota_peers_messages_forbidden_total",
+            "Messages that their senders may not send.",
+            lambda: log.forbidden_total,
+        ),
     ]

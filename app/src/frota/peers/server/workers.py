@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 from frota.peers.lending.actions import Actions
 from frota.peers.lending.engine import Lending
+from frota.peers.lending.membership import Reach
 from frota.peers.lending.policy import LEGACY_EPOCH
 from frota.peers.protocol import messages
 from frota.peers.protocol.codec.dialects import Dialect
@@ -27,6 +28,7 @@ class Workers:
         self._tasks, self._lending, self._results, self._event_log = tasks, lending, results, event_log
         self._perform = perform
         self.owner_of: Callable[[str], str] = str  # the name of an owner that is given by its address
+        self.mtls = False  # workers are authenticated, except legacy ones
         self._loop = asyncio.get_running_loop()
         self._workers: dict[str, Worker] = {}
         self.hand_out = HandOut(tasks, lending, self._done_here)
@@ -40,7 +42,11 @@ class Workers:
         """Process an ALIVE: a worker arrives, asks for a task (dialect C), or renews its leases."""
         now = self._loop.time()
         worker = self._workers.get(message.worker)
-        if dialect is Dialect.C:
+        if (worker is None or worker.link is not link) and self._is_stolen(link, message.worker):
+            self._event_log.forbidden(link.name, f"worker {message.worker} is known with a certificate")
+            link.send(messages.Refusal(f"worker {message.worker} is known with a certificate: choose another id"))
+            link.end("a worker's id without its certificate")
+        elif dialect is Dialect.C:
             self._poll(link, message, now)
         elif worker is None or worker.link is not link:
             self._arrive(Worker(message.worker, link, message.capacity, now), message, named=named)
@@ -51,6 +57,15 @@ class Workers:
         elif not self._tasks.held_by(worker.id):  # it did not go where it was told to
             self._arrive(worker, message, named=named)
 
+    def _is_stolen(self, link: Link, worker_id: str) -> bool:
+        """Tell whether somebody without a certificate gives the id of a worker that has one."""
+        if not self.mtls or link.secure:
+            return False
+        member = self._lending.members.get(worker_id)
+        if member is None or member.reach is Reach.LEGACY:
+            return False
+        return not self._lending.is_legacy(member.owner)  # that has promised it
+
     def _arrive(self, worker: Worker, message: messages.WorkerAlive, *, named: bool) -> None:
         former = self._workers.get(worker.id)
         if former and former.link is not worker.link and not former.polls:
@@ -60,7 +75,7 @@ class Workers:
         self._results.failed(self._tasks.release(worker.id, "its worker has connected again", message.holds or ()))
         epoch = message.epoch or (LEGACY_EPOCH if message.owner and not worker.native else 0)
         actions = self._lending.worker_arrived(
-            worker.id, worker.heard_at, self.owner_of(message.owner), epoch, lendable=named and worker.capacity > 0
+            worker.id, worker.heard_at, self.owner_of(message.owner), epoch, self._reach(worker, named=named)
         )
         self._tasks.renew(worker.id, worker.heard_at)
         if self._tasks.held_by(worker.id) and self._lending.may_get_tasks(worker.id):
@@ -71,6 +86,13 @@ class Workers:
         self._welcome(worker)
         self._perform(actions)
         self.hand_out.offer(worker)
+
+    def _reach(self, worker: Worker, *, named: bool) -> Reach:
+        if not (named and worker.capacity):
+            return Reach.NONE
+        if not self.mtls:
+            return Reach.ALL
+        return Reach.NATIVE if worker.link.secure else Reach.LEGACY
 
     def _poll(self, link: Link, message: messages.WorkerAlive, now: float) -> None:
         worker = self._workers.get(message.worker)
@@ -189,7 +211,7 @@ class Workers:
             self.hand_out.withdraw(worker)
             self._tasks.give_back(worker.id, message.returned)
             if member := self._lending.members.get(worker.id):
-                member.lendable = False
+                member.reach = Reach.NONE
             self._idle(worker)
             self.hand_out.schedule()
 

@@ -41,6 +41,7 @@ class Session:
         self.woken = asyncio.Event()  # something has changed: look at `outcome`
         self.lost: str = ""  # why the connection has ended
         self.redirected = False  # the itinerary leads elsewhere now
+        self.ignored_redirects = 0
 
     def begin(self, sender: Sender, owner: str) -> None:
         """Say ALIVE; `owner` is the worker's own server, where this is another one."""
@@ -109,6 +110,7 @@ class Session:
         away = self._itinerary.role is Role.HOME
         trusted = self._trusted or redirect.server == self._itinerary.home
         if not self._itinerary.redirected(redirect, self._loop.time(), trusted=trusted):
+            self.ignored_redirects += 1
             where = printable(redirect.server)
             text = f"a redirect to {where} is ignored: the worker is on loan, or its server may not redirect it"
             record("WARNING", "redirect_ignored", text)

@@ -17,6 +17,7 @@ from frota.peers.outgoing import Outgoing
 from frota.peers.protocol.calling_sides import WorkerSide
 from frota.peers.protocol.framing import MAX_MESSAGE_BYTES
 from frota.peers.protocol.messages import Report, Task
+from frota.peers.security import Security
 from frota.peers.settings import WorkerSettings, join_address, parse_address
 from frota.peers.worker.execution_queue import ExecutionQueue
 from frota.peers.worker.session import Session
@@ -38,11 +39,12 @@ class PeerWorker:
         self._connection: Outgoing | None = None
         self._backoff = Backoff(_FIRST_PAUSE_S, config.max_backoff_s)
         self._home_name = ""  # of its own server, once that has said it
-        self.connected_total = self.connect_errors_total = 0
+        self.connected_total = self.connect_errors_total = self.redirects_ignored_total = 0
 
     async def start(self) -> str:
-        """Begin to work. Raises StateError."""
+        """Begin to work. Raises StateError, SettingsError."""
         config = self._config
+        self._security = Security(config, config.host, "work")
         self.id = config.name or identity(self._folder, "worker")
         self._queue = ExecutionQueue(self.id, self._accounts, self._executed)
         failover = [join_address(address) for address in config.failover]
@@ -75,7 +77,8 @@ class PeerWorker:
         return self._tasks.alive()
 
     def reload(self) -> None:
-        """Change nothing: no setting of a worker changes live."""
+        """Read the certificates again, for the next connections. Raises SettingsError."""
+        self._security.load()
 
     async def _run(self) -> None:
         while not self._stopping:
@@ -91,7 +94,8 @@ class PeerWorker:
         config, address = self._config, parse_address(self._itinerary.server)
         by_websocket = config.transport == "websocket"
         configured = address in (config.home, *config.failover)
-        session = Session(self.id, config.capacity, self._itinerary, self._add, trusted=configured)
+        trusted = configured or self._security.mtls
+        session = Session(self.id, config.capacity, self._itinerary, self._add, trusted=trusted)
         try:
             self._connection = await outgoing.connect(
                 address,
@@ -100,6 +104,7 @@ class PeerWorker:
                 session.ended,
                 timeout_s=config.connect_timeout_s,
                 max_bytes=MAX_MESSAGE_BYTES if by_websocket else 0,
+                context=self._security.client,
             )
         except OSError as error:
             self.connect_errors_total += 1
@@ -138,6 +143,7 @@ class PeerWorker:
             )
         if self._connection:
             self._connection.close()
+        self.redirects_ignored_total += session.ignored_redirects
         self._session = self._connection = None
         self._queue.give_back()
         if outcome:
@@ -157,6 +163,11 @@ class PeerWorker:
             counter("frota_peers_tasks_failed_total", "Tasks that failed.", lambda: queue.failed_total),
             counter("frota_peers_connects_total", "Connections to servers.", lambda: self.connected_total),
             counter("frota_peers_connect_errors_total", "Failed ones.", lambda: self.connect_errors_total),
+            counter(
+                "frota_peers_redirects_ignored_total",
+                "Redirects of servers that may not redirect the worker.",
+                lambda: self.redirects_ignored_total + (self._session.ignored_redirects if self._session else 0),
+            ),
             gauge("frota_peers_connected", "1 while there is a server.", lambda: float(self._session is not None)),
         ]
 
