@@ -5,14 +5,12 @@
     python -m bench.peers.dask_side submit PORT FOLDER WORKERS SECONDS  one client; prints the statistics
 
 The client keeps WINDOW batches of BATCH tasks outstanding: it submits the next one when the scheduler has told it of
-each task of a batch that it is finished. It gathers no results. FOLDER is for files of the workers. The warm-up ends
-when as many batches are finished, and takes at least a quarter of SECONDS.
+each task of a batch that it is finished. It gathers no results. FOLDER is for files of the workers. The statistics are
+those of steady_state.py.
 """
 
 import asyncio
-import math
 import sys
-import time
 from functools import partial
 
 # Dask is not in .venv: tools/baselines fetches it into bench/build.
@@ -20,9 +18,11 @@ import dask  # type: ignore[import-not-found]  # only tools/baselines fetches it
 import distributed  # type: ignore[import-not-found]  # as above
 
 from bench.core.errors import InvalidRunError
-from bench.core.load import Stats, make_stats, print_stats
+from bench.core.load import Stats, print_stats
+from bench.peers.steady_state import SteadyState
 
 WINDOW, BATCH = 4, 250
+STEP = 100  # tasks: they finish one by one
 START_TIMEOUT_S = 60.0
 HOST = "127.0.0.1"
 WITHOUT_DASHBOARD = {"dashboard": False, "dashboard_address": f"{HOST}:0"}
@@ -50,24 +50,17 @@ async def submit(port: int, workers: int, seconds: float) -> Stats:
     """Submit tasks, and return the statistics. Raises InvalidRunError."""
     async with distributed.Client(f"tcp://{HOST}:{port}", asynchronous=True, timeout=START_TIMEOUT_S) as client:
         await client.wait_for_workers(workers, timeout=START_TIMEOUT_S)
-        earliest, start = time.monotonic() + seconds / 4, math.inf
-        finished: list[float] = []
+        state = SteadyState(seconds, STEP)
 
         async def keep_submitting() -> None:
-            nonlocal start
-            while (now := time.monotonic()) < start + seconds:
-                if start == math.inf and len(finished) >= WINDOW * BATCH and now >= earliest:
-                    start = now
+            while not state.over:
                 async for future in distributed.as_completed(client.map(noop, range(BATCH), pure=False)):
                     if future.status != "finished":
                         raise InvalidRunError(f"a task of Dask is {future.status}")
-                    finished.append(time.monotonic())
+                    state.finish()
 
-        busy = time.process_time()
         await asyncio.gather(*(keep_submitting() for _ in range(WINDOW)))
-        busy = time.process_time() - busy
-    count = sum(start <= at < start + seconds for at in finished)
-    return {**make_stats([], seconds, [len(finished)], busy), "count": count, "rate": count / seconds}
+    return state.stats(1)
 
 
 if __name__ == "__main__":

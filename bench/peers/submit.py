@@ -1,20 +1,19 @@
 """Load: `python -m bench.peers.submit PORT SECONDS WORKERS noop|update`.
 
 One client waits until WORKERS workers are connected. Then it keeps WINDOW batches of BATCH tasks outstanding: it
-submits a batch, requests its results when it is accepted, and submits the next one when they have arrived. The warm-up
-ends when as many batches are finished, and takes at least a quarter of SECONDS. Prints one JSON object: the statistics
-of `bench.core.load`, which count tasks; the latencies are those of batches; and the ids of all tasks.
+submits a batch, requests its results when it is accepted, and submits the next one when they have arrived. Prints one
+JSON object: the statistics of steady_state.py, and the ids of all tasks.
 """
 
-import math
 import sys
 import time
 from functools import partial
 
 from bench.core.errors import InvalidRunError
-from bench.core.load import Stats, make_stats, print_stats
+from bench.core.load import Stats, print_stats
 from bench.core.process import POLL_INTERVAL_S, START_TIMEOUT_S
 from bench.peers.client import NOOP, UPDATE, WAIT_S, Client, Fields, accepted, connected, require_results
+from bench.peers.steady_state import SteadyState
 
 WINDOW, BATCH = 32, 250  # 8,000 tasks: more than 100 workers have at a time
 
@@ -24,14 +23,10 @@ class Load:
 
     def __init__(self, client: Client, task: Fields, seconds: float) -> None:
         self._client, self._tasks = client, [task] * BATCH
-        self._submitted: dict[int, float] = {}  # by the id of the request: when
-        self._accepted: dict[int, tuple[list[str], float]] = {}  # by that of the request for results
-        self._seconds, self._earliest = seconds, time.monotonic() + seconds / 4
-        self._start = self._end = math.inf
-        self._finished = 0
+        self._submitted: set[int] = set()  # ids of requests without a reply
+        self._accepted: dict[int, list[str]] = {}  # by the id of the request for the results
+        self.state = SteadyState(seconds, WINDOW)
         self.ids: list[str] = []
-        self.latencies: list[float] = []  # of the batches whose results arrived in the measured time
-        self.busy_from = 0.0
 
     def run(self) -> None:
         """Submit until the end, and wait for all results. Raises InvalidRunError."""
@@ -39,27 +34,19 @@ class Load:
             self._submit()
         while self._submitted or self._accepted:
             reply = self._client.receive()
-            if (submitted := self._submitted.pop(reply["ID"], None)) is not None:
+            if reply["ID"] in self._submitted:
+                self._submitted.remove(reply["ID"])
                 ids = accepted(reply)
                 self.ids += ids
-                number = self._client.send("RESULT", TASK_IDS=ids, WAIT_S=WAIT_S)
-                self._accepted[number] = ids, submitted
+                self._accepted[self._client.send("RESULT", TASK_IDS=ids, WAIT_S=WAIT_S)] = ids
             else:
-                self._finish(reply)
+                require_results(self._accepted.pop(reply["ID"]), reply)
+                self.state.finish()
+                if not self.state.over:
+                    self._submit()
 
     def _submit(self) -> None:
-        self._submitted[self._client.send("SUBMIT", TASKS=self._tasks)] = time.monotonic()
-
-    def _finish(self, reply: Fields) -> None:
-        ids, submitted = self._accepted.pop(reply["ID"])
-        require_results(ids, reply)
-        self._finished, now = self._finished + 1, time.monotonic()
-        if self._start <= now < self._end:
-            self.latencies.append(now - submitted)
-        if self._start == math.inf and self._finished >= WINDOW and now >= self._earliest:
-            self._start, self._end, self.busy_from = now, now + self._seconds, time.process_time()
-        if now < self._end:
-            self._submit()
+        self._submitted.add(self._client.send("SUBMIT", TASKS=self._tasks))
 
 
 def wait_for_workers(client: Client, number: int) -> None:
@@ -77,10 +64,7 @@ def measure(port: int, seconds: float, workers: int, kind: str) -> Stats:
         wait_for_workers(client, workers)
         load = Load(client, {"noop": NOOP, "update": UPDATE}[kind], seconds)
         load.run()
-    busy = time.process_time() - load.busy_from
-    stats = make_stats(load.latencies, seconds, [len(load.ids)], busy)
-    counted = {"count": BATCH * stats["count"], "rate": BATCH * stats["rate"]}
-    return {**stats, **counted, "ids": load.ids}
+    return {**load.state.stats(BATCH), "ids": load.ids}
 
 
 if __name__ == "__main__":
