@@ -42,17 +42,19 @@ class ActionModule(ActionBase):  # type: ignore[misc]  # Ansible carries no type
         account = Account(arguments["aws"], arguments["fleet"])
         try:
             stacks = list(account.stacks())
-            instances = list(account.instances())
+            known = list(account.instances())
+            instances = [instance for instance in known if instance["state"]["name"] in INSTANCE_STATES]
             resources = [*stacks, *account.keys(), *account.groups(), *instances]
         except (ConnectTimeoutError, EndpointConnectionError) as error:
             if not arguments["may_be_absent"] or "endpoint_url" not in arguments["aws"]:
                 raise AnsibleActionFail(f"AWS is unreachable: {error}") from error
-            return {**result, "resources": "", "outputs": {}, "instances": []}
+            return {**result, "resources": "", "outputs": {}, "instances": [], "known": []}
         except (BotoCoreError, ClientError) as error:
             raise AnsibleActionFail(f"AWS: {error}") from error
         outputs = {stack["stack"]: stack["outputs"] for stack in stacks}
         text = json.dumps(resources, sort_keys=True)
-        return {**result, "resources": text, "outputs": outputs, "instances": instances}
+        names = [instance["instance_id"] for instance in known]
+        return {**result, "resources": text, "outputs": outputs, "instances": instances, "known": names}
 
 
 class Account:
@@ -86,11 +88,8 @@ class Account:
                     yield {"group": group["AutoScalingGroupName"], "size": group["DesiredCapacity"]}
 
     def instances(self) -> Iterator[dict[str, Any]]:
-        """Yield the instances that are not terminated, in the format of amazon.aws.ec2_instance_info."""
-        filters = [
-            {"Name": "tag:Fleet", "Values": [self._fleet]},
-            {"Name": "instance-state-name", "Values": INSTANCE_STATES},
-        ]
+        """Yield the instances in any state, in the format of amazon.aws.ec2_instance_info."""
+        filters = [{"Name": "tag:Fleet", "Values": [self._fleet]}]
         for page in self._pages("ec2", "describe_instances", Filters=filters):
             for instance in (item for reservation in page["Reservations"] for item in reservation["Instances"]):
                 yield {

@@ -31,5 +31,10 @@ instances:
   elements: dict
   returned: success
   description: Instances that are not terminated, with id, state, address and tags as in amazon.aws.ec2_instance_info.
+known:
+  type: list
+  elements: str
+  returned: success
+  description: Ids of the instances in any state; AWS lists terminated ones for about an hour.
 resources: {type: str, returned: success, description: "All resources as text, to compare between runs."}
 """

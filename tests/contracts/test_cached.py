@@ -51,6 +51,7 @@ def test_environment_works_in_the_checkout_that_takes_it(checkouts: list[_Checko
 
 
 def test_environment_that_replaces_another_leaves_nothing_of_it(checkouts: list[_Checkout]) -> None:
+    """A taken environment replaces all files of the one before."""
     one, other = checkouts
     one.make_venv()
     one.output("keep_venv venv-x .venv")
@@ -62,6 +63,7 @@ def test_environment_that_replaces_another_leaves_nothing_of_it(checkouts: list[
 
 
 def test_missing_entry_leaves_the_folder_as_it_is(checkouts: list[_Checkout]) -> None:
+    """An environment that is not in the cache cannot be taken, and the present one still works."""
     one, _ = checkouts
     one.make_venv()
     assert one.run("take_venv venv-x .venv").returncode != 0
@@ -79,6 +81,7 @@ def test_copies_are_independent(checkouts: list[_Checkout]) -> None:
 
 
 def test_entry_is_replaced_as_a_whole(checkouts: list[_Checkout]) -> None:
+    """A kept folder replaces the entry of its name, and nothing unfinished is left."""
     one, other = checkouts
     for checkout in checkouts:
         (checkout.folder / "types").mkdir()
@@ -89,6 +92,7 @@ def test_entry_is_replaced_as_a_whole(checkouts: list[_Checkout]) -> None:
 
 
 def test_only_the_entries_used_last_are_kept(checkouts: list[_Checkout]) -> None:
+    """Of each kind, the four entries used last are kept."""
     one, _ = checkouts
     (one.folder / "types").mkdir()
     for number in range(6):
@@ -113,6 +117,7 @@ def test_names_differ_by_content_and_python(checkouts: list[_Checkout]) -> None:
 
 
 def test_without_a_home_the_cache_is_in_the_checkout(checkouts: list[_Checkout]) -> None:
+    """If the cache cannot be written, it is in the checkout."""
     one, _ = checkouts
     one.cache.parent.write_text("no folder")
     assert one.output("echo $cache") == f"{one.folder}/.local/cache\n"

@@ -45,3 +45,9 @@ touch "$root/etc/default/locale" # otherwise every login logs an error
 
 # Hosts share the kernel and the terminals of this machine: they must not load modules, set parameters or offer logins.
 chroot "$root" systemctl mask --quiet systemd-modules-load.service systemd-sysctl.service getty.target
+
+# Generators for devices and boots that a container does not have: every reload of systemd would start them again.
+mkdir "$root/etc/systemd/system-generators"
+for name in debug getty gpt-auto hibernate-resume run ssh system-update tpm2; do
+  ln -s /dev/null "$root/etc/systemd/system-generators/systemd-$name-generator"
+done

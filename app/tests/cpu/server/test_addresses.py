@@ -124,7 +124,7 @@ def test_hello_over_ipv6(tmp_path: Path) -> None:
             agent = await running.connect("web-1", source="::1")
             assert await agent.receive() == {"frota": 1, "last": 0}
             agent.writer.write(hello("web-1", RUN, 5.0) + SAMPLE.native(1, 0.0))
-            await running.until(lambda: running.server.hosts.get("web-1").row.last == 1)  # type: ignore[union-attr]
+            await running.until(lambda: running.server.hosts.get("web-1").row.last == 1)  # type: ignore[union-attr] # connected
 
     run(scenario())
 

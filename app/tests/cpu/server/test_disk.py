@@ -86,7 +86,7 @@ def test_stop_waits_for_the_running_write(tmp_path: Path, records: Records) -> N
                 assert go.wait(TIMEOUT_S)
                 return write(changes)
 
-            running.server.writer.history.write = slowly  # type: ignore[method-assign]
+            running.server.writer.history.write = slowly  # type: ignore[method-assign] # a slow disk
             agent.writer.write(SAMPLE.native(1, 0.0))
             await running.until(begun.is_set)
             asyncio.get_running_loop().call_later(0.05, go.set)

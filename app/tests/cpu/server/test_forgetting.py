@@ -29,7 +29,7 @@ async def visit(running: InProcessServer, *numbers: int) -> None:
     agent = await running.agent()
     await agent.send(*numbers)
     agent.close()
-    await running.until(lambda: running.server.hosts.get("web-1").connection is None)  # type: ignore[union-attr]
+    await running.until(lambda: running.server.hosts.get("web-1").connection is None)  # type: ignore[union-attr] # connected
 
 
 def is_known(running: InProcessServer, after: float = 0.0) -> bool:
@@ -92,7 +92,7 @@ def test_old_backlog_keeps_its_host(tmp_path: Path) -> None:
             agent = await running.agent()
             await agent.send(1, 2, age=2 * DAY)
             agent.close()
-            await running.until(lambda: running.server.hosts.get("web-1").connection is None)  # type: ignore[union-attr]
+            await running.until(lambda: running.server.hosts.get("web-1").connection is None)  # type: ignore[union-attr] # connected
             assert is_known(running)
 
     run(scenario())

@@ -220,7 +220,7 @@ def test_remembered_runs_are_bounded(tmp_path: Path) -> None:
 
 
 async def visit(running: InProcessServer) -> None:
-    await running.until(lambda: running.server.hosts.get("web-1").connection is None)  # type: ignore[union-attr]
+    await running.until(lambda: running.server.hosts.get("web-1").connection is None)  # type: ignore[union-attr] # connected
 
 
 @pytest.mark.parametrize(("newer", "source"), [("", "127.0.0.2"), (OTHER, "127.0.0.1"), (OTHER, "127.0.0.2")])

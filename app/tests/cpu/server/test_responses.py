@@ -61,7 +61,7 @@ class Keeper:
             before()
             return look(*words)
 
-        replies._history.chunks = chunks  # type: ignore[method-assign,assignment]
+        replies._history.chunks = chunks  # type: ignore[method-assign,assignment] # a call before each read
 
         async def ask() -> bytes:
             await replies.open()

@@ -53,10 +53,10 @@ def agents(tmp_path: Path, clock: CoarseClock, log: Changes) -> Agents:
 def test_short_interval_is_not_stale(agents: Agents, clock: CoarseClock, log: Changes) -> None:
     """An agent with an interval shorter than a sweep is stale only after two sweeps without a sample."""
     connection = Connected()
-    agents.greet(connection, Hello("fast", RUN, 0.1, 0))  # type: ignore[arg-type]
+    agents.greet(connection, Hello("fast", RUN, 0.1, 0))  # type: ignore[arg-type] # all that it uses of it
     for second in range(10):
         for tenth in range(10):
-            agents.receive(connection, SampleMessage(10 * second + tenth + 1, 0.0, SAMPLE))  # type: ignore[arg-type]
+            agents.receive(connection, SampleMessage(10 * second + tenth + 1, 0.0, SAMPLE))  # type: ignore[arg-type] # all that it uses of it
         clock.now += 1.1  # a late sweep
         agents.sweep()
     assert log.changes == ["connected"]

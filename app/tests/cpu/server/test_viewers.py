@@ -83,7 +83,7 @@ def test_concurrent_responses_are_limited(tmp_path: Path) -> None:
                 yield b'{"end": true}\n'
                 making -= 1
 
-            running.server.services.responses.respond = answer  # type: ignore[method-assign,assignment]
+            running.server.services.responses.respond = answer  # type: ignore[method-assign,assignment] # slow responses
             queries = [asyncio.ensure_future(running.query(ask="hosts")) for _ in range(30)]
             await running.until(lambda: len(running.server.services.tasks) == 30)
             go.set()

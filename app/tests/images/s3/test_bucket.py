@@ -9,7 +9,7 @@ import pytest
 from frota.images.s3.bucket import S3Client, StorageError
 from frota.images.settings import WorkerSettings
 
-NOBODY = WorkerSettings(s3_endpoint="http://127.0.0.1:1")
+UNREACHABLE = WorkerSettings(s3_endpoint="http://127.0.0.1:1")
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def test_late_credentials_are_found(credentials: Callable[[], object]) -> None:
     """Credentials that appear after the start are used."""
 
     async def run() -> list[str]:
-        objects, records = S3Client(NOBODY, threads=1), list[str]()
+        objects, records = S3Client(UNREACHABLE, threads=1), list[str]()
         for turn in range(2):
             for work in (lambda: objects.put_new("b", "k", b"", "image/png", {}), lambda: objects.metadata("b", "k")):
                 with pytest.raises(StorageError) as error:
