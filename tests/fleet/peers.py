@@ -35,6 +35,12 @@ def create_accounts(fleet: Fleet, cpfs: list[str]) -> None:
     host.run(f"frota peers migrate --state-dir /var/lib/frota {shlex.join(words)}")
 
 
+def lines_of_updates(cpf: str, count: int) -> str:
+    """Return the shell command that prints UPDATEs of one account to 5.00, for `frota peers submit`."""
+    task = json.dumps({"TASK": "UPDATE", "CPF": cpf, "SALDO": 5.00})
+    return f"yes {shlex.quote(task)} | head -{count}"
+
+
 def status(server: Host) -> dict[str, Any]:
     """Return what a server says of itself; nothing if it does not answer."""
     answer = server.try_to_run("timeout 20 frota peers status --json")
