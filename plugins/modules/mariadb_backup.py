@@ -1,4 +1,4 @@
-#!/usr/bin/python3
+#!/usr/bin/python
 """Backups of a MariaDB database in S3: a consistent, compressed dump, and its restoration."""
 
 import hashlib
@@ -30,8 +30,8 @@ description:
   - C(restored) verifies the object before it changes anything, replaces the database, and compares a new dump with the
     backup's. Changes nothing if the database is already as in the backup.
   - Dumps are made by the user C(backup) of host and database, which may only read; root restores over the socket.
-  - Requires boto3, which the release's Python has. C(restored) refuses to replace a database with tables, unless
-    C(overwrite) is set.
+  - C(restored) refuses to replace a database with tables, unless C(overwrite) is set.
+  - Requires boto3, which the release's Python has; C(ansible_python_interpreter) selects it.
   - Check mode reports a change and makes none.
 options:
   database: {type: str, required: true, description: Name of the database.}

@@ -130,7 +130,7 @@ def test_profile_of_the_first_role(
 
 
 def test_database_is_on_a_host_or_managed(stacks: dict[str, Any], resources: Resources) -> None:
-    """A parameter decides between a host and RDS: there is one of them, and the address of a managed one is an output."""
+    """A parameter decides between a host and RDS: there is one of them, never both."""
     template = stacks["hosts-peers"]
     conditions = {
         name: resource["Condition"] for name, resource in template["Resources"].items() if "Condition" in resource

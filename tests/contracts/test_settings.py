@@ -46,8 +46,7 @@ _OF_THE_FLEET |= {f"images worker {name}" for name in ("cert_file", "key_file", 
 _OF_THE_FLEET |= {
     f"peers {entry} {name}"
     for entry in ("server", "worker")
-    for name in ("security", "cert_file", "key_file", "ca_file")
-    + ("database_cert_file", "database_key_file", "database_ca_file")
+    for name in ("security", *(f"{of}{file}_file" for of in ("", "database_") for file in ("cert", "key", "ca")))
 } | {"peers worker name"}
 
 
