@@ -24,6 +24,7 @@ class EventLog(RateLimitedLog):
 
     def __init__(self, tasks_per_second: int) -> None:
         self.connected_total = self.rejected_total = self.malformed_total = self.forbidden_total = 0
+        self.rate_limited_total = 0
         self.submitted_total = self.rejected_tasks_total = self.finished_total = self.failed_attempts_total = 0
         self.dead_total = self.rejected_reports_total = 0
         self._tasks = RateLimiter("tasks_suppressed", "tasks", tasks_per_second)
@@ -71,6 +72,14 @@ class EventLog(RateLimitedLog):
         self.forbidden_total += 1
         if self._errors.allow():
             record("WARNING", "message_forbidden", f"{where}: {printable(reason)}", PEER=where)
+
+    def rate_limited(self, connection: Caller) -> None:
+        """Count and log that a connection exceeds the rate limit."""
+        self.rate_limited_total += 1
+        if self._errors.allow():
+            where = endpoint(*connection.address)
+            text = f"{where}: exceeds the rate limit; reading is paused (PEERS_MESSAGES_PER_SECOND)"
+            record("WARNING", "rate_limited", text, PEER=where)
 
     # Workers
 
