@@ -56,7 +56,7 @@ fleet: ## Run the acceptance tests on the running fleet
 	@$(MAKE) --no-print-directory venv
 	@tools/fleet
 
-bench: ## Benchmark: ratios to the legacy designs, C servers, Redis, pika, Pillow and node-exporter
+bench: ## Benchmark: ratios to the legacy designs, C servers, Redis, pika, Dask, Celery, …
 	@tools/prepare.sh bench
 	@$(MAKE) --no-print-directory venv
 	@tools/baselines
