@@ -1,6 +1,5 @@
 """Failures of servers, workers and database of the peers under load: no task is lost, none is executed twice."""
 
-import secrets
 import time
 from collections.abc import Callable, Iterator
 
@@ -9,15 +8,10 @@ import pytest
 from .faults import kill, reboot
 from .fleet import Fleet
 from .hosts import Host, until
-from .peers import DATABASE, SERVER, are_home, audit, create_accounts, lines_of_updates, status, updates
+from .peers import DATABASE, SERVER, are_home, audit, create_accounts, lines_of_updates, new_cpfs, status, updates
 
 pytestmark = pytest.mark.beside(system="peers")
 _MIN_TASKS = 300
-
-
-def _accounts(count: int = 3) -> list[str]:
-    """Return new CPFs, so that a test sees its own changes only."""
-    return [f"9{secrets.randbelow(10**10):010}" for _ in range(count)]
 
 
 def _kill_workers(host: Host) -> None:
@@ -36,7 +30,7 @@ def test_kills_and_a_reboot(fleet: Fleet) -> None:
         lambda: reboot(second, ""),
         lambda: _kill_workers(fleet.peer_workers[0]),
     ]
-    with updates(fleet, _accounts()) as running:
+    with updates(fleet, new_cpfs(3)) as running:
         running.wait_for_more(_MIN_TASKS)
         for fault in faults:
             fault()
@@ -67,7 +61,7 @@ def test_partition_between_the_servers(fleet: Fleet) -> None:
     """Servers that cannot reach each other go on; a lent worker comes home when its loan is over."""
     until(lambda: are_home(fleet), "workers are not at their own servers before the partition")
     first, second = fleet.peer_servers[:2]
-    accounts, hot = _accounts(), _accounts(1)
+    accounts, hot = new_cpfs(3), new_cpfs(1)
     create_accounts(fleet, hot)
     fleet.peer_client.run_as_admin(f"{lines_of_updates(hot[0], 60_000)} >/tmp/burst")
     with updates(fleet, accounts) as running:
