@@ -38,7 +38,7 @@ def test_rejected_tasks(fleet: Fleet) -> None:
     """A task that makes no sense is rejected with the reason, and one of an unknown account fails with it."""
     assert "11 digits" in _submit(fleet, "update --cpf 123 --saldo 1 2>&1")
     assert "--saldo" in _submit(fleet, f"update --cpf {_CPF} --saldo 1e400 2>&1")
-    unknown = json.loads(_submit(fleet, "query --cpf 99999999999 --json"))
+    unknown = json.loads(_submit(fleet, "query --cpf 99999999998 --json"))
     assert (unknown["ok"], "not found" in unknown["error"].lower()) == (False, True)
 
 
