@@ -49,6 +49,16 @@ def are_home(fleet: Fleet) -> bool:
     return all(states) and away == 0 and own == fleet.peer_workers_per_host * len(fleet.peer_workers)
 
 
+def write_burst(fleet: Fleet, count: int) -> str:
+    """Write UPDATEs of a few accounts to a file on the host that only submits; return its path."""
+    cpfs = [f"8000000000{number}" for number in range(9)]
+    create_accounts(fleet, cpfs)
+    task = '{"TASK": "UPDATE", "CPF": "8000000000%d", "SALDO": %d.50}'
+    script = f"for number in range({count}): print({task!r} % (number % 9, number))"
+    fleet.peer_client.run_as_admin(f"python3 -c {shlex.quote(script)} >/tmp/burst")
+    return "/tmp/burst"
+
+
 @contextmanager
 def updates(fleet: Fleet, cpfs: list[str], interval_s: float = 0.05) -> Iterator[Load]:
     """Submit UPDATEs of these accounts, from a host that only submits, for the time of a block."""

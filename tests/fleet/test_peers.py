@@ -10,7 +10,7 @@ import pytest
 from .aws import client
 from .fleet import Fleet
 from .hosts import until
-from .peers import SERVER, are_home, audit, create_accounts, sql, status, updates
+from .peers import SERVER, are_home, audit, create_accounts, sql, updates, write_burst
 
 _CPF = "00000000017"
 _MIN_TASKS = 300
@@ -50,21 +50,16 @@ def test_without_the_right_certificate(fleet: Fleet) -> None:
 
 
 @pytest.mark.beside(system="peers")
-def test_burst_on_one_server(fleet: Fleet) -> None:
+def test_burst_on_one_server(fleet: Fleet, start: float) -> None:
     """A burst on one server is executed by the workers of both, which are all home afterwards."""
     until(lambda: are_home(fleet), "workers are not at their own servers before the burst")
-    first = fleet.peer_servers[0]
-    script = f'yes \'{{"TASK": "QUERY", "USER": "{_CPF}"}}\' | head -40000 >/tmp/burst'
-    create_accounts(fleet, [_CPF])
-    fleet.peer_client.run_as_admin(script)
-    with fleet.peer_client.start(
-        f"timeout 170 frota peers submit /tmp/burst --host {first.address} --timeout 160"
-    ) as run:
-        until(lambda: status(first)["workers"]["borrowed"] > 0, "no worker was borrowed")
-        assert run.stdout is not None
-        results = run.stdout.read().splitlines()
+    first, second = fleet.peer_servers[:2]
+    flags = f"--host {first.address} --timeout 160"
+    with fleet.peer_client.start(f"timeout 170 frota peers submit {write_burst(fleet, 40_000)} {flags}") as running:
+        second.wait_for_record("FROTA_EVENT=workers_lent", since=start)
+        results = running.communicate()[0].splitlines()
     assert len(results) == 40_000
-    assert [line for line in results if not re.fullmatch(rf"{_CPF}: \d+\.\d\d", line)] == []
+    assert [line for line in results if not re.fullmatch(r"8000000000\d: \d+\.50", line)] == []
     until(lambda: are_home(fleet), "a worker did not come home after the burst")
 
 
