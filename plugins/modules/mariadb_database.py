@@ -26,7 +26,7 @@ description:
     a user without networks authenticates over the socket, as the user of the same name of the host.
   - Rights on a table are granted when the table exists; until then they are in C(pending).
   - Runs as root through the command C(mariadb) over the socket. Check mode reports the same changes and the same
-    C(diff) without making them, also on a host where MariaDB is not installed yet.
+    C(diff) without making them, also on a host where MariaDB does not run yet.
 options:
   database: {type: str, required: true, description: Name of the database.}
   users:
@@ -36,7 +36,7 @@ options:
       - User to C(networks) (list of CIDRs) and C(rights), table to privileges, for example
         C(SELECT, UPDATE (balance)); the table C(*) is the whole database.
   ca_file: {type: path, required: true, description: Certificate (PEM) of the CA of the users' certificates.}
-  installed: {type: bool, default: true, description: "Whether there is a server; false only in check mode."}
+  running: {type: bool, default: true, description: "Whether the server runs; false only in check mode."}
 author: frota
 """
 
@@ -248,7 +248,7 @@ def compared(module: AnsibleModule) -> tuple[Plan, list[str]]:
     tables: list[str] = []
     current: dict[Account, State] = {}
     exists = False
-    if module.params["installed"]:
+    if module.params["running"]:
         exists, tables, current = client.has_database(database), client.tables(database), current_states(client)
     desired = desired_states(users, database, issuer_of(module, module.params["ca_file"]), tables)
     return plan_for(database, exists=exists, current=current, desired=desired), pending_tables(users, tables)
@@ -260,7 +260,7 @@ def main() -> None:
         "database": {"type": "str", "required": True},
         "users": {"type": "dict", "required": True},
         "ca_file": {"type": "path", "required": True},
-        "installed": {"type": "bool", "default": True},
+        "running": {"type": "bool", "default": True},
     }
     module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
     try:

@@ -47,6 +47,7 @@ EXAMPLES = """
 
 RETURN = """
 installed: {type: bool, returned: success, description: Whether MariaDB is installed.}
+running: {type: bool, returned: success, description: Whether the server runs now; check mode does not start it.}
 action: {type: str, returned: success, description: "start or restart, if the unit was, or would be; else empty."}
 """
 
@@ -155,7 +156,7 @@ def main() -> None:
     module = AnsibleModule(argument_spec=spec, supports_check_mode=True)
     server = Server(module.params)
     if not server.is_installed and not module.check_mode:
-        module.exit_json(changed=False, installed=False, action="")
+        module.exit_json(changed=False, installed=False, running=False, action="")
     plan = plan_for(server, properties(module, [UNIT], UNIT_PROPERTIES)[UNIT])
     differences = list(plan.diff())
     if not module.check_mode:
@@ -163,7 +164,8 @@ def main() -> None:
             Host(module).apply(plan)
         except Fault as fault:
             module.fail_json(msg=str(fault))
-    module.exit_json(changed=bool(differences), installed=server.is_installed, action=plan.action, diff=differences)
+    state = {"installed": server.is_installed, "running": plan.action != "start" or not module.check_mode}
+    module.exit_json(changed=bool(differences), **state, action=plan.action, diff=differences)
 
 
 if __name__ == "__main__":
