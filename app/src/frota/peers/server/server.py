@@ -179,7 +179,7 @@ class PeerServer:
         from frota.peers.server.storage.housekeeping import Housekeeping
 
         assert isinstance(store, DatabaseStore)  # noqa: S101 -- the only durable one
-        return [Housekeeping(store, self.results, lambda: self.settings).run()]
+        return [Housekeeping(store, self.results, self.event_log, lambda: self.settings).run()]
 
     def _queued(self) -> None:
         self.workers.hand_out.schedule()

@@ -104,6 +104,8 @@ def metrics(parts: Parts) -> list[Metric]:
         counter("frota_peers_tasks_done_total", "Results.", lambda: log.finished_total),
         counter("frota_peers_attempts_failed_total", "Failed attempts.", lambda: log.failed_attempts_total),
         counter("frota_peers_tasks_dead_total", "Tasks that have failed too often.", lambda: log.dead_total),
+        counter("frota_peers_tasks_taken_over_total", "Tasks of servers that are gone.", lambda: log.taken_over_total),
+        counter("frota_peers_results_expired_total", "Results deleted by their age.", lambda: log.expired_total),
         counter(
             "frota_peers_reports_rejected_total",
             "Reports of tasks without a lease.",
