@@ -44,6 +44,11 @@ class ChrootServer:
         self._state, self._log = options.folder / self.name, options.folder / f"{self.name}.log"
         self.port = 0
 
+    @property
+    def pid(self) -> int:
+        """The process id of its parent process, once it has started."""
+        return self._server.pid if self._server else 0
+
     def responds(self) -> bool:
         """Return whether the server executes requests."""
         raise NotImplementedError

@@ -1,18 +1,20 @@
-"""Load of Celery: `python -m bench.peers.celery_load SECONDS`.
+"""Load of Celery: `python -m bench.peers.celery_load SECONDS PID,…`.
 
 One client keeps WINDOW batches of BATCH tasks outstanding: it publishes a batch, and the next one when the results of
-the oldest have arrived. It does not wait for publisher confirms. Prints the statistics of steady_state.py.
+the oldest have arrived. It does not wait for publisher confirms. Prints the statistics of steady_state.py, with the
+CPU time of processes PID.
 """
 
 import sys
 from collections import deque
+from collections.abc import Sequence
 from functools import partial
 
 from celery.result import AsyncResult  # type: ignore[import-not-found]  # only tools/baselines fetches it
 
 from bench.core.load import Stats, print_stats
 from bench.peers.celery_app import noop
-from bench.peers.steady_state import SteadyState
+from bench.peers.steady_state import SteadyState, parse_pids
 
 WINDOW, BATCH = 10, 20
 TIMEOUT_S = 60.0
@@ -29,9 +31,9 @@ def finish(results: list[AsyncResult]) -> None:
         result.get(timeout=TIMEOUT_S)
 
 
-def measure(seconds: float) -> Stats:
+def measure(seconds: float, pids: Sequence[int]) -> Stats:
     """Submit tasks, and return the statistics."""
-    state, batches = SteadyState(seconds, WINDOW), deque(publish() for _ in range(WINDOW))
+    state, batches = SteadyState(seconds, WINDOW, pids), deque(publish() for _ in range(WINDOW))
     while batches:
         finish(batches.popleft())
         state.finish()
@@ -41,4 +43,4 @@ def measure(seconds: float) -> Stats:
 
 
 if __name__ == "__main__":
-    print_stats(partial(measure, float(sys.argv[1])))
+    print_stats(partial(measure, float(sys.argv[1]), parse_pids(sys.argv[2])))

@@ -1,16 +1,18 @@
 """Dask's distributed scheduler with no-op tasks, as three processes like those of frota.
 
     python -m bench.peers.dask_side schedule PORT FOLDER
-    python -m bench.peers.dask_side work PORT FOLDER WORKERS            one process; each worker has one thread
-    python -m bench.peers.dask_side submit PORT FOLDER WORKERS SECONDS  one client; prints the statistics
+    python -m bench.peers.dask_side work PORT FOLDER WORKERS    one process; each worker has one thread
+    python -m bench.peers.dask_side submit PORT FOLDER WORKERS SECONDS PID,…
+                                                                one client; prints the statistics
 
 The client keeps WINDOW batches of BATCH tasks outstanding: it submits the next one when the scheduler has told it of
 each task of a batch that it is finished. It gathers no results. FOLDER is for files of the workers. The statistics are
-those of steady_state.py.
+those of steady_state.py, with the CPU time of processes PID.
 """
 
 import asyncio
 import sys
+from collections.abc import Sequence
 from functools import partial
 
 # Dask is not in .venv: tools/baselines fetches it into bench/build.
@@ -19,7 +21,7 @@ import distributed  # type: ignore[import-not-found]  # as above
 
 from bench.core.errors import InvalidRunError
 from bench.core.load import Stats, print_stats
-from bench.peers.steady_state import SteadyState
+from bench.peers.steady_state import SteadyState, parse_pids
 
 WINDOW, BATCH = 4, 250
 STEP = 100  # tasks: they finish one by one
@@ -46,11 +48,11 @@ async def work(port: int, folder: str, workers: int) -> None:
     await asyncio.gather(*(worker.finished() for worker in started))
 
 
-async def submit(port: int, workers: int, seconds: float) -> Stats:
+async def submit(port: int, workers: int, seconds: float, pids: Sequence[int]) -> Stats:
     """Submit tasks, and return the statistics. Raises InvalidRunError."""
     async with distributed.Client(f"tcp://{HOST}:{port}", asynchronous=True, timeout=START_TIMEOUT_S) as client:
         await client.wait_for_workers(workers, timeout=START_TIMEOUT_S)
-        state = SteadyState(seconds, STEP)
+        state = SteadyState(seconds, STEP, pids)
 
         async def keep_submitting() -> None:
             while not state.over:
@@ -71,4 +73,4 @@ if __name__ == "__main__":
     elif role == "work":
         asyncio.run(work(int(port), folder, int(more[0])))
     else:
-        print_stats(partial(asyncio.run, submit(int(port), int(more[0]), float(more[1]))))
+        print_stats(partial(asyncio.run, submit(int(port), int(more[0]), float(more[1]), parse_pids(more[2]))))

@@ -1,10 +1,11 @@
 """The upper limit for messages of one task: a bare ping-pong of tasks and reports as JSON over WebSockets.
 
     python -m bench.peers.ping_pong serve PORT                      sends a task, and the next one for each report
-    python -m bench.peers.ping_pong work PORT WORKERS SECONDS       WORKERS connections; prints the statistics
+    python -m bench.peers.ping_pong work PORT WORKERS SECONDS PID   WORKERS connections; prints the statistics
 
 uvloop, orjson and the protocol of websockets, as in frota, and nothing else: no queue, no lease, no client, no check
 but that the report is that of the task. Each connection has one task at a time. The warm-up is a quarter of SECONDS.
+The CPU time is that of this process and of process PID, the server.
 """
 
 import asyncio
@@ -18,6 +19,7 @@ import uvloop
 
 from bench.core.errors import InvalidRunError
 from bench.core.load import Stats, make_stats, print_stats
+from bench.core.process import cpu_seconds
 from frota.peers.protocol import websocket
 from frota.peers.protocol.websocket import WebSocket
 
@@ -101,23 +103,25 @@ async def serve(port: int) -> None:
     await server.serve_forever()
 
 
-async def work(port: int, workers: int, seconds: float) -> Stats:
+async def work(port: int, workers: int, seconds: float, server: int) -> Stats:
     """Report tasks, and return the statistics. Raises InvalidRunError."""
     loop, times = asyncio.get_running_loop(), list[float]()
     new = partial(Worker, port, times)
     connections = [(await loop.create_connection(new, "127.0.0.1", port))[1] for _ in range(workers)]
-    start, busy = time.monotonic() + seconds / 4, time.process_time()
-    await asyncio.sleep(1.25 * seconds)
-    end, busy = start + seconds, time.process_time() - busy
+    await asyncio.sleep(seconds / 4)
+    start, before, busy, cpu = time.monotonic(), len(times), time.process_time(), cpu_seconds(server)
+    await asyncio.sleep(seconds)
+    elapsed, count = time.monotonic() - start, len(times) - before
+    busy, cpu = time.process_time() - busy, cpu_seconds(server) - cpu
     if any(connection.lost for connection in connections):
         raise InvalidRunError("the server closed a connection")
-    count = sum(start <= at < end for at in times)
-    return {**make_stats([], seconds, [len(times)], busy), "count": count, "rate": count / seconds}
+    stats = make_stats([], elapsed, [len(times)], busy)
+    return {**stats, "count": count, "rate": count / elapsed, "cpu_us": 1e6 * (busy + cpu) / max(1, count)}
 
 
 if __name__ == "__main__":
     if sys.argv[1] == "serve":
         uvloop.run(serve(int(sys.argv[2])))
     else:
-        numbers = int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
+        numbers = int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]), int(sys.argv[5])
         print_stats(partial(uvloop.run, work(*numbers)))

@@ -1,7 +1,7 @@
 """The sides: how to start frota with each storage, Dask, Celery and the ping-pong, and how to load them."""
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +11,7 @@ from bench.core import rabbitmq
 from bench.core.build import with_baselines
 from bench.core.compare import Figures
 from bench.core.errors import InvalidRunError
-from bench.core.load import figures_of, run_generator
+from bench.core.load import Stats, figures_of, run_generator
 from bench.core.machine import cpus
 from bench.core.options import Options
 from bench.core.process import free_port, fresh_state, on_cpus, peak_memory, require_frota, running, started
@@ -71,14 +71,17 @@ def measure_frota(options: Options, storage: NewStorage, workers: int, kind: str
         port = free_port()
         database = (kept.schema.address, kept.schema.password_file) if kept.schema and kind == "update" else ()
         work = on_cpus(program("workers", port, workers, *database), cpus())
-        with running(serve(options, port, state, kept.flags), port, log) as server, started(work, output(state)):
-            stats = run_generator(program("submit", port, options.seconds, workers, kind), options.seconds, cpus())
-            peak = peak_memory(server)
+        server = running(serve(options, port, state, kept.flags), port, log)
+        with server as pid, started(work, output(state)) as worker:
+            pids = [pid, worker.pid, *([kept.schema.server.pid] if kept.schema else [])]
+            load = program("submit", port, options.seconds, workers, kind, join(pids))
+            stats = run_generator(load, options.seconds, cpus())
+            peak = peak_memory(pid)
         if kept.durable:
             require_durable(options, state, log, kept, stats["ids"])
         if kept.schema and kind == "update":
             require_updated(kept.schema, len(stats["ids"]))
-    return figures_of(stats, peak)
+    return rate_figures(stats, peak)
 
 
 def require_durable(options: Options, state: Path, log: Path, kept: Storage, ids: Sequence[str]) -> None:
@@ -99,8 +102,8 @@ def measure_ping_pong(options: Options, workers: int) -> Figures:
     port = free_port()
     command = on_cpus(program("ping_pong", "serve", port), cpus())
     with fresh_state(options.folder) as (_, log), running(command, port, log) as server:
-        work = program("ping_pong", "work", port, workers, options.seconds)
-        return figures_of(run_generator(work, options.seconds, cpus()), peak_memory(server))
+        work = program("ping_pong", "work", port, workers, options.seconds, server)
+        return rate_figures(run_generator(work, options.seconds, cpus()), peak_memory(server))
 
 
 def measure_dask(options: Options, workers: int) -> Figures:
@@ -112,9 +115,10 @@ def measure_dask(options: Options, workers: int) -> Figures:
     with fresh_state(options.folder) as (state, log):
         port = free_port()
         work = on_cpus(role("work", workers), cpus())
-        with running(on_cpus(role("schedule"), cpus()), port, log) as server, started(work, output(state)):
-            stats = run_generator(role("submit", workers, options.seconds), options.seconds, cpus())
-            return figures_of(stats, peak_memory(server))
+        scheduler = running(on_cpus(role("schedule"), cpus()), port, log)
+        with scheduler as pid, started(work, output(state)) as worker:
+            load = role("submit", workers, options.seconds, join([pid, worker.pid]))
+            return rate_figures(run_generator(load, options.seconds, cpus()), peak_memory(pid))
 
 
 def measure_celery(options: Options, workers: int) -> Figures:
@@ -132,12 +136,23 @@ def measure_celery(options: Options, workers: int) -> Figures:
     quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
     work = [sys.executable, "-m", "celery", "--app", "bench.peers.celery_app", "worker", *flags, *quiet]
     with fresh_state(options.folder) as (_, log), started(with_broker(work), log) as server:
-        stats = run_generator(with_broker(program("celery_load", options.seconds)), options.seconds, cpus())
-        figures = figures_of(stats, peak_memory(server.pid))
+        load = program("celery_load", options.seconds, join([server.pid, broker.pid]))
+        stats = run_generator(with_broker(load), options.seconds, cpus())
+        figures = rate_figures(stats, peak_memory(server.pid))
     channel = broker.channel()
     channel.queue_delete(queue)
     channel.connection.close()
     return figures
+
+
+def rate_figures(stats: Stats, peak: int) -> Figures:
+    """Return the figures of a rate, with the CPU time of a task in all processes of the side (µs)."""
+    return {**figures_of(stats, peak), "cpu_us": stats["cpu_us"]}
+
+
+def join(pids: Iterable[int]) -> str:
+    """Return process ids as an argument."""
+    return ",".join(map(str, pids))
 
 
 def output(state: Path) -> Path:

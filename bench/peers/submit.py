@@ -1,19 +1,20 @@
-"""Load: `python -m bench.peers.submit PORT SECONDS WORKERS noop|update`.
+"""Load: `python -m bench.peers.submit PORT SECONDS WORKERS noop|update PID,…`.
 
 One client waits until WORKERS workers are connected. Then it keeps WINDOW batches of BATCH tasks outstanding: it
 submits a batch, requests its results when it is accepted, and submits the next one when they have arrived. Prints one
-JSON object: the statistics of steady_state.py, and the ids of all tasks.
+JSON object: the statistics of steady_state.py, with the CPU time of processes PID, and the ids of all tasks.
 """
 
 import sys
 import time
+from collections.abc import Sequence
 from functools import partial
 
 from bench.core.errors import InvalidRunError
 from bench.core.load import Stats, print_stats
 from bench.core.process import POLL_INTERVAL_S, START_TIMEOUT_S
 from bench.peers.client import NOOP, UPDATE, WAIT_S, Client, Fields, accepted, connected, require_results
-from bench.peers.steady_state import SteadyState
+from bench.peers.steady_state import SteadyState, parse_pids
 
 WINDOW, BATCH = 32, 250  # 8,000 tasks: more than 100 workers have at a time
 
@@ -21,11 +22,11 @@ WINDOW, BATCH = 32, 250  # 8,000 tasks: more than 100 workers have at a time
 class Load:
     """The batches of one client."""
 
-    def __init__(self, client: Client, task: Fields, seconds: float) -> None:
+    def __init__(self, client: Client, task: Fields, state: SteadyState) -> None:
         self._client, self._tasks = client, [task] * BATCH
         self._submitted: set[int] = set()  # ids of requests without a reply
         self._accepted: dict[int, list[str]] = {}  # by the id of the request for the results
-        self.state = SteadyState(seconds, WINDOW)
+        self.state = state
         self.ids: list[str] = []
 
     def run(self) -> None:
@@ -58,14 +59,15 @@ def wait_for_workers(client: Client, number: int) -> None:
         time.sleep(POLL_INTERVAL_S)
 
 
-def measure(port: int, seconds: float, workers: int, kind: str) -> Stats:
+def measure(port: int, seconds: float, workers: int, kind: str, pids: Sequence[int]) -> Stats:
     """Submit tasks, and return the statistics. Raises InvalidRunError."""
     with connected(port) as client:
         wait_for_workers(client, workers)
-        load = Load(client, {"noop": NOOP, "update": UPDATE}[kind], seconds)
+        load = Load(client, {"noop": NOOP, "update": UPDATE}[kind], SteadyState(seconds, WINDOW, pids))
         load.run()
     return {**load.state.stats(BATCH), "ids": load.ids}
 
 
 if __name__ == "__main__":
-    print_stats(partial(measure, int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3]), sys.argv[4]))
+    port, seconds, workers, kind, pids = sys.argv[1:]
+    print_stats(partial(measure, int(port), float(seconds), int(workers), kind, parse_pids(pids)))
