@@ -142,7 +142,7 @@ class Server:
         def logged() -> re.Match[str] | None:
             ended = self.process.poll() is not None  # before the log is read, which is then complete
             match = re.search(pattern, self.log())
-            assert match or not ended, f"the server ended:\n{self.log()}"
+            assert match or not ended, f"the server ended with status {self.process.returncode}:\n{self.log()}"
             return match
 
         match: re.Match[str] = until(logged, lambda: f"no {pattern!r} in:\n{self.log()}")
