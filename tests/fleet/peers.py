@@ -1,6 +1,7 @@
 """The servers of the peers, their workers and their database, and an audit of what was accepted."""
 
 import json
+import secrets
 import shlex
 from collections import Counter
 from collections.abc import Iterator
@@ -21,6 +22,11 @@ def sql(fleet: Fleet, statement: str) -> list[list[str]]:
     """Return the rows of a statement, as root of the database."""
     command = ["mariadb", "--batch", "--skip-column-names", f"--execute={statement}", "frota_peers"]
     return [line.split("\t") for line in fleet.database.run(shlex.join(command)).splitlines()]
+
+
+def new_accounts(count: int) -> list[str]:
+    """Return CPFs that no account has yet, so that a test sees its own changes only."""
+    return [f"7{secrets.randbelow(10**10):010}" for _ in range(count)]
 
 
 def create_accounts(fleet: Fleet, cpfs: list[str]) -> None:

@@ -10,7 +10,7 @@ import pytest
 from .aws import client
 from .fleet import Fleet
 from .hosts import until
-from .peers import SERVER, are_home, audit, create_accounts, sql, updates, write_burst
+from .peers import SERVER, are_home, audit, create_accounts, new_accounts, sql, updates, write_burst
 
 _CPF = "00000000017"
 _MIN_TASKS = 300
@@ -65,7 +65,7 @@ def test_burst_on_one_server(fleet: Fleet, start: float) -> None:
 
 def test_backup_is_restored(fleet: Fleet) -> None:
     """A restored database is as it was at the backup, while services ran; without -e overwrite nothing is replaced."""
-    name, cpf = f"aceite-{secrets.token_hex(4)}", "00000000025"
+    name, (cpf,) = f"aceite-{secrets.token_hex(4)}", new_accounts(1)
     with updates(fleet, [cpf], interval_s=0.2) as running:
         running.wait_for_more(50)
         fleet.play("playbooks/backup_database.yml", "-e", f"backup={name}")
@@ -108,7 +108,7 @@ def _scale(fleet: Fleet, size: int) -> None:
 
 def test_terminated_worker_host(fleet: Fleet, initial_size: int) -> None:
     """A worker host that is added takes tasks, and one that is lost without a word loses none."""
-    before, cpfs = {host.name for host in fleet.peer_workers}, ["00000000033", "00000000041"]
+    before, cpfs = {host.name for host in fleet.peer_workers}, new_accounts(2)
     _scale(fleet, initial_size + 1)
     until(lambda: are_home(fleet), "the new workers are not at their servers")
     (added,) = [host for host in fleet.peer_workers if host.name not in before]
