@@ -26,7 +26,7 @@ def sql(fleet: Fleet, statement: str) -> list[list[str]]:
 
 def new_cpfs(count: int) -> list[str]:
     """Return CPFs of accounts that do not exist yet, so that a test sees its own changes only."""
-    return [f"9{secrets.randbelow(10**10):010}" for _ in range(count)]
+    return [f"7{secrets.randbelow(10**10):010}" for _ in range(count)]
 
 
 def create_accounts(fleet: Fleet, cpfs: list[str]) -> None:
