@@ -22,7 +22,8 @@ def result(found: Result, account: str, *, as_json: bool) -> str:
         return json.dumps({**fields, "attempts": found.attempts}, ensure_ascii=False)
     if found.ok:
         return f"{account or found.id}: {'OK' if found.balance is None else found.balance}"
-    return printable(f"{account or found.id}: {found.state.lower()}{': ' + found.error if found.error else ''}")
+    state = "failed" if found.state == DONE else found.state.lower()
+    return printable(f"{account or found.id}: {state}{': ' + found.error if found.error else ''}")
 
 
 def submitted(task_id: str, *, as_json: bool) -> str:
@@ -62,19 +63,32 @@ def _status_lines(fields: Mapping[str, Any]) -> list[str]:
     lines = [f"server    {fields.get('server')} at {fields.get('address')}, version {fields.get('version')}"]
     if not fields.get("durable", True):
         lines.append("          MEMORY MODE: every task and result is lost when the server ends")
-    for part in ("queue", "tasks", "workers"):
-        pairs = fields.get(part) or {}
-        lines.append(f"{part:<9} " + ", ".join(f"{key} {_shown(value)}" for key, value in pairs.items()))
+    queue, tasks, workers = (fields.get(part) or {} for part in ("queue", "tasks", "workers"))
+    saturated = "saturated" if queue.get("saturated") else "not saturated"
+    lines += [
+        (
+            f"queue     {_counts(queue, waiting='waiting', leased='with workers', dead='dead')}; "
+            f"a new task waits {queue.get('wait_ms')} ms; {saturated}"
+        ),
+        (
+            f"tasks     {_counts(tasks, submitted='submitted', done='done', failed_attempts='failed attempts')}; "
+            f"one takes {queue.get('service_us', 0) / 1000:.3g} ms"
+        ),
+        (
+            f"workers   {_counts(workers, own='own', own_here='of them here', lent='lent to peers', absent='absent')}; "
+            f"{_counts(workers, borrowed='borrowed', promised='promised')}; {_counts(workers, idle='idle', busy='busy')}"
+        ),
+    ]
     for peer in fields.get("peers") or ():
         state = "up" if peer.get("up") else f"down: {peer.get('error') or 'has not answered yet'}"
-        lines.append(f"peer      {peer.get('server')} at {peer.get('address')}, dialect {peer.get('dialect')}, {state}")
+        dialect = "" if peer.get("dialect") == "N" else f", legacy dialect {peer.get('dialect')}"
+        lines.append(f"peer      {peer.get('server')} at {peer.get('address')}{dialect}, {state}")
     return lines
 
 
-def _shown(value: object) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    return str(value)
+def _counts(fields: Mapping[str, Any], **names: str) -> str:
+    """Return counts with what they count."""
+    return ", ".join(f"{fields.get(key)} {name}" for key, name in names.items())
 
 
 def _time(at_ms: int) -> str:
