@@ -65,19 +65,13 @@ def _status_lines(fields: Mapping[str, Any]) -> list[str]:
         lines.append("          MEMORY MODE: every task and result is lost when the server ends")
     queue, tasks, workers = (fields.get(part) or {} for part in ("queue", "tasks", "workers"))
     saturated = "saturated" if queue.get("saturated") else "not saturated"
+    own = _counts(workers, own="own", own_here="of them here", lent="lent", absent="absent")
+    borrowed = _counts(workers, borrowed="borrowed", promised="promised")
     lines += [
-        (
-            f"queue     {_counts(queue, waiting='waiting', leased='with workers', dead='dead')}; "
-            f"a new task waits {queue.get('wait_ms')} ms; {saturated}"
-        ),
-        (
-            f"tasks     {_counts(tasks, submitted='submitted', done='done', failed_attempts='failed attempts')}; "
-            f"one takes {queue.get('service_us', 0) / 1000:.3g} ms"
-        ),
-        (
-            f"workers   {_counts(workers, own='own', own_here='of them here', lent='lent to peers', absent='absent')}; "
-            f"{_counts(workers, borrowed='borrowed', promised='promised')}; {_counts(workers, idle='idle', busy='busy')}"
-        ),
+        f"queue     {_counts(queue, waiting='waiting', leased='with workers', dead='dead')}",
+        f"          a new task waits {queue.get('wait_ms')} ms, and takes {queue.get('service_us', 0) / 1000:.3g} ms; {saturated}",
+        f"tasks     {_counts(tasks, submitted='submitted', done='done', failed_attempts='failed attempts')}",
+        f"workers   {own}; {borrowed}; {_counts(workers, idle='idle', busy='busy')}",
     ]
     for peer in fields.get("peers") or ():
         state = "up" if peer.get("up") else f"down: {peer.get('error') or 'has not answered yet'}"
