@@ -64,12 +64,12 @@ def _status_lines(fields: Mapping[str, Any]) -> list[str]:
     if not fields.get("durable", True):
         lines.append("          MEMORY MODE: every task and result is lost when the server ends")
     queue, tasks, workers = (fields.get(part) or {} for part in ("queue", "tasks", "workers"))
-    saturated = "saturated" if queue.get("saturated") else "not saturated"
+    service_ms, saturated = queue.get("service_us", 0) / 1000, "saturated" if queue.get("saturated") else "not saturated"
     own = _counts(workers, own="own", own_here="of them here", lent="lent", absent="absent")
     borrowed = _counts(workers, borrowed="borrowed", promised="promised")
     lines += [
         f"queue     {_counts(queue, waiting='waiting', leased='with workers', dead='dead')}",
-        f"          a new task waits {queue.get('wait_ms')} ms, and takes {queue.get('service_us', 0) / 1000:.3g} ms; {saturated}",
+        f"          a new task waits {queue.get('wait_ms')} ms, and takes {service_ms:.3g} ms; {saturated}",
         f"tasks     {_counts(tasks, submitted='submitted', done='done', failed_attempts='failed attempts')}",
         f"workers   {own}; {borrowed}; {_counts(workers, idle='idle', busy='busy')}",
     ]
