@@ -64,7 +64,8 @@ def _status_lines(fields: Mapping[str, Any]) -> list[str]:
     if not fields.get("durable", True):
         lines.append("          MEMORY MODE: every task and result is lost when the server ends")
     queue, tasks, workers = (fields.get(part) or {} for part in ("queue", "tasks", "workers"))
-    service_ms, saturated = queue.get("service_us", 0) / 1000, "saturated" if queue.get("saturated") else "not saturated"
+    saturated = "saturated" if queue.get("saturated") else "not saturated"
+    service_ms = queue.get("service_us", 0) / 1000
     own = _counts(workers, own="own", own_here="of them here", lent="lent", absent="absent")
     borrowed = _counts(workers, borrowed="borrowed", promised="promised")
     lines += [

@@ -1,4 +1,4 @@
-"""The types of columns and the clock of the database: where SQLite differs from MariaDB, exact on both."""
+"""What MariaDB and SQLite do differently: the types of columns, exact on both, and the time."""
 
 from datetime import UTC, datetime
 from decimal import Decimal
