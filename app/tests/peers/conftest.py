@@ -1,4 +1,4 @@
-"""A real MariaDB, made by tools/database (marker `mariadb`)."""
+"""The fleet's certificates; a real MariaDB, made by tools/database (marker `mariadb`)."""
 
 from collections.abc import Iterator
 
@@ -7,7 +7,14 @@ import pytest
 from frota.peers.database import migration
 from frota.peers.database.schema import metadata
 from support.mariadb import MariaDb
+from support.peers import Certificates
 from support.pipeline import ROOT
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    """Make the certificates of a fleet."""
+    return Certificates(tmp_path_factory.mktemp("certificates"))
 
 
 @pytest.fixture(scope="session")

@@ -4,9 +4,10 @@ import asyncio
 import json
 import socket
 import ssl
+import subprocess
 import time
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Self
@@ -18,7 +19,7 @@ from frota.peers.protocol.messages import Report, Task
 from frota.peers.server.server import PeerServer
 from frota.peers.settings import ServerSettings, WorkerSettings
 from frota.peers.worker.worker import PeerWorker
-from support import TIMEOUT_S, Server
+from support import STARTED, TIMEOUT_S, Server, run_frota, server
 from support.certificates import certificate
 
 FAST = {"heartbeat_every_s": 0.2, "retry_every_s": 0.1, "tick_s": 0.05, "calm_s": 0.2, "refusal_pause_s": 0.2}
@@ -43,9 +44,37 @@ class SlowAccounts:
 
 
 class PeersServer(Server):
-    """`frota peers serve` in a process of its own, in memory mode."""
+    """`frota peers serve` in a process of its own; with `certificates` over TLS."""
 
     system = "peers"
+    certificates: "Certificates | None" = None
+
+    def caller(self, role: str = "peer_client") -> "Caller":
+        """Connect as the holder of a certificate."""
+        return Caller(self.port, self.certificates.context(role) if self.certificates else None)
+
+    def exchange(self, message: dict[str, Any], role: str = "peer_client") -> dict[str, Any]:
+        """Send a message on a connection of its own; return the answer."""
+        with self.caller(role) as caller:
+            return caller.send(message, b"\n").message()
+
+    def command(self, *words: object, role: str = "peer_client") -> "subprocess.CompletedProcess[str]":
+        """Run a command for people to its end."""
+        flags = self.certificates.flags(role) if self.certificates else ()
+        return run_frota("peers", *words, "--host", f"127.0.0.1:{self.port}", *flags)
+
+
+@contextmanager
+def peers_server(
+    folder: Path, *flags: object, certificates: "Certificates | None" = None, **options: Any
+) -> Iterator[PeersServer]:
+    """Run a server in memory mode for the time of a block, which may be that of several tests."""
+    own = certificates.flags("peer_server") if certificates else ()
+    with server(folder, "--durable", "no", *flags, *own, kind=PeersServer, **options) as running:
+        assert isinstance(running, PeersServer)
+        running.certificates = certificates
+        STARTED.remove(running.process)
+        yield running
 
 
 @asynccontextmanager
@@ -53,12 +82,12 @@ async def serving(folder: Path, **settings: Any) -> AsyncIterator[PeerServer]:
     """Run a server for the time of a block."""
     values = {"port": 0, "metrics_port": 0, "durable": False, "state_dir": folder, **settings}
     config = ServerSettings(**values)
-    server = PeerServer(config, lambda: config, lambda _: None)
-    await server.start()
+    running = PeerServer(config, lambda: config, lambda _: None)
+    await running.start()
     try:
-        yield server
+        yield running
     finally:
-        await server.stop()
+        await running.stop()
 
 
 def port_of(server: PeerServer) -> int:
@@ -167,7 +196,8 @@ class Caller:
         """Tell whether nothing more arrives."""
         self.socket.settimeout(seconds)
         try:
-            return not self.rest.strip() and not self.socket.recv(1, socket.MSG_PEEK)
+            self.rest += self.socket.recv(1)
+            return not self.rest.strip()
         except TimeoutError:
             return True
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from frota.core.settings import setting
 from frota.logs.log import LEVELS
 from frota.net.addresses import parse_host
+from frota.net.tls import AUTO, MTLS
 from frota.peers.database.config import DatabaseConfig, parse_database
 from frota.peers.lending.itinerary import ItineraryPolicy
 from frota.peers.policy_settings import LivenessLimits, LoanLimits, SaturationLimits, TaskLimits
@@ -110,6 +111,14 @@ class ServerSettings(SecurityConfig, DatabaseConfig, TaskLimits, SaturationLimit
     max_connections: int = setting(2000, "connections at the same time", low=1, high=100_000, live=True)
     max_errors: int = setting(10, "malformed messages after which a connection is closed", low=0, high=10**6, live=True)
     max_requests: int = setting(64, "unanswered requests of one client", low=1, high=10**5, live=True)
+    messages_per_second: int = setting(
+        20_000, "rate limit of each connection, above which reading pauses; reports of tasks do not count", low=1,
+        high=10**7, live=True,
+    )  # fmt: skip
+    max_buffered_bytes: int = setting(
+        2**26, "incomplete messages of all connections together; the longest is dropped", unit="bytes", low=4096,
+        high=2**40, live=True,
+    )  # fmt: skip
     max_message_bytes: int = setting(2**20, "size of a message", unit="bytes", low=4096, high=2**26)
     first_message_timeout_s: float = setting(
         10.0, "a connection without a valid message is closed after", unit=_S, low=0.05, high=3600, live=True
@@ -138,6 +147,9 @@ class ServerSettings(SecurityConfig, DatabaseConfig, TaskLimits, SaturationLimit
         self.check_database()
         if self.port and self.port == self.clear_port:
             raise ValueError(f"{PREFIX}PORT and {PREFIX}CLEAR_PORT must differ")
+        secure = self.security == MTLS or (self.security == AUTO and self.cert_file)
+        if secure and not self.clear_port and (legacy := next((peer for peer in self.peers if peer.legacy), None)):
+            raise ValueError(f"{PREFIX}CLEAR_PORT is missing: {legacy} is a legacy peer, which speaks no TLS")
 
     @property
     def directory(self) -> Path:

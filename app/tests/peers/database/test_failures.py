@@ -20,8 +20,9 @@ from frota.peers.database.config import DatabaseConfig
 from frota.peers.database.database import Database, open_database
 from frota.peers.database.errors import DatabaseRejects, DatabaseUnavailable
 from frota.peers.database.servers import ServerStore
-from frota.peers.database.tasks import Failure, TaskStore
+from frota.peers.database.tasks import TaskStore
 from frota.peers.protocol.messages import NOOP, UPDATE, Report, Task
+from frota.peers.stored_tasks import Failure
 from support import TIMEOUT_S, until
 from support.certificates import certificate
 from support.mariadb import MariaDb

@@ -14,7 +14,7 @@ from frota.peers.database.bulk import MAX_ROWS
 from frota.peers.database.database import Database
 from frota.peers.database.errors import Superseded
 from frota.peers.database.servers import Owner, ServerStore
-from frota.peers.database.tasks import Batch, Failure, Lease, StoredTask, TaskStore
+from frota.peers.database.tasks import Batch, Lease, TaskStore
 from frota.peers.protocol.messages import (
     DEAD,
     DONE,
@@ -28,6 +28,7 @@ from frota.peers.protocol.messages import (
     Result,
     Task,
 )
+from frota.peers.stored_tasks import Failure, StoredTask
 
 CPF = "11111111111"
 

@@ -16,9 +16,10 @@ from frota.peers.database.config import DatabaseConfig
 from frota.peers.database.database import Database, open_database
 from frota.peers.database.schema import contas
 from frota.peers.database.servers import ServerStore
-from support import output, run_frota, server, start_frota, until
+from support import FULL, output, reserved_port, run_frota, server, start_frota, until
 from support.mariadb import MariaDb
 from support.peers import PeersServer, exchange
+from support.prometheus import scrape
 
 CPFS = [digit * 11 for digit in "123456789"]
 
@@ -108,9 +109,10 @@ def test_updates_take_effect_once_while_everybody_is_killed(peers: DurableServer
     names = (f"w{number}" for number in count())
     workers = [start_worker(peers, next(names), *flags) for flags in ((), peers.location)]
     ids: list[str] = []
+    number = 300 if FULL else 60
     for turn in range(6):
-        ids += submit(peers, updates(300, turn * 300))
-        done = turn * 300
+        ids += submit(peers, updates(number, turn * number))
+        done = turn * number
         until(lambda done=done: len(applied(peers)) > done, "no progress")  # type: ignore[misc]
         if turn % 2:
             peers.kill()
@@ -141,16 +143,17 @@ def test_results_survive_a_restart(peers: DurableServer) -> None:
 
 def test_peer_takes_over_from_a_server_that_is_gone(peers: DurableServer, tmp_path: Path) -> None:
     """A server that shares the database executes the tasks of one that has been gone for the term."""
-    flags = (*peers.location, "--takeover-after-s", "1", "--name", "s2")
+    flags = (*peers.location, "--takeover-after-s", "1", "--name", "s2", "--metrics-port")
     folder = tmp_path / "other"
     folder.mkdir()
     ids = submit(peers, updates(30))
-    with server(folder, *flags, kind=PeersServer) as other:
+    with reserved_port() as metrics_port, server(folder, *flags, metrics_port, kind=PeersServer) as other:
         assert isinstance(other, PeersServer)
         peers.kill()
         start_worker(other, "w")
         other.wait_for("30 tasks of a server that is gone are waiting here now")
         assert all(result["ok"] for result in results(other, ids))
+        assert scrape(metrics_port)["frota_peers_tasks_taken_over_total"] == 30
 
 
 def test_second_server_on_a_state_folder_is_refused(peers: DurableServer) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import ssl
 import subprocess
 from collections.abc import Iterator
@@ -13,15 +14,29 @@ from typing import Any
 
 import pytest
 
+from frota.core.settings import SettingsError
 from frota.peers.protocol.messages import NOOP, Address, Task
 from frota.peers.server.server import PeerServer
 from frota.peers.server.status import metrics
 from frota.peers.settings import Peer
 from frota.peers.worker.worker import PeerWorker
-from support import STARTED, TIMEOUT_S, reserved_port, run_frota, server, start_frota
+from support import TIMEOUT_S, reserved_port, run_frota, start_frota
 from support import until as until_sync
 from support.certificates import certificate
-from support.peers import FAST, Caller, Certificates, PeersServer, exchange, port_of, serving, submit, until, working
+from support.peers import (
+    FAST,
+    Caller,
+    Certificates,
+    PeersServer,
+    exchange,
+    peers_server,
+    port_of,
+    serving,
+    submit,
+    until,
+    working,
+)
+from support.processes import activated, read_until
 
 ALIVE: dict[str, Any] = {"WORKER": "ALIVE", "WORKER_UUID": "w", "CAPACITY": 1}
 LEGACY_ALIVE = {"WORKER": "ALIVE", "WORKER_UUID": "old"}
@@ -29,45 +44,25 @@ HEARTBEAT = {"SERVER": "ALIVE", "TASK": "REQUEST", "SERVER_UUID": "s-2"}
 STATUS = {"REQUEST": "STATUS", "ID": 7}
 
 
-@pytest.fixture(scope="session")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
-    """Make the certificates of a fleet."""
-    return Certificates(tmp_path_factory.mktemp("certificates"))
-
-
-class SecureServer(PeersServer):
-    """A server with a certificate, and a port in clear text."""
-
-    clear_port: int
-    certificates: Certificates
-
-    def exchange(self, role: str, message: dict[str, Any]) -> dict[str, Any]:
-        """Send a message with a role's certificate; return the answer."""
-        return exchange(self.port, message, context=self.certificates.context(role))
-
-    def command(self, *words: object, role: str = "peer_client") -> "subprocess.CompletedProcess[str]":
-        """Run a command for people with a certificate."""
-        address = ("--host", f"127.0.0.1:{self.port}")
-        return run_frota("peers", *words, *address, *self.certificates.flags(role))
+@pytest.fixture(scope="module")
+def clear_port() -> Iterator[int]:
+    """Give the port in clear text."""
+    with reserved_port() as port:
+        yield port
 
 
 @pytest.fixture(scope="module")
-def peers(tmp_path_factory: pytest.TempPathFactory, certificates: Certificates) -> Iterator[SecureServer]:
+def peers(
+    tmp_path_factory: pytest.TempPathFactory, certificates: Certificates, clear_port: int
+) -> Iterator[PeersServer]:
     """Run one server for all tests that change nothing of it."""
-    folder = tmp_path_factory.mktemp("peers")
-    own = ("--peers", "127.0.0.1:1,127.0.0.1:2/C", *certificates.flags("peer_server"))
-    with (
-        reserved_port() as clear_port,
-        server(folder, "--durable", "no", "--clear-port", clear_port, *own, kind=SecureServer) as running,
-    ):
-        assert isinstance(running, SecureServer)
-        running.clear_port, running.certificates = clear_port, certificates
-        STARTED.remove(running.process)  # it outlives each of the tests
+    flags = ("--clear-port", clear_port, "--peers", "127.0.0.1:1,127.0.0.1:2/C")
+    with peers_server(tmp_path_factory.mktemp("peers"), *flags, certificates=certificates) as running:
         yield running
 
 
 @pytest.mark.parametrize("transport", ["tcp", "websocket"])
-def test_tasks_over_tls(peers: SecureServer, certificates: Certificates, transport: str) -> None:
+def test_tasks_over_tls(peers: PeersServer, certificates: Certificates, transport: str) -> None:
     """A worker and a client with certificates work over TLS, on both transports."""
     words = ("peers", "work", "--port", peers.port, "--name", "w", "--transport", transport)
     start_frota(*words, *certificates.flags("peer_worker"), stderr=subprocess.DEVNULL)
@@ -96,16 +91,16 @@ def test_tasks_over_tls(peers: SecureServer, certificates: Certificates, transpo
     ],
 )
 def test_certificate_decides_what_its_holder_may_say(
-    peers: SecureServer, role: str, message: dict[str, Any], allowed: bool
+    peers: PeersServer, role: str, message: dict[str, Any], allowed: bool
 ) -> None:
     """Workers, servers and clients may send their own messages only: others are answered and end the connection."""
-    with Caller(peers.port, peers.certificates.context(role)) as caller:
+    with peers.caller(role) as caller:
         answer = caller.send(message, b"\n").message()
         assert ("ERROR" not in answer) is allowed
         if not allowed:
             assert "may send it" in answer["ERROR"]
             assert caller.message() == {}
-    assert peers.exchange("peer_client", STATUS)["ID"] == 7
+    assert peers.exchange(STATUS)["ID"] == 7
 
 
 def test_forbidden_messages_are_counted(tmp_path: Path, certificates: Certificates) -> None:
@@ -135,40 +130,43 @@ def _value(running: PeerServer, name: str) -> Any:
     return next(metric.read() for metric in metrics(running.parts) if metric.name == name)
 
 
-def test_clear_port_is_for_legacy_programs(peers: SecureServer) -> None:
+@pytest.mark.usefixtures("peers")
+def test_clear_port_is_for_legacy_programs(clear_port: int) -> None:
     """Without a certificate, a legacy worker and a legacy peer are served, and nothing native is."""
-    assert exchange(peers.clear_port, LEGACY_ALIVE) == {"TASK": "NO_TASK"}
+    assert exchange(clear_port, LEGACY_ALIVE) == {"TASK": "NO_TASK"}
     heartbeat = {"SERVER_ID": "p", "TASK": "HEARTBEAT"}
-    assert exchange(peers.clear_port, heartbeat, b"") == {**heartbeat, "RESPONSE": "ALIVE"}
+    assert exchange(clear_port, heartbeat, b"") == {**heartbeat, "RESPONSE": "ALIVE"}
     for message in (ALIVE, HEARTBEAT, STATUS):
-        assert "connect to the port for TLS" in exchange(peers.clear_port, message)["ERROR"]
+        assert "connect to the port for TLS" in exchange(clear_port, message)["ERROR"]
 
 
-def test_legacy_program_is_not_taken_for_a_peer_with_a_certificate(peers: SecureServer) -> None:
+def test_legacy_program_is_not_taken_for_a_peer_with_a_certificate(peers: PeersServer, clear_port: int) -> None:
     """In clear text a peer that has certificates gets no workers; a peer that is configured as a legacy one may."""
-    exchange(peers.clear_port, {**LEGACY_ALIVE, "WORKER_UUID": "lent"})
-    with Caller(peers.clear_port) as caller:
+    exchange(clear_port, {**LEGACY_ALIVE, "WORKER_UUID": "lent"})
+    with Caller(clear_port) as caller:
         request = {"TASK": "WORKER_REQUEST", "REQUESTOR_INFO": {"ip": "127.0.0.1", "port": 1}}
         assert caller.send(request, b"\n").message()["RESPONSE"] == "UNAVAILABLE"
-    assert [peer["up"] for peer in peers.exchange("peer_client", STATUS)["STATUS"]["peers"]] == [False, False]
+    assert [peer["up"] for peer in peers.exchange(STATUS)["STATUS"]["peers"]] == [False, False]
     request = {"TASK": "WORKER_REQUEST", "REQUESTOR_INFO": {"ip": "127.0.0.1", "port": 2}}
-    until_sync(lambda: exchange(peers.clear_port, request)["RESPONSE"] == "AVAILABLE", "not lent to the legacy peer")
+    until_sync(lambda: exchange(clear_port, request)["RESPONSE"] == "AVAILABLE", "not lent to the legacy peer")
 
 
-def test_id_of_a_worker_with_a_certificate_cannot_be_taken(peers: SecureServer) -> None:
+def test_id_of_a_worker_with_a_certificate_cannot_be_taken(peers: PeersServer, clear_port: int) -> None:
     """A program without a certificate that gives a native worker's id is refused, and the worker keeps its tasks."""
-    with Caller(peers.port, peers.certificates.context("peer_worker")) as worker:
+    with peers.caller("peer_worker") as worker:
         worker.send(ALIVE, b"\n").message()
         task_id = peers.command("submit", "noop", "--no-wait").stdout.strip()
         assert worker.message()["TASKS"][0]["TASK_ID"] == task_id
         thief = {"WORKER": "ALIVE", "WORKER_UUID": "w"}
-        assert "known with a certificate" in exchange(peers.clear_port, thief)["ERROR"]
-        assert "is not connected" in exchange(peers.clear_port, {**thief, "STATUS": "OK", "WORKER": None})["ERROR"]
+        assert "known with a certificate" in exchange(clear_port, thief)["ERROR"]
+        assert "is not connected" in exchange(clear_port, {**thief, "STATUS": "OK", "WORKER": None})["ERROR"]
         worker.send({"STATUS": "OK", "TASK_ID": task_id}, b"\n")
         assert json.loads(peers.command("result", task_id, "--json").stdout)["ok"]
 
 
-def test_client_is_told_why_it_cannot_connect(peers: SecureServer, certificates: Certificates, tmp_path: Path) -> None:
+def test_client_is_told_why_it_cannot_connect(
+    peers: PeersServer, certificates: Certificates, clear_port: int, tmp_path: Path
+) -> None:
     """A wrong certificate, another CA, a missing certificate and the wrong port are told from each other."""
     done = peers.command("status", role="peer_worker")
     assert (done.returncode, "only peer_server or peer_client may send it" in done.stderr) == (1, True)
@@ -177,7 +175,7 @@ def test_client_is_told_why_it_cannot_connect(peers: SecureServer, certificates:
     assert "its certificate is not to be trusted" in done.stderr
     done = run_frota("peers", "status", "--host", f"127.0.0.1:{peers.port}")
     assert "this port requires TLS 1.3" in done.stderr
-    done = run_frota("peers", "status", "--host", f"127.0.0.1:{peers.clear_port}", *certificates.flags("peer_client"))
+    done = run_frota("peers", "status", "--host", f"127.0.0.1:{clear_port}", *certificates.flags("peer_client"))
     assert "it does not speak TLS" in done.stderr
 
 
@@ -198,16 +196,19 @@ def test_settings_of_certificates_are_complete(certificates: Certificates) -> No
     assert (done.returncode, "PEERS_CERT_FILE and PEERS_CA_FILE: both" in done.stderr) == (78, True)
     done = run_frota("peers", "work", "--check", "--cert-file", own.file, "--ca-file", certificates.authority.file)
     assert (done.returncode, "PEERS_KEY_FILE is missing" in done.stderr) == (78, True)
+    own_flags = certificates.flags("peer_server")
+    done = run_frota("peers", "serve", "--check", "--peers", "10.0.0.1:8765,10.0.0.2:8766/C", *own_flags)
+    assert (done.returncode, "10.0.0.2:8766/C is a legacy peer" in done.stderr) == (78, True)
     done = run_frota("peers", "status", "--check", "--security", "mtls")
     assert (done.returncode, "needs PEERS_CERT_FILE" in done.stderr) == (78, True)
 
 
-def test_reload_reads_renewed_certificates(peers: SecureServer, tmp_path: Path) -> None:
+def test_reload_reads_renewed_certificates(peers: PeersServer, certificates: Certificates, tmp_path: Path) -> None:
     """SIGHUP takes a renewed certificate; an unusable one leaves the former in use."""
-    own = peers.certificates.by_role["peer_server"]
+    own = certificates.by_role["peer_server"]
     former = own.file.read_bytes(), own.key_file.read_bytes()
     (tmp_path / "new").mkdir()
-    renewed = certificate(tmp_path / "new", "peer_server", peers.certificates.authority)
+    renewed = certificate(tmp_path / "new", "peer_server", certificates.authority)
     try:
         own.file.write_bytes(renewed.file.read_bytes())
         os.kill(peers.process.pid, signal.SIGHUP)
@@ -222,8 +223,47 @@ def test_reload_reads_renewed_certificates(peers: SecureServer, tmp_path: Path) 
         own.key_file.write_bytes(former[1])
 
 
-def _serial_number(peers: SecureServer) -> int:
-    with Caller(peers.port, peers.certificates.context("peer_client")) as caller:
+def test_worker_reload_reads_renewed_certificates(tmp_path: Path, certificates: Certificates) -> None:
+    """A reload of a worker takes the files that are there now; an unusable one is a SettingsError."""
+    own = certificate(tmp_path, "peer_worker", certificates.authority)
+    files: dict[str, Any] = {"cert_file": own.file, "key_file": own.key_file, "ca_file": certificates.authority.file}
+
+    async def play() -> None:
+        async with (
+            serving(tmp_path, **certificates.settings("peer_server")) as home,
+            working(home, "w", **files) as worker,
+        ):
+            former = worker._security.client
+            worker.reload()
+            assert worker._security.client is not former
+            former = worker._security.client
+            own.file.write_text("nothing")
+            with pytest.raises(SettingsError, match="PEERS_CERT_FILE"):
+                worker.reload()
+            assert worker._security.client is former
+
+    asyncio.run(play())
+
+
+def test_sockets_of_systemd_are_told_by_their_ports(tmp_path: Path, certificates: Certificates) -> None:
+    """The socket that systemd passes is that of its port; a port without one is opened; another one is an error."""
+    options = ("--durable", "no", "--metrics-port", "0", "--state-dir", tmp_path, *certificates.flags("peer_server"))
+    with socket.create_server(("127.0.0.1", 0)) as passed, reserved_port() as native:
+        clear = passed.getsockname()[1]
+        words = ("peers", "serve", "--port", native, *options)
+        process = activated(passed, *words, "--clear-port", clear, stderr=subprocess.PIPE)
+        read_until(process.stderr, f"listens on 127.0.0.1:{clear}".encode())
+        assert exchange(clear, LEGACY_ALIVE) == {"TASK": "NO_TASK"}
+        assert exchange(native, STATUS, context=certificates.context("peer_client"))["ID"] == 7
+        process.terminate()
+        process.wait(TIMEOUT_S)
+        failed = activated(passed, *words, stderr=subprocess.PIPE)
+        assert b"which no setting names" in failed.communicate(timeout=TIMEOUT_S)[1]
+        assert failed.returncode == 1
+
+
+def _serial_number(peers: PeersServer) -> int:
+    with peers.caller() as caller:
         assert isinstance(caller.socket, ssl.SSLSocket)
         found = caller.socket.getpeercert()
     return int(str((found or {})["serialNumber"]), 16)

@@ -6,37 +6,33 @@ when it is unknown whether a transaction took place.
 """
 
 from collections.abc import Collection, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from typing import Any, NamedTuple
 
-from sqlalchemy import (
-    Column,
-    ColumnElement,
-    Connection,
-    Row,
-    Select,
-    Update,
-    bindparam,
-    delete,
-    insert,
-    or_,
-    select,
-    update,
-)
+from sqlalchemy import Column, ColumnElement, Connection, Update, bindparam, delete, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from frota.peers.database import servers
 from frota.peers.database.bulk import any_of, execute, set_each
 from frota.peers.database.database import Database
-from frota.peers.database.schema import servers as servers_table
 from frota.peers.database.schema import tasks
 from frota.peers.database.servers import Owner
+from frota.peers.database.task_rows import (
+    dead_task_of,
+    fetch,
+    fitting,
+    in_order,
+    later_than,
+    new_row,
+    of_any_owner,
+    oldest,
+    result_of,
+)
 from frota.peers.protocol.messages import (
     DEAD,
     DONE,
     LEASED,
-    MAX_ERROR_CHARACTERS,
     UNKNOWN,
     WAITING,
     DeadTask,
@@ -44,6 +40,7 @@ from frota.peers.protocol.messages import (
     Result,
     Task,
 )
+from frota.peers.stored_tasks import Failure, StoredTask
 
 PAGE = 1000  # tasks of a transaction that reads or moves many
 _LIVE_STATES = (LEASED, WAITING)
@@ -58,25 +55,6 @@ _FINISH = (
     .where(_IS_KEY, _UNFINISHED)
     .values(state=DONE, reason="", finished_at=bindparam("now", type_=tasks.c.finished_at.type))
 )
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-class StoredTask(NamedTuple):
-    """A task without a result, as the database has it."""
-
-    task: Task
-    attempts: int  # failed ones
-    holder: str  # the worker that had the lease last, as far as it was written down; it may still report
-    accepted_at: datetime
-
-
-class Failure(NamedTuple):
-    """A failed attempt, the `attempts`-th one; with `dead` the last one."""
-
-    id: str
-    attempts: int
-    reason: str
-    dead: bool = False
 
 
 class Lease(NamedTuple):
@@ -111,7 +89,7 @@ class TaskStore:
         ascend with time cost it a quarter less CPU time. Raises Superseded.
         """
         now = datetime.now(UTC)
-        rows = {task.id: _row(task, owner, now) for task in batch.new}
+        rows = {task.id: new_row(task, owner, now) for task in batch.new}
         known: set[str] = set()
 
         def work(connection: Connection) -> None:
@@ -162,7 +140,7 @@ class TaskStore:
         """Return what is known of tasks, in the order of `ids`; UNKNOWN for one that there is not, or no longer."""
 
         def work(connection: Connection) -> dict[str, Result]:
-            return {row.id: _result(row) for row in connection.execute(_RESULTS, {"keys": ids})}
+            return {row.id: result_of(row) for row in connection.execute(_RESULTS, {"keys": ids})}
 
         found = self._database.read(work)
         return [found.get(task_id) or Result(task_id, UNKNOWN) for task_id in ids]
@@ -172,7 +150,7 @@ class TaskStore:
         old = (tasks.c.state == DONE) & (tasks.c.accepted_at < before) & (tasks.c.finished_at < before)
 
         def work(connection: Connection) -> int:
-            ids = connection.scalars(select(tasks.c.id).where(old, _of_any_owner(connection)).limit(limit)).all()
+            ids = connection.scalars(select(tasks.c.id).where(old, of_any_owner(connection)).limit(limit)).all()
             return execute(connection, delete(tasks).where(_IS_KEY, tasks.c.state == DONE), ids)
 
         return self._database.write(work)
@@ -186,7 +164,7 @@ class TaskStore:
         """
         for state in _LIVE_STATES:
             last = None
-            while found := self._database.read(partial(_select, query=_oldest(server, state, page, last))):
+            while found := self._database.read(partial(fetch, query=oldest(server, state, page, last))):
                 yield found
                 last = found[-1]
 
@@ -206,7 +184,7 @@ class TaskStore:
             servers.fence(connection, owner)
             found: list[StoredTask] = []
             for state in _LIVE_STATES:
-                found += _select(connection, _oldest(gone, state, page - len(found)).with_for_update())
+                found += fetch(connection, oldest(gone, state, page - len(found)).with_for_update())
             ids = [stored.task.id for stored in found]
             changes = {"owner": owner.server, "owner_epoch": owner.epoch, "state": WAITING, "lease_end": None}
             execute(connection, _change((tasks.c.owner == gone) & _LIVE, **changes), ids)
@@ -221,7 +199,9 @@ class TaskStore:
         def work(connection: Connection) -> list[str]:
             gone = servers.find_gone(connection, term_s)
             return [
-                server for server in gone if connection.scalar(_stored().where(tasks.c.owner == server, _LIVE).limit(1))
+                server
+                for server in gone
+                if connection.scalar(in_order().where(tasks.c.owner == server, _LIVE).limit(1))
             ]
 
         return self._database.read(work)
@@ -232,12 +212,12 @@ class TaskStore:
         """Return dead tasks of all servers, the oldest first, after the task `after`."""
 
         def work(connection: Connection) -> list[DeadTask]:
-            query = select(tasks).where(tasks.c.state == DEAD, _of_any_owner(connection))
+            query = select(tasks).where(tasks.c.state == DEAD, of_any_owner(connection))
             if after:
                 died_at = connection.scalar(select(tasks.c.finished_at).where(tasks.c.id == after))
-                query = query.where(_later_than(tasks.c.finished_at, died_at, after))
+                query = query.where(later_than(tasks.c.finished_at, died_at, after))
             rows = connection.execute(query.order_by(tasks.c.finished_at, tasks.c.id).limit(limit))
-            return [DeadTask(_task(row), row.reason, row.attempts, _milliseconds(row.finished_at)) for row in rows]
+            return [dead_task_of(row) for row in rows]
 
         return self._database.read(work)
 
@@ -247,8 +227,8 @@ class TaskStore:
 
         def work(connection: Connection) -> None:
             servers.fence(connection, owner)
-            query = _stored().where(tasks.c.id.in_(ids), tasks.c.state == DEAD).with_for_update()
-            dead = {stored.task.id: stored._replace(attempts=0) for stored in _select(connection, query)}
+            query = in_order().where(tasks.c.id.in_(ids), tasks.c.state == DEAD).with_for_update()
+            dead = {stored.task.id: stored._replace(attempts=0) for stored in fetch(connection, query)}
             changes = {"owner": owner.server, "owner_epoch": owner.epoch, "state": WAITING, "attempts": 0}
             execute(connection, _change(tasks.c.state == DEAD, **changes, finished_at=None), list(dead))
             retried.update(dead)
@@ -279,19 +259,6 @@ class TaskStore:
         return {row.id for row in found if not row.ours}, {row.id for row in found if row.ours}
 
 
-def _row(task: Task, owner: Owner, now: datetime) -> dict[str, Any]:
-    return {
-        "id": task.id,
-        "owner": owner.server,
-        "owner_epoch": owner.epoch,
-        "kind": task.kind,
-        "account": task.account,
-        "balance": task.balance,
-        "trace_id": task.trace or task.id,
-        "accepted_at": now,
-    }
-
-
 def _hand_out(connection: Connection, leases: Sequence[Lease]) -> None:
     groups: dict[tuple[str, datetime], list[str]] = {}
     for lease in leases:
@@ -303,7 +270,7 @@ def _hand_out(connection: Connection, leases: Sequence[Lease]) -> None:
 def _fail(connection: Connection, failures: Sequence[Failure], now: datetime) -> None:
     groups: dict[tuple[int, str, bool], list[str]] = {}
     for failure in failures:
-        groups.setdefault((failure.attempts, _reason(failure.reason), failure.dead), []).append(failure.id)
+        groups.setdefault((failure.attempts, fitting(failure.reason), failure.dead), []).append(failure.id)
     for (attempts, reason, dead), ids in groups.items():
         ending = {"state": DEAD, "finished_at": now} if dead else {"state": WAITING}
         execute(connection, _change(_LIVE, attempts=attempts, reason=reason, lease_end=None, **ending), ids)
@@ -313,7 +280,7 @@ def _finish(connection: Connection, reports: Sequence[Report], now: datetime) ->
     first = {report.id: report for report in reversed(reports)}.values()
     plain = [report.id for report in first if report.ok and report.balance is None]
     read = {report.id: report.balance for report in first if report.ok and report.balance is not None}
-    failed = {report.id: _reason(report.error) for report in first if not report.ok}
+    failed = {report.id: fitting(report.error) for report in first if not report.ok}
     done: dict[str, Any] = {"state": DONE, "finished_at": now}
     count = execute(connection, _FINISH, plain, now=now)
     count += set_each(connection, tasks.c.balance, read, _UNFINISHED, **done, reason="")
@@ -322,47 +289,3 @@ def _finish(connection: Connection, reports: Sequence[Report], now: datetime) ->
 
 def _change(condition: ColumnElement[bool], **changes: Any) -> Update:
     return update(tasks).where(_IS_KEY, condition).values(changes)
-
-
-def _stored() -> Select[Any]:
-    return select(tasks).order_by(tasks.c.accepted_at, tasks.c.id)
-
-
-def _oldest(server: str, state: str, limit: int, after: StoredTask | None = None) -> Select[Any]:
-    """Return the query of a server's oldest tasks in one state: in the order of the index, nothing is sorted."""
-    query = _stored().where(tasks.c.owner == server, tasks.c.state == state).limit(limit)
-    return query.where(_later_than(tasks.c.accepted_at, after.accepted_at, after.task.id)) if after else query
-
-
-def _select(connection: Connection, query: Select[Any]) -> list[StoredTask]:
-    rows = connection.execute(query)
-    return [StoredTask(_task(row), row.attempts, row.holder, row.accepted_at) for row in rows]
-
-
-def _task(row: Row[Any]) -> Task:
-    return Task(row.kind, row.account, row.balance, row.id, row.trace_id)
-
-
-def _result(row: Row[Any]) -> Result:
-    ok = row.state == DONE and not row.reason
-    balance = row.balance if ok else None
-    return Result(row.id, row.state, ok, balance, row.reason, row.attempts)
-
-
-def _reason(text: str) -> str:
-    """Return a reason that fits the column; "" means success."""
-    return text[:MAX_ERROR_CHARACTERS] or "no reason given"
-
-
-def _later_than(column: Column[Any], moment: datetime | None, task_id: str) -> ColumnElement[bool]:
-    """Return the condition for what comes after a task in the order of a time and of ids."""
-    return (column >= moment) & or_(column > moment, tasks.c.id > task_id)
-
-
-def _of_any_owner(connection: Connection) -> ColumnElement[bool]:
-    """Return a condition that all tasks match, so that the index by owner and state is used."""
-    return tasks.c.owner.in_(connection.scalars(select(servers_table.c.id)).all())
-
-
-def _milliseconds(moment: datetime) -> int:
-    return (moment - _EPOCH) // timedelta(milliseconds=1)

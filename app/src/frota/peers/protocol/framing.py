@@ -8,6 +8,7 @@ For anything else the scanner counts brackets outside of strings; it scans each 
 """
 
 import re
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import orjson
@@ -62,15 +63,25 @@ class Framer:
 
     def feed(self, data: bytes) -> list[Frame | Bad]:
         """Process input; return the messages that are complete now."""
-        if self._failed:
-            return []
-        if not self._buffer and len(data) <= self.max_bytes and (frame := _whole_packet(data)):
-            return [frame]
-        self._buffer += data
-        events: list[Frame | Bad] = []
+        return list(self.events(data))
+
+    def events(self, data: bytes) -> Iterator[Frame | Bad]:
+        """Do the same one by one: what is not taken is not parsed. Take all before the next call."""
+        if frame := self.whole(data):
+            yield frame
+            return
+        self._buffer += b"" if self._failed else data
         while event := self._next():
-            events.append(event)
-        return events
+            yield event
+
+    def whole(self, data: bytes) -> Frame | None:
+        """Return the message that the input consists of; None if there is more or less in it, or anything before."""
+        return None if self._failed or self._buffer or len(data) > self.max_bytes else _whole_packet(data)
+
+    def stop(self) -> None:
+        """Free the buffer, and ignore all further input."""
+        self._failed = True
+        self._buffer.clear()
 
     def _next(self) -> Frame | Bad | None:
         """Take a message off the buffer; None if it is not complete."""
@@ -125,8 +136,7 @@ class Framer:
             self._searched = 0
 
     def _fail(self, reason: str) -> Bad:
-        self._failed = True
-        self._buffer.clear()
+        self.stop()
         return Bad(reason, fatal=True)
 
 

@@ -11,6 +11,7 @@ which must be answered; a report names its worker, and its task is the one that 
 `calling_sides` has the other sides: of a worker, of a server that asks a peer, and of a client.
 """
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -76,7 +77,16 @@ class Connection:
 
     def receive(self, data: bytes) -> list[Event]:
         """Process bytes of TCP; return the events that are complete now. The last one may be a fatal Rejected."""
-        return [self._event(frame) for frame in self._framer.feed(data)]
+        return list(self.events(data))
+
+    def events(self, data: bytes) -> Iterator[Event]:
+        """Do the same one by one: what is not taken is not processed. Take all before the next call."""
+        for frame in self._framer.events(data):
+            yield self._event(frame)
+
+    def stop(self) -> None:
+        """Free the buffer, and ignore all further input."""
+        self._framer.stop()
 
     def receive_text(self, text: str | bytes) -> list[Event]:
         """Process a message of a WebSocket."""
@@ -129,20 +139,27 @@ class ServerSide(Connection):
         self._newline_may_follow = False  # the first message has ended, and nothing has followed yet
         self._lines = Dialect.A  # the dialect if a newline follows
 
-    def receive(self, data: bytes) -> list[Event]:
+    def events(self, data: bytes) -> Iterator[Event]:
         """Process bytes of TCP; return the events that are complete now. The last one may be a fatal Rejected.
 
         A newline that arrives in a later packet than its ALIVE may tell that the dialect is C: the same ALIVE is then
         returned once more, and is to be answered.
         """
-        late: list[Event] = []
+        if not self._newline_may_follow and (frame := self._framer.whole(data)):
+            return iter((self._event(frame),))  # the usual case, without a generator
+        return self._each(data)
+
+    def _each(self, data: bytes) -> Iterator[Event]:
         if self._newline_may_follow and (rest := data.lstrip(b" \t\r")):
             self._newline_may_follow = False
-            late = self._late_newline() if rest[:1] == b"\n" else []
-        events = super().receive(data)
-        if len(events) > 1 or self.buffered_bytes:  # the next newline ends another message
+            if rest[:1] == b"\n":
+                yield from self._late_newline()
+        count = 0
+        for frame in self._framer.events(data):
+            count += 1
+            yield self._event(frame)
+        if count > 1 or self.buffered_bytes:  # the next newline ends another message
             self._newline_may_follow = False
-        return late + events
 
     def fits(self, kind: type[Message]) -> bool:
         """Tell whether a message of this kind may be sent now."""

@@ -20,13 +20,25 @@ class WebSocket:
 
     def __init__(self, protocol: Protocol) -> None:
         self._protocol = protocol
-        self._fragments: list[bytes] = []
+        self._fragments = bytearray()  # of a message; they may be empty, and any number
+        self._fragmented = False
+        self.other_frames = 0  # received frames that end no message
         self.ended = False  # this side has sent its last byte
 
     @property
     def open(self) -> bool:
         """Whether messages may be sent: after the handshake, before the end."""
         return self._protocol.state is OPEN
+
+    @property
+    def buffered_bytes(self) -> int:
+        """How many bytes of an incomplete message are buffered."""
+        return len(self._fragments) + len(self._protocol.reader.buffer)
+
+    def stop(self) -> None:
+        """Free the buffers."""
+        self._fragments.clear()
+        self._protocol.reader.buffer.clear()
 
     def receive(self, data: bytes) -> list[bytes]:
         """Process bytes; return the messages that are complete now. Raises InvalidHandshake at a client."""
@@ -64,14 +76,18 @@ class WebSocket:
 
     def _receive_frame(self, frame: Frame, messages: list[bytes]) -> None:
         if frame.opcode not in _DATA:
+            self.other_frames += 1
             return
-        if frame.fin and not self._fragments:
+        if frame.fin and not self._fragmented:
             messages.append(bytes(frame.data))
             return
-        self._fragments.append(bytes(frame.data))
+        self._fragments += frame.data
+        self._fragmented = not frame.fin
         if frame.fin:
-            messages.append(b"".join(self._fragments))
+            messages.append(bytes(self._fragments))
             self._fragments.clear()
+        else:
+            self.other_frames += 1
 
     def _shake_hands(self, event: Request | Response) -> None:
         if isinstance(self._protocol, ServerProtocol) and isinstance(event, Request):

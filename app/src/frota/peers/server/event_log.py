@@ -24,6 +24,7 @@ class EventLog(RateLimitedLog):
 
     def __init__(self, tasks_per_second: int) -> None:
         self.connected_total = self.rejected_total = self.malformed_total = self.forbidden_total = 0
+        self.rate_limited_total = self.taken_over_total = self.expired_total = 0
         self.submitted_total = self.rejected_tasks_total = self.finished_total = self.failed_attempts_total = 0
         self.dead_total = self.rejected_reports_total = 0
         self._tasks = RateLimiter("tasks_suppressed", "tasks", tasks_per_second)
@@ -71,6 +72,14 @@ class EventLog(RateLimitedLog):
         self.forbidden_total += 1
         if self._errors.allow():
             record("WARNING", "message_forbidden", f"{where}: {printable(reason)}", PEER=where)
+
+    def rate_limited(self, connection: Caller) -> None:
+        """Count and log that a connection exceeds the rate limit."""
+        self.rate_limited_total += 1
+        if self._errors.allow():
+            where = endpoint(*connection.address)
+            text = f"{where}: exceeds the rate limit; reading is paused (PEERS_MESSAGES_PER_SECOND)"
+            record("WARNING", "rate_limited", text, PEER=where)
 
     # Workers
 
@@ -128,6 +137,12 @@ class EventLog(RateLimitedLog):
             level, event, fate = "WARNING", "task_failed", "it is waiting again"
         text = f"attempt {task.attempts} of task {task.id} failed: {printable(task.reason)}; {fate}"
         record(level, event, text, TASK=task.id, TRACE_ID=getattr(task.payload, "trace", "") or task.id)
+
+    def taken_over(self, count: int) -> None:
+        """Count and log tasks of a server that is gone."""
+        self.taken_over_total += count
+        text = f"{count} tasks of a server that is gone are waiting here now"
+        record("WARNING", "tasks_taken_over", text, COUNT=count)
 
     def _logged(self, items: Sequence[T]) -> Sequence[T]:
         """Return those that may be logged one by one; count the others."""

@@ -10,7 +10,7 @@ from itertools import count
 from frota.peers.protocol.messages import DEAD, DONE, NOOP, UNKNOWN, DeadTask, Rejection, Report, Result, Task
 from frota.peers.server.event_log import EventLog
 from frota.peers.server.storage.group_commit import GroupCommit
-from frota.peers.server.storage.store import Failure, StoredTask
+from frota.peers.stored_tasks import Failure, StoredTask
 from frota.peers.tasks import State, Tasks
 from frota.peers.tasks import Task as QueuedTask
 
@@ -69,7 +69,7 @@ class Results:
     def restore(self, stored: Iterable[StoredTask]) -> int:
         """Queue tasks of the store; return how many."""
         count = 0
-        for task, attempts, holder in stored:
+        for task, attempts, holder, _ in stored:
             if self.tasks.get(task.id) is None:
                 self.tasks.restore(task.id, task, attempts, (holder,) if holder else ())
                 count += 1
@@ -146,10 +146,11 @@ class Results:
         """Queue dead tasks again; return those that were dead. Raises OSError."""
         await self.commit.drain()
         stored = await self.commit.call(self.commit.store.retry, ids)
-        for task, _, _ in stored:
-            self.tasks.drop(task.id)
+        retried = tuple(one.task.id for one in stored)
+        for task_id in retried:
+            self.tasks.drop(task_id)
         self.restore(stored)
-        return tuple(task.id for task, _, _ in stored)
+        return retried
 
     async def drop(self, ids: Sequence[str]) -> tuple[str, ...]:
         """Delete dead tasks; return those that were dead. Raises OSError."""

@@ -14,6 +14,7 @@ from typing import IO, Any
 from frota.core import commands
 from frota.core.tasks import EssentialTasks
 from frota.logs import log
+from frota.net.buffer_limit import BufferLimit
 from frota.net.http import MonitoringServer
 from frota.net.listen import sockets_of_ports
 from frota.net.tcp_server import Limits, TcpConnection, TcpServer, connection_limits
@@ -118,6 +119,7 @@ class PeerServer:
         self.settings = config = commands.take_live(self.settings, reread, settings.PREFIX)
         self._services.settings = config
         self._requests.max_wait_s = config.max_wait_s
+        self.buffers.max_bytes = config.max_buffered_bytes
         self.tcp.configure(self._limits())
         self.event_log.configure(config.log_tasks_per_second)
         log.configure(settings.SYSTEM, settings.SERVER_UNIT, config.log_level)
@@ -153,12 +155,21 @@ class PeerServer:
         self.lending_driver.workers = self.workers
         self._requests = ClientRequests(self.results, self._status, config.max_wait_s)
         self.workers.mtls = self.lending_driver.mtls = mtls = self._security.mtls
+        self.buffers = BufferLimit(config.max_buffered_bytes)
         self._services = Services(
-            config, mtls, self.workers, self.event_log, self._requests, self.lending_driver.message
+            config, mtls, self.workers, self.buffers, self.event_log, self._requests, self.lending_driver.message
         )
         self.tcp = TcpServer(self._limits(), self.event_log, _REJECTION, self._handler)
         self.parts = status.Parts(
-            self.tcp, self.tls, self.tasks, self.workers, self.lending, self.commit, self.event_log, self._peers
+            self.tcp,
+            self.tls,
+            self.buffers,
+            self.tasks,
+            self.workers,
+            self.lending,
+            self.commit,
+            self.event_log,
+            self._peers,
         )
 
     def _housekeeping(self, store: Store) -> list[Coroutine[None, None, None]]:
@@ -168,7 +179,7 @@ class PeerServer:
         from frota.peers.server.storage.housekeeping import Housekeeping
 
         assert isinstance(store, DatabaseStore)  # noqa: S101 -- the only durable one
-        return [Housekeeping(store, self.results, lambda: self.settings).run()]
+        return [Housekeeping(store, self.results, self.event_log, lambda: self.settings).run()]
 
     def _queued(self) -> None:
         self.workers.hand_out.schedule()

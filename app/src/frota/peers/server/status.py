@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from frota import __version__
+from frota.net.buffer_limit import BufferLimit
 from frota.net.exposition import Metric, counter, gauge
 from frota.net.tcp_server import TcpServer
 from frota.net.tls_connection import TlsListener
@@ -24,6 +25,7 @@ class Parts(NamedTuple):
 
     tcp: TcpServer
     tls: TlsListener | None
+    buffers: BufferLimit
     tasks: Tasks
     workers: Workers
     lending: Lending
@@ -102,6 +104,8 @@ def metrics(parts: Parts) -> list[Metric]:
         counter("frota_peers_tasks_done_total", "Results.", lambda: log.finished_total),
         counter("frota_peers_attempts_failed_total", "Failed attempts.", lambda: log.failed_attempts_total),
         counter("frota_peers_tasks_dead_total", "Tasks that have failed too often.", lambda: log.dead_total),
+        counter("frota_peers_tasks_taken_over_total", "Tasks of servers that are gone.", lambda: log.taken_over_total),
+        counter("frota_peers_results_expired_total", "Results deleted by their age.", lambda: log.expired_total),
         counter(
             "frota_peers_reports_rejected_total",
             "Reports of tasks without a lease.",
@@ -145,6 +149,21 @@ def _connections(parts: Parts) -> list[Metric]:
         counter("frota_peers_connections_accepted_total", "Accepted connections.", lambda: log.connected_total),
         counter("frota_peers_connections_rejected_total", "Connections above the limit.", lambda: log.rejected_total),
         counter("frota_peers_connections_timed_out_total", "Ended by a timeout.", lambda: tcp.timeouts, "timeout"),
+        gauge(
+            "frota_peers_buffered_bytes",
+            "Incomplete messages of all connections.",
+            lambda: parts.buffers.buffered_bytes,
+        ),
+        counter(
+            "frota_peers_connections_evicted_total",
+            "Ended because the buffers were full.",
+            lambda: parts.buffers.evicted_total,
+        ),
+        counter(
+            "frota_peers_rate_limited_total",
+            "Times that a connection exceeded the rate limit.",
+            lambda: log.rate_limited_total,
+        ),
         counter(
             "frota_peers_handshakes_failed_total",
             "Failed TLS handshakes.",

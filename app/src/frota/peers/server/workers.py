@@ -113,29 +113,30 @@ class Workers:
 
     # Reports
 
-    def reports(self, link: Link, message: messages.Reports, dialect: Dialect) -> None:
-        """Process reports; a rejected one is answered."""
+    def reports(self, link: Link, message: messages.Reports, dialect: Dialect) -> int:
+        """Process reports, of which a rejected one is answered; return how many are accepted."""
         worker = self._workers.get(message.worker)
         if worker is None or (worker.link is not link and not worker.polls):
             link.send(messages.Refusal(f"worker {message.worker} is not connected: it has to say ALIVE first"))
-            return
+            return 0
         reports: Sequence[Report] = message.reports
         if dialect is Dialect.C:
             worker.heard_at = self._loop.time()
             held = self._tasks.held(worker.id)
             if not held:
                 link.send(messages.Refusal(f"worker {worker.id} has no task: its lease has ended, or it has reported"))
-                return
+                return 0
             reports = [reports[0]._replace(id=held[0].id)]
             self._results.acknowledge(held[0].id, lambda: link.send(messages.ReportAck()))
-        rejected = self._process(worker, reports)
+        accepted, rejected = self._process(worker, reports)
         if rejected:
             self._event_log.reports_rejected(worker.id, link.name, rejected)
             link.send(messages.Refusal(f"worker {worker.id} does not have the task {rejected[0]}"))
         self._free(worker)
+        return accepted
 
-    def _process(self, worker: Worker, reports: Sequence[Report]) -> list[str]:
-        """Take reports into account; return the ids of those that are rejected."""
+    def _process(self, worker: Worker, reports: Sequence[Report]) -> tuple[int, list[str]]:
+        """Take reports into account; return how many are accepted, and the ids of those that are rejected."""
         now, get, report_ = self._loop.time(), self._tasks.get, self._tasks.report
         endings: list[Ending] = []
         failed: list[Task] = []
@@ -163,7 +164,7 @@ class Workers:
             self._results.commit.finish(endings)
         worker.reported_at = now
         self._results.failed(failed)
-        return rejected
+        return len(endings) + len(failed), rejected
 
     def _done_here(self, worker_id: str, report: Report) -> None:
         self._tasks.report(report.id, worker_id, None, self._loop.time())

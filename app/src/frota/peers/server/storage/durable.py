@@ -4,13 +4,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
-from frota.peers.database import tasks as stored
 from frota.peers.database.accounts import AccountStore
 from frota.peers.database.database import Database
 from frota.peers.database.servers import ServerStore
 from frota.peers.database.tasks import Batch, TaskStore
 from frota.peers.protocol.messages import BalanceChange, DeadTask, Report, Result, Task
-from frota.peers.server.storage.store import Failure, StoredTask
+from frota.peers.stored_tasks import Failure, StoredTask
 
 
 class DatabaseStore:
@@ -31,8 +30,7 @@ class DatabaseStore:
         """See Store."""
         if not (new or failures or reports):
             return set()
-        failed = [stored.Failure(*failure) for failure in failures]
-        return self._tasks.write(Batch(new, (), failed, reports), self._owner)
+        return self._tasks.write(Batch(new, (), failures, reports), self._owner)
 
     def results(self, ids: Sequence[str]) -> list[Result]:
         """See Store."""
@@ -40,8 +38,7 @@ class DatabaseStore:
 
     def load_waiting(self) -> Iterator[list[StoredTask]]:
         """See Store."""
-        for page in self._tasks.load_waiting(self._owner.server):
-            yield _loaded(page)
+        return self._tasks.load_waiting(self._owner.server)
 
     def dead_list(self, limit: int, after: str = "") -> list[DeadTask]:
         """See Store: the dead tasks of all servers."""
@@ -49,7 +46,7 @@ class DatabaseStore:
 
     def retry(self, ids: Sequence[str]) -> list[StoredTask]:
         """See Store: dead tasks of any server wait at this one now."""
-        return _loaded(self._tasks.retry(ids, self._owner))
+        return self._tasks.retry(ids, self._owner)
 
     def drop(self, ids: Sequence[str]) -> list[str]:
         """See Store."""
@@ -81,13 +78,9 @@ class DatabaseStore:
         """Return tasks of servers gone for `term_s`, which are this server's now; repeat until there are none."""
         for server in self._tasks.find_gone(term_s):
             if server != self._owner.server and (moved := self._tasks.take_over(server, self._owner, term_s)):
-                return _loaded(moved)
+                return moved
         return []
 
     def expire_results(self, age_s: float) -> int:
         """Delete results that are older; return how many; repeat until it returns 0."""
         return self._tasks.expire_results(datetime.now(UTC) - timedelta(seconds=age_s))
-
-
-def _loaded(page: Iterable[stored.StoredTask]) -> list[StoredTask]:
-    return [StoredTask(*one[:3]) for one in page]

@@ -14,7 +14,8 @@ from frota.core.backoff import Backoff
 from frota.logs import log
 from frota.peers.execution import execute
 from frota.peers.protocol.messages import Report, Task
-from frota.peers.server.storage.store import Failure, Store
+from frota.peers.server.storage.store import Store
+from frota.peers.stored_tasks import Failure
 
 T = TypeVar("T")
 Accepted = Callable[[set[str] | OSError], None]

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 from frota.logs.log import printable, record
+from frota.peers.server.event_log import EventLog
 from frota.peers.server.results import Results
 from frota.peers.server.storage.durable import DatabaseStore
 from frota.peers.server.storage.group_commit import GroupCommit
@@ -15,11 +16,12 @@ _EXPIRE_EVERY_S = 60.0
 class Housekeeping:
     """Runs as an essential task; `config` returns the settings, which a reload may change. Superseded ends it."""
 
-    def __init__(self, store: DatabaseStore, results: Results, config: Callable[[], ServerSettings]) -> None:
-        self._store, self._results, self._config = store, results, config
+    def __init__(
+        self, store: DatabaseStore, results: Results, event_log: EventLog, config: Callable[[], ServerSettings]
+    ) -> None:
+        self._store, self._results, self._event_log, self._config = store, results, event_log, config
         self._commit: GroupCommit = results.commit
         self._expire_at = 0.0
-        self.taken_over_total = self.expired_total = 0
 
     async def run(self) -> None:
         """Work several times within the term after which peers take over."""
@@ -37,10 +39,9 @@ class Housekeeping:
 
     async def _take_over(self) -> None:
         while moved := await self._commit.call(self._store.take_over, self._config().takeover_after_s):
-            self.taken_over_total += len(moved)
             self._results.restore(moved)
-            record("WARNING", "tasks_taken_over", f"{len(moved)} tasks of a server that is gone are waiting here now")
+            self._event_log.taken_over(len(moved))
 
     async def _expire(self) -> None:
         while count := await self._commit.call(self._store.expire_results, self._config().stored_results_s):
-            self.expired_total += count
+            self._event_log.expired_total += count

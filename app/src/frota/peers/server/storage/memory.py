@@ -11,7 +11,7 @@ from decimal import Decimal
 from frota.peers.example_accounts import ACCOUNTS, FIRST_BALANCE
 from frota.peers.execution import USER_NOT_FOUND
 from frota.peers.protocol.messages import DEAD, DONE, UNKNOWN, WAITING, BalanceChange, DeadTask, Report, Result, Task
-from frota.peers.server.storage.store import Failure, StoredTask
+from frota.peers.stored_tasks import Failure, StoredTask
 
 _MAX_CHANGES = 1000  # of the history of one account
 
@@ -76,7 +76,7 @@ class MemoryStore:
         """See Store."""
         tasks = [dead.task for task_id in ids if (dead := self._dead.pop(task_id, None))]
         self._tasks.update((task.id, task) for task in tasks)
-        return [StoredTask(task, 0, "") for task in tasks]
+        return [StoredTask(task) for task in tasks]
 
     def drop(self, ids: Sequence[str]) -> list[str]:
         """See Store."""

@@ -1,27 +1,11 @@
 """What the server needs of a store of tasks and accounts."""
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 from frota.peers.execution import Accounts
 from frota.peers.protocol.messages import BalanceChange, DeadTask, Report, Result, Task
-
-
-class StoredTask(NamedTuple):
-    """A task without a result, as the store has it."""
-
-    task: Task
-    attempts: int  # failed ones
-    holder: str  # the worker that had the lease last; it may still report
-
-
-class Failure(NamedTuple):
-    """A failed attempt, the `attempts`-th one; with `dead` the last one."""
-
-    id: str
-    attempts: int
-    reason: str
-    dead: bool = False
+from frota.peers.stored_tasks import Failure, StoredTask
 
 
 class Store(Accounts, Protocol):
