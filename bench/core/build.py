@@ -37,6 +37,9 @@ def compile_c(source: Path) -> Path:
 
 
 def with_baselines(command: Sequence[str]) -> list[str]:
-    """Return a command that runs a program in Python with the packages of tools/baselines."""
+    """Return a command that runs a program in Python with the packages of tools/baselines.
+
+    It may write bytecode, because compiling would dominate its start.
+    """
     path = os.pathsep.join(filter(None, [str(BASELINES), os.environ.get("PYTHONPATH")]))
-    return ["env", f"PYTHONPATH={path}", *command]
+    return ["env", "-u", "PYTHONDONTWRITEBYTECODE", f"PYTHONPATH={path}", *command]
