@@ -3,7 +3,7 @@ SHELL := /bin/sh
 # Our tools start many processes, which would all compile their libraries again.
 unexport PYTHONDONTWRITEBYTECODE
 .DEFAULT_GOAL := help
-.PHONY: help up down status check test pipeline molecule fleet bench venv lock
+.PHONY: help up down status check test pipeline database molecule fleet bench venv lock
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,11 @@ pipeline: ## Test the image pipeline with a real RabbitMQ on loopback, without a
 	@$(MAKE) --no-print-directory venv
 	@tools/run pytest app/tests/images/pipeline --timeout 600
 
+database: ## Test the peers' database with a real MariaDB on loopback, without a host
+	@tools/prepare.sh database
+	@$(MAKE) --no-print-directory venv
+	@tools/run pytest app/tests/peers/database app/tests/peers/server/test_durable.py
+
 molecule: ## Test every role on real systemd hosts, or one: make molecule ROLE=sensors
 	@tools/prepare.sh molecule
 	@$(MAKE) --no-print-directory venv
@@ -51,7 +56,7 @@ fleet: ## Run the acceptance tests on the running fleet
 	@$(MAKE) --no-print-directory venv
 	@tools/fleet
 
-bench: ## Benchmark: ratios to the legacy designs, C servers, Redis, pika, Pillow and node-exporter
+bench: ## Benchmark: ratios to the legacy designs, C servers, Redis, pika, Dask, Celery, …
 	@tools/prepare.sh bench
 	@$(MAKE) --no-print-directory venv
 	@tools/baselines

@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from bench import cpu, deploy, images, sensors
+from bench import cpu, deploy, images, peers, sensors
 from bench import list as shared_list
 from bench.core import machine, report
 from bench.core.build import BUILD
@@ -23,6 +23,7 @@ SYSTEMS: dict[str, Callable[[Options], Sequence[Scenario]]] = {
     "list": shared_list.scenarios,
     "images": images.scenarios,
     "cpu": cpu.scenarios,
+    "peers": peers.scenarios,
     "deploy": deploy.scenarios,
 }
 SMOKES: dict[str, Callable[[Options], Scenario]] = {
@@ -30,6 +31,7 @@ SMOKES: dict[str, Callable[[Options], Scenario]] = {
     "list": shared_list.smoke,
     "images": images.smoke,
     "cpu": cpu.smoke,
+    "peers": peers.smoke,
     "deploy": deploy.smoke,
 }
 # Requires a running fleet and takes minutes per pair, so it runs only if it is named.

@@ -78,7 +78,7 @@ up | test | molecule)
   ;;
 esac
 case $target in
-up | test | molecule | pipeline)
+up | test | molecule | pipeline | database)
   need mmdebstrap command_of mmdebstrap
   # On other systems than Debian, mmdebstrap requires Debian's keys.
   need debian-archive-keyring test -e /usr/share/keyrings/debian-archive-keyring.gpg -o -e /usr/share/keyrings/debian-archive-keyring.pgp
@@ -94,7 +94,7 @@ test | bench)
   need gcc command_of cc
   need libc6-dev test -e /usr/include/stdio.h
   need redis-tools command_of redis-benchmark
-  # The benchmarks of the images use a broker in a chroot, which requires root.
+  # The benchmarks of the images and the peers use a broker and a database in a chroot, which requires root.
   [ "$(id -u)" != 0 ] || need mmdebstrap command_of mmdebstrap
   ;;
 esac

@@ -26,6 +26,11 @@ settings.load_profile("frota")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Know the markers."""
+    config.addinivalue_line("markers", "mariadb: requires a real MariaDB, which tools/database makes as root")
+
+
 @pytest.fixture
 def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
     """Replace the disk of the logs in this process."""

@@ -3,11 +3,13 @@
 import os
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from bench.core.errors import CannotRunError
 
 BUILD = Path(__file__).parents[1] / "build"
+BASELINES = BUILD / "baselines"  # packages that tools/baselines fetches
 INCLUDES = Path(__file__).parent
 FLAGS = ("-std=gnu11", "-D_GNU_SOURCE", "-O2", "-Wall", "-Wextra", "-I", str(INCLUDES))
 
@@ -32,3 +34,12 @@ def compile_c(source: Path) -> Path:
     if result.returncode != 0:
         raise CannotRunError(f"{compiler} cannot compile {source}:\n{result.stderr.strip()}")
     return program
+
+
+def with_baselines(command: Sequence[str]) -> list[str]:
+    """Return a command that runs a program in Python with the packages of tools/baselines.
+
+    It may write bytecode, because compiling would dominate its start.
+    """
+    path = os.pathsep.join(filter(None, [str(BASELINES), os.environ.get("PYTHONPATH")]))
+    return ["env", "-u", "PYTHONDONTWRITEBYTECODE", f"PYTHONPATH={path}", *command]

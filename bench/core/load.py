@@ -2,7 +2,8 @@
 
 import json
 import subprocess
-from collections.abc import Collection, Mapping, Sequence
+import sys
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,15 @@ def make_stats(latencies: Sequence[float], seconds: float, acknowledged: Sequenc
         "unanswered": 0,
         "acknowledged": acknowledged,
     }
+
+
+def print_stats(measure: Callable[[], Stats]) -> None:
+    """Run a generator in Python: print its statistics as one JSON object, or exit with the reason of an invalid run."""
+    try:
+        stats = measure()
+    except InvalidRunError as error:
+        sys.exit(str(error))
+    print(json.dumps(stats))
 
 
 def figures_of(stats: Stats, peak_bytes: int) -> Figures:

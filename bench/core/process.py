@@ -75,16 +75,26 @@ def fresh_state(folder: Path) -> Iterator[tuple[Path, Path]]:
 def running(command: Sequence[str], port: int, log: Path) -> Iterator[int]:
     """Start a server, wait until it listens on `port`, yield its process id, and kill it at the end.
 
-    SIGKILL, because the server must have stored everything that it acknowledged.
     Raises InvalidRunError if the server ends by itself or does not listen.
+    """
+    with started(command, log) as server:
+        wait_until_listening(server, port)
+        yield server.pid
+
+
+@contextmanager
+def started(command: Sequence[str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a process, yield it, and kill it and its children at the end.
+
+    SIGKILL, because a server must have stored everything that it acknowledged.
+    Raises InvalidRunError if the process ends by itself.
     """
     with log.open("wb") as output:
         server = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
         )
     try:
-        wait_until_listening(server, port)
-        yield server.pid
+        yield server
         require_alive(server)
     except InvalidRunError as error:
         require_alive(server, f" ({error})")

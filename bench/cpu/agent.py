@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 
+from bench.core.build import BASELINES
 from bench.core.compare import Claim, Column, Figures, Scenario
 from bench.core.errors import InvalidRunError
 from bench.core.options import Options
@@ -61,7 +62,7 @@ def scenarios(options: Options) -> Sequence[Scenario]:
         claims += EXPORTER_CLAIMS
     else:
         report_missing(EXPORTER)
-    if sides.GLANCES.exists():
+    if BASELINES.exists():
         sides_by_name[GLANCES] = partial(measure, partial(sides.glances, SLOW_INTERVAL), seconds)
         claims += GLANCES_CLAIMS
     else:

@@ -12,12 +12,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 
-from bench.core.build import BUILD
+from bench.core.build import BASELINES, BUILD
 from bench.core.errors import InvalidRunError
 from bench.core.process import POLL_INTERVAL_S, START_TIMEOUT_S, free_port
 
 BARE = Path(__file__).with_name("bare.py")
-GLANCES = BUILD / "baselines"
 EXPORTER = "prometheus-node-exporter"
 EXPORTER_FILE = BUILD / EXPORTER / "usr" / "bin" / EXPORTER
 GLANCES_FIELDS = "mem.used,cpu.user,percpu,load,diskio,fs,network"
@@ -86,7 +85,7 @@ def glances(interval: float) -> AbstractContextManager[Started]:
     """Run Glances, which prints the metrics that the agent of frota sends."""
     options = ("-C", os.devnull, "--disable-check-update", "--stdout", GLANCES_FIELDS, "-t", str(interval))
     command = [sys.executable, "-u", "-m", "glances", *options]
-    return printing(command, b"mem.used", PYTHONPATH=str(GLANCES))
+    return printing(command, b"mem.used", PYTHONPATH=str(BASELINES))
 
 
 @contextmanager

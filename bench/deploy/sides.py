@@ -10,19 +10,18 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from bench.core.build import BUILD
+from bench.core.build import BASELINES
 from bench.core.compare import Figures
 from bench.core.errors import CannotRunError, InvalidRunError
 from bench.core.process import children_cpu_seconds
 from bench.deploy import fleet
 
-PACKAGES = BUILD / "baselines"
 BASELINE = Path(__file__).with_name("baseline")
 
 
 def require_pyinfra() -> None:
     """Raise CannotRunError if pyinfra is missing."""
-    if not (PACKAGES / "pyinfra").exists():
+    if not (BASELINES / "pyinfra").exists():
         raise CannotRunError("there is no pyinfra to compare with: run tools/baselines, which fetches it")
 
 
@@ -42,7 +41,7 @@ def pyinfra(
     data = folder / "deploy.json"
     data.write_text(json.dumps({"hosts": states, "release": release, "ssh_config": f"{folder}/ssh_config"}))
     command = [sys.executable, "-m", "pyinfra", "--yes", "inventory.py", "deploy.py"]
-    return measure(command, BASELINE, {"PYTHONPATH": str(PACKAGES), "BENCH_DEPLOY": str(data)})
+    return measure(command, BASELINE, {"PYTHONPATH": str(BASELINES), "BENCH_DEPLOY": str(data)})
 
 
 def measure(command: list[str], folder: Path, environ: Mapping[str, str]) -> tuple[Figures, str]:

@@ -119,9 +119,9 @@ def can_compile(params: dict[str, Any]) -> bool:
 
 
 def prune(folder: Path, used: Iterable[Path]) -> None:
-    """Mark archives as used, and delete all but the last used ones."""
+    """Mark archives as used, and delete all but the last used ones. Raises FileNotFoundError for one that is gone."""
     for archive in used:
-        archive.touch()
+        os.utime(archive)  # not touch(), which would put an empty archive in the place of one that is gone
     archives = sorted(folder.glob("*.tar*"), key=lambda path: path.stat().st_mtime, reverse=True)
     for path in set(archives[KEPT_ARCHIVES:]).difference(used):
         path.unlink()
@@ -240,7 +240,10 @@ def main() -> None:
                 build(params, archive, installers[archive])
         except subprocess.CalledProcessError as error:
             module.fail_json(msg=f"{' '.join(error.cmd[:5])} failed:\n{error.stderr.strip()}")
-        prune(folder, installers)
+        try:
+            prune(folder, installers)
+        except FileNotFoundError as error:
+            module.fail_json(msg=f"{error.filename} was deleted meanwhile. Run this again")
     module.exit_json(changed=missing != [], release=release, archive=str(folder / f"{release}.tar.gz"))
 
 

@@ -1,4 +1,4 @@
-"""The image buckets in the templates: access, encryption, retention."""
+"""The buckets in the templates: access, encryption, retention."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +12,7 @@ Resources = Callable[..., dict[str, Any]]
 def buckets(resources: Resources) -> dict[str, Any]:
     """Return the properties of every bucket."""
     buckets = resources("AWS::S3::Bucket")
-    assert set(buckets) == {"storage.ResultsBucket", "storage.UploadsBucket"}
+    assert set(buckets) == {"storage.ResultsBucket", "storage.UploadsBucket", "storage.BackupsBucket"}
     return buckets
 
 
@@ -58,13 +58,13 @@ def test_buckets_outlive_their_stack(stacks: dict[str, Any], buckets: dict[str, 
 
 
 def test_expiration_of_objects(buckets: dict[str, Any]) -> None:
-    """Results never expire; uploads expire after 90 days."""
+    """Results and backups never expire; uploads expire after 90 days."""
 
     def expirations(name: str) -> list[Any]:
         rules = buckets[name]["LifecycleConfiguration"]["Rules"]
         return [(rule.get("Prefix"), rule["ExpirationInDays"]) for rule in rules if "ExpirationInDays" in rule]
 
-    assert expirations("storage.ResultsBucket") == []
+    assert expirations("storage.ResultsBucket") == expirations("storage.BackupsBucket") == []
     assert expirations("storage.UploadsBucket") == [("uploads/", 90)]
 
 

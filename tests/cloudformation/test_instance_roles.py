@@ -62,7 +62,9 @@ def test_host_role_has_no_permissions(resources: Resources) -> None:
 
 
 # All permissions: role, action, resource, condition.
-RESULTS, UPLOADS = ("arn:${AWS::Partition}:s3:::${" + bucket + "}" for bucket in ("ResultsBucket", "UploadsBucket"))
+RESULTS, UPLOADS, BACKUPS = (
+    "arn:${AWS::Partition}:s3:::${" + bucket + "}" for bucket in ("ResultsBucket", "UploadsBucket", "BackupsBucket")
+)
 IF_NONE_MATCH = '{"Null": {"s3:if-none-match": "false"}}'
 ALLOWED = {
     ("ImageProducerRole", "s3:PutObject", f"{UPLOADS}/uploads/*", ""),
@@ -73,6 +75,10 @@ ALLOWED = {
     ("ImageWorkerRole", "s3:DeleteObject", f"{UPLOADS}/uploads/*", ""),
     ("ImageWorkerRole", "s3:ListBucket", RESULTS, ""),
     ("ImageWorkerRole", "s3:ListBucket", UPLOADS, ""),
+    ("DatabaseRole", "s3:PutObject", f"{BACKUPS}/*", ""),
+    ("DatabaseRole", "s3:GetObject", f"{BACKUPS}/*", ""),
+    ("DatabaseRole", "s3:AbortMultipartUpload", f"{BACKUPS}/*", ""),
+    ("DatabaseRole", "s3:ListBucket", BACKUPS, ""),
 }
 
 

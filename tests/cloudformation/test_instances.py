@@ -129,6 +129,30 @@ def test_profile_of_the_first_role(
         assert launch_data[template_of(name, host)]["IamInstanceProfile"] == {"Arn": {"Ref": expected}}, name
 
 
+def test_database_is_on_a_host_or_managed(stacks: dict[str, Any], resources: Resources) -> None:
+    """A parameter decides between a host and RDS: there is one of them, never both."""
+    template = stacks["hosts-peers"]
+    conditions = {
+        name: resource["Condition"] for name, resource in template["Resources"].items() if "Condition" in resource
+    }
+    assert conditions.pop("Database") == "IsOnHost"
+    assert {template["Resources"][name]["Type"].split("::")[1] for name in conditions} == {"RDS"}
+    assert set(conditions.values()) == {"IsManaged"}
+    parameter = {"Ref": "ManagedDatabase"}
+    assert template["Conditions"] == {
+        "IsManaged": {"Fn::Equals": [parameter, "yes"]},
+        "IsOnHost": {"Fn::Equals": [parameter, "no"]},
+    }
+    [database] = resources("AWS::RDS::DBInstance").values()
+    assert "MasterUserPassword" not in database
+    expected = {"ManageMasterUserPassword": True, "StorageEncrypted": True, "PubliclyAccessible": False}
+    assert expected.items() <= database.items()
+    assert database["VPCSecurityGroups"] == [{"Ref": "DatabaseSecurityGroup"}]
+    [settings] = resources("AWS::RDS::DBParameterGroup").values()
+    assert settings["Parameters"]["require_secure_transport"] == "1"
+    assert template["Resources"]["ManagedDatabaseInstance"]["DeletionPolicy"] == "Snapshot"
+
+
 def test_broker_disk_size(instances: dict[str, Any], launch_data: dict[str, Any]) -> None:
     """The broker has a disk of 20 GiB for its queues."""
     brokers = {name: host for name, host in instances.items() if tag(host, "FrotaRole") == "broker"}
@@ -203,7 +227,7 @@ def test_auto_scaling_groups_refer_to_stable_resources(
 ) -> None:
     """An Auto Scaling group refers to nothing whose change makes the embedded AWS replace its hosts."""
     referenced = {name for group in groups.values() for name in references(group)}
-    assert referenced <= {"FleetName", "SubnetOne", "SubnetTwo", "ImageWorkerTemplate"}
+    assert referenced <= {"FleetName", "SubnetOne", "SubnetTwo", "WorkerTemplate"}
 
 
 def references(tree: Any) -> Iterator[str]:
@@ -246,10 +270,10 @@ def test_instance_names_are_unique(instances: dict[str, Any]) -> None:
 
 
 def test_number_of_hosts_per_role(instances: dict[str, Any], groups: dict[str, Any]) -> None:
-    """Every server role has one host, and every client role has at least two."""
+    """Every server role has one host, the peers have two, and every client role has at least two."""
     roles = Counter(role for host in (*instances.values(), *groups.values()) for role in tag(host, "FrotaRole").split())
-    servers = ("sensor_server", "list_server", "cpu_server", "image_producer", "broker")
-    clients = ("sensor_client", "list_client", "image_client")
+    servers = ("sensor_server", "list_server", "cpu_server", "image_producer", "broker", "database")
+    clients = ("sensor_client", "list_client", "image_client", "peer_server", "peer_client")
     assert {role: roles[role] for role in servers} == dict.fromkeys(servers, 1)
     assert [role for role in clients if roles[role] < 2] == []
-    assert set(roles) == {*servers, *clients, "image_worker"}
+    assert set(roles) == {*servers, *clients, "image_worker", "peer_worker"}

@@ -14,7 +14,7 @@ ANYWHERE = ("0.0.0.0/0", "::/0")
 NOWHERE = "127.0.0.1/32"
 
 # Allowed connections: roles of client and server, and the port (a parameter, or one of Erlang's ports). The unencrypted
-# ports of the remote list and of the image producer are in none of them.
+# ports of the remote list, of the image producer and of the peers are in none of them.
 CONNECTIONS: set[tuple[str, str, str | int | tuple[int, int]]] = {
     ("SensorClient", "SensorServer", "SensorsPort"),
     ("ListClient", "ListServer", "ListPort"),
@@ -23,6 +23,11 @@ CONNECTIONS: set[tuple[str, str, str | int | tuple[int, int]]] = {
     ("ImageClient", "ImageProducer", "ImagesPort"),
     ("ImageProducer", "Broker", "RabbitmqPort"),
     ("ImageWorker", "Broker", "RabbitmqPort"),
+    ("PeerClient", "PeerServer", "PeersPort"),
+    ("PeerWorker", "PeerServer", "PeersPort"),
+    ("PeerServer", "PeerServer", "PeersPort"),
+    ("PeerServer", "Database", "MariadbPort"),
+    ("PeerWorker", "Database", "MariadbPort"),
     ("Broker", "Broker", 4369),
     ("Broker", "Broker", 25672),
     ("Broker", "Broker", (35672, 35682)),  # a command listens on one of these

@@ -20,17 +20,21 @@ def outputs_of(template: Template) -> dict[str, Any]:
     return dict(template.get("Outputs", {}))
 
 
-def external_parameters(stacks: dict[str, Template]) -> set[tuple[str, str, str]]:
-    """Return the parameters that no earlier stack outputs: name, default (may be empty), stacks or `all`."""
+# Read by the role that deploys the stacks.
+READ_BY_THE_ROLE = {"hosts-peers.DatabaseAddress"}
+
+
+def external_parameters(templates: dict[str, Template]) -> set[tuple[str, str, str]]:
+    """Return the parameters that no earlier template outputs: name, default (may be empty), templates or `all`."""
     outputs: set[str] = set()
     missing: dict[tuple[str, str], list[str]] = {}
-    for stack, template in stacks.items():
+    for file, template in templates.items():
         for name, parameter in parameters_of(template).items():
             if name not in outputs:
-                missing.setdefault((name, str(parameter.get("Default", ""))), []).append(f"`{stack}.yml`")
+                missing.setdefault((name, str(parameter.get("Default", ""))), []).append(f"`{file}.yml`")
         outputs |= set(outputs_of(template))
     return {
-        (name, default, "all" if len(where) == len(stacks) else ", ".join(where))
+        (name, default, "all" if len(where) == len(templates) else ", ".join(where))
         for (name, default), where in missing.items()
     }
 
@@ -44,11 +48,11 @@ def test_cfn_lint(folder: Path) -> None:
     assert (lint.returncode, lint.stdout, lint.stderr) == (0, "", "")
 
 
-def test_readme_lists_the_stacks_in_order(folder: Path, stacks: dict[str, Template]) -> None:
-    """The README lists the stacks of the folder in the order of their creation."""
+def test_readme_lists_the_templates_in_order(folder: Path, templates: dict[str, Template]) -> None:
+    """The README lists the templates of the folder in the order of their stacks' creation."""
     listed = re.findall(r"^\| `([\w-]+)\.yml` \|", (folder / "README.md").read_text(), re.MULTILINE)
-    assert listed == list(stacks)
-    assert {path.stem for path in folder.glob("*.yml")} == set(stacks)
+    assert listed == list(templates)
+    assert {path.stem for path in folder.glob("*.yml")} == set(templates)
 
 
 def test_template_length(folder: Path) -> None:
@@ -57,15 +61,15 @@ def test_template_length(folder: Path) -> None:
     assert {name: lines for name, lines in long.items() if lines > 250} == {}
 
 
-def test_readme_lists_the_parameters(folder: Path, stacks: dict[str, Template]) -> None:
-    """Every parameter is the output of an earlier stack, or the README lists it with its default."""
+def test_readme_lists_the_parameters(folder: Path, templates: dict[str, Template]) -> None:
+    """Every parameter is the output of an earlier template, or the README lists it with its default."""
     row = re.compile(r"^\| `(\w+)` \| ([^|]+) \| (?:`(\S+)` )?\|", re.MULTILINE)
     rows = row.findall((folder / "README.md").read_text())
-    assert {(name, default, stack) for name, stack, default in rows} == external_parameters(stacks)
+    assert {(name, default, stack) for name, stack, default in rows} == external_parameters(templates)
 
 
 def test_outputs_are_used(stacks: dict[str, Template]) -> None:
-    """Every output is the parameter of a later stack."""
+    """Every output is the parameter of a later stack, or read by the role."""
     names = list(stacks)
     unused = [
         f"{stack}.{output}"
@@ -73,13 +77,13 @@ def test_outputs_are_used(stacks: dict[str, Template]) -> None:
         for output in outputs_of(stacks[stack])
         if not any(output in parameters_of(stacks[later]) for later in names[position + 1 :])
     ]
-    assert unused == []
+    assert set(unused) == READ_BY_THE_ROLE
 
 
-def test_parameters_are_declared_alike(stacks: dict[str, Template]) -> None:
-    """A parameter of several stacks has the same declaration in each."""
+def test_parameters_are_declared_alike(templates: dict[str, Template]) -> None:
+    """A parameter of several templates has the same declaration in each."""
     declared: dict[str, list[Any]] = {}
-    for template in stacks.values():
+    for template in templates.values():
         for name, parameter in parameters_of(template).items():
             declared.setdefault(name, []).append(parameter)
     assert [name for name, copies in declared.items() if any(copy != copies[0] for copy in copies)] == []
@@ -139,13 +143,14 @@ def tags_of(resource: dict[str, Any]) -> list[Any]:
     ("action", "resource_type", "allowed"),
     [
         ("Update:Replace", "AWS::EC2::Instance", False),
+        ("Update:Replace", "AWS::RDS::DBInstance", False),
         ("Update:Modify", "AWS::EC2::Instance", True),
         ("Update:Delete", "AWS::EC2::Instance", True),
         ("Update:Replace", "AWS::EC2::LaunchTemplate", True),
     ],
 )
 def test_stack_policy(folder: Path, action: str, resource_type: str, allowed: bool) -> None:
-    """The stack policy denies the replacement of instances and nothing else."""
+    """The stack policy denies the replacement of instances and of the database, and nothing else."""
     policy = json.loads((folder / "stack_policy.json").read_text())
     effects = {
         statement["Effect"]

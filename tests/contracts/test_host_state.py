@@ -78,6 +78,8 @@ def test_plays_exclude_unchanged_systems() -> None:
         "prepare",
         "images",
         "image_workers",
+        "peers",
+        "peer_workers",
         "cpu_agents",
         "verify",
     )

@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).parents[2] / "app" / "src"
-SYSTEMS = ("cpu", "images", "list", "sensors")
+SYSTEMS = ("cpu", "images", "list", "peers", "sensors")
 # What several processes of a system share, and is no process.
-SHARED = {"frota.images.proto", "frota.images.broker", "frota.images.s3", "frota.images.converter"}
+SHARED = {
+    *(f"frota.images.{folder}" for folder in ("proto", "broker", "s3", "converter")),
+    *(f"frota.peers.{folder}" for folder in ("protocol", "lending", "database")),
+}
 LOWER = {"logs": (), "core": ("logs",), "net": ("core", "logs"), "storage": ("core", "logs")}
 
 

@@ -82,7 +82,9 @@ def _client_settings() -> list[dict[str, Any]]:
 @pytest.mark.parametrize("written", _client_settings(), ids=lambda written: written["dest"])
 def test_client_settings_are_validated(written: dict[str, Any]) -> None:
     """Settings of client commands are validated by the code that reads them."""
-    assert re.fullmatch(r"\{\{ _\w+_frota \}\} (list|images) .*--env-file %s --check", written.get("validate", ""))
+    assert re.fullmatch(
+        r"\{\{ _\w+_frota \}\} (list|images|peers) .*--env-file %s --check", written.get("validate", "")
+    )
 
 
 def test_plays_check_for_localhost() -> None:

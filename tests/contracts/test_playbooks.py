@@ -45,7 +45,10 @@ def test_playbooks_begin_with_a_comment(playbook: Path) -> None:
     assert re.match(r"---\n# \S.*[.:]\n", re.sub(r"(?<=\w)\n# ", " ", playbook.read_text(encoding="utf-8")))
 
 
-_ON_A_FLEET = ("configure", "rollback", "rotate_list_keys", "status", "verify")
+_ON_A_FLEET = (
+    *("configure", "rollback", "rotate_list_keys", "status", "verify"),
+    *("backup_database", "restore_database"),
+)
 
 
 @pytest.mark.parametrize("name", _ON_A_FLEET)

@@ -15,18 +15,24 @@ from frota.list.client_settings import FLEET_FILE, ClientSettings
 from frota.list.settings import PREFIX
 
 from .checkout import ROOT, defaults, entry_points, load, mappings
+from .test_peer_workers import MODULE as WORKERS
 
 # What systemd gives instead: StateDirectory=, LoadCredential=, and the sockets that it listens on, whose ports are to
 # be known to a service that has several.
 _BY_STATE_DIRECTORY = {"state_dir"}
-_BY_CREDENTIAL = {"list": {"key_file"}, "images": set[str]()}
+_BY_CREDENTIAL = {"list": {"key_file"}, "images": set[str](), "peers": set[str]()}
 _BY_SOCKET = {
     "sensors": {"host", "backlog"},
     "list": {"host", "backlog"},
     "cpu": {"host", "port"},
+    "peers": {"host", "backlog"},
 }
-# The broker knows the fleet's services by their certificates.
-_BY_CERTIFICATE = {"user", "password_file"}
+# What each worker of a host has for itself.
+_BY_NUMBER = {
+    "peers": {"name", "host", "cert_file", "key_file", "database_cert_file", "database_key_file", "metrics_port"}
+}
+# Broker and database know the fleet's services by their certificates.
+_BY_CERTIFICATE = {"user", "password_file", "database_password_file"}
 # A count is for people; a service never ends.
 _FOR_PEOPLE = {"count"}
 # The fleet's sensor server is ours: its sensors need not find out how it speaks, and number their readings from the
@@ -37,6 +43,11 @@ _OF_THE_FLEET |= {
     f"images producer {name}" for name in ("security", "cert_file", "key_file", "ca_file", "vhost", "declare")
 }
 _OF_THE_FLEET |= {f"images worker {name}" for name in ("cert_file", "key_file", "ca_file", "vhost", "declare")}
+_OF_THE_FLEET |= {
+    f"peers {entry} {name}"
+    for entry in ("server", "worker")
+    for name in ("security", *(f"{of}{file}_file" for of in ("", "database_") for file in ("cert", "key", "ca")))
+} | {"peers worker name"}
 
 
 class Service(NamedTuple):
@@ -88,9 +99,25 @@ each_service = pytest.mark.parametrize("service", SERVICES, ids=lambda service: 
 
 
 def _kinds_own(service: Service) -> set[str]:
-    """Return the settings that belong to an instance, as those that are built in say."""
-    instances = service.deployed.get("python_service_instances")
-    return {name for kind in service.module.KINDS.values() for name in kind} if instances else set()
+    """Return the settings that belong to an instance."""
+    if "python_service_instances" not in service.deployed:
+        return set()
+    return _BY_NUMBER.get(service.system) or {name for kind in _kinds(service).values() for name in kind}
+
+
+def _kinds(service: Service) -> dict[str, dict[str, Any]]:
+    """Return the settings of the instances that are built in, by their kind; of workers there are none."""
+    kinds: dict[str, dict[str, Any]] = getattr(service.module, "KINDS", {"1": {}})
+    return kinds
+
+
+def _first(service: Service) -> dict[str, str]:
+    """Return what the first worker of a host has for itself."""
+    if service.system not in _BY_NUMBER or "python_service_instances" not in service.deployed:
+        return {}
+    first: dict[str, str] = WORKERS.peer_workers(["127.0.0.1"], 1, "", 0)["1"]
+    assert set(first) == _BY_NUMBER[service.system]
+    return first
 
 
 def _names(settings: type) -> set[str]:
@@ -119,7 +146,7 @@ def test_source_of_each_setting(
         elsewhere |= _BY_SOCKET[service.system]
     if "python_service_credentials" in service.deployed:
         elsewhere |= _BY_CREDENTIAL[service.system]
-    if "cert_file" in service.written:
+    if "cert_file" in service.written or "cert_file" in elsewhere:
         elsewhere |= _BY_CERTIFICATE
     assert set(service.written) == _names(service.settings) - elsewhere
 
@@ -128,8 +155,8 @@ def test_source_of_each_setting(
 def test_defaults_of_role_and_code(service: Service) -> None:
     """A setting has the same default in the role and in the code."""
     prefix = service.module.PREFIX
-    some_kind = next(iter(service.module.KINDS.values())) if _kinds_own(service) else {}
-    environ = {prefix + name.upper(): text for name, text in _by_default(service).items()}
+    some_kind = next(iter(_kinds(service).values())) if _kinds_own(service) else {}
+    environ = {prefix + name.upper(): text for name, text in {**_by_default(service), **_first(service)}.items()}
     deployed = core.read(service.settings, prefix, environ, some_kind)
     own = core.read(service.settings, prefix, {}, some_kind)
     different = {name for name in _names(service.settings) if getattr(deployed, name) != getattr(own, name)}

@@ -11,13 +11,18 @@ from frota.cpu.settings import AgentSettings
 from frota.cpu.settings import ServerSettings as CpuServerSettings
 from frota.list.client_settings import ClientSettings as ListClientSettings
 from frota.list.settings import ServerSettings as ListServerSettings
+from frota.peers.settings import ServerSettings as PeerServerSettings
+from frota.peers.settings import WorkerSettings as PeerWorkerSettings
 from frota.sensors.settings import ClientSettings, ServerSettings
 
 from .checkout import PLAYBOOKS, ROLES, ROOT, defaults, load, mappings
 
 VARIABLES = load(ROOT / "roles" / "stacks" / "vars" / "main.yml")
-STACKS = {stack["name"]: stack["parameters"] for stack in VARIABLES["_stacks_in_order"]}
-TEMPLATES = {name: load(ROOT / "cloudformation" / f"{name}.yml") for name in STACKS}
+_DESCRIBED = {stack["name"]: stack for stack in VARIABLES["_stacks_in_order"]}
+STACKS = {name: stack["parameters"] for name, stack in _DESCRIBED.items()}
+# Several stacks may have one template.
+_FILES = {name: stack.get("template", name) for name, stack in _DESCRIBED.items()}
+TEMPLATES = {name: load(ROOT / "cloudformation" / f"{file}.yml") for name, file in _FILES.items()}
 GROUP_VARS = ROOT / "inventory" / "group_vars"
 
 # Groups that the inventory files define beside those that come from the instances' tags.
@@ -25,8 +30,20 @@ _OWN_GROUPS = {"all", "fleet", "local", "localhost", "embedded_aws", "remote"}
 
 
 def _roles_of_instances() -> set[str]:
-    tags = [tag for template in TEMPLATES.values() for mapping in mappings(template) for tag in mapping.get("Tags", [])]
-    return {role for tag in tags if tag.get("Key") == "FrotaRole" for role in tag["Value"].split()}
+    return {
+        role
+        for name, template in TEMPLATES.items()
+        for mapping in mappings(template)
+        for tag in mapping.get("Tags", [])
+        if tag.get("Key") == "FrotaRole"
+        for role in _value(name, tag["Value"]).split()
+    }
+
+
+def _value(stack: str, text: str) -> str:
+    """Return what the role passes to a stack for a parameter, or a text that is none."""
+    source = _DESCRIBED[stack].get("given_as", {}).get(text, text)
+    return str(VARIABLES["_stacks_values"].get(source, source))
 
 
 @pytest.mark.parametrize("stack", STACKS)
@@ -37,7 +54,7 @@ def test_stack_parameters(stack: str) -> None:
 
 def test_every_template_is_deployed() -> None:
     """The role deploys every CloudFormation template."""
-    assert set(STACKS) == {path.stem for path in (ROOT / "cloudformation").glob("*.yml")}
+    assert set(_FILES.values()) == {path.stem for path in (ROOT / "cloudformation").glob("*.yml")}
 
 
 @pytest.mark.parametrize("stack", STACKS)
@@ -46,12 +63,23 @@ def test_source_of_each_parameter(stack: str) -> None:
     outputs: list[set[str]] = [set(template.get("Outputs", {})) for template in TEMPLATES.values()]
     values = {*VARIABLES["_stacks_values"], "ImageId"}  # the image is chosen, by tasks/image.yml
     earlier = list(accumulate(outputs, set.union, initial=values))
-    assert set(STACKS[stack]) - earlier[list(STACKS).index(stack)] == set()
+    assert _sources(stack) - earlier[list(STACKS).index(stack)] == set()
+
+
+def _sources(stack: str) -> set[str]:
+    """Return the values and outputs that a stack's parameters come from."""
+    return {_DESCRIBED[stack].get("given_as", {}).get(name, name) for name in STACKS[stack]}
+
+
+@pytest.mark.parametrize("stack", STACKS)
+def test_renamed_parameters_exist(stack: str) -> None:
+    """What a stack gets under another name is a parameter of its template."""
+    assert set(_DESCRIBED[stack].get("given_as", {})) <= set(STACKS[stack])
 
 
 def test_every_value_has_a_parameter() -> None:
     """Every value that the role passes is a parameter of a template."""
-    assert set(VARIABLES["_stacks_values"]) - {name for names in STACKS.values() for name in names} == set()
+    assert set(VARIABLES["_stacks_values"]) - set().union(*map(_sources, STACKS)) == set()
 
 
 def _ports() -> dict[str, Any]:
@@ -77,6 +105,7 @@ def test_ports_are_the_same(name: str) -> None:
         ("sensors_port", (ServerSettings, ClientSettings)),
         ("list_port", (ListServerSettings, ListClientSettings)),
         ("cpu_port", (CpuServerSettings, AgentSettings)),
+        ("peers_port", (PeerServerSettings, PeerWorkerSettings)),
     ],
 )
 def test_default_ports(name: str, settings: tuple[type[Any], ...]) -> None:
@@ -84,12 +113,37 @@ def test_default_ports(name: str, settings: tuple[type[Any], ...]) -> None:
     assert {setting.port for setting in settings} == {int(_ports()[name])}
 
 
-def test_clear_text_is_local() -> None:
+@pytest.mark.parametrize(
+    ("system", "group"), [("list", "list_server"), ("images", "image_producer"), ("peers", "peer_server")]
+)
+def test_clear_text_is_local(system: str, group: str) -> None:
     """Only the local inventory enables clear-text ports."""
-    everywhere = {**defaults("list"), **load(GROUP_VARS / "all.yml"), **load(GROUP_VARS / "list_server.yml")}
+    everywhere = {**defaults(system), **load(GROUP_VARS / "all.yml"), **load(GROUP_VARS / f"{group}.yml")}
     aws, local = (load(ROOT / "inventory" / name / "hosts.yml")["all"]["vars"] for name in ("aws", "local"))
-    assert {**everywhere, **aws}["list_clear_port"] == 0
-    assert local["list_clear_port"] not in (0, *map(int, _ports().values()))
+    assert {**everywhere, **aws}[f"{system}_clear_port"] == 0
+    assert local[f"{system}_clear_port"] not in (0, *map(int, _ports().values()))
+
+
+def test_rights_in_the_database() -> None:
+    """Only migrations may do everything, and nobody else can change the history of a balance."""
+    users = load(GROUP_VARS / "database.yml")["mariadb_users"]
+    writes = re.compile(r"INSERT|UPDATE|DELETE|DROP|ALTER|CREATE")
+    by_user = {
+        user: {f"{table}: {text}" for table, text in described["rights"].items() if writes.search(text)}
+        for user, described in users.items()
+    }
+    accounts = {"contas: SELECT, UPDATE (saldo, updated_at)", "balance_history: SELECT, INSERT"}
+    assert by_user.pop("peer_migration")
+    assert by_user == {
+        "peer_server": {
+            *accounts,
+            "tasks: SELECT, INSERT, UPDATE, DELETE",
+            "servers: SELECT, INSERT, UPDATE",
+        },
+        "peer_worker": accounts,
+        "backup": set(),
+    }
+    assert [user for user, described in users.items() if "networks" not in described] == ["backup"]
 
 
 def _hosts_of(play: dict[str, Any]) -> str:

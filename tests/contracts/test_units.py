@@ -14,21 +14,24 @@ _GROUPS = {
     "sensors": {"server": "sensor_server", "client": "sensor_client"},
     "cpu": {"server": "cpu_server", "agent": "fleet"},
     "images": {"producer": "image_producer", "worker": "image_worker"},
+    "peers": {"server": "peer_server", "worker": "peer_worker"},
 }
 _KINDS: dict[str, dict[str, str]] = {"temperature": {}, "air pressure": {}}
+_WORKERS = 3
 
 
 def _verified(role: str, group: str) -> set[str]:
     """Return the units that a role verifies on a host of one group, as Ansible makes them of the template."""
     units = load(ROOT / "roles" / role / "vars" / "main.yml")[f"_{role}_units"]
-    variables = {"group_names": ["fleet", group], "sensors_kinds": _KINDS}
+    variables = {"group_names": ["fleet", group], "sensors_kinds": _KINDS, "peers_workers_per_host": _WORKERS}
     return set(Templar(loader=DataLoader(), variables=variables).template(trust_as_template(units)))
 
 
-def _deployed(task: dict[str, Any]) -> set[str]:
+def _deployed(role: str, task: dict[str, Any]) -> set[str]:
     """Return the units that a call of python_service makes."""
     name = task["python_service_name"]
-    services = [f"{name}@{kind}" for kind in _KINDS] if "python_service_instances" in task else [name]
+    instances = [str(number) for number in range(1, _WORKERS + 1)] if role == "peers" else list(_KINDS)
+    services = [f"{name}@{instance}" for instance in instances] if "python_service_instances" in task else [name]
     sockets = [f"{name}.socket"] if "python_service_listen" in task else []
     return {*sockets, *(f"{service}.service" for service in services)}
 
@@ -39,7 +42,7 @@ def test_verified_units() -> None:
         for entry, group in groups.items():
             tasks = load(ROOT / "roles" / role / "tasks" / f"{entry}.yml")
             deployed = set().union(
-                *(_deployed(task["vars"]) for task in tasks if "python_service_name" in task.get("vars", {}))
+                *(_deployed(role, task["vars"]) for task in tasks if "python_service_name" in task.get("vars", {}))
             )
             everywhere = {"frota-cpu-agent.service"} if role == "cpu" else set()
             assert _verified(role, group) == deployed | everywhere, f"{role} {entry}"

@@ -110,6 +110,8 @@ class Fleet:
         image_ports = ("images_port", "images_clear_port", "rabbitmq_port")
         self.images_port, self.images_clear_port, self.rabbitmq_port = (int(ports[port]) for port in image_ports)
         self.cpu_port = int(ports["cpu_port"])
+        peers_ports = ("peers_port", "peers_clear_port", "mariadb_port")
+        self.peers_port, self.peers_clear_port, self.mariadb_port = (int(ports[port]) for port in peers_ports)
         self.embedded_aws = self._host("embedded-aws", "embedded-aws")
         self.server = self.members[inventory["sensor_server"]["hosts"][0]]
         self.sensors = [self.members[name] for name in sorted(inventory["sensor_client"]["hosts"])]
@@ -122,6 +124,12 @@ class Fleet:
         self.brokers = [self.members[name] for name in sorted(inventory["broker"]["hosts"])]
         self.image_producer = self.members[inventory["image_producer"]["hosts"][0]]
         self.image_workers = [self.members[name] for name in sorted(inventory["image_worker"].get("hosts", []))]
+        self.database = self.members[inventory["database"]["hosts"][0]]
+        self.peer_servers = [self.members[name] for name in sorted(inventory["peer_server"]["hosts"])]
+        self.peer_workers = [self.members[name] for name in sorted(inventory["peer_worker"].get("hosts", []))]
+        # A host that only submits.
+        servers = set(inventory["peer_server"]["hosts"])
+        self.peer_client = next(self.members[name] for name in inventory["peer_client"]["hosts"] if name not in servers)
         # A host that only sends.
         self.image_client = next(
             self.members[name] for name in inventory["image_client"]["hosts"] if name != self.image_producer.name
@@ -195,6 +203,18 @@ class Fleet:
         listed = call([podman, "ps", "--quiet", "--filter", f"label=frota_instance={host.instance}"])
         done = call([podman, "exec", listed.stdout.strip(), *words])
         assert done.returncode == 0, f"{host.name}: {words}: {done.stderr}{done.stdout}"
+
+    @property
+    def peer_workers_per_host(self) -> int:
+        """The number of workers that the role runs on a host."""
+        return len(self.peer_workers[0].show(units="'frota-peer-worker@*.service'"))
+
+    def power_off(self, host: Host) -> None:
+        """End a host without a word, as when its machine is lost; it does not start again by itself."""
+        podman = str(self.root / ".local/bin/podman")
+        listed = call([podman, "ps", "--quiet", "--filter", f"label=frota_instance={host.instance}"])
+        stopped = call([podman, "stop", "--time=0", listed.stdout.strip()])
+        assert stopped.returncode == 0, stopped.stderr
 
     def switch_off(self) -> None:
         """Leave what a restart of this machine leaves: files, but no running host, no mount and no route."""

@@ -82,6 +82,14 @@ _DRIFTS = {
         "rabbitmq: Api(15672).get('definitions') has changed",
         "rabbitmqctl -q list_policies --vhost frota | grep -q '^frota.images[^.]'",
     ),
+    "a right in the database": Drift(
+        "database",
+        "mariadb -e \"UPDATE mysql.tables_priv SET Table_priv = 'Select,Insert,Delete' "
+        "WHERE Table_name = 'balance_history'; FLUSH PRIVILEGES\"",
+        "mariadb: mariadb --no-defaults",
+        "! mariadb -BNe \"SELECT Table_priv FROM mysql.tables_priv WHERE Table_name = 'balance_history'\" | "
+        "grep Delete",
+    ),
     "a drop-in of the host": Drift(
         "image_client",
         "rm /etc/systemd/journald.conf.d/frota.conf",
@@ -247,15 +255,18 @@ def test_only_differing_systems_are_configured(fleet: Fleet, finished: Played) -
     """Only systems with differences are configured, each on all its hosts."""
     hosts_of_images = {fleet.image_producer.name, fleet.image_client.name}
     hosts_of_images |= {host.name for host in [*fleet.brokers, *fleet.image_workers]}
-    assert finished.unchanged_systems() == fleet.systems - {"sensors", "certificates", "rabbitmq", "images"}
-    assert finished.hosts_of_systems() == _sensor_hosts(fleet) | hosts_of_images
+    hosts_of_peers = {fleet.database.name, fleet.peer_client.name}
+    hosts_of_peers |= {host.name for host in [*fleet.peer_servers, *fleet.peer_workers]}
+    changed = {"sensors", "certificates", "rabbitmq", "images", "mariadb", "peers"}
+    assert finished.unchanged_systems() == fleet.systems - changed
+    assert finished.hosts_of_systems() == _sensor_hosts(fleet) | hosts_of_images | hosts_of_peers
 
 
 def test_lost_certificate_authority(fleet: Fleet, finished: Played) -> None:
     """A lost certificate authority is recreated, with every certificate."""
     assert finished.reported("localhost", f"certificates: {fleet.root}/.local/ca/ca.crt is gone")
     authority = (fleet.root / ".local/ca/ca.crt").read_text()
-    for host in (fleet.brokers[0], fleet.image_producer, fleet.image_client):
+    for host in (fleet.brokers[0], fleet.image_producer, fleet.image_client, fleet.database, *fleet.peer_servers):
         assert host.run("cat /etc/frota/certificates/ca.crt") == authority, host.name
         certificates = "/etc/frota/certificates/[!c]*.crt"  # all but the authority's
         host.run(f"openssl verify -CAfile /etc/frota/certificates/ca.crt {certificates}")

@@ -74,6 +74,9 @@ def test_only_declared_ports_are_open(fleet: Fleet) -> None:
     declared[fleet.image_producer.name] |= {fleet.images_port, fleet.images_clear_port}
     for host in fleet.brokers:
         declared[host.name] |= {fleet.rabbitmq_port}
+    declared[fleet.database.name] |= {fleet.mariadb_port}
+    for host in fleet.peer_servers:
+        declared[host.name] |= {fleet.peers_port, fleet.peers_clear_port}
     declared[fleet.embedded_aws.name] |= {_EMBEDDED_AWS}
     assert {host.name: _listening(host) for host in fleet.hosts} == declared
 
@@ -93,7 +96,7 @@ def test_security_groups(fleet: Fleet) -> None:
     rules = [rule for group in groups for rule in group["IpPermissions"] if "FromPort" in rule]
     allowed = {port for rule in rules for port in range(rule["FromPort"], rule["ToPort"] + 1)}
     used = {port for host in fleet.members.values() for port in _listening(host)}
-    assert used - allowed == {fleet.clear_port, fleet.images_clear_port}
+    assert used - allowed == {fleet.clear_port, fleet.images_clear_port, fleet.peers_clear_port}
 
 
 def test_no_secret_in_the_environment(fleet: Fleet) -> None:

@@ -4,6 +4,7 @@ import os
 import time
 from pathlib import Path
 
+import pytest
 import yaml  # type: ignore[import-untyped]
 
 from .modules import load
@@ -38,6 +39,15 @@ def test_least_recently_used_archives_are_deleted(tmp_path: Path) -> None:
     assert archives[-1] in remaining
     assert remaining >= set(archives[-_WHEELHOUSE.KEPT_ARCHIVES : -1])
     assert archives[0] not in remaining
+
+
+def test_deleted_archive_is_an_error(tmp_path: Path) -> None:
+    """An archive that another process deleted meanwhile is an error, and not replaced by an empty one."""
+    archives = _archives(tmp_path, 2, time.time())
+    archives[0].unlink()
+    with pytest.raises(FileNotFoundError):
+        _WHEELHOUSE.prune(tmp_path, archives)
+    assert list(tmp_path.iterdir()) == archives[1:]
 
 
 def test_journals_are_limited_by_size_only() -> None:

@@ -24,6 +24,7 @@ SYSTEMS = {
     "images": System("images", "images over gRPC and RabbitMQ, converted to grey by workers, results in S3"),
     "list": System("list", "shared lists over ZeroMQ, every change on disk before its response"),
     "cpu": System("cpu", "CPU and other metrics of every host, live and with history"),
+    "peers": System("peers", "tasks on accounts, executed by workers that servers lend each other"),
 }
 
 

@@ -27,7 +27,10 @@ LINE, RESPONSE_LINE = READING + b"\n", RESPONSE + b"\n"
 TIMEOUT_S = 60.0  # of whatever may hang; no test passes by waiting so long
 FULL = bool(os.environ.get("FULL"))  # `FULL=yes make check`: tests run in full, see docs/testing.md
 STARTED: list["subprocess.Popen[bytes]"] = []
-_LISTENS = re.compile(r"(?:Servidor (?:iniciando|ZeroMQ iniciado|gRPC iniciado)|\[SERVIDOR\] Rodando) em (\S+):(\d+)")
+_LISTENS = re.compile(
+    r"(?:(?:Servidor (?:iniciando|ZeroMQ iniciado|gRPC iniciado)|\[SERVIDOR\] Rodando) em|server \S+ listens on) "
+    r"(\S+):(\d+)"
+)
 
 
 def start_frota(*words: object, fresh: bool = False, **options: Any) -> "subprocess.Popen[bytes]":
@@ -187,9 +190,9 @@ class Server:
 
 
 @contextmanager
-def server(folder: Path, *flags: object, **options: Any) -> Iterator[Server]:
+def server(folder: Path, *flags: object, kind: type[Server] = Server, **options: Any) -> Iterator[Server]:
     """Run a server for the time of a block; check that it stops properly even after a failure."""
-    running = Server(folder, *flags, **options)
+    running = kind(folder, *flags, **options)
     try:
         yield running
     finally:

@@ -110,7 +110,8 @@ def _import_all(system: str) -> None:
     if system in SYSTEMS:
         package = importlib.import_module(f"frota.{SYSTEMS[system].package}")
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
-            importlib.import_module(module.name)
+            if ".migrations." not in module.name:  # which only Alembic can execute
+                importlib.import_module(module.name)
     gc.freeze()  # otherwise the first collection in each child would copy all memory
 
 

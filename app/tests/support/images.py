@@ -1,21 +1,16 @@
-"""Support of the tests of the images' commands: complete runs of a command, and new certificates."""
+"""Support of the tests of the images' commands: complete runs of a command, and a server's credentials."""
 
-import ipaddress
 import json
 import os
 import subprocess
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import grpc
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from support import run_frota
+from support.certificates import Certificate
 from support.fake_producer import FakeProducer
 
 CLEAN_ENVIRONMENT = {
@@ -59,48 +54,6 @@ def image_files(folder: Path, *names: str, size: int = 1000) -> list[Path]:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(bytes(size))
     return [folder / name for name in names]
-
-
-@dataclass(frozen=True)
-class Certificate:
-    """A certificate and its key, in memory and as files."""
-
-    certificate: x509.Certificate
-    key: ec.EllipticCurvePrivateKey
-    file: Path
-    key_file: Path
-
-
-def certificate(folder: Path, name: str, issuer: Certificate | None = None, address: str = "127.0.0.1") -> Certificate:
-    """Create a certificate: of an authority, or signed by the authority `issuer`."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = datetime.now(UTC)
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer.certificate.subject if issuer else subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
-    )
-    if issuer:
-        builder = builder.add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address(address))]), critical=False
-        )
-    result = Certificate(
-        builder.sign(issuer.key if issuer else key, hashes.SHA256()),
-        key,
-        folder / f"{name}.crt",
-        folder / f"{name}.key",
-    )
-    result.file.write_bytes(result.certificate.public_bytes(serialization.Encoding.PEM))
-    pem = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    result.key_file.touch(mode=0o600)
-    result.key_file.write_bytes(key.private_bytes(*pem))
-    return result
 
 
 def credentials(server: Certificate, clients: Certificate | None = None) -> grpc.ServerCredentials:

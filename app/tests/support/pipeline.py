@@ -39,7 +39,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-class _Process:
+class Process:
     """A process that is ready when its port accepts connections, with its output in a file."""
 
     port: int
@@ -85,7 +85,7 @@ class _Process:
             self.kill()
 
 
-class Broker(_Process):
+class Broker(Process):
     """RabbitMQ in a root directory below `folder`, which is created if there is none."""
 
     ending = signal.SIGKILL  # unshare(1), its parent process, ignores SIGTERM
@@ -171,7 +171,7 @@ class Broker(_Process):
         return done.stdout.decode()
 
 
-class S3(_Process):
+class S3(Process):
     """The embedded AWS, with its state on disk, so that it survives a kill."""
 
     def __init__(self, folder: Path) -> None:

@@ -35,6 +35,12 @@ def check(path: Path, status: os.stat_result | None = None) -> None:
         )
 
 
+def credential(name: str) -> Path | None:
+    """Return the file of a systemd credential of this unit, None if there is none."""
+    file = Path(os.environ.get("CREDENTIALS_DIRECTORY", "/nowhere")) / name
+    return file if file.exists() else None
+
+
 def _is_shared(status: os.stat_result) -> bool:
     """Tell whether an administrator shares a file with its group."""
     return status.st_gid != 0 if status.st_uid == 0 else status.st_uid != os.geteuid()

@@ -37,6 +37,11 @@ def setting(  # noqa: PLR0913 -- a keyword for each property of a setting, all o
     return dataclasses.field(default=default, metadata=meta)
 
 
+def path(text: str) -> Path | None:
+    """Parse a path; an empty text is None."""
+    return Path(text) if text else None
+
+
 def keys(cls: type, prefix: str) -> dict[str, "dataclasses.Field[Any]"]:
     """Return the field for each environment key of a settings dataclass."""
     return {prefix + field.name.upper(): field for field in dataclasses.fields(cls)}

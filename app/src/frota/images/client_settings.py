@@ -9,8 +9,8 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from frota.core import commands, secret_file
-from frota.core.settings import setting
-from frota.images.settings import PREFIX, BrokerConfig, path
+from frota.core.settings import path, setting
+from frota.images.settings import PREFIX, BrokerConfig
 
 # A fleet host's configuration of its client commands, and of its operator commands.
 CLIENT_FILE = Path("/etc/frota/frota-image-client.env")

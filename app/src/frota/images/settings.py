@@ -1,12 +1,11 @@
 """The settings of the image pipeline; every key is IMAGES_ + the field's name in capitals."""
 
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from frota.core import secret_file
-from frota.core.settings import setting
+from frota.core.settings import path, setting
 from frota.logs.log import LEVELS
 from frota.net.addresses import parse_host
 from frota.storage.state_folder import default_directory
@@ -30,17 +29,6 @@ def parse_brokers(text: str) -> tuple[tuple[str, int], ...]:
     if not brokers:
         raise ValueError("must be HOST:PORT, or several with commas between them")
     return tuple(brokers)
-
-
-def path(text: str) -> Path | None:
-    """Read a path; an empty text is None."""
-    return Path(text) if text else None
-
-
-def credential(name: str) -> Path | None:
-    """Return the file of a systemd credential, if there is one."""
-    file = Path(os.environ.get("CREDENTIALS_DIRECTORY", "/nowhere")) / name
-    return file if file.exists() else None
 
 
 _BROKERS = (("127.0.0.1", 5672),)
@@ -70,7 +58,7 @@ class BrokerConfig:
     @property
     def secret_key_file(self) -> Path | None:
         """The private key: the file that is set, else systemd's credential `key`, else none."""
-        return self.key_file or credential("key")
+        return self.key_file or secret_file.credential("key")
 
     def check_secrets(self) -> None:
         """Raise SettingsError for a secret that other users can read or replace."""

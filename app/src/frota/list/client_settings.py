@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from frota.core import commands
-from frota.core.settings import setting
+from frota.core.settings import path, setting
 from frota.list import keys
 from frota.list.messages import DEFAULT_LIST
 from frota.list.settings import PREFIX
@@ -15,10 +15,6 @@ from frota.net import addresses
 FLEET_FILE = Path("/etc/frota/frota-list-client.env")
 
 
-def _path(text: str) -> Path | None:
-    return Path(text) if text else None
-
-
 @dataclass(frozen=True)
 class ClientSettings:
     """The settings of every client command."""
@@ -26,7 +22,7 @@ class ClientSettings:
     host: str = setting("127.0.0.1", "the server's host", parse=addresses.parse_host)
     port: int = setting(1234, "the server's port", low=1, high=65535)
     list: str = setting(DEFAULT_LIST, "name of the list")
-    key_file: Path | None = setting(None, "file with the client's secret key; without one, clear text", parse=_path)
+    key_file: Path | None = setting(None, "file with the client's secret key; without one, clear text", parse=path)
     server_key: str = setting("", "the server's public key, 64 hexadecimal digits", parse=keys.parse_key)
     timeout: float = setting(
         30.0, "timeout of a request, retries included", unit="seconds", low=0.1, high=86400, former="patience"

@@ -1,10 +1,10 @@
 """Settings of the list's server; every key is LIST_ + the field's name in capitals."""
 
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from frota.core import secret_file
 from frota.core.settings import setting
 from frota.list import keys
 from frota.logs.log import LEVELS
@@ -89,7 +89,4 @@ class ServerSettings:
     @property
     def secret_key_file(self) -> Path | None:
         """The file of the secret key: the configured one, else systemd's credential `key`, else None."""
-        if self.key_file:
-            return self.key_file
-        credential = Path(os.environ.get("CREDENTIALS_DIRECTORY", "/nowhere")) / "key"
-        return credential if credential.exists() else None
+        return self.key_file or secret_file.credential("key")

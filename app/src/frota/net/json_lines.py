@@ -3,7 +3,7 @@
 import math
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import NamedTuple, Self
 
@@ -32,10 +32,15 @@ class JsonLinesClient:
         server: str,
         limits: Limits = Limits(),  # noqa: B008 -- immutable
         plain: tuple[bytes, ...] = (),
+        secure: Callable[[socket.socket], socket.socket] | None = None,
     ) -> None:
-        """Prepare a client of `server`, a noun for errors; lines begin with `{`, or with one of `plain`."""
+        """Prepare a client of `server`, a noun for errors; lines begin with `{`, or with one of `plain`.
+
+        `secure` puts TLS on a connected socket; it raises OSError.
+        """
         self.where = endpoint(*address)
         self._address, self._server, self._limits, self._plain = address, server, limits, plain
+        self._secure = secure
         self._connection: socket.socket | None = None
 
     def __enter__(self) -> Self:
@@ -101,11 +106,20 @@ class JsonLinesClient:
     def _connect(self) -> socket.socket:
         try:
             connection = socket.create_connection(self._address, self._limits.connect_timeout_s)
+            if self._secure:
+                connection = self._secured(connection)
         except (OSError, UnicodeError) as error:  # UnicodeError: not a valid host name
             raise ServerUnavailable(f"no {self._server} at {self.where}: {_reason(error)}") from None
         connection.settimeout(self._limits.idle_timeout_s)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         return connection
+
+    def _secured(self, connection: socket.socket) -> socket.socket:
+        try:
+            return self._secure(connection) if self._secure else connection
+        except BaseException:
+            connection.close()
+            raise
 
     def wrong_server(self, data: bytes) -> WrongServer:
         """Return the error for a line that no such server sends."""
@@ -116,4 +130,8 @@ class JsonLinesClient:
 def _reason(error: Exception) -> str:
     if isinstance(error, TimeoutError) and not error.strerror:
         return "no response in time"
+    if isinstance(error, OSError) and type(error).__module__ == "ssl":
+        from frota.net.tls import explain  # here: clients in clear text do without ssl
+
+        return explain(error)
     return str(getattr(error, "strerror", None) or error)

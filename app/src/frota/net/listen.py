@@ -2,6 +2,7 @@
 
 import errno
 import socket
+from collections.abc import Sequence
 from typing import Any
 
 from frota.core import systemd
@@ -18,6 +19,24 @@ def listening_sockets(host: str, port: int, backlog: int) -> list[socket.socket]
     for sock in sockets:
         _tune(sock)
     return sockets
+
+
+def sockets_of_ports(host: str, ports: Sequence[int], backlog: int) -> list[list[socket.socket]]:
+    """Return the sockets of each port: those that systemd handed over for it, else those at a host. Raises OSError."""
+    inherited = systemd.listening_sockets()
+    by_port = []
+    for port in ports:
+        by_port.append([sock for sock in inherited if _port(sock) == port] or sockets_at(host, port, backlog))
+        for sock in by_port[-1]:
+            _tune(sock)
+    if unknown := [sock for sock in inherited if _port(sock) not in ports]:
+        raise OSError(f"systemd passed a socket of {unknown[0].getsockname()}, which no setting names")
+    return by_port
+
+
+def _port(sock: socket.socket) -> int:
+    """Return the port of a socket, -1 for another family."""
+    return int(sock.getsockname()[1]) if sock.family in (socket.AF_INET, socket.AF_INET6) else -1
 
 
 def sockets_at(host: str, port: int, backlog: int) -> list[socket.socket]:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from socket import socket
 from typing import Protocol, cast
 
@@ -169,6 +170,11 @@ class TcpConnection(asyncio.Protocol):
         """The peer as HOST:PORT."""
         return endpoint(*self.address)
 
+    @property
+    def common_name(self) -> str | None:
+        """The common name of the peer's certificate, "" before the end of the TLS handshake; None in clear text."""
+        return None
+
     def restart_idle_timeout(self) -> None:
         """Count the idle timeout from now on."""
         self.last_received = self._clock.now
@@ -276,6 +282,8 @@ class TcpConnection(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         """Note the end of the peer's side; the handler closes the connection."""
+        if self.state is State.HALF_CLOSED:
+            return True  # its side of TLS has ended before
         self.state = _NEXT_STATE.get((self.state, _Step.PEER_ENDED), self.state)
         if self.state is State.HALF_CLOSED:
             self._handler.eof_received()
@@ -422,15 +430,21 @@ class TcpServer:
         self._servers: list[asyncio.Server] = []
         self.clock = CoarseClock(self._loop.time())
 
-    async def listen(self, sockets: Iterable[socket], backlog: int) -> list[str]:
-        """Accept connections on listening sockets; return their addresses as HOST:PORT."""
-        for sock in sockets:
-            self._servers.append(await self._loop.create_server(self.connection, sock=sock, backlog=backlog))
-        return [endpoint(*sock.getsockname()[:2]) for server in self._servers for sock in server.sockets]
+    async def listen(
+        self,
+        sockets: Iterable[socket],
+        backlog: int,
+        make: Callable[[Admission, CoarseClock], TcpConnection] = TcpConnection,
+    ) -> list[str]:
+        """Accept connections on listening sockets, as `make` makes them; return their addresses as HOST:PORT."""
+        protocol = partial(self.connection, make)
+        servers = [await self._loop.create_server(protocol, sock=sock, backlog=backlog) for sock in sockets]
+        self._servers += servers
+        return [endpoint(*sock.getsockname()[:2]) for server in servers for sock in server.sockets]
 
-    def connection(self) -> TcpConnection:
+    def connection(self, make: Callable[[Admission, CoarseClock], TcpConnection] = TcpConnection) -> TcpConnection:
         """Return the protocol of a new connection."""
-        return TcpConnection(self._admission, self.clock)
+        return make(self._admission, self.clock)
 
     @property
     def limits(self) -> Limits:

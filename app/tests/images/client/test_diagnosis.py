@@ -11,8 +11,9 @@ import pytest
 from frota.images.client import diagnosis
 from frota.images.client_settings import ClientSettings
 from support import TIMEOUT_S, reserved_port
+from support.certificates import Certificate, certificate
 from support.fake_producer import fake_producer
-from support.images import Certificate, CommandResult, certificate, credentials, image_files, send
+from support.images import CommandResult, credentials, image_files, send
 
 Authority = tuple[Certificate, Certificate, Certificate]  # itself, a server's and a client's certificate
 

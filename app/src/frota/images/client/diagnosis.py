@@ -5,9 +5,9 @@ import ssl
 import time
 from pathlib import Path
 
-from frota.core.settings import SettingsError
 from frota.images.client_settings import ClientSettings
 from frota.images.settings import PREFIX
+from frota.net import tls
 
 _STEP_TIMEOUT_S = 3.0  # for each step of a probe
 _SECOND_PROBE_DELAY_S = 0.2  # a stopping server looks like one that rejects clients
@@ -19,20 +19,7 @@ _CLEAR_TEXT_OPTIONS = f"--ca-file '' --cert-file '' --key-file '' (or the {PREFI
 
 def tls_context(ca_file: Path | None, cert_file: Path | None, key_file: Path | None) -> ssl.SSLContext | None:
     """Return a TLS context, None for clear text. Raises SettingsError for an unusable file."""
-    if ca_file is None:
-        return None
-    try:
-        context = ssl.create_default_context(cafile=ca_file)
-    except (OSError, ssl.SSLError) as error:
-        raise SettingsError(f"{PREFIX}CA_FILE={str(ca_file)!r}: {_reason(error)}") from None
-    if cert_file:
-        try:
-            context.load_cert_chain(cert_file, key_file)
-        except (OSError, ssl.SSLError) as error:
-            raise SettingsError(
-                f"{PREFIX}CERT_FILE={str(cert_file)!r}, {PREFIX}KEY_FILE={str(key_file)!r}: {_reason(error)}"
-            ) from None
-    return context
+    return tls.client_context(PREFIX, ca_file, cert_file, key_file) if ca_file else None
 
 
 def explain(access: ClientSettings, step_timeout_s: float = _STEP_TIMEOUT_S) -> str:
@@ -105,7 +92,3 @@ def _first_bytes(address: tuple[str, int], context: ssl.SSLContext | None, timeo
 def _check_http2(answer: bytes) -> str:
     """Return what is wrong with the first bytes; an empty text for HTTP/2's SETTINGS."""
     return "" if answer[3:4] == bytes((_SETTINGS_FRAME,)) else f"it is no gRPC server: it answered {answer!r}"
-
-
-def _reason(error: Exception) -> str:
-    return str(getattr(error, "strerror", None) or getattr(error, "reason", None) or error)

@@ -13,7 +13,7 @@ from grpc_health.v1 import health, health_pb2_grpc
 from grpc_health.v1.health_pb2 import HealthCheckResponse
 
 from frota.core import commands, systemd
-from frota.core.errors import MalformedMessage, StateError
+from frota.core.errors import MalformedMessage
 from frota.core.settings import SettingsError
 from frota.core.tasks import EssentialTasks
 from frota.images import messages, settings
@@ -30,7 +30,7 @@ from frota.images.producer.submission import SubmissionHandler
 from frota.images.s3.bucket import S3Client
 from frota.images.settings import ProducerSettings
 from frota.logs import log
-from frota.net.addresses import is_loopback
+from frota.net import tls
 from frota.net.http import MonitoringServer
 from frota.storage import state_folder
 
@@ -206,15 +206,8 @@ def _status_of_dead_letter(delivery: Delivery) -> Status:
 
 def _credentials(config: ProducerSettings) -> "grpc.ServerCredentials | None":
     """Return TLS credentials, None for clear text. Raises SettingsError, OSError."""
-    security = config.security
-    if security == "auto":
-        security = "mtls" if config.cert_file else "clear"
-        if security == "clear" and not is_loopback(config.host):
-            raise StateError(
-                f"refusing to listen in clear text on {config.host}: set {settings.PREFIX}CERT_FILE, "
-                f"{settings.PREFIX}CA_FILE and a key, or {settings.PREFIX}SECURITY=clear"
-            )
-    if security == "clear":
+    security = tls.choose(config.security, config.cert_file, config.host, settings.PREFIX)
+    if security == tls.CLEAR:
         log.record("WARNING", "clear_text_served", "no certificate: every client is served, in clear text")
         return None
     if not (config.cert_file and config.ca_file and config.secret_key_file):

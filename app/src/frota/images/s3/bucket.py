@@ -10,9 +10,10 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
+from frota.core.secret_file import credential
 from frota.core.threads import Threads
 from frota.images.s3.put import CONNECT_TIMEOUT_S, READ_TIMEOUT_S, Puts
-from frota.images.settings import StorageConfig, credential
+from frota.images.settings import StorageConfig
 
 if TYPE_CHECKING:
     import botocore.auth

@@ -1,0 +1,1 @@
+"""Peers: servers that give tasks to workers and lend each other workers."""

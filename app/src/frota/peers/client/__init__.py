@@ -1,0 +1,1 @@
+"""The commands for people: `frota peers submit | status | dead | history`."""

@@ -1,0 +1,1 @@
+"""The database of the peers: accounts, tasks and servers, in MariaDB or an embedded SQLite file."""

@@ -1,0 +1,1 @@
+"""Revisions, each with the way forward and back; see `r0001` for the rules."""

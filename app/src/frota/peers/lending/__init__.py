@@ -1,0 +1,1 @@
+"""Lending and borrowing workers: decisions of servers and workers, without I/O."""

@@ -1,0 +1,1 @@
+"""Where the server keeps its tasks: in memory or in the database."""
