@@ -123,3 +123,29 @@ def test_server_stop_answers_what_waits(peers: PeersServer) -> None:
         assert peers.stop() == 0
         assert time.monotonic() - begun < 5
         assert client.message()["REPLY"] == "ERROR"
+
+
+def test_worker_locks_its_state_folder(peers: PeersServer, tmp_path: Path) -> None:
+    """A second worker with the state folder, and so the id, of another one is refused."""
+    words = ("peers", "work", "--port", peers.port, "--state-dir", tmp_path / "same")
+    start_frota(*words, stderr=subprocess.DEVNULL)
+    until(lambda: status(peers)["workers"]["own_here"] == 1, "the worker has not arrived")
+    second = run_frota(*words)
+    assert second.returncode == 1
+    assert "is in use by process" in second.stderr
+
+
+def test_workers_with_one_id_back_off(peers: PeersServer, tmp_path: Path) -> None:
+    """Two workers that replace each other do so more and more slowly."""
+    words = ("peers", "work", "--port", peers.port, "--name", "same", "--max-backoff-s", 3600)
+    logs = [tmp_path / "first.log", tmp_path / "second.log"]
+    for path in logs:
+        with path.open("wb") as log:
+            start_frota(*words, stderr=log)
+
+    def connects() -> int:
+        return sum(path.read_text(encoding="utf-8").count("its owner") for path in logs)
+
+    until(lambda: connects() >= 4, "they do not meet")
+    assert status(peers)["workers"]["own"] == 1  # a process that starts: without backoff, hundreds of connects
+    assert connects() < 20

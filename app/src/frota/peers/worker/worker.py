@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from typing import IO
 
 from frota.core.backoff import Backoff
 from frota.core.tasks import EssentialTasks
@@ -21,7 +22,7 @@ from frota.peers.security import Security
 from frota.peers.settings import WorkerSettings, join_address, parse_address
 from frota.peers.worker.execution_queue import ExecutionQueue
 from frota.peers.worker.session import Session
-from frota.storage.state_folder import default_directory
+from frota.storage import state_folder
 
 _FIRST_PAUSE_S = 0.2
 _FINISH_S = 3.5  # for tasks that have begun, at the end
@@ -32,19 +33,22 @@ class PeerWorker:
 
     def __init__(self, config: WorkerSettings, accounts: Accounts | None, end: Callable[[int], None]) -> None:
         self._config = config
-        self._folder = config.state_dir or default_directory(settings.WORKER_UNIT)
+        self._folder = config.state_dir or state_folder.default_directory(settings.WORKER_UNIT)
         self._tasks, self._stopping = EssentialTasks(end), False
         self._accounts = accounts
         self._session: Session | None = None
         self._connection: Outgoing | None = None
         self._backoff = Backoff(_FIRST_PAUSE_S, config.max_backoff_s)
         self._home_name = ""  # of its own server, once that has said it
+        self._lock: IO[str] | None = None
         self.connected_total = self.connect_errors_total = self.redirects_ignored_total = 0
 
     async def start(self) -> str:
         """Begin to work. Raises StateError, SettingsError."""
         config = self._config
         self._security = Security(config, config.host, "work")
+        if not config.name:
+            self._lock = state_folder.lock(self._folder)  # of two workers with one id, each would replace the other
         self.id = config.name or identity(self._folder, "worker")
         self._queue = ExecutionQueue(self.id, self._accounts, self._executed)
         failover = [join_address(address) for address in config.failover]
@@ -70,6 +74,8 @@ class PeerWorker:
             self._connection.close()
         await self._monitoring.stop()
         self._queue.close()
+        if self._lock:
+            self._lock.close()
         log.record("INFO", "stopped", "stopped; tasks without a report are given to other workers", WORKER=self.id)
 
     def healthy(self) -> bool:
@@ -81,13 +87,19 @@ class PeerWorker:
         self._security.load()
 
     async def _run(self) -> None:
+        """Connect, stay and go on; pause after a failure, which a connection that is lost at once is, too."""
+        loop = asyncio.get_running_loop()
         while not self._stopping:
-            if await self._connect():
+            connected = await self._connect()
+            began = loop.time()
+            if connected and not await self._stay():
                 self._backoff.reset()
-                await self._stay()
-            else:
+                continue
+            if not connected:
                 self._itinerary.departed(Outcome.UNREACHABLE)
-                await asyncio.sleep(self._backoff.pause())
+            elif loop.time() - began > self._config.max_backoff_s:
+                self._backoff.reset()
+            await asyncio.sleep(self._backoff.pause())
 
     async def _connect(self) -> bool:
         """Connect to the server that the itinerary names, and say ALIVE."""
@@ -120,11 +132,11 @@ class PeerWorker:
         session.begin(self._connection, "" if role is Role.HOME else self._home_name or self._itinerary.home)
         return True
 
-    async def _stay(self) -> None:
-        """Stay until the itinerary, or the end of the connection, leads elsewhere."""
+    async def _stay(self) -> bool:
+        """Stay until the itinerary, or the end of the connection, leads elsewhere; return whether it was lost."""
         session, loop = self._session, asyncio.get_running_loop()
         if session is None:
-            return
+            return False
         alive_at = loop.time() + self._config.alive_every_s
         while not session.redirected and not (outcome := session.outcome()):
             now = loop.time()
@@ -135,6 +147,7 @@ class PeerWorker:
             if self._itinerary.role is Role.HOME and session.server:
                 self._home_name = session.server
         self._depart(session, None if session.redirected else outcome)
+        return bool(session.lost)
 
     def _depart(self, session: Session, outcome: Outcome | None) -> None:
         if session.lost:
