@@ -1,6 +1,7 @@
 """The servers of the peers, their workers and their database, and an audit of what was accepted."""
 
 import json
+import secrets
 import shlex
 from collections import Counter
 from collections.abc import Iterator
@@ -21,6 +22,11 @@ def sql(fleet: Fleet, statement: str) -> list[list[str]]:
     """Return the rows of a statement, as root of the database."""
     command = ["mariadb", "--batch", "--skip-column-names", f"--execute={statement}", "frota_peers"]
     return [line.split("\t") for line in fleet.database.run(shlex.join(command)).splitlines()]
+
+
+def new_accounts(count: int) -> list[str]:
+    """Return CPFs that no account has yet, so that a test sees its own changes only."""
+    return [f"7{secrets.randbelow(10**10):010}" for _ in range(count)]
 
 
 def create_accounts(fleet: Fleet, cpfs: list[str]) -> None:
@@ -47,6 +53,16 @@ def are_home(fleet: Fleet) -> bool:
     own = sum(state.get("own_here", 0) for state in states)
     away = sum(state[name] for state in states if state for name in ("lent", "borrowed", "promised"))
     return all(states) and away == 0 and own == fleet.peer_workers_per_host * len(fleet.peer_workers)
+
+
+def write_burst(fleet: Fleet, count: int) -> str:
+    """Write UPDATEs of a few accounts to a file on the host that only submits; return its path."""
+    cpfs = [f"8000000000{number}" for number in range(9)]
+    create_accounts(fleet, cpfs)
+    task = '{"TASK": "UPDATE", "CPF": "8000000000%d", "SALDO": %d.50}'
+    script = f"for number in range({count}): print({task!r} % (number % 9, number))"
+    fleet.peer_client.run_as_admin(f"python3 -c {shlex.quote(script)} >/tmp/burst")
+    return "/tmp/burst"
 
 
 @contextmanager

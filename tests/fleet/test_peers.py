@@ -10,7 +10,7 @@ import pytest
 from .aws import client
 from .fleet import Fleet
 from .hosts import until
-from .peers import SERVER, are_home, audit, create_accounts, sql, status, updates
+from .peers import SERVER, are_home, audit, create_accounts, new_accounts, sql, updates, write_burst
 
 _CPF = "00000000017"
 _MIN_TASKS = 300
@@ -38,7 +38,7 @@ def test_rejected_tasks(fleet: Fleet) -> None:
     """A task that makes no sense is rejected with the reason, and one of an unknown account fails with it."""
     assert "11 digits" in _submit(fleet, "update --cpf 123 --saldo 1 2>&1")
     assert "--saldo" in _submit(fleet, f"update --cpf {_CPF} --saldo 1e400 2>&1")
-    unknown = json.loads(_submit(fleet, "query --cpf 99999999999 --json"))
+    unknown = json.loads(_submit(fleet, "query --cpf 99999999998 --json"))
     assert (unknown["ok"], "not found" in unknown["error"].lower()) == (False, True)
 
 
@@ -50,27 +50,22 @@ def test_without_the_right_certificate(fleet: Fleet) -> None:
 
 
 @pytest.mark.beside(system="peers")
-def test_burst_on_one_server(fleet: Fleet) -> None:
+def test_burst_on_one_server(fleet: Fleet, start: float) -> None:
     """A burst on one server is executed by the workers of both, which are all home afterwards."""
     until(lambda: are_home(fleet), "workers are not at their own servers before the burst")
-    first = fleet.peer_servers[0]
-    script = f'yes \'{{"TASK": "QUERY", "USER": "{_CPF}"}}\' | head -40000 >/tmp/burst'
-    create_accounts(fleet, [_CPF])
-    fleet.peer_client.run_as_admin(script)
-    with fleet.peer_client.start(
-        f"timeout 170 frota peers submit /tmp/burst --host {first.address} --timeout 160"
-    ) as run:
-        until(lambda: status(first)["workers"]["borrowed"] > 0, "no worker was borrowed")
-        assert run.stdout is not None
-        results = run.stdout.read().splitlines()
+    first, second = fleet.peer_servers[:2]
+    flags = f"--host {first.address} --timeout 160"
+    with fleet.peer_client.start(f"timeout 170 frota peers submit {write_burst(fleet, 40_000)} {flags}") as running:
+        second.wait_for_record("FROTA_EVENT=workers_lent", since=start)
+        results = running.communicate()[0].splitlines()
     assert len(results) == 40_000
-    assert [line for line in results if not re.fullmatch(rf"{_CPF}: \d+\.\d\d", line)] == []
+    assert [line for line in results if not re.fullmatch(r"8000000000\d: \d+\.50", line)] == []
     until(lambda: are_home(fleet), "a worker did not come home after the burst")
 
 
 def test_backup_is_restored(fleet: Fleet) -> None:
     """A restored database is as it was at the backup, while services ran; without -e overwrite nothing is replaced."""
-    name, cpf = f"aceite-{secrets.token_hex(4)}", "00000000025"
+    name, (cpf,) = f"aceite-{secrets.token_hex(4)}", new_accounts(1)
     with updates(fleet, [cpf], interval_s=0.2) as running:
         running.wait_for_more(50)
         fleet.play("playbooks/backup_database.yml", "-e", f"backup={name}")
@@ -113,7 +108,7 @@ def _scale(fleet: Fleet, size: int) -> None:
 
 def test_terminated_worker_host(fleet: Fleet, initial_size: int) -> None:
     """A worker host that is added takes tasks, and one that is lost without a word loses none."""
-    before, cpfs = {host.name for host in fleet.peer_workers}, ["00000000033", "00000000041"]
+    before, cpfs = {host.name for host in fleet.peer_workers}, new_accounts(2)
     _scale(fleet, initial_size + 1)
     until(lambda: are_home(fleet), "the new workers are not at their servers")
     (added,) = [host for host in fleet.peer_workers if host.name not in before]

@@ -1,6 +1,5 @@
 """Failures of servers, workers and database of the peers under load: no task is lost, none is executed twice."""
 
-import secrets
 import time
 from collections.abc import Callable, Iterator
 
@@ -9,15 +8,10 @@ import pytest
 from .faults import kill, reboot
 from .fleet import Fleet
 from .hosts import Host, until
-from .peers import DATABASE, SERVER, are_home, audit, status, updates
+from .peers import DATABASE, SERVER, are_home, audit, new_accounts, status, updates, write_burst
 
 pytestmark = pytest.mark.beside(system="peers")
 _MIN_TASKS = 300
-
-
-def _accounts(count: int = 3) -> list[str]:
-    """Return new CPFs, so that a test sees its own changes only."""
-    return [f"9{secrets.randbelow(10**10):010}" for _ in range(count)]
 
 
 def _kill_workers(host: Host) -> None:
@@ -36,7 +30,7 @@ def test_kills_and_a_reboot(fleet: Fleet) -> None:
         lambda: reboot(second, ""),
         lambda: _kill_workers(fleet.peer_workers[0]),
     ]
-    with updates(fleet, _accounts()) as running:
+    with updates(fleet, new_accounts(3)) as running:
         running.wait_for_more(_MIN_TASKS)
         for fault in faults:
             fault()
@@ -67,13 +61,12 @@ def test_partition_between_the_servers(fleet: Fleet) -> None:
     """Servers that cannot reach each other go on; a lent worker comes home when its loan is over."""
     until(lambda: are_home(fleet), "workers are not at their own servers before the partition")
     first, second = fleet.peer_servers[:2]
-    tasks = 'yes \'{"TASK": "NOOP"}\' | head -90000 >/tmp/noops'
-    fleet.peer_client.run_as_admin(tasks)
-    with updates(fleet, _accounts()) as running:
+    burst_file = write_burst(fleet, 90_000)
+    with updates(fleet, new_accounts(3)) as running:
         running.wait_for_more(_MIN_TASKS)
         began = time.time()
         flags = f"--host {first.address} --no-wait"
-        with fleet.peer_client.start(f"frota peers submit /tmp/noops {flags} >/dev/null; cat") as burst:
+        with fleet.peer_client.start(f"frota peers submit {burst_file} {flags} >/dev/null; cat") as burst:
             second.wait_for_record("FROTA_EVENT=workers_lent", since=began)
             _partition(first, second)
             burst.communicate()

@@ -128,14 +128,12 @@ class ServerTls:
         if not self.established and not self._shake_hands():
             return b""
         pieces = []
-        try:
-            while piece := self._object.read(_MAX_RECORD_BYTES):
+        with suppress(ssl.SSLWantReadError):
+            while self._incoming.pending or self._object.pending():  # most often one record: an exception takes longer
+                if not (piece := self._read()):
+                    self.ended = True
+                    break
                 pieces.append(piece)
-            self.ended = True
-        except ssl.SSLWantReadError:
-            pass
-        except ssl.SSLZeroReturnError:
-            self.ended = True
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def send(self, data: bytes) -> None:
@@ -153,6 +151,13 @@ class ServerTls:
     def outgoing(self) -> bytes:
         """Return what is to be sent."""
         return self._outgoing.read()
+
+    def _read(self) -> bytes:
+        """Return what a record carries, nothing at the client's end. Raises ssl.SSLError."""
+        try:
+            return self._object.read(_MAX_RECORD_BYTES)
+        except ssl.SSLZeroReturnError:
+            return b""
 
     def _shake_hands(self) -> bool:
         try:

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from frota.core.settings import setting
 from frota.logs.log import LEVELS
 from frota.net.addresses import parse_host
+from frota.net.tls import AUTO, MTLS
 from frota.peers.database.config import DatabaseConfig, parse_database
 from frota.peers.lending.itinerary import ItineraryPolicy
 from frota.peers.policy_settings import LivenessLimits, LoanLimits, SaturationLimits, TaskLimits
@@ -146,6 +147,9 @@ class ServerSettings(SecurityConfig, DatabaseConfig, TaskLimits, SaturationLimit
         self.check_database()
         if self.port and self.port == self.clear_port:
             raise ValueError(f"{PREFIX}PORT and {PREFIX}CLEAR_PORT must differ")
+        secure = self.security == MTLS or (self.security == AUTO and self.cert_file)
+        if secure and not self.clear_port and (legacy := next((peer for peer in self.peers if peer.legacy), None)):
+            raise ValueError(f"{PREFIX}CLEAR_PORT is missing: {legacy} is a legacy peer, which speaks no TLS")
 
     @property
     def directory(self) -> Path:

@@ -10,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from peers.lending.simulation.invariants import Invariants
 from peers.lending.simulation.scenarios import build, start
 from peers.lending.simulation.world import Node, World
+from support import FULL
 
 SERVERS = st.sampled_from(["s0", "s1", "s2"])
 WORKERS = st.integers(0, 5).map("w{}".format)
@@ -121,4 +122,4 @@ class LendingMachine(RuleBasedStateMachine):
 
 
 TestLending = LendingMachine.TestCase
-TestLending.settings = settings(stateful_step_count=40)
+TestLending.settings = settings(max_examples=100 if FULL else 12, stateful_step_count=40 if FULL else 30)

@@ -16,7 +16,7 @@ from frota.peers.database.config import DatabaseConfig
 from frota.peers.database.database import Database, open_database
 from frota.peers.database.schema import contas
 from frota.peers.database.servers import ServerStore
-from support import output, reserved_port, run_frota, server, start_frota, until
+from support import FULL, output, reserved_port, run_frota, server, start_frota, until
 from support.mariadb import MariaDb
 from support.peers import PeersServer, exchange
 from support.prometheus import scrape
@@ -109,9 +109,10 @@ def test_updates_take_effect_once_while_everybody_is_killed(peers: DurableServer
     names = (f"w{number}" for number in count())
     workers = [start_worker(peers, next(names), *flags) for flags in ((), peers.location)]
     ids: list[str] = []
+    number = 300 if FULL else 60
     for turn in range(6):
-        ids += submit(peers, updates(300, turn * 300))
-        done = turn * 300
+        ids += submit(peers, updates(number, turn * number))
+        done = turn * number
         until(lambda done=done: len(applied(peers)) > done, "no progress")  # type: ignore[misc]
         if turn % 2:
             peers.kill()

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import socket
 import ssl
 import subprocess
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from frota.core.settings import SettingsError
 from frota.peers.protocol.messages import NOOP, Address, Task
 from frota.peers.server.server import PeerServer
 from frota.peers.server.status import metrics
@@ -34,6 +36,7 @@ from support.peers import (
     until,
     working,
 )
+from support.processes import activated, read_until
 
 ALIVE: dict[str, Any] = {"WORKER": "ALIVE", "WORKER_UUID": "w", "CAPACITY": 1}
 LEGACY_ALIVE = {"WORKER": "ALIVE", "WORKER_UUID": "old"}
@@ -193,6 +196,9 @@ def test_settings_of_certificates_are_complete(certificates: Certificates) -> No
     assert (done.returncode, "PEERS_CERT_FILE and PEERS_CA_FILE: both" in done.stderr) == (78, True)
     done = run_frota("peers", "work", "--check", "--cert-file", own.file, "--ca-file", certificates.authority.file)
     assert (done.returncode, "PEERS_KEY_FILE is missing" in done.stderr) == (78, True)
+    own_flags = certificates.flags("peer_server")
+    done = run_frota("peers", "serve", "--check", "--peers", "10.0.0.1:8765,10.0.0.2:8766/C", *own_flags)
+    assert (done.returncode, "10.0.0.2:8766/C is a legacy peer" in done.stderr) == (78, True)
     done = run_frota("peers", "status", "--check", "--security", "mtls")
     assert (done.returncode, "needs PEERS_CERT_FILE" in done.stderr) == (78, True)
 
@@ -215,6 +221,45 @@ def test_reload_reads_renewed_certificates(peers: PeersServer, certificates: Cer
     finally:
         own.file.write_bytes(former[0])
         own.key_file.write_bytes(former[1])
+
+
+def test_worker_reload_reads_renewed_certificates(tmp_path: Path, certificates: Certificates) -> None:
+    """A reload of a worker takes the files that are there now; an unusable one is a SettingsError."""
+    own = certificate(tmp_path, "peer_worker", certificates.authority)
+    files: dict[str, Any] = {"cert_file": own.file, "key_file": own.key_file, "ca_file": certificates.authority.file}
+
+    async def play() -> None:
+        async with (
+            serving(tmp_path, **certificates.settings("peer_server")) as home,
+            working(home, "w", **files) as worker,
+        ):
+            former = worker._security.client
+            worker.reload()
+            assert worker._security.client is not former
+            former = worker._security.client
+            own.file.write_text("nothing")
+            with pytest.raises(SettingsError, match="PEERS_CERT_FILE"):
+                worker.reload()
+            assert worker._security.client is former
+
+    asyncio.run(play())
+
+
+def test_sockets_of_systemd_are_told_by_their_ports(tmp_path: Path, certificates: Certificates) -> None:
+    """The socket that systemd passes is that of its port; a port without one is opened; another one is an error."""
+    options = ("--durable", "no", "--metrics-port", "0", "--state-dir", tmp_path, *certificates.flags("peer_server"))
+    with socket.create_server(("127.0.0.1", 0)) as passed, reserved_port() as native:
+        clear = passed.getsockname()[1]
+        words = ("peers", "serve", "--port", native, *options)
+        process = activated(passed, *words, "--clear-port", clear, stderr=subprocess.PIPE)
+        read_until(process.stderr, f"listens on 127.0.0.1:{clear}".encode())
+        assert exchange(clear, LEGACY_ALIVE) == {"TASK": "NO_TASK"}
+        assert exchange(native, STATUS, context=certificates.context("peer_client"))["ID"] == 7
+        process.terminate()
+        process.wait(TIMEOUT_S)
+        failed = activated(passed, *words, stderr=subprocess.PIPE)
+        assert b"which no setting names" in failed.communicate(timeout=TIMEOUT_S)[1]
+        assert failed.returncode == 1
 
 
 def _serial_number(peers: PeersServer) -> int:

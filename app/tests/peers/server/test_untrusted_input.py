@@ -34,7 +34,7 @@ def peers(
 def fresh(request: pytest.FixtureRequest, tmp_path: Path, certificates: Certificates) -> Iterator[PeersServer]:
     """Run a server for one test."""
     own = certificates if request.param == "tls" else None
-    with peers_server(tmp_path, "--lease-s", "0.4", "--max-attempts", "2", certificates=own) as running:
+    with peers_server(tmp_path, certificates=own) as running:
         yield running
 
 
@@ -282,7 +282,7 @@ def test_oversized_websocket_message(tmp_path: Path) -> None:
 
 
 def test_reports_that_do_not_fit_are_refused(fresh: PeersServer) -> None:
-    """A task that the worker never had, one that is reported twice, and one after its lease."""
+    """A task that the worker never had is refused; one that is reported twice counts once."""
     with fresh.caller("peer_worker") as worker:
         worker.send(ALIVE, b"\n").message()
         worker.send({"STATUS": "OK", "TASK_ID": "0" * 32}, b"\n")
@@ -291,14 +291,26 @@ def test_reports_that_do_not_fit_are_refused(fresh: PeersServer) -> None:
         assert worker.message()["TASKS"][0]["TASK_ID"] == task_id
         for _ in range(2):  # the second one is a duplicate, and changes nothing
             worker.send({"STATUS": "OK", "TASK_ID": task_id}, b"\n")
-        (late,) = submit(fresh, {"TASK": "NOOP"})
-        assert worker.message()["TASKS"][0]["TASK_ID"] == late
-        while f"attempt 2 of task {late} failed" not in fresh.log():
+        assert worker.send(ALIVE, b"\n").message()["TASK"] == "WELCOME"  # both are processed
+    assert fresh.exchange(STATUS)["STATUS"]["tasks"]["done"] == 1
+
+
+def test_report_after_the_lease_counts(tmp_path: Path) -> None:
+    """The work of a worker whose lease has ended is done all the same: its report is the result of a dead task."""
+    with peers_server(tmp_path, "--lease-s", "1", "--max-attempts", "1") as peers, Caller(peers.port) as worker:
+        worker.send(ALIVE, b"\n").message()
+        (task_id,) = submit(peers, {"TASK": "NOOP"})
+        assert worker.message()["TASKS"][0]["TASK_ID"] == task_id
+
+        def expired() -> bool:
             worker.send({**ALIVE, "TASK_IDS": []}, b"\n").message()  # it is there, but does not have the task
-        worker.send({"STATUS": "OK", "TASK_ID": late}, b"\n")  # its work is done: the result counts, though late
-        results = {"REQUEST": "RESULT", "ID": 2, "TASK_IDS": [task_id, late], "WAIT_S": 10}
-        assert [result["STATE"] for result in fresh.exchange(results)["RESULTS"]] == ["DONE", "DONE"]
-    assert fresh.exchange(STATUS)["STATUS"]["tasks"]["done"] == 2
+            return f"attempt 1 of task {task_id} failed" in peers.log()
+
+        until(expired, "the lease does not end")
+        worker.send({"STATUS": "OK", "TASK_ID": task_id}, b"\n")
+        assert worker.send(ALIVE, b"\n").message()["TASK"] == "WELCOME"
+        results = {"REQUEST": "RESULT", "ID": 2, "TASK_IDS": [task_id], "WAIT_S": 10}
+        assert [result["STATE"] for result in peers.exchange(results)["RESULTS"]] == ["DONE"]
 
 
 def test_task_of_another_worker_cannot_be_reported(fresh: PeersServer) -> None:

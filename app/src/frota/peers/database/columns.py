@@ -1,4 +1,4 @@
-"""The types of columns: what MariaDB has and SQLite lacks, exact on both."""
+"""What MariaDB and SQLite do differently: the types of columns, exact on both, and the time."""
 
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -7,6 +7,9 @@ from typing import Any
 from sqlalchemy import BigInteger, DateTime, Integer, Numeric, String
 from sqlalchemy.dialects import mysql
 from sqlalchemy.engine import Dialect
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 # A number that the database assigns in ascending order. SQLite only does so for its own integer type.
@@ -67,3 +70,20 @@ class Moment(TypeDecorator[datetime]):
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002 -- SQLAlchemy's signature
         """Return the time with its zone."""
         return value and value.replace(tzinfo=UTC)
+
+
+class now(FunctionElement[Any]):  # noqa: N801 -- an SQL function, as those of sqlalchemy.func
+    """The present time in UTC by the clock of the database, which all hosts share; SQLite knows milliseconds."""
+
+    type = Moment()
+    inherit_cache = True
+
+
+@compiles(now)
+def _mariadb(_element: now, _compiler: SQLCompiler, **_options: Any) -> str:
+    return "UTC_TIMESTAMP(6)"
+
+
+@compiles(now, "sqlite")
+def _sqlite(_element: now, _compiler: SQLCompiler, **_options: Any) -> str:
+    return "strftime('%Y-%m-%d %H:%M:%f', 'now') || '000'"

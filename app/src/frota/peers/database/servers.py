@@ -10,7 +10,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection, bindparam, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from frota.peers.database.clock import now
+from frota.peers.database.columns import now
 from frota.peers.database.database import Database
 from frota.peers.database.errors import Superseded
 from frota.peers.database.schema import servers
