@@ -87,8 +87,8 @@ _DRIFTS = {
         "mariadb -e \"UPDATE mysql.tables_priv SET Table_priv = 'Select,Insert,Delete' "
         "WHERE Table_name = 'balance_history'; FLUSH PRIVILEGES\"",
         "mariadb: mariadb --no-defaults",
-        "! mariadb -BNe \"SELECT Table_priv FROM mysql.tables_priv WHERE Table_name = 'balance_history'\" | "
-        "grep Delete",
+        'test $(mariadb -BNe "SELECT COUNT(*) FROM mysql.tables_priv '
+        "WHERE Table_name = 'balance_history' AND Table_priv LIKE '%Delete%'\") = 0",
     ),
     "a drop-in of the host": Drift(
         "image_client",
