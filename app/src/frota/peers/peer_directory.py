@@ -37,7 +37,7 @@ class PeerDirectory:
         return self.addresses.get(self.key(name))
 
     def identify(self, host: str, message: Message) -> str:
-        """Return the address of the configured peer that sends a message from a host; "" for a stranger.
+        """Return the address of the configured peer that sends a message from a host; "" for another host.
 
         By the address that it says, else by its name, else by its host, if no other peer is there.
         """

@@ -24,12 +24,12 @@ class Forbidden(MalformedMessage):
 class Role(Enum):
     """What a caller is."""
 
-    ANYBODY = "anybody, where nobody has a certificate"
+    UNAUTHENTICATED = "a caller of a server without certificates"
     LEGACY = "a legacy program, which has no certificate"
     SERVER = SERVER
     WORKER = WORKER
     CLIENT = CLIENT
-    NOBODY = "the holder of a certificate for something else"
+    OTHER = "the holder of a certificate for something else"
 
     __hash__ = object.__hash__
 
@@ -43,12 +43,12 @@ class Role(Enum):
 
 
 MAY_BEGIN: Mapping[Role, frozenset[Step]] = {
-    Role.ANYBODY: _OF_WORKERS | _OF_SERVERS | _OF_CLIENTS,
+    Role.UNAUTHENTICATED: _OF_WORKERS | _OF_SERVERS | _OF_CLIENTS,
     Role.LEGACY: _OF_WORKERS | _OF_SERVERS,
     Role.SERVER: _OF_SERVERS | _OF_CLIENTS,
     Role.WORKER: _OF_WORKERS,
     Role.CLIENT: _OF_CLIENTS,
-    Role.NOBODY: frozenset(),
+    Role.OTHER: frozenset(),
 }
 _CERTIFIED = (Role.SERVER, Role.WORKER, Role.CLIENT)
 
@@ -56,8 +56,8 @@ _CERTIFIED = (Role.SERVER, Role.WORKER, Role.CLIENT)
 def role_of(common_name: str | None, *, mtls: bool) -> Role:
     """Return the role of a caller: `common_name` is None in clear text, `mtls` tells whether others have certificates.
 
-    Raises nothing: the holder of another certificate is Role.NOBODY.
+    Raises nothing: the holder of another certificate is Role.OTHER.
     """
     if common_name is None:
-        return Role.LEGACY if mtls else Role.ANYBODY
-    return next((role for role in _CERTIFIED if role.value == common_name), Role.NOBODY)
+        return Role.LEGACY if mtls else Role.UNAUTHENTICATED
+    return next((role for role in _CERTIFIED if role.value == common_name), Role.OTHER)

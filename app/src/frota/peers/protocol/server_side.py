@@ -132,7 +132,7 @@ class ServerSide(Connection):
         super().__init__(websocket=websocket, max_bytes=max_bytes)
         self.dialect = Dialect.A
         self.state = State.NEW
-        self.role = Role.ANYBODY
+        self.role = Role.UNAUTHENTICATED
         self.worker = caller
         self._alive: WorkerAlive | None = None  # the first message of a lasting connection
         self._task: Task | None = None  # what a legacy worker has

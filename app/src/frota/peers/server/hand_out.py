@@ -114,5 +114,5 @@ class HandOut:
         self.handed_out_total += len(handed)
         self.batches_total += 1
         payloads = tuple([task.payload for task in handed])
-        worker.link.send(messages.Tasks(payloads, self._tasks.policy.lease_s))  # type: ignore[arg-type]
+        worker.link.send(messages.Tasks(payloads, self._tasks.policy.lease_s))  # type: ignore[arg-type]  # as above
         return len(handed)
