@@ -31,10 +31,7 @@ check: ## Run linters and unit tests, without a host (a minute or two)
 test: ## Run everything that CI runs
 	@tools/prepare.sh test
 	@$(MAKE) --no-print-directory check
-	@tools/molecule
-	@$(MAKE) --no-print-directory up
-	@tools/fleet --and-pipeline
-	@tools/run python -m bench --quick
+	@tools/test
 
 pipeline: ## Test the image pipeline with a real RabbitMQ on loopback, without a host
 	@tools/prepare.sh pipeline

@@ -4,7 +4,10 @@ Tests marked `whole` run site.yml on the whole fleet. They come first only becau
 runs, which leave the systems that they configured without a record.
 
 Tests marked `beside` make a single system fail and check only that system: tools/fleet runs them in parallel with those
-of other systems. All other tests see the whole fleet and run alone: no unit restarts, every host responds.
+of other systems. All other tests see the whole fleet and run one after the other: no unit restarts, every host
+responds.
+
+Tests marked `restart` stop every host of this checkout, those of Molecule's scenarios too, and run last.
 """
 
 import tempfile
@@ -21,6 +24,7 @@ from .fleet import Fleet, NoFleetError
 def pytest_configure(config: pytest.Config) -> None:
     """Register the markers."""
     config.addinivalue_line("markers", "whole: runs site.yml on the whole fleet")
+    config.addinivalue_line("markers", "restart: stops every host of this checkout")
     config.addinivalue_line("markers", "beside(system): makes only this system fail; may run beside tests of others")
 
 

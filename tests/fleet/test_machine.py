@@ -5,7 +5,7 @@ import pytest
 from .fleet import Fleet
 from .hosts import call, until
 
-pytestmark = pytest.mark.whole
+pytestmark = [pytest.mark.whole, pytest.mark.restart]
 
 
 def test_restart_of_the_machine(fleet: Fleet, start: float) -> None:
