@@ -125,7 +125,7 @@ def run(arguments: argparse.Namespace, folder: Path) -> None:
 
 
 def measure(arguments: argparse.Namespace, options: Options) -> None:
-    """Measure the chosen systems, and print the results."""
+    """Measure the chosen systems, and print the results: if a run is invalid, those of the scenarios before it."""
     names = arguments.systems or [name for name in SYSTEMS if name not in OPTIONAL]
     if arguments.quick:
         scenarios = [SMOKES[name](options) for name in names]
@@ -139,8 +139,9 @@ def measure(arguments: argparse.Namespace, options: Options) -> None:
             results.append(report.Result(scenario, measure_pairs(scenario, arguments.pairs, progress.begin)))
     finally:
         progress.end()
-    fdatasyncs.append(machine.fdatasync_rate(options.folder))
-    print_results(arguments, results, Spread.of(fdatasyncs))
+        if results:
+            fdatasyncs.append(machine.fdatasync_rate(options.folder))
+            print_results(arguments, results, Spread.of(fdatasyncs))
 
 
 def print_results(arguments: argparse.Namespace, results: Sequence[report.Result], fdatasyncs: Spread) -> None:

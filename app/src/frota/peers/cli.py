@@ -60,7 +60,7 @@ def _add_submit(group: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
 
 def _add_views(group: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     example = "frota peers status --host 127.0.0.1 --json"
-    status = commands.add(group, "status", _client("status"), "show a server, its queue, workers and peers", example)
+    status = commands.add(group, "status", _client("status"), "show a server and its peers", example)
     status.add_argument("--watch", action="store_true", help="show it again and again")
     status.add_argument("--interval", type=float, default=1.0, metavar="SECONDS", help="of --watch (%(default)s)")
     _add_server(status)

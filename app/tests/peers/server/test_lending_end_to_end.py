@@ -1,13 +1,17 @@
 """Two servers lend each other workers, on real sockets."""
 
 import asyncio
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
 from pathlib import Path
+from typing import Any
 
+from frota.peers.client import output
+from frota.peers.client.servers import Servers
+from frota.peers.client_settings import ClientSettings
 from frota.peers.lending.membership import State
 from frota.peers.protocol.messages import QUERY, Address, Task
 from frota.peers.server.server import PeerServer
-from frota.peers.settings import Peer
+from frota.peers.settings import Peer, join_address
 from support import reserved_port
 from support.peers import FAST, SlowAccounts, serving, submit, until, working
 
@@ -55,6 +59,32 @@ def test_saturated_server_borrows_all_and_returns_all(tmp_path: Path) -> None:
             await until(lambda: _home(a) == _home(b) == 2, f"not all are home: {list(a.lending.members)}", 10)
 
     asyncio.run(play())
+
+
+def test_status_of_all_servers(tmp_path: Path) -> None:
+    """The status of a server names what it borrowed from whom, and what its peer says of itself."""
+
+    async def play() -> None:
+        async with AsyncExitStack() as stack:
+            a, b = await _pair(stack, tmp_path, 2)
+            await submit(a, [Task(QUERY, "Ana")] * _BURST)
+            await until(lambda: _borrowed(a) == 2, "the workers were not lent")
+            (peer,) = (await _status(a))["peers"]
+            assert (peer["server"], peer["lent"], peer["borrowed"]) == ("B", 0, 2)
+            assert (peer["workers"]["own"], peer["workers"]["lent"]) == (2, 2)
+            (peer,) = (await _status(b))["peers"]
+            assert (peer["server"], peer["lent"], peer["borrowed"]) == ("A", 2, 0)
+            assert peer["queue"]["waiting"] > 0
+            text = output.status(await _status(b), as_json=False)
+            assert f"peer      A at {peer['address']}, up; 2 workers lent to it, 0 borrowed from it" in text
+
+    asyncio.run(play())
+
+
+async def _status(server: PeerServer) -> dict[str, Any]:
+    config = ClientSettings(host=join_address(server.lending_driver.address))
+    with closing(Servers(config)) as servers:
+        return await asyncio.to_thread(servers.status)
 
 
 def test_borrowed_workers_go_home_when_the_borrower_is_killed(tmp_path: Path) -> None:

@@ -48,6 +48,21 @@ def test_four_workers_execute_thousands_of_tasks(peers: PeersServer) -> None:
     assert status(peers)["tasks"] == {"submitted": count, "done": count, "failed_attempts": 0}
 
 
+def test_watch_continues_after_a_restart(peers: PeersServer, tmp_path: Path) -> None:
+    """`status --watch` says that the server is unavailable, and shows it again once it runs."""
+    shown, errors = tmp_path / "shown", tmp_path / "errors"
+    words = ("peers", "status", "--watch", "--interval", "0.05", "--json", "--host", f"127.0.0.1:{peers.port}")
+    with shown.open("wb") as stdout, errors.open("wb") as stderr:
+        start_frota(*words, stdout=stdout, stderr=stderr)
+    until(shown.read_text, "nothing is shown")
+    peers.kill()
+    until(lambda: f"no peers' server at 127.0.0.1:{peers.port}" in errors.read_text(), errors.read_text)
+    before = len(shown.read_text().splitlines())
+    peers.start()
+    until(lambda: len(shown.read_text().splitlines()) > before, errors.read_text)
+    assert [json.loads(line)["tasks"]["done"] for line in shown.read_text().splitlines()][-1] == 0
+
+
 def test_tasks_of_a_killed_worker_are_redelivered(peers: PeersServer) -> None:
     """The tasks of a worker that dies are executed by another one, each with one result."""
     with Caller(peers.port) as dying:

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import TextIO
 
 from frota.core import trace
-from frota.core.errors import MalformedMessage, StateError
+from frota.core.errors import MalformedMessage, ServerUnavailable, StateError
 from frota.peers.client import output
 from frota.peers.client.connection import POLL_S, PeersClient
+from frota.peers.client.servers import Servers
 from frota.peers.client_settings import ClientSettings
 from frota.peers.protocol import money, requests
 from frota.peers.protocol.codec.items import read_task
@@ -57,15 +58,18 @@ def result(args: argparse.Namespace, config: ClientSettings) -> int:
 
 
 def status(args: argparse.Namespace, config: ClientSettings) -> int:
-    """Print the server's status, with --watch every second."""
-    with closing(PeersClient(config)) as client:
-        while True:
-            reply = client.ask(requests.GetStatus(client.next_id()), requests.Status)
-            clear = _CLEAR if args.watch and not args.json and sys.stdout.isatty() else ""
-            print(clear + output.status(reply.status, as_json=args.json), flush=True)
-            if not args.watch:
-                return 0
+    """Print the status of the server and its peers, with --watch again and again, also after a restart."""
+    with closing(Servers(config)) as servers:
+        print(output.status(servers.status(), as_json=args.json), flush=True)
+        while args.watch:
             time.sleep(args.interval)
+            try:
+                text = output.status(servers.status(), as_json=args.json)
+            except ServerUnavailable as error:
+                print(f"frota: {error}", file=sys.stderr)
+                continue
+            print((_CLEAR if not args.json and sys.stdout.isatty() else "") + text, flush=True)
+    return 0
 
 
 def dead(args: argparse.Namespace, config: ClientSettings) -> int:

@@ -75,9 +75,20 @@ def _status_lines(fields: Mapping[str, Any]) -> list[str]:
         f"workers   {own}; {borrowed}; {_counts(workers, idle='idle', busy='busy')}",
     ]
     for peer in fields.get("peers") or ():
-        state = "up" if peer.get("up") else f"down: {peer.get('error') or 'has not answered yet'}"
-        dialect = "" if peer.get("dialect") == "N" else f", legacy dialect {peer.get('dialect')}"
-        lines.append(f"peer      {peer.get('server')} at {peer.get('address')}{dialect}, {state}")
+        lines += _peer_lines(peer)
+    return lines
+
+
+def _peer_lines(peer: Mapping[str, Any]) -> list[str]:
+    state = "up" if peer.get("up") else "down"
+    dialect = "" if peer.get("dialect") == "N" else f", legacy dialect {peer.get('dialect')}"
+    loans = _counts(peer, lent="workers lent to it", borrowed="borrowed from it")
+    lines = [f"peer      {peer.get('server')} at {peer.get('address')}{dialect}, {state}; {loans}"]
+    if peer.get("error") or not peer.get("up"):
+        lines.append(f"          {peer.get('error') or 'has not answered yet'}")
+    if workers := peer.get("workers"):
+        queue = _counts(peer.get("queue") or {}, waiting="waiting", leased="with workers", wait_ms="ms of wait")
+        lines.append(f"          {queue}; {_counts(workers, own='own', idle='idle', busy='busy')}")
     return lines
 
 

@@ -202,14 +202,15 @@ class PeerServer:
         return status.status(self.parts, settings.join_address(self.lending_driver.address))
 
     def _peers(self) -> list[dict[str, Any]]:
-        driver = self.lending_driver
+        driver, loans = self.lending_driver, status.loans_by_peer(self.lending)
         return [
             {
                 "address": key,
-                "server": driver.directory.name(key),
+                "server": (name := driver.directory.name(key)),
                 "up": driver.liveness.is_up(key),
                 "dialect": link.dialect.value,
                 "error": link.error,
+                **loans(name),
             }
             for key, link in self._links.items()
         ]

@@ -1,6 +1,7 @@
 """What a server says of itself: the status as JSON, and its metrics."""
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -91,6 +92,14 @@ def _workers(lending: Lending) -> dict[str, int]:
         "borrowed": borrowed_here + count[State.RETURNING],
         "promised": count[State.PROMISED],
     }
+
+
+def loans_by_peer(lending: Lending) -> Callable[[str], dict[str, int]]:
+    """Return what tells how many workers are lent to a peer, and borrowed from it, now."""
+    members = lending.members
+    lent = Counter(member.loan.borrower for member in members.among(ON_LOAN) if member.loan)
+    borrowed = Counter(member.owner for member in members.among(BORROWED | _GONE_HOME))
+    return lambda peer: {"lent": lent[peer], "borrowed": borrowed[peer]}
 
 
 def metrics(parts: Parts) -> list[Metric]:
