@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from .hosts import Host, call
 
+_LABEL = "label=frota_network=fleet"  # of the fleet's hosts; those of Molecule's scenarios have others
 _PLAY_TIMEOUT_S = 1800  # for a playbook that hangs; none takes a third of it
 # Plays that run on every host, whether it differs from its description or not.
 _PLAYS_ON_EVERY_HOST = {
@@ -192,17 +193,11 @@ class Fleet:
 
     def instances_of_hosts(self) -> set[str]:
         """Return the instances that have a host on this machine, running or not."""
-        command = [str(self.root / ".local/bin/podman"), "ps", "--all", "--format", "{{.Labels.frota_instance}}"]
-        listed = call(command)
-        assert listed.returncode == 0, listed.stderr
-        return set(listed.stdout.split())
+        return set(self._podman("ps", "--all", "--filter", _LABEL, "--format", "{{.Labels.frota_instance}}").split())
 
     def run_beside_ssh(self, host: Host, *words: str) -> None:
         """Run a command on a host without its SSH server, which may be down."""
-        podman = str(self.root / ".local/bin/podman")
-        listed = call([podman, "ps", "--quiet", "--filter", f"label=frota_instance={host.instance}"])
-        done = call([podman, "exec", listed.stdout.strip(), *words])
-        assert done.returncode == 0, f"{host.name}: {words}: {done.stderr}{done.stdout}"
+        self._podman("exec", self._container(host), *words)
 
     @property
     def peer_workers_per_host(self) -> int:
@@ -211,16 +206,21 @@ class Fleet:
 
     def power_off(self, host: Host) -> None:
         """End a host without a word, as when its machine is lost; it does not start again by itself."""
-        podman = str(self.root / ".local/bin/podman")
-        listed = call([podman, "ps", "--quiet", "--filter", f"label=frota_instance={host.instance}"])
-        stopped = call([podman, "stop", "--time=0", listed.stdout.strip()])
-        assert stopped.returncode == 0, stopped.stderr
+        self._podman("stop", "--time=0", self._container(host))
+
+    def _container(self, host: Host) -> str:
+        instance = f"label=frota_instance={host.instance}"
+        return self._podman("ps", "--quiet", "--filter", _LABEL, "--filter", instance).strip()
+
+    def _podman(self, *words: str) -> str:
+        done = call([str(self.root / ".local/bin/podman"), *words])
+        assert done.returncode == 0, f"{words}: {done.stderr}{done.stdout}"
+        return done.stdout
 
     def switch_off(self) -> None:
         """Leave what a restart of this machine leaves: files, but no running host, no mount and no route."""
         podman = self.root / ".local/bin/podman"
-        stopped = call([str(podman), "stop", "--all", "--time=8"])
-        assert stopped.returncode == 0, stopped.stderr
+        self._podman("stop", "--all", "--time=8")
         run = re.findall(r"^run=(/run/frota-.*)$", podman.read_text(), re.MULTILINE)[0]
         network = (self.root / ".local/fleet.cidr").read_text().strip()
         # Without an own cgroup view nothing is mounted there, and there is nothing to unmount.

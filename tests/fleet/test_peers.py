@@ -42,7 +42,7 @@ def test_rejected_tasks(fleet: Fleet) -> None:
 
 
 def test_without_the_right_certificate(fleet: Fleet) -> None:
-    """Neither a stranger nor somebody without TLS is served on the native port."""
+    """The native port serves no client without a certificate, and none without TLS."""
     for flags in ("--cert-file= --key-file=", "--security clear --ca-file= --cert-file= --key-file="):
         answer = fleet.peer_client.run_as_admin(f"timeout 60 frota peers status {flags} 2>&1 || echo refused")
         assert answer.splitlines()[-1] == "refused", answer

@@ -69,8 +69,8 @@ def test_new_server() -> None:
 
 
 def test_unlisted_user_is_dropped() -> None:
-    stranger = _MODULE.Account("guest", "%")
-    plan = _plan({**_desired(), stranger: _MODULE.State("otherwise (a password)")})
+    guest = _MODULE.Account("guest", "%")
+    plan = _plan({**_desired(), guest: _MODULE.State("otherwise (a password)")})
     assert plan.statements == ["DROP USER 'guest'@'%'"]
     assert plan.diff()["before"] == "user 'guest'@'%'\n"
 

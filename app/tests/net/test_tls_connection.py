@@ -184,7 +184,7 @@ def test_client_without_a_certificate_is_refused(tmp_path: Path) -> None:
     other = certificate(tmp_path / "other", "other")
 
     def scene(server: Running) -> None:
-        for own in (None, server.client("stranger", other), server.client("old", expired=True)):
+        for own in (None, server.client("other", other), server.client("old", expired=True)):
             with server.connect(own) as client, pytest.raises(ssl.SSLError, match=r"alert (certificate|unknown ca)"):
                 client.recv(100)
         with server.connect(server.client()) as client:

@@ -149,7 +149,7 @@ def test_stranger_reports() -> None:
     """A report of a task that the worker never had is rejected; one of an unknown task is unknown."""
     tasks = queue("a")
     ids(tasks, "w", 1)
-    assert tasks.report("a", "stranger", "", now=0.0) is Verdict.REJECTED
+    assert tasks.report("a", "other", "", now=0.0) is Verdict.REJECTED
     assert tasks.report("b", "w", "", now=0.0) is Verdict.UNKNOWN
     assert tasks.held_by("w") == 1
 

@@ -157,51 +157,51 @@ def test_peers(dialect: Dialect) -> None:
         Dialect.NATIVE: WorkerRequest(5, "s-1", HOME, "l-1", 1, 60),
     }[dialect]
     denied = WorkersDenied("s-1", "l-1", "busy") if native else WorkersDenied(name)
-    asking, server = PeerSide(dialect), ServerSide("caller")
+    caller, server = PeerSide(dialect), ServerSide("caller")
     for question, answer in (
         (Heartbeat(name), HeartbeatReply(name)),
         (request, WorkersGranted("s-2", ("w-1",))),
         (request, denied),
     ):
-        transfer(asking, question, server)
-        transfer(server, answer, asking)
-        assert asking.awaited == ()
-    assert asking.dialect is server.dialect is dialect
+        transfer(caller, question, server)
+        transfer(server, answer, caller)
+        assert caller.awaited == ()
+    assert caller.dialect is server.dialect is dialect
 
 
 def test_loans() -> None:
     """A loan is renewed, or has ended; workers are given back; the last message needs no answer."""
-    asking, server = PeerSide(), ServerSide("caller")
+    caller, server = PeerSide(), ServerSide("caller")
     for question, answer in (
         (LoanRenew("l-1", 1, 60, "s-1"), LoanRenewed("l-1", 1, 60)),
         (LoanRenew("l-1", 1, 60, "s-1"), LoanEnded("l-1", 1, "expired")),
         (Release("s-1", ("w-1",), "l-1", 1), ReleaseAck("s-2", ("w-1",), "l-1", 1)),
         (Heartbeat("s-1"), Refusal("who are you?")),
     ):
-        transfer(asking, question, server)
-        transfer(server, answer, asking)
-    transfer(asking, ReleaseCompleted("s-1", ("w-1",), "l-1", 1), server)
-    assert asking.awaited == ()
+        transfer(caller, question, server)
+        transfer(server, answer, caller)
+    transfer(caller, ReleaseCompleted("s-1", ("w-1",), "l-1", 1), server)
+    assert caller.awaited == ()
 
 
 def test_legacy_peer() -> None:
     """A peer that answers a native heartbeat as a legacy one is spoken to in dialect A."""
-    asking = PeerSide()
-    asking.send(Heartbeat("s-1"))
-    assert asking.receive(b'{"SERVER": "ALIVE", "TASK": "RECIEVE"}') == [HeartbeatReply()]
-    assert asking.send(WorkerRequest(5, "s-1", HOME, "l-1")) == b'{"TASK": "WORKER_REQUEST", "WORKERS_NEEDED": 5}\n'
-    asking.receive(b'{"TASK": "WORKER_RESPONSE", "STATUS": "NACK", "WORKERS": []}')
+    caller = PeerSide()
+    caller.send(Heartbeat("s-1"))
+    assert caller.receive(b'{"SERVER": "ALIVE", "TASK": "RECIEVE"}') == [HeartbeatReply()]
+    assert caller.send(WorkerRequest(5, "s-1", HOME, "l-1")) == b'{"TASK": "WORKER_REQUEST", "WORKERS_NEEDED": 5}\n'
+    caller.receive(b'{"TASK": "WORKER_RESPONSE", "STATUS": "NACK", "WORKERS": []}')
     with pytest.raises(Misuse, match="dialect A has no LoanRenew"):
-        asking.send(LoanRenew("l-1", 1, 60))
+        caller.send(LoanRenew("l-1", 1, 60))
 
 
 def test_one_request_at_a_time() -> None:
     """A server waits for the reply of its peer, and rejects another one."""
-    asking = PeerSide()
-    asking.send(Heartbeat("s-1"))
+    caller = PeerSide()
+    caller.send(Heartbeat("s-1"))
     with pytest.raises(Misuse, match="Heartbeat is not to be sent: a reply is awaited"):
-        asking.send(Heartbeat("s-1"))
-    (event,) = asking.receive(b'{"TASK":"WORKER_RESPONSE","STATUS":"NACK","WORKERS":[]}')
+        caller.send(Heartbeat("s-1"))
+    (event,) = caller.receive(b'{"TASK":"WORKER_RESPONSE","STATUS":"NACK","WORKERS":[]}')
     assert event == Rejected("WorkersDenied is no reply to the request", b"", fatal=True)
 
 

@@ -124,7 +124,7 @@ def test_dialect_c_alive(answer: Any, text: bytes) -> None:
     side = server()
     event = only(side.receive(b'{"WORKER": "ALIVE", "WORKER_UUID": "w-1", "SERVER_UUID": "s-2"}\n'))
     assert event == WorkerAlive("w-1", owner="s-2")
-    assert (side.dialect, side.state) == (Dialect.C, State.ASKING)
+    assert (side.dialect, side.state) == (Dialect.C, State.REQUESTED)
     assert side.send(answer) == text
     assert side.state is State.ANSWERED
     with pytest.raises(Misuse):
@@ -158,7 +158,7 @@ def test_late_newline() -> None:
     assert (side.dialect, side.state) == (Dialect.A, State.IDLE)
     assert side.receive(b"\r") == []
     assert only(side.receive(b"\n")) == WorkerAlive("w-1")
-    assert (side.dialect, side.state) == (Dialect.C, State.ASKING)
+    assert (side.dialect, side.state) == (Dialect.C, State.REQUESTED)
     assert side.send(NoTask()) == b'{"TASK": "NO_TASK"}\n'
 
 

@@ -306,13 +306,13 @@ def test_redirect_of_a_stranger_is_refused(tmp_path: Path) -> None:
 
     async def play() -> None:
         async with serving(tmp_path, name="home") as home, serving(tmp_path, name="third") as third:
-            stranger = await Impostor(port_of(third), epoch=2).start()
-            first = await Impostor(stranger).start()
+            unlisted = await Impostor(port_of(third), epoch=2).start()
+            first = await Impostor(unlisted).start()
             async with working(home, "w", port=first, transport="tcp") as worker:
-                await until(lambda: _at(worker) == stranger, "the worker does not obey its own server")
+                await until(lambda: _at(worker) == unlisted, "the worker does not obey its own server")
                 counts = {metric.name: metric.read for metric in worker._metrics()}
                 await until(counts["frota_peers_redirects_ignored_total"], "not counted")
-                assert _at(worker) == stranger
+                assert _at(worker) == unlisted
 
     asyncio.run(play())
 

@@ -219,7 +219,7 @@ class ServerSide(Connection):
         if self.dialect is not Dialect.C or self._alive is None:
             return []
         waits = self.state is State.IDLE
-        self.state = State.ASKING if waits else State.ANSWERED
+        self.state = State.REQUESTED if waits else State.ANSWERED
         return [self._alive] if waits else []
 
     def _named(self, message: WorkerAlive | WorkerLeaving | Reports, dialect: Dialect) -> Message:

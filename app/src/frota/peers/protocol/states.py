@@ -16,7 +16,7 @@ class State(Enum):
     REDIRECTED = "the worker is told to go to another server"
     NATIVE = "the worker takes several tasks"
     LEAVING = "the worker takes no more tasks"
-    ASKING = "the worker waits for the answer to ALIVE"
+    REQUESTED = "the worker waits for the answer to ALIVE"
     REPORTING = "the worker waits for the answer to its report"
     ANSWERED = "the exchange is over"
     PEER = "the caller is a server"
@@ -50,19 +50,19 @@ RECEIVED = {
     State.NEW: {
         Step.ALIVE: State.IDLE,
         Step.NATIVE_ALIVE: State.NATIVE,
-        Step.ALIVE_C: State.ASKING,
+        Step.ALIVE_C: State.REQUESTED,
         Step.REPORT_C: State.REPORTING,
         Step.PEER_REQUEST: State.PEER,
         Step.REQUEST: State.CLIENT,
     },
-    State.IDLE: {Step.ALIVE: State.IDLE, Step.ALIVE_C: State.ASKING},
+    State.IDLE: {Step.ALIVE: State.IDLE, Step.ALIVE_C: State.REQUESTED},
     State.BUSY: {Step.ALIVE: State.BUSY, Step.REPORT: State.IDLE},
     State.REDIRECTED: {Step.ALIVE: State.IDLE},
     State.NATIVE: {Step.NATIVE_ALIVE: State.NATIVE, Step.REPORT: State.NATIVE, Step.LEAVING: State.LEAVING},
     State.LEAVING: {Step.NATIVE_ALIVE: State.LEAVING, Step.REPORT: State.LEAVING, Step.LEAVING: State.LEAVING},
-    State.ASKING: {},
+    State.REQUESTED: {},
     State.REPORTING: {},
-    State.ANSWERED: {Step.ALIVE_C: State.ASKING, Step.REPORT_C: State.REPORTING},
+    State.ANSWERED: {Step.ALIVE_C: State.REQUESTED, Step.REPORT_C: State.REPORTING},
     State.PEER: {Step.PEER_REQUEST: State.PEER},
     State.CLIENT: {Step.REQUEST: State.CLIENT},
     State.CLOSED: {},
@@ -74,7 +74,7 @@ SENT = {
     State.REDIRECTED: {},
     State.NATIVE: {Step.TASK: State.NATIVE, Step.MOVE: State.LEAVING, Step.NOTICE: State.NATIVE},
     State.LEAVING: {Step.MOVE: State.LEAVING, Step.NOTICE: State.LEAVING},
-    State.ASKING: dict.fromkeys((Step.TASK, Step.NO_TASK, Step.MOVE, Step.REFUSAL), State.ANSWERED),
+    State.REQUESTED: dict.fromkeys((Step.TASK, Step.NO_TASK, Step.MOVE, Step.REFUSAL), State.ANSWERED),
     State.REPORTING: dict.fromkeys((Step.ACK, Step.REFUSAL), State.ANSWERED),
     State.ANSWERED: {},
     State.PEER: {Step.PEER_REPLY: State.PEER},

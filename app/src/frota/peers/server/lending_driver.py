@@ -18,7 +18,7 @@ from frota.peers.server.connections import Caller
 from frota.peers.server.peer_links import PeerLink
 from frota.peers.server.workers import Workers
 
-_STRANGER = "this server is not one of the configured peers"
+_NOT_A_PEER = "this server is not one of the configured peers"
 
 
 class LendingDriver:
@@ -125,9 +125,9 @@ class LendingDriver:
 
     def _deny(self, caller: Caller, message: Message) -> None:
         if isinstance(message, messages.WorkerRequest):
-            caller.send(messages.WorkersDenied(self.lending.server, message.loan, _STRANGER))
+            caller.send(messages.WorkersDenied(self.lending.server, message.loan, _NOT_A_PEER))
         elif isinstance(message, messages.LoanRenew):
-            caller.send(messages.LoanEnded(message.loan, message.epoch, _STRANGER))
+            caller.send(messages.LoanEnded(message.loan, message.epoch, _NOT_A_PEER))
         elif isinstance(message, messages.Release):
             caller.send(messages.ReleaseAck(self.lending.server, ()))
 

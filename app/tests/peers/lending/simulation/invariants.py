@@ -160,9 +160,9 @@ class Invariants:
         """Each worker is on its owner's record once, and what is borrowed is lent, restarted owners aside."""
         self.checks["conservation"] += 1
         for server in self.servers.values():
-            strangers = [m.id for m in server.lending.members if self.workers[m.id].home.id != m.owner]
-            if strangers:
-                self._fail(f"{server.id} takes {strangers} for workers of another owner")
+            foreign = [m.id for m in server.lending.members if self.workers[m.id].home.id != m.owner]
+            if foreign:
+                self._fail(f"{server.id} takes {foreign} for workers of another owner")
         totals = self.totals()
         if totals["own"] + totals["lent"] + totals["absent"] > len(self.workers):
             self._fail(f"more workers than there are: {totals}")
