@@ -1,7 +1,8 @@
 """Instances that are launched, stopped or terminated: site.yml adds and removes their hosts only."""
 
+import time
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 
@@ -21,15 +22,28 @@ def ec2(fleet: Fleet) -> Any:
     return client(fleet, "ec2")
 
 
+class Launched(NamedTuple):
+    """An instance that site.yml has configured: its id, the time before that, and the units that it restarted."""
+
+    instance: str
+    start: float
+    restarted: set[tuple[str, str]]
+
+
 @pytest.fixture(scope="module")
-def launched_sensor(fleet: Fleet, ec2: Any) -> Iterator[str]:
-    """Launch an instance like that of the first sensor host; give its id, and terminate it afterwards."""
+def launched_sensor(fleet: Fleet, ec2: Any) -> Iterator[Launched]:
+    """Launch an instance like that of the first sensor host, and run site.yml; terminate it afterwards."""
+    start, before = time.time(), fleet.invocations()
     instance = _launch(fleet, ec2, Name=_NAME)
-    yield instance
-    if _NAME in fleet.members:
-        ec2.terminate_instances(InstanceIds=[instance])
+    try:
         fleet.play("site.yml")
         fleet.read_inventory()
+        yield Launched(instance, start, fleet.restarted_since(before))
+    finally:
+        ec2.terminate_instances(InstanceIds=[instance])
+        if instance in fleet.instances_of_hosts():
+            fleet.play("site.yml")
+            fleet.read_inventory()
 
 
 def _launch(fleet: Fleet, ec2: Any, **tags: str) -> str:
@@ -67,36 +81,33 @@ def test_invalid_instances_change_nothing(fleet: Fleet, ec2: Any) -> None:
         ec2.terminate_instances(InstanceIds=launched)
 
 
-def test_launched_instance(fleet: Fleet, launched_sensor: str, start: float) -> None:
+def test_launched_instance(fleet: Fleet, launched_sensor: Launched) -> None:
     """A launched instance becomes a sensor host, and no other host restarts anything."""
-    before = fleet.invocations()
-    fleet.play("site.yml")
-    fleet.read_inventory()
-    assert fleet.members[_NAME].instance == launched_sensor
-    until(lambda: fleet.numbers(start).keys() >= _SENSORS, "no readings of the new host's sensors")
-    assert {host for host, _ in fleet.restarted_since(before)} == {_NAME}
+    assert fleet.members[_NAME].instance == launched_sensor.instance
+    until(lambda: fleet.numbers(launched_sensor.start).keys() >= _SENSORS, "no readings of the new host's sensors")
+    assert {host for host, _ in launched_sensor.restarted} == {_NAME}
 
 
-def test_killed_embedded_aws(fleet: Fleet, ec2: Any, launched_sensor: str) -> None:
+def test_killed_embedded_aws(fleet: Fleet, ec2: Any, launched_sensor: Launched) -> None:
     """A killed embedded AWS recovers every instance."""
     before = _instances(ec2)
-    assert launched_sensor in before
+    assert launched_sensor.instance in before
     fleet.embedded_aws.run("systemctl kill --signal=KILL embedded-aws.service")
     fleet.embedded_aws.run("systemctl restart embedded-aws.service", RECOVERY_TIMEOUT_S)  # returns when it is ready
     assert _instances(ec2) == before
 
 
-def test_stopped_instance(fleet: Fleet, ec2: Any, launched_sensor: str) -> None:
+def test_stopped_instance(fleet: Fleet, ec2: Any, launched_sensor: Launched) -> None:
     """The host of a stopped instance keeps its disk, and runs again when the instance is started."""
     host = fleet.members[_NAME]
     host.run("echo kept >/root/kept; sync")
-    ec2.stop_instances(InstanceIds=[launched_sensor])
+    ec2.stop_instances(InstanceIds=[launched_sensor.instance])
     try:
         fleet.play(_PROVISION)
-        assert launched_sensor in fleet.instances_of_hosts()
+        assert launched_sensor.instance in fleet.instances_of_hosts()
         assert host.try_to_run("echo up") == ""
     finally:
-        ec2.start_instances(InstanceIds=[launched_sensor])
+        ec2.start_instances(InstanceIds=[launched_sensor.instance])
     fleet.play(_PROVISION)
     assert host.run("cat /root/kept") == "kept\n"
 
@@ -108,11 +119,11 @@ def _instances(ec2: Any) -> dict[str, tuple[str, str]]:
     return {item["InstanceId"]: (item.get("PrivateIpAddress", ""), item["State"]["Name"]) for item in instances}
 
 
-def test_terminated_instance(fleet: Fleet, ec2: Any, launched_sensor: str) -> None:
+def test_terminated_instance(fleet: Fleet, ec2: Any, launched_sensor: Launched) -> None:
     """The host of a terminated instance is removed, and no other host restarts anything."""
     before = fleet.invocations()
-    assert launched_sensor in fleet.instances_of_hosts()
-    ec2.terminate_instances(InstanceIds=[launched_sensor])
+    assert launched_sensor.instance in fleet.instances_of_hosts()
+    ec2.terminate_instances(InstanceIds=[launched_sensor.instance])
     fleet.play("site.yml")
     fleet.read_inventory()
     assert _NAME not in fleet.members
