@@ -28,6 +28,7 @@ SYSTEMS = {
 }
 # Commands over all systems.
 FLEET_COMMANDS = {
+    "status": System("observer.status", "the units of every host: state, release, restarts, memory, last error"),
     "trace": System("observer.trace", "one request on its way over all hosts, as a timeline"),
 }
 

@@ -11,7 +11,7 @@ from frota.observer.trace.timeline import Hop, Recent, span_ms
 
 _BOLD, _PLAIN = "\x1b[1m", "\x1b[0m"
 _HEADINGS = ("time", "took ms", "host", "unit", "event", "message")
-_RIGHT = {1}  # columns that are aligned to the right
+_RIGHT = {"took ms"}  # columns that are aligned to the right
 
 
 def print_json(hops: Iterable[Hop], trace: str) -> None:
@@ -89,8 +89,8 @@ def _lines(rows: Iterable[tuple[str, ...]], headings: Sequence[str] = _HEADINGS)
     former = ""
     for date, row in zip(("", *dates), cells, strict=True):
         padded = [
-            text.rjust(width) if index in _RIGHT else text.ljust(width)
-            for index, (text, width) in enumerate(zip(row, widths, strict=False))
+            text.rjust(width) if heading in _RIGHT else text.ljust(width)
+            for heading, text, width in zip(headings, row, widths, strict=False)
         ]
         new_day = f"{date}  " if date != former else " " * 12
         former = date
