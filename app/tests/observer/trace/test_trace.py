@@ -1,6 +1,8 @@
 """`frota trace`, with hosts that a real shell stands for, and with a real journal."""
 
 import json
+import lzma
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,9 @@ from frota.observer.trace import sources
 from support.remote import Hosts
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
+OTHER = "1" * 32
+# Written by systemd-journald 252, for records that this test knows.
+RECORDED = Path(__file__).with_name("fleet.journal.xz")
 CONTROL = "\x1b[2J\u202e\x9b"
 
 
@@ -157,3 +162,27 @@ def test_missing_folder_is_reported(tmp_path: Path, capsys: pytest.CaptureFixtur
     """A folder that does not exist is an error that names it."""
     assert cli.main(["trace", TRACE, "--journal-dir", str(tmp_path / "missing")]) == 1
     assert "missing: no such folder" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not shutil.which("journalctl"), reason="journalctl, of systemd, is not installed")
+def test_journal_of_systemd(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A real journal is read: text that looks like a field, a trace id of several, bytes that are no text."""
+    (tmp_path / "fleet.journal").write_bytes(lzma.decompress(RECORDED.read_bytes()))
+    where = ("--json", "--journal-dir", str(tmp_path))
+    assert cli.main(["trace", TRACE, *where]) == 0
+    queued, done, batch, binary = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (queued["host"], queued["unit"], queued["duration_ms"]) == ("fleet-host", "frota-image-producer", 12.5)
+    assert (queued["message"], queued["fields"]) == (f"a\nTRACE_ID={OTHER}\n.jpg", {"FILENAME": "a=b.jpg"})
+    assert [hop["event"] for hop in (queued, done, batch, binary)] == [
+        "image_queued",
+        "image_done",
+        "tasks_done",
+        "binary",
+    ]
+    assert binary["message"] == "\ufffd\x00\x1b[2J"
+    assert queued["time"] < done["time"] < batch["time"] < binary["time"]
+    assert cli.main(["trace", OTHER, *where]) == 0
+    assert [json.loads(line)["event"] for line in capsys.readouterr().out.splitlines()] == ["tasks_done", "request"]
+    assert cli.main(["trace", "--last", "images", *where]) == 0
+    (image,) = map(json.loads, capsys.readouterr().out.splitlines())
+    assert (image["trace_id"], image["event"]) == (TRACE, "image_done")
