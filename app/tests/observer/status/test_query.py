@@ -87,6 +87,15 @@ def test_unknown_values() -> None:
     assert query.parse("a", HEAD + block("mariadb", MemoryCurrent=2**64 - 1), "").units[0].memory is None
 
 
+@pytest.mark.parametrize("unset", ["[not set]", 2**64 - 1])
+def test_memory_of_the_main_process(unset: object) -> None:
+    """On a host that does not account for memory, a unit has that of its main process."""
+    states = "\n".join([block("frota-a", MemoryCurrent=unset, MainPID=19), block("frota-b", MainPID=20)])
+    memory = "/proc/19/status:VmRSS:\t   2048 kB\n/proc/20/status:VmRSS:\t 1 kB\n/proc/1/status:VmRSS: x kB\n"
+    first, second = query.parse("a", f"{HEAD}{states}\n[memory]\n{memory}\n[errors]\n", "").units
+    assert (first.memory, second.memory) == (2 * 2**20, 47185920)
+
+
 @pytest.mark.parametrize("failure", ["Permission denied", ""])
 def test_host_without_an_answer(failure: str) -> None:
     """A host that printed nothing of its units is not well, with the reason."""

@@ -41,13 +41,13 @@ def test_all_is_well(hosts: Hosts, capsys: pytest.CaptureFixture[str]) -> None:
     assert (status, err) == (0, "")
     assert out.splitlines() == [
         "  HOST           UNIT           STATE   SINCE  RESTARTS  MEMORY",
+        "\u2714 database-1     mariadb        active  1m40s         0   45 MB",
         "\u2714 sensor-server  cpu-agent      active  1m40s         2   12 MB",
         "\u2714                sensor-server  active  1m40s         2   45 MB",
-        "\u2714 database-1     mariadb        active  1m40s         0   45 MB",
         "release 0.1.0-aa-bb: 1 host",
         "3 of 3 units run, 2 of 2 hosts answered",
     ]
-    assert "frota-*.service" in hosts.called("sensor-server", "systemctl")
+    assert {"--all", "frota-*.service"} <= set(hosts.called("sensor-server", "systemctl"))
     assert {"--priority=err", "--since=-24h"} <= set(hosts.called("sensor-server", "journalctl"))
 
 
@@ -60,11 +60,11 @@ def test_failures(hosts: Hosts, capsys: pytest.CaptureFixture[str]) -> None:
     status, out, _ = run(capsys)
     assert status == 1
     assert out.splitlines()[1:] == [
+        "\u2718 bare         no unit of the fleet; run site.yml, or make up",
+        "\u2718 down         ssh: connect to host down port 22: No route to host",
         "\u2718 list-server  list-server  failed    50s         2   45 MB",
         "    failed, exit-code, exit status 78",
         "    10s ago: LIST_PORT='x'",
-        "\u2718 down         ssh: connect to host down port 22: No route to host",
-        "\u2718 bare         no unit of the fleet; run site.yml, or make up",
         "release 0.1.0-aa-bb: 1 host",
         "0 of 1 units run, 2 of 3 hosts answered",
     ]

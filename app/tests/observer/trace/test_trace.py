@@ -92,6 +92,8 @@ def test_unknown_trace(hosts: Hosts, capsys: pytest.CaptureFixture[str]) -> None
     add(hosts, "a")
     assert cli.main(["trace", TRACE]) == 1
     assert capsys.readouterr() == ("", f"frota: no record of trace {TRACE} in the journals of 1 host over SSH\n")
+    assert cli.main(["trace", "--last", "peers"]) == 1
+    assert capsys.readouterr() == ("", "frota: no trace of peers in the journals of 1 host over SSH\n")
 
 
 @pytest.mark.parametrize("words", [["--json"], []])

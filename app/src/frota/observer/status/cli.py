@@ -32,7 +32,7 @@ def _status(args: argparse.Namespace) -> int:
     from frota.observer.status import output, query
 
     ssh_config = args.ssh_config or hosts.find_ssh_config(Path.cwd())
-    names = hosts.names_in(ssh_config) if ssh_config else []
+    names = sorted(hosts.names_in(ssh_config)) if ssh_config else []
     if unknown := [name for name in args.host or () if name not in names]:
         known = ", ".join(names) or "none, since there is no SSH configuration (--ssh-config FILE)"
         print(f"frota: --host {printable(' '.join(unknown))}: no such host; known are {known}", file=sys.stderr)

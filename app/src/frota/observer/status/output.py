@@ -108,10 +108,9 @@ def _widths(rows: Iterable[Sequence[str]], columns: int) -> list[int]:
     for row in rows:
         widths[: len(row)] = [max(width, len(text)) for width, text in zip(widths, row, strict=False)]
     excess = 2 + sum(widths) + 2 * (len(widths) - 1) - columns
-    for column in (0, 1):
-        cut = min(max(excess, 0), max(widths[column] - _MIN_NAME_COLUMNS, 0))
-        widths[column] -= cut
-        excess -= cut
+    for _ in range(excess):
+        wider = 0 if widths[0] >= widths[1] else 1
+        widths[wider] = max(widths[wider] - 1, _MIN_NAME_COLUMNS)
     return widths
 
 

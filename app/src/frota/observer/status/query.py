@@ -18,12 +18,13 @@ UNITS = (
     "systemd-journal-upload.service",
 )
 _PROPERTIES = (
-    "Id,LoadState,ActiveState,SubState,Result,ExecMainStatus,NRestarts,MemoryCurrent,ActiveEnterTimestamp,"
+    "Id,LoadState,ActiveState,SubState,Result,ExecMainStatus,NRestarts,MemoryCurrent,MainPID,ActiveEnterTimestamp,"
     "StateChangeTimestamp"
 )
-_ERRORS = "[errors]"
+_MEMORY, _ERRORS = "[memory]", "[errors]"  # begin the sections after the units
 _MAX_ERRORS = 50  # of a host that are read, to find the last one of each unit
 _MAX_MEMORY = 2**63  # systemd's "not set" is above
+_RESIDENT = re.compile(r"^/proc/([0-9]+)/status:VmRSS:\s*([0-9]{1,12}) kB$", re.MULTILINE)
 _SECONDS = re.compile(r"@([0-9]{1,12})")
 _WELL = {"active", "reloading", "refreshing"}
 
@@ -36,7 +37,10 @@ class Error(NamedTuple):
 
 
 class Unit(NamedTuple):
-    """A unit; `since` in seconds since 1970 and `memory` in bytes, None if unknown. `name` is without its suffix."""
+    """A unit; `since` in seconds since 1970 and `memory` in bytes, None if unknown. `name` is without its suffix.
+
+    The memory is that of all its processes; of the main process on a host that does not account for memory.
+    """
 
     name: str
     state: str
@@ -71,7 +75,8 @@ class Host(NamedTuple):
 
 def command() -> str:
     """Return the command for a host's POSIX shell."""
-    show = ["systemctl", "show", "--timestamp=unix", f"--property={_PROPERTIES}", "--", *UNITS]
+    # --all: also units that do not run.
+    show = ["systemctl", "show", "--all", "--timestamp=unix", f"--property={_PROPERTIES}", "--", *UNITS]
     errors = ["journalctl", "--quiet", "--no-pager", "--all", "--output=json", f"--lines={_MAX_ERRORS}"]
     # Of all units: a pattern that matches no unit in the journal would be an error.
     errors += ["--priority=err", "--since=-24h", "--output-fields=MESSAGE,UNIT,_SYSTEMD_UNIT"]
@@ -81,6 +86,7 @@ def command() -> str:
             'echo "now=$(date +%s)"',
             'echo "release=$(readlink /opt/frota/current || readlink /opt/embedded_aws/current)"',
             f"echo; {shlex.join(show)}",
+            f"echo; echo {shlex.quote(_MEMORY)}; grep -H ^VmRSS: /proc/[0-9]*/status 2>/dev/null",
             f"echo; echo {shlex.quote(_ERRORS)}; {shlex.join(errors)}",
         ]
     )
@@ -88,11 +94,13 @@ def command() -> str:
 
 def parse(name: str, output: str, failure: str) -> Host:
     """Return the host that printed this. Raises nothing, whatever the output is."""
-    states, _, errors = output.partition(f"\n{_ERRORS}\n")
+    before, _, errors = output.partition(f"\n{_ERRORS}\n")
+    states, _, processes = before.partition(f"\n{_MEMORY}\n")
+    resident = {pid: int(kibibytes) * 1024 for pid, kibibytes in _RESIDENT.findall(processes)}
     head, *blocks = [_pairs(block) for block in states.split("\n\n")]
     last = {_unit_of(record): Error(record.time_us / 1e6, record.message) for record in journal.parse(errors, name)}
     units = [
-        _unit(block, last.get(_short(block["Id"])))
+        _unit(block, last.get(_short(block["Id"])), resident)
         for block in blocks
         if block.get("Id") and block.get("LoadState") != "not-found"
     ]
@@ -111,16 +119,18 @@ def _pairs(block: str) -> dict[str, str]:
     return {key: value for key, equals, value in lines if equals}
 
 
-def _unit(block: dict[str, str], error: Error | None) -> Unit:
+def _unit(block: dict[str, str], error: Error | None, resident: dict[str, int]) -> Unit:
     state = block.get("ActiveState", "")
     memory = _number(block.get("MemoryCurrent", ""))
+    if memory is None or memory >= _MAX_MEMORY:
+        memory = resident.get(block.get("MainPID", ""))
     return Unit(
         name=_short(block["Id"]),
         state=state,
         sub_state=block.get("SubState", ""),
         since=_seconds(block.get("ActiveEnterTimestamp" if state in _WELL else "StateChangeTimestamp", "")),
         restarts=_number(block.get("NRestarts", "")) or 0,
-        memory=None if memory is None or memory >= _MAX_MEMORY else memory,
+        memory=memory,
         result=block.get("Result", ""),
         exit_status=_number(block.get("ExecMainStatus", "")) or 0,
         error=error,

@@ -52,7 +52,7 @@ def print_timeline(hops: Sequence[Hop], trace: str, origin: str) -> None:
 def print_recent(traces: Sequence[Recent]) -> None:
     """Print a line for each trace, with its newest record."""
     rows = [(*_moment(record), trace, *_texts(record)) for trace, record in traces]
-    for line in _lines(rows, ("time", "trace id", *_HEADINGS[2:])):
+    for line in _lines(rows, ("time", "trace id", *_HEADINGS[2:])) if rows else ():
         print(line)
 
 
