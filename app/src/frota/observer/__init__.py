@@ -1,1 +1,1 @@
-"""Observer: one place to look at the whole fleet, over all systems."""
+"""The observer: one place to look at the whole fleet."""
