@@ -30,10 +30,10 @@ def _below(name: str, parser: argparse.ArgumentParser) -> dict[str, argparse.Arg
 
 def _all_commands() -> dict[str, argparse.ArgumentParser]:
     commands: dict[str, argparse.ArgumentParser] = {}
-    for name, system in cli.SYSTEMS.items():
+    for name, system in (cli.SYSTEMS | cli.FLEET_COMMANDS).items():
         parser = argparse.ArgumentParser()
         importlib.import_module(f"frota.{system.package}.cli").add_commands(parser)
-        commands |= _below(name, parser)
+        commands |= _below(name, parser) or {name: parser}
     return commands
 
 

@@ -206,29 +206,42 @@ def _checkout(folder: Path) -> Path:
     return checkout
 
 
-def test_status_shows_errors_of_ansible(tmp_path: Path) -> None:
-    """`make status` shows the error if Ansible cannot run."""
+def test_up_shows_errors_of_ansible(tmp_path: Path) -> None:
+    """`make up` shows the error if Ansible cannot run."""
     checkout = _checkout(tmp_path)
     (checkout / ".local").mkdir()
     (checkout / ".local/fleet.cidr").write_text("127.77.0.0/16\n")
     (checkout / "ansible.cfg").write_text("[defaults\n")
-    for tool in ("status", "up"):
-        done = _call(f"tools/{tool}", cwd=checkout)
-        assert done.returncode == 1
-        assert "[defaults" in done.stderr
-        assert "restarted" not in done.stderr
+    done = _call("tools/up", cwd=checkout)
+    assert done.returncode == 1
+    assert "[defaults" in done.stderr
+    assert "restarted" not in done.stderr
 
 
-def test_status_shows_inventory_errors(tmp_path: Path) -> None:
-    """`make status` shows why the inventory has no hosts."""
+def test_status_without_a_fleet(tmp_path: Path) -> None:
+    """`make status` says what to do if there is no fleet, or an incomplete one."""
     checkout = _checkout(tmp_path)
+    done = _call("tools/status", cwd=checkout)
+    assert (done.returncode, "There is no fleet here" in done.stderr) == (1, True)
     (checkout / ".local").mkdir()
     (checkout / ".local/fleet.cidr").write_text("127.77.0.0/16\n")
     done = _call("tools/status", cwd=checkout)
+    assert (done.returncode, "not complete" in done.stderr) == (1, True)
+
+
+def test_status_of_hosts_that_do_not_respond(tmp_path: Path) -> None:
+    """`make status` names the hosts that do not respond, each with the reason."""
+    checkout = _checkout(tmp_path)
+    (checkout / ".local/ssh").mkdir(parents=True)
+    (checkout / ".local/fleet.cidr").write_text("127.77.0.0/16\n")
+    config = checkout / ".local/ssh/config"
+    config.write_text("Host sensor-server list-server\n  HostName 127.0.0.1\n  Port 1\n")
+    config.chmod(0o600)
+    done = _call("tools/status", cwd=checkout)
     assert done.returncode == 1
-    assert re.search(
-        r'Could not connect to the endpoint URL: "http://127\.77\.255\.250:4566/"\n.*restarted', done.stderr
-    )
+    assert re.search("list-server +.*Connection refused\n.*sensor-server +.*Connection refused", done.stdout)
+    assert "0 of 2 hosts answered" in done.stdout
+    assert "may have been restarted" in done.stderr
 
 
 def _linked(checkout: Path) -> None:

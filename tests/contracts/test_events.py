@@ -5,6 +5,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from frota import cli
+from frota.observer.trace.cli import EVENTS
+
 _ROOT = Path(__file__).parents[2]
 _SOURCE = _ROOT / "app" / "src" / "frota"
 _DOCUMENT = _ROOT / "docs" / "events.md"
@@ -52,6 +55,12 @@ def _documented() -> set[str]:
 def test_events_are_documented() -> None:
     """Every event is documented, and every documented event is logged."""
     assert {event for event in events() if not event.endswith("_suppressed")} == _documented()
+
+
+def test_events_with_trace_ids() -> None:
+    """`frota trace --last` knows systems by their names, and events that are logged."""
+    assert EVENTS.keys() <= cli.SYSTEMS.keys()
+    assert {event for names in EVENTS.values() for event in names} <= events()
 
 
 def test_events_are_found_in_the_source() -> None:

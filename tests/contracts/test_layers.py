@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 SOURCE = Path(__file__).parents[2] / "app" / "src"
-SYSTEMS = ("cpu", "images", "list", "peers", "sensors")
+SYSTEMS = ("cpu", "images", "list", "observer", "peers", "sensors")
 # What several processes of a system share, and is no process.
 SHARED = {
     *(f"frota.images.{folder}" for folder in ("proto", "broker", "s3", "converter")),

@@ -13,7 +13,7 @@ from frota.core.settings import EXIT_CONFIG, SettingsError
 
 
 class System(NamedTuple):
-    """A system: its package and a description."""
+    """A system, or a command over all of them: its package and a description."""
 
     package: str
     text: str
@@ -25,6 +25,11 @@ SYSTEMS = {
     "list": System("list", "shared lists over ZeroMQ, every change on disk before its response"),
     "cpu": System("cpu", "CPU and other metrics of every host, live and with history"),
     "peers": System("peers", "tasks on accounts, executed by workers that servers lend each other"),
+}
+# Commands over all systems.
+FLEET_COMMANDS = {
+    "status": System("observer.status", "the units of every host: state, release, restarts, memory, last error"),
+    "trace": System("observer.trace", "one request on its way over all hosts, as a timeline"),
 }
 
 
@@ -65,8 +70,8 @@ def _parse(words: list[str]) -> argparse.Namespace:
         description="Five classic distributed systems as one fleet.",
         epilog="example: frota sensors serve --port 5000 --state-dir readings",
     )
-    systems = parser.add_subparsers(title="systems", metavar="SYSTEM", required=True)
-    for name, (package, text) in SYSTEMS.items():
+    systems = parser.add_subparsers(title="systems, and commands over all of them", metavar="SYSTEM", required=True)
+    for name, (package, text) in (SYSTEMS | FLEET_COMMANDS).items():
         system = systems.add_parser(name, help=text, description=text)
         if words[:1] == [name]:
             importlib.import_module(f"frota.{package}.cli").add_commands(system)

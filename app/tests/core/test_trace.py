@@ -61,3 +61,18 @@ def test_derived_ids() -> None:
     assert ids == [trace.derive(producer, number) for producer in ("a", "b") for number in (1, 2, 11)]
     assert len(set(ids)) == len(ids)
     assert [trace.trace_of(trace.traceparent(trace_id)) for trace_id in ids] == ids
+
+
+@pytest.mark.parametrize("text", [TRACE, TRACE.upper(), f"00-{TRACE}-{SPAN}-01"])
+def test_typed_trace_id(text: str) -> None:
+    """A trace id is valid in either case, and as part of a traceparent."""
+    assert trace.parse_id(text) == TRACE
+
+
+@pytest.mark.parametrize(
+    "text", ["", TRACE[1:], f"{TRACE}0", f"{TRACE}\n", "0" * 32, "x" * 32, f"TRACE_ID={TRACE}", "٤" * 32]
+)
+def test_no_trace_id(text: str) -> None:
+    """Anything else is rejected with what is expected."""
+    with pytest.raises(ValueError, match="expected 32 hexadecimal digits"):
+        trace.parse_id(text)

@@ -23,11 +23,15 @@ Handler = Callable[[argparse.Namespace], int]
 
 def add(commands: Any, name: str, run: Handler, text: str, example: str) -> argparse.ArgumentParser:
     """Add a command; `run` executes it and returns the exit status."""
-    parser: argparse.ArgumentParser = commands.add_parser(
-        name, help=text, description=text, epilog=f"example: {example}", allow_abbrev=False
-    )
-    parser.set_defaults(run=run)
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=text, description=text)
+    describe(parser, run, example)
     return parser
+
+
+def describe(parser: argparse.ArgumentParser, run: Handler, example: str) -> None:
+    """Make a parser that of a command; `run` executes it and returns the exit status."""
+    parser.epilog, parser.allow_abbrev = f"example: {example}", False
+    parser.set_defaults(run=run)
 
 
 def configurable(parser: argparse.ArgumentParser, cls: type, prefix: str) -> None:

@@ -7,6 +7,7 @@ import hashlib
 import os
 import re
 
+_ID = re.compile(r"[0-9a-fA-F]{32}")
 _TRACEPARENT = re.compile(r"([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(-.*)?", re.DOTALL)
 
 
@@ -31,6 +32,14 @@ def trace_of(header: str) -> str:
     if not found or found[1] == "ff" or (found[1] == "00" and found[4]):
         return ""
     return found[2] if int(found[2], 16) and int(found[3], 16) else ""
+
+
+def parse_id(text: str) -> str:
+    """Return the trace id that a person typed, in lower case; a whole traceparent will do. Raises ValueError."""
+    trace_id = text.lower() if _ID.fullmatch(text) else trace_of(text)
+    if not trace_id.strip("0"):
+        raise ValueError(f"{text[:80]!r} is no trace id: expected 32 hexadecimal digits, not all of them 0")
+    return trace_id
 
 
 def from_environment() -> str:

@@ -26,6 +26,14 @@ class NameConflict(ConnectionRejected):
     """The server serves another agent with this agent's name: says where it is."""
 
 
+class SampleRejected(ConnectionRejected):
+    """The server rejects a sample for good: `number` is its sequence number."""
+
+    def __init__(self, reason: str, number: int) -> None:
+        super().__init__(reason)
+        self.number = number
+
+
 class NativeDelivery:
     """Sends the samples of the spool with their sequence numbers; the spool keeps them until they are acknowledged.
 
@@ -73,6 +81,7 @@ class NativeDelivery:
         if "error" in answer:
             if type(number := answer.get("n")) is int and number > self._spool.acked:
                 self._spool.discard(number)  # sent again, it would be rejected again, and block those after it
+                raise SampleRejected(_reason(answer), number)
             raise _rejection(answer)
         if "ping" in answer:
             self.link.send(messages.PONG)
@@ -146,12 +155,15 @@ class LegacyDelivery:
 
 
 def _rejection(answer: dict[str, Any]) -> ConnectionRejected:
-    reason = printable(str(answer["error"])[:500])
     if answer.get("code") == messages.NAME_TAKEN_CODE:
         return NameConflict(f"at {printable(str(answer.get('holder'))[:100])}")
     if answer["error"] == messages.REPLACED:
         return NameConflict("which has just connected")
-    return ConnectionRejected(reason)
+    return ConnectionRejected(_reason(answer))
+
+
+def _reason(answer: dict[str, Any]) -> str:
+    return printable(str(answer["error"])[:500])
 
 
 def _parse(line: bytes) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 from frota.core.backoff import Backoff, jittered
 from frota.core.errors import ConnectionRejected, WrongServer
 from frota.cpu import messages
-from frota.cpu.agent.delivery import LegacyDelivery, NameConflict, NativeDelivery
+from frota.cpu.agent.delivery import LegacyDelivery, NameConflict, NativeDelivery, SampleRejected
 from frota.cpu.agent.spool import Spool
 from frota.cpu.agent.tcp_link import Link, Lookup
 from frota.cpu.messages import Sample
@@ -165,7 +165,15 @@ class Uplink:
             event, text = "connect_failed", f"no connection to {self._server}: {reason}"
         else:
             return
-        log.record("WARNING", event, text + suffix, PEER=self._server, REASON=reason)
+        log.record("WARNING", event, text + suffix, PEER=self._server, REASON=reason, **self._trace_field(error))
+
+    def _trace_field(self, error: OSError) -> dict[str, Any]:
+        """Return the field with the trace id of a rejected sample, which the server logs, too."""
+        if self._spool is None or not isinstance(error, SampleRejected):
+            return {}
+        from frota.core import trace  # here: its hashes are memory that the agent saves
+
+        return {"TRACE_ID": trace.derive(self._spool.run, error.number)}
 
 
 def _answered(error: OSError) -> bool:

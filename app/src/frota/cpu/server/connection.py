@@ -171,7 +171,8 @@ class MetricsConnection:
                 if self.ended:
                     break
         except MalformedMessage as bad:
-            self._services.event_log.malformed(self, str(bad))
+            run = self.host.row.run if self.host else ""
+            self._services.event_log.malformed(self, str(bad), run, bad.number)
             self.reject(str(bad), **({"n": bad.number} if bad.number else {}))
         self._events = None
 

@@ -1,7 +1,7 @@
 """The log records of the metrics' server, each kind rate limited, and the counters behind its metrics."""
 
 import time
-from typing import Protocol
+from typing import Any, Protocol
 
 from frota.core import trace
 from frota.cpu import messages
@@ -92,11 +92,13 @@ class EventLog(RateLimitedLog):
             trace_id = trace.derive(run, reading.number) if reading.number else trace.new_id()
             record("INFO", "sample", text, PEER=connection.name, TRACE_ID=trace_id)
 
-    def malformed(self, connection: Peer, reason: str) -> None:
-        """Count and log a malformed message."""
+    def malformed(self, connection: Peer, reason: str, run: str = "", number: int = 0) -> None:
+        """Count and log a malformed message; an agent's `run` and the number of its sample give the trace id."""
         self.malformed_total += 1
         if self._errors.allow():
-            record("WARNING", "message_malformed", f"{connection.name}: {printable(reason)}", PEER=connection.name)
+            traced: dict[str, Any] = {"TRACE_ID": trace.derive(run, number)} if run and number else {}
+            text = f"{connection.name}: {printable(reason)}"
+            record("WARNING", "message_malformed", text, PEER=connection.name, **traced)
 
     def rate_limited(self, connection: Peer) -> None:
         """Count and log a connection that exceeds the rate limit."""

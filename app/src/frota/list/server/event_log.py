@@ -1,10 +1,10 @@
 """The records of the list's server about clients and requests, within rate limits."""
 
-import os
 import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from frota.core import trace
 from frota.list.messages import Request
 from frota.list.settings import PREFIX
 from frota.logs.log import printable, record
@@ -50,7 +50,7 @@ class EventLog(RateLimitedLog):
     def request(self, logged: RequestRecord, request: Request, body: list[bytes]) -> None:
         """Log a request."""
         self._requests.allow()
-        logged.fields = {"PEER": logged.peer, "LIST": request.list, "TRACE_ID": request.trace or os.urandom(16).hex()}
+        logged.fields = {"PEER": logged.peer, "LIST": request.list, "TRACE_ID": request.trace or trace.new_id()}
         if logged.client:
             logged.fields["CLIENT"] = logged.client
         record("INFO", "request", f"Mensagem recebida: {_shown(b' '.join(body))}", **logged.fields)

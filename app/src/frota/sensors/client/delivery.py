@@ -7,8 +7,10 @@ tells which protocol the server speaks.
 
 import asyncio
 import re
+import time
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Any
 
 from frota.core import trace
 from frota.core.errors import ConnectionRejected
@@ -79,13 +81,14 @@ class Delivery:
 
     async def _exchange(self, number: int, message: str) -> bool:
         """Send one reading and wait for its answer; tell whether the answer ended with a newline."""
+        sent_at = time.perf_counter()
         self._send(number, message)
         answer = await self._answer()
         if answer == ANSWER and message.endswith("\n"):
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._grace_s):
                     answer += await self._reader.read(1)
-        self._process_answer(number, answer)
+        self._process_answer(number, answer, sent_at)
         return answer.endswith(b"\n")
 
     async def _deliver_native(self) -> None:
@@ -101,27 +104,27 @@ class Delivery:
         if self._spool.acknowledge(last):  # the server has them; its answers were lost
             self._delivered()
         self._spool.continue_after(last)
-        sent: asyncio.Queue[int] = asyncio.Queue(_MAX_IN_FLIGHT)
+        sent: asyncio.Queue[tuple[int, float]] = asyncio.Queue(_MAX_IN_FLIGHT)
         async with asyncio.TaskGroup() as group:
             group.create_task(self._send_spool(last, sent))
             group.create_task(self._receive_answers(sent))
 
-    async def _send_spool(self, last: int, sent: asyncio.Queue[int]) -> None:
+    async def _send_spool(self, last: int, sent: asyncio.Queue[tuple[int, float]]) -> None:
         while True:
             for number, text in await self._next(last, _MAX_IN_FLIGHT):
                 if number != last + 1:  # the full spool has dropped the ones before
                     self._write(f"frota skip {number}\n")
-                await sent.put(number)
+                await sent.put((number, time.perf_counter()))
                 self._send(number, f"{text}\n")
                 last = number
             await self._writer.drain()
 
-    async def _receive_answers(self, sent: asyncio.Queue[int]) -> None:
+    async def _receive_answers(self, sent: asyncio.Queue[tuple[int, float]]) -> None:
         while True:
-            number = await sent.get()
+            number, sent_at = await sent.get()
             async with asyncio.timeout(self._config.response_timeout):
                 line = await self._reader.readline()
-            self._process_answer(number, line)
+            self._process_answer(number, line, sent_at)
 
     async def _answer(self) -> bytes:
         """Read one answer: a line, the legacy answer without a newline, or other text and then `grace_s` of silence.
@@ -165,10 +168,11 @@ class Delivery:
         self._write(message)
         self._record("INFO", "reading_sent", f"Enviado: {message.strip()}", number)
 
-    def _process_answer(self, number: int, answer: bytes) -> None:
+    def _process_answer(self, number: int, answer: bytes, sent_at: float) -> None:
         """Delete a reading that the server has stored or rejected for good. Raises ConnectionRejected: retry later."""
         text = _as_text(answer)
-        self._record("INFO", "response", f"Resposta: {text}", number)
+        milliseconds = f"{(time.perf_counter() - sent_at) * 1e3:.3f}"
+        self._record("INFO", "response", f"Resposta: {text}", number, DURATION_MS=milliseconds)
         if text.startswith(f"{ERROR}{MALFORMED}"):
             self._record("ERROR", "reading_rejected", f"reading {number} was rejected for good and is deleted", number)
         elif answer.rstrip() != ANSWER:
@@ -176,9 +180,9 @@ class Delivery:
         self._spool.acknowledge(number)
         self._delivered()
 
-    def _record(self, level: str, event: str, text: str, number: int) -> None:
+    def _record(self, level: str, event: str, text: str, number: int, **fields: Any) -> None:
         trace_id = trace.derive(self._spool.client, number)
-        log.record(level, event, text, SENSOR=self._config.sensor, NUMBER=number, TRACE_ID=trace_id)
+        log.record(level, event, text, SENSOR=self._config.sensor, NUMBER=number, TRACE_ID=trace_id, **fields)
 
 
 def _is_incomplete(answer: bytes) -> bool:

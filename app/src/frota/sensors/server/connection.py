@@ -182,9 +182,9 @@ class SensorConnection:
     def _reject(self, bad: Bad) -> None:
         """Answer in its turn; end the connection if it cannot go on or has sent too many malformed lines."""
         session, wal = self.session, self._services.store.wal
-        self._services.event_log.malformed(self.tcp, bad.reason, bad.text)
         session.errors += 1
-        session.number_lines(1)  # a rejected line has a number too: both sides count lines
+        number = session.number_lines(1)  # a rejected line has a number too: both sides count lines
+        self._services.event_log.malformed(self.tcp, bad.reason, bad.text, session.producer_id, number)
         wal.barrier(self._answer, self._error_line(bad.reason))
         too_many = session.errors > self._services.settings.max_errors
         if bad.fatal or too_many:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from frota.core import trace
 from frota.logs.log import printable, record
@@ -62,17 +62,20 @@ class EventLog(RateLimitedLog):
         """Log that the server ends a connection."""
         self.failed(connection, reason)
 
-    def failed(self, peer: Peer, reason: str, text: str = "") -> None:
-        """Log an error of one connection; `text` is the input that caused it."""
+    def failed(self, peer: Peer, reason: str) -> None:
+        """Log an error of one connection."""
+        if self._errors.allow():
+            _failed(peer, reason)
+
+    def malformed(self, peer: Peer, reason: str, text: str, producer: str = "", number: int = 0) -> None:
+        """Count and log input that is rejected, `text`.
+
+        `producer` and the sequence number of the line give its trace id; a line without a number gets a new one.
+        """
+        self.malformed_total += 1
         if self._errors.allow():
             excerpt = f" ({printable(text[:_MAX_EXCERPT_CHARACTERS])})" if text else ""
-            message = f"Erro com {peer.address}: {reason}{excerpt}"
-            record("WARNING", "connection_failed", message, PEER=endpoint(*peer.address))
-
-    def malformed(self, peer: Peer, reason: str, text: str) -> None:
-        """Count and log input that is rejected."""
-        self.malformed_total += 1
-        self.failed(peer, reason, text)
+            _failed(peer, f"{reason}{excerpt}", TRACE_ID=_trace_id(producer, number))
 
     def readings(
         self, peers: Sequence[Peer], parts: list[Parts], out_of_range: list[int], producer: str = "", last: int = 0
@@ -132,8 +135,13 @@ class EventLog(RateLimitedLog):
             record("ERROR", "readings_corrupted", str(damage), COUNT=damage.readings)
 
 
+def _failed(peer: Peer, reason: str, **fields: Any) -> None:
+    message = f"Erro com {peer.address}: {reason}"
+    record("WARNING", "connection_failed", message, PEER=endpoint(*peer.address), **fields)
+
+
 def _trace_id(producer: str, number: int) -> str:
-    return trace.derive(producer, number) if producer else trace.new_id()
+    return trace.derive(producer, number) if producer and number > 0 else trace.new_id()
 
 
 def _reading(level: str, event: str, verb: str, peer: Peer, parts: Parts, trace_id: str) -> None:  # noqa: PLR0913, PLR0917 -- private

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any
 
-from frota.core import standard_output
+from frota.core import standard_output, trace
 from frota.core.backoff import Backoff
 from frota.core.errors import ServerUnavailable, StateError
 from frota.core.settings import SettingsError
@@ -129,4 +129,12 @@ def _print(readings: Iterable[dict[str, object]], as_json: bool) -> None:
     for reading in readings:
         mark = "" if reading["in_range"] else "  (out of range)"
         line = f"{reading['time']}  {reading['text']}  {reading['peer']}{mark}"
-        print(json.dumps(reading, ensure_ascii=escaped) if as_json else printable(line), flush=True)
+        print(json.dumps(_traced(reading), ensure_ascii=escaped) if as_json else printable(line), flush=True)
+
+
+def _traced(reading: dict[str, object]) -> dict[str, object]:
+    """Return a reading with its trace id, if a client numbered it: for `frota trace`."""
+    client, number = reading.get("client"), reading.get("number")
+    if not (isinstance(client, str) and type(number) is int):
+        return reading
+    return reading | {"trace_id": trace.derive(client, number)}
