@@ -240,7 +240,7 @@ def test_status_of_hosts_that_do_not_respond(tmp_path: Path) -> None:
     done = _call("tools/status", cwd=checkout)
     assert done.returncode == 1
     assert re.search("list-server +.*Connection refused\n.*sensor-server +.*Connection refused", done.stdout)
-    assert "0 of 2 hosts answered" in done.stdout
+    assert "0 of 2 hosts responded" in done.stdout
     assert "may have been restarted" in done.stderr
 
 

@@ -49,7 +49,7 @@ def test_command_that_hangs_is_killed(tmp_path: Path) -> None:
     script = f"import os; open({str(tmp_path / 'pid')!r}, 'w').write(str(os.getpid())); print(1, flush=True); input()"
     hanging = [sys.executable, "-c", script.replace("input()", "import time; time.sleep(3600)")]
     outcome = run({"hanging": hanging}, 3, 1)["hanging"]
-    assert outcome.error == "no complete answer within 3 s"
+    assert outcome.error == "no complete response within 3 s"
     pid = (tmp_path / "pid").read_text()
     assert not Path(f"/proc/{pid}").exists()
 

@@ -51,7 +51,7 @@ async def _outcome(command: Sequence[str], timeout_s: float) -> Outcome:
             )
             reason = _reason(await process.wait(), errors.decode(errors="replace"))
     except TimeoutError:
-        reason = f"no complete answer within {timeout_s:g} s"
+        reason = f"no complete response within {timeout_s:g} s"
     finally:
         await _end(process)
     if len(output) > MAX_OUTPUT_BYTES:

@@ -97,11 +97,11 @@ def test_memory_of_the_main_process(unset: object) -> None:
 
 
 @pytest.mark.parametrize("failure", ["Permission denied", ""])
-def test_host_without_an_answer(failure: str) -> None:
+def test_host_without_a_response(failure: str) -> None:
     """A host that printed nothing of its units is not well, with the reason."""
     host = query.parse("a", "", failure)
     assert not host.well
-    assert host.failure == (failure or "no answer to the query of its units")
+    assert host.failure == (failure or "no response to the query of its units")
 
 
 def test_host_without_units() -> None:

@@ -45,14 +45,14 @@ def test_all_is_well(hosts: Hosts, capsys: pytest.CaptureFixture[str]) -> None:
         "\u2714 sensor-server  cpu-agent      active  1m40s         2   12 MB",
         "\u2714                sensor-server  active  1m40s         2   45 MB",
         "release 0.1.0-aa-bb: 1 host",
-        "3 of 3 units run, 2 of 2 hosts answered",
+        "3 of 3 units run, 2 of 2 hosts responded",
     ]
     assert {"--all", "frota-*.service"} <= set(hosts.called("sensor-server", "systemctl"))
     assert {"--priority=err", "--since=-24h"} <= set(hosts.called("sensor-server", "journalctl"))
 
 
 def test_failures(hosts: Hosts, capsys: pytest.CaptureFixture[str]) -> None:
-    """A unit that failed has its result and its last error; a host that does not answer has the reason; status 1."""
+    """A unit that failed has its result and its last error; a host that does not respond has the reason; status 1."""
     failed = block("frota-list-server", ActiveState="failed", SubState="failed", Result="exit-code", ExecMainStatus=78)
     add(hosts, "list-server", failed, errors=(error("frota-list-server.service", "LIST_PORT='x'\nand more"),))
     hosts.add("down", up=False)
@@ -66,7 +66,7 @@ def test_failures(hosts: Hosts, capsys: pytest.CaptureFixture[str]) -> None:
         "    failed, exit-code, exit status 78",
         "    10s ago: LIST_PORT='x'",
         "release 0.1.0-aa-bb: 1 host",
-        "0 of 1 units run, 2 of 3 hosts answered",
+        "0 of 1 units run, 2 of 3 hosts responded",
     ]
 
 

@@ -73,8 +73,8 @@ def test_json(hosts: Hosts, capsys: pytest.CaptureFixture[str]) -> None:
     assert (second["took_ms"], second["slowest"]) == (3.0, False)
 
 
-def test_host_that_does_not_answer(hosts: Hosts, capsys: pytest.CaptureFixture[str]) -> None:
-    """A host that does not answer is named and makes the status 1; the rest is shown, incomplete output too."""
+def test_host_that_does_not_respond(hosts: Hosts, capsys: pytest.CaptureFixture[str]) -> None:
+    """A host that does not respond is named and makes the status 1; the rest is shown, incomplete output too."""
     add(hosts, "good", entry(0, "u", "first"))
     add(hosts, "broken", entry(1, "u", "second"), status=1)
     hosts.add("down", up=False)

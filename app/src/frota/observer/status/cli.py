@@ -9,7 +9,7 @@ from frota.logs.log import printable
 from frota.observer import hosts
 
 _EXIT_USAGE = 2
-_EXIT_STATUSES = "Exit status: 0 if all units run, 1 if one does not or a host does not answer, 2 for wrong usage."
+_EXIT_STATUSES = "Exit status: 0 if all units run, 1 if one does not or a host does not respond, 2 for wrong usage."
 _TIMEOUT_S, _PARALLEL = 15.0, 16
 
 
@@ -17,8 +17,8 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     """Make a parser that of `frota status`."""
     commands.describe(parser, _status, "frota status --host sensor-server cpu-server")
     parser.description = (
-        "Show the units of every host, asked over SSH: state, since when, restarts, memory, the last error of the last"
-        f" 24 hours, and the release. Outside of a checkout with a fleet: of this host. {_EXIT_STATUSES}"
+        "Show the units of every host, queried over SSH: state, since when, restarts, memory, the last error of the"
+        f" last 24 hours, and the release. Outside of a checkout with a fleet: of this host. {_EXIT_STATUSES}"
     )
     parser.add_argument(
         "--host", nargs="+", metavar="NAME", help="only these hosts, as the SSH configuration names them"

@@ -152,8 +152,8 @@ def _summary(hosts: Sequence[Host], style: Style) -> Iterator[str]:
         where = ", ".join(names) if several and len(names) <= len(hosts) / 2 else count
         yield f"release {printable(release)}: {printable(where)}"
     units = [unit for host in hosts for unit in host.units]
-    running, answered = sum(unit.well for unit in units), sum(not host.failure for host in hosts)
-    text = f"{running} of {len(units)} units run, {answered} of {len(hosts)} hosts answered"
+    running, responded = sum(unit.well for unit in units), sum(not host.failure for host in hosts)
+    text = f"{running} of {len(units)} units run, {responded} of {len(hosts)} hosts responded"
     yield style.paint(text, _GREEN if all(host.well for host in hosts) else _RED)
 
 

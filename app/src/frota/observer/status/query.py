@@ -59,7 +59,7 @@ class Unit(NamedTuple):
 
 
 class Host(NamedTuple):
-    """A host: its clock in seconds since 1970, its release, its units, and why it did not answer, "" if it did."""
+    """A host: its clock in seconds since 1970, its release, its units, and why it did not respond, "" if it did."""
 
     name: str
     now: float
@@ -69,7 +69,7 @@ class Host(NamedTuple):
 
     @property
     def well(self) -> bool:
-        """Whether the host answered, has units of ours, and all of them run."""
+        """Whether the host responded, has units of ours, and all of them run."""
         return not self.failure and bool(self.units) and all(unit.well for unit in self.units)
 
 
@@ -110,7 +110,7 @@ def parse(name: str, output: str, failure: str) -> Host:
         float(now) if re.fullmatch("[0-9]{1,12}", now) else 0.0,
         head.get("release", "").rpartition("/")[2],
         tuple(sorted(units, key=lambda unit: unit.name)),
-        failure or ("" if now else "no answer to the query of its units"),
+        failure or ("" if now else "no response to the query of its units"),
     )
 
 

@@ -11,7 +11,7 @@ from frota.observer import hosts
 
 _ORDER = """The records of a trace are ordered by the clocks of their hosts; those of one host keep the order of its
 journal. Where the clocks of two hosts differ by more than a hop takes, the effect may be shown before its cause; the
-time between records of the same host is right in any case. Hosts that do not answer are named on standard error, and
+time between records of the same host is right in any case. Hosts that do not respond are named on standard error, and
 make the exit status 1; so does a trace without a record."""
 # The events whose records have a trace id, by system.
 EVENTS = {
