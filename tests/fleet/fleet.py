@@ -112,6 +112,7 @@ class Fleet:
         self.cpu_port = int(ports["cpu_port"])
         peers_ports = ("peers_port", "peers_clear_port", "mariadb_port")
         self.peers_port, self.peers_clear_port, self.mariadb_port = (int(ports[port]) for port in peers_ports)
+        self.journal_port = int(ports["observer_journal_port"])
         self.embedded_aws = self._host("embedded-aws", "embedded-aws")
         self.server = self.members[inventory["sensor_server"]["hosts"][0]]
         self.sensors = [self.members[name] for name in sorted(inventory["sensor_client"]["hosts"])]
@@ -125,6 +126,7 @@ class Fleet:
         self.image_producer = self.members[inventory["image_producer"]["hosts"][0]]
         self.image_workers = [self.members[name] for name in sorted(inventory["image_worker"].get("hosts", []))]
         self.database = self.members[inventory["database"]["hosts"][0]]
+        self.observer = self.members[inventory["observer"]["hosts"][0]]
         self.peer_servers = [self.members[name] for name in sorted(inventory["peer_server"]["hosts"])]
         self.peer_workers = [self.members[name] for name in sorted(inventory["peer_worker"].get("hosts", []))]
         # A host that only submits.
