@@ -33,7 +33,9 @@ options:
     type: list
     elements: str
     required: true
-    description: Full names of the units in the order of their start, such as a socket and its service.
+    description: >-
+      Full names of the units in the order of their start, such as a socket and its service. A unit whose file is one of
+      C(files) needs no package.
   files: {type: dict, required: true, description: Path of every settings file to its content.}
   live_files:
     {type: dict, default: {}, description: "Path to content of files whose changes the running service notices."}
@@ -78,7 +80,9 @@ class Service:
 
     @property
     def is_installed(self) -> bool:
-        return all((self.root / "usr/lib/systemd/system" / unit).exists() for unit in self.units)
+        own = [unit for unit in self.units if f"/etc/systemd/system/{unit}" in self.params["files"]]
+        packaged = [unit for unit in self.units if unit not in own]
+        return all((self.root / "usr/lib/systemd/system" / unit).exists() for unit in packaged)
 
     def entries(self, files: str = "files") -> list[Any]:
         """Return the files of an option that differ, each after its folder if that is missing."""

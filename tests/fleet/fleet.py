@@ -211,6 +211,28 @@ class Fleet:
         """The number of workers that the role runs on a host."""
         return len(self.peer_workers[0].show(units="'frota-peer-worker@*.service'"))
 
+    @property
+    def metrics_ports(self) -> dict[str, set[int]]:
+        """The ports of every host at which the observer scrapes its services."""
+        workers = range(9411, 9411 + self.peer_workers_per_host)
+        services = [
+            (list(self.members.values()), {9406}),
+            ([self.server], {9401}),
+            (self.sensors, {9407, 9408}),
+            ([self.list_server], {9402}),
+            ([self.image_producer], {9403}),
+            (self.image_workers, {9404}),
+            ([self.cpu_server], {9405}),
+            (self.brokers, {15692}),
+            (self.peer_servers, {9409}),
+            (self.peer_workers, set(workers)),
+        ]
+        ports: dict[str, set[int]] = {name: set() for name in self.members}
+        for hosts, of_service in services:
+            for host in hosts:
+                ports[host.name] |= of_service
+        return ports
+
     def power_off(self, host: Host) -> None:
         """End a host without a word, as when its machine is lost; it does not start again by itself."""
         podman = str(self.root / ".local/bin/podman")

@@ -1,8 +1,9 @@
-"""The observer has the journal of every host, and nothing is missing after it was away."""
+"""The observer has the journal of every host, complete after it was away, and the metrics of every service."""
 
 import json
 import secrets
 import time
+from typing import Any
 
 from .faults import reboot
 from .fleet import Fleet
@@ -11,6 +12,8 @@ from .hosts import Host, until
 _JOURNALS = "/var/log/journal/remote"
 _RECEIVER = "systemd-journal-remote.socket systemd-journal-remote.service"
 _RECORDS = 500
+_PROMETHEUS = "http://127.0.0.1:9090/api/v1"
+_GET = "python3 -c 'import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1], timeout=60).read().decode())'"
 
 
 def _write(host: Host, marker: str) -> None:
@@ -76,3 +79,34 @@ def test_records_written_while_the_observer_reboots(fleet: Fleet) -> None:
             _write_in_background(host, marker)
     reboot(fleet.observer, "")
     _wait_for_all(fleet, marker)
+
+
+def _query(fleet: Fleet, path: str) -> Any:
+    """Return the data of Prometheus's response to a request."""
+    return json.loads(fleet.observer.run(f"{_GET} '{_PROMETHEUS}/{path}'"))["data"]
+
+
+def test_every_service_is_scraped(fleet: Fleet) -> None:
+    """Every service of every host is a target that is up, under the names of its host and its unit."""
+
+    def down() -> list[str]:
+        targets = _query(fleet, "targets?state=active")["activeTargets"]
+        return [target["scrapeUrl"] for target in targets if target["health"] != "up"]
+
+    until(lambda: not down(), "every target is up")
+    found = [sample["metric"] for sample in _query(fleet, "query?query=up")["result"]]
+    by_host = {(metric["host"], int(metric["instance"].rpartition(":")[2])) for metric in found}
+    expected = {(name, port) for name, ports in fleet.metrics_ports.items() for port in ports}
+    assert by_host == expected | {(fleet.observer.name, 9090), (fleet.observer.name, 9093)}
+    units = {(host.name, unit.removesuffix(".service")) for host in fleet.members.values() for unit in host.services()}
+    without_metrics = {(fleet.observer.name, "frota-alert-log")}
+    scraped = {(metric["host"], metric["unit"]) for metric in found}
+    assert units - scraped == without_metrics
+
+
+def test_metrics_are_for_the_observer(fleet: Fleet) -> None:
+    """A host that is neither the observer nor a client of a service does not reach its metrics."""
+    client = fleet.sensors[0]
+    script = f"timeout 3 bash -c 'exec 3<>/dev/tcp/{fleet.image_client.address}/9406' 2>&1 && echo open || echo closed"
+    assert client.run(script).splitlines()[-1] == "closed"
+    assert fleet.observer.run(script).splitlines()[-1] == "open"

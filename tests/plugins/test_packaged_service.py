@@ -114,9 +114,10 @@ def test_units_of_a_socket_restart_together(root: Path) -> None:
 
 
 def test_service_is_installed_with_all_of_its_units(root: Path) -> None:
-    service = _MODULE.Service({"units": ["mariadb.service", "missing.socket"]}, root)
-    assert _server(root).is_installed
-    assert not service.is_installed
+    units = ["mariadb.service", "own.service"]
+    service = _MODULE.Service({"units": units, "files": {}}, root)
+    own = _MODULE.Service({"units": units, "files": {"/etc/systemd/system/own.service": "[Service]\n"}}, root)
+    assert (service.is_installed, own.is_installed) == (False, True)
 
 
 def test_host_without_mariadb(tmp_path: Path) -> None:
