@@ -261,7 +261,7 @@ def test_only_differing_systems_are_configured(fleet: Fleet, finished: Played) -
     """Only systems with differences are configured, each on all its hosts."""
     changed = {"sensors", "certificates", "rabbitmq", "images", "mariadb", "peers", "observer"}
     assert finished.unchanged_systems() == fleet.systems - changed
-    # The authority was lost, and every host has a certificate for its journal.
+    # The authority was lost, by which every host knows the observer.
     assert finished.hosts_of_systems() == set(fleet.members)
     configured = {outcome.host for outcome in finished.outcomes if outcome.play == "Run the remote list"}
     assert configured == set()
