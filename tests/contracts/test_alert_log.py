@@ -73,7 +73,7 @@ def test_alert_is_a_record(log: Log) -> None:
     assert log.record() == {
         "MESSAGE": "Alert UnitDown fires: frota-list-server on list-server does not respond. Next: frota status",
         "PRIORITY": "3",
-        "SYSLOG_IDENTIFIER": "frota-alert-log",
+        "SYSLOG_IDENTIFIER": "alert-log",
         "FROTA_SYSTEM": "observer",
         "FROTA_EVENT": "alert_fired",
         "ALERT": "UnitDown",

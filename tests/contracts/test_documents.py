@@ -92,10 +92,6 @@ def test_documented_units(document: Path) -> None:
     units = {mapping["python_service_name"] for mapping in deployed if "python_service_name" in mapping}
     # What people's commands read is named like what a unit reads.
     units |= {Path(file).stem for task in deployed if (file := str(task.get("dest"))).startswith("/etc/frota/frota-")}
-    # A unit that is not of a release has its file among the constants of its role.
-    constants = [mapping for path in (ROOT / "roles").glob("*/vars/main.yml") for mapping in mappings(load(path))]
-    written = {name for mapping in constants for name in mapping if name.startswith("/etc/systemd/system/frota-")}
-    units |= {Path(name).stem for name in written}
     text = "\n".join(code_of(document.read_text(encoding="utf-8")))
     named = set(re.findall(r"\bfrota-[a-z]+(?:-[a-z]+)*\b(?=[@.\s]|$)", text))
     assert {name for name in named if name not in units} == set()

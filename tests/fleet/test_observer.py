@@ -98,9 +98,8 @@ def test_every_service_is_scraped(fleet: Fleet) -> None:
     expected = {(name, port) for name, ports in fleet.metrics_ports.items() for port in ports}
     assert by_host == expected | {(fleet.observer.name, 9090), (fleet.observer.name, 9093)}
     units = {(host.name, unit.removesuffix(".service")) for host in fleet.members.values() for unit in host.services()}
-    without_metrics = {(fleet.observer.name, "frota-alert-log")}
     scraped = {(metric["host"], metric["unit"]) for metric in found}
-    assert units - scraped == without_metrics
+    assert units - scraped == set()
 
 
 def test_metrics_are_for_the_observer(fleet: Fleet) -> None:

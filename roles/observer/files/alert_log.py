@@ -29,7 +29,7 @@ def fields_of(alert: dict[str, Any]) -> dict[str, str]:
         "MESSAGE": f"Alert {labels['alertname']} {state}: {summary}"
         + (f". Next: {action}" if fires and action else ""),
         "PRIORITY": str(priority),
-        "SYSLOG_IDENTIFIER": "frota-alert-log",
+        "SYSLOG_IDENTIFIER": "alert-log",
         "FROTA_SYSTEM": "observer",
         "FROTA_EVENT": "alert_fired" if fires else "alert_resolved",
         "ALERT": labels["alertname"],
