@@ -1,0 +1,1 @@
+"""The observer: one place to look at the whole fleet."""
