@@ -20,19 +20,14 @@ PASSWORD = "correct horse battery"
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 # Prints the records of a file and, with --follow, those that are appended to it; with TRACE_ID=… those of a trace.
 _JOURNALCTL = """#!/bin/sh
-trace= follow= records=
 for word; do
   case $word in
   TRACE_ID=*) trace=${word#TRACE_ID=} ;;
-  --follow) follow=yes ;;
-  --directory=*) records=${word#--directory=}/records.json ;;
+  --file=*) exec tail -n +1 -f "${word#--file=}" ;;
+  --directory=*) folder=${word#--directory=} ;;
   esac
 done
-touch "$records"
-if [ -n "$trace" ]; then grep "$trace" "$records"
-elif [ -n "$follow" ]; then exec tail -n +1 -f "$records"
-else cat "$records"
-fi
+cat "$folder"/*.journal | grep "$trace"
 """
 
 
@@ -195,7 +190,12 @@ class Journals:
         script.chmod(0o755)
         self.environ = {**os.environ, "PATH": f"{programs}:{os.environ['PATH']}"}
         self._time_us = 1_790_000_000_000_000
-        self._file = self.folder / "records.json"
+        self._file = self.folder / "remote-fleet.journal"
+        self._file.touch()
+
+    def rotate(self) -> None:
+        """Archive the file, and begin a new one."""
+        self._file.rename(self._file.with_name("remote-fleet@0001.journal"))
         self._file.touch()
 
     def write(self, message: Any, **fields: Any) -> None:

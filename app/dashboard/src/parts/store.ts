@@ -73,7 +73,8 @@ const APPLY: Record<string, (content: any) => void> = {
   peers: (content: PeerServer[]) => (known.peers = content),
   journal: (content: JournalEvent) => {
     if (content.first) known.records = []
-    known.records = [...known.records, ...content.records].slice(-KEPT_RECORDS)
+    // A host's records may arrive later than newer ones of another host.
+    known.records = [...known.records, ...content.records].sort((a, b) => a.time - b.time).slice(-KEPT_RECORDS)
     known.skipped = content.first ? 0 : known.skipped + content.skipped
   },
 }

@@ -1,5 +1,6 @@
 """The stream of events: what viewers get, their filters and limits, and untrusted texts."""
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -67,6 +68,19 @@ def test_records_arrive_live(server: DashboardServer, journals: Journals) -> Non
         _messages(events, {"before"})
         journals.write("after")
         _messages(events, {"after"})
+
+
+def test_rotated_and_new_files_are_followed(server: DashboardServer, journals: Journals) -> None:
+    """Records of a file that replaces a rotated one, and of a host that is new, arrive too."""
+    journals.write("first")
+    with server.browser().events("journal") as events:
+        _messages(events, {"first"})
+        journals.rotate()
+        journals.write("after the rotation")
+        _messages(events, {"after the rotation"})
+        record = json.dumps({"__REALTIME_TIMESTAMP": "1", "MESSAGE": "of a new host"})
+        (journals.folder / "remote-new.journal").write_text(f"{record}\n")
+        _messages(events, {"of a new host"})
 
 
 def test_records_are_filtered_by_viewer(server: DashboardServer, journals: Journals) -> None:

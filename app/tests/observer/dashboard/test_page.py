@@ -327,7 +327,9 @@ def test_untrusted_texts_stay_texts(open_page: Open, fleet: Fleet) -> None:
 def test_keyboard_alone(open_page: Open) -> None:
     """Every view is reached by the keyboard, whose focus can be seen."""
     page = open_page()
-    page.locator("body").press("Tab")
+    page.reload()
+    page.locator("header.bar").wait_for()
+    page.keyboard.press("Tab")
     expect(page.locator("a.skip")).to_be_focused()
     page.keyboard.press("Enter")
     expect(page.locator("main#content")).to_be_focused()
