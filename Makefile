@@ -62,6 +62,7 @@ bench: ## Benchmark: ratios to the legacy designs, C servers, Redis, pika, Dask,
 venv: ## Create .venv: the control node's tools and .venv/bin/frota
 	@tools/prepare.sh venv
 	@$(MAKE) --no-print-directory --silent .venv/ready
+	@tools/front_end
 
 .venv/ready: requirements/control.txt requirements/dev.txt app/pyproject.toml
 	@tools/venv
