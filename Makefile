@@ -16,6 +16,7 @@ up: ## Create or update the fleet on this machine
 down: ## Remove the fleet and all its files from this machine
 	@tools/prepare.sh down
 	@$(MAKE) --no-print-directory venv
+	@tools/page close
 	@tools/play --inventory inventory/local/hosts.yml playbooks/teardown.yml
 
 status: ## Show units and last readings of the fleet

@@ -118,10 +118,6 @@ class Fleet:
         self.server = self.members[inventory["sensor_server"]["hosts"][0]]
         self.sensors = [self.members[name] for name in sorted(inventory["sensor_client"]["hosts"])]
         self.list_server = self.members[inventory["list_server"]["hosts"][0]]
-        # A host that only uses the list.
-        self.list_client = next(
-            self.members[name] for name in inventory["list_client"]["hosts"] if name != self.list_server.name
-        )
         self.cpu_server = self.members[inventory["cpu_server"]["hosts"][0]]
         self.brokers = [self.members[name] for name in sorted(inventory["broker"]["hosts"])]
         self.image_producer = self.members[inventory["image_producer"]["hosts"][0]]
@@ -130,12 +126,11 @@ class Fleet:
         self.observer = self.members[inventory["observer"]["hosts"][0]]
         self.peer_servers = [self.members[name] for name in sorted(inventory["peer_server"]["hosts"])]
         self.peer_workers = [self.members[name] for name in sorted(inventory["peer_worker"].get("hosts", []))]
-        # A host that only submits.
-        servers = set(inventory["peer_server"]["hosts"])
-        self.peer_client = next(self.members[name] for name in inventory["peer_client"]["hosts"] if name not in servers)
-        # A host that only sends.
-        self.image_client = next(
-            self.members[name] for name in inventory["image_client"]["hosts"] if name != self.image_producer.name
+        # Hosts that are only clients.
+        others = {self.list_server, self.image_producer, self.observer, *self.peer_servers}
+        self.list_client, self.image_client, self.peer_client = (
+            next(self.members[name] for name in inventory[group]["hosts"] if self.members[name] not in others)
+            for group in ("list_client", "image_client", "peer_client")
         )
 
     def _host(self, name: str, instance: str) -> Host:
