@@ -122,7 +122,7 @@ export function App(): JSX.Element {
     document.title = `${t(place.view as Key)} · frota`
   })
   if (!who) return <div class="empty" role="status">{problem ? t('lost') : ''}</div>
-  if (who.login) return <Login done={() => void loadSession()} />
+  if (who.login) return <Login done={() => void loadSession().then(focusContent)} />
   return (
     <div class="frame">
       <a class="skip" href="#content" onClick={skip}>{t('skip')}</a>
@@ -137,7 +137,12 @@ export function App(): JSX.Element {
 
 function skip(event: Event): void {
   event.preventDefault() // the hash is where the user is
-  document.getElementById('content')?.focus()
+  focusContent()
+}
+
+// The login form is gone: the keyboard goes on at the content.
+function focusContent(): void {
+  requestAnimationFrame(() => setTimeout(() => document.getElementById('content')?.focus()))
 }
 
 function Contained({ view, place }: { view: View; place: Place }): JSX.Element {

@@ -6,7 +6,7 @@ import { sendImage } from '../parts/api'
 import { ago, bytes, number } from '../parts/format'
 import { has, t } from '../parts/i18n'
 import { useKnown } from '../parts/store'
-import { Timeline } from './trace'
+import { of, Timeline } from './trace'
 import type { Fleet, Image, PipelineWorker } from '../types'
 import { useSeconds } from './sensors'
 
@@ -30,7 +30,7 @@ export function ImagesView({ trace }: { trace: string }): JSX.Element {
       <ul class="images">
         {shown.map((image) => (
           <ImageCard key={image.id} image={image} open={image.trace === trace}>
-            {image.trace === trace && <Timeline records={records} />}
+            {image.trace === trace && <Timeline records={of(trace, records)} />}
           </ImageCard>
         ))}
       </ul>

@@ -28,7 +28,7 @@ export function TraceView({ trace }: { trace: string }): JSX.Element {
     )
     return () => { current = false }
   }, [trace])
-  const all = merged(found ?? [], records)
+  const all = merged(found ?? [], of(trace, records))
   return (
     <>
       <h1>{t('trace')}</h1>
@@ -45,6 +45,11 @@ export function TraceView({ trace }: { trace: string }): JSX.Element {
       {all.length > 0 && <section class="panel" aria-label={t('trace')}><Timeline records={all} /></section>}
     </>
   )
+}
+
+// The records of a trace among those of the last stream, which may have had another filter.
+export function of(trace: string, records: JournalRecord[]): JournalRecord[] {
+  return records.filter((record) => record.traces?.includes(trace))
 }
 
 // What was found, and what has arrived since.

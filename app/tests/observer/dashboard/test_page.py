@@ -264,6 +264,7 @@ def test_drop_sends_a_file(open_page: Open, fleet: Fleet) -> None:
     )
     page.locator(".drop").dispatch_event("drop", {"dataTransfer": transfer})
     expect(page.locator("li.image")).to_contain_text("a.png")
+    expect(page.locator("li.image")).to_contain_text("done")
     assert [image.filename for image in fleet.producer.received] == ["a.png"]
 
 
