@@ -53,7 +53,7 @@ def test_records_of_every_host_arrive(fleet: Fleet) -> None:
     for name, host in fleet.members.items():
         file = f"{_JOURNALS}/remote-{host.address}*.journal"
         query = f"journalctl --file='{file}' --quiet --output=cat --output-fields=_HOSTNAME"
-        assert set(fleet.observer.run(f"{query} SYSLOG_IDENTIFIER={marker}").split()) == {name}
+        assert set(fleet.observer.run_as_admin(f"{query} SYSLOG_IDENTIFIER={marker}").split()) == {name}
 
 
 def test_records_written_while_the_receiver_is_stopped(fleet: Fleet) -> None:
