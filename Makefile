@@ -16,6 +16,7 @@ up: ## Create or update the fleet on this machine
 down: ## Remove the fleet and all its files from this machine
 	@tools/prepare.sh down
 	@$(MAKE) --no-print-directory venv
+	@tools/page close
 	@tools/play --inventory inventory/local/hosts.yml playbooks/teardown.yml
 
 status: ## Show units and last readings of the fleet
@@ -62,6 +63,7 @@ bench: ## Benchmark: ratios to the legacy designs, C servers, Redis, pika, Dask,
 venv: ## Create .venv: the control node's tools and .venv/bin/frota
 	@tools/prepare.sh venv
 	@$(MAKE) --no-print-directory --silent .venv/ready
+	@tools/front_end
 
 .venv/ready: requirements/control.txt requirements/dev.txt app/pyproject.toml
 	@tools/venv

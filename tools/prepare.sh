@@ -94,6 +94,7 @@ test | bench)
   need gcc command_of cc
   need libc6-dev test -e /usr/include/stdio.h
   need redis-tools command_of redis-benchmark
+  [ "$target" = bench ] || need chromium command_of chromium # for the tests of the dashboard's page
   # The benchmarks of the images and the peers use a broker and a database in a chroot, which requires root.
   [ "$(id -u)" != 0 ] || need mmdebstrap command_of mmdebstrap
   ;;

@@ -272,7 +272,7 @@ def test_instance_names_are_unique(instances: dict[str, Any]) -> None:
 def test_number_of_hosts_per_role(instances: dict[str, Any], groups: dict[str, Any]) -> None:
     """Every server role has one host, the peers have two, and every client role has at least two."""
     roles = Counter(role for host in (*instances.values(), *groups.values()) for role in tag(host, "FrotaRole").split())
-    servers = ("sensor_server", "list_server", "cpu_server", "image_producer", "broker", "database")
+    servers = ("sensor_server", "list_server", "cpu_server", "image_producer", "broker", "database", "observer")
     clients = ("sensor_client", "list_client", "image_client", "peer_server", "peer_client")
     assert {role: roles[role] for role in servers} == dict.fromkeys(servers, 1)
     assert [role for role in clients if roles[role] < 2] == []

@@ -28,6 +28,10 @@ CONNECTIONS: set[tuple[str, str, str | int | tuple[int, int]]] = {
     ("PeerServer", "PeerServer", "PeersPort"),
     ("PeerServer", "Database", "MariadbPort"),
     ("PeerWorker", "Database", "MariadbPort"),
+    ("Host", "Observer", "ObserverJournalPort"),
+    ("Observer", "Host", (9401, 9420)),  # every service of ours has one of these for its metrics
+    ("Observer", "Broker", 15692),
+    ("Observer", "SensorServer", "SensorsPort"),
     ("Broker", "Broker", 4369),
     ("Broker", "Broker", 25672),
     ("Broker", "Broker", (35672, 35682)),  # a command listens on one of these

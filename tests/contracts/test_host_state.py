@@ -80,6 +80,7 @@ def test_plays_exclude_unchanged_systems() -> None:
         "image_workers",
         "peers",
         "peer_workers",
+        "observer",
         "cpu_agents",
         "verify",
     )

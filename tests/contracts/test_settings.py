@@ -20,7 +20,7 @@ from .test_peer_workers import MODULE as WORKERS
 # What systemd gives instead: StateDirectory=, LoadCredential=, and the sockets that it listens on, whose ports are to
 # be known to a service that has several.
 _BY_STATE_DIRECTORY = {"state_dir"}
-_BY_CREDENTIAL = {"list": {"key_file"}, "images": set[str](), "peers": set[str]()}
+_BY_CREDENTIAL = {"list": {"key_file"}, "images": set[str](), "peers": set[str](), "observer": {"users_file"}}
 _BY_SOCKET = {
     "sensors": {"host", "backlog"},
     "list": {"host", "backlog"},

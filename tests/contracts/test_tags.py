@@ -68,8 +68,9 @@ def test_known_tags() -> None:
 
 
 def test_groups_belong_to_systems() -> None:
-    """Every group of instances belongs to one system."""
-    assert sorted(group for groups in SYSTEMS.values() for group in groups) == sorted([*_roles_of_instances(), "fleet"])
+    """Every group of instances belongs to one system; agents and uploaders run on every host."""
+    of_systems = sorted(group for groups in SYSTEMS.values() for group in groups)
+    assert of_systems == sorted([*_roles_of_instances(), "fleet", "fleet"])
 
 
 def test_one_tag() -> None:

@@ -113,27 +113,24 @@ class Fleet:
         self.cpu_port = int(ports["cpu_port"])
         peers_ports = ("peers_port", "peers_clear_port", "mariadb_port")
         self.peers_port, self.peers_clear_port, self.mariadb_port = (int(ports[port]) for port in peers_ports)
+        self.journal_port = int(ports["observer_journal_port"])
         self.embedded_aws = self._host("embedded-aws", "embedded-aws")
         self.server = self.members[inventory["sensor_server"]["hosts"][0]]
         self.sensors = [self.members[name] for name in sorted(inventory["sensor_client"]["hosts"])]
         self.list_server = self.members[inventory["list_server"]["hosts"][0]]
-        # A host that only uses the list.
-        self.list_client = next(
-            self.members[name] for name in inventory["list_client"]["hosts"] if name != self.list_server.name
-        )
         self.cpu_server = self.members[inventory["cpu_server"]["hosts"][0]]
         self.brokers = [self.members[name] for name in sorted(inventory["broker"]["hosts"])]
         self.image_producer = self.members[inventory["image_producer"]["hosts"][0]]
         self.image_workers = [self.members[name] for name in sorted(inventory["image_worker"].get("hosts", []))]
         self.database = self.members[inventory["database"]["hosts"][0]]
+        self.observer = self.members[inventory["observer"]["hosts"][0]]
         self.peer_servers = [self.members[name] for name in sorted(inventory["peer_server"]["hosts"])]
         self.peer_workers = [self.members[name] for name in sorted(inventory["peer_worker"].get("hosts", []))]
-        # A host that only submits.
-        servers = set(inventory["peer_server"]["hosts"])
-        self.peer_client = next(self.members[name] for name in inventory["peer_client"]["hosts"] if name not in servers)
-        # A host that only sends.
-        self.image_client = next(
-            self.members[name] for name in inventory["image_client"]["hosts"] if name != self.image_producer.name
+        # Hosts that are only clients.
+        others = {self.list_server, self.image_producer, self.observer, *self.peer_servers}
+        self.list_client, self.image_client, self.peer_client = (
+            next(self.members[name] for name in inventory[group]["hosts"] if self.members[name] not in others)
+            for group in ("list_client", "image_client", "peer_client")
         )
 
     def _host(self, name: str, instance: str) -> Host:
@@ -203,6 +200,28 @@ class Fleet:
     def peer_workers_per_host(self) -> int:
         """The number of workers that the role runs on a host."""
         return len(self.peer_workers[0].show(units="'frota-peer-worker@*.service'"))
+
+    @property
+    def metrics_ports(self) -> dict[str, set[int]]:
+        """The ports of every host at which the observer scrapes its services."""
+        workers = range(9411, 9411 + self.peer_workers_per_host)
+        services = [
+            (list(self.members.values()), {9406}),
+            ([self.server], {9401}),
+            (self.sensors, {9407, 9408}),
+            ([self.list_server], {9402}),
+            ([self.image_producer], {9403}),
+            (self.image_workers, {9404}),
+            ([self.cpu_server], {9405}),
+            (self.brokers, {15692}),
+            (self.peer_servers, {9409}),
+            (self.peer_workers, set(workers)),
+        ]
+        ports: dict[str, set[int]] = {name: set() for name in self.members}
+        for hosts, of_service in services:
+            for host in hosts:
+                ports[host.name] |= of_service
+        return ports
 
     def power_off(self, host: Host) -> None:
         """End a host without a word, as when its machine is lost; it does not start again by itself."""

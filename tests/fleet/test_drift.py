@@ -90,6 +90,12 @@ _DRIFTS = {
         'test $(mariadb -BNe "SELECT COUNT(*) FROM mysql.tables_priv '
         "WHERE Table_name = 'balance_history' AND Table_priv LIKE '%Delete%'\") = 0",
     ),
+    "settings of an uploader": Drift(
+        "observer",
+        "rm /etc/systemd/journal-upload.conf.d/frota.conf",
+        "observer: /etc/systemd/journal-upload.conf.d/frota.conf is gone",
+        "grep -q ^URL=https: /etc/systemd/journal-upload.conf.d/frota.conf",
+    ),
     "a drop-in of the host": Drift(
         "image_client",
         "rm /etc/systemd/journald.conf.d/frota.conf",
@@ -247,26 +253,27 @@ def finished(fleet: Fleet, repaired: Played) -> Played:
 def test_killed_run(fleet: Fleet, finished: Played) -> None:
     """The next run detects a run that was killed, and reverts its change."""
     assert finished.reported(fleet.server.name, f"sensors: {_NO_RECORD}")
-    assert finished.changed_hosts() & _sensor_hosts(fleet) == {fleet.server.name}
+    plays = ("Run the sensor server", "Run the sensors")
+    changed = {outcome.host for outcome in finished.outcomes if outcome.changed and outcome.play in plays}
+    assert changed == {fleet.server.name}
     assert _OLD in fleet.server.run(f"cat {_SETTINGS}")
 
 
 def test_only_differing_systems_are_configured(fleet: Fleet, finished: Played) -> None:
     """Only systems with differences are configured, each on all its hosts."""
-    hosts_of_images = {fleet.image_producer.name, fleet.image_client.name}
-    hosts_of_images |= {host.name for host in [*fleet.brokers, *fleet.image_workers]}
-    hosts_of_peers = {fleet.database.name, fleet.peer_client.name}
-    hosts_of_peers |= {host.name for host in [*fleet.peer_servers, *fleet.peer_workers]}
-    changed = {"sensors", "certificates", "rabbitmq", "images", "mariadb", "peers"}
+    changed = {"sensors", "certificates", "rabbitmq", "images", "mariadb", "peers", "observer"}
     assert finished.unchanged_systems() == fleet.systems - changed
-    assert finished.hosts_of_systems() == _sensor_hosts(fleet) | hosts_of_images | hosts_of_peers
+    # The authority was lost, by which every host knows the observer.
+    assert finished.hosts_of_systems() == set(fleet.members)
+    configured = {outcome.host for outcome in finished.outcomes if outcome.play == "Run the remote list"}
+    assert configured == set()
 
 
 def test_lost_certificate_authority(fleet: Fleet, finished: Played) -> None:
     """A lost certificate authority is recreated, with every certificate."""
     assert finished.reported("localhost", f"certificates: {fleet.root}/.local/ca/ca.crt is gone")
     authority = (fleet.root / ".local/ca/ca.crt").read_text()
-    for host in (fleet.brokers[0], fleet.image_producer, fleet.image_client, fleet.database, *fleet.peer_servers):
+    for host in (fleet.brokers[0], fleet.image_producer, fleet.image_client, fleet.observer, *fleet.peer_servers):
         assert host.run("cat /etc/frota/certificates/ca.crt") == authority, host.name
         certificates = "/etc/frota/certificates/[!c]*.crt"  # all but the authority's
         host.run(f"openssl verify -CAfile /etc/frota/certificates/ca.crt {certificates}")

@@ -77,6 +77,9 @@ def test_only_declared_ports_are_open(fleet: Fleet) -> None:
     declared[fleet.database.name] |= {fleet.mariadb_port}
     for host in fleet.peer_servers:
         declared[host.name] |= {fleet.peers_port, fleet.peers_clear_port}
+    declared[fleet.observer.name] |= {fleet.journal_port}
+    for name, ports in fleet.metrics_ports.items():
+        declared[name] |= ports
     declared[fleet.embedded_aws.name] |= {_EMBEDDED_AWS}
     assert {host.name: _listening(host) for host in fleet.hosts} == declared
 

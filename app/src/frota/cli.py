@@ -25,6 +25,7 @@ SYSTEMS = {
     "list": System("list", "shared lists over ZeroMQ, every change on disk before its response"),
     "cpu": System("cpu", "CPU and other metrics of every host, live and with history"),
     "peers": System("peers", "tasks on accounts, executed by workers that servers lend each other"),
+    "dashboard": System("observer", "the whole fleet as a page: hosts, units, journals, and each system, live"),
 }
 # Commands over all systems.
 FLEET_COMMANDS = {

@@ -55,6 +55,7 @@ SERVICES = {
     "cpu/server": cpu_server,
     "cpu/agent": service("cpu", "agent", "--port", 1, "--name", "web-1"),
     "images/producer": service("images", "serve", *LISTEN, *BROKERS),
+    "observer/dashboard": service("dashboard", "serve", *LISTEN, "--prometheus", ""),
     "images/worker": service("images", "work", *BROKERS, "--bucket", "b", "--converters", 1),
 }
 
@@ -79,7 +80,7 @@ def test_every_service_is_checked() -> None:
     """Every service that has the setting metrics_port is a service of this test."""
     services = {
         f"{system}/{name.removesuffix('Settings').lower()}"
-        for system in ("sensors", "list", "cpu", "images")
+        for system in ("sensors", "list", "cpu", "images", "observer")
         for name, settings in vars(importlib.import_module(f"frota.{system}.settings")).items()
         if dataclasses.is_dataclass(settings)
         and "metrics_port" in {field.name for field in dataclasses.fields(settings)}

@@ -28,7 +28,8 @@ TIMEOUT_S = 60.0  # of whatever may hang; no test passes by waiting so long
 FULL = bool(os.environ.get("FULL"))  # `FULL=yes make check`: tests run in full, see docs/testing.md
 STARTED: list["subprocess.Popen[bytes]"] = []
 _LISTENS = re.compile(
-    r"(?:(?:Servidor (?:iniciando|ZeroMQ iniciado|gRPC iniciado)|\[SERVIDOR\] Rodando) em|server \S+ listens on) "
+    r"(?:(?:Servidor (?:iniciando|ZeroMQ iniciado|gRPC iniciado)|\[SERVIDOR\] Rodando) em|server \S+ listens on|"
+    r"the page is at) "
     r"(\S+):(\d+)"
 )
 

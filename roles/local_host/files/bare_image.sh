@@ -34,7 +34,7 @@ done
 
 temporary=$cache/host-$inputs_digest.unfinished
 mmdebstrap --quiet --variant=minbase --format=tar \
-  --include=systemd,systemd-sysv,dbus,python3,python3-apt,openssh-server,sudo,iproute2,nftables,ca-certificates,systemd-timesyncd \
+  --include=systemd,systemd-sysv,dbus,python3,python3-apt,openssh-server,sudo,iproute2,nftables,ca-certificates,systemd-timesyncd,systemd-journal-remote \
   --customize-hook="$here/bare_host.sh" \
   ${1+--customize-hook="$here/packages.sh \"\$1\" $*"} \
   trixie "$temporary" >&2

@@ -50,6 +50,23 @@ def test_units_of_a_host() -> None:
     assert host.units[0] == Unit("frota-cpu-agent", "active", "running", 1764335000, 2, 47185920, "success", 0, None)
 
 
+def test_unused_units_of_packages() -> None:
+    """A unit that a package brought and that the host does not use is left out; one that should run is not."""
+    stopped = {"ActiveState": "inactive", "SubState": "dead"}
+    states = [
+        block("systemd-journal-remote", UnitFileState="indirect", **stopped),
+        block("systemd-journal-upload", UnitFileState="enabled", **stopped),
+        block("prometheus", UnitFileState="disabled"),
+        block("frota-cpu-agent", UnitFileState="disabled", **stopped),
+    ]
+    host = query.parse("web", HEAD + "\n".join(states), "")
+    assert [(unit.name, unit.well) for unit in host.units] == [
+        ("frota-cpu-agent", False),
+        ("prometheus", True),
+        ("systemd-journal-upload", False),
+    ]
+
+
 def test_last_error_of_each_unit() -> None:
     """A unit has its last error, also one that systemd logged about it."""
     errors = [

@@ -9,6 +9,7 @@ from frota.observer import journal
 # Units of the fleet; a host has some of them.
 UNITS = (
     "frota-*.service",
+    "alert-log.service",
     "embedded-aws.service",
     "mariadb.service",
     "prometheus.service",
@@ -18,8 +19,8 @@ UNITS = (
     "systemd-journal-upload.service",
 )
 _PROPERTIES = (
-    "Id,LoadState,ActiveState,SubState,Result,ExecMainStatus,NRestarts,MemoryCurrent,MainPID,ActiveEnterTimestamp,"
-    "StateChangeTimestamp"
+    "Id,LoadState,UnitFileState,ActiveState,SubState,Result,ExecMainStatus,NRestarts,MemoryCurrent,MainPID,"
+    "ActiveEnterTimestamp,StateChangeTimestamp"
 )
 _MEMORY, _ERRORS = "[memory]", "[errors]"  # begin the sections after the units
 _MAX_ERRORS = 50  # of a host that are read, to find the last one of each unit
@@ -102,7 +103,7 @@ def parse(name: str, output: str, failure: str) -> Host:
     units = [
         _unit(block, last.get(_short(block["Id"])), resident)
         for block in blocks
-        if block.get("Id") and block.get("LoadState") != "not-found"
+        if block.get("Id") and block.get("LoadState") != "not-found" and not _unused(block)
     ]
     now = head.get("now", "")
     return Host(
@@ -112,6 +113,12 @@ def parse(name: str, output: str, failure: str) -> Host:
         tuple(sorted(units, key=lambda unit: unit.name)),
         failure or ("" if now else "no response to the query of its units"),
     )
+
+
+def _unused(block: dict[str, str]) -> bool:
+    """Tell whether a package brought a unit that this host does not use."""
+    stopped = block.get("ActiveState") == "inactive" and block.get("UnitFileState") != "enabled"
+    return stopped and not block["Id"].startswith("frota-")
 
 
 def _pairs(block: str) -> dict[str, str]:

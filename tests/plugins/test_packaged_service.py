@@ -1,4 +1,4 @@
-"""The module `mariadb_server` without a host: settings, actions, differences."""
+"""The module `packaged_service` without a host: settings, actions, differences."""
 
 import os
 from datetime import UTC, datetime
@@ -9,9 +9,10 @@ import pytest
 
 from .modules import load
 
-_MODULE = load("mariadb_server")
+_MODULE = load("packaged_service")
 _NOW = datetime.now(UTC).timestamp()
 _CONF, _DROP_IN = "/etc/mysql/mariadb.conf.d/60-frota.cnf", "/etc/systemd/system/mariadb.service.d/frota.conf"
+_LIVE = "/etc/mysql/live"
 _CERTIFICATE = "/etc/frota/certificates/mariadb.crt"
 _FILES = {_CONF: "[mariadbd]\n", _DROP_IN: "[Service]\n"}
 
@@ -27,11 +28,19 @@ def _unit(started: float = _NOW, active: str = "active", enabled: str = "enabled
 
 
 def _server(root: Path, **files: str) -> Any:
-    return _MODULE.Server({"files": {**_FILES, **files}, "restart_files": [_CERTIFICATE]}, root)
+    return _MODULE.Service(
+        {
+            "units": ["mariadb.service"],
+            "live_files": {_LIVE: "1\n"},
+            "files": {**_FILES, **files},
+            "restart_files": [_CERTIFICATE],
+        },
+        root,
+    )
 
 
 def _plan(root: Path, unit: dict[str, str], **files: str) -> Any:
-    return _MODULE.plan_for(_server(root, **files), unit)
+    return _MODULE.plan_for(_server(root, **files), {"mariadb.service": unit})
 
 
 @pytest.fixture
@@ -41,7 +50,8 @@ def root(tmp_path: Path) -> Path:
         (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "usr/lib/systemd/system/mariadb.service").touch()
     (tmp_path / _CERTIFICATE.lstrip("/")).touch()
-    for entry in _server(tmp_path).entries():
+    service = _server(tmp_path)
+    for entry in [*service.entries(), *service.entries("live_files")]:
         entry.apply()
     for path in _server(tmp_path).read_at_start():
         os.utime(path, (_NOW - 3600, _NOW - 3600))
@@ -84,11 +94,37 @@ def test_disabled_server_is_enabled_without_a_restart(root: Path) -> None:
     assert [item["after"] for item in plan.diff()] == ["enable mariadb.service\n"]
 
 
+def test_changed_live_file_restarts_nothing(root: Path) -> None:
+    """A file that the service watches is replaced, and its new time does not restart the service either."""
+    (root / _LIVE.lstrip("/")).write_text("2\n")
+    plan = _plan(root, _unit(_NOW - 1800))
+    assert plan.action == ""
+    assert [item["after"] for item in plan.diff()] == ["1\n"]
+
+
+def test_units_of_a_socket_restart_together(root: Path) -> None:
+    """A service whose socket is inactive is restarted with it; one that has neither is started."""
+    (root / "usr/lib/systemd/system/mariadb.socket").touch()
+    units = ["mariadb.socket", "mariadb.service"]
+    service = _MODULE.Service({"units": units, "files": {}, "live_files": {}, "restart_files": []}, root)
+    states = {"mariadb.socket": _unit(active="inactive"), "mariadb.service": _unit()}
+    plan = _MODULE.plan_for(service, states)
+    assert [item["after"] for item in plan.diff()] == ["restart mariadb.socket\nrestart mariadb.service\n"]
+    assert service.action(dict.fromkeys(units, _unit(active="inactive")), changes=False) == "start"
+
+
+def test_service_is_installed_with_all_of_its_units(root: Path) -> None:
+    units = ["mariadb.service", "own.service"]
+    service = _MODULE.Service({"units": units, "files": {}}, root)
+    own = _MODULE.Service({"units": units, "files": {"/etc/systemd/system/own.service": "[Service]\n"}}, root)
+    assert (service.is_installed, own.is_installed) == (False, True)
+
+
 def test_host_without_mariadb(tmp_path: Path) -> None:
     """On a bare host every file and its folder are differences."""
-    server = _server(tmp_path)
-    assert not server.is_installed
-    assert {entry.path.name for entry in server.entries()} == {
+    service = _server(tmp_path)
+    assert not service.is_installed
+    assert {entry.path.name for entry in service.entries()} == {
         "mariadb.conf.d",
         "mariadb.service.d",
         "60-frota.cnf",

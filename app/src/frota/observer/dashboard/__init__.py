@@ -1,0 +1,1 @@
+"""The process of `frota dashboard serve`: the page of the observer."""
