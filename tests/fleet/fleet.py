@@ -215,6 +215,7 @@ class Fleet:
             ([self.cpu_server], {9405}),
             (self.brokers, {15692}),
             (self.peer_servers, {9409}),
+            ([self.observer], {9410}),
             (self.peer_workers, set(workers)),
         ]
         ports: dict[str, set[int]] = {name: set() for name in self.members}
