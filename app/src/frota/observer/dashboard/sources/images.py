@@ -1,10 +1,14 @@
 """Images that operators send from the page: sent by the images' client, followed to their result."""
 
 import asyncio
+import os
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
+
+# The children that read journals are executed at once. gRPC's handlers for forks would only log each of them.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 
 import aiohttp
 
