@@ -45,7 +45,7 @@ def protocol(connections: Connections) -> type[H11Protocol]:
     """Return the protocol of connections that are noted, and end unless a request arrives in time."""
 
     class Protocol(H11Protocol):
-        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
             super().connection_made(transport)
             connections.add(transport)
             self._timer = asyncio.get_running_loop().call_later(_FIRST_REQUEST_S, self._close_if_silent)

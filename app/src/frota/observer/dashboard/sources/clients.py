@@ -44,6 +44,6 @@ def _read(cls: type[T], prefix: str, file: Path, credential: str, overrides: dic
         if key and f"{prefix}KEY_FILE" in pairs:
             pairs[f"{prefix}KEY_FILE"] = str(key)
         known = {name: value for name, value in pairs.items() if name in settings.keys(cls, prefix)}
-        return dataclasses.replace(settings.read(cls, prefix, known), **overrides)  # type: ignore[type-var]
+        return dataclasses.replace(settings.read(cls, prefix, known), **overrides)  # type: ignore[type-var]  # T is a dataclass
     except PermissionError:
         raise SettingsError(f"{file}: this process may not read it") from None
